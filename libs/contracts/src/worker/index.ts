@@ -1,0 +1,1 @@
+export * from '../gen/kvcapsule/worker/v1/worker.js';

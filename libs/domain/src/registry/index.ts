@@ -1,0 +1,51 @@
+/**
+ * Who is alive. The worker writes its own record, routers read all of them. Time comes from the store.
+ */
+
+/** Constant for one epoch. */
+export interface WorkerDescriptor {
+  readonly workerId: string;
+  /** host:port of its gRPC service. */
+  readonly address: string;
+  readonly modelId: string;
+  /** SHA-256 over the model folder, hex. */
+  readonly modelRevision: string;
+  readonly contextTokens: number;
+  readonly blockTokens: number;
+  readonly pagesPerBlock: number;
+  readonly pageBytes: number;
+  readonly capacityPages: number;
+  /** 'raw' or 'capsule'. */
+  readonly codec: string;
+  readonly profileId: string;
+  /** Covered tokens n → pages of one capsule, for byte-true page estimates. */
+  readonly capsulePages: Readonly<Record<string, number>>;
+}
+
+export interface WorkerLoad {
+  readonly state: 'ready' | 'draining' | 'failed';
+  readonly running: number;
+  readonly waiting: number;
+  readonly freePages: number;
+}
+
+export interface WorkerRecord extends WorkerDescriptor {
+  readonly epoch: number;
+  readonly load: WorkerLoad;
+}
+
+export const HEARTBEAT_INTERVAL_MS = 2_000;
+/** A worker whose last heartbeat is older has gone. */
+export const HEARTBEAT_TTL_MS = 6_000;
+
+/** All methods reject with `LEDGER_UNAVAILABLE` when the store does not answer in time. */
+export interface RegistryPort {
+  /** Increments the worker's epoch, which fences everything older, and empties its ledger. */
+  register(worker: WorkerDescriptor, load: WorkerLoad): Promise<{ epoch: number }>;
+  /** Rejects with `STALE_EPOCH` when a newer process registered under the same id. */
+  heartbeat(workerId: string, epoch: number, load: WorkerLoad): Promise<void>;
+  /** Leaves at once; a stale epoch is ignored. */
+  deregister(workerId: string, epoch: number): Promise<void>;
+  /** Workers whose heartbeat is fresh. */
+  list(): Promise<readonly WorkerRecord[]>;
+}

@@ -1,0 +1,122 @@
+/**
+ * The addon's whole surface. Nothing else loads the `.node` file. Every call that computes is asynchronous
+ * and runs on the engine's own thread; arrays are copied or pinned before the call returns.
+ */
+
+export type NativeDtype = 'f32' | 'f16' | 'bf16';
+
+export interface NativeEngineOptions {
+  /** Hugging Face folder. */
+  readonly modelDir: string;
+  readonly weights: NativeDtype;
+  /** Type of raw rows in the pool. */
+  readonly kvDtype: NativeDtype;
+  /** 0: as many as the process may run on. */
+  readonly threads: number;
+  /** Blocks of 16 tokens. */
+  readonly poolBlocks: number;
+  readonly maxSlots: number;
+  /** Rows of one step. */
+  readonly maxStepTokens: number;
+  /** Profile files; their order gives `compress` ops their numbers. */
+  readonly profiles: readonly string[];
+}
+
+export interface NativeProfileInfo {
+  readonly id: string;
+  /** Covered tokens n of the spans it fits. */
+  readonly tokens: number;
+  /** Pages one capsule takes. */
+  readonly pages: number;
+  readonly bytes: number;
+}
+
+export interface NativeEngineInfo {
+  readonly family: string;
+  readonly vocab: number;
+  readonly contextTokens: number;
+  readonly imageTokenId: number;
+  readonly tokensPerTile: number;
+  readonly layers: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly blockTokens: number;
+  readonly pagesPerBlock: number;
+  readonly blockBytes: number;
+  readonly pageBytes: number;
+  readonly weightBytes: number;
+  readonly profiles: readonly NativeProfileInfo[];
+}
+
+/** Opcodes of {@link StepPlan.ops}; `native/src/kv/sequence_table.h` documents their arguments. */
+export const PageOp = { Open: 1, Close: 2, Segment: 3, Blocks: 4, Compress: 5 } as const;
+
+/** All sequences' work of one step; `native/include/kvcapsule/engine.h` gives every array's meaning. */
+export interface StepPlan {
+  /** Stream of `opcode, slot, argument count, arguments`, applied in order before the forward pass. */
+  readonly ops: Int32Array;
+  /** `[slot, segment, rows]` each. */
+  readonly chunks: Int32Array;
+  readonly tokens: Int32Array;
+  readonly positions: Int32Array;
+  /** Per row: -1, or the handle of the picture whose features replace the token's embedding. */
+  readonly imageHandles: Int32Array;
+  readonly imageRows: Int32Array;
+  /** Rows whose next token is wanted, ascending. */
+  readonly samples: Int32Array;
+  /** Per sample. */
+  readonly temperature: Float32Array;
+  readonly topP: Float32Array;
+  readonly topK: Int32Array;
+  readonly seed: BigUint64Array;
+  readonly returnLogits?: boolean;
+}
+
+export interface StepResult {
+  /** Per sample. */
+  readonly tokens: Int32Array;
+  readonly logprobs: Float32Array;
+  /** `[samples][vocab]` when asked for. */
+  readonly logits?: Float32Array;
+  readonly compressSeconds: number;
+  readonly forwardSeconds: number;
+}
+
+export interface EncodedImage {
+  readonly handle: number;
+  /** Visual tokens, markers not counted. */
+  readonly tokens: number;
+  /** Grid of tiles; 0 x 0 when the picture is one tile, not split. */
+  readonly rows: number;
+  readonly cols: number;
+}
+
+export interface FitOptions {
+  /** Per layer, in (0, 1]. */
+  readonly retention: Float32Array;
+  readonly path: string;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** One engine. Rejections carry `code` of the error catalogue. */
+export interface NativeEngine {
+  readonly info: NativeEngineInfo;
+  /** Upright 8-bit RGB, `[height][width][3]`. */
+  encodeImage(rgb: Uint8Array, width: number, height: number): Promise<EncodedImage>;
+  releaseImage(handle: number): Promise<void>;
+  step(plan: StepPlan): Promise<StepResult>;
+  /** Calibration: adds a raw segment's covered rows (ascending row numbers) to the statistics. */
+  addToGram(slot: number, segment: number, covered: Int32Array): Promise<void>;
+  /** Calibration: fits a profile from everything added and writes it. */
+  fit(options: FitOptions): Promise<void>;
+  /** Refuses new work, waits for work in flight, then frees everything. Idempotent. */
+  dispose(): Promise<void>;
+}
+
+/** What the addon exports. */
+export interface NativeBinding {
+  createEngine(options: NativeEngineOptions): Promise<NativeEngine>;
+  /** Version of the addon and of ggml, CPU features in use. */
+  buildInfo(): { readonly version: string; readonly ggml: string; readonly features: string };
+}

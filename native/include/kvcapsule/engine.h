@@ -1,0 +1,99 @@
+// The engine: a model folder, a paged pool and one step at a time. Not thread-safe except where said:
+// the addon calls it from one engine thread.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kvcapsule/error.h"
+#include "kvcapsule/kv_geometry.h"
+
+namespace kvcapsule {
+
+struct EngineOptions {
+  std::string model_dir;             // Hugging Face folder: config.json, *.safetensors, preprocessor
+  Dtype weights = Dtype::kF32;       // type the weights are converted to at load
+  Dtype kv = Dtype::kF16;            // type of raw rows in the pool
+  int32_t threads = 0;               // 0: as many as the process may run on
+  int64_t pool_blocks = 0;           // blocks of 16 tokens
+  int32_t max_slots = 256;           // sequences that may be open at once
+  int32_t max_step_tokens = 2048;    // rows of one step
+  std::vector<std::string> profiles; // files; their order gives kCompress its numbers
+};
+
+struct ModelInfo {
+  std::string family;                // "idefics3"
+  int32_t vocab = 0, context_tokens = 0, image_token_id = -1;
+  int32_t heads = 0;
+  KvGeometry kv;
+  int32_t tokens_per_tile = 0;       // visual tokens of one tile, after pixel shuffle
+  int64_t weight_bytes = 0;
+  struct Profile {
+    std::string id;
+    int32_t tokens = 0;              // n
+    int32_t pages = 0;               // that one capsule takes
+    int64_t bytes = 0;
+  };
+  std::vector<Profile> profiles;
+};
+
+// Features of one picture, kept by the engine until released: [tokens][hidden].
+struct EncodedImage {
+  int32_t handle = 0;
+  int32_t tokens = 0;                // visual tokens, markers not counted
+  int32_t rows = 0, cols = 0;        // grid of tiles; 0 x 0 = one tile, not split
+};
+
+// All sequences' work of one step. Arrays belong to the caller and live until Step returns.
+struct StepPlan {
+  std::span<const int32_t> ops;           // page deltas, see PageOp; applied before the forward pass
+  std::span<const int32_t> chunks;        // [slot, segment, rows] each; rows are consecutive below
+  std::span<const int32_t> tokens;        // [rows] token ids
+  std::span<const int32_t> positions;     // [rows]
+  std::span<const int32_t> image_handles; // [rows] -1: the token's own embedding
+  std::span<const int32_t> image_rows;    // [rows] row of the picture's features
+  std::span<const int32_t> samples;       // row numbers whose next token is wanted, ascending
+  std::span<const float> temperature;     // [samples] and so on
+  std::span<const float> top_p;
+  std::span<const int32_t> top_k;
+  std::span<const uint64_t> seed;
+  bool return_logits = false;             // also return [samples][vocab]
+};
+
+struct StepResult {
+  std::vector<int32_t> tokens;            // [samples]
+  std::vector<float> logprobs;            // [samples]
+  std::vector<float> logits;              // [samples][vocab] or empty
+  double compress_seconds = 0;            // spent in kCompress ops
+  double forward_seconds = 0;
+};
+
+struct FitRequest {
+  std::vector<float> retention;           // [layers]
+  std::string path;                       // where the profile goes
+  std::vector<std::pair<std::string, std::string>> metadata;
+};
+
+class Engine {
+ public:
+  // Throws Error(kModelInvalid | kProfileInvalid | kConfigInvalid).
+  static std::unique_ptr<Engine> Create(const EngineOptions& options);
+  virtual ~Engine() = default;
+
+  virtual const ModelInfo& info() const = 0;
+  // Upright 8-bit RGB, [height][width][3]. Resizes, splits and normalises as transformers'
+  // Idefics3ImageProcessor does and runs tower and connector.
+  virtual EncodedImage EncodeImage(const uint8_t* rgb, int32_t width, int32_t height) = 0;
+  virtual void ReleaseImage(int32_t handle) = 0;
+  // A failed step leaves the page tables as the ops made them and throws Error(kPlanInvalid) before
+  // anything changed, or Error(kEngineFailed).
+  virtual StepResult Step(const StepPlan& plan) = 0;
+  // Calibration: adds a sequence's raw segment to the statistics of spans with covered.size() tokens.
+  virtual void AddToGram(int32_t slot, int32_t segment, std::span<const int32_t> covered) = 0;
+  // Fits from everything added so far; returns nothing, writes the file.
+  virtual void Fit(const FitRequest& request) = 0;
+};
+
+}  // namespace kvcapsule

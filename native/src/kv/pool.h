@@ -1,0 +1,34 @@
+// The one paged pool: raw blocks and capsule pages side by side.
+#pragma once
+#include <cstdint>
+#include <memory>
+
+#include "kvcapsule/kv_geometry.h"
+
+namespace kvcapsule {
+
+// Owns the bytes; which page holds what is decided by the caller (the worker's `paging`).
+class KvPool {
+ public:
+  // Reserves blocks * geometry.BlockBytes() bytes, 64-byte aligned, touched lazily.
+  KvPool(const KvGeometry& geometry, int64_t blocks);
+
+  const KvGeometry& geometry() const { return geometry_; }
+  int64_t blocks() const { return blocks_; }
+
+  // [16][head_dim] rows of the geometry's dtype. Unchecked: plans are validated when they arrive.
+  uint8_t* Tile(int64_t block, int32_t layer, KvPart part, int32_t kv_head) const;
+  // PageBytes() bytes. Consecutive page numbers are consecutive in memory.
+  uint8_t* Page(int64_t page) const;
+
+ private:
+  struct Unmap {
+    int64_t bytes;
+    void operator()(uint8_t* data) const;
+  };
+  KvGeometry geometry_;
+  int64_t blocks_;
+  std::unique_ptr<uint8_t, Unmap> data_;
+};
+
+}  // namespace kvcapsule
