@@ -1,1 +1,1 @@
-export {};
+export * from './scenes/index.js';
