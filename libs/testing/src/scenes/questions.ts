@@ -100,17 +100,19 @@ function drawKind(random: SeededRandom): QuestionKind {
   return 'cell';
 }
 
-/** `count` questions; a kind that does not apply to the scene becomes a count question. */
+/** `count` different questions; a kind that does not apply to the scene becomes a count question. */
 export function askQuestions(
   objects: readonly SceneObject[],
   classes: readonly string[],
   count: number,
   random: SeededRandom,
 ): SceneQuestion[] {
-  return Array.from({ length: count }, () => {
+  const asked = new Map<string, SceneQuestion>();
+  while (asked.size < count) {
     const question =
       askAbout(drawKind(random), objects, classes, random) ?? askAbout('count', objects, classes, random);
     if (question === undefined) throw new Error('a scene without objects');
-    return question;
-  });
+    asked.set(question.ask, question);
+  }
+  return [...asked.values()];
 }

@@ -1,6 +1,7 @@
+import { readFile } from 'node:fs/promises';
 import sharp from 'sharp';
 import { describe, expect, it } from 'vitest';
-import { iconSvg, KNOWN_ARTWORK, UNSEEN_ARTWORK } from './artwork.js';
+import { iconSvg, KNOWN_ARTWORK, PERMISSIVE_ARTWORK, UNSEEN_ARTWORK } from './artwork.js';
 import { askAbout, CELLS, QUESTION_KINDS, type SceneObject } from './questions.js';
 import { SeededRandom } from './random.js';
 import { generateScene, placeInCell, sceneClasses, sceneOfSeries } from './scene.js';
@@ -62,6 +63,19 @@ describe('scenes', () => {
     expect(other.png.equals(first.png)).toBe(false);
   });
 
+  it.each([
+    [1, 'bird-microscope'],
+    [4, 'paperclips-candles'],
+    [5, 'keyboards-trumpet'],
+    [9, 'seven-objects'],
+    [10, 'bears-rainbow'],
+  ])('of seed %i is the sample %s', async (seed, name) => {
+    const { png } = await generateScene(seed, { artwork: PERMISSIVE_ARTWORK });
+    const pixels = async (file: Buffer) => sharp(file).raw().toBuffer();
+    const sample = await readFile(new URL(`../../../../samples/${name}.png`, import.meta.url));
+    expect((await pixels(sample)).equals(await pixels(png))).toBe(true);
+  });
+
   it('are 256 x 256 8-bit RGB', async () => {
     const { png } = await generateScene(3);
     const meta = await sharp(png).metadata();
@@ -74,6 +88,9 @@ describe('scenes', () => {
       const cells = objects.map((object) => CELLS.indexOf(object.cell));
       expect(cells).toEqual([...new Set(cells)].sort((a, b) => a - b));
       expect(objects.every((object) => sceneClasses().includes(object.name))).toBe(true);
+    }
+    for (const { questions } of scenes) {
+      expect(new Set(questions.map((question) => question.ask)).size).toBe(6);
     }
     const counts = new Set(scenes.map((scene) => scene.objects.length));
     expect([...counts].sort()).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
