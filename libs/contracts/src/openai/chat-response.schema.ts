@@ -1,0 +1,71 @@
+import { z } from 'zod';
+
+export const CompletionUsage = z.strictObject({
+  prompt_tokens: z.int(),
+  completion_tokens: z.int(),
+  total_tokens: z.int(),
+  prompt_tokens_details: z.strictObject({ cached_tokens: z.int() }),
+  /** Extension: what the prompt holds in the KV pool, and what the same tokens would hold as raw rows. */
+  kv_cache: z.strictObject({ codec: z.string(), bytes: z.int(), raw_bytes: z.int() }).optional(),
+});
+export type CompletionUsage = z.infer<typeof CompletionUsage>;
+
+const FinishReason = z.enum(['stop', 'length']);
+export type ChatFinishReason = z.infer<typeof FinishReason>;
+
+/** Answer of `POST /v1/chat/completions` without `stream`. */
+export const ChatCompletion = z
+  .strictObject({
+    id: z.string(),
+    object: z.literal('chat.completion'),
+    created: z.int(),
+    model: z.string(),
+    choices: z.array(
+      z.strictObject({
+        index: z.int(),
+        message: z.strictObject({ role: z.literal('assistant'), content: z.string(), refusal: z.null() }),
+        logprobs: z.null(),
+        finish_reason: FinishReason,
+      }),
+    ),
+    usage: CompletionUsage,
+  })
+  .meta({ id: 'ChatCompletion' });
+export type ChatCompletion = z.infer<typeof ChatCompletion>;
+
+/** One `data:` event of a stream. `usage` is there only with `stream_options.include_usage`. */
+export const ChatCompletionChunk = z
+  .strictObject({
+    id: z.string(),
+    object: z.literal('chat.completion.chunk'),
+    created: z.int(),
+    model: z.string(),
+    choices: z.array(
+      z.strictObject({
+        index: z.int(),
+        delta: z.strictObject({ role: z.literal('assistant').optional(), content: z.string().optional() }),
+        logprobs: z.null(),
+        finish_reason: FinishReason.nullable(),
+      }),
+    ),
+    usage: CompletionUsage.nullable().optional(),
+  })
+  .meta({ id: 'ChatCompletionChunk' });
+export type ChatCompletionChunk = z.infer<typeof ChatCompletionChunk>;
+
+export const Model = z
+  .strictObject({
+    id: z.string(),
+    object: z.literal('model'),
+    created: z.int(),
+    owned_by: z.string(),
+    /** Extension: prompt and answer together, in tokens. */
+    max_model_len: z.int(),
+  })
+  .meta({ id: 'Model' });
+export type Model = z.infer<typeof Model>;
+
+export const ModelList = z
+  .strictObject({ object: z.literal('list'), data: z.array(Model) })
+  .meta({ id: 'ModelList' });
+export type ModelList = z.infer<typeof ModelList>;

@@ -1,0 +1,44 @@
+import { describe, expect, it } from 'vitest';
+import type { WorkerRecord } from '../../registry/index.js';
+import type { WorkerView } from '../placement.js';
+import { leastLoaded } from './least-loaded.policy.js';
+
+interface Worker {
+  running?: number;
+  waiting?: number;
+  free?: number;
+  capacity?: number;
+  ownRequests?: number;
+  ownPages?: number;
+}
+
+function viewOf({
+  running = 0,
+  waiting = 0,
+  free = 100,
+  capacity = 100,
+  ownRequests = 0,
+  ownPages = 0,
+}: Worker): WorkerView {
+  const load = { state: 'ready', running, waiting, freePages: free };
+  return { record: { workerId: 'w', capacityPages: capacity, load } as WorkerRecord, ownRequests, ownPages };
+}
+
+describe('least-loaded', () => {
+  it.each([
+    ['idle, all free', { free: 100 }, 0, 1],
+    ['idle, half taken by the request', { free: 100 }, 50, 0.75],
+    ['one running', { running: 1, free: 100 }, 0, 0.75],
+    ['one waiting', { waiting: 1, free: 100 }, 0, 0.75],
+    ['own requests the heartbeat has not seen', { ownRequests: 3, free: 100 }, 0, 0.625],
+    ['own pages the heartbeat has not seen', { ownPages: 100, free: 100 }, 0, 0.5],
+    ['no room', { free: 10 }, 20, 0.5],
+    ['heartbeat and own view of the same requests', { running: 1, ownRequests: 1, free: 100 }, 0, 0.75],
+  ])('%s', (_name, worker, pages, score) => {
+    expect(leastLoaded.score({ modelId: 'm', pages }, viewOf(worker))).toBeCloseTo(score);
+  });
+
+  it('does not score a worker without pages', () => {
+    expect(leastLoaded.score({ modelId: 'm', pages: 0 }, viewOf({ capacity: 0 }))).toBeUndefined();
+  });
+});
