@@ -1,0 +1,2 @@
+export * from './block-allocator.js';
+export * from './page-demand.js';
