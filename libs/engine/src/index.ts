@@ -1,1 +1,6 @@
+export { addonPath, loadBinding } from './binding.js';
+export * from './engine.js';
+export * from './model-geometry.js';
+export * from './model-revision.js';
 export * from './native.js';
+export * from './profiles/index.js';

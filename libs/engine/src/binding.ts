@@ -1,0 +1,61 @@
+import { execFile } from 'node:child_process';
+import { access } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { KvcError } from '@kvcapsule/contracts';
+import type { NativeBinding } from './native.js';
+
+const run = promisify(execFile);
+const require = createRequire(import.meta.url);
+const PROOF_TIMEOUT_MS = 30_000;
+/** Loads the file given as argument and calls into it, so that missing symbols show as well. */
+const PROOF_SCRIPT = 'process.stdout.write(JSON.stringify(require(process.argv[1]).buildInfo()))';
+
+/** The addon that `./kvcapsule` builds; KVCAPSULE_ADDON names another file. */
+export function addonPath(): string {
+  const built = fileURLToPath(new URL('../../../.cache/native/kvcapsule.node', import.meta.url));
+  return process.env['KVCAPSULE_ADDON'] ?? built;
+}
+
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const { signal, killed, stderr } = error as { signal?: string; killed?: boolean; stderr?: string };
+  if (killed === true) return `it did not load within ${PROOF_TIMEOUT_MS / 1000} s`;
+  if (signal) return `loading it ended with ${signal}`;
+  return stderr?.split('\n').find((line) => line.includes('Error:')) ?? error.message;
+}
+
+/**
+ * Loads the binary in a child process first: a binary for another CPU or libc ends its process with a
+ * signal, which nothing in this process could catch.
+ */
+async function proveBinary(path: string): Promise<void> {
+  try {
+    await run(process.execPath, ['-e', PROOF_SCRIPT, path], { timeout: PROOF_TIMEOUT_MS });
+  } catch (error) {
+    throw new KvcError('CONFIG_INVALID', `the native engine ${path} cannot be loaded: ${reasonOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+/**
+ * The addon, proved and loaded.
+ *
+ * @throws KvcError CONFIG_INVALID when there is none or it does not load on this machine
+ */
+export async function loadBinding(path = addonPath()): Promise<NativeBinding> {
+  const missing = await access(path).then(
+    () => false,
+    () => true,
+  );
+  if (missing) {
+    throw new KvcError(
+      'CONFIG_INVALID',
+      `the native engine is not built: ${path} does not exist (KVCAPSULE_ADDON)`,
+    );
+  }
+  await proveBinary(path);
+  return require(path) as NativeBinding;
+}

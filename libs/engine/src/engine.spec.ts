@@ -1,0 +1,106 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { loadBinding } from './binding.js';
+import { openEngine, type EngineOptions } from './engine.js';
+import { modelRevision } from './model-revision.js';
+import type { NativeBinding, NativeEngine } from './native.js';
+
+const CONFIG = {
+  text_config: { num_hidden_layers: 2, num_attention_heads: 2, num_key_value_heads: 1, hidden_size: 8 },
+};
+
+let modelDir: string;
+beforeEach(async () => {
+  modelDir = await mkdtemp(join(tmpdir(), 'kvcapsule-engine-'));
+  await writeFile(join(modelDir, 'config.json'), JSON.stringify(CONFIG));
+  await writeFile(join(modelDir, 'model.safetensors'), 'weights');
+});
+afterEach(() => rm(modelDir, { recursive: true }));
+
+function fakeBinding(engine: Partial<NativeEngine>): NativeBinding {
+  const native = { info: {}, dispose: () => Promise.resolve(), ...engine } as NativeEngine;
+  return {
+    createEngine: () => Promise.resolve(native),
+    buildInfo: () => ({ version: '0', ggml: '0', features: '' }),
+  };
+}
+
+function options(engine: Partial<NativeEngine>): EngineOptions {
+  const sizes = { threads: 1, poolBlocks: 4, maxSlots: 1, maxStepTokens: 16 };
+  return { modelDir, weights: 'f32', kvDtype: 'f16', ...sizes, binding: fakeBinding(engine) };
+}
+
+describe('openEngine', () => {
+  it('turns native rejections into errors of the catalogue', async () => {
+    const coded = Object.assign(new Error('no such handle'), { code: 'PROFILE_INVALID' });
+    const engine = await openEngine(
+      options({
+        releaseImage: () => Promise.reject(coded),
+        fit: () => Promise.reject(new TypeError('something else')),
+      }),
+    );
+    await expect(engine.releaseImage(1)).rejects.toMatchObject({ name: 'KvcError', code: 'PROFILE_INVALID' });
+    await expect(engine.fit({ retention: new Float32Array(), path: '', metadata: {} })).rejects.toMatchObject(
+      {
+        name: 'KvcError',
+        code: 'ENGINE_FAILED',
+        message: 'something else',
+      },
+    );
+  });
+
+  it('disposes once and refuses calls after', async () => {
+    let disposals = 0;
+    const engine = await openEngine(options({ dispose: () => Promise.resolve(void disposals++) }));
+    await Promise.all([engine.dispose(), engine.dispose()]);
+    expect(disposals).toBe(1);
+    await expect(engine.releaseImage(1)).rejects.toMatchObject({ code: 'DRAINING' });
+  });
+
+  it('refuses a folder without weights, and a config without sizes', async () => {
+    await writeFile(join(modelDir, 'config.json'), JSON.stringify({ text_config: { hidden_size: 8 } }));
+    await expect(openEngine(options({}))).rejects.toMatchObject({ code: 'MODEL_INVALID' });
+    await rm(join(modelDir, 'model.safetensors'));
+    await expect(openEngine(options({}))).rejects.toMatchObject({
+      code: 'MODEL_INVALID',
+      message: expect.stringContaining('safetensors') as string,
+    });
+  });
+});
+
+describe('modelRevision', () => {
+  it('changes with the config, the weights and where one ends and the other begins', async () => {
+    const revisions = new Set([await modelRevision(modelDir)]);
+    for (const [name, content] of [
+      ['model.safetensors', 'weightz'],
+      ['config.json', '{}'],
+      ['model-2.safetensors', ''],
+    ] as const) {
+      await writeFile(join(modelDir, name), content);
+      revisions.add(await modelRevision(modelDir));
+    }
+    await writeFile(join(modelDir, 'README.md'), 'not part of it');
+    revisions.add(await modelRevision(modelDir));
+    expect(revisions.size).toBe(4);
+  });
+});
+
+describe('loadBinding', () => {
+  it('says that the addon is not built', async () => {
+    await expect(loadBinding(join(modelDir, 'none.node'))).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: expect.stringContaining('not built') as string,
+    });
+  });
+
+  it('survives a binary that does not load', async () => {
+    const path = join(modelDir, 'broken.node');
+    await writeFile(path, 'this is no shared object');
+    await expect(loadBinding(path)).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: expect.stringContaining('cannot be loaded') as string,
+    });
+  });
+});

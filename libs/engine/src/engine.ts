@@ -1,0 +1,99 @@
+import { loadBinding } from './binding.js';
+import { DisposeGuard } from './dispose-guard.js';
+import { modelGeometry } from './model-geometry.js';
+import { modelRevision } from './model-revision.js';
+import { toKvcError } from './native-errors.js';
+import type {
+  EncodedImage,
+  FitOptions,
+  NativeBinding,
+  NativeEngine,
+  NativeEngineInfo,
+  NativeEngineOptions,
+  StepPlan,
+  StepResult,
+} from './native.js';
+import { discoverProfiles, verifyProfile, type ProfileDescription } from './profiles/index.js';
+
+export interface EngineOptions extends Omit<NativeEngineOptions, 'profiles'> {
+  /** Profile files in the order of their numbers; those beside the model when absent. */
+  readonly profiles?: readonly string[];
+  /** Loaded from the build's place when absent. */
+  readonly binding?: NativeBinding;
+}
+
+/**
+ * One native engine with the identity of what it serves. Calls reject with KvcError only. After
+ * {@link Engine.dispose} has been called they reject with DRAINING, and what was in flight ends first.
+ */
+export class Engine implements NativeEngine {
+  readonly info: NativeEngineInfo;
+  readonly #native: NativeEngine;
+  readonly #guard = new DisposeGuard();
+
+  constructor(
+    native: NativeEngine,
+    /** SHA-256 in hex over config and weights. */
+    readonly modelRevision: string,
+    /** Same order as `info.profiles`. */
+    readonly profiles: readonly ProfileDescription[],
+  ) {
+    this.#native = native;
+    this.info = native.info;
+  }
+
+  /** @param rgb upright 8-bit RGB, `[height][width][3]` */
+  encodeImage(rgb: Uint8Array, width: number, height: number): Promise<EncodedImage> {
+    return this.#call(() => this.#native.encodeImage(rgb, width, height));
+  }
+
+  releaseImage(handle: number): Promise<void> {
+    return this.#call(() => this.#native.releaseImage(handle));
+  }
+
+  step(plan: StepPlan): Promise<StepResult> {
+    return this.#call(() => this.#native.step(plan));
+  }
+
+  addToGram(slot: number, segment: number, covered: Int32Array): Promise<void> {
+    return this.#call(() => this.#native.addToGram(slot, segment, covered));
+  }
+
+  fit(options: FitOptions): Promise<void> {
+    return this.#call(() => this.#native.fit(options));
+  }
+
+  dispose(): Promise<void> {
+    return this.#guard.dispose(() => this.#native.dispose());
+  }
+
+  async #call<T>(call: () => Promise<T>): Promise<T> {
+    try {
+      return await this.#guard.run(call);
+    } catch (error) {
+      throw toKvcError(error);
+    }
+  }
+}
+
+/**
+ * Loads a model folder and its profiles into a new engine.
+ *
+ * @throws KvcError MODEL_INVALID, PROFILE_INVALID or CONFIG_INVALID, each naming what is wrong
+ */
+export async function openEngine(options: EngineOptions): Promise<Engine> {
+  const { binding: given, profiles: named, ...rest } = options;
+  const [revision, geometry] = await Promise.all([
+    modelRevision(options.modelDir),
+    modelGeometry(options.modelDir),
+  ]);
+  const paths = named ?? (await discoverProfiles(options.modelDir));
+  const expectation = { modelRevision: revision, ...geometry };
+  const profiles = await Promise.all(paths.map((path) => verifyProfile(path, expectation)));
+  const binding = given ?? (await loadBinding());
+  try {
+    return new Engine(await binding.createEngine({ ...rest, profiles: paths }), revision, profiles);
+  } catch (error) {
+    throw toKvcError(error);
+  }
+}

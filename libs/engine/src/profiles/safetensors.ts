@@ -1,0 +1,69 @@
+import { open, readFile, rename, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+
+/** More than any profile's header; a damaged length must not make us allocate gigabytes. */
+const MAX_HEADER_BYTES = 16 * 1024 * 1024;
+const LENGTH_BYTES = 8;
+
+const tensorSchema = z.object({
+  dtype: z.string(),
+  shape: z.array(z.int().nonnegative()),
+  data_offsets: z.tuple([z.int().nonnegative(), z.int().nonnegative()]),
+});
+const headerSchema = z
+  .object({ __metadata__: z.record(z.string(), z.string()).default({}) })
+  .catchall(tensorSchema);
+
+export interface SafetensorsHeader {
+  readonly metadata: Readonly<Record<string, string>>;
+  /** First byte of the tensors' data in the file. */
+  readonly dataOffset: number;
+  /** Length that the tensors' offsets ask for. */
+  readonly dataBytes: number;
+}
+
+function parseHeader(json: string, dataOffset: number): SafetensorsHeader {
+  const { __metadata__: metadata, ...tensors } = headerSchema.parse(JSON.parse(json));
+  const ends = Object.values(tensors).map((tensor) => tensor.data_offsets[1]);
+  return { metadata, dataOffset, dataBytes: Math.max(0, ...ends) };
+}
+
+/** Header of a safetensors file. Throws a plain Error (or zod's) on anything that is not one. */
+export async function readHeader(path: string): Promise<SafetensorsHeader> {
+  const file = await open(path, 'r');
+  try {
+    const length = Buffer.alloc(LENGTH_BYTES);
+    const { bytesRead } = await file.read(length, 0, LENGTH_BYTES, 0);
+    const headerBytes = bytesRead === LENGTH_BYTES ? Number(length.readBigUInt64LE()) : Number.NaN;
+    if (!(headerBytes <= MAX_HEADER_BYTES)) throw new Error('not a safetensors file');
+    const json = Buffer.alloc(headerBytes);
+    const header = await file.read(json, 0, headerBytes, LENGTH_BYTES);
+    if (header.bytesRead !== headerBytes) throw new Error('the file ends inside its header');
+    return parseHeader(json.toString('utf8'), LENGTH_BYTES + headerBytes);
+  } finally {
+    await file.close();
+  }
+}
+
+/** SHA-256 in hex over the tensors' bytes; the header is not in it, since it holds the hash. */
+export function contentSha256(file: Buffer, header: SafetensorsHeader): string {
+  return createHash('sha256').update(file.subarray(header.dataOffset)).digest('hex');
+}
+
+/** Replaces the file by one with `extra` added to its metadata, at once or not at all. */
+export async function addMetadata(path: string, extra: Readonly<Record<string, string>>): Promise<void> {
+  const file = await readFile(path);
+  const { dataOffset } = await readHeader(path);
+  const header = JSON.parse(file.subarray(LENGTH_BYTES, dataOffset).toString('utf8')) as {
+    __metadata__?: Record<string, string>;
+  };
+  const json = JSON.stringify({ ...header, __metadata__: { ...header.__metadata__, ...extra } });
+  // Readers that map tensors in place want their first byte at a multiple of 8.
+  const padded = Buffer.from(json.padEnd(json.length + ((8 - (Buffer.byteLength(json) % 8)) % 8)));
+  const length = Buffer.alloc(LENGTH_BYTES);
+  length.writeBigUInt64LE(BigInt(padded.length));
+  const temporary = `${path}.${process.pid}.tmp`;
+  await writeFile(temporary, Buffer.concat([length, padded, file.subarray(dataOffset)]));
+  await rename(temporary, path);
+}
