@@ -1,0 +1,30 @@
+--[[
+  Keeps the worker alive and replaces its load.
+
+  KEYS[1] epoch
+  KEYS[2] info
+  KEYS[3] leases
+  KEYS[4] deadlines
+
+  ARGV[1] epoch
+  ARGV[2] load, JSON
+  ARGV[3] time to live of the record, ms
+  ARGV[4] time to live of the epoch, ms
+
+  Returns
+   0 done
+  -1 the worker's record is gone: register again
+  -2 another process has registered under this id
+]]
+--- @include check-epoch
+--- @include outlive-worker
+
+local refused = checkEpoch(KEYS[1], KEYS[2], ARGV[1])
+if refused then
+  return refused
+end
+redis.call('HSET', KEYS[2], 'load', ARGV[2])
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+outliveWorker(KEYS[2], KEYS[3], KEYS[4])
+return 0

@@ -1,0 +1,3 @@
+export { createRedisClient, type RedisClient } from './client.js';
+export { RedisLedger } from './ledger.adapter.js';
+export { RedisRegistry } from './registry.adapter.js';

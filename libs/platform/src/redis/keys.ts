@@ -1,0 +1,30 @@
+/**
+ * Every Redis key of the project. Form: `kvc:v1:{slot}:entity:id`; the slot is the worker's id, so that all
+ * that one script changes sits in one hash slot of a Redis Cluster. `docs/reference/redis-keys.md` explains
+ * the fields.
+ */
+
+const PREFIX = 'kvc:v1';
+
+/** A worker's epoch outlives the worker, so that its successor gets a higher one. */
+export const EPOCH_TTL_MS = 24 * 60 * 60 * 1_000;
+
+export interface WorkerKeys {
+  /** String: the current epoch. TTL 24 h, renewed by heartbeats. Writers: register, heartbeat. */
+  readonly epoch: string;
+  /** Hash: record and account. TTL 6 s, renewed by heartbeats. Writers: every script but account. */
+  readonly info: string;
+  /** Hash: lease id → `r:PAGES` (reserved) or `c:PAGES` (committed). TTL that of info + 10 s. Writers: the ledger's scripts. */
+  readonly leases: string;
+  /** Sorted set: id of a reserved lease → its deadline, ms. TTL that of info + 10 s. Writers: the ledger's scripts. */
+  readonly deadlines: string;
+}
+
+/** `workerId` is part of the hash tag; callers check it with `checkWorkerId` first. */
+export function workerKeys(workerId: string): WorkerKeys {
+  const key = (entity: string): string => `${PREFIX}:{${workerId}}:${entity}:${workerId}`;
+  return { epoch: key('epoch'), info: key('info'), leases: key('leases'), deadlines: key('deadlines') };
+}
+
+/** Set: ids of workers that may be alive. No TTL; readers remove ids whose info is gone. Writers: register, heartbeat, deregister, list. */
+export const REGISTRY_KEY = `${PREFIX}:{registry}:workers:all`;

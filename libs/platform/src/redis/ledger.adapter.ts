@@ -1,0 +1,67 @@
+import { LEASE_TTL_MS, type LeaseKey, type LedgerAccount, type LedgerPort } from '@kvcapsule/domain/ledger';
+
+import { checkCount, checkWorkerId } from './checks.js';
+import { runVerb, type RedisClient } from './client.js';
+import { workerKeys } from './keys.js';
+import { throwOnCode } from './script-codes.js';
+import { keys4 } from './scripts.js';
+
+/** The ledger in Redis. Verbs and rejections: see `LedgerPort`; extending a lease not committed is `INTERNAL`. */
+export class RedisLedger implements LedgerPort {
+  constructor(private readonly client: RedisClient) {}
+
+  async reserve(key: LeaseKey, pages: number, ttlMs = LEASE_TTL_MS): Promise<void> {
+    checkCount('ttlMs', ttlMs);
+    await this.write(key, pages, (keys) =>
+      this.client.kvcReserve(...keys, key.epoch, key.leaseId, pages, ttlMs),
+    );
+  }
+
+  async commit(key: LeaseKey, pages: number): Promise<void> {
+    await this.write(key, pages, (keys) => this.client.kvcCommit(...keys, key.epoch, key.leaseId, pages));
+  }
+
+  async extend(key: LeaseKey, pages: number): Promise<void> {
+    await this.write(key, pages, (keys) => this.client.kvcExtend(...keys, key.epoch, key.leaseId, pages));
+  }
+
+  async release(key: LeaseKey): Promise<void> {
+    await this.write(key, 0, (keys) => this.client.kvcRelease(...keys, key.epoch, key.leaseId));
+  }
+
+  async sweep(workerId: string): Promise<number> {
+    checkWorkerId(workerId);
+    const keys = workerKeys(workerId);
+    return runVerb(this.client, () => this.client.kvcSweep(keys.info, keys.leases, keys.deadlines));
+  }
+
+  async account(workerId: string): Promise<LedgerAccount | undefined> {
+    checkWorkerId(workerId);
+    const keys = workerKeys(workerId);
+    const answer = await runVerb(this.client, () => this.client.kvcAccount(keys.info, keys.leases));
+    if (answer === null) {
+      return undefined;
+    }
+    const [epoch, capacity, reserved, committed, leases] = answer;
+    return {
+      workerId,
+      epoch: Number(epoch),
+      capacityPages: Number(capacity),
+      reservedPages: Number(reserved),
+      committedPages: Number(committed),
+      leases,
+    };
+  }
+
+  private async write(
+    key: LeaseKey,
+    pages: number,
+    script: (keys: ReturnType<typeof keys4>) => Promise<number>,
+  ): Promise<void> {
+    checkWorkerId(key.workerId);
+    checkCount('pages', pages);
+    checkCount('epoch', key.epoch);
+    const keys = keys4(workerKeys(key.workerId));
+    throwOnCode(await runVerb(this.client, () => script(keys)), key.workerId);
+  }
+}

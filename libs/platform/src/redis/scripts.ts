@@ -1,0 +1,67 @@
+import { readFileSync, readdirSync } from 'node:fs';
+
+import { type Redis } from 'ioredis';
+
+import { type WorkerKeys } from './keys.js';
+
+type Key = string;
+
+/** The scripts of `lua/` as methods, keys first. Answers and codes stand in each script's header. */
+export interface LedgerScripts {
+  kvcRegister(
+    ...args: [
+      ...Keys4,
+      attempt: string,
+      descriptor: string,
+      load: string,
+      capacityPages: number,
+      ttlMs: number,
+      epochTtlMs: number,
+    ]
+  ): Promise<number>;
+  kvcHeartbeat(
+    ...args: [...Keys4, epoch: number, load: string, ttlMs: number, epochTtlMs: number]
+  ): Promise<number>;
+  kvcDeregister(...args: [...Keys4, epoch: number]): Promise<number>;
+  kvcReserve(
+    ...args: [...Keys4, epoch: number, leaseId: string, pages: number, ttlMs: number]
+  ): Promise<number>;
+  kvcCommit(...args: [...Keys4, epoch: number, leaseId: string, pages: number]): Promise<number>;
+  kvcExtend(...args: [...Keys4, epoch: number, leaseId: string, pages: number]): Promise<number>;
+  kvcRelease(...args: [...Keys4, epoch: number, leaseId: string]): Promise<number>;
+  kvcSweep(info: Key, leases: Key, deadlines: Key): Promise<number>;
+  kvcAccount(
+    info: Key,
+    leases: Key,
+  ): Promise<[epoch: string, capacity: string, reserved: string, committed: string, leases: number] | null>;
+}
+
+type Keys4 = [epoch: Key, info: Key, leases: Key, deadlines: Key];
+
+/** The keys in the order that the four-key scripts take them. */
+export function keys4(keys: WorkerKeys): Keys4 {
+  return [keys.epoch, keys.info, keys.leases, keys.deadlines];
+}
+
+/** From `src/redis` and from `dist/redis` alike, the package's root is two levels up. */
+const LUA_FOLDER = new URL('../../lua/', import.meta.url);
+
+/** Adds every `lua/NAME-KEYS.lua` to the client as method `kvcName`. */
+export function defineScripts(client: Redis): Redis & LedgerScripts {
+  for (const file of readdirSync(LUA_FOLDER)) {
+    const match = /^([a-z]+)-(\d+)\.lua$/.exec(file);
+    if (match?.[1] !== undefined) {
+      const method = `kvc${match[1].charAt(0).toUpperCase()}${match[1].slice(1)}`;
+      client.defineCommand(method, { numberOfKeys: Number(match[2]), lua: readScript(file) });
+    }
+  }
+  return client as Redis & LedgerScripts;
+}
+
+/** A line `--- @include NAME` stands for the text of `lua/includes/NAME.lua`. */
+function readScript(file: string): string {
+  const text = readFileSync(new URL(file, LUA_FOLDER), 'utf8');
+  return text.replaceAll(/^--- @include ([a-z-]+)$/gm, (_line, name: string) =>
+    readFileSync(new URL(`includes/${name}.lua`, LUA_FOLDER), 'utf8'),
+  );
+}

@@ -1,0 +1,53 @@
+import {
+  credentials,
+  Server,
+  ServerCredentials,
+  type ChannelCredentials,
+  type ClientOptions,
+} from '@grpc/grpc-js';
+
+/** Pictures travel inside requests. */
+const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
+const KEEPALIVE_MS = 10_000;
+
+const CHANNEL_OPTIONS = {
+  'grpc.max_send_message_length': MAX_MESSAGE_BYTES,
+  'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
+  'grpc.keepalive_time_ms': KEEPALIVE_MS,
+  'grpc.keepalive_timeout_ms': KEEPALIVE_MS / 2,
+  'grpc.keepalive_permit_without_calls': 1,
+} as const satisfies ClientOptions;
+
+type ClientClass<T> = new (
+  address: string,
+  channelCredentials: ChannelCredentials,
+  options?: Partial<ClientOptions>,
+) => T;
+
+/** A server without services yet. */
+export function createRpcServer(): Server {
+  return new Server(CHANNEL_OPTIONS);
+}
+
+/** Binds without TLS and listens. `address` is host:port; port 0 takes a free one. Resolves to the port. */
+export async function listenRpc(server: Server, address: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.bindAsync(address, ServerCredentials.createInsecure(), (error, port) => {
+      if (error === null) {
+        resolve(port);
+      } else {
+        reject(error);
+      }
+    });
+  });
+}
+
+/** A client of a generated service class, without TLS; connects with its first call and by itself again later. */
+export function createRpcClient<T>(Client: ClientClass<T>, address: string): T {
+  return new Client(address, credentials.createInsecure(), {
+    ...CHANNEL_OPTIONS,
+    // Without a cap a worker that is back after a minute would wait two more to be called.
+    'grpc.initial_reconnect_backoff_ms': 100,
+    'grpc.max_reconnect_backoff_ms': 2_000,
+  });
+}

@@ -1,0 +1,154 @@
+/** One metric, declared once. `docs/reference/metrics.md` lists the same entries; a test compares the two. */
+export type MetricSpec =
+  | {
+      readonly name: string;
+      readonly help: string;
+      readonly type: 'counter' | 'gauge';
+      readonly labels: readonly string[];
+    }
+  | {
+      readonly name: string;
+      readonly help: string;
+      readonly type: 'histogram';
+      readonly labels: readonly string[];
+      /** Upper bounds, in the metric's unit. */
+      readonly buckets: readonly number[];
+    };
+
+/** Whole requests: from a cached answer to a long one on two cores. */
+const REQUEST_BUCKETS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
+/** One step of the engine and what lasts about as long. */
+const STEP_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];
+
+export const METRICS = {
+  router: {
+    timeToFirstToken: {
+      name: 'kvcapsule_router_time_to_first_token_seconds',
+      help: 'From the arrival of a request to its first token',
+      type: 'histogram',
+      labels: [],
+      buckets: REQUEST_BUCKETS,
+    },
+    interTokenLatency: {
+      name: 'kvcapsule_router_inter_token_latency_seconds',
+      help: 'Between two tokens of one request, after the first',
+      type: 'histogram',
+      labels: [],
+      buckets: STEP_BUCKETS,
+    },
+    requestDuration: {
+      name: 'kvcapsule_router_request_duration_seconds',
+      help: 'From the arrival of a request to its last byte',
+      type: 'histogram',
+      labels: [],
+      buckets: REQUEST_BUCKETS,
+    },
+    requests: {
+      name: 'kvcapsule_router_requests_total',
+      help: 'Requests that have ended, by HTTP status and error code (code is ok without an error)',
+      type: 'counter',
+      labels: ['status', 'code'],
+    },
+    tokens: {
+      name: 'kvcapsule_router_tokens_total',
+      help: 'Tokens of ended requests, by kind: prompt or completion',
+      type: 'counter',
+      labels: ['kind'],
+    },
+    requestsRunning: {
+      name: 'kvcapsule_router_requests_running',
+      help: 'Requests that a worker has accepted and not finished',
+      type: 'gauge',
+      labels: [],
+    },
+    requestsWaiting: {
+      name: 'kvcapsule_router_requests_waiting',
+      help: 'Requests that have arrived and that no worker has accepted yet',
+      type: 'gauge',
+      labels: [],
+    },
+    imageFetch: {
+      name: 'kvcapsule_router_image_fetch_seconds',
+      help: 'Fetching and inspecting one picture',
+      type: 'histogram',
+      labels: [],
+      buckets: STEP_BUCKETS.concat([5, 10]),
+    },
+    workers: {
+      name: 'kvcapsule_router_workers',
+      help: 'Workers whose heartbeat is fresh',
+      type: 'gauge',
+      labels: [],
+    },
+  },
+  worker: {
+    requestsRunning: {
+      name: 'kvcapsule_worker_requests_running',
+      help: 'Requests that take part in steps',
+      type: 'gauge',
+      labels: [],
+    },
+    requestsWaiting: {
+      name: 'kvcapsule_worker_requests_waiting',
+      help: 'Requests accepted that wait for pages or for their turn',
+      type: 'gauge',
+      labels: [],
+    },
+    pagesFree: {
+      name: 'kvcapsule_worker_pages_free',
+      help: 'Pages of the pool that nothing holds',
+      type: 'gauge',
+      labels: [],
+    },
+    pagesHeld: {
+      name: 'kvcapsule_worker_pages_held',
+      help: 'Pages of the pool that are held; free and held add up to the capacity',
+      type: 'gauge',
+      labels: [],
+    },
+    kvBytes: {
+      name: 'kvcapsule_worker_kv_bytes',
+      help: 'Bytes of keys and values held, by codec: raw or capsule',
+      type: 'gauge',
+      labels: ['codec'],
+    },
+    kvRawEquivalentBytes: {
+      name: 'kvcapsule_worker_kv_raw_equivalent_bytes',
+      help: 'Bytes that the same keys and values would take without any compression',
+      type: 'gauge',
+      labels: [],
+    },
+    compress: {
+      name: 'kvcapsule_worker_compress_seconds',
+      help: 'Turning one picture’s span into a capsule',
+      type: 'histogram',
+      labels: [],
+      buckets: STEP_BUCKETS,
+    },
+    step: {
+      name: 'kvcapsule_worker_step_seconds',
+      help: 'One step of the engine over its whole batch',
+      type: 'histogram',
+      labels: [],
+      buckets: STEP_BUCKETS,
+    },
+    preemptions: {
+      name: 'kvcapsule_worker_preemptions_total',
+      help: 'Requests put back to waiting because pages ran out',
+      type: 'counter',
+      labels: [],
+    },
+    tokens: {
+      name: 'kvcapsule_worker_tokens_total',
+      help: 'Tokens of ended requests, by kind: prompt, cached (part of prompt that was not computed) or completion',
+      type: 'counter',
+      labels: ['kind'],
+    },
+    requests: {
+      name: 'kvcapsule_worker_requests_total',
+      help: 'Requests that have ended, by reason: stop, length, abort or error',
+      type: 'counter',
+      labels: ['reason'],
+    },
+  },
+} as const satisfies Record<string, Record<string, MetricSpec>>;

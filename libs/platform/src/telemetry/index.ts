@@ -1,0 +1,42 @@
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+
+import { METRICS, type MetricSpec } from './catalogue.js';
+
+type Catalogue = typeof METRICS;
+
+type MetricOf<S extends MetricSpec> = S extends { readonly type: 'counter' }
+  ? Counter<S['labels'][number]>
+  : S extends { readonly type: 'gauge' }
+    ? Gauge<S['labels'][number]>
+    : Histogram<S['labels'][number]>;
+
+/** The component's metrics by their short names, and the registry that prints them (`registry.metrics()`). */
+export type Metrics<C extends keyof Catalogue> = {
+  readonly [K in keyof Catalogue[C]]: Catalogue[C][K] extends MetricSpec ? MetricOf<Catalogue[C][K]> : never;
+} & { readonly registry: Registry };
+
+export type RouterMetrics = Metrics<'router'>;
+export type WorkerMetrics = Metrics<'worker'>;
+
+/** Makes every metric of one component, and Node's own (`process_*`, `nodejs_*`), in a registry of their own. */
+export function createMetrics<C extends keyof Catalogue>(component: C): Metrics<C> {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const specs: Record<string, MetricSpec> = METRICS[component];
+  const metrics = Object.fromEntries(
+    Object.entries(specs).map(([key, spec]) => [key, createMetric(spec, registry)]),
+  );
+  return { ...metrics, registry } as Metrics<C>;
+}
+
+function createMetric(spec: MetricSpec, registry: Registry): Counter | Gauge | Histogram {
+  const common = { name: spec.name, help: spec.help, labelNames: [...spec.labels], registers: [registry] };
+  switch (spec.type) {
+    case 'counter':
+      return new Counter(common);
+    case 'gauge':
+      return new Gauge(common);
+    case 'histogram':
+      return new Histogram({ ...common, buckets: [...spec.buckets] });
+  }
+}
