@@ -1,0 +1,58 @@
+import type { Command } from 'commander';
+import { CliError } from '../failure.js';
+import { servedModel, streamAnswer } from './chat-client.js';
+import { pictureDataUri } from './picture.js';
+import { summaryLine } from './summary.js';
+
+interface AskOptions {
+  readonly url: string;
+  readonly model?: string;
+  readonly apiKey?: string;
+  readonly maxTokens: string;
+}
+
+const EXAMPLES = `
+Examples:
+  kvcapsule ask samples/bird-microscope.png "What is at D2?"
+  kvcapsule ask photo.jpg "Describe the image." --url http://127.0.0.1:9000`;
+
+export function registerAsk(program: Command): void {
+  program
+    .command('ask')
+    .description('ask a running server about a picture')
+    .argument('<picture>', 'PNG, JPEG, WebP or GIF file')
+    .argument('<question>', 'what to ask')
+    .option('--url <url>', 'where the server listens', 'http://127.0.0.1:8000')
+    .option('--model <id>', 'model to ask (default: the first that is served)')
+    .option('--api-key <key>', 'key of the server (also: KVCAPSULE_API_KEY)')
+    .option('--max-tokens <count>', 'longest answer', '256')
+    .addHelpText('after', EXAMPLES)
+    .action(ask);
+}
+
+async function ask(picture: string, question: string, options: AskOptions): Promise<void> {
+  if (!/^[1-9]\d{0,6}$/.test(options.maxTokens))
+    throw new CliError('--max-tokens must be a whole number of at least 1.');
+  const imageUrl = await pictureDataUri(picture);
+  const server = {
+    url: options.url.replace(/\/+$/, ''),
+    apiKey: options.apiKey ?? process.env['KVCAPSULE_API_KEY'],
+  };
+  const model = options.model ?? (await servedModel(server));
+  const sentMs = performance.now();
+  let firstMs: number | undefined;
+  let lastMs = sentMs;
+  const usage = await streamAnswer(
+    server,
+    { model, imageUrl, question, maxTokens: Number(options.maxTokens) },
+    (text) => {
+      lastMs = performance.now();
+      firstMs ??= lastMs;
+      process.stdout.write(text);
+    },
+  );
+  firstMs ??= performance.now();
+  process.stdout.write(
+    `\n\n${summaryLine(usage, { firstTokenMs: firstMs - sentMs, decodeMs: lastMs - firstMs })}\n`,
+  );
+}

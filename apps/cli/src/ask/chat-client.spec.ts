@@ -1,0 +1,66 @@
+import { once } from 'node:events';
+import { createServer, type RequestListener, type Server as HttpServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterEach, describe, expect, it } from 'vitest';
+import { servedModel, streamAnswer } from './chat-client.js';
+
+const QUESTION = { model: 'm', imageUrl: 'data:image/png;base64,AA==', question: 'What?', maxTokens: 8 };
+const USAGE = {
+  prompt_tokens: 3,
+  completion_tokens: 2,
+  total_tokens: 5,
+  prompt_tokens_details: { cached_tokens: 0 },
+};
+
+function chunk(content: string | undefined, usage?: typeof USAGE): string {
+  const choices =
+    content === undefined ? [] : [{ index: 0, delta: { content }, logprobs: null, finish_reason: null }];
+  const body = { id: 'x', object: 'chat.completion.chunk', created: 1, model: 'm', choices };
+  return `data: ${JSON.stringify(usage === undefined ? body : { ...body, usage })}\n\n`;
+}
+
+describe('chat client', () => {
+  let server: HttpServer | undefined;
+  afterEach(() => server?.close());
+
+  async function listen(answer: RequestListener): Promise<{ url: string }> {
+    server = createServer(answer).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    return { url: `http://127.0.0.1:${String((server.address() as AddressInfo).port)}` };
+  }
+
+  it('hands over each piece and returns the usage', async () => {
+    const at = await listen((_, response) => {
+      response.end(`${chunk('bi')}${chunk('rd.')}${chunk(undefined, USAGE)}data: [DONE]\n\n`);
+    });
+    const pieces: string[] = [];
+    expect(await streamAnswer(at, QUESTION, (text) => pieces.push(text))).toEqual(USAGE);
+    expect(pieces).toEqual(['bi', 'rd.']);
+  });
+
+  it('tells an answer that broke off from one that is done', async () => {
+    const at = await listen((_, response) => response.end(chunk('bi')));
+    await expect(streamAnswer(at, QUESTION, () => undefined)).rejects.toThrow('broke off');
+  });
+
+  it('passes on what the server says, before and in the middle of a stream', async () => {
+    const error = {
+      error: { message: 'All workers are full', type: 'server_error', param: null, code: 'no_capacity' },
+    };
+    const refusing = await listen((_, response) => response.writeHead(503).end(JSON.stringify(error)));
+    await expect(streamAnswer(refusing, QUESTION, () => undefined)).rejects.toThrow(
+      'All workers are full (no_capacity)',
+    );
+    server?.close();
+    const breaking = await listen((_, response) =>
+      response.end(`${chunk('bi')}data: ${JSON.stringify(error)}\n\n`),
+    );
+    await expect(streamAnswer(breaking, QUESTION, () => undefined)).rejects.toThrow('All workers are full');
+  });
+
+  it('says that nothing listens', async () => {
+    await expect(servedModel({ url: 'http://127.0.0.1:9' })).rejects.toThrow(
+      'Nothing answers at http://127.0.0.1:9',
+    );
+  });
+});

@@ -1,0 +1,104 @@
+import { ChatCompletionChunk, type CompletionUsage } from '@kvcapsule/contracts/openai';
+import { EventSourceParserStream } from 'eventsource-parser/stream';
+import { z } from 'zod';
+import { CliError } from '../failure.js';
+
+export interface Server {
+  /** Without a slash at its end. */
+  readonly url: string;
+  readonly apiKey?: string | undefined;
+}
+
+export interface Question {
+  readonly model: string;
+  /** A data URI. */
+  readonly imageUrl: string;
+  readonly question: string;
+  readonly maxTokens: number;
+}
+
+const ErrorBody = z.object({ error: z.object({ message: z.string(), code: z.string().nullish() }) });
+const Models = z.object({ data: z.array(z.object({ id: z.string() })) });
+
+/** The id of the first model the server offers. */
+export async function servedModel(server: Server): Promise<string> {
+  const response = await request(server, '/v1/models');
+  const models = Models.safeParse(await response.json());
+  const id = models.data?.data[0]?.id;
+  if (id === undefined)
+    throw new CliError(`${server.url} lists no model.`, 'Is it a KVCapsule server? Name another with --url.');
+  return id;
+}
+
+/**
+ * Streams one answer.
+ * @param onText called with each piece of text as it comes
+ * @returns what the server counted
+ * @throws CliError with the server's own message when it refuses or breaks off
+ */
+export async function streamAnswer(
+  server: Server,
+  { model, imageUrl, question, maxTokens }: Question,
+  onText: (text: string) => void,
+): Promise<CompletionUsage | undefined> {
+  const content = [
+    { type: 'image_url', image_url: { url: imageUrl } },
+    { type: 'text', text: question },
+  ];
+  const response = await request(server, '/v1/chat/completions', {
+    model,
+    messages: [{ role: 'user', content }],
+    stream: true,
+    stream_options: { include_usage: true },
+    max_completion_tokens: maxTokens,
+    temperature: 0,
+  });
+  if (response.body === null) throw new CliError('The server sent no answer.');
+  let usage: CompletionUsage | undefined;
+  const events = response.body
+    .pipeThrough<string>(new TextDecoderStream())
+    .pipeThrough(new EventSourceParserStream());
+  for await (const { data } of events) {
+    if (data === '[DONE]') return usage;
+    const chunk = parseChunk(data);
+    usage = chunk.usage ?? usage;
+    const text = chunk.choices[0]?.delta.content;
+    if (text !== undefined && text !== '') onText(text);
+  }
+  throw new CliError('The answer broke off: the connection ended before the server was done.');
+}
+
+function parseChunk(data: string): ChatCompletionChunk {
+  const json: unknown = JSON.parse(data);
+  const failed = ErrorBody.safeParse(json);
+  if (failed.success) throw refusal(failed.data);
+  return ChatCompletionChunk.parse(json);
+}
+
+async function request(server: Server, path: string, body?: unknown): Promise<Response> {
+  const headers = {
+    'content-type': 'application/json',
+    ...(server.apiKey === undefined ? {} : { authorization: `Bearer ${server.apiKey}` }),
+  };
+  const init = body === undefined ? { headers } : { method: 'POST', headers, body: JSON.stringify(body) };
+  const response = await fetch(server.url + path, init).catch(() => {
+    throw new CliError(
+      `Nothing answers at ${server.url}.`,
+      'Start it with ./kvcapsule up, or name another with --url.',
+    );
+  });
+  if (response.ok) return response;
+  const failed = ErrorBody.safeParse(await response.json().catch(() => undefined));
+  throw failed.success
+    ? refusal(failed.data)
+    : new CliError(
+        `${server.url} answered ${String(response.status)}.`,
+        'Is it a KVCapsule server? Name another with --url.',
+      );
+}
+
+function refusal({ error }: z.infer<typeof ErrorBody>): CliError {
+  const code = error.code ?? '';
+  const hint = code === 'invalid_api_key' ? 'Give the key with --api-key or KVCAPSULE_API_KEY.' : undefined;
+  return new CliError(`The server refused: ${error.message}${code === '' ? '' : ` (${code})`}`, hint);
+}

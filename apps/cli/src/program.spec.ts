@@ -1,0 +1,24 @@
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { ROOT } from './paths.js';
+import { createProgram } from './program.js';
+
+describe('the list of commands', () => {
+  it('is the same in the entry script, which needs no build, and in the CLI', () => {
+    const help = execFileSync(join(ROOT, 'kvcapsule'), ['--help'], { encoding: 'utf8' });
+    const section = help.slice(help.indexOf('Commands:'), help.indexOf('Options:'));
+    const listed = [...section.matchAll(/^ {2}(\w+)/gm)].map(([, name]) => name);
+    const commands = createProgram().commands.map((command) => command.name());
+    expect(listed.filter((name) => name !== 'test').sort()).toEqual(commands.sort());
+  });
+
+  it('shows examples with every command', () => {
+    for (const command of createProgram().commands) {
+      let help = '';
+      command.configureOutput({ writeOut: (text) => (help += text) }).outputHelp();
+      expect(help, command.name()).toContain('kvcapsule ' + command.name());
+      expect(help, command.name()).toContain('Examples:');
+    }
+  });
+});

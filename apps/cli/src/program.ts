@@ -1,0 +1,16 @@
+import { Command } from 'commander';
+import { registerAsk } from './ask/ask.command.js';
+import { registerServe } from './serve.command.js';
+import { registerUp } from './up/up.command.js';
+
+/** Every command of the CLI. `test` and the set-up live in the entry script, which needs no build. */
+export function createProgram(): Command {
+  const program = new Command('kvcapsule')
+    .description('Serves vision-language models and keeps the KV cache of pictures in compressed capsules.')
+    .enablePositionalOptions()
+    .showHelpAfterError('(--help lists the options)');
+  registerUp(program);
+  registerAsk(program);
+  registerServe(program);
+  return program;
+}

@@ -1,0 +1,122 @@
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CliError } from '../failure.js';
+import { partMain, STATE_DIR } from '../paths.js';
+import type { UpOptions } from './options.js';
+import { PrivateRedis } from './private-redis.js';
+import { Supervised } from './supervised.js';
+
+const READY_TIMEOUT_MS = 60_000;
+/** Together under the ten seconds a stop may take. */
+const ROUTER_GRACE_MS = 4_500;
+const WORKER_GRACE_MS = 3_500;
+
+/** The parts `up` runs, in the order they need each other: Redis, workers, router. */
+export class UpCluster {
+  private redis: PrivateRedis | undefined;
+  private readonly workers: Supervised[] = [];
+  private router: Supervised | undefined;
+  private stopped: Promise<void> | undefined;
+
+  /** @param say one line for the terminal */
+  constructor(
+    private readonly options: UpOptions,
+    private readonly say: (line: string) => void,
+  ) {}
+
+  /** Starts everything. Resolves with the address of the API once it is ready to answer. */
+  async start(): Promise<string> {
+    const logDir = join(STATE_DIR, 'log');
+    rmSync(logDir, { recursive: true, force: true });
+    mkdirSync(logDir, { recursive: true });
+    const redisUrl = this.options.redis ?? (await this.startRedis());
+    const env = childEnvironment(this.options, redisUrl);
+    for (let index = 0; index < this.options.workers; index += 1)
+      this.workers.push(this.part('worker', `worker-${String(index)}`, workerArgs(this.options, index), env));
+    this.router = this.part('router', 'router', routerArgs(this.options), env);
+    const [ready] = await Promise.all([this.router.start(), ...this.workers.map((worker) => worker.start())]);
+    const url = String(ready['url']);
+    await untilServing(url);
+    return url;
+  }
+
+  /** Router first, so that its streams end properly, then workers, then Redis. Later calls join the first. */
+  stop(): Promise<void> {
+    this.stopped ??= this.stopInOrder();
+    return this.stopped;
+  }
+
+  /** Ends every process at once. */
+  async kill(): Promise<void> {
+    for (const part of [this.router, ...this.workers]) part?.kill();
+    await this.redis?.kill();
+  }
+
+  private async stopInOrder(): Promise<void> {
+    await this.router?.stop(ROUTER_GRACE_MS);
+    await Promise.all(this.workers.map((worker) => worker.stop(WORKER_GRACE_MS)));
+    await this.redis?.stop();
+  }
+
+  private async startRedis(): Promise<string> {
+    this.redis = await PrivateRedis.start(this.say);
+    return this.redis.url;
+  }
+
+  private part(
+    kind: 'router' | 'worker',
+    name: string,
+    args: readonly string[],
+    env: NodeJS.ProcessEnv,
+  ): Supervised {
+    return new Supervised(
+      {
+        name,
+        command: process.execPath,
+        args: [partMain(kind), ...args],
+        env,
+        logFile: join(STATE_DIR, 'log', `${name}.log`),
+        readyTimeoutMs: READY_TIMEOUT_MS,
+      },
+      this.say,
+    );
+  }
+}
+
+/** Secrets travel in the environment: every user of the machine can read a command line. */
+export function childEnvironment(options: UpOptions, redisUrl: string): NodeJS.ProcessEnv {
+  const keys = options.apiKey?.join(',');
+  return {
+    ...process.env,
+    KVCAPSULE_REDIS: redisUrl,
+    ...(keys === undefined ? {} : { KVCAPSULE_API_KEYS: keys }),
+  };
+}
+
+export function workerArgs(options: UpOptions, index: number): string[] {
+  return [
+    ...['--id', `worker-${String(index)}`, '--model', options.model],
+    ...(options.codec === undefined ? [] : ['--codec', options.codec]),
+    ...(options.poolMib === undefined ? [] : ['--pool-mib', String(options.poolMib)]),
+  ];
+}
+
+export function routerArgs(options: UpOptions): string[] {
+  return [
+    ...['--host', options.host, '--port', String(options.port), '--model', options.model],
+    ...(options.auth ? [] : ['--no-auth']),
+    ...(options.allowImageHost ?? []).flatMap((host) => ['--allow-image-host', host]),
+  ];
+}
+
+async function untilServing(url: string): Promise<void> {
+  const end = Date.now() + READY_TIMEOUT_MS;
+  for (;;) {
+    const response = await fetch(`${url}/health/ready`).catch(() => undefined);
+    if (response?.status === 200) return;
+    if (Date.now() > end)
+      throw new CliError('The router runs, but it does not get ready.', `Ask it: curl ${url}/health/ready`);
+    await sleep(50);
+  }
+}

@@ -1,0 +1,63 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, describe, expect, it } from 'vitest';
+import { parseReadyLine } from './child.js';
+import { Supervised } from './supervised.js';
+
+const READY = `console.log(JSON.stringify({ event: 'ready', pid: process.pid }));`;
+
+describe('Supervised', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'kvc-supervised-'));
+  afterAll(() => {
+    rmSync(dir, { recursive: true });
+  });
+  const said: string[] = [];
+
+  function part(script: string): Supervised {
+    const spec = {
+      name: 'part',
+      command: process.execPath,
+      args: ['-e', script],
+      logFile: join(dir, 'part.log'),
+      readyTimeoutMs: 10_000,
+    };
+    return new Supervised(spec, (line) => said.push(line));
+  }
+
+  async function untilSaid(text: string): Promise<void> {
+    while (!said.some((line) => line.includes(text))) await sleep(20);
+  }
+
+  it('starts a killed part again under a new pid, and stops it for good', async () => {
+    const supervised = part(`${READY} setInterval(() => {}, 1000);`);
+    const { pid } = (await supervised.start()) as { pid: number };
+    process.kill(pid, 'SIGKILL');
+    await untilSaid('killed by SIGKILL');
+    await untilSaid('is back');
+    const back = /is back \(pid (\d+)\)/.exec(said.join('\n'))?.[1];
+    expect(Number(back)).not.toBe(pid);
+    await supervised.stop(1_000);
+    expect(() => process.kill(Number(back), 0)).toThrow('ESRCH');
+  }, 20_000);
+
+  it('kills a part that does not heed SIGTERM', async () => {
+    const supervised = part(`process.on('SIGTERM', () => {}); ${READY} setInterval(() => {}, 1000);`);
+    const { pid } = (await supervised.start()) as { pid: number };
+    await supervised.stop(200);
+    expect(() => process.kill(pid, 0)).toThrow('ESRCH');
+  }, 20_000);
+
+  it('shows the last lines of a part that ends at its start', async () => {
+    const supervised = part(`console.error('the pool does not fit'); process.exitCode = 3;`);
+    await expect(supervised.start()).rejects.toThrow(/exit code 3\)\n {4}the pool does not fit/);
+    expect(readFileSync(join(dir, 'part.log'), 'utf8')).toContain('the pool does not fit');
+  }, 20_000);
+});
+
+describe('parseReadyLine', () => {
+  it.each(['', 'ready', '{', '{"event":"other"}', '[1]'])('passes over %j', (line) => {
+    expect(parseReadyLine(line)).toBeUndefined();
+  });
+});

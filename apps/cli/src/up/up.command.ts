@@ -1,0 +1,61 @@
+import type { Command } from 'commander';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { CliError } from '../failure.js';
+import { UpCluster } from './cluster.js';
+import { firstScreen } from './first-screen.js';
+import { type UpOptions, upOptions } from './options.js';
+import { assertPortFree } from './ports.js';
+
+export function registerUp(program: Command): void {
+  upOptions(program.command('up').description('serve: Redis, workers and the router, until Ctrl-C')).action(
+    async (options: UpOptions) => {
+      await up(options);
+    },
+  );
+}
+
+async function up(options: UpOptions): Promise<void> {
+  assertModelFolder(options.model);
+  await assertPortFree(options.host, options.port);
+  const startedMs = performance.now();
+  const say = (line: string): void => {
+    process.stderr.write(`${new Date().toTimeString().slice(0, 8)} ${line}\n`);
+  };
+  const cluster = new UpCluster(options, say);
+  const stop = stopOnSignal(cluster, say);
+  try {
+    const url = await Promise.race([cluster.start(), stop.requested.then(() => undefined)]);
+    if (url !== undefined) {
+      say(`ready after ${((performance.now() - startedMs) / 1000).toFixed(1)} s`);
+      const withKey = options.apiKey !== undefined || process.env['KVCAPSULE_API_KEYS'] !== undefined;
+      process.stdout.write(firstScreen({ url, modelDir: options.model, withKey, cwd: process.cwd() }));
+      await stop.requested;
+    }
+  } finally {
+    await cluster.stop();
+  }
+  say('stopped');
+}
+
+/** First signal: an orderly stop. Second: an end at once. */
+function stopOnSignal(cluster: UpCluster, say: (line: string) => void): { requested: Promise<void> } {
+  const { promise, resolve } = Promise.withResolvers<undefined>();
+  let signals = 0;
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.on(signal, () => {
+      signals += 1;
+      if (signals === 1) say('stopping (once more: at once)');
+      else void cluster.kill();
+      resolve(undefined);
+    });
+  return { requested: promise };
+}
+
+function assertModelFolder(folder: string): void {
+  if (existsSync(join(folder, 'config.json'))) return;
+  throw new CliError(
+    `${folder} is not a model folder: it holds no config.json.`,
+    'Point --model at a Hugging Face folder (config.json, *.safetensors, tokenizer.json, preprocessor_config.json).',
+  );
+}
