@@ -1,0 +1,101 @@
+import js from '@eslint/js';
+import nx from '@nx/eslint-plugin';
+import prettier from 'eslint-config-prettier';
+import ts from 'typescript-eslint';
+
+/** What a project may import, by its tags; CONTRIBUTING.md draws the same map. */
+const layers = [
+  {
+    sourceTag: 'type:app',
+    onlyDependOnLibsWithTags: ['type:domain', 'type:adapter', 'type:contract', 'type:util', 'type:binding'],
+  },
+  {
+    sourceTag: 'type:domain',
+    onlyDependOnLibsWithTags: ['type:domain', 'type:contract', 'type:util'],
+    bannedExternalImports: ['@nestjs/*', 'ioredis', '@grpc/*'],
+  },
+  { sourceTag: 'type:adapter', onlyDependOnLibsWithTags: ['type:domain', 'type:contract', 'type:util'] },
+  { sourceTag: 'type:contract', onlyDependOnLibsWithTags: ['type:util'] },
+  { sourceTag: 'type:util', onlyDependOnLibsWithTags: ['type:util'] },
+  { sourceTag: 'type:binding', onlyDependOnLibsWithTags: ['type:contract', 'type:util'] },
+  {
+    sourceTag: 'type:testing',
+    onlyDependOnLibsWithTags: [
+      'type:testing',
+      'type:domain',
+      'type:adapter',
+      'type:binding',
+      'type:contract',
+      'type:util',
+    ],
+  },
+  {
+    sourceTag: 'type:e2e',
+    onlyDependOnLibsWithTags: ['type:testing', 'type:adapter', 'type:domain', 'type:contract', 'type:util'],
+  },
+];
+
+/** Router and worker meet only in shared; the CLI may open the engine too. */
+const scopes = [
+  { sourceTag: 'scope:router', onlyDependOnLibsWithTags: ['scope:router', 'scope:shared'] },
+  { sourceTag: 'scope:worker', onlyDependOnLibsWithTags: ['scope:worker', 'scope:shared'] },
+  { sourceTag: 'scope:cli', onlyDependOnLibsWithTags: ['scope:cli', 'scope:worker', 'scope:shared'] },
+  { sourceTag: 'scope:shared', onlyDependOnLibsWithTags: ['scope:shared'] },
+];
+
+const withTesting = (constraints) =>
+  constraints.map((constraint) => ({
+    ...constraint,
+    onlyDependOnLibsWithTags: [...constraint.onlyDependOnLibsWithTags, 'type:testing'],
+  }));
+
+/** `scopes` of a spec or of the CLI: the generator of scenes and the suites live in a shared testing library. */
+const boundaries = (depConstraints) => [
+  'error',
+  {
+    enforceBuildableLibDependency: true,
+    allow: [],
+    checkDynamicDependenciesExceptions: ['.*'],
+    depConstraints,
+  },
+];
+
+export default ts.config(
+  { ignores: ['**/dist', '**/out-tsc', '**/coverage', '**/src/gen', '**/*.mts', '**/*.mjs', '**/build*'] },
+  js.configs.recommended,
+  ...ts.configs.recommendedTypeChecked,
+  { languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } } },
+  {
+    plugins: { '@nx': nx },
+    files: ['**/*.ts'],
+    rules: {
+      '@typescript-eslint/consistent-type-imports': ['error', { fixStyle: 'inline-type-imports' }],
+      '@typescript-eslint/no-explicit-any': 'error',
+      // a decorated Nest module is an empty class
+      '@typescript-eslint/no-extraneous-class': 'off',
+      '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_' }],
+      '@nx/enforce-module-boundaries': boundaries([...layers, ...scopes]),
+      // budgets of the house: what does not fit is two things
+      'max-lines': ['error', { max: 600 }],
+      'max-lines-per-function': ['error', { max: 80 }],
+      'no-warning-comments': ['error', { terms: ['todo', 'fixme', 'xxx', 'hack'], location: 'anywhere' }],
+      'no-console': 'error',
+    },
+  },
+  {
+    // the CLI measures and calibrates on generated scenes, so it ships with the generator
+    files: ['apps/cli/**/*.ts'],
+    rules: { '@nx/enforce-module-boundaries': boundaries([...withTesting(layers), ...scopes]) },
+  },
+  {
+    files: ['**/*.spec.ts', '**/*.int-spec.ts'],
+    rules: {
+      '@nx/enforce-module-boundaries': boundaries([...withTesting(layers), ...scopes]),
+      'max-lines': ['error', { max: 900 }],
+      // describe() is one function; what counts is each test
+      'max-lines-per-function': 'off',
+      '@typescript-eslint/unbound-method': 'off',
+    },
+  },
+  prettier,
+);

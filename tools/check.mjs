@@ -1,0 +1,105 @@
+// Every check of the source: `npm run check`. Each one counts as passed or failed; --json FILE writes the counts.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, relative, resolve } from 'node:path';
+
+const root = resolve(import.meta.dirname, '..');
+const bin = (name) => join(root, 'node_modules/.bin', name);
+
+/** @returns {string} what it printed; throws an error with the same when it fails */
+function run(command, args, options = {}) {
+  const done = spawnSync(command, args, {
+    cwd: root,
+    encoding: 'utf8',
+    maxBuffer: 1 << 26,
+    env: { ...process.env, NX_DAEMON: 'false', NX_TUI: 'false', FORCE_COLOR: '0' },
+    ...options,
+  });
+  const output = `${done.stdout ?? ''}${done.stderr ?? ''}`;
+  if (done.error) throw done.error;
+  if (done.status !== 0)
+    throw new Error(output.trim() || `${command} ended with ${done.status ?? done.signal}`);
+  return output;
+}
+
+function filesOf(dir) {
+  return readdirSync(dir, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(dir, join(entry.parentPath, entry.name)))
+    .sort();
+}
+
+/** The code under libs/contracts/src/gen is what the protocol generates. */
+function generated() {
+  const contracts = join(root, 'libs/contracts');
+  const out = mkdtempSync(join(tmpdir(), 'kvc-gen-'));
+  try {
+    run(bin('buf'), ['generate', '-o', out], { cwd: contracts });
+    const [made, kept] = [join(out, 'src/gen'), join(contracts, 'src/gen')];
+    const names = [...new Set([...filesOf(made), ...filesOf(kept)])];
+    const text = (dir, name) => {
+      try {
+        return readFileSync(join(dir, name), 'utf8');
+      } catch {
+        return undefined;
+      }
+    };
+    const stale = names.filter((name) => text(made, name) !== text(kept, name));
+    if (stale.length > 0) throw new Error(`run npm run generate; these differ: ${stale.join(', ')}`);
+  } finally {
+    rmSync(out, { recursive: true });
+  }
+}
+
+/** Relative links in Markdown lead somewhere. */
+function links() {
+  const tracked = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard', '*.md'], {
+    cwd: root,
+    encoding: 'utf8',
+  });
+  const broken = tracked
+    .split('\n')
+    .filter(Boolean)
+    .flatMap((file) =>
+      [...readFileSync(join(root, file), 'utf8').matchAll(/\]\(([^)#\s]+)[^)]*\)/g)]
+        .map(([, target]) => target)
+        .filter((target) => !/^[a-z]+:/.test(target))
+        .filter((target) => !statSync(join(root, dirname(file), target), { throwIfNoEntry: false }))
+        .map((target) => `${file}: ${target}`),
+    );
+  if (broken.length > 0) throw new Error(`links that lead nowhere:\n${broken.join('\n')}`);
+}
+
+const checks = {
+  // first: ESLint's boundaries rule reads the project graph that it leaves
+  'project references in step (nx sync)': () => run(bin('nx'), ['sync:check']),
+  'types, tests included (tsc)': () => run(bin('tsc'), ['-b', '--pretty', 'false']),
+  'rules and boundaries (eslint)': () => run(bin('eslint'), ['.', '--max-warnings', '0']),
+  'format (prettier)': () => run(bin('prettier'), ['--check', '--log-level', 'warn', '.']),
+  'unused code and dependencies (knip)': () => run(bin('knip'), ['--no-progress']),
+  'generated code is current (buf)': generated,
+  'shell scripts parse (sh)': () => {
+    for (const script of ['kvcapsule', 'tools/toolchain.sh', 'tools/fetch-ggml.sh'])
+      run('sh', ['-n', script]);
+    run('bash', ['-n', '.ci/run']);
+  },
+  'links in the documentation': links,
+};
+
+const counts = { passed: 0, failed: 0 };
+for (const [title, check] of Object.entries(checks)) {
+  const beganMs = performance.now();
+  const took = () => `${((performance.now() - beganMs) / 1000).toFixed(1)} s`;
+  try {
+    check();
+    counts.passed += 1;
+    console.log(`ok      ${title} (${took()})`);
+  } catch (error) {
+    counts.failed += 1;
+    console.log(`FAILED  ${title} (${took()})\n${error.message}\n`);
+  }
+}
+const json = process.argv.indexOf('--json');
+if (json > 0) writeFileSync(process.argv[json + 1], JSON.stringify(counts));
+process.exitCode = counts.failed === 0 ? 0 : 1;

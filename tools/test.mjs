@@ -1,0 +1,115 @@
+// Everything that proves the project, after set-up and build: `./kvcapsule test [--full]`.
+// The last line adds up all runners: "N passed, N failed".
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+
+const root = resolve(import.meta.dirname, '..');
+const out = join(root, '.cache/test');
+const full = process.argv.includes('--full');
+
+async function run(command, args, env = {}) {
+  const child = spawn(command, args, {
+    cwd: root,
+    stdio: ['ignore', 'inherit', 'inherit'],
+    env: { ...process.env, ...env },
+  });
+  const [code] = await once(child, 'exit');
+  return code ?? 1;
+}
+
+function read(file) {
+  try {
+    return readFileSync(join(out, file), 'utf8');
+  } catch {
+    return undefined;
+  }
+}
+
+/** A runner that failed without a failed test (it broke before or after them) is one failure. */
+function settle({ passed, failed }, code) {
+  return { passed, failed: code !== 0 && failed === 0 ? 1 : failed };
+}
+
+async function vitest(kind, args) {
+  const file = `${kind}.json`;
+  const code = await run(
+    process.execPath,
+    [
+      ...[join(root, 'node_modules/vitest/vitest.mjs'), 'run', '--config', 'vitest.all.config.mts'],
+      ...[
+        '--reporter=default',
+        '--reporter=json',
+        `--outputFile.json=${join(out, file)}`,
+        '--passWithNoTests',
+      ],
+      ...args,
+    ],
+    full ? { KVCAPSULE_TEST_FULL: '1' } : {},
+  );
+  const report = JSON.parse(read(file) ?? '{"testResults":[]}');
+  const counts = { passed: 0, failed: 0 };
+  for (const { status, assertionResults } of report.testResults) {
+    const failed = assertionResults.filter((test) => test.status === 'failed').length;
+    counts.passed += assertionResults.filter((test) => test.status === 'passed').length;
+    counts.failed += status === 'failed' && failed === 0 ? 1 : failed;
+  }
+  return settle(counts, code);
+}
+
+async function ctest() {
+  const args = [
+    '--test-dir',
+    join(root, 'native/build'),
+    '--output-on-failure',
+    '-j',
+    '2',
+    '--no-tests=error',
+  ];
+  const code = await run('ctest', [...args, '--output-junit', join(out, 'ctest.xml')]);
+  const suite = /<testsuite\b[^>]*>/.exec(read('ctest.xml') ?? '')?.[0] ?? '';
+  const count = (name) => Number(new RegExp(`${name}="(\\d+)"`).exec(suite)?.[1] ?? 0);
+  const failed = count('failures');
+  return settle({ passed: count('tests') - failed - count('skipped') - count('disabled'), failed }, code);
+}
+
+async function checks() {
+  const code = await run(process.execPath, [
+    join(root, 'tools/check.mjs'),
+    '--json',
+    join(out, 'check.json'),
+  ]);
+  return settle(JSON.parse(read('check.json') ?? '{"passed":0,"failed":0}'), code);
+}
+
+const runners = [
+  ['native', ctest],
+  ['unit', () => vitest('unit', ['--project', 'unit:*'])],
+  // real processes share the cores: one file at a time
+  [
+    'integration',
+    () => vitest('int', ['--project', 'int:libs/*', '--project', 'int:apps/*', '--no-file-parallelism']),
+  ],
+  ['end to end', () => vitest('e2e', ['--project', 'int:e2e', '--no-file-parallelism'])],
+  ['checks', checks],
+];
+
+rmSync(out, { recursive: true, force: true });
+mkdirSync(out, { recursive: true });
+const total = { passed: 0, failed: 0 };
+const lines = [];
+for (const [name, runner] of runners) {
+  const beganMs = performance.now();
+  console.log(`\n== ${name}`);
+  const { passed, failed } = await runner();
+  total.passed += passed;
+  total.failed += failed;
+  const seconds = ((performance.now() - beganMs) / 1000).toFixed(0);
+  lines.push(
+    `${name.padEnd(12)} ${String(passed).padStart(5)} passed ${String(failed).padStart(3)} failed  ${seconds} s`,
+  );
+}
+console.log(`\n${lines.join('\n')}`);
+console.log(`${total.passed} passed, ${total.failed} failed`);
+process.exitCode = total.failed === 0 && total.passed > 0 ? 0 : 1;

@@ -1,0 +1,26 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { defineConfig } from 'vitest/config';
+import base from './vitest.config.mts';
+
+/** Unit tests need no Redis, engine, network or weights; integration tests may use any of them. */
+const KINDS = { unit: 'src/**/*.spec.ts', int: 'src/**/*.int-spec.ts' };
+
+const workspaces = ['libs', 'apps']
+  .flatMap((folder) => readdirSync(folder).map((name) => join(folder, name)))
+  .concat('e2e')
+  .filter((root) => existsSync(join(root, 'package.json')));
+
+/** All workspaces in one run: projects `unit:libs/domain`, `int:libs/platform`, `int:e2e` and so on. */
+export default defineConfig({
+  ...base,
+  test: {
+    projects: workspaces.flatMap((root) =>
+      Object.entries(KINDS).map(([kind, include]) => ({
+        ...base,
+        root,
+        test: { ...base.test, name: `${kind}:${root}`, include: [include] },
+      })),
+    ),
+  },
+});
