@@ -1,4 +1,7 @@
 // The capsule codec: m rows of keys and values a layer and head, in the pool's dtype.
+//
+// Bytes of a capsule: CapsuleHeader, padded to whole rows, then rows [layer][K,V][kv head][m][head_dim]; m
+// differs by layer and head. A page holds a whole number of rows, so no row straddles two pages.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -8,6 +11,16 @@
 #include "kv/sequence_table.h"
 
 namespace kvcapsule {
+
+// First bytes of the first page. Fields are appended only, under a new version.
+struct CapsuleHeader {
+  char magic[8] = {'K', 'V', 'C', 'A', 'P', 'S', 'U', 'L'};
+  uint32_t version = 1;
+  uint32_t codec = 0;           // 0: rows in the pool's dtype
+  uint32_t dtype = 0;
+  uint32_t tokens = 0;          // n
+  uint64_t profile_hash = 0;    // FNV-1a of the profile's id
+};
 
 // Bytes and whole pages that a capsule takes; known before encoding. Rows never straddle two runs of
 // pages: every block's worth of pages (8 consecutive ones) holds floor(BlockBytes / RowBytes) rows.
@@ -22,8 +35,30 @@ void EncodeCapsule(const KvPool& pool, const RawSegment& source, std::span<const
 const uint8_t* CapsuleRow(const KvPool& pool, const CapsuleSegment& segment, int32_t layer, KvPart part,
                           int32_t kv_head, int32_t row);
 
+// Index of the first row of (layer, part, kv head) among all rows of the capsule, header rows counted.
+int64_t CapsuleFirstRow(const CapsuleProfile& profile, const KvGeometry& geometry, int32_t layer, KvPart part,
+                        int32_t kv_head);
+
 // Reconstructs all n rows, [n][head_dim] float: K^ or V^. For tests and evaluation.
 void DecodeCapsule(const KvPool& pool, const CapsuleSegment& segment, int32_t layer, KvPart part,
                    int32_t kv_head, float* out);
+
+// Calls visit(first_row, rows, bytes) for each run of rows of (layer, part, kv head) that lies consecutively
+// in memory, in order.
+template <class Visit>
+void VisitCapsuleRuns(const KvPool& pool, const CapsuleSegment& segment, int32_t layer, KvPart part, int32_t kv_head,
+                      Visit visit) {
+  const KvGeometry& geometry = pool.geometry();
+  const int64_t rows_per_block = geometry.BlockBytes() / geometry.RowBytes();
+  const int64_t first = CapsuleFirstRow(*segment.profile, geometry, layer, part, kv_head);
+  const int32_t rows = segment.profile->head(layer, kv_head).rows;
+  for (int32_t row = 0; row < rows;) {
+    const int64_t block = (first + row) / rows_per_block;
+    const int64_t inside = (first + row) % rows_per_block;
+    const auto run = static_cast<int32_t>(rows - row < rows_per_block - inside ? rows - row : rows_per_block - inside);
+    visit(row, run, pool.Page(segment.pages[block * KvGeometry::kPagesPerBlock]) + inside * geometry.RowBytes());
+    row += run;
+  }
+}
 
 }  // namespace kvcapsule

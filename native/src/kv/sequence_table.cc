@@ -1,0 +1,278 @@
+#include "kv/sequence_table.h"
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "kv/capsule_codec.h"
+#include "kvcapsule/error.h"
+
+namespace kvcapsule {
+namespace {
+
+using Profiles = std::span<const std::shared_ptr<const CapsuleProfile>>;
+
+// A compression that has been checked and waits for the whole plan to be.
+struct CompressJob {
+  RawSegment source;
+  std::vector<int32_t> covered;
+  std::vector<int32_t> rest;
+  CapsuleSegment capsule;
+  RawSegment rest_segment;
+};
+
+// One operation of the stream and where it is, for messages.
+struct Op {
+  int32_t index;
+  int32_t code;
+  int32_t slot;
+  std::span<const int32_t> arguments;
+
+  [[noreturn]] void Fail(const std::string& why) const {
+    throw Error(ErrorCode::kPlanInvalid, "page op " + std::to_string(index) + " (code " + std::to_string(code) + ", slot " +
+                                             std::to_string(slot) + "): " + why);
+  }
+  void Require(bool holds, const char* why) const {
+    if (!holds) Fail(why);
+  }
+};
+
+// Takes arguments from the front, checking that they are there.
+class ArgumentReader {
+ public:
+  explicit ArgumentReader(const Op& op) : op_(op), left_(op.arguments) {}
+  int32_t Next() {
+    op_.Require(!left_.empty(), "too few arguments");
+    const int32_t value = left_.front();
+    left_ = left_.subspan(1);
+    return value;
+  }
+  std::span<const int32_t> NextList() {
+    const int32_t count = Next();
+    op_.Require(count >= 0 && static_cast<size_t>(count) <= left_.size(), "a list is longer than the arguments");
+    const auto list = left_.first(count);
+    left_ = left_.subspan(count);
+    return list;
+  }
+  std::span<const int32_t> Rest() { return std::exchange(left_, {}); }
+  void End() const { op_.Require(left_.empty(), "too many arguments"); }
+
+ private:
+  const Op& op_;
+  std::span<const int32_t> left_;
+};
+
+// True when some number occurs twice.
+bool HasRepeats(std::vector<int32_t> numbers) {
+  std::sort(numbers.begin(), numbers.end());
+  return std::adjacent_find(numbers.begin(), numbers.end()) != numbers.end();
+}
+
+// Runs a plan on copies of the sequences it touches; the table takes them when every op has passed.
+class Staging {
+ public:
+  Staging(const KvPool& pool, int32_t max_slots, const std::unordered_map<int32_t, Sequence>& sequences)
+      : pool_(pool), max_slots_(max_slots), sequences_(sequences) {}
+
+  void Run(const Op& op, Profiles profiles) {
+    op.Require(op.slot >= 0 && op.slot < max_slots_, "the slot is out of range");
+    switch (static_cast<PageOp>(op.code)) {
+      case PageOp::kOpen: return Open(op);
+      case PageOp::kClose: return Close(op);
+      case PageOp::kSegment: return BeginSegment(op);
+      case PageOp::kBlocks: return AppendBlocks(op);
+      case PageOp::kCompress: return Compress(op, profiles);
+    }
+    op.Fail("unknown operation");
+  }
+
+  const std::vector<CompressJob>& jobs() const { return jobs_; }
+
+  void CommitTo(std::unordered_map<int32_t, Sequence>& sequences) {
+    sequences.reserve(sequences.size() + staged_.size());
+    for (auto& [slot, sequence] : staged_) {
+      if (sequence) {
+        sequences.insert_or_assign(slot, std::move(*sequence));
+      } else {
+        sequences.erase(slot);
+      }
+    }
+  }
+
+ private:
+  std::optional<Sequence>& Stage(int32_t slot) {
+    auto found = staged_.find(slot);
+    if (found == staged_.end()) {
+      const auto live = sequences_.find(slot);
+      found = staged_.emplace(slot, live == sequences_.end() ? std::nullopt : std::optional(live->second)).first;
+    }
+    return found->second;
+  }
+
+  Sequence& Staged(const Op& op) {
+    auto& sequence = Stage(op.slot);
+    op.Require(sequence.has_value(), "the slot is not open");
+    return *sequence;
+  }
+
+  RawSegment& Raw(const Op& op, Sequence& sequence, int32_t segment) {
+    op.Require(segment >= 0 && static_cast<size_t>(segment) < sequence.segments.size(), "no such segment");
+    auto* raw = std::get_if<RawSegment>(&sequence.segments[segment]);
+    op.Require(raw != nullptr, "the segment is not raw");
+    return *raw;
+  }
+
+  void Open(const Op& op) {
+    op.Require(op.arguments.empty(), "too many arguments");
+    auto& sequence = Stage(op.slot);
+    op.Require(!sequence.has_value(), "the slot is open already");
+    sequence.emplace();
+  }
+
+  void Close(const Op& op) {
+    op.Require(op.arguments.empty(), "too many arguments");
+    Staged(op);
+    Stage(op.slot).reset();
+  }
+
+  void BeginSegment(const Op& op) {
+    op.Require(op.arguments.empty(), "too many arguments");
+    Staged(op).segments.emplace_back(RawSegment{});
+  }
+
+  void CheckBlocks(const Op& op, std::span<const int32_t> blocks) const {
+    for (const int32_t block : blocks) op.Require(block >= 0 && block < pool_.blocks(), "a block is out of range");
+  }
+
+  void AppendBlocks(const Op& op) {
+    ArgumentReader reader(op);
+    auto& raw = Raw(op, Staged(op), reader.Next());
+    const auto blocks = reader.Rest();
+    CheckBlocks(op, blocks);
+    raw.blocks.insert(raw.blocks.end(), blocks.begin(), blocks.end());
+    op.Require(!HasRepeats(raw.blocks), "a block occurs twice in the segment");
+  }
+
+  void Compress(const Op& op, Profiles profiles) {
+    auto& sequence = Staged(op);
+    ArgumentReader reader(op);
+    const int32_t segment = reader.Next();
+    const RawSegment& raw = Raw(op, sequence, segment);
+    const int32_t profile = reader.Next();
+    op.Require(profile >= 0 && static_cast<size_t>(profile) < profiles.size() && profiles[profile], "no such profile");
+    const auto pages = reader.NextList();
+    const auto blocks = reader.NextList();
+    const auto rest = reader.NextList();
+    reader.End();
+    CheckCapsule(op, *profiles[profile], pages);
+    CheckRest(op, raw, *profiles[profile], blocks, rest);
+    CheckTargets(op, raw, pages, blocks);
+
+    CompressJob job{raw, {}, {rest.begin(), rest.end()}, {profiles[profile], {pages.begin(), pages.end()}},
+                    {{blocks.begin(), blocks.end()}, static_cast<int32_t>(rest.size())}};
+    for (int32_t row = 0; row < raw.tokens; ++row) {
+      if (!std::binary_search(rest.begin(), rest.end(), row)) job.covered.push_back(row);
+    }
+    const auto at = sequence.segments.begin() + segment;
+    *at = job.capsule;
+    if (!rest.empty()) sequence.segments.insert(at + 1, job.rest_segment);
+    jobs_.push_back(std::move(job));
+  }
+
+  void CheckCapsule(const Op& op, const CapsuleProfile& profile, std::span<const int32_t> pages) const {
+    const KvGeometry& geometry = pool_.geometry();
+    op.Require(profile.layers == geometry.layers && profile.kv_heads == geometry.kv_heads &&
+                   profile.head_dim == geometry.head_dim,
+               "the profile is for another geometry");
+    op.Require(static_cast<int64_t>(pages.size()) == CapsulePages(profile, geometry), "not as many pages as the capsule takes");
+    for (size_t i = 0; i < pages.size(); ++i) {
+      op.Require(pages[i] >= 0 && pages[i] < pool_.blocks() * KvGeometry::kPagesPerBlock, "a page is out of range");
+      const bool starts_run = i % KvGeometry::kPagesPerBlock == 0;
+      op.Require(starts_run || pages[i] == pages[i - 1] + 1, "the pages of a run are not consecutive");
+    }
+  }
+
+  void CheckRest(const Op& op, const RawSegment& raw, const CapsuleProfile& profile, std::span<const int32_t> blocks,
+                 std::span<const int32_t> rest) const {
+    for (size_t i = 0; i < rest.size(); ++i) {
+      op.Require(rest[i] >= 0 && rest[i] < raw.tokens, "a rest row is out of range");
+      op.Require(i == 0 || rest[i] > rest[i - 1], "rest rows are not ascending");
+    }
+    op.Require(static_cast<int64_t>(rest.size()) + profile.tokens == raw.tokens, "the covered rows are not the profile's number");
+    constexpr size_t kTokens = KvGeometry::kBlockTokens;
+    op.Require(static_cast<size_t>(raw.tokens) <= raw.blocks.size() * kTokens, "the segment has fewer blocks than its tokens take");
+    op.Require(blocks.size() == (rest.size() + kTokens - 1) / kTokens, "not as many blocks as the rest rows take");
+    CheckBlocks(op, blocks);
+  }
+
+  // Encoding reads the old blocks while it writes the new pages: nothing may be both, or written twice.
+  void CheckTargets(const Op& op, const RawSegment& raw, std::span<const int32_t> pages,
+                    std::span<const int32_t> blocks) const {
+    std::vector<int32_t> all(pages.begin(), pages.end());
+    const auto add = [&all](std::span<const int32_t> more) {
+      for (const int32_t block : more) {
+        for (int32_t page = 0; page < KvGeometry::kPagesPerBlock; ++page) all.push_back(block * KvGeometry::kPagesPerBlock + page);
+      }
+    };
+    add(blocks);
+    add(raw.blocks);
+    op.Require(!HasRepeats(std::move(all)), "a page is both source and target, or named twice");
+  }
+
+  const KvPool& pool_;
+  const int32_t max_slots_;
+  const std::unordered_map<int32_t, Sequence>& sequences_;
+  std::unordered_map<int32_t, std::optional<Sequence>> staged_;
+  std::vector<CompressJob> jobs_;
+};
+
+void CopyRows(const KvPool& pool, const RawSegment& from, const std::vector<int32_t>& rows, const RawSegment& to) {
+  const KvGeometry& geometry = pool.geometry();
+  const int64_t row_bytes = geometry.RowBytes();
+  constexpr int32_t kTokens = KvGeometry::kBlockTokens;
+  for (int32_t layer = 0; layer < geometry.layers; ++layer) {
+    for (const KvPart part : {KvPart::kKey, KvPart::kValue}) {
+      for (int32_t head = 0; head < geometry.kv_heads; ++head) {
+        for (int32_t i = 0; i < static_cast<int32_t>(rows.size()); ++i) {
+          const uint8_t* source = pool.Tile(from.blocks[rows[i] / kTokens], layer, part, head) + rows[i] % kTokens * row_bytes;
+          std::memcpy(pool.Tile(to.blocks[i / kTokens], layer, part, head) + i % kTokens * row_bytes, source, row_bytes);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+SequenceTable::SequenceTable(KvPool* pool, int32_t max_slots) : pool_(pool), max_slots_(max_slots) {}
+
+void SequenceTable::Apply(std::span<const int32_t> ops, Profiles profiles) {
+  Staging staging(*pool_, max_slots_, sequences_);
+  int32_t index = 0;
+  while (!ops.empty()) {
+    const Op op{index++, ops[0], ops.size() > 1 ? ops[1] : -1, {}};
+    op.Require(ops.size() >= 3, "the stream ends inside an op");
+    op.Require(ops[2] >= 0 && static_cast<size_t>(ops[2]) <= ops.size() - 3, "the stream ends inside an op");
+    staging.Run({op.index, op.code, op.slot, ops.subspan(3, ops[2])}, profiles);
+    ops = ops.subspan(3 + ops[2]);
+  }
+  for (const CompressJob& job : staging.jobs()) {
+    EncodeCapsule(*pool_, job.source, job.covered, job.capsule);
+    CopyRows(*pool_, job.source, job.rest, job.rest_segment);
+  }
+  staging.CommitTo(sequences_);
+}
+
+const Sequence& SequenceTable::at(int32_t slot) const {
+  const auto found = sequences_.find(slot);
+  if (found == sequences_.end()) throw Error(ErrorCode::kPlanInvalid, "slot " + std::to_string(slot) + " is not open");
+  return found->second;
+}
+
+Sequence& SequenceTable::at(int32_t slot) { return const_cast<Sequence&>(std::as_const(*this).at(slot)); }
+
+bool SequenceTable::contains(int32_t slot) const { return sequences_.contains(slot); }
+
+}  // namespace kvcapsule

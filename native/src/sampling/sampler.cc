@@ -1,0 +1,159 @@
+#include "sampling/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <vector>
+
+#include "kv/simd.h"
+#include "kvcapsule/error.h"
+
+namespace kvcapsule {
+namespace {
+
+constexpr float kGreedyBelow = 1e-5f;
+
+struct Peak {
+  int32_t id;
+  float value;
+};
+
+// The largest logit and its lowest id.
+Peak FindPeak(std::span<const float> logits) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  Peak peak{-1, -infinity};
+  bool sound = true;
+  for (size_t i = 0; i < logits.size(); ++i) {
+    sound &= logits[i] < infinity;  // false for NaN too
+    if (logits[i] > peak.value) peak = {static_cast<int32_t>(i), logits[i]};
+  }
+  if (!sound) throw Error(ErrorCode::kEngineFailed, "the model returned logits that are not numbers");
+  if (peak.id < 0) throw Error(ErrorCode::kEngineFailed, "the model returned no finite logit");
+  return peak;
+}
+
+// weights[i] = exp((logits[i] - peak) * scale); returns their sum.
+double Weigh(std::span<const float> logits, float peak, float scale, float* weights) {
+  double sum = 0;
+  size_t i = 0;
+  for (; i + kLanes <= logits.size(); i += kLanes) {
+    const FloatV weight = ExpV((LoadV(logits.data() + i) - peak) * scale);
+    StoreV(weights + i, weight);
+    sum += SumV(weight);
+  }
+  if (i < logits.size()) {
+    const int left = static_cast<int>(logits.size() - i);
+    const FloatV weight = ExpV((LoadPartV(logits.data() + i, left) - peak) * scale);
+    for (int lane = 0; lane < left; ++lane) {
+      weights[i + lane] = weight[lane];
+      sum += weight[lane];
+    }
+  }
+  return sum;
+}
+
+// Ids in falling order of logit (ties: lower id first), sorted only as far as anyone looks.
+class Ranking {
+ public:
+  explicit Ranking(std::span<const float> logits) : logits_(logits), ids_(logits.size()) {
+    std::iota(ids_.begin(), ids_.end(), 0);
+  }
+  size_t size() const { return ids_.size(); }
+  int32_t operator[](size_t rank) {
+    if (rank >= sorted_) Extend(rank + 1);
+    return ids_[rank];
+  }
+
+ private:
+  void Extend(size_t least) {
+    const size_t end = std::min(ids_.size(), std::max<size_t>(4 * sorted_, std::max<size_t>(least, 64)));
+    const auto better = [this](int32_t a, int32_t b) {
+      return logits_[a] > logits_[b] || (logits_[a] == logits_[b] && a < b);
+    };
+    const auto from = ids_.begin() + static_cast<std::ptrdiff_t>(sorted_), to = ids_.begin() + static_cast<std::ptrdiff_t>(end);
+    if (end < ids_.size()) std::nth_element(from, to - 1, ids_.end(), better);
+    std::sort(from, to, better);
+    sorted_ = end;
+  }
+
+  std::span<const float> logits_;
+  std::vector<int32_t> ids_;
+  size_t sorted_ = 0;
+};
+
+// The first id at which the running sum passes target; the last one with weight where rounding leaves none.
+template <class IdAt>
+int32_t Draw(size_t count, const std::vector<float>& weights, double target, IdAt id_at) {
+  double sum = 0;
+  int32_t last = id_at(0);
+  for (size_t i = 0; i < count; ++i) {
+    const int32_t id = id_at(i);
+    if (weights[id] <= 0) continue;
+    last = id;
+    sum += weights[id];
+    if (sum > target) break;
+  }
+  return last;
+}
+
+int32_t DrawTruncated(std::span<const float> logits, const SamplingParams& params, const std::vector<float>& weights,
+                      double total, double uniform) {
+  Ranking ranking(logits);
+  size_t kept = ranking.size();
+  if (params.top_k > 0 && static_cast<size_t>(params.top_k) < kept) {
+    kept = params.top_k;
+    total = 0;
+    for (size_t i = 0; i < kept; ++i) total += weights[ranking[i]];
+  }
+  if (params.top_p < 1) {
+    // The smallest set whose share reaches top_p: the token that crosses it belongs to it.
+    const double wanted = params.top_p * total;
+    double sum = 0;
+    size_t count = 0;
+    do {
+      sum += weights[ranking[count++]];
+    } while (count < kept && sum < wanted);
+    kept = count;
+    total = sum;
+  }
+  return Draw(kept, weights, uniform * total, [&](size_t i) { return ranking[i]; });
+}
+
+}  // namespace
+
+double CounterUniform(uint64_t seed, uint32_t position) {
+  uint32_t counter[4] = {position, 0, 0, 0};
+  uint32_t key[2] = {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t a = 0xD2511F53ULL * counter[0], b = 0xCD9E8D57ULL * counter[2];
+    const uint32_t next[4] = {static_cast<uint32_t>(b >> 32) ^ counter[1] ^ key[0], static_cast<uint32_t>(b),
+                              static_cast<uint32_t>(a >> 32) ^ counter[3] ^ key[1], static_cast<uint32_t>(a)};
+    std::copy(next, next + 4, counter);
+    key[0] += 0x9E3779B9U;
+    key[1] += 0xBB67AE85U;
+  }
+  return ((counter[0] >> 5) * 67108864.0 + (counter[1] >> 6)) / 9007199254740992.0;
+}
+
+SampledToken Sample(std::span<const float> logits, const SamplingParams& params) {
+  const Peak peak = FindPeak(logits);
+  thread_local std::vector<float> weights;
+  weights.resize(logits.size());
+  const double raw_log_sum = std::log(Weigh(logits, peak.value, 1, weights.data()));
+  int32_t id = peak.id;
+  // Written so that NaN parameters are greedy as well.
+  if (params.temperature >= kGreedyBelow && params.top_p > 0 && params.top_k != 1) {
+    // Never 0: an infinite temperature still must not turn a masked logit (-infinity) into 0 * infinity.
+    const float scale = std::max(1 / params.temperature, std::numeric_limits<float>::min());
+    const double total = Weigh(logits, peak.value, scale, weights.data());
+    const double uniform = CounterUniform(params.seed, static_cast<uint32_t>(params.position));
+    const bool truncated = params.top_k > 0 || params.top_p < 1;
+    id = truncated ? DrawTruncated(logits, params, weights, total, uniform)
+                   : Draw(logits.size(), weights, uniform * total, [](size_t i) { return static_cast<int32_t>(i); });
+  }
+  const double logprob = static_cast<double>(logits[id]) - peak.value - raw_log_sum;
+  return {id, static_cast<float>(std::max<double>(logprob, std::numeric_limits<float>::lowest()))};
+}
+
+}  // namespace kvcapsule
