@@ -1,5 +1,7 @@
 import { Command } from 'commander';
 import { registerAsk } from './ask/ask.command.js';
+import { registerCalibrate } from './calibrate.js';
+import { registerEval } from './eval.js';
 import { registerServe } from './serve.command.js';
 import { registerUp } from './up/up.command.js';
 
@@ -12,5 +14,7 @@ export function createProgram(): Command {
   registerUp(program);
   registerAsk(program);
   registerServe(program);
+  registerCalibrate(program);
+  registerEval(program);
   return program;
 }

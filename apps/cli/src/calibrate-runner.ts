@@ -1,0 +1,236 @@
+import type { Engine, StepPlan, StepResult } from '@kvcapsule/engine';
+import { PageOp } from '@kvcapsule/engine';
+
+/** One picture's prompt, cut where the segments are cut. */
+export interface PicturePrompt {
+  /** Text before the picture. */
+  readonly prefix: readonly number[];
+  /** Markers and image tokens. */
+  readonly picture: readonly number[];
+  readonly imageHandle: number;
+}
+
+/** Rows of a segment that hold image tokens, ascending. */
+export function coveredRows(picture: readonly number[], imageTokenId: number): number[] {
+  return [...picture.keys()].filter((row) => picture[row] === imageTokenId);
+}
+
+/** Number of the picture's span, and after compression of its capsule; the text before it is number 0. */
+export const PICTURE_SEGMENT = 1;
+
+interface Row {
+  readonly token: number;
+  readonly position: number;
+  readonly imageHandle: number;
+  readonly imageRow: number;
+}
+
+/** Everything one sequence does in one step. */
+interface SlotWork {
+  readonly ops: number[];
+  readonly chunks: { readonly segment: number; readonly rows: readonly Row[] }[];
+  /** The last so many rows' next tokens are wanted. */
+  readonly samples: number;
+}
+
+interface Sequence {
+  readonly prompt: PicturePrompt;
+  tokens: number;
+  segments: number;
+  /** Of all segments, in their order. */
+  readonly blocks: number[];
+  /** The last segment's blocks, and how many rows they hold. */
+  tailBlocks: number;
+  tailRows: number;
+}
+
+function textRows(tokens: readonly number[], firstPosition: number): Row[] {
+  return tokens.map((token, index) => ({
+    token,
+    position: firstPosition + index,
+    imageHandle: -1,
+    imageRow: 0,
+  }));
+}
+
+function pictureRows(prompt: PicturePrompt, imageTokenId: number): Row[] {
+  let imageRow = 0;
+  return prompt.picture.map((token, index) => {
+    const visual = token === imageTokenId;
+    const row = {
+      token,
+      position: prompt.prefix.length + index,
+      imageHandle: visual ? prompt.imageHandle : -1,
+    };
+    return { ...row, imageRow: visual ? imageRow++ : 0 };
+  });
+}
+
+/**
+ * Drives an engine for offline work: a handful of sequences of one picture and one question each, all of
+ * them in every step, whole blocks only. The server's scheduler has other aims; this one is for measuring.
+ */
+export class BatchRunner {
+  readonly #engine: Engine;
+  readonly #free: number[];
+  readonly #sequences = new Map<number, Sequence>();
+  /** Closings wait for the next step: a step without rows computes nothing. */
+  #closing: number[] = [];
+
+  constructor(engine: Engine, poolBlocks: number) {
+    this.#engine = engine;
+    this.#free = Array.from({ length: poolBlocks }, (_, block) => poolBlocks - 1 - block);
+  }
+
+  /** Opens slots 0, 1, ... and computes text before the picture and the picture itself, uncompressed. */
+  async prefill(prompts: readonly PicturePrompt[]): Promise<void> {
+    const { imageTokenId } = this.#engine.info;
+    const works = new Map<number, SlotWork>();
+    for (const [slot, prompt] of prompts.entries()) {
+      this.#sequences.set(slot, { prompt, tokens: 0, segments: 0, blocks: [], tailBlocks: 0, tailRows: 0 });
+      const ops: number[] = [PageOp.Open, slot, 0];
+      const chunks = [
+        this.#newSegment(slot, ops, textRows(prompt.prefix, 0)),
+        this.#newSegment(slot, ops, pictureRows(prompt, imageTokenId)),
+      ];
+      works.set(slot, { ops, chunks, samples: 0 });
+    }
+    await this.#step(works);
+  }
+
+  /**
+   * Adds text to slots, in their last segment or in a new one, and gives the logits after its last
+   * `samples` rows, `[samples of all slots][vocab]`, with the slot of each. With `profile`, the pictures'
+   * spans become capsules first.
+   */
+  async extend(
+    texts: ReadonlyMap<number, { readonly tokens: readonly number[]; readonly samples: number }>,
+    options: { readonly profile?: number; readonly newSegment?: boolean } = {},
+  ): Promise<{ logits: Float32Array; slots: number[] }> {
+    const works = new Map<number, SlotWork>();
+    for (const [slot, { tokens, samples }] of texts) {
+      const ops: number[] = [];
+      if (options.profile !== undefined) this.#compress(slot, ops, options.profile);
+      const rows = textRows(tokens, this.#at(slot).tokens);
+      const chunk =
+        options.newSegment === true ? this.#newSegment(slot, ops, rows) : this.#append(slot, ops, rows);
+      works.set(slot, { ops, chunks: [chunk], samples });
+    }
+    const { result, slots } = await this.#step(works, true);
+    return { logits: result.logits ?? new Float32Array(), slots };
+  }
+
+  /** Forgets all slots; their blocks are free again. */
+  close(): void {
+    for (const [slot, sequence] of this.#sequences) {
+      this.#free.push(...sequence.blocks);
+      this.#closing.push(PageOp.Close, slot, 0);
+    }
+    this.#sequences.clear();
+  }
+
+  #at(slot: number): Sequence {
+    const sequence = this.#sequences.get(slot);
+    if (sequence === undefined) throw new RangeError(`slot ${slot} is not open`);
+    return sequence;
+  }
+
+  #take(count: number): number[] {
+    if (count > this.#free.length) throw new RangeError('the measuring pool is too small for this batch');
+    return this.#free.splice(this.#free.length - count, count);
+  }
+
+  #newSegment(slot: number, ops: number[], rows: readonly Row[]): SlotWork['chunks'][number] {
+    const sequence = this.#at(slot);
+    ops.push(PageOp.Segment, slot, 0);
+    sequence.segments++;
+    sequence.tailBlocks = 0;
+    sequence.tailRows = 0;
+    return this.#append(slot, ops, rows);
+  }
+
+  #append(slot: number, ops: number[], rows: readonly Row[]): SlotWork['chunks'][number] {
+    const sequence = this.#at(slot);
+    const segment = sequence.segments - 1;
+    sequence.tailRows += rows.length;
+    sequence.tokens += rows.length;
+    const wanted = Math.ceil(sequence.tailRows / this.#engine.info.blockTokens) - sequence.tailBlocks;
+    if (wanted > 0) {
+      const blocks = this.#take(wanted);
+      ops.push(PageOp.Blocks, slot, 1 + blocks.length, segment, ...blocks);
+      sequence.blocks.push(...blocks);
+      sequence.tailBlocks += wanted;
+    }
+    return { segment, rows };
+  }
+
+  #compress(slot: number, ops: number[], profile: number): void {
+    const { imageTokenId, profiles, pagesPerBlock, blockTokens } = this.#engine.info;
+    const sequence = this.#at(slot);
+    const { picture } = sequence.prompt;
+    const pageCount = profiles[profile]?.pages;
+    if (pageCount === undefined) throw new RangeError(`there is no profile ${profile}`);
+    const rest = [...picture.keys()].filter((row) => picture[row] !== imageTokenId);
+    const capsuleBlocks = this.#take(Math.ceil(pageCount / pagesPerBlock));
+    const pages = capsuleBlocks
+      .flatMap((block) => Array.from({ length: pagesPerBlock }, (_, page) => block * pagesPerBlock + page))
+      .slice(0, pageCount);
+    const restBlocks = this.#take(Math.ceil(rest.length / blockTokens));
+    const lists = [pages, restBlocks, rest].flatMap((list) => [list.length, ...list]);
+    ops.push(PageOp.Compress, slot, 2 + lists.length, PICTURE_SEGMENT, profile, ...lists);
+    // The prefix keeps its blocks; the span's are free as soon as the step has run its ops.
+    const prefixBlocks = sequence.blocks.length - Math.ceil(picture.length / blockTokens);
+    const spanBlocks = sequence.blocks.splice(prefixBlocks);
+    this.#free.unshift(...spanBlocks);
+    sequence.blocks.push(...capsuleBlocks, ...restBlocks);
+    if (rest.length > 0) sequence.segments++;
+  }
+
+  async #step(
+    works: ReadonlyMap<number, SlotWork>,
+    returnLogits = false,
+  ): Promise<{ result: StepResult; slots: number[] }> {
+    const { plan, slots } = buildPlan(this.#closing, works, returnLogits);
+    this.#closing = [];
+    return { result: await this.#engine.step(plan), slots };
+  }
+}
+
+/** Lays the slots' rows one after the other; `slots` tells whose each sample is. */
+function buildPlan(
+  firstOps: readonly number[],
+  works: ReadonlyMap<number, SlotWork>,
+  returnLogits: boolean,
+): { plan: StepPlan; slots: number[] } {
+  const ops = [...firstOps];
+  const chunks: number[] = [];
+  const rows: Row[] = [];
+  const samples: number[] = [];
+  const slots: number[] = [];
+  for (const [slot, work] of works) {
+    ops.push(...work.ops);
+    for (const chunk of work.chunks) {
+      chunks.push(slot, chunk.segment, chunk.rows.length);
+      rows.push(...chunk.rows);
+    }
+    for (let back = work.samples; back > 0; back--) {
+      samples.push(rows.length - back);
+      slots.push(slot);
+    }
+  }
+  const plan: StepPlan = {
+    ops: Int32Array.from(ops),
+    chunks: Int32Array.from(chunks),
+    tokens: Int32Array.from(rows, (row) => row.token),
+    positions: Int32Array.from(rows, (row) => row.position),
+    imageHandles: Int32Array.from(rows, (row) => row.imageHandle),
+    imageRows: Int32Array.from(rows, (row) => row.imageRow),
+    samples: Int32Array.from(samples),
+    temperature: new Float32Array(samples.length),
+    topP: new Float32Array(samples.length).fill(1),
+    topK: new Int32Array(samples.length),
+    seed: new BigUint64Array(samples.length),
+    returnLogits,
+  };
+  return { plan, slots };
+}
