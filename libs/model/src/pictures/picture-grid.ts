@@ -1,0 +1,95 @@
+import { KvcError } from '@kvcapsule/contracts';
+
+/** The hard limit of transformers' Idefics3ImageProcessor on either side of a resized picture, in pixels. */
+const MAX_SIDE_PX = 4096;
+
+export interface PictureGridSettings {
+  /** Longest side that a picture is scaled to, in pixels. */
+  readonly longestEdgePx: number;
+  /** Side of a tile, in pixels. */
+  readonly tilePx: number;
+  readonly splits: boolean;
+}
+
+/** Tiles of a picture; 0 x 0 when it is not split and only its global view is shown. */
+export interface PictureGrid {
+  readonly rows: number;
+  readonly cols: number;
+}
+
+interface Size {
+  readonly width: number;
+  readonly height: number;
+}
+
+const upToEven = (side: number) => side + (side % 2);
+const upToTiles = (side: number, tilePx: number) => Math.ceil(side / tilePx) * tilePx;
+
+function scaleToLongestEdge({ width, height }: Size, longest: number): Size {
+  const ratio = width / height;
+  return width >= height
+    ? { width: longest, height: Math.max(upToEven(Math.trunc(longest / ratio)), 1) }
+    : { width: Math.max(upToEven(Math.trunc(longest * ratio)), 1), height: longest };
+}
+
+function boundSides(size: Size, limit: number): Size {
+  const { width, height } = size;
+  const ratio = width / height;
+  if (width >= height && width > limit)
+    return { width: limit, height: Math.max(Math.trunc(limit / ratio), 1) };
+  if (height > width && height > limit)
+    return { width: Math.max(Math.trunc(limit * ratio), 1), height: limit };
+  return size;
+}
+
+function growToTiles({ width, height }: Size, tilePx: number): Size {
+  const ratio = width / height;
+  if (width >= height) {
+    const grown = upToTiles(width, tilePx);
+    return { width: grown, height: upToTiles(Math.trunc(grown / ratio), tilePx) };
+  }
+  const grown = upToTiles(height, tilePx);
+  return { width: upToTiles(Math.trunc(grown * ratio), tilePx), height: grown };
+}
+
+/**
+ * The grid that transformers' Idefics3ImageProcessor cuts an upright picture of this size into, rounding
+ * where it rounds: the same doubles in the same order, so that the counts agree to the token.
+ *
+ * @throws KvcError IMAGE_INVALID for a size that cannot be tiled
+ */
+export function pictureGrid(widthPx: number, heightPx: number, settings: PictureGridSettings): PictureGrid {
+  const sides = [widthPx, heightPx];
+  if (!sides.every((side) => Number.isSafeInteger(side) && side > 0))
+    throw new KvcError('IMAGE_INVALID', 'the picture has no pixels');
+  if (!settings.splits) return { rows: 0, cols: 0 };
+  const { longestEdgePx, tilePx } = settings;
+  const scaled = boundSides(
+    scaleToLongestEdge({ width: widthPx, height: heightPx }, longestEdgePx),
+    MAX_SIDE_PX,
+  );
+  const { width, height } = growToTiles(scaled, tilePx);
+  if (width === 0 || height === 0)
+    throw new KvcError(
+      'IMAGE_INVALID',
+      `the picture is too narrow to be shown: ${widthPx} x ${heightPx} pixels`,
+    );
+  if (width <= tilePx && height <= tilePx) return { rows: 0, cols: 0 };
+  return { rows: height / tilePx, cols: width / tilePx };
+}
+
+export const IMAGE_TOKEN = '<image>';
+export const FAKE_IMAGE_TOKEN = '<fake_token_around_image>';
+
+/** What stands in the prompt for one picture: tiles row by row, each behind its marker, then the global view. */
+export function pictureMarkup({ rows, cols }: PictureGrid, tokensPerTile: number): string {
+  const tile = IMAGE_TOKEN.repeat(tokensPerTile);
+  const global = `${FAKE_IMAGE_TOKEN}<global-img>${tile}${FAKE_IMAGE_TOKEN}`;
+  if (rows === 0 && cols === 0) return global;
+  let markup = '';
+  for (let row = 1; row <= rows; row += 1) {
+    for (let col = 1; col <= cols; col += 1) markup += `${FAKE_IMAGE_TOKEN}<row_${row}_col_${col}>${tile}`;
+    markup += '\n';
+  }
+  return `${markup}\n${global}`;
+}

@@ -1,0 +1,20 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import { Tokenizer } from '@huggingface/tokenizers';
+
+// Imports packages only: under the test runner this file is run by Node itself, straight from its source.
+
+interface Job {
+  readonly job: number;
+  readonly texts: readonly string[];
+}
+
+const tokenizer = new Tokenizer(workerData as object, {});
+
+parentPort?.on('message', ({ job, texts }: Job) => {
+  try {
+    const ids = texts.map((text) => tokenizer.encode(text, { add_special_tokens: false }).ids);
+    parentPort?.postMessage({ job, ids });
+  } catch {
+    parentPort?.postMessage({ job, failed: true });
+  }
+});
