@@ -38,10 +38,10 @@ export function parseConfig<S extends ConfigSchema>(options: ParseOptions<S>): z
   const print = options.print ?? printAndExit;
   const fields = fieldsOf(options.schema);
   const flags = parseFlags(fields, options.argv);
-  if (flags['help'] === true) {
+  if (flags.help === true) {
     return print(helpText(options.name, fields));
   }
-  const file = flags['config'] ?? options.env['KVCAPSULE_CONFIG'];
+  const file = flags.config ?? options.env['KVCAPSULE_CONFIG'];
   const fileValues = typeof file === 'string' && file !== '' ? readFile(file, fields) : {};
   const sources = new Map<string, Source>();
   for (const field of fields) {

@@ -1,10 +1,15 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
 import { KvcError } from '@kvcapsule/contracts';
 import { Redis } from 'ioredis';
 
 import { defineScripts, type LedgerScripts } from './scripts.js';
 
-/** The longest that one command may take, and the longest that a verb waits for a lost connection to return. */
+/** The longest that one command may take. */
 const COMMAND_TIMEOUT_MS = 1_500;
+/** The longest that a verb waits for a lost connection to come back. */
+const RETRY_WINDOW_MS = 1_000;
+const RETRY_PAUSE_MS = 25;
 const MAX_RECONNECT_DELAY_MS = 500;
 
 export type RedisClient = Redis & LedgerScripts;
@@ -19,9 +24,12 @@ export async function createRedisClient(url: string): Promise<RedisClient> {
     lazyConnect: true,
     connectTimeout: COMMAND_TIMEOUT_MS,
     commandTimeout: COMMAND_TIMEOUT_MS,
-    maxRetriesPerRequest: 1,
+    // A host that is gone without a word leaves the connection half open: make a new one.
+    socketTimeout: 2 * COMMAND_TIMEOUT_MS,
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
+    // Commands in flight when the connection closes are rejected then, not when they time out.
+    maxRetriesPerRequest: 0,
     retryStrategy: (attempt) => Math.min(50 * attempt, MAX_RECONNECT_DELAY_MS),
     // After a failover the open connection leads to a replica, which refuses writes for ever.
     reconnectOnError: (error) => error.message.startsWith('READONLY'),
@@ -38,45 +46,26 @@ export async function createRedisClient(url: string): Promise<RedisClient> {
 }
 
 /**
- * Runs one idempotent verb. Where the connection was lost, waits a moment for it and sends the verb once more.
- * Whatever Redis or the connection reports comes out as `LEDGER_UNAVAILABLE`.
+ * Runs one idempotent verb. Where the connection is lost, the verb is sent again until the connection is back
+ * or a second has passed. Whatever Redis or the connection reports comes out as `LEDGER_UNAVAILABLE`.
  */
 export async function runVerb<T>(client: RedisClient, verb: () => Promise<T>): Promise<T> {
-  try {
-    if (client.status !== 'ready') {
-      await waitUntilReady(client);
-    }
-    return await verb().catch(async (error: unknown) => {
-      if (client.status === 'ready') {
-        throw error;
+  const giveUpAt = performance.now() + RETRY_WINDOW_MS;
+  for (;;) {
+    try {
+      return await verb();
+    } catch (error) {
+      if (client.status === 'end' || !isConnectionLoss(error) || performance.now() > giveUpAt) {
+        throw unavailable(error);
       }
-      await waitUntilReady(client);
-      return verb();
-    });
-  } catch (error) {
-    throw error instanceof KvcError ? error : unavailable(error);
+    }
+    await sleep(RETRY_PAUSE_MS);
   }
 }
 
-async function waitUntilReady(client: RedisClient): Promise<void> {
-  if (client.status === 'end') {
-    throw new Error('the connection is closed');
-  }
-  await new Promise<void>((resolve, reject) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      client.off('ready', onReady);
-    };
-    const onReady = (): void => {
-      done();
-      resolve();
-    };
-    const timer = setTimeout(() => {
-      done();
-      reject(new Error('the connection is lost'));
-    }, COMMAND_TIMEOUT_MS);
-    client.on('ready', onReady);
-  });
+/** Neither an answer of Redis nor a command that may still be on its way. */
+function isConnectionLoss(error: unknown): boolean {
+  return error instanceof Error && error.name !== 'ReplyError' && error.message !== 'Command timed out';
 }
 
 function unavailable(cause: unknown): KvcError {

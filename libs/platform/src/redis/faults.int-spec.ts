@@ -1,0 +1,239 @@
+import { type WorkerDescriptor, type WorkerLoad } from '@kvcapsule/domain/registry';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+
+import { startRedis, type RedisServer } from '../redis-server/index.js';
+import { createRedisClient, RedisLedger, RedisRegistry, type RedisClient } from './index.js';
+import { REGISTRY_KEY, workerKeys } from './keys.js';
+import { keys4 } from './scripts.js';
+
+const LOAD: WorkerLoad = { state: 'ready', running: 1, waiting: 2, freePages: 90 };
+const WORKER: WorkerDescriptor = {
+  workerId: 'w1',
+  address: '127.0.0.1:4000',
+  modelId: 'model',
+  modelRevision: 'revision',
+  contextTokens: 1024,
+  blockTokens: 16,
+  pagesPerBlock: 8,
+  pageBytes: 4096,
+  capacityPages: 100,
+  codec: 'capsule',
+  profileId: 'profile',
+  capsulePages: { '272': 12 },
+};
+
+let server: RedisServer;
+let client: RedisClient;
+let registry: RedisRegistry;
+let ledger: RedisLedger;
+
+beforeEach(async () => {
+  server = await startRedis();
+  client = await createRedisClient(server.url);
+  registry = new RedisRegistry(client);
+  ledger = new RedisLedger(client);
+});
+
+afterEach(async () => {
+  client.disconnect();
+  await server.stop();
+});
+
+const lease = (epoch: number, leaseId = 'a') => ({ workerId: 'w1', epoch, leaseId });
+
+/** Tries until the verb succeeds; rejects with its last error after `limitMs`. */
+async function eventually<T>(limitMs: number, verb: () => Promise<T>): Promise<T> {
+  const deadline = Date.now() + limitMs;
+  for (;;) {
+    try {
+      return await verb();
+    } catch (error) {
+      if (Date.now() > deadline) {
+        throw error;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+}
+
+describe('registry', () => {
+  it('lists what was registered, with the latest load', async () => {
+    const { epoch } = await registry.register(WORKER, LOAD);
+    const load = { ...LOAD, state: 'draining' as const, freePages: 3 };
+    await registry.heartbeat('w1', epoch, load);
+    expect(await registry.list()).toEqual([{ ...WORKER, epoch, load }]);
+  });
+
+  it('forgets a worker without heartbeats, and its ledger soon after, by itself', async () => {
+    const { epoch } = await registry.register(WORKER, LOAD);
+    await ledger.reserve(lease(epoch), 10);
+    const keys = workerKeys('w1');
+    expect(await client.pttl(keys.info)).toBeGreaterThan(5_000);
+    expect(await client.pttl(keys.info)).toBeLessThanOrEqual(6_000);
+    expect(await client.pttl(keys.leases)).toBeGreaterThan(await client.pttl(keys.info));
+    expect(await client.pttl(keys.deadlines)).toBeGreaterThan(await client.pttl(keys.info));
+    await client.pexpire(keys.info, 1);
+    await eventually(1_000, async () => expect(await registry.list()).toEqual([]));
+    expect(await client.smembers(REGISTRY_KEY)).toEqual([]);
+    await expect(registry.heartbeat('w1', epoch, LOAD)).rejects.toMatchObject({ code: 'NO_WORKER' });
+    await expect(ledger.reserve(lease(epoch), 1)).rejects.toMatchObject({ code: 'NO_WORKER' });
+    expect(await ledger.sweep('w1')).toBe(1);
+  });
+
+  it('fences the older of two processes under one id', async () => {
+    const old = await registry.register(WORKER, LOAD);
+    await ledger.commit(lease(old.epoch), 40);
+    const young = await registry.register(WORKER, LOAD);
+    expect(young.epoch).toBeGreaterThan(old.epoch);
+    const stale = { code: 'STALE_EPOCH' };
+    await expect(registry.heartbeat('w1', old.epoch, LOAD)).rejects.toMatchObject(stale);
+    await expect(ledger.commit(lease(old.epoch), 1)).rejects.toMatchObject(stale);
+    await expect(ledger.extend(lease(old.epoch), 1)).rejects.toMatchObject(stale);
+    await expect(ledger.reserve(lease(old.epoch), 1)).rejects.toMatchObject(stale);
+    await ledger.release(lease(old.epoch));
+    await registry.deregister('w1', old.epoch);
+    expect(await registry.list()).toHaveLength(1);
+    expect(await ledger.account('w1')).toMatchObject({ epoch: young.epoch, committedPages: 0, leases: 0 });
+  });
+
+  it('registers once when one call reaches Redis twice', async () => {
+    const send = () =>
+      client.kvcRegister(...keys4(workerKeys('w1')), 'attempt', '{}', '{}', 10, 6_000, 60_000);
+    const epoch = await send();
+    await ledger.commit(lease(epoch), 5);
+    expect(await send()).toBe(epoch);
+    expect(await ledger.account('w1')).toMatchObject({ epoch, committedPages: 5 });
+  });
+
+  it('refuses worker ids that would break out of the hash slot', async () => {
+    await expect(registry.register({ ...WORKER, workerId: 'a}:b' }, LOAD)).rejects.toMatchObject({
+      code: 'INTERNAL',
+    });
+  });
+});
+
+describe('ledger', () => {
+  it('gives reserved pages back after their time', async () => {
+    const { epoch } = await registry.register(WORKER, LOAD);
+    await ledger.reserve(lease(epoch, 'short'), 100, 20);
+    await eventually(2_000, () => ledger.reserve(lease(epoch, 'next'), 100));
+    expect(await ledger.account('w1')).toMatchObject({ reservedPages: 100, leases: 1 });
+  });
+
+  it('never passes the capacity under 50 clients at once', async () => {
+    const { epoch } = await registry.register(WORKER, LOAD);
+    const clients = await Promise.all(Array.from({ length: 50 }, () => createRedisClient(server.url)));
+    let held = 0;
+    let highest = 0;
+    let refused = 0;
+    await Promise.all(
+      clients.map(async (own, index) => {
+        const port = new RedisLedger(own);
+        for (let round = 0; round < 20; round += 1) {
+          const pages = 1 + ((index * 7 + round * 13) % 30);
+          const key = lease(epoch, `${String(index)}-${String(round)}`);
+          try {
+            await port.reserve(key, pages);
+            await port.commit(key, pages);
+          } catch {
+            refused += 1;
+            continue;
+          }
+          held += pages;
+          highest = Math.max(highest, held);
+          const account = await port.account('w1');
+          expect((account?.reservedPages ?? 0) + (account?.committedPages ?? 0)).toBeLessThanOrEqual(100);
+          held -= pages;
+          await port.release(key);
+        }
+      }),
+    );
+    clients.forEach((own) => own.disconnect());
+    expect(refused).toBeGreaterThan(0);
+    expect(highest).toBeGreaterThan(50);
+    expect(highest).toBeLessThanOrEqual(100);
+    expect(await ledger.account('w1')).toMatchObject({ reservedPages: 0, committedPages: 0, leases: 0 });
+  }, 30_000);
+});
+
+describe('faults of Redis', () => {
+  it('says so within 3 s when Redis is killed, and works again after a new registration', async () => {
+    const { epoch } = await registry.register(WORKER, LOAD);
+    await ledger.commit(lease(epoch), 10);
+    const inFlight = Array.from({ length: 100 }, (_, index) =>
+      ledger.reserve(lease(epoch, String(index)), 1),
+    );
+    const outcomes = Promise.allSettled(inFlight);
+    const killedAt = Date.now();
+    await server.kill();
+    await outcomes;
+    const unavailable = { code: 'LEDGER_UNAVAILABLE' };
+    await expect(ledger.reserve(lease(epoch), 1)).rejects.toMatchObject(unavailable);
+    await expect(registry.list()).rejects.toMatchObject(unavailable);
+    expect(Date.now() - killedAt).toBeLessThan(6_000);
+    for (const outcome of await outcomes) {
+      expect(outcome.status === 'fulfilled' ? unavailable : outcome.reason).toMatchObject(unavailable);
+    }
+
+    server = await startRedis(server);
+    await eventually(3_000, () =>
+      expect(registry.heartbeat('w1', epoch, LOAD)).rejects.toMatchObject({ code: 'NO_WORKER' }),
+    );
+    const again = await registry.register(WORKER, LOAD);
+    expect(again.epoch).toBeGreaterThan(epoch);
+    await ledger.commit(lease(again.epoch), 10);
+    expect(await ledger.account('w1')).toMatchObject({ epoch: again.epoch, committedPages: 10, leases: 1 });
+    await expect(ledger.commit(lease(epoch), 1)).rejects.toMatchObject({ code: 'STALE_EPOCH' });
+  }, 20_000);
+
+  it('rejects within 3 s when Redis hangs, and goes on when it is back', async () => {
+    const { epoch } = await registry.register(WORKER, LOAD);
+    process.kill(server.pid, 'SIGSTOP');
+    const stoppedAt = Date.now();
+    try {
+      await expect(ledger.reserve(lease(epoch), 1)).rejects.toMatchObject({ code: 'LEDGER_UNAVAILABLE' });
+      expect(Date.now() - stoppedAt).toBeLessThan(3_000);
+    } finally {
+      process.kill(server.pid, 'SIGCONT');
+    }
+    await eventually(5_000, () => ledger.commit(lease(epoch), 7));
+    expect(await ledger.account('w1')).toMatchObject({ reservedPages: 0, committedPages: 7, leases: 1 });
+  }, 20_000);
+
+  it('rejects at once when there is no Redis to connect to', async () => {
+    await server.kill();
+    await expect(createRedisClient(server.url)).rejects.toMatchObject({ code: 'LEDGER_UNAVAILABLE' });
+  });
+
+  it('goes on after SCRIPT FLUSH', async () => {
+    const { epoch } = await registry.register(WORKER, LOAD);
+    await ledger.reserve(lease(epoch), 1);
+    await client.script('FLUSH');
+    await ledger.reserve(lease(epoch), 2);
+    await client.script('FLUSH');
+    await ledger.commit(lease(epoch), 3);
+    expect(await ledger.account('w1')).toMatchObject({ committedPages: 3 });
+  });
+
+  it('survives its connection being closed over and over', async () => {
+    const { epoch } = await registry.register(WORKER, LOAD);
+    const killer = await createRedisClient(server.url);
+    for (let round = 1; round <= 10; round += 1) {
+      await killer.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+      await ledger.commit(lease(epoch), round);
+      expect(await ledger.account('w1')).toMatchObject({ committedPages: round, leases: 1 });
+    }
+    killer.disconnect();
+  }, 20_000);
+
+  it('leaves a connection that has become a replica’s', async () => {
+    const { epoch } = await registry.register(WORKER, LOAD);
+    const admin = await createRedisClient(server.url);
+    await admin.replicaof('127.0.0.1', '1');
+    await expect(ledger.commit(lease(epoch), 1)).rejects.toMatchObject({ code: 'LEDGER_UNAVAILABLE' });
+    await admin.replicaof('NO', 'ONE');
+    await eventually(5_000, () => ledger.commit(lease(epoch), 4));
+    expect(await ledger.account('w1')).toMatchObject({ committedPages: 4, leases: 1 });
+    admin.disconnect();
+  }, 20_000);
+});
