@@ -10,6 +10,8 @@ import { Supervised } from './supervised.js';
 const READY_TIMEOUT_MS = 60_000;
 /** Together under the ten seconds a stop may take. */
 const ROUTER_GRACE_MS = 4_500;
+/** How long streams may go on after a stop; within the router's grace. */
+const ROUTER_DRAIN_MS = 3_500;
 const WORKER_GRACE_MS = 3_500;
 
 /** The parts `up` runs, in the order they need each other: Redis, workers, router. */
@@ -105,6 +107,7 @@ export function workerArgs(options: UpOptions, index: number): string[] {
 export function routerArgs(options: UpOptions): string[] {
   return [
     ...['--host', options.host, '--port', String(options.port), '--model', options.model],
+    ...['--drain-ms', String(ROUTER_DRAIN_MS)],
     ...(options.auth ? [] : ['--no-auth']),
     ...(options.allowImageHost ?? []).flatMap((host) => ['--allow-image-host', host]),
   ];

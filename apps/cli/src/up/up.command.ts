@@ -28,7 +28,8 @@ async function up(options: UpOptions): Promise<void> {
     const url = await Promise.race([cluster.start(), stop.requested.then(() => undefined)]);
     if (url !== undefined) {
       say(`ready after ${((performance.now() - startedMs) / 1000).toFixed(1)} s`);
-      const withKey = options.apiKey !== undefined || process.env['KVCAPSULE_API_KEYS'] !== undefined;
+      const withKey =
+        options.auth && (options.apiKey !== undefined || process.env['KVCAPSULE_API_KEYS'] !== undefined);
       process.stdout.write(firstScreen({ url, modelDir: options.model, withKey, cwd: process.cwd() }));
       await stop.requested;
     }
