@@ -1,0 +1,83 @@
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { sceneOfSeries } from '@kvcapsule/testing';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { calibrate, type CalibrateOptions } from './calibrate.js';
+import { evaluate, type EvalOptions } from './eval.js';
+import { DEFAULT_MODEL_DIR } from './paths.js';
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'kvcapsule-calibrate-'));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+const calibration = (changed: Partial<CalibrateOptions>): CalibrateOptions => ({
+  model: DEFAULT_MODEL_DIR,
+  images: 'scenes:3',
+  out: join(folder, 'capsule.safetensors'),
+  count: 12,
+  retentions: [1],
+  schedule: 'flat',
+  threads: 2,
+  ...changed,
+});
+
+const evaluation = (profiles: readonly string[]): EvalOptions => ({
+  model: DEFAULT_MODEL_DIR,
+  scenes: 6,
+  questionsPerScene: 3,
+  seed: 99,
+  profiles,
+  artwork: 'known',
+  threads: 2,
+});
+
+const quiet = () => undefined;
+
+describe('calibrate and eval', () => {
+  it('fit profiles in one pass, of which the whole one loses nothing and a thin one something', async () => {
+    const paths = await calibrate(calibration({ retentions: [1, 0.05] }), quiet);
+    expect(paths.map((path) => path.slice(folder.length))).toEqual([
+      '/capsule-r100.safetensors',
+      '/capsule-r05.safetensors',
+    ]);
+    const { codecs } = await evaluate(evaluation(paths), 'test', quiet);
+    const [raw, whole, thin] = codecs;
+    expect(codecs.map((codec) => codec.codec)).toEqual(['raw', 'capsule-r100', 'capsule-r05']);
+    // Twelve of eighteen: far below what the model reaches, far above what chance does.
+    expect(raw?.correct).toBeGreaterThanOrEqual(12);
+    expect(whole?.correct).toBe(raw?.correct);
+    // What is left is the 16-bit rounding of the values' coefficients.
+    expect(whole?.againstRaw?.klMeanNats).toBeLessThan(1e-4);
+    expect(whole?.againstRaw?.top1Agreement).toBe(1);
+    expect(thin?.againstRaw?.klMeanNats).toBeGreaterThan(10 * (whole?.againstRaw?.klMeanNats ?? 1));
+    expect(thin?.bytesPerPicture).toBeLessThan((raw?.bytesPerPicture ?? 0) / 8);
+  });
+
+  it('takes a folder of pictures, at most as many as asked for', async () => {
+    for (const index of [0, 1, 2]) {
+      await writeFile(join(folder, `${index}.png`), (await sceneOfSeries(1, index)).png);
+    }
+    const lines: string[] = [];
+    const out = join(folder, 'from-folder.safetensors');
+    await calibrate(calibration({ images: folder, count: 2, retentions: [0.25], out }), (line) =>
+      lines.push(line),
+    );
+    expect(lines.at(-1)).toContain('n = 272, 2 pictures');
+    expect(await readdir(folder)).toContain('from-folder.safetensors');
+  });
+
+  it('says what is wrong with the pictures', async () => {
+    const mixed = await mkdtemp(join(folder, 'mixed-'));
+    await expect(calibrate(calibration({ images: mixed }), quiet)).rejects.toThrow(/holds no PNG/);
+    await writeFile(join(mixed, 'a.png'), 'no picture');
+    await expect(calibrate(calibration({ images: mixed }), quiet)).rejects.toMatchObject({
+      code: 'IMAGE_INVALID',
+    });
+    await expect(calibrate(calibration({ images: join(mixed, 'none') }), quiet)).rejects.toThrow(
+      /cannot be read/,
+    );
+  });
+});

@@ -1,0 +1,98 @@
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { loadBinding } from './binding.js';
+import { openEngine, type EngineOptions } from './engine.js';
+import { PageOp, type StepPlan } from './native.js';
+
+const MODEL_DIR = fileURLToPath(new URL('../../../deploy/models/emoji-vlm', import.meta.url));
+const OPTIONS: EngineOptions = {
+  modelDir: MODEL_DIR,
+  weights: 'f32',
+  kvDtype: 'f16',
+  threads: 1,
+  poolBlocks: 64,
+  maxSlots: 4,
+  maxStepTokens: 64,
+};
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'kvcapsule-engine-'));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+/** Text only, in a slot of its own; asks for the token after the last one. */
+function textPlan(tokens: readonly number[]): StepPlan {
+  return {
+    ops: Int32Array.of(PageOp.Open, 0, 0, PageOp.Segment, 0, 0, PageOp.Blocks, 0, 2, 0, 0),
+    chunks: Int32Array.of(0, 0, tokens.length),
+    tokens: Int32Array.from(tokens),
+    positions: Int32Array.from(tokens.keys()),
+    imageHandles: new Int32Array(tokens.length).fill(-1),
+    imageRows: new Int32Array(tokens.length),
+    samples: Int32Array.of(tokens.length - 1),
+    temperature: Float32Array.of(0),
+    topP: Float32Array.of(1),
+    topK: Int32Array.of(0),
+    seed: BigUint64Array.of(0n),
+  };
+}
+
+describe('the built addon', () => {
+  it('tells its version', async () => {
+    const info = (await loadBinding()).buildInfo();
+    expect([info.version, info.ggml]).toEqual([expect.stringMatching(/\d/), expect.any(String)]);
+  });
+
+  it('serves the demo model with the profile shipped beside it', async () => {
+    const engine = await openEngine(OPTIONS);
+    try {
+      expect(engine.info).toMatchObject({ layers: 6, kvHeads: 2, headDim: 64, vocab: 1088, blockTokens: 16 });
+      expect(engine.profiles.map((profile) => profile.tokens)).toEqual([272]);
+      expect(engine.info.profiles).toMatchObject([{ tokens: 272 }]);
+      const result = await engine.step(textPlan([1, 3, 50, 51, 2]));
+      expect(result.tokens.length).toBe(1);
+    } finally {
+      await engine.dispose();
+    }
+  });
+
+  it('fails a step that breaks the contract, and serves the next one', async () => {
+    const engine = await openEngine({ ...OPTIONS, profiles: [] });
+    try {
+      const wrong = { ...textPlan([1, 3]), chunks: Int32Array.of(3, 0, 2) };
+      await expect(engine.step(wrong)).rejects.toMatchObject({ name: 'KvcError', code: 'ENGINE_FAILED' });
+    } finally {
+      await engine.dispose();
+    }
+    await expect(engine.step(textPlan([1]))).rejects.toMatchObject({ code: 'DRAINING' });
+  });
+
+  it('refuses a profile of another model', async () => {
+    const other = join(folder, 'other-model');
+    await cp(MODEL_DIR, other, { recursive: true });
+    const weights = await readFile(join(other, 'model.safetensors'));
+    weights.writeUInt8(weights.readUInt8(weights.length - 1) ^ 1, weights.length - 1);
+    await writeFile(join(other, 'model.safetensors'), weights);
+    await expect(openEngine({ ...OPTIONS, modelDir: other })).rejects.toMatchObject({
+      code: 'PROFILE_INVALID',
+      message: expect.stringContaining('was fitted for model revision') as string,
+    });
+  });
+
+  it('gives its memory back', async () => {
+    const cycle = async () => {
+      const engine = await openEngine({ ...OPTIONS, poolBlocks: 256 });
+      await engine.step(textPlan([1, 3, 50, 51, 2]));
+      await engine.dispose();
+    };
+    for (let warmUp = 0; warmUp < 5; warmUp++) await cycle();
+    const before = process.memoryUsage.rss();
+    for (let round = 0; round < 20; round++) await cycle();
+    // Weights alone are 27 MB in f32: one engine of twenty that stayed would show.
+    expect(process.memoryUsage.rss() - before).toBeLessThan(20e6);
+  });
+});
