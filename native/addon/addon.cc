@@ -1,0 +1,195 @@
+// The N-API skin: libs/engine/src/native.ts is its surface.
+#include <cstring>
+#include <functional>
+#include <memory>
+
+#include <napi.h>
+
+#include "arguments.h"
+#include "engine_thread.h"
+#include "ggml-backend.h"
+#include "ggml-cpu.h"
+
+namespace kvcapsule::addon {
+namespace {
+
+using EnginePtr = std::unique_ptr<Engine>;
+using ThreadPtr = std::shared_ptr<EngineThread>;
+using Method = std::function<Napi::Promise(const Napi::CallbackInfo&)>;
+
+constexpr int64_t kMaxEdge = 1 << 15;  // 32768 x 32768 x 3 bytes still index in 64 bits and in Node's arrays
+
+template <class ArrayType, class Element>
+ArrayType ToArray(Napi::Env env, const std::vector<Element>& values) {
+  ArrayType array = ArrayType::New(env, values.size());
+  if (!values.empty()) std::memcpy(array.Data(), values.data(), values.size() * sizeof(Element));
+  return array;
+}
+
+Napi::Object InfoObject(Napi::Env env, const ModelInfo& info) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("family", info.family);
+  object.Set("vocab", info.vocab);
+  object.Set("contextTokens", info.context_tokens);
+  object.Set("imageTokenId", info.image_token_id);
+  object.Set("tokensPerTile", info.tokens_per_tile);
+  object.Set("layers", info.kv.layers);
+  object.Set("heads", info.heads);
+  object.Set("kvHeads", info.kv.kv_heads);
+  object.Set("headDim", info.kv.head_dim);
+  object.Set("blockTokens", +KvGeometry::kBlockTokens);
+  object.Set("pagesPerBlock", +KvGeometry::kPagesPerBlock);
+  object.Set("blockBytes", static_cast<double>(info.kv.BlockBytes()));
+  object.Set("pageBytes", static_cast<double>(info.kv.PageBytes()));
+  object.Set("weightBytes", static_cast<double>(info.weight_bytes));
+  Napi::Array profiles = Napi::Array::New(env);
+  for (const ModelInfo::Profile& profile : info.profiles) {
+    Napi::Object entry = Napi::Object::New(env);
+    entry.Set("id", profile.id);
+    entry.Set("tokens", profile.tokens);
+    entry.Set("pages", profile.pages);
+    entry.Set("bytes", static_cast<double>(profile.bytes));
+    profiles.Set(profiles.Length(), entry);
+  }
+  object.Set("profiles", profiles);
+  return object;
+}
+
+Napi::Value ResultObject(Napi::Env env, const StepResult& result, bool with_logits) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("tokens", ToArray<Napi::Int32Array>(env, result.tokens));
+  object.Set("logprobs", ToArray<Napi::Float32Array>(env, result.logprobs));
+  if (with_logits) object.Set("logits", ToArray<Napi::Float32Array>(env, result.logits));
+  object.Set("compressSeconds", result.compress_seconds);
+  object.Set("forwardSeconds", result.forward_seconds);
+  return object;
+}
+
+Napi::Value ImageObject(Napi::Env env, const EncodedImage& image) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("handle", image.handle);
+  object.Set("tokens", image.tokens);
+  object.Set("rows", image.rows);
+  object.Set("cols", image.cols);
+  return object;
+}
+
+// Arguments that do not fit become a rejection with the given code, not an exception.
+Napi::Value Guard(const Napi::CallbackInfo& info, const char* code, const Method& method) {
+  try {
+    return method(info);
+  } catch (const Napi::Error& error) {
+    auto deferred = Napi::Promise::Deferred::New(info.Env());
+    deferred.Reject(MakeError(info.Env(), code, error.Message(), /*type_error=*/true));
+    return deferred.Promise();
+  }
+}
+
+void AddMethod(Napi::Object& object, const char* name, Method method) {
+  object.Set(name, Napi::Function::New(object.Env(), [method](const Napi::CallbackInfo& info) {
+               return Guard(info, "ENGINE_FAILED", method);
+             }, name));
+}
+
+Napi::Value Nothing(Napi::Env env) { return env.Undefined(); }
+
+Napi::Promise EncodeImage(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
+  const int64_t width = ReadInteger(info[1], "width", 1, kMaxEdge), height = ReadInteger(info[2], "height", 1, kMaxEdge);
+  auto pixels = std::make_shared<std::vector<uint8_t>>(ReadPixels(info[0], width, height));
+  auto image = std::make_shared<EncodedImage>();
+  return thread->Submit(
+      info.Env(),
+      [=](EnginePtr& engine) {
+        *image = engine->EncodeImage(pixels->data(), static_cast<int32_t>(width), static_cast<int32_t>(height));
+      },
+      [=](Napi::Env env) { return ImageObject(env, *image); });
+}
+
+Napi::Promise ReleaseImage(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
+  const auto handle = static_cast<int32_t>(ReadInteger(info[0], "handle", 0, INT32_MAX));
+  return thread->Submit(info.Env(), [=](EnginePtr& engine) { engine->ReleaseImage(handle); }, Nothing);
+}
+
+Napi::Promise Step(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
+  auto plan = std::make_shared<OwnedPlan>(ReadPlan(info[0]));
+  auto result = std::make_shared<StepResult>();
+  return thread->Submit(
+      info.Env(), [=](EnginePtr& engine) { *result = engine->Step(plan->View()); },
+      [=](Napi::Env env) { return ResultObject(env, *result, plan->return_logits); });
+}
+
+Napi::Promise AddToGram(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
+  const auto slot = static_cast<int32_t>(ReadInteger(info[0], "slot", 0, INT32_MAX));
+  const auto segment = static_cast<int32_t>(ReadInteger(info[1], "segment", 0, INT32_MAX));
+  auto covered = std::make_shared<std::vector<int32_t>>(ReadInt32Array(info[2], "covered"));
+  return thread->Submit(info.Env(), [=](EnginePtr& engine) { engine->AddToGram(slot, segment, *covered); }, Nothing);
+}
+
+Napi::Promise Fit(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
+  auto request = std::make_shared<FitRequest>(ReadFitRequest(info[0]));
+  return thread->Submit(info.Env(), [=](EnginePtr& engine) { engine->Fit(*request); }, Nothing);
+}
+
+Napi::Object EngineObject(Napi::Env env, const ThreadPtr& thread, const ModelInfo& info) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("info", InfoObject(env, info));
+  const auto bind = [&](Napi::Promise (*method)(const ThreadPtr&, const Napi::CallbackInfo&)) {
+    return [thread, method](const Napi::CallbackInfo& call) { return method(thread, call); };
+  };
+  AddMethod(object, "encodeImage", bind(EncodeImage));
+  AddMethod(object, "releaseImage", bind(ReleaseImage));
+  AddMethod(object, "step", bind(Step));
+  AddMethod(object, "addToGram", bind(AddToGram));
+  AddMethod(object, "fit", bind(Fit));
+  AddMethod(object, "dispose", [thread](const Napi::CallbackInfo& call) { return thread->Dispose(call.Env()); });
+  return object;
+}
+
+Napi::Promise StartEngine(const Napi::CallbackInfo& info) {
+  const EngineOptions options = ReadEngineOptions(info[0]);
+  const ThreadPtr thread = EngineThread::Start(info.Env());
+  auto model = std::make_shared<ModelInfo>();
+  const std::weak_ptr<EngineThread> weak = thread;
+  return thread->Submit(
+      info.Env(),
+      [=](EnginePtr& engine) {
+        engine = Engine::Create(options);
+        *model = engine->info();
+      },
+      // the thread outlives its pending jobs, and a job must not own its thread
+      [=](Napi::Env env) -> Napi::Value { return EngineObject(env, weak.lock(), *model); });
+}
+
+Napi::Value CreateEngine(const Napi::CallbackInfo& info) { return Guard(info, "CONFIG_INVALID", StartEngine); }
+
+std::string CpuFeatures() {
+  std::string features;
+  const ggml_backend_reg_t registry = ggml_backend_cpu_reg();
+  const auto get = reinterpret_cast<ggml_backend_get_features_t>(
+      ggml_backend_reg_get_proc_address(registry, "ggml_backend_get_features"));
+  if (!get) return features;
+  for (const ggml_backend_feature* feature = get(registry); feature->name; ++feature) {
+    if (std::strcmp(feature->value, "1") == 0) features += (features.empty() ? "" : " ") + std::string(feature->name);
+  }
+  return features;
+}
+
+Napi::Value BuildInfo(const Napi::CallbackInfo& info) {
+  Napi::Object object = Napi::Object::New(info.Env());
+  object.Set("version", KVCAPSULE_VERSION);
+  object.Set("ggml", ggml_version());
+  object.Set("features", CpuFeatures());
+  return object;
+}
+
+Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  exports.Set("createEngine", Napi::Function::New(env, CreateEngine, "createEngine"));
+  exports.Set("buildInfo", Napi::Function::New(env, BuildInfo, "buildInfo"));
+  return exports;
+}
+
+}  // namespace
+}  // namespace kvcapsule::addon
+
+static Napi::Object InitModule(Napi::Env env, Napi::Object exports) { return kvcapsule::addon::Init(env, exports); }
+NODE_API_MODULE(kvcapsule, InitModule)

@@ -1,0 +1,117 @@
+#include "arguments.h"
+
+#include <cmath>
+
+namespace kvcapsule::addon {
+namespace {
+
+[[noreturn]] void Fail(Napi::Env env, const std::string& message) { throw Napi::TypeError::New(env, message); }
+
+Napi::Object ReadObject(const Napi::Value& value, const char* name) {
+  if (!value.IsObject()) Fail(value.Env(), std::string(name) + " must be an object");
+  return value.As<Napi::Object>();
+}
+
+std::string ReadString(const Napi::Value& value, const char* name) {
+  if (!value.IsString()) Fail(value.Env(), std::string(name) + " must be a string");
+  return value.As<Napi::String>().Utf8Value();
+}
+
+template <class T>
+std::vector<T> ReadArray(const Napi::Value& value, const char* name, napi_typedarray_type type, const char* type_name) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) {
+    Fail(value.Env(), std::string(name) + " must be a " + type_name);
+  }
+  const auto array = value.As<Napi::TypedArrayOf<T>>();
+  // a detached buffer has no data
+  if (array.ElementLength() == 0 || array.Data() == nullptr) return {};
+  return {array.Data(), array.Data() + array.ElementLength()};
+}
+
+std::vector<float> ReadFloat32Array(const Napi::Value& value, const char* name) {
+  return ReadArray<float>(value, name, napi_float32_array, "Float32Array");
+}
+
+Dtype ReadDtype(const Napi::Value& value, const char* name) {
+  const std::string text = ReadString(value, name);
+  if (text == "f32") return Dtype::kF32;
+  if (text == "f16") return Dtype::kF16;
+  if (text == "bf16") return Dtype::kBF16;
+  Fail(value.Env(), std::string(name) + " must be f32, f16 or bf16");
+}
+
+}  // namespace
+
+StepPlan OwnedPlan::View() const {
+  return {ops, chunks, tokens, positions, image_handles, image_rows, samples, temperature, top_p, top_k, seed, return_logits};
+}
+
+int64_t ReadInteger(const Napi::Value& value, const char* name, int64_t low, int64_t high) {
+  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : std::nan("");
+  if (!(number >= static_cast<double>(low) && number <= static_cast<double>(high)) || number != std::floor(number)) {
+    Fail(value.Env(), std::string(name) + " must be a whole number from " + std::to_string(low) + " to " + std::to_string(high));
+  }
+  return static_cast<int64_t>(number);
+}
+
+std::vector<int32_t> ReadInt32Array(const Napi::Value& value, const char* name) {
+  return ReadArray<int32_t>(value, name, napi_int32_array, "Int32Array");
+}
+
+std::vector<uint8_t> ReadPixels(const Napi::Value& value, int64_t width, int64_t height) {
+  std::vector<uint8_t> pixels = ReadArray<uint8_t>(value, "rgb", napi_uint8_array, "Uint8Array");
+  if (static_cast<int64_t>(pixels.size()) != width * height * 3) Fail(value.Env(), "rgb must hold width * height * 3 bytes");
+  return pixels;
+}
+
+EngineOptions ReadEngineOptions(const Napi::Value& value) {
+  const Napi::Object object = ReadObject(value, "options");
+  EngineOptions options;
+  options.model_dir = ReadString(object.Get("modelDir"), "modelDir");
+  options.weights = ReadDtype(object.Get("weights"), "weights");
+  options.kv = ReadDtype(object.Get("kvDtype"), "kvDtype");
+  options.threads = static_cast<int32_t>(ReadInteger(object.Get("threads"), "threads", 0, INT32_MAX));
+  options.pool_blocks = ReadInteger(object.Get("poolBlocks"), "poolBlocks", 0, INT64_C(1) << 53);
+  options.max_slots = static_cast<int32_t>(ReadInteger(object.Get("maxSlots"), "maxSlots", 0, INT32_MAX));
+  options.max_step_tokens = static_cast<int32_t>(ReadInteger(object.Get("maxStepTokens"), "maxStepTokens", 0, INT32_MAX));
+  const Napi::Value profiles = object.Get("profiles");
+  if (!profiles.IsArray()) Fail(value.Env(), "profiles must be an array");
+  const auto list = profiles.As<Napi::Array>();
+  for (uint32_t i = 0; i < list.Length(); ++i) options.profiles.push_back(ReadString(list.Get(i), "profiles"));
+  return options;
+}
+
+OwnedPlan ReadPlan(const Napi::Value& value) {
+  const Napi::Object object = ReadObject(value, "plan");
+  OwnedPlan plan;
+  plan.ops = ReadInt32Array(object.Get("ops"), "ops");
+  plan.chunks = ReadInt32Array(object.Get("chunks"), "chunks");
+  plan.tokens = ReadInt32Array(object.Get("tokens"), "tokens");
+  plan.positions = ReadInt32Array(object.Get("positions"), "positions");
+  plan.image_handles = ReadInt32Array(object.Get("imageHandles"), "imageHandles");
+  plan.image_rows = ReadInt32Array(object.Get("imageRows"), "imageRows");
+  plan.samples = ReadInt32Array(object.Get("samples"), "samples");
+  plan.temperature = ReadFloat32Array(object.Get("temperature"), "temperature");
+  plan.top_p = ReadFloat32Array(object.Get("topP"), "topP");
+  plan.top_k = ReadInt32Array(object.Get("topK"), "topK");
+  plan.seed = ReadArray<uint64_t>(object.Get("seed"), "seed", napi_biguint64_array, "BigUint64Array");
+  const Napi::Value return_logits = object.Get("returnLogits");
+  plan.return_logits = return_logits.IsBoolean() && return_logits.As<Napi::Boolean>().Value();
+  return plan;
+}
+
+FitRequest ReadFitRequest(const Napi::Value& value) {
+  const Napi::Object object = ReadObject(value, "options");
+  FitRequest request;
+  request.retention = ReadFloat32Array(object.Get("retention"), "retention");
+  request.path = ReadString(object.Get("path"), "path");
+  const Napi::Object metadata = ReadObject(object.Get("metadata"), "metadata");
+  const Napi::Array keys = metadata.GetPropertyNames();
+  for (uint32_t i = 0; i < keys.Length(); ++i) {
+    const Napi::Value key = keys.Get(i);
+    request.metadata.emplace_back(key.ToString().Utf8Value(), ReadString(metadata.Get(key), "metadata"));
+  }
+  return request;
+}
+
+}  // namespace kvcapsule::addon

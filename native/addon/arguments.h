@@ -1,0 +1,32 @@
+// JavaScript values to plain structs, checked. Everything here throws Napi::TypeError.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <napi.h>
+
+#include "kvcapsule/engine.h"
+
+namespace kvcapsule::addon {
+
+// A step plan that owns its arrays.
+struct OwnedPlan {
+  std::vector<int32_t> ops, chunks, tokens, positions, image_handles, image_rows, samples, top_k;
+  std::vector<float> temperature, top_p;
+  std::vector<uint64_t> seed;
+  bool return_logits = false;
+
+  StepPlan View() const;
+};
+
+EngineOptions ReadEngineOptions(const Napi::Value& value);
+OwnedPlan ReadPlan(const Napi::Value& value);
+FitRequest ReadFitRequest(const Napi::Value& value);
+// A whole number in [low, high].
+int64_t ReadInteger(const Napi::Value& value, const char* name, int64_t low, int64_t high);
+std::vector<int32_t> ReadInt32Array(const Napi::Value& value, const char* name);
+// Exactly width * height * 3 bytes.
+std::vector<uint8_t> ReadPixels(const Napi::Value& value, int64_t width, int64_t height);
+
+}  // namespace kvcapsule::addon

@@ -1,0 +1,56 @@
+// The CPU backend of ggml with threads of its own that sleep between graphs.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "ggml-alloc.h"
+#include "ggml-backend.h"
+#include "ggml-cpu.h"
+#include "ggml.h"
+
+namespace kvcapsule {
+
+struct GgmlContextFree {
+  void operator()(ggml_context* context) const { ggml_free(context); }
+};
+using GgmlContext = std::unique_ptr<ggml_context, GgmlContextFree>;
+
+struct GgmlBufferFree {
+  void operator()(ggml_backend_buffer_t buffer) const { ggml_backend_buffer_free(buffer); }
+};
+using GgmlBuffer = std::unique_ptr<ggml_backend_buffer, GgmlBufferFree>;
+
+// A graph under construction: tensors without data until Compute gives them places.
+struct Graph {
+  explicit Graph(size_t max_nodes);
+
+  GgmlContext context;
+  ggml_cgraph* nodes = nullptr;
+};
+
+// One backend, one thread pool, one scratch allocator. Not thread-safe.
+class CpuBackend {
+ public:
+  // threads >= 1. Without a persistent pool ggml starts threads on every graph and they spin.
+  explicit CpuBackend(int32_t threads);
+  ~CpuBackend();
+  CpuBackend(const CpuBackend&) = delete;
+  CpuBackend& operator=(const CpuBackend&) = delete;
+
+  // Places the graph's tensors, calls fill_inputs (which may write input tensors), computes. Outputs stay
+  // readable until the next Compute. Throws Error(kEngineFailed).
+  void Compute(const Graph& graph, const std::function<void()>& fill_inputs);
+  // Memory for all tensors of a context that have none yet.
+  GgmlBuffer Allocate(ggml_context* context) const;
+
+ private:
+  ggml_backend_t backend_ = nullptr;
+  ggml_threadpool_t threads_ = nullptr;
+  ggml_gallocr_t allocator_ = nullptr;
+};
+
+// How many CPUs this process may run on.
+int32_t UsableThreads();
+
+}  // namespace kvcapsule

@@ -1,0 +1,37 @@
+// The Llama decoder: one graph a step, attention over the paged pool as custom operations in it.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "attention/paged_attention.h"
+#include "backend/cpu_backend.h"
+#include "model/weights.h"
+
+namespace kvcapsule {
+
+// Rows of one step, checked already.
+struct DecoderInput {
+  std::span<const AttentionChunk> chunks;
+  std::span<const int32_t> positions;                    // [rows]
+  std::span<const int32_t> sampled_rows;                 // ascending
+  std::function<void(int32_t row, float* out)> embed;    // writes a row's [hidden] input
+};
+
+class Decoder {
+ public:
+  // Config and weights outlive the decoder.
+  Decoder(const ModelConfig& config, const Weights& weights);
+
+  // Writes the rows' keys and values into the pool; returns [sampled rows][vocab] logits.
+  // Throws Error(kEngineFailed).
+  std::vector<float> Forward(const DecoderInput& input, const KvPool& pool, const SequenceTable& table,
+                             CpuBackend& backend) const;
+
+ private:
+  const ModelConfig& config_;
+  const Weights& weights_;
+};
+
+}  // namespace kvcapsule

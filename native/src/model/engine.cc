@@ -1,0 +1,237 @@
+#include "kvcapsule/engine.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <map>
+#include <unordered_map>
+
+#include "attention/paged_attention.h"
+#include "fit/gram.h"
+#include "kv/capsule_codec.h"
+#include "model/decoder.h"
+#include "model/step_check.h"
+#include "model/vision_tower.h"
+#include "sampling/sampler.h"
+
+namespace kvcapsule {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+void CheckOptions(const EngineOptions& options) {
+  const auto require = [](bool holds, const char* problem) {
+    if (!holds) throw Error(ErrorCode::kConfigInvalid, problem);
+  };
+  require(options.threads >= 0 && options.threads <= 512, "threads is outside 0 to 512");
+  // page numbers are 32-bit
+  require(options.pool_blocks >= 1 && options.pool_blocks <= INT32_MAX / KvGeometry::kPagesPerBlock,
+          "poolBlocks is outside 1 to 268435455");
+  require(options.max_slots >= 1, "maxSlots is below 1");
+  require(options.max_step_tokens >= 1, "maxStepTokens is below 1");
+}
+
+KvGeometry Geometry(const TextConfig& text, Dtype dtype) { return {text.layers, text.kv_heads, text.head_dim, dtype}; }
+
+class CpuEngine final : public Engine {
+ public:
+  explicit CpuEngine(const EngineOptions& options)
+      : options_(options),
+        config_(ReadModelConfig(options.model_dir)),
+        backend_(options.threads > 0 ? options.threads : UsableThreads()),
+        weights_(LoadWeights(options.model_dir, config_, options.weights, backend_)),
+        tower_(config_, weights_),
+        decoder_(config_, weights_),
+        pool_(Geometry(config_.text, options.kv), options.pool_blocks),
+        table_(&pool_, options.max_slots) {
+    for (const std::string& path : options.profiles) {
+      profiles_.push_back(std::make_shared<const CapsuleProfile>(LoadProfile(path, pool_.geometry())));
+    }
+    DescribeModel();
+  }
+
+  const ModelInfo& info() const override { return info_; }
+  EncodedImage EncodeImage(const uint8_t* rgb, int32_t width, int32_t height) override;
+  void ReleaseImage(int32_t handle) override { images_.erase(handle); }
+  StepResult Step(const StepPlan& plan) override;
+  void AddToGram(int32_t slot, int32_t segment, std::span<const int32_t> covered) override;
+  void Fit(const FitRequest& request) override;
+
+ private:
+  void DescribeModel();
+  void CheckImages(const StepPlan& plan) const;
+  void Embed(const StepPlan& plan, int32_t row, float* out) const;
+  // Moves the tables' token counts by the chunks' rows, forwards or back.
+  void CountTokens(const std::vector<AttentionChunk>& chunks, int32_t sign);
+  std::vector<float> Forward(const StepPlan& plan, const std::vector<AttentionChunk>& chunks);
+  void SampleRows(const StepPlan& plan, std::span<const float> logits, StepResult& result) const;
+
+  const EngineOptions options_;
+  const ModelConfig config_;
+  CpuBackend backend_;
+  const Weights weights_;
+  const VisionTower tower_;
+  const Decoder decoder_;
+  KvPool pool_;
+  SequenceTable table_;
+  std::vector<std::shared_ptr<const CapsuleProfile>> profiles_;
+  ModelInfo info_;
+  std::unordered_map<int32_t, std::vector<float>> images_;  // handle -> [tokens][hidden]
+  int32_t next_handle_ = 0;
+  std::map<int32_t, GramAccumulator> grams_;                // by covered tokens
+};
+
+void CpuEngine::DescribeModel() {
+  info_.family = "idefics3";
+  info_.vocab = config_.text.vocab;
+  info_.context_tokens = config_.text.context_tokens;
+  info_.image_token_id = config_.image_token_id;
+  info_.heads = config_.text.heads;
+  info_.kv = pool_.geometry();
+  info_.tokens_per_tile = config_.tokens_per_tile();
+  info_.weight_bytes = weights_.bytes;
+  for (const auto& profile : profiles_) {
+    info_.profiles.push_back({profile->id, profile->tokens, CapsulePages(*profile, info_.kv),
+                              CapsuleBytes(*profile, info_.kv)});
+  }
+}
+
+EncodedImage CpuEngine::EncodeImage(const uint8_t* rgb, int32_t width, int32_t height) {
+  if (width < 1 || height < 1) throw Error(ErrorCode::kEngineFailed, "a picture has no pixels");
+  const size_t bytes = static_cast<size_t>(width) * height * 3;
+  const ImageTiles split = SplitImage({width, height, {rgb, rgb + bytes}}, config_.image);
+  EncodedImage image;
+  image.rows = split.rows;
+  image.cols = split.cols;
+  image.tokens = static_cast<int32_t>(split.tiles.size()) * info_.tokens_per_tile;
+  std::vector<float> features = tower_.Encode(split.tiles, backend_);
+  while (images_.contains(next_handle_)) next_handle_ = next_handle_ == INT32_MAX ? 0 : next_handle_ + 1;
+  image.handle = next_handle_;
+  next_handle_ = next_handle_ == INT32_MAX ? 0 : next_handle_ + 1;
+  images_.emplace(image.handle, std::move(features));
+  return image;
+}
+
+void CpuEngine::CheckImages(const StepPlan& plan) const {
+  for (size_t row = 0; row < plan.image_handles.size(); ++row) {
+    const int32_t handle = plan.image_handles[row], image_row = plan.image_rows[row];
+    if (handle == -1) continue;
+    const auto found = images_.find(handle);
+    if (found == images_.end()) {
+      throw Error(ErrorCode::kPlanInvalid, "step plan: image_handles[" + std::to_string(row) + "] is not a picture");
+    }
+    const auto rows = static_cast<int64_t>(found->second.size()) / config_.text.hidden;
+    if (image_row < 0 || image_row >= rows) {
+      throw Error(ErrorCode::kPlanInvalid, "step plan: image_rows[" + std::to_string(row) + "] is outside the picture");
+    }
+  }
+}
+
+void CpuEngine::Embed(const StepPlan& plan, int32_t row, float* out) const {
+  const int64_t hidden = config_.text.hidden;
+  if (plan.image_handles[row] >= 0) {
+    const std::vector<float>& features = images_.at(plan.image_handles[row]);
+    std::memcpy(out, &features[plan.image_rows[row] * hidden], hidden * sizeof(float));
+    return;
+  }
+  const ggml_tensor* table = weights_.token_embedding;
+  const auto* in = static_cast<const uint8_t*>(table->data) + plan.tokens[row] * table->nb[1];
+  if (table->type == GGML_TYPE_F32) {
+    std::memcpy(out, in, hidden * sizeof(float));
+  } else {
+    ggml_get_type_traits(table->type)->to_float(in, out, hidden);
+  }
+}
+
+void CpuEngine::CountTokens(const std::vector<AttentionChunk>& chunks, int32_t sign) {
+  for (const AttentionChunk& chunk : chunks) {
+    std::get<RawSegment>(table_.at(chunk.slot).segments[chunk.segment]).tokens += sign * chunk.rows;
+  }
+}
+
+std::vector<float> CpuEngine::Forward(const StepPlan& plan, const std::vector<AttentionChunk>& chunks) {
+  const DecoderInput input{chunks, plan.positions, plan.samples,
+                           [&](int32_t row, float* out) { Embed(plan, row, out); }};
+  CountTokens(chunks, 1);
+  try {
+    return decoder_.Forward(input, pool_, table_, backend_);
+  } catch (...) {
+    CountTokens(chunks, -1);
+    throw;
+  }
+}
+
+void CpuEngine::SampleRows(const StepPlan& plan, std::span<const float> logits, StepResult& result) const {
+  const size_t vocab = config_.text.vocab;
+  for (size_t i = 0; i < plan.samples.size(); ++i) {
+    SamplingParams params;
+    params.temperature = plan.temperature[i];
+    params.top_p = plan.top_p[i];
+    params.top_k = plan.top_k[i];
+    params.seed = plan.seed[i];
+    params.position = plan.positions[plan.samples[i]] + 1;
+    const SampledToken token = Sample(logits.subspan(i * vocab, vocab), params);
+    result.tokens.push_back(token.id);
+    result.logprobs.push_back(token.logprob);
+  }
+}
+
+StepResult CpuEngine::Step(const StepPlan& plan) {
+  CheckPlan(plan, {options_.max_step_tokens, config_.text.vocab, config_.text.context_tokens});
+  CheckImages(plan);
+  StepResult result;
+  const auto start = Clock::now();
+  table_.Apply(plan.ops, profiles_);
+  result.compress_seconds = SecondsSince(start);
+  if (plan.tokens.empty()) return result;
+  const std::vector<AttentionChunk> chunks = ResolveChunks(plan, table_);
+  const auto forward_start = Clock::now();
+  std::vector<float> logits = Forward(plan, chunks);
+  SampleRows(plan, logits, result);
+  result.forward_seconds = SecondsSince(forward_start);
+  if (plan.return_logits) result.logits = std::move(logits);
+  return result;
+}
+
+void CpuEngine::AddToGram(int32_t slot, int32_t segment, std::span<const int32_t> covered) {
+  const auto fail = [](const char* problem) { throw Error(ErrorCode::kPlanInvalid, std::string("gram: ") + problem); };
+  if (!table_.contains(slot)) fail("the slot is not open");
+  const std::vector<Segment>& segments = table_.at(slot).segments;
+  if (segment < 0 || static_cast<size_t>(segment) >= segments.size()) fail("no such segment");
+  const auto* raw = std::get_if<RawSegment>(&segments[segment]);
+  if (!raw) fail("the segment is not raw");
+  if (covered.empty()) fail("no rows are covered");
+  for (size_t i = 0; i < covered.size(); ++i) {
+    if (covered[i] < 0 || covered[i] >= raw->tokens) fail("a covered row is outside the segment");
+    if (i > 0 && covered[i] <= covered[i - 1]) fail("covered rows do not ascend");
+  }
+  const auto tokens = static_cast<int32_t>(covered.size());
+  grams_.try_emplace(tokens, pool_.geometry(), tokens).first->second.Add(pool_, *raw, {covered.begin(), covered.end()});
+}
+
+void CpuEngine::Fit(const FitRequest& request) {
+  if (grams_.size() != 1) {
+    throw Error(ErrorCode::kConfigInvalid, grams_.empty() ? "fit: no picture has been added"
+                                                          : "fit: pictures of different numbers of tokens were added");
+  }
+  if (request.retention.size() != static_cast<size_t>(config_.text.layers)) {
+    throw Error(ErrorCode::kConfigInvalid, "fit: retention does not have one number a layer");
+  }
+  for (const float retention : request.retention) {
+    if (!(retention > 0 && retention <= 1)) throw Error(ErrorCode::kConfigInvalid, "fit: a retention is outside (0, 1]");
+  }
+  GramAccumulator::FitOptions options;
+  options.retention = request.retention;
+  SaveProfile(request.path, grams_.begin()->second.Fit(options), request.metadata);
+}
+
+}  // namespace
+
+std::unique_ptr<Engine> Engine::Create(const EngineOptions& options) {
+  CheckOptions(options);
+  return std::make_unique<CpuEngine>(options);
+}
+
+}  // namespace kvcapsule

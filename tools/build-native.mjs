@@ -1,0 +1,84 @@
+#!/usr/bin/env node
+// Builds the native engine. Usage: node tools/build-native.mjs [--tests]
+// Prints where the addon is: .cache/native/kvcapsule.node. Builds are kept by content in .cache/native/KEY/,
+// so a second call, or a return to sources built before, copies a file and runs no compiler.
+// --tests builds the test binaries too (native/build, for ctest); those are never taken from the cache.
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { copyFileSync, existsSync, globSync, mkdirSync, readFileSync, renameSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join, resolve } from 'node:path';
+
+const root = resolve(import.meta.dirname, '..');
+const cache = join(root, '.cache');
+const nativeCache = join(cache, 'native');
+const buildDir = join(root, 'native', 'build');
+const addonName = 'kvcapsule.node';
+
+/** Runs a command; its output goes to stderr unless it is captured. */
+function run(command, args, { capture = false } = {}) {
+  const result = spawnSync(command, args, {
+    cwd: root,
+    encoding: 'utf8',
+    stdio: ['ignore', capture ? 'pipe' : 2, 'inherit'],
+  });
+  if (result.error) throw new Error(`${command}: ${result.error.message}`);
+  if (result.status !== 0) throw new Error(`${command} ${args[0] ?? ''} ended with ${result.status ?? result.signal}`);
+  return capture ? result.stdout.trim() : '';
+}
+
+/** Folders of node_api.h (Node's own headers, else the npm package) and napi.h. */
+function nodeIncludes() {
+  const require = createRequire(import.meta.url);
+  const own = process.env.NODE_INC ?? resolve(process.execPath, '..', '..', 'include', 'node');
+  const api = existsSync(join(own, 'node_api.h')) ? own : require('node-api-headers').include_dir;
+  return [api, dirname(require.resolve('node-addon-api/napi.h'))].map((path) => resolve(root, path));
+}
+
+function cpuFlags() {
+  const cpuinfo = existsSync('/proc/cpuinfo') ? readFileSync('/proc/cpuinfo', 'utf8') : '';
+  return /^(?:flags|Features)\s*:\s*(.*)$/m.exec(cpuinfo)?.[1] ?? process.arch;
+}
+
+/** Names everything that a build depends on. */
+function buildKey(includes) {
+  const hash = createHash('sha256');
+  const add = (name, content) => hash.update(`${name}\0${content.length}\0`).update(content);
+  const sources = globSync('native/{CMakeLists.txt,{src,addon,include,cmake}/**/*.{h,cc,txt,cmake}}', { cwd: root });
+  for (const path of sources.sort()) add(path, readFileSync(join(root, path)));
+  add('ggml', readFileSync(join(root, 'tools', 'fetch-ggml.sh')));
+  add('builder', readFileSync(import.meta.filename));
+  add('compiler', run(process.env.CXX ?? 'c++', ['--version'], { capture: true }));
+  add('cpu', cpuFlags());
+  add('node', readFileSync(join(includes[0], 'node_api.h')));
+  add('napi', readFileSync(join(includes[1], 'napi.h')));
+  return hash.digest('hex').slice(0, 32);
+}
+
+/** Copies by way of a rename: nobody ever loads half a file, and a loaded one stays as it was. */
+function publish(from, to) {
+  mkdirSync(dirname(to), { recursive: true });
+  const temporary = `${to}.${process.pid}`;
+  copyFileSync(from, temporary);
+  renameSync(temporary, to);
+}
+
+function compile(includes, withTests) {
+  const ggml = run('sh', ['tools/fetch-ggml.sh', cache], { capture: true }).split('\n').at(-1);
+  run('cmake', [
+    '-S', 'native', '-B', buildDir, '-G', 'Ninja', '-DCMAKE_BUILD_TYPE=Release',
+    `-DKVCAPSULE_GGML_SOURCE=${ggml}`, `-DKVCAPSULE_NODE_INCLUDE=${includes.join(';')}`,
+  ]);
+  run('cmake', ['--build', buildDir, ...(withTests ? [] : ['--target', 'kvcapsule'])]);
+}
+
+const withTests = process.argv.includes('--tests');
+const includes = nodeIncludes();
+const kept = join(nativeCache, buildKey(includes), addonName);
+if (withTests || !existsSync(kept)) {
+  compile(includes, withTests);
+  publish(join(buildDir, 'addon', addonName), kept);
+}
+const addon = join(nativeCache, addonName);
+publish(kept, addon);
+console.log(addon);
