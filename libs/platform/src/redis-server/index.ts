@@ -50,6 +50,8 @@ export async function startRedis(like?: RedisServer): Promise<RedisServer> {
 function spawnRedis(port: number, password: string): ChildProcess {
   const child = spawn('setpriv', ['--pdeathsig', 'KILL', 'redis-server', '-'], {
     stdio: ['pipe', 'ignore', 'ignore'],
+    // In a session of its own, Ctrl-C does not take it away from processes that still give their leases back.
+    detached: true,
   });
   child.on('error', () => undefined);
   child.stdin?.on('error', () => undefined);

@@ -1,0 +1,40 @@
+import { describe, expect, it } from 'vitest';
+
+import { createLogger } from './index.js';
+
+function logged(write: (logger: ReturnType<typeof createLogger>) => void): string {
+  let text = '';
+  write(createLogger({ name: 'test', level: 'info' }, { write: (line) => (text += line) }));
+  return text;
+}
+
+describe('createLogger', () => {
+  it('writes one JSON line with name, level and message', () => {
+    const line = logged((logger) => logger.warn({ workerId: 'w1' }, 'worker is gone'));
+    expect(JSON.parse(line)).toMatchObject({
+      name: 'test',
+      level: 40,
+      workerId: 'w1',
+      msg: 'worker is gone',
+    });
+    expect(line.endsWith('\n')).toBe(true);
+  });
+
+  it('leaves out what is below its level', () => {
+    expect(logged((logger) => logger.debug('quiet'))).toBe('');
+  });
+
+  it('redacts secrets and users’ content', () => {
+    const line = logged((logger) =>
+      logger.info({
+        apiKey: 'sekret',
+        redisUrl: 'sekret',
+        messages: ['sekret'],
+        req: { url: '/?sekret', headers: { authorization: 'sekret', cookie: 'sekret' } },
+        request: { prompt: 'sekret', content: 'sekret' },
+      }),
+    );
+    expect(line).toContain('[redacted]');
+    expect(line).not.toContain('sekret');
+  });
+});

@@ -1,0 +1,86 @@
+import { readdirSync, readFileSync } from 'node:fs';
+
+import { KvcError } from '@kvcapsule/contracts';
+import { describe, expect, it } from 'vitest';
+
+import { REGISTRY_KEY, workerKeys } from './keys.js';
+import { ScriptCode, throwOnCode } from './script-codes.js';
+
+const ROOT = new URL('../../', import.meta.url);
+const PAGE = readFileSync(new URL('../../docs/reference/redis-keys.md', ROOT), 'utf8');
+const scripts = readdirSync(new URL('lua/', ROOT)).filter((name) => name.endsWith('.lua'));
+
+function read(path: string): string {
+  return readFileSync(new URL(path, ROOT), 'utf8');
+}
+
+describe('keys', () => {
+  it('share the hash slot of their worker', () => {
+    for (const key of Object.values(workerKeys('w-1') as unknown as Record<string, string>)) {
+      expect(key).toMatch(/^kvc:v1:\{w-1\}:[a-z]+:w-1$/);
+    }
+  });
+
+  it('are all on their reference page', () => {
+    for (const key of [
+      ...Object.values(workerKeys('ID') as unknown as Record<string, string>),
+      REGISTRY_KEY,
+    ]) {
+      expect(PAGE).toContain(`\`${key}\``);
+    }
+  });
+
+  it('are spelt in one module only', () => {
+    const spelling = readdirSync(new URL('src/', ROOT), { recursive: true, encoding: 'utf8' }).filter(
+      (path) => /(?<!spec)\.ts$/.test(path) && read(`src/${path}`).includes('kvc:v1'),
+    );
+    expect(spelling).toEqual(['redis/keys.ts']);
+    expect(scripts.filter((name) => read(`lua/${name}`).includes('kvc:v1'))).toEqual([]);
+  });
+});
+
+describe.each(scripts)('%s', (name) => {
+  const text = read(`lua/${name}`);
+  const header = text.slice(0, text.indexOf(']]'));
+
+  it('documents as many keys as its name says, its arguments and its answers', () => {
+    const keys = new Set(text.match(/KEYS\[\d\]/g));
+    expect([...(header.match(/KEYS\[\d\]/g) ?? [])]).toHaveLength(Number(/-(\d)\.lua$/.exec(name)?.[1]));
+    keys.forEach((key) => expect(header).toContain(key));
+    text.match(/ARGV\[\d\]/g)?.forEach((argument) => expect(header).toContain(argument));
+    expect(header).toMatch(/\n {2}Returns/);
+  });
+
+  it('lists every code that it or its includes return', () => {
+    const includes = [...text.matchAll(/^--- @include ([a-z-]+)$/gm)].map(([, part]) =>
+      read(`lua/includes/${part ?? ''}.lua`),
+    );
+    const body = text.slice(text.indexOf(']]')) + includes.join('');
+    const swallowed = name.startsWith('release');
+    for (const [, code] of swallowed ? [] : body.matchAll(/return (-\d)$/gm)) {
+      expect(header).toMatch(new RegExp(`\\n +${code ?? ''} `));
+    }
+  });
+
+  it('is on the reference page', () => {
+    expect(PAGE).toContain(`\`${name}\``);
+  });
+});
+
+describe('throwOnCode', () => {
+  it.each([
+    [ScriptCode.NoWorker, 'NO_WORKER'],
+    [ScriptCode.StaleEpoch, 'STALE_EPOCH'],
+    [ScriptCode.NoCapacity, 'NO_CAPACITY'],
+    [ScriptCode.NotCommitted, 'INTERNAL'],
+    [-99, 'INTERNAL'],
+  ])('turns %i into %s', (code, expected) => {
+    expect(() => throwOnCode(code, 'w1')).toThrow(KvcError);
+    expect(() => throwOnCode(code, 'w1')).toThrow(expect.objectContaining({ code: expected }) as Error);
+  });
+
+  it('hands results back', () => {
+    expect(throwOnCode(0, 'w1')).toBe(0);
+    expect(throwOnCode(1_795_613_826_227, 'w1')).toBe(1_795_613_826_227);
+  });
+});

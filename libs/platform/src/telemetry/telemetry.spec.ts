@@ -1,0 +1,69 @@
+import { readFileSync } from 'node:fs';
+
+import { describe, expect, it } from 'vitest';
+
+import { METRICS, type MetricSpec } from './catalogue.js';
+import { createMetrics } from './index.js';
+
+const PAGE = readFileSync(new URL('../../../../docs/reference/metrics.md', import.meta.url), 'utf8');
+
+const specs: MetricSpec[] = Object.values(METRICS).flatMap((component) =>
+  Object.values<MetricSpec>(component),
+);
+
+/** The page's row for a metric, with the same words as the catalogue. */
+function row(spec: MetricSpec): string {
+  const labels = spec.labels.map((label) => `\`${label}\``).join(', ');
+  return `| \`${spec.name}\` | ${spec.type} | ${labels} | ${spec.help} |`;
+}
+
+describe('the catalogue', () => {
+  it('is what docs/reference/metrics.md lists, row by row', () => {
+    const rows = PAGE.split('\n')
+      .filter((line) => line.startsWith('| `kvcapsule_'))
+      .map((line) => line.replaceAll(/ +/g, ' '));
+    expect(rows).toEqual(specs.map((spec) => row(spec).replaceAll(/ +/g, ' ')));
+  });
+
+  it('names every metric once, with its unit, and counters _total', () => {
+    expect(new Set(specs.map(({ name }) => name)).size).toBe(specs.length);
+    for (const { name, type } of specs) {
+      expect(name).toMatch(/^kvcapsule_(router|worker)_[a-z_]+$/);
+      expect(name.endsWith('_total')).toBe(type === 'counter');
+      expect(name.endsWith('_seconds')).toBe(type === 'histogram');
+    }
+  });
+
+  it('has buckets that rise', () => {
+    for (const spec of specs) {
+      if (spec.type === 'histogram') {
+        expect(spec.buckets).toEqual([...new Set(spec.buckets)].sort((a, b) => a - b));
+      }
+    }
+  });
+});
+
+describe('createMetrics', () => {
+  it('exposes all metrics of its component and none of the other', async () => {
+    const text = await createMetrics('worker').registry.metrics();
+    for (const spec of Object.values<MetricSpec>(METRICS.worker)) {
+      expect(text).toContain(`# TYPE ${spec.name} ${spec.type}\n`);
+    }
+    expect(text).not.toContain('kvcapsule_router_');
+    expect(text).toContain('process_resident_memory_bytes');
+  });
+
+  it('counts in a registry of its own', async () => {
+    const one = createMetrics('router');
+    const other = createMetrics('router');
+    one.requests.inc({ status: '200', code: 'ok' });
+    one.timeToFirstToken.observe(0.2);
+    expect(await one.registry.metrics()).toContain(
+      'kvcapsule_router_requests_total{status="200",code="ok"} 1',
+    );
+    expect(await one.registry.metrics()).toContain(
+      'kvcapsule_router_time_to_first_token_seconds_bucket{le="0.25"} 1',
+    );
+    expect(await other.registry.metrics()).not.toContain('code="ok"');
+  });
+});
