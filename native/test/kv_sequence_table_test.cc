@@ -1,0 +1,344 @@
+#include "kv/sequence_table.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "kvcapsule/error.h"
+#include "scene.h"
+
+namespace kvcapsule {
+namespace {
+
+using testing::Between;
+using testing::IdentityProfile;
+using testing::Rng;
+
+constexpr int32_t kBlocks = 400, kSlots = 5, kProfileTokens[] = {7, 40};
+
+// What the table should hold: the same segments, with every row's content as one number.
+struct ModelSegment {
+  bool capsule = false;
+  std::vector<int32_t> blocks, pages;
+  std::vector<float> rows;
+};
+using Model = std::map<int32_t, std::vector<ModelSegment>>;
+
+class Driver {
+ public:
+  explicit Driver(uint64_t seed) : rng(seed), pool({2, 1, 16, Dtype::kF32}, kBlocks), table(&pool, kSlots) {
+    for (const int32_t tokens : kProfileTokens) profiles.push_back(IdentityProfile(pool.geometry(), tokens));
+    for (int32_t b = 0; b < kBlocks; ++b) free.push_back(b);
+  }
+
+  // One valid operation on `model`, appended to `plan`. False when it drew one that cannot be made.
+  bool AddValid(Model& model, std::vector<int32_t>& plan) {
+    const int32_t slot = Between(rng, 0, kSlots - 1), kind = Between(rng, 0, 9);
+    if (!model.contains(slot)) {
+      model[slot];
+      return Append(plan, PageOp::kOpen, slot, {});
+    }
+    auto& segments = model[slot];
+    if (kind == 0) {
+      Release(segments);
+      model.erase(slot);
+      return Append(plan, PageOp::kClose, slot, {});
+    }
+    if (kind <= 3) {
+      segments.emplace_back();
+      return Append(plan, PageOp::kSegment, slot, {});
+    }
+    if (segments.empty()) return false;
+    const int32_t at = Between(rng, 0, static_cast<int32_t>(segments.size()) - 1);
+    if (segments[at].capsule) return false;
+    if (kind <= 6) {
+      const auto blocks = Take(Between(rng, 1, 4));
+      if (blocks.empty()) return false;
+      segments[at].blocks.insert(segments[at].blocks.end(), blocks.begin(), blocks.end());
+      std::vector<int32_t> arguments = {at};
+      arguments.insert(arguments.end(), blocks.begin(), blocks.end());
+      return Append(plan, PageOp::kBlocks, slot, arguments);
+    }
+    return AddCompress(segments, slot, at, plan);
+  }
+
+  bool AddCompress(std::vector<ModelSegment>& segments, int32_t slot, int32_t at, std::vector<int32_t>& plan) {
+    const ModelSegment source = segments[at];
+    const int32_t which = Between(rng, 0, 1), tokens = static_cast<int32_t>(source.rows.size());
+    const int32_t extra = tokens - kProfileTokens[which];
+    if (extra < 0) return false;
+    std::vector<int32_t> rest(tokens);
+    for (int32_t r = 0; r < tokens; ++r) rest[r] = r;
+    std::shuffle(rest.begin(), rest.end(), rng);
+    rest.resize(extra);
+    std::sort(rest.begin(), rest.end());
+    const int32_t page_count = CapsulePages(*profiles[which], pool.geometry());
+    const auto page_blocks = Take((page_count + 7) / 8), blocks = Take((extra + 15) / 16);
+    if (page_blocks.empty()) return false;
+    ModelSegment capsule{true, {}, {}, {}}, raw{false, blocks, {}, {}};
+    for (int32_t p = 0; p < page_count; ++p) capsule.pages.push_back(page_blocks[p / 8] * 8 + p % 8);
+    for (int32_t r = 0; r < tokens; ++r) {
+      (std::binary_search(rest.begin(), rest.end(), r) ? raw : capsule).rows.push_back(source.rows[r]);
+    }
+    std::vector<int32_t> arguments = {at, which, page_count};
+    arguments.insert(arguments.end(), capsule.pages.begin(), capsule.pages.end());
+    arguments.push_back(static_cast<int32_t>(blocks.size()));
+    arguments.insert(arguments.end(), blocks.begin(), blocks.end());
+    arguments.push_back(extra);
+    arguments.insert(arguments.end(), rest.begin(), rest.end());
+    // The old blocks are not given away before the plan has been applied.
+    dropped.insert(dropped.end(), source.blocks.begin(), source.blocks.end());
+    segments[at] = capsule;
+    if (extra > 0) segments.insert(segments.begin() + at + 1, raw);
+    return Append(plan, PageOp::kCompress, slot, arguments);
+  }
+
+  // A step's forward pass: fills some raw segments with rows of fresh numbers.
+  void Fill(Model& model) {
+    for (auto& [slot, segments] : model) {
+      for (size_t s = 0; s < segments.size(); ++s) {
+        if (segments[s].capsule || Between(rng, 0, 1) == 0) continue;
+        const auto room = static_cast<int32_t>(segments[s].blocks.size() * 16 - segments[s].rows.size());
+        const int32_t rows = Between(rng, 0, room), start = static_cast<int32_t>(segments[s].rows.size());
+        std::vector<float> values;
+        for (int32_t r = 0; r < rows; ++r) {
+          segments[s].rows.push_back(++fresh);
+          values.insert(values.end(), 16, fresh);
+        }
+        const AttentionChunk chunk{slot, static_cast<int32_t>(s), 0, rows, start};
+        for (int32_t layer = 0; layer < 2; ++layer) WriteKv(pool, table, {&chunk, 1}, layer, values.data(), values.data(), 0, 1);
+        std::get<RawSegment>(table.at(slot).segments[s]).tokens = start + rows;
+      }
+    }
+  }
+
+  void ExpectEqual(const Model& model) const {
+    for (int32_t slot = 0; slot < kSlots; ++slot) {
+      ASSERT_EQ(table.contains(slot), model.contains(slot));
+      if (!model.contains(slot)) continue;
+      const auto& want = model.at(slot);
+      const auto& got = table.at(slot).segments;
+      ASSERT_EQ(got.size(), want.size());
+      for (size_t s = 0; s < want.size(); ++s) {
+        ASSERT_EQ(std::holds_alternative<CapsuleSegment>(got[s]), want[s].capsule);
+        ASSERT_EQ(Content(got[s]), want[s].rows);
+      }
+    }
+  }
+
+  std::vector<float> Content(const Segment& segment) const {
+    std::vector<float> rows;
+    if (const auto* raw = std::get_if<RawSegment>(&segment)) {
+      rows = testing::RawRows(pool, *raw, raw->tokens, 1, KvPart::kValue, 0);
+    } else {
+      const auto& capsule = std::get<CapsuleSegment>(segment);
+      rows.resize(static_cast<size_t>(capsule.profile->tokens) * 16);
+      DecodeCapsule(pool, capsule, 1, KvPart::kValue, 0, rows.data());
+    }
+    std::vector<float> firsts;
+    for (size_t i = 0; i < rows.size(); i += 16) firsts.push_back(rows[i]);
+    return firsts;
+  }
+
+  static bool Append(std::vector<int32_t>& plan, PageOp op, int32_t slot, const std::vector<int32_t>& arguments) {
+    plan.insert(plan.end(), {static_cast<int32_t>(op), slot, static_cast<int32_t>(arguments.size())});
+    plan.insert(plan.end(), arguments.begin(), arguments.end());
+    return true;
+  }
+
+  std::vector<int32_t> Take(int32_t count) {
+    if (static_cast<size_t>(count) > free.size()) return {};
+    std::vector<int32_t> taken(free.end() - count, free.end());
+    free.resize(free.size() - count);
+    return taken;
+  }
+
+  void Release(const std::vector<ModelSegment>& segments) {
+    for (const auto& segment : segments) {
+      dropped.insert(dropped.end(), segment.blocks.begin(), segment.blocks.end());
+      for (size_t p = 0; p < segment.pages.size(); p += 8) dropped.push_back(segment.pages[p] / 8);
+    }
+  }
+
+  Rng rng;
+  KvPool pool;
+  SequenceTable table;
+  std::vector<std::shared_ptr<const CapsuleProfile>> profiles;
+  std::vector<int32_t> free, dropped;
+  float fresh = 0;
+};
+
+// An operation that breaks the contract on any table: slot 0 open with [raw of 10 tokens in block 0, capsule].
+std::vector<std::vector<int32_t>> BadOps(const std::vector<int32_t>& pages) {
+  const auto compress = [&](int32_t segment, int32_t profile, std::vector<int32_t> target, std::vector<int32_t> blocks,
+                            std::vector<int32_t> rest) {
+    std::vector<int32_t> arguments = {segment, profile, static_cast<int32_t>(target.size())};
+    arguments.insert(arguments.end(), target.begin(), target.end());
+    arguments.push_back(static_cast<int32_t>(blocks.size()));
+    arguments.insert(arguments.end(), blocks.begin(), blocks.end());
+    arguments.push_back(static_cast<int32_t>(rest.size()));
+    arguments.insert(arguments.end(), rest.begin(), rest.end());
+    std::vector<int32_t> op;
+    Driver::Append(op, PageOp::kCompress, 0, arguments);
+    return op;
+  };
+  auto gap = pages, short_pages = pages, over = pages, source = pages, negative = pages;
+  gap.back() += 1;
+  short_pages.pop_back();
+  for (size_t i = 0; i < pages.size(); ++i) {
+    over[i] = kBlocks * 8 - 1 + static_cast<int32_t>(i);
+    source[i] = static_cast<int32_t>(i);
+    negative[i] = static_cast<int32_t>(i) - 1;
+  }
+  auto too_long = compress(0, 0, pages, {9}, {0, 1, 2});
+  too_long.push_back(0);
+  too_long[2] += 1;
+  return {
+      {},
+      {1},
+      {1, 1},
+      {1, 1, 1},
+      {1, 1, -1},
+      {1, 1, INT32_MAX},
+      {0, 1, 0},
+      {6, 0, 0},
+      {1, 0, 0},                  // open already
+      {1, kSlots, 0},
+      {1, -1, 0},
+      {1, 1, 1, 0},               // an argument too many
+      {2, 1, 0},                  // not open
+      {2, 0, 1, 5},
+      {3, 1, 0},
+      {3, 0, 1, 0},
+      {4, 0, 0},                  // no segment named
+      {4, 0, 2, 2, 9},            // no such segment
+      {4, 0, 2, -1, 9},
+      {4, 0, 2, 1, 9},            // the capsule
+      {4, 0, 2, 0, kBlocks},
+      {4, 0, 2, 0, -1},
+      {4, 0, 2, 0, 0},            // block twice
+      {4, 0, 3, 0, 9, 9},
+      {5, 0, 0},
+      {5, 0, 3, 0, 0, 1000},      // list longer than the arguments
+      {5, 0, 3, 0, 0, -1},
+      compress(1, 0, pages, {9}, {0, 1, 2}),
+      compress(2, 0, pages, {9}, {0, 1, 2}),
+      compress(0, 2, pages, {9}, {0, 1, 2}),
+      compress(0, -1, pages, {9}, {0, 1, 2}),
+      compress(0, 1, pages, {9}, {0, 1, 2}),       // profile for another n
+      compress(0, 0, gap, {9}, {0, 1, 2}),
+      compress(0, 0, short_pages, {9}, {0, 1, 2}),
+      compress(0, 0, over, {9}, {0, 1, 2}),
+      compress(0, 0, negative, {9}, {0, 1, 2}),
+      compress(0, 0, source, {9}, {0, 1, 2}),      // pages of the source
+      compress(0, 0, pages, {pages[0] / 8}, {0, 1, 2}),
+      compress(0, 0, pages, {0}, {0, 1, 2}),       // rest into the source
+      compress(0, 0, pages, {9}, {0, 2, 1}),
+      compress(0, 0, pages, {9}, {0, 1, 1}),
+      compress(0, 0, pages, {9}, {0, 1, 10}),
+      compress(0, 0, pages, {9}, {-1, 0, 1}),
+      compress(0, 0, pages, {9}, {0, 1}),
+      compress(0, 0, pages, {9}, {0, 1, 2, 3}),
+      compress(0, 0, pages, {}, {0, 1, 2}),
+      compress(0, 0, pages, {9, 10}, {0, 1, 2}),
+      compress(0, 0, pages, {kBlocks}, {0, 1, 2}),
+      too_long,
+  };
+}
+
+ErrorCode CodeOf(SequenceTable& table, const std::vector<int32_t>& plan, const auto& profiles) {
+  try {
+    table.Apply(plan, profiles);
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("page op"), std::string::npos) << "names the op: " << error.what();
+    return error.code();
+  }
+  ADD_FAILURE() << "the plan was accepted";
+  return ErrorCode::kEngineFailed;
+}
+
+TEST(SequenceTableTest, ABadOpAnywhereInAPlanChangesNothing) {
+  Driver driver(3);
+  std::vector<int32_t> pages;
+  for (int32_t p = 0; p < CapsulePages(*driver.profiles[0], driver.pool.geometry()); ++p) pages.push_back(80 + p);
+  Model model;
+  model[0] = {{false, {0}, {}, {}}, {false, {1}, {}, {}}};
+  driver.table.Apply(std::vector<int32_t>{1, 0, 0, 3, 0, 0, 3, 0, 0, 4, 0, 2, 0, 0, 4, 0, 2, 1, 1}, driver.profiles);
+  for (int32_t s = 0; s < 2; ++s) {
+    const std::vector<float> values(10 * 16, 3.5f + static_cast<float>(s));
+    const AttentionChunk chunk{0, s, 0, 10, 0};
+    for (int32_t layer = 0; layer < 2; ++layer) WriteKv(driver.pool, driver.table, {&chunk, 1}, layer, values.data(), values.data(), 0, 1);
+    std::get<RawSegment>(driver.table.at(0).segments[s]).tokens = s == 0 ? 10 : 7;
+    model[0][s].rows.assign(s == 0 ? 10 : 7, 3.5f + static_cast<float>(s));
+  }
+  std::vector<int32_t> compress = {5, 0, 0, 1, 0, static_cast<int32_t>(pages.size())};
+  for (const int32_t page : pages) compress.push_back(page + 80);
+  compress.insert(compress.end(), {0, 0});
+  compress[2] = static_cast<int32_t>(compress.size()) - 3;
+  driver.table.Apply(compress, driver.profiles);
+  model[0][1].capsule = true;
+  driver.ExpectEqual(model);
+
+  const auto ops = BadOps(pages);
+  for (size_t i = 1; i < ops.size(); ++i) {
+    SCOPED_TRACE("bad op " + std::to_string(i));
+    std::vector<int32_t> plan = {1, 3, 0, 3, 3, 0};
+    plan.insert(plan.end(), ops[i].begin(), ops[i].end());
+    EXPECT_EQ(CodeOf(driver.table, plan, driver.profiles), ErrorCode::kPlanInvalid);
+    driver.ExpectEqual(model);
+  }
+  driver.table.Apply({}, driver.profiles);
+  driver.ExpectEqual(model);
+}
+
+TEST(SequenceTableTest, AgreesWithASimpleModelOverThousandsOfOperations) {
+  int64_t operations = 0, compressions = 0, refused = 0;
+  for (uint64_t seed = 1; seed <= 8; ++seed) {
+    Driver driver(seed);
+    Model model;
+    for (int32_t step = 0; step < 250; ++step) {
+      std::vector<int32_t> plan;
+      Model next = model;
+      for (int32_t count = Between(driver.rng, 1, 5); count > 0; --count) {
+        const size_t before = plan.size();
+        if (!driver.AddValid(next, plan)) continue;
+        ++operations;
+        compressions += plan[before] == static_cast<int32_t>(PageOp::kCompress);
+      }
+      // A sound plan with a broken end must leave no trace; then the same plan without it must pass.
+      auto broken = plan;
+      broken.insert(broken.end(), {static_cast<int32_t>(PageOp::kClose), kSlots, 0});
+      ASSERT_EQ(CodeOf(driver.table, broken, driver.profiles), ErrorCode::kPlanInvalid);
+      driver.ExpectEqual(model);
+      ++refused;
+      driver.table.Apply(plan, driver.profiles);
+      model = next;
+      driver.ExpectEqual(model);
+      driver.Fill(model);
+      driver.ExpectEqual(model);
+      driver.free.insert(driver.free.begin(), driver.dropped.begin(), driver.dropped.end());
+      driver.dropped.clear();
+      if (::testing::Test::HasFatalFailure()) return;
+    }
+  }
+  EXPECT_GT(operations, 3000);
+  EXPECT_GT(compressions, 150);
+  EXPECT_EQ(refused, 2000);
+}
+
+TEST(SequenceTableTest, AskingForAClosedSlotIsAnError) {
+  Driver driver(1);
+  EXPECT_FALSE(driver.table.contains(0));
+  EXPECT_THROW(driver.table.at(0), Error);
+}
+
+TEST(SequenceTableTest, AProfileOfAnotherGeometryIsRefused) {
+  testing::Scene scene({1, 2, 16, Dtype::kF32}, 40, 1);
+  scene.Open(0);
+  scene.Fill(0, scene.AddSegment(0, 7), 7);
+  EXPECT_THROW(scene.Compress(0, 0, IdentityProfile({2, 1, 16, Dtype::kF32}, 7), {}), Error);
+  EXPECT_NO_THROW(scene.Compress(0, 0, IdentityProfile({1, 2, 16, Dtype::kF32}, 7), {}));
+}
+
+}  // namespace
+}  // namespace kvcapsule

@@ -1,0 +1,162 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <map>
+
+#include "kvcapsule/error.h"
+#include "sampling/sampler.h"
+#include "scene.h"
+
+namespace kvcapsule {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+// Exact probabilities of what Sample draws, written straight from the definition.
+std::vector<double> Probabilities(const std::vector<float>& logits, const SamplingParams& params) {
+  std::vector<int32_t> order(logits.size());
+  for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int32_t>(i);
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return logits[a] > logits[b]; });
+  std::vector<double> weights(logits.size());
+  for (size_t i = 0; i < logits.size(); ++i) weights[i] = std::exp((static_cast<double>(logits[i]) - logits[order[0]]) / params.temperature);
+  size_t kept = params.top_k > 0 ? std::min<size_t>(params.top_k, order.size()) : order.size();
+  double total = 0, sum = 0;
+  for (size_t i = 0; i < kept; ++i) total += weights[order[i]];
+  size_t count = 0;
+  while (count < kept && (count == 0 || sum < params.top_p * total)) sum += weights[order[count++]];
+  std::vector<double> probabilities(logits.size());
+  for (size_t i = 0; i < count; ++i) probabilities[order[i]] = weights[order[i]] / sum;
+  return probabilities;
+}
+
+TEST(SamplingTest, PhiloxGivesThePublishedBits) {
+  // Philox4x32-10 of counter 0 and key 0 begins 6627e8d5 e169c58d (Random123's known answers).
+  EXPECT_EQ(CounterUniform(0, 0), ((0x6627e8d5u >> 5) * 67108864.0 + (0xe169c58du >> 6)) / 9007199254740992.0);
+}
+
+TEST(SamplingTest, UniformsAreSpreadEvenlyAndStayBelowOne) {
+  std::vector<int32_t> bins(64);
+  for (uint32_t position = 0; position < 64000; ++position) {
+    const double u = CounterUniform(77, position);
+    ASSERT_TRUE(u >= 0 && u < 1);
+    ++bins[static_cast<size_t>(u * 64)];
+  }
+  double chi = 0;
+  for (const int32_t bin : bins) chi += (bin - 1000.0) * (bin - 1000.0) / 1000;
+  EXPECT_LT(chi, 130) << "63 degrees of freedom: beyond 1 in 10^6";
+  EXPECT_NE(CounterUniform(1, 5), CounterUniform(2, 5));
+  EXPECT_NE(CounterUniform(uint64_t{1} << 32, 5), CounterUniform(0, 5)) << "the upper half of the seed counts";
+}
+
+TEST(SamplingTest, FollowsTheExactDistribution) {
+  testing::Rng rng(4);
+  const auto base = testing::Gaussian(rng, 37, 2);
+  const SamplingParams cases[] = {{1.0f, 1, 0}, {0.7f, 1, 0}, {2.5f, 1, 0}, {1, 0.8f, 0}, {1, 0.3f, 0},
+                                  {1, 1, 5},    {1, 1, 1},    {1.3f, 0.9f, 12}, {1, 1, 1000}, {1, 0.999999f, 36}};
+  for (SamplingParams params : cases) {
+    auto logits = base;
+    logits[3] = -kInfinity;
+    logits[20] = logits[21] = logits[22];  // ties at the edge of a truncation
+    const auto want = Probabilities(logits, params);
+    constexpr int32_t kDraws = 40000;
+    std::vector<int32_t> counts(logits.size());
+    params.seed = 12345;
+    for (params.position = 0; params.position < kDraws; ++params.position) ++counts[Sample(logits, params).id];
+    for (size_t i = 0; i < logits.size(); ++i) {
+      const double deviation = std::sqrt(want[i] * (1 - want[i]) / kDraws);
+      EXPECT_TRUE(std::abs(static_cast<double>(counts[i]) / kDraws - want[i]) <= 5 * deviation + 1e-12)
+          << "token " << i << " T " << params.temperature << " p " << params.top_p << " k " << params.top_k;
+    }
+  }
+}
+
+TEST(SamplingTest, LargeVocabularyTruncationFindsTheRightSet) {
+  testing::Rng rng(5);
+  const auto logits = testing::Gaussian(rng, 5003, 1);
+  for (const float top_p : {0.1f, 0.5f, 0.99f}) {
+    const SamplingParams params{1, top_p, 3000, 9, 0};
+    const auto want = Probabilities(logits, params);
+    std::vector<bool> seen(logits.size());
+    for (int32_t position = 0; position < 3000; ++position) {
+      const int32_t id = Sample(logits, {1, top_p, 3000, 9, position}).id;
+      ASSERT_GT(want[id], 0) << "outside the kept set";
+      seen[id] = true;
+    }
+    for (size_t i = 0; i < seen.size(); ++i) EXPECT_TRUE(seen[i] || want[i] < 0.005) << "3000 draws miss it 1 in 10^6";
+  }
+}
+
+TEST(SamplingTest, ADrawDependsOnSeedAndPositionAlone) {
+  testing::Rng rng(6);
+  const auto logits = testing::Gaussian(rng, 500, 1), other = testing::Gaussian(rng, 500, 1);
+  std::map<uint64_t, int32_t> first;
+  int32_t differing = 0;
+  for (uint64_t seed = 0; seed < 50; ++seed) first[seed] = Sample(logits, {1, 1, 0, seed, 7}).id;
+  for (uint64_t seed = 50; seed-- > 0;) {
+    Sample(other, {0.5f, 0.5f, 10, seed, 3});
+    EXPECT_EQ(Sample(logits, {1, 1, 0, seed, 7}).id, first[seed]);
+    differing += Sample(logits, {1, 1, 0, seed, 8}).id != first[seed];
+  }
+  EXPECT_GT(differing, 40);
+}
+
+TEST(SamplingTest, ExtremesAreGreedyAndFinite) {
+  testing::Rng rng(7);
+  auto logits = testing::Gaussian(rng, 300, 3);
+  logits[120] = logits[40] = 50;
+  for (const float temperature : {0.0f, 1e-4f, 9e-6f, 1e-7f, 1e-38f, std::numeric_limits<float>::denorm_min(), -1.0f, NAN}) {
+    for (const float top_p : {0.0f, 1e-9f, 0.5f, 1.0f, NAN}) {
+      for (int32_t position = 0; position < 20; ++position) {
+        const auto token = Sample(logits, {temperature, top_p, 0, 3, position});
+        // 1e-4 is a true temperature, so two equal peaks may share; anything below is greedy.
+        if (temperature == 1e-4f && top_p >= 0.5f) {
+          ASSERT_TRUE(token.id == 40 || token.id == 120);
+        } else {
+          ASSERT_EQ(token.id, 40) << temperature << " " << top_p;
+        }
+        ASSERT_TRUE(std::isfinite(token.logprob));
+        ASSERT_NEAR(token.logprob, -std::log(2), 1e-5);
+      }
+    }
+  }
+  for (const float top_p : {0.0f, 1e-9f, -1.0f}) EXPECT_EQ(Sample(logits, {1, top_p, 0, 3, 1}).id, 40);
+  for (const float temperature : {1e30f, kInfinity}) {
+    logits[40] = -kInfinity;
+    for (int32_t position = 0; position < 3000; ++position) {
+      const auto token = Sample(logits, {temperature, 1, 0, 3, position});
+      ASSERT_NE(token.id, 40) << "masked tokens stay out at any temperature";
+      ASSERT_TRUE(std::isfinite(token.logprob));
+    }
+  }
+}
+
+TEST(SamplingTest, LogprobIsOfTheRawDistribution) {
+  testing::Rng rng(8);
+  const auto logits = testing::Gaussian(rng, 100, 2);
+  double sum = 0;
+  for (const float x : logits) sum += std::exp(static_cast<double>(x));
+  for (int32_t position = 0; position < 50; ++position) {
+    const auto token = Sample(logits, {3, 0.9f, 50, 1, position});
+    EXPECT_NEAR(token.logprob, logits[token.id] - std::log(sum), 1e-5);
+  }
+  const std::vector<float> wide = {3e38f, -3e38f};
+  EXPECT_TRUE(std::isfinite(Sample(wide, {1e38f, 1, 0, 1, 0}).logprob));
+  EXPECT_EQ(Sample(std::vector<float>{-7}, {1, 1, 0, 1, 0}).logprob, 0);
+}
+
+TEST(SamplingTest, LogitsThatAreNoNumbersAreErrors) {
+  for (const float bad : {static_cast<float>(NAN), kInfinity}) {
+    for (size_t at : {size_t{0}, size_t{17}, size_t{36}}) {
+      std::vector<float> logits(37, 1);
+      logits[at] = bad;
+      EXPECT_THROW(Sample(logits, {0, 1, 0, 1, 0}), Error);
+      EXPECT_THROW(Sample(logits, {1, 1, 0, 1, 0}), Error);
+    }
+  }
+  EXPECT_THROW(Sample(std::vector<float>(5, -kInfinity), {1, 1, 0, 1, 0}), Error);
+  EXPECT_THROW(Sample({}, {1, 1, 0, 1, 0}), Error);
+}
+
+}  // namespace
+}  // namespace kvcapsule
