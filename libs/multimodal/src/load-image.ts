@@ -1,0 +1,39 @@
+import { webcrypto } from 'node:crypto';
+import { KvcError } from '@kvcapsule/contracts';
+import { type ImageInfo, inspectImage } from './picture/inspect-image.js';
+import { type FetchOptions, fetchImage } from './source/fetch-image.js';
+import { parseImageUrl } from './source/image-url.js';
+
+export interface LoadedImage extends ImageInfo {
+  /** The encoded picture. */
+  readonly bytes: Uint8Array;
+  /** SHA-256 of `bytes` in lower-case hex: the picture's identity, whatever it came wrapped in. */
+  readonly sha256: string;
+}
+
+/** In the thread pool: twenty megabytes would hold the event loop up for tens of milliseconds. */
+async function sha256(bytes: Uint8Array): Promise<string> {
+  return Buffer.from(await webcrypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>)).toString(
+    'hex',
+  );
+}
+
+async function bytesOf(url: string, options: FetchOptions): Promise<Uint8Array> {
+  const source = parseImageUrl(url, options.param);
+  return source.kind === 'data' ? source.bytes : fetchImage(source.url, options);
+}
+
+/**
+ * Gets a picture from its URL and checks it without decoding its pixels.
+ *
+ * @throws KvcError IMAGE_* with `param`; `signal`'s reason when that fires
+ */
+export async function loadImage(url: string, options: FetchOptions): Promise<LoadedImage> {
+  const { param, policy, signal } = options;
+  const bytes = await bytesOf(url, options);
+  if (bytes.length > policy.maxBytes)
+    throw new KvcError('IMAGE_TOO_LARGE', `the picture has more than ${policy.maxBytes} bytes`, { param });
+  const info = await inspectImage(bytes, { param, maxPixels: policy.maxPixels });
+  signal?.throwIfAborted();
+  return { ...info, bytes, sha256: await sha256(bytes) };
+}
