@@ -13,6 +13,18 @@ export interface SchedulerOptions {
   readonly shape?: BlockShape;
 }
 
+export interface SequencePages {
+  readonly held: number;
+  /** Those of them that hold capsules. */
+  readonly capsule: number;
+  /** The most it holds at one time until its newest token is there. */
+  readonly peak: number;
+  /** Tokens whose keys and values the held pages keep. */
+  readonly tokens: number;
+  /** More than its newest token is still to be computed. */
+  readonly prefilling: boolean;
+}
+
 /** What one `plan` call gathers. */
 interface Draft {
   readonly number: number;
@@ -65,12 +77,18 @@ export class Scheduler {
     return this.#sequences.has(id);
   }
 
-  /** Pages that a request holds now, and the most it holds until its newest token is there. */
-  pages(id: string): { readonly held: number; readonly peak: number } {
+  /** What a request holds. Zeros for one that is not here. */
+  pages(id: string): SequencePages {
     const sequence = this.#sequences.get(id);
-    if (!sequence) return { held: 0, peak: 0 };
+    if (!sequence) return { held: 0, capsule: 0, peak: 0, tokens: 0, prefilling: false };
     const perBlock = this.#shape.pagesPerBlock;
-    return { held: sequence.heldBlocks * perBlock, peak: sequence.peakBlocks * perBlock };
+    return {
+      held: sequence.heldBlocks * perBlock,
+      capsule: sequence.capsuleBlocks * perBlock,
+      peak: sequence.peakBlocks * perBlock,
+      tokens: sequence.computed,
+      prefilling: !sequence.decoding,
+    };
   }
 
   /** Queues a request. Throws `KV_CAPACITY_EXCEEDED` when its prompt can never fit. */

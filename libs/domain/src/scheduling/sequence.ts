@@ -36,6 +36,7 @@ export class Sequence {
   readonly #capsulePages: Readonly<Record<string, number>>;
   /** Blocks by segment. */
   #blocks: number[][] = [];
+  #capsuleBlocks = 0;
   /** Number of the newest segment in the engine's table. */
   #tableIndex = -1;
   /** A complete raw picture span at the end of the table that waits for its compression. */
@@ -73,6 +74,11 @@ export class Sequence {
     return this.#blocks.reduce((sum, blocks) => sum + blocks.length, 0);
   }
 
+  /** Blocks that hold capsules, among those held. */
+  get capsuleBlocks(): number {
+    return this.#capsuleBlocks;
+  }
+
   /** The most blocks it holds at one time until its newest token is sampled. */
   get peakBlocks(): number {
     const pictures = this.request.pictures.map(({ offset, length, restRows }) => ({
@@ -88,6 +94,7 @@ export class Sequence {
   reset(): number[] {
     const blocks = this.#blocks.flat();
     this.#blocks = [];
+    this.#capsuleBlocks = 0;
     this.#tableIndex = -1;
     this.#uncompressed = undefined;
     this.computed = 0;
@@ -177,6 +184,7 @@ export class Sequence {
     const index = this.#segments.findLastIndex((segment) => segment.start < this.computed);
     free(this.#blocks[index] ?? []);
     this.#blocks[index] = [...taken];
+    this.#capsuleBlocks += forCapsule;
     this.#uncompressed = undefined;
     return true;
   }

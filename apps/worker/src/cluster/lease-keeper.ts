@@ -1,0 +1,126 @@
+import { KvcError } from '@kvcapsule/contracts/errors';
+import type { LedgerPort } from '@kvcapsule/domain/ledger';
+import type { Logger } from 'pino';
+
+interface Held {
+  readonly leaseId: string;
+  /** What the ledger was last told. */
+  pages: number;
+  /** Writes of one lease go out one after the other. */
+  tail: Promise<unknown>;
+}
+
+/** Which worker process writes to the ledger; the epoch changes when it registers again. */
+export interface LedgerIdentity {
+  readonly workerId: string;
+  readonly epoch: number;
+}
+
+/**
+ * The worker's side of the ledger: takes the routers' leases over, sets their pages as requests grow and gives
+ * them back. With the ledger away everything goes on under the pool's own limits; what could not be given back
+ * is tried again with every heartbeat.
+ */
+export class LeaseKeeper {
+  /** By generation key. */
+  readonly #held = new Map<string, Held>();
+  readonly #unreleased = new Set<string>();
+
+  constructor(
+    private readonly ledger: LedgerPort,
+    private readonly identity: () => LedgerIdentity,
+    private readonly logger: Logger,
+  ) {}
+
+  /** Takes a lease over. Rejects with `STALE_EPOCH` or `NO_CAPACITY` when it is not the worker's to take. */
+  async accept(key: string, lease: { leaseId: string; epoch: bigint; pages: number }): Promise<void> {
+    const identity = this.identity();
+    if (Number(lease.epoch) !== identity.epoch) {
+      throw new KvcError('STALE_EPOCH', 'The lease belongs to an earlier epoch of this worker.');
+    }
+    const held: Held = { leaseId: lease.leaseId, pages: lease.pages, tail: Promise.resolve() };
+    this.#held.set(key, held);
+    try {
+      await this.#write(held, () => this.ledger.commit({ ...identity, leaseId: lease.leaseId }, lease.pages));
+    } catch (error) {
+      if (isAway(error)) return;
+      this.#held.delete(key);
+      throw error;
+    }
+  }
+
+  /** Pages of a request's lease; `undefined` when it has none. */
+  pages(key: string): number | undefined {
+    return this.#held.get(key)?.pages;
+  }
+
+  /** Sets the pages of a lease. Resolves to false when the ledger has no room for them. */
+  async resize(key: string, pages: number): Promise<boolean> {
+    const held = this.#held.get(key);
+    if (!held || held.pages === pages) return true;
+    try {
+      await this.#write(held, () => this.ledger.extend({ ...this.identity(), leaseId: held.leaseId }, pages));
+      held.pages = pages;
+      return true;
+    } catch (error) {
+      if (error instanceof KvcError && error.code === 'NO_CAPACITY') return false;
+      if (!isAway(error)) this.logger.warn({ err: error }, 'a lease was not resized');
+      return true;
+    }
+  }
+
+  /** Gives a lease back. Never rejects. */
+  async release(key: string): Promise<void> {
+    const held = this.#held.get(key);
+    if (!held) return;
+    this.#held.delete(key);
+    await this.#release(held.leaseId, held.tail);
+  }
+
+  /** Gives back a lease that was never taken over, such as one of a refused request. Never rejects. */
+  async decline(leaseId: string): Promise<void> {
+    await this.#release(leaseId, Promise.resolve());
+  }
+
+  /** Tries again what could not be given back. */
+  async retry(): Promise<void> {
+    const leases = [...this.#unreleased];
+    this.#unreleased.clear();
+    await Promise.all(leases.map((leaseId) => this.#release(leaseId, Promise.resolve())));
+  }
+
+  /** The ledger is empty after a new registration: enters what the running requests hold. */
+  async rebuild(): Promise<void> {
+    this.#unreleased.clear();
+    await Promise.all(
+      [...this.#held.values()].map((held) =>
+        this.#write(held, () =>
+          this.ledger.commit({ ...this.identity(), leaseId: held.leaseId }, held.pages),
+        ).catch((error: unknown) => {
+          this.logger.warn({ err: error }, 'a lease was not entered again');
+        }),
+      ),
+    );
+  }
+
+  async #release(leaseId: string, after: Promise<unknown>): Promise<void> {
+    await after.catch(() => undefined);
+    try {
+      await this.ledger.release({ ...this.identity(), leaseId });
+    } catch (error) {
+      if (isAway(error)) this.#unreleased.add(leaseId);
+      else this.logger.warn({ err: error }, 'a lease was not released');
+    }
+  }
+
+  #write(held: Held, write: () => Promise<void>): Promise<void> {
+    const result = held.tail.catch(() => undefined).then(write);
+    held.tail = result;
+    return result;
+  }
+}
+
+/** The ledger does not answer, or has forgotten this worker and will hear of it with the next heartbeat. */
+function isAway(error: unknown): boolean {
+  return error instanceof KvcError && (error.code === 'LEDGER_UNAVAILABLE' || error.code === 'NO_WORKER');
+}

@@ -1,0 +1,112 @@
+import { KvcError } from '@kvcapsule/contracts/errors';
+import {
+  HEARTBEAT_INTERVAL_MS,
+  type RegistryPort,
+  type WorkerDescriptor,
+  type WorkerLoad,
+} from '@kvcapsule/domain/registry';
+import type { Logger } from 'pino';
+
+export interface RegistrationEvents {
+  /** A new epoch began: the ledger of this worker is empty. Awaited before the next heartbeat. */
+  registered(epoch: number): Promise<void>;
+  /** The store answered a heartbeat. */
+  beat(): Promise<void>;
+  /** A newer process registered under this id; this one has been replaced and must stop. */
+  replaced(): void;
+}
+
+/**
+ * Keeps this worker in the registry. Registers again when the store has forgotten it (it was restarted, or this
+ * process was stopped for longer than a heartbeat lives); a newer epoch under the same id is final.
+ */
+export class Registration {
+  #epoch = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #beating: Promise<void> = Promise.resolve();
+  #ended = false;
+  #away = false;
+
+  constructor(
+    private readonly registry: RegistryPort,
+    private readonly descriptor: WorkerDescriptor,
+    private readonly load: () => WorkerLoad,
+    private readonly events: RegistrationEvents,
+    private readonly logger: Logger,
+    private readonly intervalMs = HEARTBEAT_INTERVAL_MS,
+  ) {}
+
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  /** Registers and begins to beat. Rejects when the store does not answer the first time. */
+  async start(): Promise<void> {
+    await this.#register();
+    this.#schedule();
+  }
+
+  /** Tells the registry at once that the load or the state has changed. */
+  async beatNow(): Promise<void> {
+    this.#beating = this.#beating.then(() => this.#beat());
+    await this.#beating;
+  }
+
+  /** Leaves the registry. Never rejects. */
+  async stop(): Promise<void> {
+    this.#ended = true;
+    clearTimeout(this.#timer);
+    await this.#beating;
+    await this.registry.deregister(this.descriptor.workerId, this.#epoch).catch((error: unknown) => {
+      this.logger.warn({ err: error }, 'the registry was not told that this worker leaves');
+    });
+  }
+
+  #schedule(): void {
+    if (this.#ended) return;
+    this.#timer = setTimeout(() => {
+      void this.beatNow().then(() => {
+        this.#schedule();
+      });
+    }, this.intervalMs);
+  }
+
+  async #register(): Promise<void> {
+    const { epoch } = await this.registry.register(this.descriptor, this.load());
+    this.#epoch = epoch;
+    this.logger.info({ epoch }, 'registered');
+    await this.events.registered(epoch);
+  }
+
+  async #beat(): Promise<void> {
+    if (this.#ended) return;
+    try {
+      await this.registry.heartbeat(this.descriptor.workerId, this.#epoch, this.load());
+      if (this.#away) this.logger.info('the registry answers again');
+      this.#away = false;
+      await this.events.beat();
+    } catch (error) {
+      await this.#missed(error);
+    }
+  }
+
+  async #missed(error: unknown): Promise<void> {
+    const code = error instanceof KvcError ? error.code : 'INTERNAL';
+    if (code === 'STALE_EPOCH') {
+      this.#ended = true;
+      this.logger.error({ epoch: this.#epoch }, 'a newer process has taken this worker’s place');
+      this.events.replaced();
+      return;
+    }
+    try {
+      if (code === 'NO_WORKER') {
+        await this.#register();
+        return;
+      }
+      if (!this.#away) this.logger.warn({ err: error }, 'the registry does not answer');
+      this.#away = true;
+    } catch (again) {
+      this.logger.warn({ err: again }, 'registering again failed');
+    }
+  }
+}

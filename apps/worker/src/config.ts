@@ -1,0 +1,58 @@
+import { DEFAULT_IMAGE_POLICY } from '@kvcapsule/multimodal';
+import { LOG_LEVELS } from '@kvcapsule/platform/logging';
+import { z } from 'zod';
+
+const natural = z.number().int().min(1);
+const DTYPES = ['f32', 'f16', 'bf16'] as const;
+
+/** Every setting of a worker; flags and variables are named after the fields. */
+export const workerConfigSchema = z.object({
+  id: z
+    .string()
+    .regex(/^[A-Za-z0-9._-]{1,64}$/, '1 to 64 letters, digits, dots, dashes or underscores')
+    .default('worker-0')
+    .meta({ description: 'Name in the registry; one process at a time may have it' }),
+  listen: z
+    .string()
+    .regex(/^.+:\d{1,5}$/, 'host:port')
+    .default('127.0.0.1:0')
+    .meta({ description: 'host:port for routers; port 0 takes a free one' }),
+  advertise: z
+    .string()
+    .regex(/^.+:\d{1,5}$/, 'host:port')
+    .optional()
+    .meta({ description: 'host:port that routers are told, where it is not the one listened on' }),
+  redis: z.string().min(1).meta({ description: 'URL of Redis', secret: true }),
+  model: z.string().min(1).meta({ description: 'Hugging Face folder to serve' }),
+  codec: z
+    .enum(['raw', 'capsule'])
+    .optional()
+    .meta({ description: 'How the KV of pictures is kept; capsule where there is a profile, else raw' }),
+  profile: z
+    .array(z.string())
+    .default([])
+    .meta({ description: 'Profile file; those in MODEL/profiles without any' }),
+  weights: z.enum(DTYPES).default('f32').meta({ description: 'Type of the weights in memory' }),
+  kvDtype: z.enum(DTYPES).default('f16').meta({ description: 'Type of raw keys and values' }),
+  poolMib: natural.default(512).meta({ description: 'Size of the KV pool' }),
+  threads: z.number().int().min(0).default(0).meta({ description: 'Compute threads; 0: all CPUs' }),
+  maxStepTokens: natural.default(2048).meta({ description: 'Tokens computed in one step' }),
+  maxRunning: natural.max(4096).default(64).meta({ description: 'Requests computed at one time' }),
+  maxImagePixels: natural
+    .default(DEFAULT_IMAGE_POLICY.maxPixels)
+    .meta({ description: 'Largest picture decoded' }),
+  metricsHost: z.string().default('127.0.0.1').meta({ description: 'Address of /metrics and /health' }),
+  metricsPort: z
+    .number()
+    .int()
+    .min(0)
+    .max(65_535)
+    .default(0)
+    .meta({ description: 'Port of /metrics and /health; 0 takes a free one' }),
+  drainTimeoutMs: natural
+    .default(30_000)
+    .meta({ description: 'How long running requests may go on at SIGTERM' }),
+  logLevel: z.enum(LOG_LEVELS).default('info').meta({ description: 'Least severe log lines shown' }),
+});
+
+export type WorkerConfig = z.output<typeof workerConfigSchema>;

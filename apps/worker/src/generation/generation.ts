@@ -1,0 +1,68 @@
+import type { Event, Generate } from '@kvcapsule/contracts/worker';
+import type { ScheduledPicture } from '@kvcapsule/domain/scheduling';
+
+import type { TextStream } from './text-stream.js';
+
+/** Where a request's news go. Events pushed in one turn of the event loop leave as one frame. */
+export interface EventSink {
+  push(event: Event): void;
+}
+
+export interface GenerationPicture extends ScheduledPicture {
+  readonly encoded: Uint8Array;
+  readonly param: string;
+  readonly imageTokens: number;
+  /** Per row of the span: -1 for a marker, or the row of the picture's features. */
+  readonly featureRows: Int32Array;
+}
+
+export interface Sampling {
+  readonly temperature: number;
+  readonly topP: number;
+  readonly topK: number;
+  readonly seed: bigint;
+}
+
+/** What a valid request asks for. */
+export interface GenerationSpec {
+  readonly requestId: string;
+  readonly lease: Generate['lease'];
+  readonly promptTokenIds: readonly number[];
+  readonly pictures: readonly GenerationPicture[];
+  readonly sampling: Sampling;
+  readonly maxTokens: number;
+  readonly deadlineUnixMs: number | undefined;
+}
+
+/** One request from its arrival to its last event. */
+export class Generation {
+  /** Prompt and answer so far. */
+  readonly tokenIds: number[];
+  /** Features in the engine, by picture. */
+  readonly imageHandles = new Map<number, number>();
+  started = false;
+  ended = false;
+  deadlineTimer: NodeJS.Timeout | undefined;
+
+  constructor(
+    /** Unique in this process; request ids are unique per stream only. */
+    readonly key: string,
+    readonly spec: GenerationSpec,
+    readonly text: TextStream,
+    readonly sink: EventSink,
+  ) {
+    this.tokenIds = [...spec.promptTokenIds];
+  }
+
+  get promptTokens(): number {
+    return this.spec.promptTokenIds.length;
+  }
+
+  get completionTokens(): number {
+    return this.tokenIds.length - this.promptTokens;
+  }
+
+  emit(event: NonNullable<Event['event']>): void {
+    this.sink.push({ requestId: this.spec.requestId, event });
+  }
+}

@@ -1,0 +1,93 @@
+import { KvcError } from '@kvcapsule/contracts/errors';
+import type { Generate } from '@kvcapsule/contracts/worker';
+import type { NativeEngineInfo } from '@kvcapsule/engine';
+import { z } from 'zod';
+
+import type { GenerationPicture, GenerationSpec, Sampling } from './generation.js';
+
+const id = z.string().min(1).max(256);
+const count = z.number().int().nonnegative();
+
+/** The wire's types are checked by protobuf already; this checks what they mean. */
+const generateSchema = z.object({
+  requestId: id,
+  tokenIds: z.array(count).min(1),
+  pictures: z.array(z.object({ offset: count, length: count.min(1), encoded: z.instanceof(Uint8Array) })),
+  sampling: z.object({
+    temperature: z.number().finite().nonnegative(),
+    topP: z.number().finite().min(0).max(1),
+    topK: count,
+  }),
+  maxTokens: count.min(1),
+  stop: z.array(z.string()),
+});
+
+/** Below this a temperature picks the best token anyway, and dividing by it would overflow. */
+const GREEDY_BELOW = 1e-4;
+
+/** Whether spans are compressed, and with which of the engine's profiles. */
+export type ProfileChoice = (
+  imageTokens: number,
+) => { readonly profile: number; readonly pages: number } | undefined;
+
+/** Throws `INVALID_REQUEST`, `CONTEXT_LENGTH_EXCEEDED`: a router that keeps the contract never sees them. */
+export function validateGenerate(
+  generate: Generate,
+  info: NativeEngineInfo,
+  chooseProfile: ProfileChoice,
+): GenerationSpec {
+  const checked = generateSchema.safeParse(generate);
+  if (!checked.success) {
+    const issue = checked.error.issues[0];
+    throw invalid(`${issue?.path.join('.') ?? 'request'}: ${issue?.message ?? 'invalid'}`);
+  }
+  const { tokenIds } = generate;
+  if (tokenIds.some((token) => token >= info.vocab)) throw invalid('tokenIds: outside the vocabulary');
+  if (tokenIds.length >= info.contextTokens) {
+    const message = `The prompt has ${tokenIds.length} tokens; the context holds ${info.contextTokens}.`;
+    throw new KvcError('CONTEXT_LENGTH_EXCEEDED', message);
+  }
+  return {
+    requestId: generate.requestId,
+    lease: generate.lease?.leaseId ? generate.lease : undefined,
+    promptTokenIds: tokenIds,
+    pictures: toPictures(generate, info.imageTokenId, chooseProfile),
+    sampling: toSampling(generate),
+    maxTokens: Math.min(generate.maxTokens, info.contextTokens - tokenIds.length),
+    deadlineUnixMs: generate.deadlineUnixMs > 0n ? Number(generate.deadlineUnixMs) : undefined,
+  };
+}
+
+function toPictures(
+  generate: Generate,
+  imageTokenId: number,
+  chooseProfile: ProfileChoice,
+): GenerationPicture[] {
+  let at = 0;
+  return generate.pictures.map(({ offset, length, encoded, param }, index) => {
+    if (offset < at || offset + length > generate.tokenIds.length) {
+      throw invalid(`pictures.${index}: spans must be ascending, apart and inside the prompt`);
+    }
+    at = offset + length;
+    const restRows: number[] = [];
+    let imageTokens = 0;
+    const featureRows = Int32Array.from(generate.tokenIds.slice(offset, at), (token, row) => {
+      if (token === imageTokenId) return imageTokens++;
+      restRows.push(row);
+      return -1;
+    });
+    if (imageTokens === 0) throw invalid(`pictures.${index}: the span has no image token`);
+    const capsule = chooseProfile(imageTokens);
+    return { offset, length, encoded, param, imageTokens, featureRows, restRows, capsule };
+  });
+}
+
+function toSampling(generate: Generate): Sampling {
+  const { temperature = 0, topP = 1, topK = 0, seed = 0n } = generate.sampling ?? {};
+  const greedy = temperature < GREEDY_BELOW || topP === 0;
+  return { temperature: greedy ? 0 : temperature, topP: topP === 0 ? 1 : topP, topK, seed };
+}
+
+function invalid(message: string): KvcError {
+  return new KvcError('INVALID_REQUEST', message);
+}

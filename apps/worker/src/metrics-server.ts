@@ -1,0 +1,61 @@
+import { createServer, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+
+import type { WorkerMetrics } from '@kvcapsule/platform/telemetry';
+
+import type { Serving } from './serving/serving.js';
+
+/** `/metrics` for Prometheus and `/health` for a supervisor: 200 while ready, 503 otherwise. */
+export async function startMetricsServer(
+  serving: Serving,
+  metrics: WorkerMetrics,
+  host: string,
+  port: number,
+): Promise<{ readonly url: string; close(): Promise<void> }> {
+  const server = createServer((request, response) => {
+    const path = request.url?.split('?')[0];
+    if (request.method !== 'GET') send(response, 405, 'text/plain', 'GET only\n');
+    else if (path === '/metrics') void sendMetrics(serving, metrics, response);
+    else if (path === '/health') sendHealth(serving, response);
+    else send(response, 404, 'text/plain', '/metrics and /health\n');
+  });
+  await listen(server, host, port);
+  const { port: bound } = server.address() as AddressInfo;
+  return {
+    url: `http://${host.includes(':') ? `[${host}]` : host}:${bound}`,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => {
+          resolve();
+        });
+        server.closeAllConnections();
+      }),
+  };
+}
+
+function listen(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, host, resolve);
+  });
+}
+
+async function sendMetrics(
+  serving: Serving,
+  metrics: WorkerMetrics,
+  response: ServerResponse,
+): Promise<void> {
+  serving.updateGauges();
+  send(response, 200, metrics.registry.contentType, await metrics.registry.metrics());
+}
+
+function sendHealth(serving: Serving, response: ServerResponse): void {
+  const { state, running, waiting } = serving;
+  const { freePages, capacityPages } = serving.scheduler.pool;
+  const body = JSON.stringify({ state, running, waiting, freePages, capacityPages });
+  send(response, state === 'ready' ? 200 : 503, 'application/json', body);
+}
+
+function send(response: ServerResponse, status: number, type: string, body: string): void {
+  response.writeHead(status, { 'content-type': type }).end(body);
+}

@@ -1,0 +1,16 @@
+import { KvcError } from '@kvcapsule/contracts/errors';
+import { BLOCK_SHAPE } from '@kvcapsule/domain/paging';
+import type { ModelGeometry, NativeDtype } from '@kvcapsule/engine';
+
+const DTYPE_BYTES = { f32: 4, f16: 2, bf16: 2 } as const satisfies Record<NativeDtype, number>;
+const MIB = 2 ** 20;
+
+/** Whole blocks that fit: keys and values of all layers and KV heads for the tokens of one block. */
+export function poolBlocks(poolMib: number, geometry: ModelGeometry, kvDtype: NativeDtype): number {
+  const { layers, kvHeads, headDim } = geometry;
+  const blockBytes = layers * 2 * kvHeads * BLOCK_SHAPE.blockTokens * headDim * DTYPE_BYTES[kvDtype];
+  const blocks = Math.floor((poolMib * MIB) / blockBytes);
+  if (blocks < 1)
+    throw new KvcError('CONFIG_INVALID', `--pool-mib ${poolMib} is less than one block of this model.`);
+  return blocks;
+}

@@ -1,0 +1,69 @@
+import type { ServerDuplexStream } from '@grpc/grpc-js';
+import type { ConnectRequest, ConnectResponse, Event } from '@kvcapsule/contracts/worker';
+
+import type { EventSink } from '../generation/generation.js';
+import type { Serving } from '../serving/serving.js';
+import { FrameSink } from './frame-sink.js';
+
+/** One router's stream: requests and aborts in, frames out. A broken stream aborts its requests. */
+export class RouterStream implements EventSink {
+  readonly #open = new Set<string>();
+  readonly #frames: FrameSink;
+  #halfClosed = false;
+
+  constructor(
+    private readonly id: string,
+    private readonly call: ServerDuplexStream<ConnectRequest, ConnectResponse>,
+    private readonly serving: Serving,
+  ) {
+    this.#frames = new FrameSink((frame) => {
+      call.write(frame);
+    });
+    call.on('data', (request: ConnectRequest) => {
+      this.#receive(request);
+    });
+    call.on('end', () => {
+      this.#halfClosed = true;
+      this.#endWhenDone();
+    });
+    for (const event of ['cancelled', 'error', 'close']) {
+      call.on(event, () => {
+        this.#broken();
+      });
+    }
+  }
+
+  push(event: Event): void {
+    this.#frames.push(event);
+    if (event.event?.$case !== 'finished' && event.event?.$case !== 'failed') return;
+    this.#open.delete(this.#key(event.requestId));
+    this.#endWhenDone();
+  }
+
+  #receive({ message }: ConnectRequest): void {
+    if (message?.$case === 'abort') {
+      this.serving.abort(this.#key(message.value.requestId));
+    } else if (message?.$case === 'generate') {
+      const key = this.#key(message.value.requestId);
+      this.#open.add(key);
+      this.serving.submit(key, message.value, this);
+    }
+  }
+
+  #key(requestId: string): string {
+    return `${this.id}/${requestId}`;
+  }
+
+  #broken(): void {
+    this.#frames.close();
+    for (const key of [...this.#open]) this.serving.abort(key);
+    this.#open.clear();
+  }
+
+  /** The router sends nothing more: the stream ends with its last request. */
+  #endWhenDone(): void {
+    if (!this.#halfClosed || this.#open.size > 0) return;
+    this.#frames.flush();
+    this.call.end();
+  }
+}

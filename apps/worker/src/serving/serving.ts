@@ -1,0 +1,397 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+
+import { KvcError } from '@kvcapsule/contracts/errors';
+import { FinishReason, type Generate } from '@kvcapsule/contracts/worker';
+import { Scheduler, type ScheduledStep } from '@kvcapsule/domain/scheduling';
+import type { NativeEngine, StepResult } from '@kvcapsule/engine';
+import type { WorkerMetrics } from '@kvcapsule/platform/telemetry';
+import type { Logger } from 'pino';
+
+import type { LeaseKeeper } from '../cluster/lease-keeper.js';
+import { type EventSink, Generation } from '../generation/generation.js';
+import { type DecodeImage, PictureEncoder } from '../generation/picture-encoder.js';
+import { closePlan, packStep } from '../generation/plan-packer.js';
+import { type Detokenizer, TextStream } from '../generation/text-stream.js';
+import { type ProfileChoice, validateGenerate } from '../generation/validate.js';
+import { LeaseBalancer } from './lease-balancer.js';
+import { rawTokenBytes, usageOf } from './usage.js';
+
+export interface ServingOptions {
+  readonly engine: NativeEngine;
+  readonly poolBlocks: number;
+  readonly maxStepTokens: number;
+  readonly maxRunning: number;
+  readonly chooseProfile: ProfileChoice;
+  readonly stopTokenIds: ReadonlySet<number>;
+  readonly createDetokenizer: () => Detokenizer;
+  readonly decodeImage: DecodeImage;
+  readonly leases: LeaseKeeper;
+  readonly metrics: WorkerMetrics;
+  readonly logger: Logger;
+}
+
+export type ServingState = 'ready' | 'draining' | 'failed';
+
+type Reason = 'stop' | 'length' | 'abort';
+
+const FINISH = {
+  stop: FinishReason.FINISH_REASON_STOP,
+  length: FinishReason.FINISH_REASON_LENGTH,
+  abort: FinishReason.FINISH_REASON_ABORT,
+} as const satisfies Record<Reason, FinishReason>;
+
+/** An engine that fails so many steps in a row will not recover by itself. */
+const MAX_FAILED_STEPS = 5;
+/** setTimeout's limit. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
+
+/** The engine loop: takes requests in, runs steps while there is work, and sends every request its news. */
+export class Serving {
+  readonly scheduler: Scheduler;
+  readonly #options: ServingOptions;
+  readonly #pictures: PictureEncoder;
+  readonly #balancer: LeaseBalancer;
+  readonly #generations = new Map<string, Generation>();
+  #state: ServingState = 'ready';
+  #loop: Promise<void> | undefined;
+  #stopped = false;
+  #wake: () => void = () => undefined;
+  #woken = false;
+  #failedSteps = 0;
+  #whenEmpty: (() => void)[] = [];
+
+  constructor(options: ServingOptions) {
+    const { engine, poolBlocks, maxStepTokens, maxRunning, leases, logger } = options;
+    this.#options = options;
+    this.scheduler = new Scheduler({ blocks: poolBlocks, maxStepTokens, maxRunning, shape: engine.info });
+    this.#pictures = new PictureEncoder(engine, options.decodeImage, logger);
+    this.#balancer = new LeaseBalancer(this.scheduler, leases, engine.info.pagesPerBlock);
+  }
+
+  get state(): ServingState {
+    return this.#state;
+  }
+
+  get running(): number {
+    return this.scheduler.running.length;
+  }
+
+  get waiting(): number {
+    return this.#generations.size - this.running;
+  }
+
+  start(): void {
+    this.#loop = this.#run().catch((error: unknown) => {
+      this.#giveUp(error);
+    });
+  }
+
+  /** Ends the loop after the step under way; running requests fail with `DRAINING`. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#signal();
+    await this.#loop;
+    this.#failAll(new KvcError('DRAINING', 'The worker is shutting down.'));
+  }
+
+  /** Takes a request in; whatever becomes of it is told to the sink. `key` is unique in this process. */
+  submit(key: string, generate: Generate, sink: EventSink): void {
+    const generation = this.#admit(key, generate, sink);
+    if (!generation) return;
+    this.#generations.set(key, generation);
+    this.#startDeadline(generation);
+    void this.#prepare(generation);
+  }
+
+  /** Ends a request and frees its pages; its last event says so. An unknown one is no error. */
+  abort(key: string): void {
+    const generation = this.#generations.get(key);
+    if (generation) this.#finish(generation, 'abort');
+  }
+
+  /** Refuses new requests; resolves when the last one has ended or the time is over, to how many were aborted. */
+  async drain(timeoutMs: number): Promise<number> {
+    if (this.#state === 'ready') this.#state = 'draining';
+    if (this.#generations.size === 0) return 0;
+    let timer: NodeJS.Timeout | undefined;
+    const empty = new Promise<void>((resolve) => this.#whenEmpty.push(resolve));
+    const timeout = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, Math.min(timeoutMs, MAX_TIMEOUT_MS));
+    });
+    await Promise.race([empty, timeout]);
+    clearTimeout(timer);
+    const left = [...this.#generations.values()];
+    for (const generation of left) this.#finish(generation, 'abort');
+    return left.length;
+  }
+
+  /** This process has been replaced, or its engine is lost: nothing more is served. */
+  fail(error: KvcError): void {
+    this.#state = 'failed';
+    this.#failAll(error);
+  }
+
+  /** Brings the gauges up to date; call before they are read. */
+  updateGauges(): void {
+    const { metrics, engine } = this.#options;
+    const { pageBytes } = engine.info;
+    const pages = this.scheduler.running.map((key) => this.scheduler.pages(key));
+    const capsulePages = pages.reduce((sum, { capsule }) => sum + capsule, 0);
+    const tokens = pages.reduce((sum, part) => sum + part.tokens, 0);
+    const { freePages, heldPages } = this.scheduler.pool;
+    metrics.requestsRunning.set(this.running);
+    metrics.requestsWaiting.set(this.waiting);
+    metrics.pagesFree.set(freePages);
+    metrics.pagesHeld.set(heldPages);
+    metrics.kvBytes.set({ codec: 'capsule' }, capsulePages * pageBytes);
+    metrics.kvBytes.set({ codec: 'raw' }, (heldPages - capsulePages) * pageBytes);
+    metrics.kvRawEquivalentBytes.set(tokens * rawTokenBytes(engine.info));
+  }
+
+  #admit(key: string, generate: Generate, sink: EventSink): Generation | undefined {
+    const { engine, chooseProfile, createDetokenizer } = this.#options;
+    try {
+      if (this.#state === 'draining') throw new KvcError('DRAINING', 'The worker is shutting down.');
+      if (this.#state === 'failed') throw new KvcError('NO_WORKER', 'The worker has failed.');
+      if (this.#generations.has(key)) throw new KvcError('INVALID_REQUEST', 'The request id is in use.');
+      const spec = validateGenerate(generate, engine.info, chooseProfile);
+      return new Generation(key, spec, new TextStream(createDetokenizer(), generate.stop), sink);
+    } catch (error) {
+      const { code, message, param } = asKvcError(error);
+      sink.push({
+        requestId: generate.requestId,
+        event: { $case: 'failed', value: { code, message, param } },
+      });
+      this.#options.metrics.requests.inc({ reason: 'error' });
+      if (generate.lease && !this.#generations.has(key))
+        void this.#options.leases.decline(generate.lease.leaseId);
+      return undefined;
+    }
+  }
+
+  #startDeadline(generation: Generation): void {
+    const { deadlineUnixMs } = generation.spec;
+    if (deadlineUnixMs === undefined) return;
+    const waitMs = Math.min(Math.max(deadlineUnixMs - Date.now(), 0), MAX_TIMEOUT_MS);
+    generation.deadlineTimer = setTimeout(() => {
+      this.#fail(generation, new KvcError('DEADLINE_EXCEEDED', 'The answer was not ready in time.'));
+    }, waitMs);
+  }
+
+  /** Takes the lease over and makes the pictures' features, then queues the request. */
+  async #prepare(generation: Generation): Promise<void> {
+    const { key, spec, promptTokens } = generation;
+    const { lease, pictures } = spec;
+    try {
+      await Promise.all([
+        lease && this.#options.leases.accept(key, lease),
+        this.#pictures.encode(generation),
+      ]);
+      if (generation.ended) await this.#options.leases.release(key);
+      else this.scheduler.add({ id: key, promptTokens, pictures });
+      this.#signal();
+    } catch (error) {
+      this.#fail(generation, error);
+      await this.#options.leases.release(key);
+    }
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#stopped) {
+      if (this.#balancer.takePressure()) this.#countPreempted(this.scheduler.preemptYoungest());
+      const step = this.scheduler.plan(this.#balancer.admits);
+      if (step) {
+        await this.#execute(step);
+        // an engine that answers at once would keep the event loop from everything else
+        await nextTurn();
+      } else {
+        await this.#idle();
+      }
+    }
+  }
+
+  async #idle(): Promise<void> {
+    if (!this.#woken) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+    this.#woken = false;
+  }
+
+  #signal(): void {
+    this.#woken = true;
+    this.#wake();
+  }
+
+  async #execute(step: ScheduledStep): Promise<void> {
+    for (const key of step.preempted) this.#countPreempted(key);
+    for (const key of step.exhausted) this.#endExhausted(key);
+    if (step.rows === 0) return;
+    let result: StepResult;
+    const startMs = performance.now();
+    try {
+      result = await this.#options.engine.step(packStep(step, (key) => this.#generation(key)));
+    } catch (error) {
+      await this.#recover(step, error);
+      return;
+    }
+    this.#failedSteps = 0;
+    this.#observe(step, result, performance.now() - startMs);
+    this.#deliver(step, result);
+    this.#balancer.balance();
+  }
+
+  #generation(key: string): Generation {
+    const generation = this.#generations.get(key);
+    if (!generation) throw new Error('a request is scheduled that is not here');
+    return generation;
+  }
+
+  #observe(step: ScheduledStep, result: StepResult, durationMs: number): void {
+    const { metrics } = this.#options;
+    metrics.step.observe(durationMs / 1000);
+    const compressions = step.changes.filter(({ kind }) => kind === 'compress').length;
+    for (let index = 0; index < compressions; index += 1) {
+      metrics.compress.observe(result.compressSeconds / compressions);
+    }
+  }
+
+  /** All events of one step leave in one turn of the event loop, so in one frame a stream. */
+  #deliver(step: ScheduledStep, result: StepResult): void {
+    const tokens = new Map(step.samples.map(({ id }, index) => [id, result.tokens[index] ?? 0]));
+    const samples = this.scheduler.complete(step);
+    for (const { id, picture, start, rows } of step.chunks) {
+      const generation = this.#generations.get(id);
+      if (!generation) continue;
+      this.#markStarted(generation);
+      const span = picture === undefined ? undefined : generation.spec.pictures[picture];
+      if (span && start + rows === span.offset + span.length) this.#pictures.release(generation, picture);
+    }
+    for (const { id } of samples) {
+      const generation = this.#generations.get(id);
+      if (generation) this.#acceptToken(generation, tokens.get(id) ?? 0);
+    }
+  }
+
+  #markStarted(generation: Generation): void {
+    if (generation.started) return;
+    generation.started = true;
+    const { promptTokens } = generation;
+    generation.emit({ $case: 'started', value: { promptTokens, cachedTokens: 0 } });
+  }
+
+  #acceptToken(generation: Generation, token: number): void {
+    generation.tokenIds.push(token);
+    if (this.#options.stopTokenIds.has(token)) {
+      generation.emit({ $case: 'delta', value: { text: '', tokenIds: [token] } });
+      this.#finish(generation, 'stop');
+      return;
+    }
+    const { text, stopped } = generation.text.push(token);
+    generation.emit({ $case: 'delta', value: { text, tokenIds: [token] } });
+    if (stopped) this.#finish(generation, 'stop', false);
+    else if (generation.completionTokens >= generation.spec.maxTokens) this.#finish(generation, 'length');
+  }
+
+  #countPreempted(key: string | undefined): void {
+    const generation = key === undefined ? undefined : this.#generations.get(key);
+    if (!generation) return;
+    this.#options.metrics.preemptions.inc();
+    if (generation.spec.pictures.length === 0) return;
+    this.#pictures.encode(generation).then(
+      () => {
+        this.scheduler.ready(generation.key);
+        this.#signal();
+      },
+      (error: unknown) => {
+        this.#fail(generation, error);
+      },
+    );
+  }
+
+  #endExhausted(key: string): void {
+    const generation = this.#generations.get(key);
+    if (!generation) return;
+    this.#options.logger.warn(
+      { requestId: generation.spec.requestId },
+      'an answer ended because the pool is full',
+    );
+    this.#finish(generation, 'length');
+  }
+
+  /** Closes the step's slots one by one (some may not be open: then the engine refuses, and that is right). */
+  async #recover(step: ScheduledStep, error: unknown): Promise<void> {
+    const { engine, logger } = this.#options;
+    logger.error({ err: error, step: step.number }, 'a step failed');
+    for (const slot of step.slots) await engine.step(closePlan(slot)).catch(() => undefined);
+    for (const key of this.scheduler.fail(step)) {
+      const generation = this.#generations.get(key);
+      if (generation) this.#fail(generation, asStepError(error));
+    }
+    this.#failedSteps += 1;
+    if (this.#failedSteps >= MAX_FAILED_STEPS) this.#giveUp(error);
+  }
+
+  #giveUp(error: unknown): void {
+    this.#options.logger.fatal({ err: error }, 'the engine loop has failed');
+    this.fail(new KvcError('ENGINE_FAILED', 'The engine of this worker has failed.', { cause: error }));
+  }
+
+  /** @param flush whether text that was held back belongs to the answer. */
+  #finish(generation: Generation, reason: Reason, flush = true): void {
+    if (generation.ended) return;
+    let text = '';
+    let ending: Reason = reason;
+    if (flush) {
+      const last = generation.text.end();
+      text = last.text;
+      if (last.stopped && reason === 'length') ending = 'stop';
+    }
+    this.#dismiss(generation);
+    const usage = usageOf(generation, this.#options.engine.info);
+    const { metrics } = this.#options;
+    metrics.requests.inc({ reason: ending });
+    metrics.tokens.inc({ kind: 'prompt' }, usage.promptTokens);
+    metrics.tokens.inc({ kind: 'completion' }, usage.completionTokens);
+    generation.emit({ $case: 'finished', value: { reason: FINISH[ending], text, usage } });
+  }
+
+  #fail(generation: Generation, error: unknown): void {
+    if (generation.ended) return;
+    this.#dismiss(generation);
+    const { code, message, param } = asKvcError(error);
+    this.#options.logger.warn({ requestId: generation.spec.requestId, code }, 'a request failed');
+    this.#options.metrics.requests.inc({ reason: 'error' });
+    generation.emit({ $case: 'failed', value: { code, message, param } });
+  }
+
+  #failAll(error: KvcError): void {
+    for (const generation of [...this.#generations.values()]) this.#fail(generation, error);
+  }
+
+  /** Pages, features, lease and timer of a request that has ended. */
+  #dismiss(generation: Generation): void {
+    generation.ended = true;
+    clearTimeout(generation.deadlineTimer);
+    this.#generations.delete(generation.key);
+    this.scheduler.finish(generation.key);
+    this.#pictures.release(generation);
+    void this.#options.leases.release(generation.key);
+    this.#signal();
+    if (this.#generations.size > 0) return;
+    const waiters = this.#whenEmpty;
+    this.#whenEmpty = [];
+    for (const resolve of waiters) resolve();
+  }
+}
+
+function asKvcError(error: unknown): KvcError {
+  if (error instanceof KvcError) return error;
+  return new KvcError('INTERNAL', 'The worker failed on this request.', { cause: error });
+}
+
+function asStepError(error: unknown): KvcError {
+  if (error instanceof KvcError) return error;
+  return new KvcError('ENGINE_FAILED', 'The engine failed on this request.', { cause: error });
+}

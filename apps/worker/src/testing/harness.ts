@@ -1,0 +1,209 @@
+import { createHash } from 'node:crypto';
+
+import type { ClientDuplexStream } from '@grpc/grpc-js';
+import {
+  type ConnectRequest,
+  type ConnectResponse,
+  type Event,
+  type Finished,
+  type Generate,
+  WorkerServiceClient,
+} from '@kvcapsule/contracts/worker';
+import { createRpcClient } from '@kvcapsule/platform/rpc';
+import { createMetrics } from '@kvcapsule/platform/telemetry';
+import { pino } from 'pino';
+
+import type { DecodeImage } from '../generation/picture-encoder.js';
+import { startWorker, type Worker, type WorkerParts } from '../worker.js';
+import { FAKE_END, FAKE_IMAGE_TOKEN, FakeEngine } from './fake-engine.js';
+import { MemoryStore } from './memory-ports.js';
+
+/** Two letters a token, so that stop strings may span tokens. */
+export function tokenText(token: number): string {
+  return String.fromCharCode(97 + (token % 8)) + String.fromCharCode(97 + (Math.floor(token / 8) % 8));
+}
+
+/** The first byte says how many tokens the picture makes, the second what it shows; 0 tokens: not a picture. */
+const fakeDecode: DecodeImage = (encoded) =>
+  Promise.resolve({ rgb: encoded.subarray(1), width: encoded[0] ?? 0, height: 1 });
+
+export interface Rig {
+  readonly worker: Worker;
+  readonly engine: FakeEngine;
+  readonly store: MemoryStore;
+  readonly client: WorkerServiceClient;
+  readonly metrics: WorkerParts['metrics'];
+  close(): Promise<void>;
+}
+
+export interface RigOptions extends Partial<Omit<WorkerParts, 'config' | 'engine'>> {
+  readonly engine?: FakeEngine;
+  readonly config?: Partial<WorkerParts['config']>;
+}
+
+/** A worker with a fake engine, an in-memory store and a real gRPC client. */
+export async function startRig(options: RigOptions = {}): Promise<Rig> {
+  const engine = options.engine ?? new FakeEngine(64);
+  const store = new MemoryStore();
+  const metrics = createMetrics('worker');
+  const worker = await startWorker({
+    registry: store,
+    ledger: store,
+    metrics,
+    logger: pino({ level: 'silent' }),
+    decodeImage: fakeDecode,
+    createDetokenizer: () => ({ push: tokenText, flush: () => '' }),
+    stopTokenIds: new Set([FAKE_END]),
+    model: { id: 'fake', revision: 'r', engineVersion: 'v' },
+    codec: engine.info.profiles.length > 0 ? 'capsule' : 'raw',
+    profileId: '',
+    onReplaced: () => undefined,
+    ...options,
+    engine,
+    config: {
+      id: 'w',
+      listen: '127.0.0.1:0',
+      poolBlocks: engine.poolBlocks,
+      maxStepTokens: 64,
+      maxRunning: 8,
+      metricsHost: '127.0.0.1',
+      metricsPort: 0,
+      heartbeatMs: 20,
+      ...options.config,
+    },
+  });
+  const client = createRpcClient(WorkerServiceClient, worker.address);
+  return {
+    worker,
+    engine,
+    store,
+    client,
+    metrics,
+    close: async () => {
+      client.close();
+      await worker.close();
+    },
+  };
+}
+
+export interface Answer {
+  readonly events: Event[];
+  readonly text: string;
+  readonly tokenIds: number[];
+  readonly finished: Finished | undefined;
+  readonly error: { code: string; message: string; param?: string | undefined } | undefined;
+}
+
+/** A router's side of one stream. */
+export class RouterSide {
+  readonly stream: ClientDuplexStream<ConnectRequest, ConnectResponse>;
+  readonly frames: Event[][] = [];
+  readonly #events = new Map<string, Event[]>();
+  readonly #ends = new Map<string, () => void>();
+
+  constructor(client: WorkerServiceClient) {
+    this.stream = client.connect();
+    this.stream.on('error', () => undefined);
+    this.stream.on('data', ({ events }: ConnectResponse) => {
+      this.frames.push(events);
+      for (const event of events) this.#take(event);
+    });
+  }
+
+  send(generate: Generate): void {
+    this.#events.set(generate.requestId, []);
+    this.stream.write({ message: { $case: 'generate', value: generate } });
+  }
+
+  abort(requestId: string): void {
+    this.stream.write({ message: { $case: 'abort', value: { requestId } } });
+  }
+
+  eventsOf(requestId: string): readonly Event[] {
+    return this.#events.get(requestId) ?? [];
+  }
+
+  /** Resolves with the request's last event. */
+  async answer(requestId: string): Promise<Answer> {
+    const events = this.#events.get(requestId) ?? [];
+    if (!ended(events)) await new Promise<void>((resolve) => this.#ends.set(requestId, resolve));
+    const deltas = events.flatMap(({ event }) => (event?.$case === 'delta' ? [event.value] : []));
+    const last = events.at(-1)?.event;
+    const finished = last?.$case === 'finished' ? last.value : undefined;
+    return {
+      events,
+      text: deltas.map(({ text }) => text).join('') + (finished?.text ?? ''),
+      tokenIds: deltas.flatMap(({ tokenIds }) => tokenIds),
+      finished,
+      error: last?.$case === 'failed' ? last.value : undefined,
+    };
+  }
+
+  async ask(generate: Generate): Promise<Answer> {
+    this.send(generate);
+    return this.answer(generate.requestId);
+  }
+
+  #take(event: Event): void {
+    const events = this.#events.get(event.requestId);
+    events?.push(event);
+    if (events && ended(events)) this.#ends.get(event.requestId)?.();
+  }
+}
+
+function ended(events: readonly Event[]): boolean {
+  const kind = events.at(-1)?.event?.$case;
+  return kind === 'finished' || kind === 'failed';
+}
+
+/** A picture's span: marker, image tokens, marker. */
+export interface FakePicture {
+  readonly tokens: number;
+  readonly mark: number;
+}
+
+export interface AskOptions {
+  readonly id: string;
+  /** Tokens of text, or pictures, in order. */
+  readonly parts: readonly (readonly number[] | FakePicture)[];
+  readonly maxTokens?: number;
+  readonly stop?: readonly string[];
+  readonly seed?: bigint;
+  readonly deadlineUnixMs?: bigint;
+  readonly lease?: Generate['lease'];
+}
+
+export function generateOf(options: AskOptions): Generate {
+  const tokenIds: number[] = [];
+  const pictures: Generate['pictures'] = [];
+  for (const part of options.parts) {
+    if (!('tokens' in part)) {
+      tokenIds.push(...part);
+      continue;
+    }
+    const encoded = Buffer.from([part.tokens, part.mark]);
+    const contentSha256 = createHash('sha256').update(encoded).digest();
+    const param = `messages.0.content.${pictures.length}`;
+    pictures.push({ offset: tokenIds.length, length: part.tokens + 2, encoded, contentSha256, param });
+    tokenIds.push(5, ...Array.from({ length: part.tokens }, () => FAKE_IMAGE_TOKEN), 6);
+  }
+  return {
+    requestId: options.id,
+    lease: options.lease,
+    tokenIds,
+    pictures,
+    sampling: { temperature: options.seed === undefined ? 0 : 1, topP: 1, topK: 0, seed: options.seed ?? 0n },
+    maxTokens: options.maxTokens ?? 20,
+    stop: [...(options.stop ?? [])],
+    deadlineUnixMs: options.deadlineUnixMs ?? 0n,
+  };
+}
+
+/** Waits until something holds, for what another process part does on its own time. */
+export async function until(holds: () => boolean, timeoutMs = 3000): Promise<void> {
+  const end = Date.now() + timeoutMs;
+  while (!holds()) {
+    if (Date.now() > end) throw new Error('it did not become true in time');
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}

@@ -1,0 +1,384 @@
+import { KvcError } from '@kvcapsule/contracts/errors';
+import { FinishReason } from '@kvcapsule/contracts/worker';
+import { afterEach, describe, expect, it } from 'vitest';
+
+import { FakeEngine } from './testing/fake-engine.js';
+import {
+  type AskOptions,
+  generateOf,
+  type Rig,
+  type RigOptions,
+  RouterSide,
+  startRig,
+  until,
+} from './testing/harness.js';
+
+const rigs: Rig[] = [];
+
+async function rigOf(options: RigOptions = {}): Promise<Rig> {
+  const rig = await startRig(options);
+  rigs.push(rig);
+  return rig;
+}
+
+afterEach(async () => {
+  for (const rig of rigs.splice(0)) await rig.close();
+});
+
+/** For requests that must not end by themselves. */
+const ENDLESS = { stopTokenIds: new Set<number>() };
+const PROFILES = [{ tokens: 40, pages: 3 }];
+
+/** A mix of texts, pictures with and without a profile, and sampled answers. */
+function requests(count: number): AskOptions[] {
+  return Array.from({ length: count }, (_, index) => ({
+    id: `r${index}`,
+    parts: [
+      [10 + (index % 7), 11, 12],
+      ...(index % 2 === 0 ? [{ tokens: 40, mark: index }] : []),
+      ...(index % 3 === 0 ? [{ tokens: 21, mark: index + 100 }] : []),
+      ...(index % 5 === 4
+        ? []
+        : [Array.from({ length: 5 + (index % 11) * 3 }, (_, at) => 7 + ((at * index) % 50))]),
+    ],
+    maxTokens: 30 + index,
+    ...(index % 4 === 3 ? { seed: BigInt(index) } : {}),
+  }));
+}
+
+async function expectNothingLeft(rig: Rig): Promise<void> {
+  const { scheduler } = rig.worker.serving;
+  await until(() => rig.engine.images.size === 0 && rig.store.leases.size === 0);
+  expect(scheduler.pool.freePages).toBe(scheduler.pool.capacityPages);
+  expect([rig.worker.serving.running, rig.worker.serving.waiting]).toEqual([0, 0]);
+}
+
+describe('answers', () => {
+  it('do not change with batching, chunking and preemption', async () => {
+    const roomy = await rigOf({
+      engine: new FakeEngine(256, PROFILES),
+      config: { maxStepTokens: 512, maxRunning: 1 },
+    });
+    const tight = await rigOf({ engine: new FakeEngine(17, PROFILES), config: { maxStepTokens: 23 } });
+    const alone = new RouterSide(roomy.client);
+    const together = new RouterSide(tight.client);
+    const all = requests(24).map(generateOf);
+    for (const generate of all) together.send(generate);
+    for (const generate of all) {
+      const expected = await alone.ask(generate);
+      const answer = await together.answer(generate.requestId);
+      expect(answer.error).toBeUndefined();
+      expect(answer.finished?.usage?.promptTokens).toBe(generate.tokenIds.length);
+      expect(answer).toMatchObject({
+        text: expected.text,
+        tokenIds: expected.tokenIds,
+        finished: { reason: expected.finished?.reason, usage: expected.finished?.usage },
+      });
+      expect(answer.finished?.usage?.completionTokens).toBe(answer.tokenIds.length);
+    }
+    const { preemptions } = tight.metrics;
+    expect((await preemptions.get()).values[0]?.value).toBeGreaterThan(0);
+    expect(tight.engine.largestBatch).toBeGreaterThan(1);
+    await expectNothingLeft(tight);
+  });
+
+  it('leave as started, deltas and finished, one event a kind and frame', async () => {
+    const rig = await rigOf();
+    const router = new RouterSide(rig.client);
+    const [a, b] = await Promise.all([
+      router.ask(generateOf({ id: 'a', parts: [[10, 11, 12]], maxTokens: 3 })),
+      router.ask(generateOf({ id: 'b', parts: [[13, 14]], maxTokens: 3 })),
+    ]);
+    for (const { events } of [a, b]) {
+      const kinds = events.map(({ event }) => event?.$case);
+      expect(kinds[0]).toBe('started');
+      expect(kinds.at(-1)).toBe('finished');
+    }
+    for (const frame of router.frames) {
+      const named = frame.map(({ requestId, event }) => `${requestId} ${event?.$case}`);
+      expect(new Set(named).size).toBe(named.length);
+    }
+    expect(router.frames.some((frame) => new Set(frame.map(({ requestId }) => requestId)).size === 2)).toBe(
+      true,
+    );
+  });
+
+  it('report what the prompt holds, compressed and raw', async () => {
+    const rig = await rigOf({ engine: new FakeEngine(64, PROFILES) });
+    const router = new RouterSide(rig.client);
+    const { finished } = await router.ask(
+      generateOf({ id: 'a', parts: [[10], { tokens: 40, mark: 1 }, [11]] }),
+    );
+    // one block each of text, capsule, markers and text; 44 tokens at 512 / 16 bytes
+    expect(finished?.usage?.kv).toEqual({ codec: 'capsule', bytes: 4n * 512n, rawBytes: 44n * 32n });
+  });
+
+  it('stop before a stop string, wherever its pieces lie, and at length', async () => {
+    const rig = await rigOf();
+    const router = new RouterSide(rig.client);
+    const ask = (stop: readonly string[], id: string) =>
+      router.ask(generateOf({ id, parts: [[10, 11, 12]], maxTokens: 12, stop }));
+    const free = await ask([], 'free');
+    expect(free.finished?.reason).toBe(FinishReason.FINISH_REASON_LENGTH);
+    expect(free.tokenIds).toHaveLength(12);
+    const stop = free.text.slice(5, 10);
+    const cut = await ask(['@@', stop], 'cut');
+    expect(cut.text).toBe(free.text.slice(0, free.text.indexOf(stop)));
+    expect(cut.finished?.reason).toBe(FinishReason.FINISH_REASON_STOP);
+    expect(cut.finished?.usage?.completionTokens).toBe(cut.tokenIds.length);
+    const first = await ask([free.text.slice(0, 2)], 'first');
+    expect([first.text, first.tokenIds.length]).toEqual(['', 1]);
+    const never = await ask([`${free.text.slice(-1)}@`], 'never');
+    expect(never.text).toBe(free.text);
+  });
+
+  it('end at the end token', async () => {
+    const rig = await rigOf();
+    const router = new RouterSide(rig.client);
+    const answers = await Promise.all(
+      Array.from({ length: 12 }, (_, index) =>
+        router.ask(generateOf({ id: `r${index}`, parts: [[10 + index, 20]], maxTokens: 400 })),
+      ),
+    );
+    for (const { finished, tokenIds } of answers) {
+      const ended = finished?.reason === FinishReason.FINISH_REASON_STOP;
+      expect(tokenIds.at(-1) === 2).toBe(ended);
+      expect(tokenIds.slice(0, -1)).not.toContain(2);
+    }
+    expect(answers.some(({ finished }) => finished?.reason === FinishReason.FINISH_REASON_STOP)).toBe(true);
+  });
+});
+
+describe('ends', () => {
+  it('leave no page, picture or lease behind after random aborts', async () => {
+    const rig = await rigOf({ engine: new FakeEngine(24, PROFILES), config: { maxStepTokens: 40 } });
+    const router = new RouterSide(rig.client);
+    const all = requests(120);
+    for (const [index, options] of all.entries()) {
+      const lease = { leaseId: `l${index}`, epoch: 1n, pages: 8 };
+      router.send(generateOf({ ...options, lease }));
+      if (index % 10 === 9) await new Promise((resolve) => setTimeout(resolve, index % 4));
+      if (index % 3 !== 0) router.abort(all[(index * 7) % (index + 1)]?.id ?? '');
+    }
+    const answers = await Promise.all(all.map(({ id }) => router.answer(id)));
+    const aborted = answers.filter(({ finished }) => finished?.reason === FinishReason.FINISH_REASON_ABORT);
+    expect(aborted.length).toBeGreaterThan(10);
+    expect(aborted.length).toBeLessThan(all.length);
+    await expectNothingLeft(rig);
+  });
+
+  it('come to all requests of a broken stream', async () => {
+    const rig = await rigOf({ ...ENDLESS, engine: new FakeEngine(64, PROFILES, 2) });
+    const router = new RouterSide(rig.client);
+    for (const options of requests(10)) router.send(generateOf({ ...options, maxTokens: 400 }));
+    await until(() => rig.worker.serving.running > 0);
+    router.stream.cancel();
+    await until(() => rig.worker.serving.running + rig.worker.serving.waiting === 0);
+    await expectNothingLeft(rig);
+    expect((await rig.metrics.requests.get()).values).toMatchObject([
+      { labels: { reason: 'abort' }, value: 10 },
+    ]);
+  });
+
+  it('wait for the answers of a router that sends nothing more', async () => {
+    const rig = await rigOf(ENDLESS);
+    const router = new RouterSide(rig.client);
+    router.send(generateOf({ id: 'a', parts: [[10]], maxTokens: 9 }));
+    router.stream.end();
+    const closed = new Promise((resolve) => router.stream.on('end', resolve));
+    expect((await router.answer('a')).tokenIds).toHaveLength(9);
+    await closed;
+  });
+
+  it('come at the deadline', async () => {
+    const rig = await rigOf({ ...ENDLESS, engine: new FakeEngine(64, [], 5) });
+    const router = new RouterSide(rig.client);
+    const deadlineUnixMs = BigInt(Date.now() + 40);
+    const { error } = await router.ask(
+      generateOf({ id: 'a', parts: [[10]], maxTokens: 400, seed: 3n, deadlineUnixMs }),
+    );
+    expect(error?.code).toBe('DEADLINE_EXCEEDED');
+    await expectNothingLeft(rig);
+  });
+});
+
+describe('faults', () => {
+  it('of a picture name the part and spare the neighbours', async () => {
+    const rig = await rigOf({
+      decodeImage: (encoded, param) =>
+        encoded[1] === 99
+          ? Promise.reject(new KvcError('IMAGE_INVALID', 'The picture is cut off.', { param }))
+          : Promise.resolve({
+              rgb: encoded.subarray(1),
+              width: (encoded[0] ?? 0) + (encoded[1] === 98 ? 1 : 0),
+              height: 1,
+            }),
+    });
+    const router = new RouterSide(rig.client);
+    const broken = router.ask(
+      generateOf({ id: 'broken', parts: [{ tokens: 20, mark: 1 }, { tokens: 20, mark: 99 }, [10]] }),
+    );
+    const other = router.ask(generateOf({ id: 'other', parts: [{ tokens: 20, mark: 98 }, [10]] }));
+    const good = router.ask(generateOf({ id: 'good', parts: [{ tokens: 20, mark: 1 }, [10]] }));
+    expect((await broken).error).toMatchObject({ code: 'IMAGE_INVALID', param: 'messages.0.content.1' });
+    expect((await other).error).toMatchObject({
+      code: 'IMAGE_INVALID',
+      message: expect.stringContaining('21'),
+    });
+    expect((await good).finished).toBeDefined();
+    await expectNothingLeft(rig);
+  });
+
+  it('of a step fail its requests and not the process', async () => {
+    const rig = await rigOf();
+    const router = new RouterSide(rig.client);
+    rig.engine.failNext = 1;
+    const answer = await router.ask(generateOf({ id: 'a', parts: [[10]] }));
+    expect(answer.error?.code).toBe('ENGINE_FAILED');
+    expect((await router.ask(generateOf({ id: 'b', parts: [[10]] }))).finished).toBeDefined();
+    expect(rig.worker.serving.state).toBe('ready');
+    await expectNothingLeft(rig);
+  });
+
+  it('of every step make the worker failed', async () => {
+    const rig = await rigOf();
+    const router = new RouterSide(rig.client);
+    rig.engine.failNext = 100;
+    for (let index = 0; index < 5; index += 1)
+      await router.ask(generateOf({ id: `r${index}`, parts: [[10]] }));
+    expect(rig.worker.serving.state).toBe('failed');
+    expect((await router.ask(generateOf({ id: 'late', parts: [[10]] }))).error?.code).toBe('NO_WORKER');
+  });
+
+  it('in a request are told, each by its code', async () => {
+    const rig = await rigOf({ engine: new FakeEngine(4) });
+    const router = new RouterSide(rig.client);
+    const good = generateOf({ id: 'a', parts: [[10]] });
+    const code = async (change: Partial<typeof good>) =>
+      (await router.ask({ ...good, ...change })).error?.code;
+    expect(await code({ tokenIds: [] })).toBe('INVALID_REQUEST');
+    expect(await code({ tokenIds: [64] })).toBe('INVALID_REQUEST');
+    expect(await code({ maxTokens: 0 })).toBe('INVALID_REQUEST');
+    expect(await code({ tokenIds: Array.from({ length: 512 }, () => 10) })).toBe('CONTEXT_LENGTH_EXCEEDED');
+    expect(await code({ tokenIds: Array.from({ length: 65 }, () => 10) })).toBe('KV_CAPACITY_EXCEEDED');
+    expect(await code({ lease: { leaseId: 'l', epoch: 7n, pages: 8 } })).toBe('STALE_EPOCH');
+    expect(await code({})).toBeUndefined();
+    await expectNothingLeft(rig);
+  });
+});
+
+describe('the cluster', () => {
+  it('hears of the worker and of its leases', async () => {
+    const rig = await rigOf({ engine: new FakeEngine(64, PROFILES, 1) });
+    expect(rig.store.record).toMatchObject({ workerId: 'w', capacityPages: 512, capsulePages: { 40: 3 } });
+    const router = new RouterSide(rig.client);
+    const lease = { leaseId: 'l', epoch: 1n, pages: 64 };
+    router.send(
+      generateOf({ id: 'a', parts: [{ tokens: 40, mark: 1 }, [10]], maxTokens: 200, seed: 1n, lease }),
+    );
+    await until(() => (rig.store.leases.get('l')?.committed ?? false) && rig.worker.serving.running === 1);
+    for (let index = 0; index < 20; index += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 3));
+      const held = rig.worker.serving.scheduler.pool.heldPages;
+      if (rig.store.leases.has('l')) expect(rig.store.leasedPages).toBeGreaterThanOrEqual(held - 8);
+    }
+    await router.answer('a');
+    await expectNothingLeft(rig);
+  });
+
+  it('goes on without the store, and gives leases back when it is there again', async () => {
+    const rig = await rigOf();
+    const router = new RouterSide(rig.client);
+    await rig.store.reserve({ workerId: 'w', epoch: 1, leaseId: 'l' }, 16);
+    rig.store.away = true;
+    const lease = { leaseId: 'l', epoch: 1n, pages: 16 };
+    expect((await router.ask(generateOf({ id: 'a', parts: [[10]], lease }))).finished).toBeDefined();
+    expect(rig.store.leases.size).toBe(1);
+    rig.store.away = false;
+    await expectNothingLeft(rig);
+  });
+
+  it('gets the worker and its running leases back after the store was restarted', async () => {
+    const rig = await rigOf({ ...ENDLESS, engine: new FakeEngine(64, [], 4) });
+    const router = new RouterSide(rig.client);
+    const lease = { leaseId: 'l', epoch: 1n, pages: 16 };
+    router.send(generateOf({ id: 'a', parts: [[10]], maxTokens: 60, lease }));
+    await until(() => rig.worker.serving.running === 1);
+    rig.store.forget();
+    await until(() => rig.worker.epoch() === 2);
+    await until(() => rig.store.leases.has('l'));
+    expect((await router.answer('a')).error).toBeUndefined();
+    await expectNothingLeft(rig);
+  });
+
+  it('stops a worker that was replaced', async () => {
+    let replaced = false;
+    const rig = await rigOf({
+      ...ENDLESS,
+      engine: new FakeEngine(64, [], 4),
+      onReplaced: () => (replaced = true),
+    });
+    const router = new RouterSide(rig.client);
+    router.send(generateOf({ id: 'a', parts: [[10]], maxTokens: 400, seed: 1n }));
+    await until(() => rig.worker.serving.running === 1);
+    rig.store.epoch = 9;
+    expect((await router.answer('a')).error?.code).toBe('STALE_EPOCH');
+    expect(replaced).toBe(true);
+  });
+
+  it('preempts when the ledger refuses to let requests grow', async () => {
+    const rig = await rigOf({ ...ENDLESS, engine: new FakeEngine(64, [], 1) });
+    const router = new RouterSide(rig.client);
+    await rig.store.reserve({ workerId: 'w', epoch: 1, leaseId: 'others' }, 512 - 2 * 16);
+    const ids = ['a', 'b'];
+    for (const id of ids) {
+      const lease = { leaseId: id, epoch: 1n, pages: 16 };
+      router.send(generateOf({ id, parts: [[10, 11]], maxTokens: 60, lease }));
+    }
+    const answers = await Promise.all(ids.map((id) => router.answer(id)));
+    expect(answers.map(({ error }) => error)).toEqual([undefined, undefined]);
+    expect(answers[0]?.text).toBe(answers[1]?.text);
+    expect((await rig.metrics.preemptions.get()).values[0]?.value).toBeGreaterThan(0);
+    await rig.store.release({ workerId: 'w', epoch: 1, leaseId: 'others' });
+    await expectNothingLeft(rig);
+  });
+});
+
+describe('operation', () => {
+  it('drains: refuses new requests, lets running ones end, aborts what is left', async () => {
+    const rig = await rigOf({ ...ENDLESS, engine: new FakeEngine(64, [], 3) });
+    const router = new RouterSide(rig.client);
+    const drain = (timeoutMs: number) =>
+      new Promise<number>((resolve, reject) => {
+        rig.client.drain({ timeoutMs }, (error, response) => {
+          if (error) reject(error);
+          else resolve(response.aborted);
+        });
+      });
+    router.send(generateOf({ id: 'a', parts: [[10]], maxTokens: 10 }));
+    router.send(generateOf({ id: 'b', parts: [[11]], maxTokens: 400, seed: 1n }));
+    await until(() => rig.worker.serving.running === 2);
+    const drained = drain(150);
+    await until(() => rig.store.record?.load.state === 'draining');
+    expect((await router.ask(generateOf({ id: 'late', parts: [[10]] }))).error?.code).toBe('DRAINING');
+    expect((await router.answer('a')).finished?.reason).toBe(FinishReason.FINISH_REASON_LENGTH);
+    expect((await router.answer('b')).finished?.reason).toBe(FinishReason.FINISH_REASON_ABORT);
+    expect(await drained).toBe(1);
+    expect(await drain(10)).toBe(0);
+  });
+
+  it('shows health and metrics', async () => {
+    const rig = await rigOf();
+    const router = new RouterSide(rig.client);
+    await router.ask(generateOf({ id: 'a', parts: [[10, 11]], maxTokens: 4 }));
+    const text = await (await fetch(`${rig.worker.metricsUrl}/metrics`)).text();
+    expect(text).toContain('kvcapsule_worker_pages_free 512');
+    expect(text).toContain('kvcapsule_worker_pages_held 0');
+    expect(text).toContain('kvcapsule_worker_tokens_total{kind="prompt"} 2');
+    expect(text).toMatch(/kvcapsule_worker_requests_total\{reason="(length|stop)"\} 1/);
+    const health = await fetch(`${rig.worker.metricsUrl}/health`);
+    expect([health.status, await health.json()]).toMatchObject([200, { state: 'ready', capacityPages: 512 }]);
+    await rig.worker.drain(10);
+    expect((await fetch(`${rig.worker.metricsUrl}/health`)).status).toBe(503);
+  });
+});

@@ -1,0 +1,174 @@
+import { KvcError } from '@kvcapsule/contracts/errors';
+import { type GetInfoResponse, WorkerServiceService } from '@kvcapsule/contracts/worker';
+import type { LedgerPort } from '@kvcapsule/domain/ledger';
+import type { RegistryPort, WorkerDescriptor } from '@kvcapsule/domain/registry';
+import type { NativeEngine } from '@kvcapsule/engine';
+import { createRpcServer, listenRpc } from '@kvcapsule/platform/rpc';
+import type { WorkerMetrics } from '@kvcapsule/platform/telemetry';
+import type { Logger } from 'pino';
+
+import { LeaseKeeper } from './cluster/lease-keeper.js';
+import { Registration } from './cluster/registration.js';
+import type { DecodeImage } from './generation/picture-encoder.js';
+import type { Detokenizer } from './generation/text-stream.js';
+import type { ProfileChoice } from './generation/validate.js';
+import { startMetricsServer } from './metrics-server.js';
+import { createWorkerRpc } from './rpc/worker-rpc.js';
+import { Serving } from './serving/serving.js';
+
+/** Everything a worker is made of; `main.ts` brings the real parts. */
+export interface WorkerParts {
+  readonly engine: NativeEngine;
+  readonly registry: RegistryPort;
+  readonly ledger: LedgerPort;
+  readonly metrics: WorkerMetrics;
+  readonly logger: Logger;
+  readonly decodeImage: DecodeImage;
+  readonly createDetokenizer: () => Detokenizer;
+  readonly stopTokenIds: ReadonlySet<number>;
+  readonly model: { readonly id: string; readonly revision: string; readonly engineVersion: string };
+  readonly codec: 'raw' | 'capsule';
+  /** Name and hash of the profiles in use; empty with codec raw. */
+  readonly profileId: string;
+  readonly config: {
+    readonly id: string;
+    readonly listen: string;
+    readonly advertise?: string | undefined;
+    readonly poolBlocks: number;
+    readonly maxStepTokens: number;
+    readonly maxRunning: number;
+    readonly metricsHost: string;
+    readonly metricsPort: number;
+    readonly heartbeatMs?: number;
+  };
+  /** Nothing is served any more: the process has been replaced by a newer one. */
+  readonly onReplaced: () => void;
+}
+
+export interface Worker {
+  readonly address: string;
+  readonly metricsUrl: string;
+  readonly serving: Serving;
+  readonly epoch: () => number;
+  /** Refuses new requests and waits for the running ones. Resolves to how many were aborted at the end. */
+  drain(timeoutMs: number): Promise<number>;
+  /** Leaves the registry, closes the ports, frees the engine. */
+  close(): Promise<void>;
+}
+
+/** Brings a worker up: loop, gRPC, metrics, then the registry, so that routers only find it when it answers. */
+export async function startWorker(parts: WorkerParts): Promise<Worker> {
+  const { config, engine, logger } = parts;
+  const capsulePages = parts.codec === 'capsule' ? capsulePagesOf(engine) : {};
+  let registration: Registration | undefined;
+  const epoch = (): number => registration?.epoch ?? 0;
+  const identity = (): { workerId: string; epoch: number } => ({ workerId: config.id, epoch: epoch() });
+  const leases = new LeaseKeeper(parts.ledger, identity, logger);
+  const serving = new Serving({
+    ...parts,
+    ...config,
+    leases,
+    chooseProfile: profileChoice(parts.codec, engine),
+  });
+  const drain = async (timeoutMs: number): Promise<number> => {
+    const drained = serving.drain(timeoutMs);
+    await registration?.beatNow();
+    return drained;
+  };
+  const server = createRpcServer();
+  const info = (): GetInfoResponse => infoOf(parts, serving, epoch());
+  server.addService(WorkerServiceService, createWorkerRpc({ serving, info, drain, logger }));
+  const address = await listenOn(server, config.listen);
+  const http = await startMetricsServer(serving, parts.metrics, config.metricsHost, config.metricsPort);
+  serving.start();
+  const descriptor = descriptorOf(parts, serving, config.advertise ?? address, capsulePages);
+  const load = () => ({
+    state: serving.state,
+    running: serving.running,
+    waiting: serving.waiting,
+    freePages: serving.scheduler.pool.freePages,
+  });
+  const events = {
+    registered: () => leases.rebuild(),
+    beat: () => leases.retry(),
+    replaced: () => {
+      serving.fail(new KvcError('STALE_EPOCH', 'The worker was replaced by a newer one.'));
+      parts.onReplaced();
+    },
+  };
+  registration = new Registration(parts.registry, descriptor, load, events, logger, config.heartbeatMs);
+  await registration.start();
+  return {
+    address,
+    metricsUrl: http.url,
+    serving,
+    epoch,
+    drain,
+    close: async () => {
+      await registration.stop();
+      await serving.stop();
+      server.forceShutdown();
+      await http.close();
+      await engine.dispose();
+    },
+  };
+}
+
+async function listenOn(server: ReturnType<typeof createRpcServer>, listen: string): Promise<string> {
+  const port = await listenRpc(server, listen);
+  return `${listen.slice(0, listen.lastIndexOf(':'))}:${port}`;
+}
+
+function capsulePagesOf(engine: NativeEngine): Record<string, number> {
+  return Object.fromEntries(engine.info.profiles.map(({ tokens, pages }) => [tokens, pages]));
+}
+
+/** The last of several profiles for one n wins, here as in the descriptor that routers estimate by. */
+function profileChoice(codec: 'raw' | 'capsule', engine: NativeEngine): ProfileChoice {
+  if (codec === 'raw') return () => undefined;
+  const choices = new Map(
+    engine.info.profiles.map(({ tokens, pages }, profile) => [tokens, { profile, pages }]),
+  );
+  return (imageTokens) => choices.get(imageTokens);
+}
+
+function descriptorOf(
+  parts: WorkerParts,
+  serving: Serving,
+  address: string,
+  capsulePages: Readonly<Record<string, number>>,
+): WorkerDescriptor {
+  const { contextTokens, blockTokens, pagesPerBlock, pageBytes } = parts.engine.info;
+  return {
+    workerId: parts.config.id,
+    address,
+    modelId: parts.model.id,
+    modelRevision: parts.model.revision,
+    contextTokens,
+    blockTokens,
+    pagesPerBlock,
+    pageBytes,
+    capacityPages: serving.scheduler.pool.capacityPages,
+    codec: parts.codec,
+    profileId: parts.profileId,
+    capsulePages,
+  };
+}
+
+function infoOf(parts: WorkerParts, serving: Serving, epoch: number): GetInfoResponse {
+  const { contextTokens, blockTokens, pagesPerBlock, pageBytes } = parts.engine.info;
+  return {
+    workerId: parts.config.id,
+    epoch: BigInt(epoch),
+    modelId: parts.model.id,
+    modelRevision: parts.model.revision,
+    contextTokens,
+    blockTokens,
+    pagesPerBlock,
+    pageBytes: BigInt(pageBytes),
+    capacityPages: serving.scheduler.pool.capacityPages,
+    codec: parts.codec,
+    profileId: parts.profileId,
+    engineVersion: parts.model.engineVersion,
+  };
+}
