@@ -24,12 +24,13 @@ const refusedParts = <const T extends readonly [string, ...string[]]>(
   types: T,
   message: (type: string) => string,
 ) =>
-  z.looseObject({ type: z.enum(types) }).superRefine(({ type }, context) => {
+  z.looseObject({ type: z.enum(types) }).transform(({ type }, context) => {
     context.addIssue({
       code: 'custom',
-      message: message(type as string),
+      message: message(type),
       params: { code: 'UNSUPPORTED_PARAMETER' },
     });
+    return z.NEVER;
   });
 
 const OtherParts = refusedParts(['input_audio', 'file', 'refusal', 'video_url', 'input_image'], notOffered);
@@ -74,13 +75,14 @@ const AssistantMessage = z
       context.addIssue({ code: 'custom', path: ['content'], message: 'content is missing' });
   });
 
-const ToolMessage = z.looseObject({ role: z.enum(['tool', 'function']) }).superRefine(({ role }, context) => {
+const ToolMessage = z.looseObject({ role: z.enum(['tool', 'function']) }).transform(({ role }, context) => {
   context.addIssue({
     code: 'custom',
     path: ['role'],
     message: `messages of role ${role} are not offered: this server takes no tools`,
     params: { code: 'UNSUPPORTED_PARAMETER' },
   });
+  return z.NEVER;
 });
 
 export const ChatMessage = z.discriminatedUnion('role', [

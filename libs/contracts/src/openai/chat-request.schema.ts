@@ -69,7 +69,7 @@ export const ChatCompletionRequest = z
     n: z
       .int()
       .min(1)
-      .refine((n) => n === 1, {
+      .refine((n) => n <= 1, {
         error: 'only one choice is offered',
         params: { code: 'UNSUPPORTED_PARAMETER' },
       })

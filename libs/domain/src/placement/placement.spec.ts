@@ -29,7 +29,7 @@ function viewOf({
   return { record, ownRequests, ownPages };
 }
 
-const request = { modelId: 'm', pages: 10 };
+const request = { modelId: 'm', pagesOn: () => 10 };
 
 describe('placement', () => {
   it('leaves out workers that are not ready, serve another model or are too small', () => {

@@ -11,8 +11,8 @@ export interface WorkerView {
 
 export interface PlacementRequest {
   readonly modelId: string;
-  /** Pages the request needs at its peak. */
-  readonly pages: number;
+  /** Pages the request needs at its peak on that worker: its codec decides. */
+  pagesOn(worker: WorkerRecord): number;
 }
 
 /** Pure: no I/O, a score in [0, 1], higher is better, undefined when what it needs is not known. */
@@ -34,7 +34,7 @@ export function eligible(request: PlacementRequest, workers: readonly WorkerView
     ({ record }) =>
       record.load.state === 'ready' &&
       record.modelId === request.modelId &&
-      record.capacityPages >= request.pages,
+      record.capacityPages >= request.pagesOn(record),
   );
 }
 

@@ -35,10 +35,10 @@ describe('least-loaded', () => {
     ['no room', { free: 10 }, 20, 0.5],
     ['heartbeat and own view of the same requests', { running: 1, ownRequests: 1, free: 100 }, 0, 0.75],
   ])('%s', (_name, worker, pages, score) => {
-    expect(leastLoaded.score({ modelId: 'm', pages }, viewOf(worker))).toBeCloseTo(score);
+    expect(leastLoaded.score({ modelId: 'm', pagesOn: () => pages }, viewOf(worker))).toBeCloseTo(score);
   });
 
   it('does not score a worker without pages', () => {
-    expect(leastLoaded.score({ modelId: 'm', pages: 0 }, viewOf({ capacity: 0 }))).toBeUndefined();
+    expect(leastLoaded.score({ modelId: 'm', pagesOn: () => 0 }, viewOf({ capacity: 0 }))).toBeUndefined();
   });
 });

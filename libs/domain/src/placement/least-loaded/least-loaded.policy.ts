@@ -10,10 +10,13 @@ const freePages = ({ record, ownPages }: WorkerView) =>
 /** Few requests and many free pages; see README.md for the formula. */
 export const leastLoaded: PlacementPolicy = {
   name: 'least-loaded',
-  score({ pages }, worker) {
+  score(request, worker) {
     const { capacityPages } = worker.record;
     if (capacityPages <= 0) return undefined;
-    const room = Math.min(1, Math.max(0, (freePages(worker) - pages) / capacityPages));
+    const room = Math.min(
+      1,
+      Math.max(0, (freePages(worker) - request.pagesOn(worker.record)) / capacityPages),
+    );
     return (1 / (1 + requests(worker)) + room) / 2;
   },
 };

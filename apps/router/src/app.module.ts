@@ -1,0 +1,70 @@
+import { requestError } from '@kvcapsule/contracts/openai';
+import type { Logger } from '@kvcapsule/platform/logging';
+import { type DynamicModule, Module, StandardSchemaValidationPipe } from '@nestjs/common';
+import { APP_FILTER, APP_PIPE } from '@nestjs/core';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { LoggerModule } from 'nestjs-pino';
+import { ChatController } from './edge/chat.controller.js';
+import { ErrorFilter } from './edge/error.filter.js';
+import { ModelsController } from './edge/models.controller.js';
+import { Fleet } from './generation/fleet.service.js';
+import { PromptPreparer } from './generation/generation.js';
+import { GenerationService } from './generation/generation.service.js';
+import { HealthController } from './operations/health.controller.js';
+import { Inflight } from './operations/inflight.service.js';
+import { LandingController } from './operations/landing.controller.js';
+import { MetricsController } from './operations/metrics.controller.js';
+import { Telemetry } from './operations/telemetry.service.js';
+import { Ports } from './ports.js';
+import { Settings } from './settings.js';
+
+/** What differs between a served router and one under test. */
+export interface Environment {
+  readonly settings: Settings;
+  readonly ports: Ports;
+  readonly preparer: PromptPreparer;
+  readonly telemetry: Telemetry;
+  readonly logger: Logger;
+}
+
+type Issues = Parameters<typeof requestError>[0];
+
+const bodyValidation = new StandardSchemaValidationPipe({
+  // The contracts' schemas are zod's, and so are their issues.
+  exceptionFactory: (issues) => requestError(issues as unknown as Issues),
+});
+
+const quiet = (request: { url?: string | undefined }) =>
+  request.url === '/metrics' || request.url?.startsWith('/health/') === true;
+
+/** Method, route and status: nothing that a client wrote. */
+const serializers = {
+  req: (request: FastifyRequest['raw'] & { id: unknown }) => ({ id: request.id, method: request.method }),
+  res: (reply: FastifyReply['raw']) => ({ statusCode: reply.statusCode }),
+};
+
+@Module({})
+export class AppModule {
+  static with({ settings, ports, preparer, telemetry, logger }: Environment): DynamicModule {
+    return {
+      module: AppModule,
+      imports: [
+        LoggerModule.forRoot({
+          pinoHttp: { logger, serializers, wrapSerializers: false, autoLogging: { ignore: quiet } },
+        }),
+      ],
+      controllers: [ChatController, ModelsController, HealthController, MetricsController, LandingController],
+      providers: [
+        Fleet,
+        GenerationService,
+        Inflight,
+        { provide: Telemetry, useValue: telemetry },
+        { provide: Settings, useValue: settings },
+        { provide: Ports, useValue: ports },
+        { provide: PromptPreparer, useValue: preparer },
+        { provide: APP_FILTER, useClass: ErrorFilter },
+        { provide: APP_PIPE, useValue: bodyValidation },
+      ],
+    };
+  }
+}

@@ -1,0 +1,106 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { Harness, logs } from './testing/harness.js';
+
+let router: Harness;
+afterEach(() => router.stop());
+
+const get = (path: string, headers: Record<string, string> = {}) =>
+  fetch(`${router.url}${path}`, { headers });
+
+describe('keys', () => {
+  const key = 'sk-0123456789';
+  it('guard everything under /v1, and nothing else', async () => {
+    router = await new Harness().start({ apiKeys: ['another-key', key] });
+    const statuses = async (headers: Record<string, string>) =>
+      Promise.all(
+        ['/v1/models', '/v1/models/demo', '/%76%31/models'].map(async (p) => (await get(p, headers)).status),
+      );
+    expect(await statuses({})).toEqual([401, 401, 401]);
+    expect(await statuses({ authorization: `Bearer ${key}x` })).toEqual([401, 401, 401]);
+    expect(await statuses({ authorization: `Bearer ${key}` })).toEqual([200, 200, 200]);
+    for (const path of ['/', '/health/live', '/health/ready', '/metrics', '/docs']) {
+      expect((await get(path)).status).toBe(200);
+    }
+  });
+
+  it('are asked for before the body is read', async () => {
+    router = await new Harness().start({ apiKeys: [key] });
+    const response = await router.post('{"broken');
+    expect(response.status).toBe(401);
+    expect(response.headers.get('www-authenticate')).toBe('Bearer');
+    expect(await response.json()).toMatchObject({
+      error: { code: 'invalid_api_key', type: 'authentication_error' },
+    });
+  });
+});
+
+describe('operations', () => {
+  it('lists the model', async () => {
+    router = await new Harness().start();
+    const model = { id: 'demo', object: 'model', owned_by: 'kvcapsule', max_model_len: 64 };
+    expect(await (await get('/v1/models')).json()).toMatchObject({ object: 'list', data: [model] });
+    expect(await (await get('/v1/models/demo')).json()).toMatchObject(model);
+    const other = await get('/v1/models/other');
+    expect([other.status, await other.json()]).toMatchObject([404, { error: { code: 'model_not_found' } }]);
+  });
+
+  it('counts what it does', async () => {
+    router = await new Harness().start();
+    await router.chat('abc');
+    await (await router.chat('abcd', { stream: true })).text();
+    await router.chat('abc', { n: 2 });
+    const text = await (await get('/metrics')).text();
+    expect(text).toContain('kvcapsule_router_requests_total{status="200",code="ok"} 2');
+    expect(text).toContain('kvcapsule_router_requests_total{status="400",code="unsupported_parameter"} 1');
+    expect(text).toContain('kvcapsule_router_tokens_total{kind="completion"} 7');
+    expect(text).toContain('kvcapsule_router_time_to_first_token_seconds_count 2');
+    expect(text).toContain('kvcapsule_router_inter_token_latency_seconds_count 5');
+    expect(text).toContain('kvcapsule_router_requests_running 0');
+    expect(text).toContain('kvcapsule_router_workers 1');
+  });
+
+  it('shows its documentation without another host', async () => {
+    router = await new Harness().start();
+    const page = await (await get('/docs')).text();
+    const assets = [...page.matchAll(/(?:src|href)="([^"]+)"/g)].map((match) => match[1] ?? '');
+    expect(assets.length).toBeGreaterThan(2);
+    for (const asset of assets) {
+      expect(asset).not.toMatch(/^(https?:)?\/\//);
+      const response = await fetch(new URL(asset, `${router.url}/docs`));
+      expect([asset, response.status]).toEqual([asset, 200]);
+    }
+    const document = (await (await get('/docs-json')).json()) as { paths: Record<string, { post?: object }> };
+    expect(Object.keys(document.paths)).toContain('/v1/chat/completions');
+    expect(JSON.stringify(document)).toContain('max_completion_tokens');
+  });
+
+  it('keeps a harmless request id and replaces another', async () => {
+    router = await new Harness().start();
+    expect((await get('/health/live', { 'x-request-id': 'abc-1' })).headers.get('x-request-id')).toBe(
+      'abc-1',
+    );
+    expect((await get('/health/live', { 'x-request-id': 'a b{' })).headers.get('x-request-id')).toMatch(
+      /^req-/,
+    );
+  });
+
+  it('answers a path it cannot decode in the same shape', async () => {
+    router = await new Harness().start();
+    const response = await get('/v1/models/%ff');
+    expect([response.status, await response.json()]).toMatchObject([
+      400,
+      { error: { code: 'invalid_request' } },
+    ]);
+  });
+
+  it('logs nothing that a client wrote', async () => {
+    router = await new Harness().start({ apiKeys: ['sk-very-secret'] });
+    const headers = { 'content-type': 'application/json', authorization: 'Bearer sk-very-secret' };
+    await router.chat('a private word', {}, { headers });
+    await router.chat('a private word', { n: 2 }, { headers });
+    await get('/v1/models?private', headers);
+    const text = logs.join('');
+    expect(text).toContain('request completed');
+    expect(text).not.toMatch(/private|secret/);
+  });
+});

@@ -1,0 +1,72 @@
+import { isIP } from 'node:net';
+import { basename, resolve } from 'node:path';
+import { parseConfig } from '@kvcapsule/platform/config';
+import { z } from 'zod';
+import type { Settings } from './settings.js';
+
+const MIB = 1024 * 1024;
+const QUEUE_WAIT_MS = 30_000;
+
+const isLoopback = (host: string) =>
+  host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
+
+const schema = z
+  .object({
+    host: z.string().default('127.0.0.1').describe('Address to listen on'),
+    port: z.int().min(0).max(65_535).default(8_000).describe('Port to listen on; 0 takes a free one'),
+    redis: z
+      .string()
+      .min(1)
+      .meta({ secret: true, description: 'URL of Redis, such as redis://127.0.0.1:6379' }),
+    model: z
+      .string()
+      .min(1)
+      .describe('Folder of the model that the workers serve: tokenizer, template, configuration'),
+    servedModelName: z
+      .string()
+      .min(1)
+      .optional()
+      .describe('Model id for clients; the folder’s name by default'),
+    apiKeys: z
+      .array(z.string().min(8))
+      .default([])
+      .meta({ secret: true, flag: 'api-key', description: 'Key that clients send as bearer token' }),
+    auth: z
+      .boolean()
+      .default(true)
+      .describe('--no-auth lets other addresses than loopback be served without keys'),
+    allowImageHosts: z.array(z.string().min(1)).default([]).meta({
+      flag: 'allow-image-host',
+      description: 'Host whose pictures are fetched although it is not public',
+    }),
+    maxBodyMib: z.int().min(1).max(1_024).default(64).describe('Largest request body'),
+    requestTimeoutMs: z.int().min(1).default(600_000).describe('Longest time an answer may take'),
+    queueSize: z.int().min(1).max(100_000).default(256).describe('Requests that may wait for KV pages'),
+    drainMs: z.int().min(0).default(30_000).describe('How long answers may go on after SIGTERM'),
+  })
+  .superRefine(({ host, apiKeys, auth }, context) => {
+    if (isLoopback(host) || apiKeys.length > 0 || !auth) return;
+    const message =
+      'anyone who reaches this address could use the server: set --api-key, or --no-auth to allow it';
+    context.addIssue({ code: 'custom', path: ['host'], message });
+  });
+
+/** Flags win over environment over file; throws `CONFIG_INVALID` naming every setting at fault. */
+export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): Settings {
+  const config = parseConfig({ schema, argv, env, name: 'kvcapsule-router' });
+  const { host, port, auth, apiKeys, requestTimeoutMs, drainMs } = config;
+  return {
+    host,
+    port,
+    redisUrl: config.redis,
+    modelDir: resolve(config.model),
+    modelName: config.servedModelName ?? basename(resolve(config.model)),
+    apiKeys: auth ? apiKeys : [],
+    allowedImageHosts: config.allowImageHosts,
+    maxBodyBytes: config.maxBodyMib * MIB,
+    requestTimeoutMs,
+    queueEntries: config.queueSize,
+    queueWaitMs: QUEUE_WAIT_MS,
+    drainMs,
+  };
+}

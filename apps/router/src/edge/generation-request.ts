@@ -1,0 +1,39 @@
+import { randomBytes } from 'node:crypto';
+import type { ChatCompletionRequest, ChatMessage } from '@kvcapsule/contracts/openai';
+import type { ChatTurn, GenerationRequest } from '../generation/generation.js';
+
+/** Below this, sampling in 32-bit floats is greedy or overflows: greedy it is. */
+const GREEDY_BELOW = 1e-3;
+/** A nucleus this small holds the likeliest token alone. */
+const GREEDY_TOP_P_BELOW = 1e-6;
+
+/** What a validated body asks for. */
+export function generationRequest(body: ChatCompletionRequest): GenerationRequest {
+  const temperature = body.temperature ?? 1;
+  const topP = body.top_p ?? 1;
+  const isGreedy = temperature < GREEDY_BELOW || topP < GREEDY_TOP_P_BELOW;
+  return {
+    model: body.model,
+    turns: body.messages.map(turn),
+    maxTokens: body.max_completion_tokens ?? body.max_tokens ?? undefined,
+    stop: typeof body.stop === 'string' ? [body.stop] : (body.stop ?? []),
+    temperature: isGreedy ? 0 : temperature,
+    topP: isGreedy ? 1 : topP,
+    topK: Math.max(0, body.top_k ?? 0),
+    seed: body.seed == null ? randomBytes(8).readBigUInt64LE() : BigInt.asUintN(64, BigInt(body.seed)),
+  };
+}
+
+function turn(message: ChatMessage, index: number): ChatTurn {
+  const role = message.role === 'developer' ? 'system' : message.role;
+  const { content } = message;
+  if (content == null) return { role, content: [] };
+  if (typeof content === 'string') return { role, content: [content] };
+  const param = (at: number) => `messages.${index}.content.${at}`;
+  return {
+    role,
+    content: content.map((part, at) =>
+      part.type === 'text' ? part.text : { url: part.image_url.url, param: param(at) },
+    ),
+  };
+}

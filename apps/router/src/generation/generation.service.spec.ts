@@ -1,0 +1,210 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { KvcError } from '@kvcapsule/contracts/errors';
+import { afterEach, describe, expect, it } from 'vitest';
+import { delta, endless, failed, silent, started } from '../testing/fake-worker.js';
+import { Harness, until } from '../testing/harness.js';
+import { workerRecord } from '../testing/memory-ports.js';
+
+let router: Harness;
+afterEach(() => router.stop());
+
+const errorOf = async (response: Response) => ((await response.json()) as { error: { code: string } }).error;
+
+describe('placement and leases', () => {
+  it('spreads requests and gives every lease back', async () => {
+    router = await new Harness().start({}, 2);
+    for (const worker of router.workers) worker.script = endless;
+    const controller = new AbortController();
+    const all = [1, 2, 3, 4].map(() =>
+      router.chat('a', {}, { signal: controller.signal }).catch(() => undefined),
+    );
+    await until(() => router.ports.leases.size === 4);
+    await until(() => router.workers.every((worker) => worker.running === 2));
+    controller.abort();
+    await Promise.all(all);
+    await until(() => router.ports.leases.size === 0);
+  });
+
+  it('reserves the prompt and one block', async () => {
+    router = await new Harness().start();
+    await router.chat('x'.repeat(17));
+    expect(router.worker.received[0]?.lease).toMatchObject({ epoch: 1n, pages: 2 * 8 + 8 });
+  });
+
+  it('refuses what no worker can hold', async () => {
+    router = await new Harness().start();
+    router.ports.workers = [workerRecord('w0', router.worker.address, { capacityPages: 16 })];
+    await sleep(1_100);
+    const response = await router.chat('x'.repeat(17));
+    expect(response.status).toBe(400);
+    expect(await errorOf(response)).toMatchObject({ code: 'kv_capacity_exceeded', param: 'messages' });
+  });
+
+  it('says when no worker is ready', async () => {
+    router = await new Harness().start({}, 0);
+    const response = await router.chat();
+    expect(response.status).toBe(503);
+    expect(response.headers.get('retry-after')).toBe('2');
+    expect(response.headers.get('retry-after-ms')).toBe('2000');
+    expect(await errorOf(response)).toMatchObject({ code: 'no_worker' });
+    const ready = await fetch(`${router.url}/health/ready`);
+    expect([ready.status, await ready.json()]).toEqual([
+      503,
+      { status: 'unready', reasons: ['no worker is ready for this model'] },
+    ]);
+  });
+
+  it('asks again when the worker has a newer epoch', async () => {
+    router = await new Harness().start();
+    router.ports.refusals.push(new KvcError('STALE_EPOCH', 'older'));
+    expect((await router.chat()).status).toBe(200);
+  });
+});
+
+describe('the queue', () => {
+  it('holds requests until there is room, in their order', async () => {
+    router = await new Harness().start();
+    router.ports.refusals.push(...[1, 2].map(() => new KvcError('NO_CAPACITY', 'full')));
+    const order: string[] = [];
+    const ask = (text: string) => router.chat(text).then(() => order.push(text));
+    const first = ask('a');
+    await sleep(30);
+    await Promise.all([first, ask('b')]);
+    expect(order).toEqual(['a', 'b']);
+  });
+
+  it('gives up after a while, and refuses at once when it is full', async () => {
+    router = await new Harness().start({ queueEntries: 1, queueWaitMs: 300 });
+    router.worker.script = endless;
+    const controller = new AbortController();
+    const filling = { signal: controller.signal };
+    const long = [1, 2, 3, 4, 5].map(() => router.chat('x'.repeat(33), { stream: true }, filling));
+    const answers = await Promise.all(long);
+    const full = await router.chat('x'.repeat(33));
+    expect(full.status).toBe(503);
+    expect(full.headers.get('retry-after')).toBe('1');
+    expect(await errorOf(full)).toMatchObject({ code: 'no_capacity' });
+    expect(answers.every((answer) => answer.status === 200)).toBe(true);
+    const [waiting, refused] = await Promise.all([
+      router.chat('x'.repeat(33)),
+      sleep(20).then(() => router.chat('b')),
+    ]);
+    expect([waiting.status, refused.status]).toEqual([503, 503]);
+    controller.abort();
+    await until(() => router.ports.leases.size === 0);
+  });
+
+  it('forgets clients that leave before they are admitted (F28)', async () => {
+    router = await new Harness().start({ queueEntries: 50, queueWaitMs: 20_000 });
+    router.ports.workers = [
+      workerRecord('w0', router.worker.address, {
+        load: { state: 'ready', running: 0, waiting: 0, freePages: 0 },
+      }),
+    ];
+    for (let i = 0; i < 100; i += 1) router.ports.refusals.push(new KvcError('NO_CAPACITY', 'full'));
+    const controller = new AbortController();
+    const all = Array.from({ length: 20 }, () =>
+      router.chat('a', {}, { signal: controller.signal }).catch(() => 0),
+    );
+    await sleep(100);
+    controller.abort();
+    await Promise.all(all);
+    router.ports.refusals.length = 0;
+    await sleep(1_500);
+    await until(() => router.ports.leases.size === 0 && router.worker.running === 0);
+  });
+});
+
+describe('a worker that is lost', () => {
+  it('mid-stream: one error event within seconds', async () => {
+    router = await new Harness().start();
+    router.worker.script = endless;
+    const response = await router.chat('abc', { stream: true });
+    const beganMs = performance.now();
+    setTimeout(() => router.worker.kill(), 50);
+    const text = await response.text();
+    expect(performance.now() - beganMs).toBeLessThan(3_000);
+    expect(text).toContain('"code":"worker_lost"');
+    expect(text).not.toContain('[DONE]');
+    await until(() => router.ports.leases.size === 0);
+  });
+
+  it('before the first token: another one answers', async () => {
+    router = await new Harness().start({}, 2);
+    const [first, second] = router.workers;
+    first?.kill();
+    const texts = await Promise.all([1, 2, 3].map(async () => (await router.chat()).status));
+    expect(texts).toEqual([200, 200, 200]);
+    expect(second?.received).toHaveLength(3);
+    await until(() => router.ports.leases.size === 0);
+  });
+
+  it('and alone: 503', async () => {
+    router = await new Harness().start();
+    router.worker.kill();
+    const response = await router.chat();
+    expect(response.status).toBe(503);
+    expect(await errorOf(response)).toMatchObject({ code: 'worker_lost' });
+  });
+
+  it('that drains sends the request elsewhere', async () => {
+    router = await new Harness().start({}, 2);
+    const [first] = router.workers;
+    if (first) first.script = (_request, say) => say(failed('DRAINING', 'bye'));
+    expect((await router.chat()).status).toBe(200);
+  });
+
+  it('has gone when its heartbeats stay away', { timeout: 15_000 }, async () => {
+    router = await new Harness().start();
+    router.worker.script = (_request, say) => say(started(), delta('a'));
+    const response = await router.chat('abc', { stream: true });
+    router.ports.workers = [];
+    expect(await response.text()).toContain('"code":"worker_lost"');
+  });
+});
+
+describe('Redis away', () => {
+  it('streams in flight finish, new requests are refused, readiness is degraded', async () => {
+    router = await new Harness().start();
+    router.worker.script = silent;
+    const inFlight = router.chat('abc', { stream: true });
+    await until(() => router.worker.running === 1);
+    router.ports.isAway = true;
+    const refused = await router.chat();
+    expect(refused.status).toBe(503);
+    expect(refused.headers.has('retry-after')).toBe(true);
+    expect(await errorOf(refused)).toMatchObject({ code: 'ledger_unavailable' });
+    await sleep(1_100);
+    const ready = await fetch(`${router.url}/health/ready`);
+    expect([ready.status, await ready.json()]).toEqual([
+      200,
+      { status: 'degraded', reasons: ['Redis does not answer'] },
+    ]);
+    router.ports.isAway = false;
+    await sleep(1_100);
+    router.worker.script = (request, say) => say(started(), delta(String(request.maxTokens)));
+    const again = router.chat('abc', { stream: true }, { signal: AbortSignal.timeout(300) });
+    expect((await again).status).toBe(200);
+    void inFlight.catch(() => undefined);
+  });
+});
+
+describe('time', () => {
+  it('is up at the deadline', async () => {
+    router = await new Harness().start({ requestTimeoutMs: 200 });
+    router.worker.script = silent;
+    const response = await router.chat();
+    expect(response.status).toBe(503);
+    expect(await errorOf(response)).toMatchObject({ code: 'deadline_exceeded' });
+    expect(router.worker.aborted).toHaveLength(1);
+  });
+
+  it('ends for streams when the router stops', async () => {
+    router = await new Harness().start({ drainMs: 200 });
+    router.worker.script = endless;
+    const response = await router.chat('abc', { stream: true });
+    const text = response.text();
+    await router.app.close();
+    expect(await text).toContain('"code":"draining"');
+  });
+});

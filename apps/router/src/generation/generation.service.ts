@@ -1,0 +1,250 @@
+import { randomUUID } from 'node:crypto';
+import { type ErrorCode, KvcError } from '@kvcapsule/contracts/errors';
+import { type Finished, FinishReason, type Generate } from '@kvcapsule/contracts/worker';
+import type { LeaseKey } from '@kvcapsule/domain/ledger';
+import { promptPages } from '@kvcapsule/domain/paging';
+import { POLICIES, rank } from '@kvcapsule/domain/placement';
+import type { WorkerRecord } from '@kvcapsule/domain/registry';
+import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
+import { Settings } from '../settings.js';
+import { Ports } from '../ports.js';
+import { AdmissionQueue } from './admission-queue.js';
+import { Fleet } from './fleet.service.js';
+import {
+  type GenerationRequest,
+  type GenerationSink,
+  type PreparedPrompt,
+  PromptPreparer,
+} from './generation.js';
+import { lost } from './worker-link.js';
+
+/** How long an aborted request's pages may take to come free before its lease is given back anyway. */
+const ABORT_GRACE_MS = 5_000;
+
+/** Faults of the worker rather than of the request: while nothing was sent, another worker may answer. */
+const WORKER_FAULTS: readonly ErrorCode[] = ['WORKER_LOST', 'STALE_EPOCH', 'NO_WORKER', 'DRAINING'];
+const isWorkerFault = (error: unknown) => error instanceof KvcError && WORKER_FAULTS.includes(error.code);
+
+/** One try at answering a request: who is asked, under which lease. */
+interface Attempt {
+  readonly record: WorkerRecord;
+  readonly key: LeaseKey;
+  readonly pages: number;
+  readonly untrack: () => void;
+}
+
+interface Job {
+  readonly request: GenerationRequest;
+  readonly prompt: PreparedPrompt;
+  readonly deadlineUnixMs: number;
+  /** Workers that failed this job. */
+  readonly failed: Set<string>;
+}
+
+/** Takes a request from its messages to the last token: prepare, place, reserve, send, release. */
+@Injectable()
+export class GenerationService implements OnApplicationShutdown {
+  readonly #queue: AdmissionQueue<Attempt>;
+
+  constructor(
+    private readonly settings: Settings,
+    private readonly ports: Ports,
+    private readonly fleet: Fleet,
+    private readonly preparer: PromptPreparer,
+  ) {
+    const { queueEntries, queueWaitMs } = settings;
+    this.#queue = new AdmissionQueue(
+      { entries: queueEntries, waitMs: queueWaitMs },
+      (won) => void this.#release(won),
+    );
+    fleet.onRefresh(() => {
+      this.#queue.nudge();
+    });
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    await Promise.all([this.preparer.close(), this.ports.close()]);
+  }
+
+  /** Prompt and answer together, in tokens: what the model allows and every worker can hold. */
+  get contextTokens(): number {
+    const workers = this.fleet.views().filter(({ record }) => record.modelId === this.settings.modelName);
+    return Math.min(this.preparer.contextTokens, ...workers.map(({ record }) => record.contextTokens));
+  }
+
+  /**
+   * Feeds the sink until the answer is complete. Rejects with a `KvcError`: before `sink.started` nothing was
+   * sent, after it the answer is cut. When the signal fires it rejects with the signal's reason.
+   */
+  async run(request: GenerationRequest, sink: GenerationSink, signal: AbortSignal): Promise<void> {
+    const prompt = await this.preparer.prepare(request.turns, signal);
+    this.#checkContext(prompt);
+    const deadlineUnixMs = Date.now() + this.settings.requestTimeoutMs;
+    const job: Job = { request, prompt, deadlineUnixMs, failed: new Set() };
+    for (;;) {
+      const attempt = await this.#queue.enter(() => this.#reserve(job), signal);
+      const progress = { started: false };
+      try {
+        await this.#answer(job, attempt, watched(sink, progress), signal);
+        return;
+      } catch (error) {
+        if (progress.started || !isWorkerFault(error)) throw error;
+        job.failed.add(attempt.record.workerId);
+        if (!this.#hasOthers(job)) throw error;
+      } finally {
+        await this.#release(attempt);
+      }
+    }
+  }
+
+  #checkContext({ tokenIds }: PreparedPrompt): void {
+    const context = this.contextTokens;
+    if (tokenIds.length <= context) return;
+    const message = `The prompt has ${tokenIds.length} tokens; the context holds ${context}.`;
+    throw new KvcError('CONTEXT_LENGTH_EXCEEDED', message, { param: 'messages' });
+  }
+
+  /** The prompt's peak, and a block for the answer to begin with. */
+  #pagesOn({ prompt }: Job, record: WorkerRecord): number {
+    const { blockTokens, pagesPerBlock, codec } = record;
+    const capsulePages = codec === 'capsule' ? record.capsulePages : undefined;
+    const shape = { tokens: prompt.tokenIds.length, pictures: prompt.pictures, capsulePages };
+    return promptPages(shape, { blockTokens, pagesPerBlock }).peakPages + pagesPerBlock;
+  }
+
+  #hasOthers(job: Job): boolean {
+    return this.fleet
+      .views()
+      .some(({ record }) => record.load.state === 'ready' && !job.failed.has(record.workerId));
+  }
+
+  /** The best worker with room, its pages set aside; undefined while all are full. */
+  async #reserve(job: Job): Promise<Attempt | undefined> {
+    const views = this.fleet.views().filter(({ record }) => !job.failed.has(record.workerId));
+    const pagesOn = (record: WorkerRecord) => this.#pagesOn(job, record);
+    const ranked = rank({ modelId: job.request.model, pagesOn }, views, POLICIES);
+    if (ranked.length === 0) throw this.#noPlace(job);
+    for (const { worker } of ranked) {
+      const { record } = worker;
+      const key = { workerId: record.workerId, epoch: record.epoch, leaseId: randomUUID() };
+      const pages = pagesOn(record);
+      if (await this.#setAside(key, pages)) {
+        return { record, key, pages, untrack: this.fleet.track(record.workerId, pages) };
+      }
+    }
+    return undefined;
+  }
+
+  async #setAside(key: LeaseKey, pages: number): Promise<boolean> {
+    try {
+      await this.ports.ledger.reserve(key, pages);
+      return true;
+    } catch (error) {
+      // The snapshot may be older than the ledger: the next refresh shows the worker's new epoch or its absence.
+      if (error instanceof KvcError && ['NO_CAPACITY', 'STALE_EPOCH', 'NO_WORKER'].includes(error.code))
+        return false;
+      throw error;
+    }
+  }
+
+  #noPlace(job: Job): KvcError {
+    const ready = this.fleet
+      .views()
+      .filter(({ record }) => record.load.state === 'ready' && record.modelId === job.request.model)
+      .filter(({ record }) => !job.failed.has(record.workerId));
+    if (ready.length === 0) return new KvcError('NO_WORKER', 'No worker is ready.', { retryAfterMs: 2_000 });
+    const needed = Math.min(...ready.map(({ record }) => this.#pagesOn(job, record)));
+    const largest = Math.max(...ready.map(({ record }) => record.capacityPages));
+    const message = `The prompt needs ${needed} KV pages; the largest worker has ${largest}.`;
+    return new KvcError('KV_CAPACITY_EXCEEDED', message, { param: 'messages' });
+  }
+
+  #answer(job: Job, attempt: Attempt, sink: GenerationSink, signal: AbortSignal): Promise<void> {
+    const link = this.fleet.link(attempt.record);
+    const requestId = attempt.key.leaseId;
+    return new Promise<void>((resolve, reject) => {
+      let grace: NodeJS.Timeout | undefined;
+      const onAbort = () => {
+        link.abort(requestId);
+        grace = setTimeout(() => {
+          link.forget(requestId);
+          leave(() => reject(signal.reason as Error));
+        }, ABORT_GRACE_MS);
+      };
+      const leave = (settle: () => void) => {
+        clearTimeout(grace);
+        signal.removeEventListener('abort', onAbort);
+        settle();
+      };
+      const finished = (news: Finished) => {
+        if (news.reason === FinishReason.FINISH_REASON_ABORT) return failed(lost('The worker stopped.'));
+        if (!signal.aborted) sink.finished(news);
+        leave(resolve);
+      };
+      const failed = (error: KvcError) => {
+        leave(() => reject(signal.aborted ? (signal.reason as Error) : error));
+      };
+      signal.throwIfAborted();
+      signal.addEventListener('abort', onAbort);
+      link.generate(this.#message(job, attempt), {
+        started: (news) => {
+          if (!signal.aborted) sink.started(news);
+        },
+        delta: (text) => {
+          if (!signal.aborted) sink.delta(text);
+        },
+        finished,
+        failed,
+      });
+    });
+  }
+
+  #message({ request, prompt, deadlineUnixMs }: Job, { key, pages }: Attempt): Generate {
+    // The last token that is made needs no room of its own: nothing comes after it.
+    const room = this.contextTokens - prompt.tokenIds.length + 1;
+    const { temperature, topP, topK, seed } = request;
+    return {
+      requestId: key.leaseId,
+      lease: { leaseId: key.leaseId, epoch: BigInt(key.epoch), pages },
+      tokenIds: [...prompt.tokenIds],
+      pictures: prompt.pictures.map(({ sha256, encoded, offset, length, param }) => ({
+        contentSha256: sha256,
+        encoded,
+        offset,
+        length,
+        param,
+      })),
+      sampling: { temperature, topP, topK, seed },
+      maxTokens: Math.min(request.maxTokens ?? room, room),
+      stop: [...request.stop],
+      deadlineUnixMs: BigInt(deadlineUnixMs),
+    };
+  }
+
+  /** Never rejects: a lease that cannot be given back now runs out, or is swept with its worker. */
+  async #release({ key, untrack }: Attempt): Promise<void> {
+    untrack();
+    try {
+      await this.ports.ledger.release(key);
+    } catch {
+      // Redis is away; readiness shows it.
+    }
+    this.#queue.nudge();
+  }
+}
+
+/** Notes whether the answer has begun, after which no other worker may be asked. */
+function watched(sink: GenerationSink, progress: { started: boolean }): GenerationSink {
+  return {
+    started: (news) => {
+      progress.started = true;
+      sink.started(news);
+    },
+    delta: (text) => {
+      sink.delta(text);
+    },
+    finished: (news) => {
+      sink.finished(news);
+    },
+  };
+}

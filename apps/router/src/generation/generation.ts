@@ -1,0 +1,60 @@
+import type { Finished, Started } from '@kvcapsule/contracts/worker';
+
+/** A picture as the client gave it: a data URI or an http(s) URL. */
+export interface PictureSource {
+  readonly url: string;
+  /** The content part it came from, such as `messages.0.content.1`. */
+  readonly param: string;
+}
+
+export interface ChatTurn {
+  readonly role: 'system' | 'user' | 'assistant';
+  /** Texts and pictures in the order of their parts. */
+  readonly content: readonly (string | PictureSource)[];
+}
+
+/** What the edge makes of a body. Nothing after it sees HTTP. */
+export interface GenerationRequest {
+  readonly model: string;
+  readonly turns: readonly ChatTurn[];
+  /** Upper bound of new tokens; undefined means up to the context's end. */
+  readonly maxTokens: number | undefined;
+  readonly stop: readonly string[];
+  /** 0 is greedy. */
+  readonly temperature: number;
+  readonly topP: number;
+  /** 0 is off. */
+  readonly topK: number;
+  readonly seed: bigint;
+}
+
+/** One picture's place in the prompt, markers included: `[offset, offset + length)`. */
+export interface PromptPicture {
+  readonly sha256: Buffer;
+  readonly encoded: Buffer;
+  readonly offset: number;
+  readonly length: number;
+  /** Visual tokens among them. */
+  readonly imageTokens: number;
+  readonly param: string;
+}
+
+export interface PreparedPrompt {
+  readonly tokenIds: readonly number[];
+  readonly pictures: readonly PromptPicture[];
+}
+
+/** Renders, fetches, inspects and tokenises; rejects with the error the client is to see. */
+export abstract class PromptPreparer {
+  abstract readonly contextTokens: number;
+  abstract prepare(turns: readonly ChatTurn[], signal: AbortSignal): Promise<PreparedPrompt>;
+  /** Called once, when nothing is prepared any longer. */
+  abstract close(): Promise<void>;
+}
+
+/** Who wants the answer. Calls come in this order: started, any number of deltas, finished. */
+export interface GenerationSink {
+  started(news: Started): void;
+  delta(text: string): void;
+  finished(news: Finished): void;
+}

@@ -1,0 +1,119 @@
+import { isErrorCode, KvcError } from '@kvcapsule/contracts/errors';
+import type {
+  ConnectRequest,
+  ConnectResponse,
+  Event,
+  Failed,
+  Generate,
+  WorkerServiceClient,
+} from '@kvcapsule/contracts/worker';
+import type { ClientDuplexStream } from '@grpc/grpc-js';
+import type { GenerationSink } from './generation.js';
+
+/** A sink that also hears of failure; after `finished` or `failed` nothing more comes. */
+export interface LinkListener extends GenerationSink {
+  failed(error: KvcError): void;
+}
+
+/**
+ * The one multiplexed stream to a worker process. It lives until it is lost or closed; then every request on
+ * it fails with `WORKER_LOST` and a new link is made for the next one.
+ */
+export class WorkerLink {
+  readonly #listeners = new Map<string, LinkListener>();
+  readonly #stream: ClientDuplexStream<ConnectRequest, ConnectResponse>;
+  #lost: KvcError | undefined;
+  /** `performance.now()` when the worker last said something, or when it last had nothing to say. */
+  #heardMs = performance.now();
+
+  constructor(
+    readonly address: string,
+    private readonly client: WorkerServiceClient,
+  ) {
+    this.#stream = client.connect();
+    this.#stream.on('data', (frame: ConnectResponse) => {
+      this.#heardMs = performance.now();
+      for (const event of frame.events) this.#dispatch(event);
+    });
+    this.#stream.on('error', (cause) => {
+      this.close(
+        new KvcError('WORKER_LOST', 'The connection to the worker was lost.', { cause, retryAfterMs: 1_000 }),
+      );
+    });
+    this.#stream.on('end', () => {
+      this.close(lost('The worker closed its connection.'));
+    });
+  }
+
+  get isLost(): boolean {
+    return this.#lost !== undefined;
+  }
+
+  /** Ms since the worker last said anything while requests were open; 0 without requests. */
+  get silentMs(): number {
+    return this.#listeners.size === 0 ? 0 : performance.now() - this.#heardMs;
+  }
+
+  generate(message: Generate, listener: LinkListener): void {
+    if (this.#lost) {
+      listener.failed(this.#lost);
+      return;
+    }
+    if (this.#listeners.size === 0) this.#heardMs = performance.now();
+    this.#listeners.set(message.requestId, listener);
+    this.#stream.write({ message: { $case: 'generate', value: message } });
+  }
+
+  /** The worker answers with `finished` (reason abort) once the pages are free. */
+  abort(requestId: string): void {
+    if (!this.#lost) this.#stream.write({ message: { $case: 'abort', value: { requestId } } });
+  }
+
+  /** Nobody listens to this request any longer. */
+  forget(requestId: string): void {
+    this.#listeners.delete(requestId);
+  }
+
+  /** Fails every open request and hangs up. */
+  close(error: KvcError): void {
+    if (this.#lost) return;
+    this.#lost = error;
+    this.#stream.cancel();
+    this.client.close();
+    const listeners = [...this.#listeners.values()];
+    this.#listeners.clear();
+    for (const listener of listeners) listener.failed(error);
+  }
+
+  #dispatch({ requestId, event }: Event): void {
+    const listener = this.#listeners.get(requestId);
+    if (!listener || !event) return;
+    switch (event.$case) {
+      case 'started':
+        listener.started(event.value);
+        return;
+      case 'delta':
+        listener.delta(event.value.text);
+        return;
+      case 'finished':
+        this.#listeners.delete(requestId);
+        listener.finished(event.value);
+        return;
+      case 'failed':
+        this.#listeners.delete(requestId);
+        listener.failed(failure(event.value));
+    }
+  }
+}
+
+export function lost(message: string): KvcError {
+  return new KvcError('WORKER_LOST', message, { retryAfterMs: 1_000 });
+}
+
+function failure({ code, message, param }: Failed): KvcError {
+  return new KvcError(
+    isErrorCode(code) ? code : 'ENGINE_FAILED',
+    message,
+    param === undefined ? {} : { param },
+  );
+}

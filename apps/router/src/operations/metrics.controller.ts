@@ -1,0 +1,27 @@
+import { Controller, Get, Res } from '@nestjs/common';
+import { ApiOperation, ApiProduces, ApiTags } from '@nestjs/swagger';
+import type { FastifyReply } from 'fastify';
+import { Fleet } from '../generation/fleet.service.js';
+import { Inflight } from './inflight.service.js';
+import { Telemetry } from './telemetry.service.js';
+
+@ApiTags('operations')
+@Controller('metrics')
+export class MetricsController {
+  constructor(
+    private readonly telemetry: Telemetry,
+    private readonly fleet: Fleet,
+    private readonly inflight: Inflight,
+  ) {}
+
+  @Get()
+  @ApiOperation({ summary: 'Metrics in the Prometheus text format' })
+  @ApiProduces('text/plain')
+  async scrape(@Res() reply: FastifyReply): Promise<void> {
+    const { metrics, running } = this.telemetry;
+    metrics.requestsRunning.set(running);
+    metrics.requestsWaiting.set(Math.max(0, this.inflight.size - running));
+    metrics.workers.set(this.fleet.views().length);
+    await reply.type(metrics.registry.contentType).send(await metrics.registry.metrics());
+  }
+}

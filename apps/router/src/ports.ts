@@ -1,0 +1,13 @@
+import type { WorkerServiceClient } from '@kvcapsule/contracts/worker';
+import type { LedgerPort } from '@kvcapsule/domain/ledger';
+import type { RegistryPort } from '@kvcapsule/domain/registry';
+
+/** What the router reaches outside itself through; bound to Redis and gRPC in main, to fakes in tests. */
+export abstract class Ports {
+  abstract readonly registry: RegistryPort;
+  abstract readonly ledger: LedgerPort;
+  /** A client for the worker at `host:port`. */
+  abstract connect(address: string): WorkerServiceClient;
+  /** Called once, when everything else has stopped. */
+  abstract close(): Promise<void>;
+}

@@ -1,0 +1,29 @@
+import { WorkerServiceClient } from '@kvcapsule/contracts/worker';
+import { createRedisClient, type RedisClient, RedisLedger, RedisRegistry } from '@kvcapsule/platform/redis';
+import { createRpcClient } from '@kvcapsule/platform/rpc';
+import type { Ports } from './ports.js';
+
+/** Registry and ledger in Redis, workers over gRPC. */
+export class RedisPorts implements Ports {
+  readonly registry: RedisRegistry;
+  readonly ledger: RedisLedger;
+
+  private constructor(private readonly client: RedisClient) {
+    this.registry = new RedisRegistry(client);
+    this.ledger = new RedisLedger(client);
+  }
+
+  /** Rejects with `LEDGER_UNAVAILABLE` when Redis does not answer. */
+  static async open(redisUrl: string): Promise<RedisPorts> {
+    return new RedisPorts(await createRedisClient(redisUrl));
+  }
+
+  connect(address: string): WorkerServiceClient {
+    return createRpcClient(WorkerServiceClient, address);
+  }
+
+  close(): Promise<void> {
+    this.client.disconnect();
+    return Promise.resolve();
+  }
+}

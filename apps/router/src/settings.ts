@@ -1,0 +1,21 @@
+/** What the router runs by: made from flags and environment in `config.ts`, checked there. */
+export abstract class Settings {
+  abstract readonly host: string;
+  /** 0 takes a free one. */
+  abstract readonly port: number;
+  abstract readonly redisUrl: string;
+  /** Folder with the model's tokenizer, chat template and configuration. */
+  abstract readonly modelDir: string;
+  /** Id that clients send as `model`. */
+  abstract readonly modelName: string;
+  /** Empty: nobody needs a key. */
+  abstract readonly apiKeys: readonly string[];
+  /** Hosts whose pictures are fetched although their addresses are not public. */
+  abstract readonly allowedImageHosts: readonly string[];
+  abstract readonly maxBodyBytes: number;
+  abstract readonly requestTimeoutMs: number;
+  abstract readonly queueEntries: number;
+  abstract readonly queueWaitMs: number;
+  /** How long streams in flight may go on after SIGTERM. */
+  abstract readonly drainMs: number;
+}

@@ -1,0 +1,138 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  type ConnectRequest,
+  type ConnectResponse,
+  type Event,
+  FinishReason,
+  type Generate,
+  type WorkerServiceServer,
+  WorkerServiceService,
+} from '@kvcapsule/contracts/worker';
+import { createRpcServer, listenRpc } from '@kvcapsule/platform/rpc';
+import type { ServerDuplexStream } from '@grpc/grpc-js';
+
+type Stream = ServerDuplexStream<ConnectRequest, ConnectResponse>;
+
+/** Sends one event of a request, or several as one frame. */
+export type Say = (...events: NonNullable<Event['event']>[]) => void;
+
+/** What the worker does with a request; `signal` fires at its abort. */
+export type Script = (request: Generate, say: Say, signal: AbortSignal) => Promise<void> | void;
+
+export const started = (promptTokens = 3): NonNullable<Event['event']> => ({
+  $case: 'started',
+  value: { promptTokens, cachedTokens: 1 },
+});
+
+export const delta = (text: string): NonNullable<Event['event']> => ({
+  $case: 'delta',
+  value: { text, tokenIds: [...text].map((c) => c.codePointAt(0) ?? 0) },
+});
+
+export function finished(
+  request: Generate,
+  completionTokens: number,
+  reason = FinishReason.FINISH_REASON_STOP,
+  text = '',
+) {
+  const kv = { codec: 'capsule', bytes: 100n, rawBytes: 300n };
+  const usage = { promptTokens: request.tokenIds.length, completionTokens, cachedTokens: 1, kv };
+  return { $case: 'finished', value: { reason, text, usage } } as const;
+}
+
+export const failed = (code: string, message: string, param?: string): NonNullable<Event['event']> => ({
+  $case: 'failed',
+  value: { code, message, param },
+});
+
+/** Says its prompt back, a character a frame. */
+export const echo: Script = async (request, say, signal) => {
+  const characters = request.tokenIds.map((id) => String.fromCodePoint(id));
+  say(started(request.tokenIds.length));
+  let made = 0;
+  for (const character of characters.slice(0, request.maxTokens)) {
+    if (signal.aborted) return say(finished(request, made, FinishReason.FINISH_REASON_ABORT));
+    say(delta(character));
+    made += 1;
+    await sleep(1);
+  }
+  const isCut = characters.length > request.maxTokens;
+  say(finished(request, made, isCut ? FinishReason.FINISH_REASON_LENGTH : FinishReason.FINISH_REASON_STOP));
+};
+
+/** Goes on until it is aborted. */
+export const endless: Script = async (request, say, signal) => {
+  say(started(request.tokenIds.length));
+  let made = 0;
+  while (!signal.aborted) {
+    say(delta('x'));
+    made += 1;
+    await sleep(5);
+  }
+  say(finished(request, made, FinishReason.FINISH_REASON_ABORT));
+};
+
+/** Says nothing until it is aborted. */
+export const silent: Script = (request, say, signal) => {
+  signal.addEventListener('abort', () => say(finished(request, 0, FinishReason.FINISH_REASON_ABORT)));
+};
+
+/** Speaks the worker's protocol on a port of its own; its answers are scripted. */
+export class FakeWorker {
+  readonly received: Generate[] = [];
+  readonly aborted: string[] = [];
+  script: Script = echo;
+  address = '';
+  readonly #server = createRpcServer();
+  readonly #streams = new Set<Stream>();
+  readonly #running = new Map<string, AbortController>();
+
+  async start(): Promise<this> {
+    const unimplemented = () => undefined;
+    const service: WorkerServiceServer = {
+      connect: (stream) => this.#serve(stream),
+      getHealth: unimplemented,
+      getInfo: unimplemented,
+      drain: unimplemented,
+    };
+    this.#server.addService(WorkerServiceService, service);
+    this.address = `127.0.0.1:${await listenRpc(this.#server, '127.0.0.1:0')}`;
+    return this;
+  }
+
+  get running(): number {
+    return this.#running.size;
+  }
+
+  /** As when the process is killed: every connection drops. */
+  kill(): void {
+    for (const controller of this.#running.values()) controller.abort();
+    this.#server.forceShutdown();
+  }
+
+  #serve(stream: Stream): void {
+    this.#streams.add(stream);
+    stream.on('error', () => undefined);
+    stream.on('end', () => stream.end());
+    stream.on('data', ({ message }: ConnectRequest) => {
+      if (message?.$case === 'generate') void this.#generate(stream, message.value);
+      if (message?.$case === 'abort') {
+        this.aborted.push(message.value.requestId);
+        this.#running.get(message.value.requestId)?.abort();
+      }
+    });
+  }
+
+  async #generate(stream: Stream, request: Generate): Promise<void> {
+    const controller = new AbortController();
+    this.received.push(request);
+    this.#running.set(request.requestId, controller);
+    const say: Say = (...events) => {
+      if (events.some(({ $case }) => $case === 'finished' || $case === 'failed'))
+        this.#running.delete(request.requestId);
+      if (!stream.destroyed)
+        stream.write({ events: events.map((event) => ({ requestId: request.requestId, event })) });
+    };
+    await this.script(request, say, controller.signal);
+  }
+}

@@ -1,0 +1,121 @@
+import { createHash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { KvcError } from '@kvcapsule/contracts/errors';
+import { createLogger } from '@kvcapsule/platform/logging';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { createApp, listen } from '../app.js';
+import { type ChatTurn, type PreparedPrompt, PromptPreparer } from '../generation/generation.js';
+import { Telemetry } from '../operations/telemetry.service.js';
+import type { Settings } from '../settings.js';
+import { FakeWorker } from './fake-worker.js';
+import { MemoryPorts, workerRecord } from './memory-ports.js';
+
+const PICTURE_TOKENS = 4;
+
+/** A token a character; a picture is four. Its URL `bad:` is refused as a broken picture. */
+class CharacterPreparer extends PromptPreparer {
+  readonly contextTokens = 64;
+
+  prepare(turns: readonly ChatTurn[]): Promise<PreparedPrompt> {
+    const tokenIds: number[] = [];
+    const pictures: PreparedPrompt['pictures'][number][] = [];
+    for (const part of turns.flatMap(({ content }) => content)) {
+      if (typeof part === 'string') tokenIds.push(...[...part].map((c) => c.codePointAt(0) ?? 0));
+      else {
+        if (part.url.startsWith('bad:')) {
+          return Promise.reject(
+            new KvcError('IMAGE_INVALID', 'The picture is broken.', { param: part.param }),
+          );
+        }
+        const encoded = Buffer.from(part.url);
+        const sha256 = createHash('sha256').update(encoded).digest();
+        const span = { offset: tokenIds.length, length: PICTURE_TOKENS, imageTokens: PICTURE_TOKENS };
+        pictures.push({ sha256, encoded, ...span, param: part.param });
+        tokenIds.push(...new Array<number>(PICTURE_TOKENS).fill(0x2a));
+      }
+    }
+    return Promise.resolve({ tokenIds, pictures });
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+const SETTINGS: Settings = {
+  host: '127.0.0.1',
+  port: 0,
+  redisUrl: '',
+  modelDir: '',
+  modelName: 'demo',
+  apiKeys: [],
+  allowedImageHosts: [],
+  maxBodyBytes: 100_000,
+  requestTimeoutMs: 20_000,
+  queueEntries: 4,
+  queueWaitMs: 1_000,
+  drainMs: 300,
+};
+
+/** Lines of all routers: nestjs-pino keeps one logger for the process. */
+export const logs: string[] = [];
+
+/** A router over fakes, listening on a port of its own. */
+export class Harness {
+  readonly ports = new MemoryPorts();
+  readonly workers: FakeWorker[] = [];
+  app!: NestFastifyApplication;
+  url = '';
+
+  async start(settings: Partial<Settings> = {}, workers = 1): Promise<this> {
+    for (let i = 0; i < workers; i += 1) {
+      const worker = await new FakeWorker().start();
+      this.workers.push(worker);
+      this.ports.workers.push(workerRecord(`w${i}`, worker.address));
+    }
+    const logger = createLogger({ name: 'router', level: 'info' }, { write: (line) => void logs.push(line) });
+    this.app = await createApp({
+      settings: { ...SETTINGS, ...settings },
+      ports: this.ports,
+      preparer: new CharacterPreparer(),
+      telemetry: new Telemetry(),
+      logger,
+    });
+    this.url = await listen(this.app, '127.0.0.1', 0);
+    return this;
+  }
+
+  async stop(): Promise<void> {
+    await this.app.close();
+    for (const worker of this.workers) worker.kill();
+  }
+
+  get worker(): FakeWorker {
+    const [first] = this.workers;
+    if (!first) throw new Error('started without workers');
+    return first;
+  }
+
+  post(body: unknown, init: RequestInit = {}): Promise<Response> {
+    return fetch(`${this.url}/v1/chat/completions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: typeof body === 'string' ? body : JSON.stringify(body),
+      ...init,
+    });
+  }
+
+  /** A chat of one user message. */
+  chat(content: unknown = 'abc', more: object = {}, init: RequestInit = {}): Promise<Response> {
+    return this.post({ model: 'demo', messages: [{ role: 'user', content }], ...more }, init);
+  }
+}
+
+/** Waits until it holds; fails the test after two seconds. */
+export async function until(holds: () => boolean): Promise<void> {
+  const endMs = performance.now() + 2_000;
+  while (!holds()) {
+    if (performance.now() > endMs) throw new Error(`still not: ${holds.toString()}`);
+    await sleep(5);
+  }
+}
