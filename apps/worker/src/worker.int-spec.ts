@@ -1,0 +1,181 @@
+import { readFile } from 'node:fs/promises';
+
+import { type Generate, WorkerServiceClient } from '@kvcapsule/contracts/worker';
+import { openEngine } from '@kvcapsule/engine';
+import { type ModelFolder, openModelFolder } from '@kvcapsule/model';
+import { decodeImage } from '@kvcapsule/multimodal';
+import { createRpcClient } from '@kvcapsule/platform/rpc';
+import { createMetrics, type WorkerMetrics } from '@kvcapsule/platform/telemetry';
+import { pino } from 'pino';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { z } from 'zod';
+
+import { RouterSide } from './testing/harness.js';
+import { MemoryStore } from './testing/memory-ports.js';
+import { startWorker, type Worker } from './worker.js';
+
+/** Two cores that others use as well. */
+const TIMEOUT_MS = 240_000;
+const MODEL_DIR = new URL('../../../deploy/models/emoji-vlm/', import.meta.url).pathname;
+
+const goldenSchema = z.object({
+  cases: z.array(
+    z.object({
+      name: z.string(),
+      pictures: z.array(z.string()),
+      messages: z.array(
+        z.object({
+          role: z.string(),
+          content: z.union([
+            z.string(),
+            z.array(
+              z.union([
+                z.object({ type: z.literal('text'), text: z.string() }),
+                z.object({ type: z.literal('image') }),
+              ]),
+            ),
+          ]),
+        }),
+      ),
+      input_ids: z.array(z.number()),
+      answer_ids: z.array(z.number()),
+      answer: z.string(),
+    }),
+  ),
+});
+type GoldenCase = z.infer<typeof goldenSchema>['cases'][number];
+
+let model: ModelFolder;
+let golden: GoldenCase[];
+
+beforeAll(async () => {
+  model = await openModelFolder(MODEL_DIR);
+  golden = goldenSchema.parse(JSON.parse(await readFile(`${MODEL_DIR}golden.json`, 'utf8'))).cases;
+});
+
+afterAll(() => model.dispose());
+
+interface Served {
+  readonly worker: Worker;
+  readonly router: RouterSide;
+  readonly metrics: WorkerMetrics;
+  close(): Promise<void>;
+}
+
+/** The real engine behind the real service; only the store is in memory. */
+async function serve(poolBlocks: number, maxStepTokens: number): Promise<Served> {
+  const maxRunning = 16;
+  const engine = await openEngine({
+    modelDir: MODEL_DIR,
+    weights: 'f32',
+    kvDtype: 'f32',
+    threads: 2,
+    poolBlocks,
+    maxSlots: maxRunning,
+    maxStepTokens,
+    profiles: [],
+  });
+  const store = new MemoryStore();
+  const metrics = createMetrics('worker');
+  const worker = await startWorker({
+    engine,
+    registry: store,
+    ledger: store,
+    metrics,
+    logger: pino({ level: 'silent' }),
+    decodeImage: (bytes, param) => decodeImage(bytes, { param, maxPixels: 50_000_000 }),
+    createDetokenizer: () => model.detokenizer(),
+    stopTokenIds: new Set(model.eosTokenIds),
+    model: { id: 'emoji-vlm', revision: engine.modelRevision, engineVersion: 'test' },
+    codec: 'raw',
+    profileId: '',
+    config: {
+      id: 'w',
+      listen: '127.0.0.1:0',
+      poolBlocks,
+      maxStepTokens,
+      maxRunning,
+      metricsHost: '127.0.0.1',
+      metricsPort: 0,
+    },
+    onReplaced: () => undefined,
+  });
+  const client = createRpcClient(WorkerServiceClient, worker.address);
+  return {
+    worker,
+    metrics,
+    router: new RouterSide(client),
+    close: async () => {
+      client.close();
+      await worker.close();
+    },
+  };
+}
+
+async function generateOf(example: GoldenCase, id = example.name): Promise<Generate> {
+  const files = await Promise.all(example.pictures.map((file) => readFile(MODEL_DIR + file)));
+  const sizes = await Promise.all(
+    files.map((bytes) => decodeImage(bytes, { param: 'picture', maxPixels: 50_000_000 })),
+  );
+  const prompt = await model.prepareChat({
+    messages: example.messages,
+    pictures: sizes,
+    addGenerationPrompt: true,
+  });
+  expect([...prompt.tokenIds]).toEqual(example.input_ids);
+  return {
+    requestId: id,
+    lease: undefined,
+    tokenIds: [...prompt.tokenIds],
+    pictures: prompt.pictures.map(({ offset, length }, index) => ({
+      offset,
+      length,
+      encoded: files[index] ?? Buffer.alloc(0),
+      contentSha256: Buffer.alloc(32),
+      param: `messages.0.content.${index}`,
+    })),
+    sampling: { temperature: 0, topP: 1, topK: 0, seed: 0n },
+    maxTokens: example.answer_ids.length,
+    stop: [],
+    deadlineUnixMs: 0n,
+  };
+}
+
+describe('golden answers through the service', () => {
+  it(
+    'are those of the reference, one request at a time',
+    async () => {
+      const { router, close } = await serve(200, 2048);
+      for (const example of golden) {
+        const answer = await router.ask(await generateOf(example));
+        expect([example.name, answer.tokenIds]).toEqual([example.name, example.answer_ids]);
+        expect(answer.text).toBe(example.answer);
+        expect(answer.finished?.usage?.promptTokens).toBe(example.input_ids.length);
+      }
+      await close();
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'are the same all together, with prefill in chunks and preemption',
+    async () => {
+      // 21 to 24 blocks a request: three at a time, and growth needs a fourth one's blocks
+      const { worker, router, metrics, close } = await serve(66, 100);
+      const generates = await Promise.all(golden.map((example) => generateOf(example)));
+      for (const generate of generates) router.send(generate);
+      for (const example of golden) {
+        const answer = await router.answer(example.name);
+        expect([example.name, answer.tokenIds]).toEqual([example.name, example.answer_ids]);
+        expect(answer.text).toBe(example.answer);
+      }
+      const { freePages, capacityPages } = worker.serving.scheduler.pool;
+      expect(freePages).toBe(capacityPages);
+      const { values } = await metrics.tokens.get();
+      const completion = golden.reduce((sum, { answer_ids }) => sum + answer_ids.length, 0);
+      expect(values.find(({ labels }) => labels.kind === 'completion')?.value).toBe(completion);
+      await close();
+    },
+    TIMEOUT_MS,
+  );
+});
