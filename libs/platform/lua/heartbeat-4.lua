@@ -23,8 +23,9 @@ local refused = checkEpoch(KEYS[1], KEYS[2], ARGV[1])
 if refused then
   return refused
 end
-redis.call('HSET', KEYS[2], 'load', ARGV[2])
+-- Not HSET first: at its memory limit Redis refuses a script that begins with a write that may grow.
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
+redis.call('HSET', KEYS[2], 'load', ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 outliveWorker(KEYS[2], KEYS[3], KEYS[4])
 return 0

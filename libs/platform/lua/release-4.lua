@@ -20,8 +20,9 @@ end
 local lease = redis.call('HGET', KEYS[3], ARGV[2])
 if lease then
   local field = string.sub(lease, 1, 1) == 'c' and 'committed' or 'reserved'
-  redis.call('HINCRBY', KEYS[2], field, 0 - tonumber(string.sub(lease, 3)))
+  -- Deletions first: at its memory limit Redis refuses a script that begins with a write that may grow.
   redis.call('HDEL', KEYS[3], ARGV[2])
   redis.call('ZREM', KEYS[4], ARGV[2])
+  redis.call('HINCRBY', KEYS[2], field, 0 - tonumber(string.sub(lease, 3)))
 end
 return 0

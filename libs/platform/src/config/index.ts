@@ -117,7 +117,10 @@ function readFile(file: string, fields: readonly Field[]): Record<string, Source
     throw new KvcError('CONFIG_INVALID', `${file}: unknown key ${unknown.join(', ')}`);
   }
   return Object.fromEntries(
-    Object.entries(values).map(([key, value]) => [key, { origin: `${key} in ${file}`, value }]),
+    Object.entries(values).map(([key, value]: [string, unknown]) => [
+      key,
+      { origin: `${key} in ${file}`, value },
+    ]),
   );
 }
 

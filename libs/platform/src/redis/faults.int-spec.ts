@@ -236,4 +236,16 @@ describe('faults of Redis', () => {
     expect(await ledger.account('w1')).toMatchObject({ committedPages: 4, leases: 1 });
     admin.disconnect();
   }, 20_000);
+
+  it('keeps workers and gives pages back when Redis is at its memory limit', async () => {
+    const { epoch } = await registry.register(WORKER, LOAD);
+    await ledger.commit(lease(epoch, 'held'), 5);
+    await ledger.reserve(lease(epoch, 'short'), 6, 200);
+    await client.config('SET', 'maxmemory', '1');
+    await expect(ledger.reserve(lease(epoch), 1)).rejects.toMatchObject({ code: 'LEDGER_UNAVAILABLE' });
+    await registry.heartbeat('w1', epoch, LOAD);
+    await ledger.release(lease(epoch, 'held'));
+    await eventually(1_000, async () => expect(await ledger.sweep('w1')).toBe(1));
+    expect(await ledger.account('w1')).toMatchObject({ reservedPages: 0, committedPages: 0, leases: 0 });
+  });
 });

@@ -72,7 +72,10 @@ export class RedisRegistry implements RegistryPort {
       this.client.kvcHeartbeat(...keys, epoch, loadJson, HEARTBEAT_TTL_MS, EPOCH_TTL_MS),
     );
     throwOnCode(code, workerId);
-    await runVerb(this.client, () => this.client.sadd(REGISTRY_KEY, workerId));
+    // Asked first, since Redis at its memory limit refuses SADD even where it would add nothing.
+    if ((await runVerb(this.client, () => this.client.sismember(REGISTRY_KEY, workerId))) === 0) {
+      await runVerb(this.client, () => this.client.sadd(REGISTRY_KEY, workerId));
+    }
   }
 
   async deregister(workerId: string, epoch: number): Promise<void> {
