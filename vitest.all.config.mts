@@ -4,7 +4,11 @@ import { defineConfig } from 'vitest/config';
 import base from './vitest.config.mts';
 
 /** Unit tests need no Redis, engine, network or weights; integration tests may use any of them. */
-const KINDS = { unit: 'src/**/*.spec.ts', int: 'src/**/*.int-spec.ts' };
+const KINDS = {
+  unit: { include: ['src/**/*.spec.ts'] },
+  // real processes on a busy machine: a time-out is there to end a hang, not to measure
+  int: { include: ['src/**/*.int-spec.ts'], testTimeout: 60_000, hookTimeout: 120_000 },
+};
 
 const workspaces = ['libs', 'apps']
   .flatMap((folder) => readdirSync(folder).map((name) => join(folder, name)))
@@ -16,10 +20,10 @@ export default defineConfig({
   ...base,
   test: {
     projects: workspaces.flatMap((root) =>
-      Object.entries(KINDS).map(([kind, include]) => ({
+      Object.entries(KINDS).map(([kind, settings]) => ({
         ...base,
         root,
-        test: { ...base.test, name: `${kind}:${root}`, include: [include] },
+        test: { ...base.test, ...settings, name: `${kind}:${root}` },
       })),
     ),
   },

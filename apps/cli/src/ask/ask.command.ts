@@ -41,18 +41,17 @@ async function ask(picture: string, question: string, options: AskOptions): Prom
   const model = options.model ?? (await servedModel(server));
   const sentMs = performance.now();
   let firstMs: number | undefined;
-  let lastMs = sentMs;
   const usage = await streamAnswer(
     server,
     { model, imageUrl, question, maxTokens: Number(options.maxTokens) },
     (text) => {
-      lastMs = performance.now();
-      firstMs ??= lastMs;
+      firstMs ??= performance.now();
       process.stdout.write(text);
     },
   );
-  firstMs ??= performance.now();
+  const doneMs = performance.now();
+  firstMs ??= doneMs;
   process.stdout.write(
-    `\n\n${summaryLine(usage, { firstTokenMs: firstMs - sentMs, decodeMs: lastMs - firstMs })}\n`,
+    `\n\n${summaryLine(usage, { firstTokenMs: firstMs - sentMs, decodeMs: doneMs - firstMs })}\n`,
   );
 }

@@ -2,7 +2,7 @@ import type { CompletionUsage } from '@kvcapsule/contracts/openai';
 
 export interface AnswerTiming {
   readonly firstTokenMs: number;
-  /** From the first to the last piece of the answer. */
+  /** From the first piece of the answer to its end. */
   readonly decodeMs: number;
 }
 
@@ -19,7 +19,9 @@ export function summaryLine(usage: CompletionUsage | undefined, timing: AnswerTi
     parts.push(`${(((usage.completion_tokens - 1) * 1000) / timing.decodeMs).toFixed(0)} tokens/s`);
   if (usage?.kv_cache !== undefined) {
     const { raw_bytes: rawBytes, bytes, codec } = usage.kv_cache;
-    parts.push(`KV ${kib(rawBytes)} → ${kib(bytes)} (${codec}, ${(rawBytes / bytes).toFixed(1)}x)`);
+    parts.push(
+      `KV ${kib(rawBytes)} → ${kib(bytes)} (${codec === 'raw' ? codec : `${codec}, ${(rawBytes / bytes).toFixed(1)}x`})`,
+    );
   }
   return parts.join(' · ');
 }

@@ -1,4 +1,5 @@
 import { mkdirSync, rmSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CliError } from '../failure.js';
@@ -12,6 +13,7 @@ const READY_TIMEOUT_MS = 60_000;
 const ROUTER_GRACE_MS = 4_500;
 /** How long streams may go on after a stop; within the router's grace. */
 const ROUTER_DRAIN_MS = 3_500;
+const WORKER_DRAIN_MS = 2_500;
 const WORKER_GRACE_MS = 3_500;
 
 /** The parts `up` runs, in the order they need each other: Redis, workers, router. */
@@ -29,9 +31,7 @@ export class UpCluster {
 
   /** Starts everything. Resolves with the address of the API once it is ready to answer. */
   async start(): Promise<string> {
-    const logDir = join(STATE_DIR, 'log');
-    rmSync(logDir, { recursive: true, force: true });
-    mkdirSync(logDir, { recursive: true });
+    mkdirSync(join(STATE_DIR, 'log'), { recursive: true });
     const redisUrl = this.options.redis ?? (await this.startRedis());
     const env = childEnvironment(this.options, redisUrl);
     for (let index = 0; index < this.options.workers; index += 1)
@@ -72,13 +72,16 @@ export class UpCluster {
     args: readonly string[],
     env: NodeJS.ProcessEnv,
   ): Supervised {
+    const logFile = join(STATE_DIR, 'log', `${name}.log`);
+    // another `up` of this checkout that still runs keeps writing to its own, unlinked file
+    rmSync(logFile, { force: true });
     return new Supervised(
       {
         name,
         command: process.execPath,
         args: [partMain(kind), ...args],
         env,
-        logFile: join(STATE_DIR, 'log', `${name}.log`),
+        logFile,
         readyTimeoutMs: READY_TIMEOUT_MS,
       },
       this.say,
@@ -99,9 +102,16 @@ export function childEnvironment(options: UpOptions, redisUrl: string): NodeJS.P
 export function workerArgs(options: UpOptions, index: number): string[] {
   return [
     ...['--id', `worker-${String(index)}`, '--model', options.model],
+    ...['--drain-timeout-ms', String(WORKER_DRAIN_MS)],
+    // several engines that each take all CPUs only get into each other's way
+    ...(options.workers === 1 ? [] : ['--threads', String(threadsEach(options.workers))]),
     ...(options.codec === undefined ? [] : ['--codec', options.codec]),
     ...(options.poolMib === undefined ? [] : ['--pool-mib', String(options.poolMib)]),
   ];
+}
+
+function threadsEach(workers: number): number {
+  return Math.max(1, Math.floor(availableParallelism() / workers));
 }
 
 export function routerArgs(options: UpOptions): string[] {

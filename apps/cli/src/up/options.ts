@@ -31,23 +31,29 @@ export function upOptions(command: Command): Command {
   return command
     .addOption(
       new Option('-p, --port <port>', 'where the API listens')
+        .env('KVCAPSULE_PORT')
         .argParser(wholeNumber(0, 65_535))
         .default(8000),
     )
-    .option(
-      '--host <address>',
-      'address to listen on; other than loopback needs a key or --no-auth',
-      '127.0.0.1',
+    .addOption(
+      new Option('--host <address>', 'address to listen on; other than loopback needs a key or --no-auth')
+        .env('KVCAPSULE_HOST')
+        .default('127.0.0.1'),
     )
     .addOption(
       new Option('-w, --workers <count>', 'engine processes').argParser(wholeNumber(1, 64)).default(1),
     )
     .addOption(
       new Option('-m, --model <folder>', 'Hugging Face folder to serve')
+        .env('KVCAPSULE_MODEL')
         .argParser((folder: string) => resolve(folder))
         .default(DEFAULT_MODEL_DIR, 'the demo model'),
     )
-    .option('--redis <url>', 'use this Redis (default: a private one on loopback)')
+    .addOption(
+      new Option('--redis <url>', 'use this Redis (default: a private one on loopback)').env(
+        'KVCAPSULE_REDIS',
+      ),
+    )
     .option(
       '--api-key <key...>',
       'keys that clients must send (also: KVCAPSULE_API_KEYS, separated by commas)',

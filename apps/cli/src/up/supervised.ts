@@ -1,6 +1,7 @@
 import { CliError } from '../failure.js';
 import { Backoff } from './backoff.js';
 import { Child, type ChildSpec, type ExitInfo, type ReadyFields } from './child.js';
+import { readableLogLine } from './log-line.js';
 
 /** One part kept alive: started, watched, started again with backoff until it is told to stop. */
 export class Supervised {
@@ -93,5 +94,5 @@ function exitText({ code, signal }: ExitInfo): string {
 }
 
 function indented(lines: readonly string[]): string {
-  return lines.map((line) => `\n    ${line}`).join('');
+  return lines.map((line) => `\n    ${readableLogLine(line)}`).join('');
 }

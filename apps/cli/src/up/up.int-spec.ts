@@ -1,0 +1,110 @@
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, describe, expect, it } from 'vitest';
+import { ROOT } from '../paths.js';
+
+const MAIN = join(ROOT, 'apps/cli/dist/main.js');
+
+/** Process ids whose parent is `pid`. */
+function childrenOf(pid: number): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((name) => {
+      try {
+        return (
+          / \S (\d+) /.exec(readFileSync(`/proc/${name}/stat`, 'utf8').replace(/^.*\)/, ''))?.[1] ===
+          String(pid)
+        );
+      } catch {
+        return false;
+      }
+    })
+    .map(Number);
+}
+
+function commandOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${String(pid)}/cmdline`, 'utf8').replaceAll('\0', ' ');
+  } catch {
+    return '';
+  }
+}
+
+class Up {
+  output = '';
+  readonly process: ChildProcess;
+
+  constructor(...args: readonly string[]) {
+    this.process = spawn(process.execPath, [MAIN, 'up', '--port', '0', '--pool-mib', '32', ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    for (const stream of [this.process.stdout, this.process.stderr])
+      stream?.on('data', (data: Buffer) => (this.output += data.toString()));
+  }
+
+  get pid(): number {
+    return this.process.pid ?? 0;
+  }
+
+  async shows(text: RegExp): Promise<string> {
+    while (!text.test(this.output)) {
+      if (this.process.exitCode !== null) throw new Error(`up ended: ${this.output}`);
+      await sleep(50);
+    }
+    return text.exec(this.output)?.[1] ?? '';
+  }
+
+  child(part: string): number {
+    const pid = childrenOf(this.pid).find((candidate) => commandOf(candidate).includes(part));
+    if (pid === undefined) throw new Error(`no ${part} among the children`);
+    return pid;
+  }
+
+  async ends(): Promise<number | null> {
+    if (this.process.exitCode === null) await once(this.process, 'exit');
+    return this.process.exitCode;
+  }
+}
+
+describe('up', () => {
+  let up: Up | undefined;
+  afterEach(async () => {
+    up?.process.kill('SIGTERM');
+    await up?.ends();
+  });
+
+  it('serves, brings back what is killed, and leaves nothing behind', async () => {
+    up = new Up();
+    const url = await up.shows(/ at (http:\S+)\/v1/);
+    await up.shows(/Stop: Ctrl-C/);
+    const ask = [MAIN, 'ask', join(ROOT, 'samples/bird-microscope.png'), 'What is at D2?', '--url', url];
+    expect(execFileSync(process.execPath, ask, { encoding: 'utf8' })).toMatch(
+      /^microscope\.\n\n\d+ prompt.* tokens · first token \d+ ms · \d+ tokens\/s · KV \d+ KiB → \d+ KiB/,
+    );
+    process.kill(up.child('apps/worker'), 'SIGKILL');
+    await up.shows(/worker-0 stopped \(killed by SIGKILL\)/);
+    await up.shows(/worker-0 is back/);
+    process.kill(up.child('redis-server'), 'SIGKILL');
+    await up.shows(/redis is back/);
+    const pids = childrenOf(up.pid);
+    expect(pids).toHaveLength(3);
+    const askedMs = performance.now();
+    up.process.kill('SIGTERM');
+    expect(await up.ends()).toBe(0);
+    expect(performance.now() - askedMs).toBeLessThan(10_000);
+    expect(pids.map(commandOf).filter((command) => command !== '')).toEqual([]);
+  }, 90_000);
+
+  it('says why it cannot start, and ends', async () => {
+    up = new Up('--model', join(ROOT, 'samples'));
+    expect(await up.ends()).toBe(1);
+    expect(up.output).toContain('it holds no config.json');
+    up = new Up('--host', '0.0.0.0');
+    expect(await up.ends()).toBe(1);
+    expect(up.output).toContain('--no-auth');
+    expect(childrenOf(up.pid)).toEqual([]);
+  }, 60_000);
+});
