@@ -1,5 +1,6 @@
 // Random pools, profiles and sequences for the kv tests, and a plain-loop oracle of attention over them.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <memory>
