@@ -1,5 +1,5 @@
 --[[
-  Keeps the worker alive and replaces its load.
+  Keeps the worker alive, replaces its load and drops reserved leases past their deadline.
 
   KEYS[1] epoch
   KEYS[2] info
@@ -16,7 +16,9 @@
   -1 the worker's record is gone: register again
   -2 another process has registered under this id
 ]]
+--- @include now-ms
 --- @include check-epoch
+--- @include drop-expired
 --- @include outlive-worker
 
 local refused = checkEpoch(KEYS[1], KEYS[2], ARGV[1])
@@ -27,5 +29,6 @@ end
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
 redis.call('HSET', KEYS[2], 'load', ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
+dropExpired(KEYS[2], KEYS[3], KEYS[4], nowMs())
 outliveWorker(KEYS[2], KEYS[3], KEYS[4])
 return 0

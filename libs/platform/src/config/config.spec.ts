@@ -152,6 +152,7 @@ describe('what it prints', () => {
     expect(() => parse(['--help', '--port', 'x'])).toThrow(
       /Usage: kvcapsule-test[^]*--host STRING +Address to listen on \[KVCAPSULE_HOST\] \(default 127\.0\.0\.1\)/,
     );
+    expect(() => parse(['-h'])).toThrow(/--no-cache-images /);
     expect(() => parse(['-h'])).toThrow(/--codec raw\|capsule/);
     expect(() => parse(['-h'])).toThrow(
       /--redis-url STRING +Redis to use \[KVCAPSULE_REDIS_URL\] \(required\)/,

@@ -44,7 +44,7 @@ function flagText(field: Field): string {
   const value = field.choices.length > 0 ? field.choices.join('|') : field.kind.toUpperCase();
   switch (field.kind) {
     case 'boolean':
-      return `--${field.flag}`;
+      return field.fallback === true ? `--no-${field.flag}` : `--${field.flag}`;
     case 'list':
       return `--${field.flag} VALUE (repeatable)`;
     default:

@@ -68,7 +68,9 @@ function isConnectionLoss(error: unknown): boolean {
   return error instanceof Error && error.name !== 'ReplyError' && error.message !== 'Command timed out';
 }
 
-function unavailable(cause: unknown): KvcError {
+/** Of the cause only its message: ioredis' errors carry the command with its arguments, a password among them. */
+function unavailable(error: unknown): KvcError {
+  const cause = new Error(error instanceof Error ? error.message : 'unknown');
   return new KvcError('LEDGER_UNAVAILABLE', 'Redis does not answer as it should', {
     cause,
     retryAfterMs: 1_000,

@@ -1,3 +1,5 @@
+import { inspect } from 'node:util';
+
 import { type WorkerDescriptor, type WorkerLoad } from '@kvcapsule/domain/registry';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
@@ -203,6 +205,14 @@ describe('faults of Redis', () => {
   it('rejects at once when there is no Redis to connect to', async () => {
     await server.kill();
     await expect(createRedisClient(server.url)).rejects.toMatchObject({ code: 'LEDGER_UNAVAILABLE' });
+  });
+
+  it('refuses a wrong password without telling it', async () => {
+    const url = new URL(server.url);
+    url.password = 'hunter2';
+    const error: unknown = await createRedisClient(url.href).catch((reason: unknown) => reason);
+    expect(error).toMatchObject({ code: 'LEDGER_UNAVAILABLE' });
+    expect(inspect(error, { depth: 9, showHidden: true })).not.toContain('hunter2');
   });
 
   it('goes on after SCRIPT FLUSH', async () => {

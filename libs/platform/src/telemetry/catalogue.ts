@@ -140,7 +140,7 @@ export const METRICS = {
     },
     tokens: {
       name: 'kvcapsule_worker_tokens_total',
-      help: 'Tokens of ended requests, by kind: prompt, cached (part of prompt that was not computed) or completion',
+      help: 'Tokens of ended requests, by kind: prompt or completion',
       type: 'counter',
       labels: ['kind'],
     },
