@@ -1,0 +1,132 @@
+import fc from 'fast-check';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createRedisClient, RedisLedger } from '@kvcapsule/platform/redis';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ask, Cluster, events, killPart, picture, until } from './harness.js';
+
+const LONG = { model: 'emoji-vlm', temperature: 1, seed: 1, max_tokens: 2000, messages: [ask('Hello!')] };
+
+/** Everything is at zero: no page held, no request running, no lease in the ledger. */
+async function quiet(cluster: Cluster, workerId = 'worker-0'): Promise<void> {
+  await until(async () => (await cluster.workerMetric(0, 'kvcapsule_worker_pages_held')) === 0, 5_000);
+  expect(await cluster.workerMetric(0, 'kvcapsule_worker_requests_running')).toBe(0);
+  expect(await cluster.workerMetric(0, 'kvcapsule_worker_requests_waiting')).toBe(0);
+  const redis = await createRedisClient(cluster.redis.url);
+  try {
+    const ledger = new RedisLedger(redis);
+    await until(async () => (await ledger.account(workerId))?.leases === 0, 5_000);
+    const account = await ledger.account(workerId);
+    expect(account).toMatchObject({ reservedPages: 0, committedPages: 0 });
+  } finally {
+    redis.disconnect();
+  }
+}
+
+/** Starts a stream and waits for its first event. */
+async function openStream(
+  cluster: Cluster,
+  signal?: AbortSignal,
+): Promise<ReadableStreamDefaultReader<Uint8Array>> {
+  const response = await cluster.chat({ ...LONG, stream: true }, signal === undefined ? {} : { signal });
+  expect(response.status).toBe(200);
+  const reader = response.body?.getReader();
+  if (reader === undefined) throw new Error('no body');
+  await reader.read();
+  return reader;
+}
+
+async function rest(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = '';
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return text;
+    text += decoder.decode(value, { stream: true });
+  }
+}
+
+describe('faults', () => {
+  let cluster: Cluster;
+  beforeAll(async () => {
+    cluster = await Cluster.start();
+  }, 120_000);
+  afterAll(() => cluster.stop());
+
+  it('frees every page and lease after 1,000 streams aborted at random', async () => {
+    const abort = fc.record({
+      afterMs: fc.integer({ min: 0, max: 60 }),
+      stream: fc.boolean(),
+      withPicture: fc.boolean(),
+      name: fc.constantFrom('a', 'b', 'c'),
+    });
+    const plans = fc.sample(abort, { numRuns: 1_000, seed: 5 });
+    let next = 0;
+    let cut = 0;
+    const client = async (): Promise<void> => {
+      for (let plan = plans[next++]; plan !== undefined; plan = plans[next++]) {
+        const message = plan.withPicture ? ask('Describe the image.', picture(plan.name)) : ask('Hello!');
+        const body = { ...LONG, messages: [message], stream: plan.stream };
+        const signal = AbortSignal.timeout(plan.afterMs);
+        await cluster
+          .chat(body, { signal })
+          .then((response) => response.text())
+          .catch(() => cut++);
+      }
+    };
+    await Promise.all(Array.from({ length: 16 }, client));
+    expect(cut).toBeGreaterThan(500);
+    await quiet(cluster);
+    expect((await cluster.chat({ ...LONG, max_tokens: 3 })).status).toBe(200);
+  }, 300_000);
+
+  it('tells its clients within seconds when a worker is killed, and serves again after its restart', async () => {
+    const worker = cluster.workers[0];
+    if (worker === undefined) throw new Error('no worker');
+    const readers = await Promise.all([openStream(cluster), openStream(cluster)]);
+    const plain = cluster.chat(LONG);
+    await sleep(200);
+    const killedAt = Date.now();
+    await killPart(worker);
+    for (const reader of readers) {
+      const seen = events(await rest(reader));
+      expect(seen.at(-1)).toContain('"worker_lost"');
+      expect(seen).not.toContain('[DONE]');
+    }
+    const refused = await plain;
+    expect(refused.status).toBe(503);
+    expect(refused.headers.get('retry-after')).not.toBeNull();
+    expect(Date.now() - killedAt).toBeLessThan(5_000);
+    cluster.workers[0] = await cluster.startWorker(0);
+    await until(async () => (await cluster.chat({ ...LONG, max_tokens: 3 })).status === 200, 20_000);
+    await quiet(cluster);
+  }, 60_000);
+
+  it('outlives Redis: streams end, new requests get an answer within seconds, accounts are whole after its return', async () => {
+    const reader = await openStream(cluster);
+    await cluster.redis.kill();
+    const before = Date.now();
+    const during = await cluster.chat({ ...LONG, max_tokens: 3 });
+    expect([200, 503]).toContain(during.status);
+    await during.text();
+    expect(Date.now() - before).toBeLessThan(8_000);
+    const seen = events(await rest(reader));
+    expect(seen.at(-1) === '[DONE]' || seen.at(-1)?.includes('"error"')).toBe(true);
+    await cluster.restartRedis();
+    await until(async () => (await cluster.chat({ ...LONG, max_tokens: 3 })).status === 200, 30_000);
+    await quiet(cluster);
+  }, 90_000);
+
+  it('drains on SIGTERM: the running stream ends by itself, then the worker leaves with code 0', async () => {
+    const second = await cluster.startWorker(1);
+    const reader = await openStream(cluster);
+    const worker = cluster.workers[0];
+    if (worker === undefined) throw new Error('no worker');
+    const gone = new Promise<number | null>((resolve) => worker.process.once('exit', resolve));
+    worker.process.kill('SIGTERM');
+    const seen = events(await rest(reader));
+    expect(seen.at(-1)).toBe('[DONE]');
+    expect(await gone).toBe(0);
+    expect((await cluster.chat({ ...LONG, max_tokens: 3 })).status).toBe(200);
+    cluster.workers[0] = second;
+  }, 60_000);
+});

@@ -1,0 +1,232 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createWriteStream, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type RedisServer, startRedis } from '@kvcapsule/platform/redis-server';
+
+export const ROOT = resolve(import.meta.dirname, '../..');
+export const MODEL_DIR = join(ROOT, 'deploy/models/emoji-vlm');
+
+/** One child of the cluster: the built `main.js` of an app. */
+export interface Part {
+  readonly name: string;
+  readonly process: ChildProcess;
+  /** The JSON line it printed when it was ready. */
+  readonly ready: Readonly<Record<string, string>>;
+}
+
+export interface ClusterOptions {
+  readonly workers?: number;
+  readonly workerArgs?: readonly string[];
+  readonly routerArgs?: readonly string[];
+}
+
+/** A whole cluster of real processes with a private Redis; every stop leaves nothing behind. */
+export class Cluster {
+  redis!: RedisServer;
+  router!: Part;
+  readonly workers: Part[] = [];
+  private readonly logDir = mkdtempSync(join(tmpdir(), 'kvc-e2e-'));
+
+  private constructor(private readonly options: ClusterOptions) {}
+
+  static async start(options: ClusterOptions = {}): Promise<Cluster> {
+    const cluster = new Cluster(options);
+    try {
+      cluster.redis = await startRedis();
+      for (let i = 0; i < (options.workers ?? 1); i++) cluster.workers.push(await cluster.startWorker(i));
+      cluster.router = await cluster.startPart('router', [
+        ...['--port', '0', '--redis', cluster.redis.url, '--model', MODEL_DIR],
+        ...(options.routerArgs ?? []),
+      ]);
+      await cluster.untilReady();
+    } catch (error) {
+      await cluster.stop();
+      throw error;
+    }
+    return cluster;
+  }
+
+  get url(): string {
+    const url = this.router.ready['url'];
+    if (url === undefined) throw new Error('the router printed no url');
+    return url;
+  }
+
+  /** Starts worker `i`, anew after a kill: same id, so the epoch rises. */
+  startWorker(i: number): Promise<Part> {
+    return this.startPart('worker', [
+      ...['--id', `worker-${String(i)}`, '--redis', this.redis.url, '--model', MODEL_DIR],
+      ...(this.options.workerArgs ?? ['--pool-mib', '64']),
+    ]);
+  }
+
+  /** A new Redis at the address of the one that ended: empty. */
+  async restartRedis(): Promise<void> {
+    this.redis = await startRedis(this.redis);
+  }
+
+  async untilReady(timeoutMs = 20_000): Promise<void> {
+    await until(async () => {
+      const response = await fetch(`${this.url}/health/ready`).catch(() => undefined);
+      return response?.status === 200;
+    }, timeoutMs);
+  }
+
+  /** The value of a sample in the Prometheus text of worker `i`; `name` may carry its labels. */
+  async workerMetric(i: number, name: string): Promise<number> {
+    const base = this.workers[i]?.ready['metrics'];
+    if (base === undefined) throw new Error(`worker ${String(i)} printed no metrics address`);
+    return sampleOf(await (await fetch(base)).text(), name);
+  }
+
+  async routerMetric(name: string): Promise<number> {
+    return sampleOf(await (await fetch(`${this.url}/metrics`)).text(), name);
+  }
+
+  chat(body: unknown, init: RequestInit = {}): Promise<Response> {
+    return fetch(`${this.url}/v1/chat/completions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: typeof body === 'string' ? body : JSON.stringify(body),
+      ...init,
+    });
+  }
+
+  async stop(): Promise<void> {
+    const parts = [this.router as Part | undefined, ...this.workers].filter((part) => part !== undefined);
+    await Promise.all(parts.map((part) => stopPart(part)));
+    await (this.redis as RedisServer | undefined)?.stop();
+    rmSync(this.logDir, { recursive: true, force: true });
+  }
+
+  private async startPart(name: 'router' | 'worker', args: readonly string[]): Promise<Part> {
+    const child = spawn(process.execPath, [join(ROOT, 'apps', name, 'dist/main.js'), ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    mkdirSync(this.logDir, { recursive: true });
+    const logFile = join(this.logDir, `${name}-${String(child.pid)}.log`);
+    child.stderr.pipe(createWriteStream(logFile));
+    const ready = await readyLine(child).catch((error: unknown) => {
+      child.kill('SIGKILL');
+      throw new Error(`${name} did not start: ${readFileSync(logFile, 'utf8').slice(-4000)}`, {
+        cause: error,
+      });
+    });
+    return { name, process: child, ready };
+  }
+}
+
+/** Kills without warning and waits until the process is gone. */
+export async function killPart(part: Part): Promise<void> {
+  const gone = once(part.process, 'exit');
+  part.process.kill('SIGKILL');
+  await gone;
+}
+
+/** Polls until `check` holds; rejects when it never does. */
+export async function until(check: () => Promise<boolean> | boolean, timeoutMs: number): Promise<void> {
+  const end = Date.now() + timeoutMs;
+  while (!(await check())) {
+    if (Date.now() > end)
+      throw new Error(`did not come true within ${String(timeoutMs)} ms: ${check.toString()}`);
+    await sleep(50);
+  }
+}
+
+export function picture(name: string): string {
+  const bytes = readFileSync(join(MODEL_DIR, 'golden', `${name}.png`));
+  return `data:image/png;base64,${bytes.toString('base64')}`;
+}
+
+/** A user message with pictures before its text, as the demo model learned it. */
+export function ask(text: string, ...urls: readonly string[]): object {
+  return {
+    role: 'user',
+    content: [...urls.map((url) => ({ type: 'image_url', image_url: { url } })), { type: 'text', text }],
+  };
+}
+
+export interface Golden {
+  readonly name: string;
+  readonly pictures: readonly string[];
+  readonly messages: readonly {
+    role: string;
+    content: string | readonly { type: string; text?: string }[];
+  }[];
+  readonly input_ids: readonly number[];
+  readonly answer_ids: readonly number[];
+  readonly answer: string;
+  readonly smallest_margin: number;
+}
+
+/** What transformers answered with the same weights. */
+export function goldenCases(): readonly Golden[] {
+  const file = JSON.parse(readFileSync(join(MODEL_DIR, 'golden.json'), 'utf8')) as { cases: Golden[] };
+  return file.cases;
+}
+
+/** A golden case's messages in OpenAI's form. */
+export function goldenMessages(golden: Golden): object[] {
+  const pictures = [...golden.pictures];
+  return golden.messages.map(({ role, content }) => ({
+    role,
+    content:
+      typeof content === 'string'
+        ? content
+        : content.map((part) =>
+            part.type === 'text'
+              ? part
+              : { type: 'image_url', image_url: { url: picture((pictures.shift() ?? '').slice(7, -4)) } },
+          ),
+  }));
+}
+
+/** The data fields of a finished SSE body. */
+export function events(body: string): string[] {
+  return body
+    .split('\n\n')
+    .filter((block) => block.startsWith('data: '))
+    .map((block) => block.slice(6));
+}
+
+async function readyLine(child: ChildProcess): Promise<Record<string, string>> {
+  if (child.stdout === null) throw new Error('no stdout');
+  const exit = once(child, 'exit').then(([code]) => Promise.reject(new Error(`exit ${String(code)}`)));
+  const ready = (async () => {
+    for await (const line of createInterface({ input: child.stdout as NodeJS.ReadableStream })) {
+      if (!line.startsWith('{')) continue;
+      const parsed = JSON.parse(line) as Record<string, string>;
+      if (parsed['event'] === 'ready') return parsed;
+    }
+    throw new Error('stdout ended');
+  })();
+  const late = sleep(60_000, undefined, { ref: false }).then(() =>
+    Promise.reject(new Error('no ready line')),
+  );
+  const line = await Promise.race([exit, ready, late]);
+  exit.catch(() => undefined);
+  late.catch(() => undefined);
+  child.stdout.resume();
+  return line;
+}
+
+async function stopPart(part: Part): Promise<void> {
+  if (part.process.exitCode !== null || part.process.signalCode !== null) return;
+  const gone = once(part.process, 'exit');
+  part.process.kill('SIGTERM');
+  const forced = setTimeout(() => part.process.kill('SIGKILL'), 15_000);
+  await gone;
+  clearTimeout(forced);
+}
+
+function sampleOf(text: string, name: string): number {
+  const line = text
+    .split('\n')
+    .find((candidate) => candidate.startsWith(`${name} `) || candidate.startsWith(`${name}{`));
+  if (line === undefined) throw new Error(`no sample of ${name}`);
+  return Number(line.slice(line.lastIndexOf(' ') + 1));
+}

@@ -1,0 +1,44 @@
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Cluster, MODEL_DIR, ROOT } from './harness.js';
+
+const run = promisify(execFile);
+
+/** A virtual environment of the pinned SDK, made once and kept in the build cache. */
+async function python(): Promise<string> {
+  const home = join(ROOT, '.cache/openai-python');
+  const bin = join(home, 'bin/python');
+  if (!existsSync(join(home, 'ready'))) {
+    await run('python3', ['-m', 'venv', home]);
+    await run(bin, ['-m', 'pip', 'install', '-q', '-r', join(ROOT, 'e2e/python/requirements.txt')]);
+    await run('touch', [join(home, 'ready')]);
+  }
+  return bin;
+}
+
+describe("OpenAI's Python SDK, unmodified", () => {
+  let cluster: Cluster;
+  beforeAll(async () => {
+    cluster = await Cluster.start();
+  }, 120_000);
+  afterAll(() => cluster.stop());
+
+  it('chats about a picture, streamed and not, and raises its typed errors', async () => {
+    const { stdout } = await run(await python(), [
+      join(ROOT, 'e2e/python/sdk_check.py'),
+      `${cluster.url}/v1`,
+      MODEL_DIR,
+    ]);
+    const seen = JSON.parse(stdout) as Record<string, unknown> & {
+      plain: string;
+      completion_tokens: number[];
+    };
+    expect(seen.plain).toMatch(/^\w+ at [A-D][1-4]/);
+    expect(seen['streamed']).toBe(seen.plain);
+    expect(seen.completion_tokens[0]).toBe(seen.completion_tokens[1]);
+    expect(seen['refused']).toBe('model_not_found');
+  }, 180_000);
+});
