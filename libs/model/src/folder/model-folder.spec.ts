@@ -6,6 +6,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type ModelFolder, openModelFolder } from './model-folder.js';
 
 const MODEL_DIR = new URL('../../../../deploy/models/emoji-vlm/', import.meta.url).pathname;
+type Json = Record<string, Record<string, unknown>>;
+
 const FILES = ['config.json', 'generation_config.json', 'preprocessor_config.json', 'processor_config.json'];
 const TEXT_FILES = ['tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja'];
 
@@ -35,19 +37,18 @@ describe('a folder at fault', () => {
   });
 
   /** A copy of the demo's folder with one file changed; `undefined` leaves it out. */
-  async function folderWith(file: string, change: (json: Record<string, never>) => unknown): Promise<string> {
+  async function folderWith(file: string, change: (json: Json) => unknown): Promise<string> {
     const dir = await mkdtemp(join(tmpdir(), 'kvcapsule-model-'));
     dirs.push(dir);
     for (const name of [...FILES, ...TEXT_FILES])
       if (name !== file) await symlink(join(MODEL_DIR, name), join(dir, name));
     const text = await readFile(join(MODEL_DIR, file), 'utf8');
-    const changed = change(file.endsWith('.json') ? JSON.parse(text) : ({} as never));
+    const changed = change(file.endsWith('.json') ? (JSON.parse(text) as Json) : {});
     if (changed !== undefined)
       await writeFile(join(dir, file), typeof changed === 'string' ? changed : JSON.stringify(changed));
     return dir;
   }
 
-  type Json = Record<string, Record<string, unknown>>;
   const cases: [string, (json: Json) => unknown, RegExp][] = [
     ['config.json', () => undefined, /^config\.json: missing/],
     ['config.json', () => '{', /^config\.json: not JSON/],
@@ -90,7 +91,7 @@ describe('a folder at fault', () => {
   ];
 
   it.each(cases)('%s %s is refused by name', async (file, change, message) => {
-    const dir = await folderWith(file, change as never);
+    const dir = await folderWith(file, change);
     const error = await openModelFolder(dir).catch((caught: unknown) => caught);
     expect(error).toBeInstanceOf(KvcError);
     expect(error).toMatchObject({ code: 'MODEL_INVALID', message: expect.stringMatching(message) as string });

@@ -1,7 +1,10 @@
-import { Tokenizer } from '@huggingface/tokenizers';
+import * as library from '@huggingface/tokenizers';
 import { KvcError } from '@kvcapsule/contracts';
 import type { TokenizerFile } from '../folder/config-files.js';
 import { TokenizerThread } from './tokenizer-thread.js';
+import type { TokenizersLibrary } from './tokenizers-library.js';
+
+const { Tokenizer } = library as unknown as TokenizersLibrary;
 
 /**
  * Up to this many UTF-16 units are tokenised in place: about a millisecond of work. A longer text goes to
@@ -23,7 +26,7 @@ function withoutAddedTokens(tokenizer: TokenizerFile): TokenizerFile {
 
 /** Tokenises ordinary text; special tokens spelled in it come out as letters. */
 export class TextTokenizer {
-  readonly #tokenizer: Tokenizer;
+  readonly #tokenizer: InstanceType<TokenizersLibrary['Tokenizer']>;
   readonly #thread: TokenizerThread;
 
   constructor(file: TokenizerFile) {

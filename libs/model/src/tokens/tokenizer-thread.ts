@@ -5,7 +5,7 @@ import type { TokenizerFile } from '../folder/config-files.js';
 
 interface Job {
   readonly resolve: (ids: number[][]) => void;
-  readonly reject: (error: unknown) => void;
+  readonly reject: (error: Error) => void;
 }
 
 type Reply =
@@ -27,11 +27,11 @@ export class TokenizerThread {
     if (this.#isDisposed) return Promise.reject(new KvcError('DRAINING', 'the tokenizer has been closed'));
     const job = this.#nextJob++;
     return new Promise<number[][]>((resolve, reject) => {
-      const onAbort = () => this.#settle(job)?.reject(signal?.reason);
+      const onAbort = () => this.#settle(job)?.reject(signal?.reason as Error);
       const unlisten = () => signal?.removeEventListener('abort', onAbort);
       this.#jobs.set(job, {
         resolve: (ids) => (unlisten(), resolve(ids)),
-        reject: (error) => (unlisten(), reject(error as Error)),
+        reject: (error) => (unlisten(), reject(error)),
       });
       signal?.addEventListener('abort', onAbort, { once: true });
       const worker = this.#started();

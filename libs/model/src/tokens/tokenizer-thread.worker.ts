@@ -1,7 +1,10 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { Tokenizer } from '@huggingface/tokenizers';
+import * as library from '@huggingface/tokenizers';
+import type { TokenizersLibrary } from './tokenizers-library.js';
 
-// Imports packages only: under the test runner this file is run by Node itself, straight from its source.
+const { Tokenizer } = library as unknown as TokenizersLibrary;
+
+// Imports packages and types only: under the test runner this file is run by Node itself, straight from its source.
 
 interface Job {
   readonly job: number;

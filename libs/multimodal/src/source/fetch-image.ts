@@ -93,8 +93,9 @@ async function hop(url: URL, { param, policy, signal }: FetchOptions): Promise<H
     connect: allowed
       ? { timeout: CONNECT_TIMEOUT_MS }
       : { timeout: CONNECT_TIMEOUT_MS, lookup: guardedLookup },
-    headersTimeout: policy.fetchTimeoutMs,
-    bodyTimeout: policy.fetchTimeoutMs,
+    // One deadline over all hops takes their place.
+    headersTimeout: 0,
+    bodyTimeout: 0,
   });
   try {
     const answer = await request(url, { dispatcher: agent, headers: HEADERS, signal: signal ?? null });

@@ -1,0 +1,12 @@
+/**
+ * What we use of `@huggingface/tokenizers`, whose own declarations import files without their endings and so
+ * cannot be resolved by a compiler that reads them as Node does.
+ */
+export interface TokenizersLibrary {
+  readonly Tokenizer: new (
+    tokenizer: object,
+    config: object,
+  ) => {
+    encode(text: string, options: { readonly add_special_tokens: boolean }): { readonly ids: number[] };
+  };
+}
