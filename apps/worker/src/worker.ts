@@ -60,8 +60,9 @@ export interface Worker {
 export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const { config, engine, logger } = parts;
   const capsulePages = parts.codec === 'capsule' ? capsulePagesOf(engine) : {};
-  let registration: Registration | undefined;
-  const epoch = (): number => registration?.epoch ?? 0;
+  // the registration needs what is made first, and that asks for its epoch
+  const cluster: { registration?: Registration } = {};
+  const epoch = (): number => cluster.registration?.epoch ?? 0;
   const identity = (): { workerId: string; epoch: number } => ({ workerId: config.id, epoch: epoch() });
   const leases = new LeaseKeeper(parts.ledger, identity, logger);
   const serving = new Serving({
@@ -72,7 +73,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   });
   const drain = async (timeoutMs: number): Promise<number> => {
     const drained = serving.drain(timeoutMs);
-    await registration?.beatNow();
+    await cluster.registration?.beatNow();
     return drained;
   };
   const server = createRpcServer();
@@ -96,7 +97,8 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
       parts.onReplaced();
     },
   };
-  registration = new Registration(parts.registry, descriptor, load, events, logger, config.heartbeatMs);
+  const registration = new Registration(parts.registry, descriptor, load, events, logger, config.heartbeatMs);
+  cluster.registration = registration;
   await registration.start();
   return {
     address,
