@@ -60,6 +60,7 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): S
     port,
     redisUrl: config.redis,
     modelDir: resolve(config.model),
+    workerModelId: basename(resolve(config.model)),
     modelName: config.servedModelName ?? basename(resolve(config.model)),
     apiKeys: auth ? apiKeys : [],
     allowedImageHosts: config.allowImageHosts,

@@ -6,6 +6,8 @@ export abstract class Settings {
   abstract readonly redisUrl: string;
   /** Folder with the model's tokenizer, chat template and configuration. */
   abstract readonly modelDir: string;
+  /** Id that workers of this model register with: the folder's name. */
+  abstract readonly workerModelId: string;
   /** Id that clients send as `model`. */
   abstract readonly modelName: string;
   /** Empty: nobody needs a key. */

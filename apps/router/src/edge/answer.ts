@@ -9,7 +9,10 @@ import type { GenerationSink } from '../generation/generation.js';
 export interface Answer extends GenerationSink {
   readonly begun: boolean;
   fail(error: KvcError): void;
-  /** Writes something the client will not notice, if by now anything may be written. */
+  /**
+   * Writes something the client will not notice, once the request is known to be sound: from then on only
+   * faults of the server are left, and they cost the client a status.
+   */
   probe(): void;
 }
 
@@ -31,6 +34,7 @@ function begin(reply: FastifyReply, headers: Record<string, string | number>): v
  */
 export class StreamAnswer implements Answer {
   begun = false;
+  #queued = false;
   readonly #prefix: string;
   readonly #noUsage: string;
   #pending = '';
@@ -46,13 +50,12 @@ export class StreamAnswer implements Answer {
     this.#noUsage = includeUsage ? ',"usage":null' : '';
   }
 
+  queued(): void {
+    this.#queued = true;
+  }
+
   started(): void {
-    begin(this.reply, {
-      'content-type': 'text/event-stream; charset=utf-8',
-      'cache-control': 'no-cache',
-      'x-accel-buffering': 'no',
-    });
-    this.begun = true;
+    this.#begin();
     this.#write(this.#choice('{"role":"assistant","content":""}', 'null'));
   }
 
@@ -76,7 +79,19 @@ export class StreamAnswer implements Answer {
   }
 
   probe(): void {
-    if (this.begun) this.reply.raw.write(':\n\n');
+    if (!this.#queued) return;
+    this.#begin();
+    this.reply.raw.write(':\n\n');
+  }
+
+  #begin(): void {
+    if (this.begun) return;
+    begin(this.reply, {
+      'content-type': 'text/event-stream; charset=utf-8',
+      'cache-control': 'no-cache',
+      'x-accel-buffering': 'no',
+    });
+    this.begun = true;
   }
 
   #choice(delta: string, reason: string): string {
@@ -103,7 +118,7 @@ export class StreamAnswer implements Answer {
 /** One JSON body at the end. */
 export class JsonAnswer implements Answer {
   begun = false;
-  #started = false;
+  #queued = false;
   #text = '';
 
   constructor(
@@ -111,8 +126,12 @@ export class JsonAnswer implements Answer {
     private readonly model: string,
   ) {}
 
+  queued(): void {
+    this.#queued = true;
+  }
+
   started(): void {
-    this.#started = true;
+    // Nothing leaves before the end.
   }
 
   delta(text: string): void {
@@ -137,7 +156,7 @@ export class JsonAnswer implements Answer {
 
   /** White space before a JSON value means nothing. */
   probe(): void {
-    if (!this.#started) return;
+    if (!this.#queued) return;
     if (!this.begun) begin(this.reply, { 'content-type': 'application/json; charset=utf-8' });
     this.begun = true;
     this.reply.raw.write(' ');

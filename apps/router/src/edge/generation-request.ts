@@ -13,7 +13,6 @@ export function generationRequest(body: ChatCompletionRequest): GenerationReques
   const topP = body.top_p ?? 1;
   const isGreedy = temperature < GREEDY_BELOW || topP < GREEDY_TOP_P_BELOW;
   return {
-    model: body.model,
     turns: body.messages.map(turn),
     maxTokens: body.max_completion_tokens ?? body.max_tokens ?? undefined,
     stop: typeof body.stop === 'string' ? [body.stop] : (body.stop ?? []),

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { afterEach, describe, expect, it } from 'vitest';
+import { Inflight } from '../operations/inflight.service.js';
 import { delta, endless, failed, silent, started } from '../testing/fake-worker.js';
 import { Harness, until } from '../testing/harness.js';
 import { workerRecord } from '../testing/memory-ports.js';
@@ -96,22 +97,18 @@ describe('the queue', () => {
 
   it('forgets clients that leave before they are admitted (F28)', async () => {
     router = await new Harness().start({ queueEntries: 50, queueWaitMs: 20_000 });
-    router.ports.workers = [
-      workerRecord('w0', router.worker.address, {
-        load: { state: 'ready', running: 0, waiting: 0, freePages: 0 },
-      }),
-    ];
-    for (let i = 0; i < 100; i += 1) router.ports.refusals.push(new KvcError('NO_CAPACITY', 'full'));
+    router.ports.refuseAlways(new KvcError('NO_CAPACITY', 'full'));
     const controller = new AbortController();
-    const all = Array.from({ length: 20 }, () =>
-      router.chat('a', {}, { signal: controller.signal }).catch(() => 0),
+    const all = Array.from({ length: 20 }, (_, i) =>
+      router.chat('a', { stream: i % 2 === 0 }, { signal: controller.signal }).catch(() => 0),
     );
-    await sleep(100);
+    await until(() => router.app.get(Inflight).size === 20);
     controller.abort();
     await Promise.all(all);
-    router.ports.refusals.length = 0;
-    await sleep(1_500);
-    await until(() => router.ports.leases.size === 0 && router.worker.running === 0);
+    await until(() => router.app.get(Inflight).size === 0);
+    router.ports.refuseAlways(undefined);
+    expect((await router.chat()).status).toBe(200);
+    expect(router.worker.received).toHaveLength(1);
   });
 });
 

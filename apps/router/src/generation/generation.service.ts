@@ -15,6 +15,7 @@ import {
   type GenerationSink,
   type PreparedPrompt,
   PromptPreparer,
+  type WorkerNews,
 } from './generation.js';
 import { lost } from './worker-link.js';
 
@@ -68,7 +69,7 @@ export class GenerationService implements OnApplicationShutdown {
 
   /** Prompt and answer together, in tokens: what the model allows and every worker can hold. */
   get contextTokens(): number {
-    const workers = this.fleet.views().filter(({ record }) => record.modelId === this.settings.modelName);
+    const workers = this.fleet.views().filter(({ record }) => record.modelId === this.settings.workerModelId);
     return Math.min(this.preparer.contextTokens, ...workers.map(({ record }) => record.contextTokens));
   }
 
@@ -80,6 +81,7 @@ export class GenerationService implements OnApplicationShutdown {
     const prompt = await this.preparer.prepare(request.turns, signal);
     this.#checkContext(prompt);
     const deadlineUnixMs = Date.now() + this.settings.requestTimeoutMs;
+    sink.queued();
     const job: Job = { request, prompt, deadlineUnixMs, failed: new Set() };
     for (;;) {
       const attempt = await this.#queue.enter(() => this.#reserve(job), signal);
@@ -122,7 +124,7 @@ export class GenerationService implements OnApplicationShutdown {
   async #reserve(job: Job): Promise<Attempt | undefined> {
     const views = this.fleet.views().filter(({ record }) => !job.failed.has(record.workerId));
     const pagesOn = (record: WorkerRecord) => this.#pagesOn(job, record);
-    const ranked = rank({ modelId: job.request.model, pagesOn }, views, POLICIES);
+    const ranked = rank({ modelId: this.settings.workerModelId, pagesOn }, views, POLICIES);
     if (ranked.length === 0) throw this.#noPlace(job);
     for (const { worker } of ranked) {
       const { record } = worker;
@@ -150,7 +152,7 @@ export class GenerationService implements OnApplicationShutdown {
   #noPlace(job: Job): KvcError {
     const ready = this.fleet
       .views()
-      .filter(({ record }) => record.load.state === 'ready' && record.modelId === job.request.model)
+      .filter(({ record }) => record.load.state === 'ready' && record.modelId === this.settings.workerModelId)
       .filter(({ record }) => !job.failed.has(record.workerId));
     if (ready.length === 0) return new KvcError('NO_WORKER', 'No worker is ready.', { retryAfterMs: 2_000 });
     const needed = Math.min(...ready.map(({ record }) => this.#pagesOn(job, record)));
@@ -159,7 +161,7 @@ export class GenerationService implements OnApplicationShutdown {
     return new KvcError('KV_CAPACITY_EXCEEDED', message, { param: 'messages' });
   }
 
-  #answer(job: Job, attempt: Attempt, sink: GenerationSink, signal: AbortSignal): Promise<void> {
+  #answer(job: Job, attempt: Attempt, sink: WorkerNews, signal: AbortSignal): Promise<void> {
     const link = this.fleet.link(attempt.record);
     const requestId = attempt.key.leaseId;
     return new Promise<void>((resolve, reject) => {
@@ -234,7 +236,7 @@ export class GenerationService implements OnApplicationShutdown {
 }
 
 /** Notes whether the answer has begun, after which no other worker may be asked. */
-function watched(sink: GenerationSink, progress: { started: boolean }): GenerationSink {
+function watched(sink: WorkerNews, progress: { started: boolean }): WorkerNews {
   return {
     started: (news) => {
       progress.started = true;

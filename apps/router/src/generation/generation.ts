@@ -15,7 +15,6 @@ export interface ChatTurn {
 
 /** What the edge makes of a body. Nothing after it sees HTTP. */
 export interface GenerationRequest {
-  readonly model: string;
   readonly turns: readonly ChatTurn[];
   /** Upper bound of new tokens; undefined means up to the context's end. */
   readonly maxTokens: number | undefined;
@@ -52,9 +51,15 @@ export abstract class PromptPreparer {
   abstract close(): Promise<void>;
 }
 
-/** Who wants the answer. Calls come in this order: started, any number of deltas, finished. */
-export interface GenerationSink {
+/** What a worker has to say of one request: started, any number of deltas, finished. */
+export interface WorkerNews {
   started(news: Started): void;
   delta(text: string): void;
   finished(news: Finished): void;
+}
+
+/** Who wants the answer. */
+export interface GenerationSink extends WorkerNews {
+  /** The request is sound: what is left is to wait for a worker. */
+  queued(): void;
 }

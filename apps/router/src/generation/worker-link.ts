@@ -8,10 +8,10 @@ import type {
   WorkerServiceClient,
 } from '@kvcapsule/contracts/worker';
 import type { ClientDuplexStream } from '@grpc/grpc-js';
-import type { GenerationSink } from './generation.js';
+import type { WorkerNews } from './generation.js';
 
-/** A sink that also hears of failure; after `finished` or `failed` nothing more comes. */
-export interface LinkListener extends GenerationSink {
+/** Also hears of failure; after `finished` or `failed` nothing more comes. */
+export interface LinkListener extends WorkerNews {
   failed(error: KvcError): void;
 }
 

@@ -34,7 +34,9 @@ export class HealthController {
 
   #readiness(): Readiness {
     const workers = this.fleet.views().map(({ record }) => record);
-    const serving = workers.filter((w) => w.load.state === 'ready' && w.modelId === this.settings.modelName);
+    const serving = workers.filter(
+      (w) => w.load.state === 'ready' && w.modelId === this.settings.workerModelId,
+    );
     const faults = [
       ...(this.inflight.draining ? ['the router is shutting down'] : []),
       ...(serving.length === 0 ? ['no worker is ready for this model'] : []),

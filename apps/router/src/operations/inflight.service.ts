@@ -8,7 +8,7 @@ import { Settings } from '../settings.js';
 const LAST_WORD_MS = 500;
 const POLL_MS = 10;
 /** How often a client that closed its sending side is checked for being there at all. */
-const PROBE_MS = 250;
+const PROBE_MS = 150;
 
 /** What is being answered: answers end by themselves until the drain's end, then they are aborted. */
 @Injectable()

@@ -35,6 +35,10 @@ class RequestWatch implements GenerationSink {
     private readonly sink: GenerationSink,
   ) {}
 
+  queued(): void {
+    this.sink.queued();
+  }
+
   started(news: Started): void {
     this.#running = true;
     this.telemetry.running += 1;

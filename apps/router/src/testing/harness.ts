@@ -6,6 +6,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { createApp, listen } from '../app.js';
 import { type ChatTurn, type PreparedPrompt, PromptPreparer } from '../generation/generation.js';
 import { Telemetry } from '../operations/telemetry.service.js';
+import type { Ports } from '../ports.js';
 import type { Settings } from '../settings.js';
 import { FakeWorker } from './fake-worker.js';
 import { MemoryPorts, workerRecord } from './memory-ports.js';
@@ -47,6 +48,7 @@ const SETTINGS: Settings = {
   port: 0,
   redisUrl: '',
   modelDir: '',
+  workerModelId: 'demo',
   modelName: 'demo',
   apiKeys: [],
   allowedImageHosts: [],
@@ -62,10 +64,13 @@ export const logs: string[] = [];
 
 /** A router over fakes, listening on a port of its own. */
 export class Harness {
+  /** Used unless the constructor was given others. */
   readonly ports = new MemoryPorts();
   readonly workers: FakeWorker[] = [];
   app!: NestFastifyApplication;
   url = '';
+
+  constructor(private readonly others?: Ports) {}
 
   async start(settings: Partial<Settings> = {}, workers = 1): Promise<this> {
     for (let i = 0; i < workers; i += 1) {
@@ -76,7 +81,7 @@ export class Harness {
     const logger = createLogger({ name: 'router', level: 'info' }, { write: (line) => void logs.push(line) });
     this.app = await createApp({
       settings: { ...SETTINGS, ...settings },
-      ports: this.ports,
+      ports: this.others ?? this.ports,
       preparer: new CharacterPreparer(),
       telemetry: new Telemetry(),
       logger,

@@ -12,7 +12,7 @@ export class MemoryPorts implements Ports {
   /** Rejections the next reservations meet, in order. */
   readonly refusals: KvcError[] = [];
   readonly leases = new Map<string, { key: LeaseKey; pages: number }>();
-  reserved = 0;
+  #always: KvcError | undefined;
 
   readonly registry = {
     list: () => this.#answer(() => this.workers),
@@ -35,9 +35,9 @@ export class MemoryPorts implements Ports {
     return Promise.resolve();
   }
 
-  /** Pages of all leases. */
-  get pages(): number {
-    return [...this.leases.values()].reduce((sum, lease) => sum + lease.pages, 0);
+  /** What every reservation meets from here on; undefined for none. */
+  refuseAlways(refusal: KvcError | undefined): void {
+    this.#always = refusal;
   }
 
   #answer<T>(value: () => T): Promise<T> {
@@ -46,7 +46,7 @@ export class MemoryPorts implements Ports {
   }
 
   #reserve(key: LeaseKey, pages: number): void {
-    const refusal = this.refusals.shift();
+    const refusal = this.refusals.shift() ?? this.#always;
     if (refusal) throw refusal;
     const worker = this.workers.find(({ workerId }) => workerId === key.workerId);
     if (!worker) throw new KvcError('NO_WORKER', 'not registered');
@@ -56,7 +56,6 @@ export class MemoryPorts implements Ports {
       throw new KvcError('NO_CAPACITY', 'full');
     }
     this.leases.set(key.leaseId, { key, pages });
-    this.reserved += 1;
   }
 }
 

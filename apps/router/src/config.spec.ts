@@ -1,0 +1,61 @@
+import { describe, expect, it } from 'vitest';
+import { readSettings } from './config.js';
+
+const NEEDED = ['--redis', 'redis://127.0.0.1:1', '--model', 'models/demo/'];
+const read = (argv: string[], env: NodeJS.ProcessEnv = {}) => readSettings([...NEEDED, ...argv], env);
+
+describe('settings', () => {
+  it('have defaults', () => {
+    const defaults = {
+      host: '127.0.0.1',
+      port: 8_000,
+      apiKeys: [],
+      queueEntries: 256,
+      maxBodyBytes: 64 * 1024 * 1024,
+    };
+    expect(read([])).toMatchObject({
+      ...defaults,
+      workerModelId: 'demo',
+      modelName: 'demo',
+      requestTimeoutMs: 600_000,
+    });
+  });
+
+  it('come from flags before the environment', () => {
+    const env = {
+      KVCAPSULE_PORT: '1',
+      KVCAPSULE_QUEUE_SIZE: '7',
+      KVCAPSULE_API_KEYS: 'key-number-1,key-number-2',
+    };
+    const settings = read(
+      ['--port', '0', '--served-model-name', 'x', '--allow-image-host', 'a', '--allow-image-host', 'b'],
+      env,
+    );
+    expect(settings).toMatchObject({ port: 0, queueEntries: 7, modelName: 'x', workerModelId: 'demo' });
+    expect(settings.apiKeys).toEqual(['key-number-1', 'key-number-2']);
+    expect(settings.allowedImageHosts).toEqual(['a', 'b']);
+    expect(read(['--api-key', 'key-number-3', '--api-key', 'key-number-4'], env).apiKeys).toEqual([
+      'key-number-3',
+      'key-number-4',
+    ]);
+  });
+
+  it.each(['0.0.0.0', '::', '192.168.1.7', 'example.org', '127.evil.example'])(
+    'refuse %s without keys, with the reason',
+    (host) => {
+      expect(() => read(['--host', host])).toThrow(/--host: anyone who reaches this address/);
+      expect(read(['--host', host, '--no-auth']).host).toBe(host);
+      expect(read(['--host', host, '--api-key', 'key-number-1']).host).toBe(host);
+    },
+  );
+
+  it.each(['127.0.0.1', '127.1.2.3', '::1', 'localhost'])('take %s without keys', (host) => {
+    expect(read(['--host', host]).host).toBe(host);
+  });
+
+  it('name what is wrong without showing it', () => {
+    expect(() => read(['--api-key', 'short'])).toThrow(/--api-key/);
+    expect(() => read(['--api-key', 'short'])).not.toThrow(/short\b.*short/);
+    expect(() => readSettings([], {})).toThrow(/KVCAPSULE_REDIS.*KVCAPSULE_MODEL/);
+  });
+});

@@ -1,0 +1,89 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { RedisServer } from '@kvcapsule/platform/redis-server';
+import { startRedis } from '@kvcapsule/platform/redis-server';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { RedisPorts } from './redis-ports.adapter.js';
+import { delta, endless, finished, started } from './testing/fake-worker.js';
+import { Harness, until } from './testing/harness.js';
+import { workerRecord } from './testing/memory-ports.js';
+
+/** The router over a real Redis; the worker stays a fake that heartbeats as a real one does. */
+let redis: RedisServer;
+let workerSide: RedisPorts;
+let router: Harness;
+let heart: NodeJS.Timeout;
+
+const load = { state: 'ready', running: 0, waiting: 0, freePages: 160 } as const;
+
+async function register(): Promise<number> {
+  const { epoch } = await workerSide.registry.register(workerRecord('w0', router.worker.address), load);
+  return epoch;
+}
+
+beforeEach(async () => {
+  redis = await startRedis();
+  workerSide = await RedisPorts.open(redis.url);
+  router = new Harness(await RedisPorts.open(redis.url));
+  await router.start({ queueEntries: 200, queueWaitMs: 5_000 });
+  let epoch = await register();
+  heart = setInterval(() => {
+    workerSide.registry.heartbeat('w0', epoch, load).catch(async () => {
+      epoch = await register().catch(() => epoch);
+    });
+  }, 500);
+  const ready = async () => (await fetch(`${router.url}/health/ready`)).status === 200;
+  while (!(await ready())) await sleep(50);
+});
+
+afterEach(async () => {
+  clearInterval(heart);
+  await router.stop();
+  await workerSide.close();
+  await redis.stop();
+});
+
+describe('over Redis', () => {
+  it('leaves no lease after aborted and finished requests', { timeout: 30_000 }, async () => {
+    router.worker.script = endless;
+    const requests = Array.from({ length: 60 }, async (_, i) => {
+      const signal = AbortSignal.timeout(20 + ((i * 37) % 400));
+      const response = await router.chat('x'.repeat(1 + (i % 40)), { stream: i % 2 === 0 }, { signal });
+      await response.text();
+    });
+    await Promise.allSettled(requests);
+    await until(() => router.worker.running === 0);
+    const end = performance.now() + 3_000;
+    while ((await workerSide.ledger.account('w0'))?.leases !== 0 && performance.now() < end) await sleep(50);
+    expect(await workerSide.ledger.account('w0')).toMatchObject({
+      leases: 0,
+      reservedPages: 0,
+      committedPages: 0,
+    });
+  });
+
+  it(
+    'outlives the death of Redis: streams finish, requests are refused, service resumes',
+    { timeout: 30_000 },
+    async () => {
+      router.worker.script = async (request, say) => {
+        say(started());
+        await sleep(2_500);
+        say(delta('done'), finished(request, 1));
+      };
+      const stream = await router.chat('abc', { stream: true });
+      await redis.kill();
+      const refused = await router.chat();
+      expect(refused.status).toBe(503);
+      expect(refused.headers.has('retry-after')).toBe(true);
+      expect(await stream.text()).toContain('[DONE]');
+      redis = await startRedis(redis);
+      router.worker.script = (request, say) => say(started(), finished(request, 0));
+      let status = 0;
+      for (let i = 0; i < 100 && status !== 200; i += 1) {
+        status = (await router.chat()).status;
+        await sleep(100);
+      }
+      expect(status).toBe(200);
+    },
+  );
+});
