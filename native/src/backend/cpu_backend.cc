@@ -8,6 +8,23 @@
 #include "kvcapsule/error.h"
 
 namespace kvcapsule {
+namespace {
+
+// ggml's threads wait for each other after every node, spinning. Where another process wants a CPU as well, each
+// such wait lasts a turn of the kernel's scheduler: the demo's decode step (7 million multiplications, 2 ms on
+// one thread) takes 300 ms with two. A second thread saves at most half of what one thread needs for this many.
+constexpr int64_t kOneThreadMultiplications = int64_t{1} << 26;
+
+int64_t Multiplications(ggml_cgraph* graph) {
+  int64_t sum = 0;
+  for (int i = 0; i < ggml_graph_n_nodes(graph); ++i) {
+    const ggml_tensor* node = ggml_graph_node(graph, i);
+    if (node->op == GGML_OP_MUL_MAT) sum += node->src[0]->ne[0] * ggml_nelements(node);
+  }
+  return sum;
+}
+
+}  // namespace
 
 Graph::Graph(size_t max_nodes) {
   const size_t bytes = ggml_tensor_overhead() * max_nodes * 2 + ggml_graph_overhead_custom(max_nodes, false);
@@ -16,11 +33,10 @@ Graph::Graph(size_t max_nodes) {
   nodes = ggml_new_graph_custom(context.get(), max_nodes, false);
 }
 
-CpuBackend::CpuBackend(int32_t threads) {
+CpuBackend::CpuBackend(int32_t threads) : max_threads_(threads) {
   backend_ = ggml_backend_cpu_init();
   if (!backend_) throw Error(ErrorCode::kEngineFailed, "ggml has no CPU backend");
   allocator_ = ggml_gallocr_new(ggml_backend_get_default_buffer_type(backend_));
-  ggml_backend_cpu_set_n_threads(backend_, threads);
   if (threads > 1) {
     ggml_threadpool_params params = ggml_threadpool_params_default(threads);
     params.poll = 0;
@@ -36,6 +52,8 @@ CpuBackend::~CpuBackend() {
 }
 
 void CpuBackend::Compute(const Graph& graph, const std::function<void()>& fill_inputs) {
+  const bool small = Multiplications(graph.nodes) < kOneThreadMultiplications;
+  ggml_backend_cpu_set_n_threads(backend_, small ? 1 : max_threads_);
   if (!ggml_gallocr_alloc_graph(allocator_, graph.nodes)) {
     throw Error(ErrorCode::kEngineFailed, "not enough memory for the step's activations");
   }

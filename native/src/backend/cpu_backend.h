@@ -39,12 +39,13 @@ class CpuBackend {
   CpuBackend& operator=(const CpuBackend&) = delete;
 
   // Places the graph's tensors, calls fill_inputs (which may write input tensors), computes. Outputs stay
-  // readable until the next Compute. Throws Error(kEngineFailed).
+  // readable until the next Compute. Small graphs run on one thread. Throws Error(kEngineFailed).
   void Compute(const Graph& graph, const std::function<void()>& fill_inputs);
   // Memory for all tensors of a context that have none yet.
   GgmlBuffer Allocate(ggml_context* context) const;
 
  private:
+  const int32_t max_threads_;
   ggml_backend_t backend_ = nullptr;
   ggml_threadpool_t threads_ = nullptr;
   ggml_gallocr_t allocator_ = nullptr;
