@@ -122,6 +122,15 @@ describe('ledger', () => {
     expect(await ledger.account('w1')).toMatchObject({ reservedPages: 100, leases: 1 });
   });
 
+  it('gives them back with a heartbeat when nobody asks for pages', async () => {
+    const { epoch } = await registry.register(WORKER, LOAD);
+    await ledger.reserve(lease(epoch), 10, 20);
+    await eventually(2_000, async () => {
+      await registry.heartbeat('w1', epoch, LOAD);
+      expect(await ledger.account('w1')).toMatchObject({ reservedPages: 0, leases: 0 });
+    });
+  });
+
   it('never passes the capacity under 50 clients at once', async () => {
     const { epoch } = await registry.register(WORKER, LOAD);
     const clients = await Promise.all(Array.from({ length: 50 }, () => createRedisClient(server.url)));

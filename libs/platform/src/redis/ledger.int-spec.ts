@@ -145,7 +145,7 @@ const commandArbitrary = fc.oneof(
     }),
   },
   {
-    weight: 2,
+    weight: 4,
     arbitrary: fc.record({
       ...common,
       verb: fc.constantFrom('heartbeat', 'heartbeat', 'heartbeat', 'deregister'),
