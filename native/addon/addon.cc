@@ -169,7 +169,9 @@ std::string CpuFeatures() {
       ggml_backend_reg_get_proc_address(registry, "ggml_backend_get_features"));
   if (!get) return features;
   for (const ggml_backend_feature* feature = get(registry); feature->name; ++feature) {
-    if (std::strcmp(feature->value, "1") == 0) features += (features.empty() ? "" : " ") + std::string(feature->name);
+    if (std::strcmp(feature->value, "1") != 0) continue;
+    if (!features.empty()) features += ' ';
+    features += feature->name;
   }
   return features;
 }

@@ -118,8 +118,12 @@ RgbImage ResizeColumns(const RgbImage& in, int32_t height, Resample resample) {
 }  // namespace
 
 RgbImage PillowResize(const RgbImage& image, int32_t width, int32_t height, Resample resample) {
-  RgbImage wide = width == image.width ? image : ResizeRows(image, width, resample);
-  return height == image.height ? wide : ResizeColumns(wide, height, resample);
+  const int64_t fewer_rows = int64_t{image.height} - height, fewer_columns = int64_t{image.width} - width;
+  // Pillow 13 does the pass first that loses many more pixels; each pass rounds, so the order shows.
+  const bool columns_first = fewer_rows > 0 && fewer_rows > 2 * fewer_columns;
+  RgbImage result = columns_first ? ResizeColumns(image, height, resample) : image;
+  if (width != image.width) result = ResizeRows(result, width, resample);
+  return columns_first || height == image.height ? result : ResizeColumns(result, height, resample);
 }
 
 }  // namespace kvcapsule

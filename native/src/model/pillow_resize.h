@@ -1,5 +1,5 @@
-// Pillow's 8-bit resampling, bit for bit: filters as fixed-point coefficients, a horizontal then a vertical
-// pass, each rounded to 8 bits.
+// Pillow's 8-bit resampling, bit for bit: filters as fixed-point coefficients, a pass along the rows and one
+// along the columns, each rounded to 8 bits. The order of the passes is that of Pillow 13.
 #pragma once
 #include <cstdint>
 #include <vector>

@@ -30,7 +30,6 @@ void ExpectGolden(const Request& request) {
     worst = std::max<double>(worst, std::fabs(request.prompt_logits[i] - golden.logits_at_prompt_end[i]));
     ASSERT_FALSE(std::isnan(request.prompt_logits[i])) << golden.name;
   }
-  if (getenv("VERB")) printf("%s %g\n", golden.name.c_str(), worst);
   EXPECT_LE(worst, 1e-3) << golden.name;
 }
 
