@@ -238,7 +238,7 @@ describe('16 bits a channel', () => {
 
 describe('other kinds of pictures', () => {
   it('takes CMYK as Pillow does: the key takes its share of the light, with no profile', async () => {
-    // Pillow 12.2 reads the same file as (207, 78, 16).
+    // Pillow 13.0 reads the same file as (207, 78, 16).
     const jpeg = Buffer.from(CMYK_JPEG, 'base64');
     expect((await sharp(jpeg).metadata()).space).toBe('cmyk');
     const { rgb, width, height } = await decode(jpeg);

@@ -5,7 +5,7 @@ import { BlockedAddressError, guardedLookup, refuseLiteral } from './address-gua
 
 /** What may be loaded, and from where. */
 export interface ImagePolicy {
-  /** Hosts, `name` or `name:port`, that are fetched from even though their addresses are not public. */
+  /** Hosts, `name` or `name:port`, IPv6 in brackets, that are fetched from even though their addresses are not public. */
   readonly allowHosts: readonly string[];
   /** Most bytes of one encoded picture. */
   readonly maxBytes: number;
@@ -43,7 +43,8 @@ const HEADERS = {
 const fetches = new PQueue({ concurrency: 32 });
 
 function isAllowed(url: URL, { allowHosts }: ImagePolicy): boolean {
-  return allowHosts.some((host) => host === url.hostname || host === url.host);
+  const port = url.port || (url.protocol === 'https:' ? '443' : '80');
+  return allowHosts.some((host) => [url.hostname, `${url.hostname}:${port}`].includes(host.toLowerCase()));
 }
 
 function failed(param: string, url: URL, what: string, cause?: unknown): KvcError {
