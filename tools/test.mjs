@@ -9,12 +9,8 @@ const root = resolve(import.meta.dirname, '..');
 const out = join(root, '.cache/test');
 const full = process.argv.includes('--full');
 
-async function run(command, args, env = {}) {
-  const child = spawn(command, args, {
-    cwd: root,
-    stdio: ['ignore', 'inherit', 'inherit'],
-    env: { ...process.env, ...env },
-  });
+async function run(command, args) {
+  const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] });
   const [code] = await once(child, 'exit');
   return code ?? 1;
 }
@@ -34,20 +30,11 @@ function settle({ passed, failed }, code) {
 
 async function vitest(kind, args) {
   const file = `${kind}.json`;
-  const code = await run(
-    process.execPath,
-    [
-      ...[join(root, 'node_modules/vitest/vitest.mjs'), 'run', '--config', 'vitest.all.config.mts'],
-      ...[
-        '--reporter=default',
-        '--reporter=json',
-        `--outputFile.json=${join(out, file)}`,
-        '--passWithNoTests',
-      ],
-      ...args,
-    ],
-    full ? { KVCAPSULE_TEST_FULL: '1' } : {},
-  );
+  const code = await run(process.execPath, [
+    ...[join(root, 'node_modules/vitest/vitest.mjs'), 'run', '--config', 'vitest.all.config.mts'],
+    ...['--reporter=default', '--reporter=json', `--outputFile.json=${join(out, file)}`, '--passWithNoTests'],
+    ...args,
+  ]);
   const report = JSON.parse(read(file) ?? '{"testResults":[]}');
   const counts = { passed: 0, failed: 0 };
   for (const { status, assertionResults } of report.testResults) {
@@ -58,20 +45,26 @@ async function vitest(kind, args) {
   return settle(counts, code);
 }
 
-async function ctest() {
-  const args = [
-    '--test-dir',
-    join(root, 'native/build'),
-    '--output-on-failure',
-    '-j',
-    '2',
-    '--no-tests=error',
-  ];
-  const code = await run('ctest', [...args, '--output-junit', join(out, 'ctest.xml')]);
-  const suite = /<testsuite\b[^>]*>/.exec(read('ctest.xml') ?? '')?.[0] ?? '';
-  const count = (name) => Number(new RegExp(`${name}="(\\d+)"`).exec(suite)?.[1] ?? 0);
+async function ctest(buildDir) {
+  const args = ['--test-dir', join(root, buildDir), '--output-on-failure', '-j', '2', '--no-tests=error'];
+  const file = `${buildDir.replaceAll('/', '-')}.xml`;
+  const code = await run('ctest', [...args, '--output-junit', join(out, file)]);
+  const suite = /<testsuite\b[^>]*>/.exec(read(file) ?? '')?.[0] ?? '';
+  const count = (name) => Number(new RegExp(`\\b${name}="(\\d+)"`).exec(suite)?.[1] ?? 0);
   const failed = count('failures');
   return settle({ passed: count('tests') - failed - count('skipped') - count('disabled'), failed }, code);
+}
+
+/** The rooms without ggml again, under AddressSanitizer and UndefinedBehaviorSanitizer. */
+async function sanitizers() {
+  const buildDir = 'native/build-sanitized';
+  const flags = '-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer';
+  const configured = await run('cmake', [
+    ...['-S', 'native', '-B', buildDir, '-G', 'Ninja', '-DCMAKE_BUILD_TYPE=RelWithDebInfo'],
+    `-DCMAKE_CXX_FLAGS=${flags}`,
+  ]);
+  if (configured !== 0 || (await run('cmake', ['--build', buildDir])) !== 0) return { passed: 0, failed: 1 };
+  return ctest(buildDir);
 }
 
 async function checks() {
@@ -84,7 +77,8 @@ async function checks() {
 }
 
 const runners = [
-  ['native', ctest],
+  ['native', () => ctest('native/build')],
+  ...(full ? [['sanitizers', sanitizers]] : []),
   ['unit', () => vitest('unit', ['--project', 'unit:*'])],
   // real processes share the cores: one file at a time
   [
