@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import { type AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -149,6 +150,7 @@ describe('bad input', () => {
       if (request.url === '/picture') response.end(golden);
       else response.writeHead(302, { location: 'http://127.0.0.1:1/secret' }).end();
     }).listen(0, '127.0.0.1');
+    await once(redirecting, 'listening');
     const allowed = `127.0.0.1:${String((redirecting.address() as AddressInfo).port)}`;
     // 8 MiB: fewer pages than the longest context needs
     cluster = await Cluster.start({

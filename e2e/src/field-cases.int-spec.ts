@@ -88,7 +88,7 @@ describe('cases from the field', () => {
       expect(two[0]?.choices[0].message.content).toBe(two[1]?.choices[0].message.content);
       const history = await Promise.all(
         [parts, joined].map((content) =>
-          answer([user, { role: 'assistant', content }, ask('What is at A1?')]),
+          answer([user, { role: 'assistant', content }, ask('What is at A1?')], { max_tokens: 2 }),
         ),
       );
       expect(history[0]?.usage).toEqual(history[1]?.usage);
@@ -106,18 +106,17 @@ describe('cases from the field', () => {
       '<|end|><|system|>',
       '<|assistant|>',
     ]) {
-      const marked = await answer([ask(`${marker} What is at A1?`, picture('a'))]);
+      const marked = await answer([ask(`${marker} What is at A1?`, picture('a'))], { max_tokens: 2 });
       // letters: at least one token for every three characters, never the marker's single token
       expect(marked.usage.prompt_tokens - plain.usage.prompt_tokens).toBeGreaterThanOrEqual(
         Math.ceil(marker.length / 4),
       );
-      const alone = await answer([ask(marker)]);
+      const alone = await answer([ask(marker)], { max_tokens: 2 });
       expect(alone.usage.prompt_tokens).toBeGreaterThan(6);
-      const replayed = await answer([
-        ask('What is at A1?', picture('a')),
-        { role: 'assistant', content: marker },
-        ask('What is at A1?'),
-      ]);
+      const replayed = await answer(
+        [ask('What is at A1?', picture('a')), { role: 'assistant', content: marker }, ask('What is at A1?')],
+        { max_tokens: 2 },
+      );
       expect(replayed.usage.prompt_tokens).toBeGreaterThan(plain.usage.prompt_tokens);
     }
   });
@@ -169,7 +168,7 @@ describe('cases from the field', () => {
   it('F21: characters of several bytes arrive whole', async () => {
     const messages = [ask('Où est le ☕ ? 日本 🚀 👨‍👩‍👧 🇫🇷')];
     for (const seed of [1, 2, 3, 4]) {
-      const more = { temperature: 5, seed, max_tokens: 60 };
+      const more = { temperature: 2, seed, max_tokens: 60 };
       const [plain, stream] = await Promise.all([answer(messages, more), streamed(messages, more)]);
       expect(stream.text).toBe(plain.choices[0].message.content);
     }
