@@ -202,15 +202,18 @@ describe('an address that is not public', () => {
   });
 });
 
-it.each(['LocalHost', 'localhost:PORT'])('asks a host that the operator allows by name: %s', async (allowed) => {
-  const { port } = server.address() as AddressInfo;
-  const allowHosts = [allowed.replace('PORT', String(port))];
-  const options = { param: PARAM, policy: { ...policy, allowHosts } };
-  await expect(loadImage(`http://localhost:${port}/good`, options)).resolves.toMatchObject({ width: 2 });
-  await expect(loadImage(`http://127.0.0.1:${port}/good`, options)).rejects.toMatchObject({
-    code: 'IMAGE_URL_BLOCKED',
-  });
-});
+it.each(['LocalHost', 'localhost:PORT'])(
+  'asks a host that the operator allows by name: %s',
+  async (allowed) => {
+    const { port } = server.address() as AddressInfo;
+    const allowHosts = [allowed.replace('PORT', String(port))];
+    const options = { param: PARAM, policy: { ...policy, allowHosts } };
+    await expect(loadImage(`http://localhost:${port}/good`, options)).resolves.toMatchObject({ width: 2 });
+    await expect(loadImage(`http://127.0.0.1:${port}/good`, options)).rejects.toMatchObject({
+      code: 'IMAGE_URL_BLOCKED',
+    });
+  },
+);
 
 it('names a connection that is refused and an answer that is not HTTP', async () => {
   const closed = createTcpServer((socket) => socket.resume().end('220 mail.example.com\r\n'));
