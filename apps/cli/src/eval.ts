@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
-import { cpus } from 'node:os';
+import { availableParallelism, cpus } from 'node:os';
 import { parse } from 'node:path';
 import { promisify } from 'node:util';
 import { KvcError } from '@kvcapsule/contracts';
@@ -25,9 +25,10 @@ export interface EvalOptions {
   readonly threads: number;
 }
 
-const BATCH_SCENES = 4;
-const POOL_BLOCKS = 1024;
-const STEP_TOKENS = 8192;
+/** Sequences of one step; each asks one question. */
+const BATCH_QUESTIONS = 12;
+const POOL_BLOCKS = 512;
+const STEP_TOKENS = 4096;
 const WEIGHTS = 'f32';
 const KV_DTYPE = 'f16';
 const run = promisify(execFile);
@@ -69,34 +70,79 @@ async function commitOf(): Promise<string> {
   }
 }
 
+/** Everything one thread needs to ask questions on its own. */
+interface Lane {
+  readonly engine: Engine;
+  readonly runner: QuestionRunner;
+}
+
+/**
+ * One engine of one thread for each thread: the steps are small, and engines that never wait for each other
+ * use the cores better than one engine whose threads meet after every operation.
+ */
+async function openLanes(options: EvalOptions, prompts: PromptMaker): Promise<Lane[]> {
+  const count = options.threads === 0 ? availableParallelism() : options.threads;
+  return Promise.all(
+    Array.from({ length: count }, async () => {
+      const engine = await openEngine({
+        modelDir: options.model,
+        weights: WEIGHTS,
+        kvDtype: KV_DTYPE,
+        threads: 1,
+        poolBlocks: POOL_BLOCKS,
+        maxSlots: BATCH_QUESTIONS,
+        maxStepTokens: STEP_TOKENS,
+        profiles: options.profiles,
+      });
+      return { engine, runner: new QuestionRunner(engine, prompts, POOL_BLOCKS) };
+    }),
+  );
+}
+
+/** Outcomes of a batch of scenes, `[codec][question]`, and each codec's bytes a picture. */
+async function measureBatch(
+  { engine, runner }: Lane,
+  prompts: PromptMaker,
+  options: EvalOptions,
+  scenes: readonly number[],
+): Promise<{ outcomes: Outcome[][]; bytes: number[] }> {
+  const batch: Asked[] = [];
+  for (const index of scenes) batch.push(...(await askScene(engine, prompts, options, index)));
+  const outcomes = await runner.run(batch);
+  const bytes = outcomes.map((_, codec) => (batch[0] ? bytesPerPicture(engine, batch[0], codec) : 0));
+  for (const handle of new Set(batch.map(({ prompt }) => prompt.imageHandle))) {
+    await engine.releaseImage(handle);
+  }
+  return { outcomes, bytes };
+}
+
 async function measure(
-  engine: Engine,
+  lanes: readonly Lane[],
   prompts: PromptMaker,
   options: EvalOptions,
   report: (line: string) => void,
 ): Promise<EvalReport['codecs']> {
-  const runner = new QuestionRunner(engine, prompts, POOL_BLOCKS);
+  const scenesPerBatch = Math.max(1, Math.floor(BATCH_QUESTIONS / options.questionsPerScene));
+  const results: Awaited<ReturnType<typeof measureBatch>>[] = [];
+  let next = 0;
+  let done = 0;
+  const work = async (lane: Lane) => {
+    while (next * scenesPerBatch < options.scenes) {
+      const batch = next++;
+      const first = batch * scenesPerBatch;
+      const count = Math.min(scenesPerBatch, options.scenes - first);
+      const scenes = Array.from({ length: count }, (_, index) => first + index);
+      results[batch] = await measureBatch(lane, prompts, options, scenes);
+      done += count;
+      report(`scenes ${done}/${options.scenes}`);
+    }
+  };
+  await Promise.all(lanes.map(work));
   const names = ['raw', ...options.profiles.map((path) => parse(path).name)];
-  const outcomes = names.map((): Outcome[] => []);
-  const bytes = names.map(() => 0);
-  for (let first = 0; first < options.scenes; first += BATCH_SCENES) {
-    const last = Math.min(options.scenes, first + BATCH_SCENES);
-    const batch: Asked[] = [];
-    for (let index = first; index < last; index++) {
-      batch.push(...(await askScene(engine, prompts, options, index)));
-    }
-    for (const [codec, results] of (await runner.run(batch)).entries()) {
-      outcomes[codec]?.push(...results);
-      if (batch[0] !== undefined) bytes[codec] = bytesPerPicture(engine, batch[0], codec);
-    }
-    for (const handle of new Set(batch.map(({ prompt }) => prompt.imageHandle))) {
-      await engine.releaseImage(handle);
-    }
-    report(`scenes ${last}/${options.scenes}`);
-  }
+  const outcomesOf = (codec: number) => results.flatMap(({ outcomes }) => outcomes[codec] ?? []);
   return names.map((name, codec) => ({
-    ...summarise(name, outcomes[codec] ?? [], codec === 0 ? undefined : outcomes[0]),
-    bytesPerPicture: bytes[codec] ?? 0,
+    ...summarise(name, outcomesOf(codec), codec === 0 ? undefined : outcomesOf(0)),
+    bytesPerPicture: results[0]?.bytes[codec] ?? 0,
   }));
 }
 
@@ -110,19 +156,10 @@ export async function evaluate(
   command: string,
   report: (line: string) => void,
 ): Promise<EvalReport> {
-  const engine = await openEngine({
-    modelDir: options.model,
-    weights: WEIGHTS,
-    kvDtype: KV_DTYPE,
-    threads: options.threads,
-    poolBlocks: POOL_BLOCKS,
-    maxSlots: BATCH_SCENES * options.questionsPerScene,
-    maxStepTokens: STEP_TOKENS,
-    profiles: options.profiles,
-  });
-  let prompts: PromptMaker | undefined;
+  const prompts = await openPromptMaker(options.model);
+  let lanes: readonly Lane[] = [];
   try {
-    prompts = await openPromptMaker(options.model);
+    lanes = await openLanes(options, prompts);
     return {
       command,
       commit: await commitOf(),
@@ -131,13 +168,13 @@ export async function evaluate(
       scenes: options.scenes,
       seed: options.seed,
       artwork: options.artwork,
-      modelRevision: engine.modelRevision,
+      modelRevision: lanes[0]?.engine.modelRevision ?? '',
       weights: WEIGHTS,
       kvDtype: KV_DTYPE,
-      codecs: await measure(engine, prompts, options, report),
+      codecs: await measure(lanes, prompts, options, report),
     };
   } finally {
-    await Promise.all([engine.dispose(), prompts?.dispose()]);
+    await Promise.all([...lanes.map(({ engine }) => engine.dispose()), prompts.dispose()]);
   }
 }
 
@@ -145,6 +182,12 @@ function wholeNumber(flag: string, text: string, least: number): number {
   const value = Number(text);
   if (Number.isInteger(value) && value >= least) return value;
   throw new KvcError('CONFIG_INVALID', `${flag}: ${text} is not a whole number from ${least}`);
+}
+
+function questionsOf(text: string): number {
+  const count = wholeNumber('--questions', text, 1);
+  if (count <= BATCH_QUESTIONS) return count;
+  throw new KvcError('CONFIG_INVALID', `--questions: at most ${BATCH_QUESTIONS} about each picture`);
 }
 
 type EvalFlags = Record<
@@ -159,7 +202,7 @@ function parseFlags(flags: EvalFlags): EvalOptions {
   return {
     model: flags.model,
     scenes: wholeNumber('--scenes', flags.scenes, 1),
-    questionsPerScene: wholeNumber('--questions', flags.questions, 1),
+    questionsPerScene: questionsOf(flags.questions),
     seed: wholeNumber('--seed', flags.seed, 0),
     profiles: flags.codecs.split(',').filter((codec) => codec !== 'raw' && codec !== ''),
     artwork: flags.artwork,
