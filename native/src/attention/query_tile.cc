@@ -60,6 +60,18 @@ void QueryTile::AttendOwn(const KvPool& pool, const RawSegment& segment, int32_t
   AttendPanels(pool, segment, start + stacked_ / group_, start, true);
 }
 
+void QueryTile::PrefetchPanel(const KvPool& pool, const RawSegment& segment, int32_t first_token, int32_t tokens) const {
+  constexpr int32_t kTokens = KvGeometry::kBlockTokens;
+  constexpr int64_t kLineBytes = 64;
+  const int32_t end = std::min(first_token + kPanelTokens, tokens);
+  for (int32_t token = first_token; token < end; token += kTokens) {
+    for (const KvPart part : {KvPart::kKey, KvPart::kValue}) {
+      const uint8_t* tile = pool.Tile(segment.blocks[token / kTokens], layer_, part, kv_head_);
+      for (int64_t byte = 0; byte < geometry_.TileBytes(); byte += kLineBytes) __builtin_prefetch(tile + byte, 0, 2);
+    }
+  }
+}
+
 void QueryTile::LoadPanel(const KvPool& pool, const RawSegment& segment, int32_t first_token, int32_t count) {
   constexpr int32_t kTokens = KvGeometry::kBlockTokens;
   float* rows = Room(rows_, static_cast<int64_t>(kPanelTokens) * padded_dim_);
@@ -82,6 +94,7 @@ void QueryTile::AttendPanels(const KvPool& pool, const RawSegment& segment, int3
     const int32_t count = std::min(kPanelTokens, tokens - first);
     const int32_t columns = RoundToLanes(count);
     LoadPanel(pool, segment, first, count);
+    PrefetchPanel(pool, segment, first + kPanelTokens, tokens);
     float* weights = Room(weights_, static_cast<int64_t>(stacked_) * kPanelTokens);
     GemmNN(stacked_, columns, geometry_.head_dim, queries_.data(), geometry_.head_dim, keys_.data(), kPanelTokens,
            weights, kPanelTokens, false);

@@ -29,6 +29,8 @@ class QueryTile {
 
   void AttendPanels(const KvPool& pool, const RawSegment& segment, int32_t tokens, int32_t start, bool causal);
   void LoadPanel(const KvPool& pool, const RawSegment& segment, int32_t first_token, int32_t count);
+  // Tiles lie a block apart, where no hardware prefetcher follows.
+  void PrefetchPanel(const KvPool& pool, const RawSegment& segment, int32_t first_token, int32_t tokens) const;
   void LoadCapsule(const KvPool& pool, const CapsuleSegment& segment);
   // Turns `columns` logits of row i into weights under the joint maximum; returns their sum.
   float Weigh(int32_t i, float* logits, int32_t columns);

@@ -129,21 +129,28 @@ void RowsNT(const Operands& o) {
   for (int j = 0; j < o.n; j += kTileNT) KernelNT<kRows>(o, j);
 }
 
-// Perfect shuffles of rows i and i + half, log2(kLanes) times, turn columns into rows.
+// Row i and row i + half shuffled together become rows 2i and 2i + 1.
+KVC_INLINE void Shuffle(FloatV (&rows)[kLanes]) {
+  FloatV next[kLanes];
+#pragma GCC unroll 8
+  for (int i = 0; i < kLanes / 2; ++i) {
+    next[2 * i] = InterleaveLow(rows[i], rows[i + kLanes / 2]);
+    next[2 * i + 1] = InterleaveHigh(rows[i], rows[i + kLanes / 2]);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) rows[i] = next[i];
+}
+
+// log2(kLanes) perfect shuffles turn columns into rows. Written out: in a loop GCC 12 keeps the rows in memory.
 KVC_INLINE void TransposeTile(const float* in, int ldi, float* out, int ldo) {
-  FloatV rows[kLanes], next[kLanes];
+  static_assert(kLanes == 8 || kLanes == 16);
+  FloatV rows[kLanes];
 #pragma GCC unroll 16
   for (int i = 0; i < kLanes; ++i) rows[i] = LoadV(in + static_cast<long>(i) * ldi);
-#pragma GCC unroll 4
-  for (int stage = 1; stage < kLanes; stage *= 2) {
-#pragma GCC unroll 8
-    for (int i = 0; i < kLanes / 2; ++i) {
-      next[2 * i] = InterleaveLow(rows[i], rows[i + kLanes / 2]);
-      next[2 * i + 1] = InterleaveHigh(rows[i], rows[i + kLanes / 2]);
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) rows[i] = next[i];
-  }
+  Shuffle(rows);
+  Shuffle(rows);
+  Shuffle(rows);
+  if constexpr (kLanes == 16) Shuffle(rows);
 #pragma GCC unroll 16
   for (int i = 0; i < kLanes; ++i) StoreV(out + static_cast<long>(i) * ldo, rows[i]);
 }

@@ -42,6 +42,8 @@ KvPool::KvPool(const KvGeometry& geometry, int64_t blocks)
                 "cannot reserve a KV pool of " + std::to_string(bytes) + " bytes: " + std::strerror(errno));
   }
   data_.reset(static_cast<uint8_t*>(data));
+  // Advice only: a head's tiles lie a block apart, so small pages cost a TLB miss a tile.
+  madvise(data, bytes, MADV_HUGEPAGE);
 }
 
 uint8_t* KvPool::Tile(int64_t block, int32_t layer, KvPart part, int32_t kv_head) const {
