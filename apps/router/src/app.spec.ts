@@ -91,6 +91,7 @@ describe('operations', () => {
       400,
       { error: { code: 'invalid_request' } },
     ]);
+    expect(response.headers.get('x-request-id')).toMatch(/^req-/);
   });
 
   it('logs nothing that a client wrote', async () => {

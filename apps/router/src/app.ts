@@ -8,7 +8,7 @@ import { errorBody } from '@kvcapsule/contracts/openai';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
-import type { FastifyReply } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Logger } from 'nestjs-pino';
 import { AppModule, type Environment } from './app.module.js';
 import { keyCheck } from './edge/auth.js';
@@ -31,9 +31,9 @@ class Adapter extends FastifyAdapter {
 }
 
 /** What Fastify finds wrong before it looks for a route, such as a path that cannot be decoded. */
-function refuse(_fault: unknown, _request: unknown, reply: FastifyReply): void {
+function refuse(_fault: unknown, { id }: FastifyRequest, reply: FastifyReply): void {
   const error = new KvcError('INVALID_REQUEST', 'The request line is not valid.');
-  void reply.status(error.status).send(errorBody(error));
+  void reply.header('x-request-id', id).status(error.status).send(errorBody(error));
 }
 
 function adapter(maxBodyBytes: number): FastifyAdapter {

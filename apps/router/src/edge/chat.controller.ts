@@ -1,7 +1,12 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
-import { ChatCompletion, ChatCompletionChunk, ChatCompletionRequest } from '@kvcapsule/contracts/openai';
+import {
+  ChatCompletion,
+  ChatCompletionChunk,
+  ChatCompletionRequest,
+  ErrorBody,
+} from '@kvcapsule/contracts/openai';
 import { Body, Controller, HttpCode, Post, Res } from '@nestjs/common';
-import { ApiBearerAuth, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
+import { ApiBearerAuth, ApiDefaultResponse, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
 import { GenerationService } from '../generation/generation.service.js';
@@ -35,6 +40,7 @@ export class ChatController {
       'text/event-stream': { schema: openApi(ChatCompletionChunk) },
     },
   })
+  @ApiDefaultResponse({ description: 'An error, also as one event of a stream', schema: openApi(ErrorBody) })
   async complete(
     @Body({ schema: ChatCompletionRequest }) body: z.infer<typeof ChatCompletionRequest>,
     @Res() reply: FastifyReply,

@@ -21,8 +21,6 @@ export class ErrorFilter implements ExceptionFilter {
     if (reply.sent || reply.raw.destroyed) return;
     for (const [name, value] of Object.entries(retryHeaders(error))) reply.header(name, value);
     if (error.code === 'INVALID_API_KEY') reply.header('www-authenticate', 'Bearer');
-    // A body that was refused unread is not waited for.
-    if (error.code === 'REQUEST_TOO_LARGE') reply.header('connection', 'close');
     void reply.status(error.status).type('application/json; charset=utf-8').send(errorBody(error));
   }
 
