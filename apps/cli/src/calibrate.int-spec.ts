@@ -2,10 +2,13 @@ import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { sceneOfSeries } from '@kvcapsule/testing';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { calibrate, type CalibrateOptions } from './calibrate.js';
 import { evaluate, type EvalOptions } from './eval.js';
 import { DEFAULT_MODEL_DIR } from './paths.js';
+
+// The whole check may run on two busy cores.
+vi.setConfig({ testTimeout: 240_000 });
 
 let folder: string;
 beforeAll(async () => {

@@ -40,12 +40,7 @@ async function proveBinary(path: string): Promise<void> {
   }
 }
 
-/**
- * The addon, proved and loaded.
- *
- * @throws KvcError CONFIG_INVALID when there is none or it does not load on this machine
- */
-export async function loadBinding(path = addonPath()): Promise<NativeBinding> {
+async function load(path: string): Promise<NativeBinding> {
   const missing = await access(path).then(
     () => false,
     () => true,
@@ -58,4 +53,24 @@ export async function loadBinding(path = addonPath()): Promise<NativeBinding> {
   }
   await proveBinary(path);
   return require(path) as NativeBinding;
+}
+
+/** Loading a binary twice gives the same module, so it is proved once. */
+const loaded = new Map<string, Promise<NativeBinding>>();
+
+/**
+ * The addon, proved and loaded.
+ *
+ * @throws KvcError CONFIG_INVALID when there is none or it does not load on this machine
+ */
+export async function loadBinding(path = addonPath()): Promise<NativeBinding> {
+  const loading = loaded.get(path) ?? load(path);
+  loaded.set(path, loading);
+  try {
+    return await loading;
+  } catch (error) {
+    // It may be built, or built anew, by the next call.
+    loaded.delete(path);
+    throw error;
+  }
 }
