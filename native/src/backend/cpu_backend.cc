@@ -1,8 +1,10 @@
 #include "backend/cpu_backend.h"
 
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
 #include <thread>
 
 #include "kvcapsule/error.h"
@@ -10,18 +12,15 @@
 namespace kvcapsule {
 namespace {
 
-// ggml's threads wait for each other after every node, spinning. Where another process wants a CPU as well, each
-// such wait lasts a turn of the kernel's scheduler: the demo's decode step (7 million multiplications, 2 ms on
-// one thread) takes 300 ms with two. A second thread saves at most half of what one thread needs for this many.
-constexpr int64_t kOneThreadMultiplications = int64_t{1} << 26;
-
-int64_t Multiplications(ggml_cgraph* graph) {
-  int64_t sum = 0;
-  for (int i = 0; i < ggml_graph_n_nodes(graph); ++i) {
-    const ggml_tensor* node = ggml_graph_node(graph, i);
-    if (node->op == GGML_OP_MUL_MAT) sum += node->src[0]->ne[0] * ggml_nelements(node);
-  }
-  return sum;
+// CPUs that no other thread of the machine wants at this moment, the caller's own included; all of them where the
+// kernel does not tell. A second thread without a CPU of its own makes a picture fifty times slower, not faster.
+int32_t IdleCpus() {
+  const auto online = static_cast<int32_t>(sysconf(_SC_NPROCESSORS_ONLN));
+  std::ifstream load("/proc/loadavg");
+  double minute = 0, five_minutes = 0, quarter = 0;
+  int32_t runnable = 0;
+  if (!(load >> minute >> five_minutes >> quarter >> runnable)) return online;
+  return online - (runnable - 1);
 }
 
 }  // namespace
@@ -51,13 +50,16 @@ CpuBackend::~CpuBackend() {
   if (threads_) ggml_threadpool_free(threads_);
 }
 
-void CpuBackend::Compute(const Graph& graph, const std::function<void()>& fill_inputs) {
-  const bool small = Multiplications(graph.nodes) < kOneThreadMultiplications;
-  ggml_backend_cpu_set_n_threads(backend_, small ? 1 : max_threads_);
+void CpuBackend::Compute(const Graph& graph, int64_t macs, const std::function<void()>& fill_inputs) {
   if (!ggml_gallocr_alloc_graph(allocator_, graph.nodes)) {
     throw Error(ErrorCode::kEngineFailed, "not enough memory for the step's activations");
   }
   fill_inputs();
+  // About a millisecond for one thread: below that, waiting at the barriers eats what a second one brings.
+  constexpr int64_t kMacsPerThread = 8'000'000;
+  const int64_t threads = std::clamp<int64_t>(macs / kMacsPerThread, 1, max_threads_);
+  const int64_t idle = threads > 1 ? std::max(1, IdleCpus()) : 1;
+  ggml_backend_cpu_set_n_threads(backend_, static_cast<int>(std::min(threads, idle)));
   const ggml_status status = ggml_backend_graph_compute(backend_, graph.nodes);
   if (status != GGML_STATUS_SUCCESS) {
     throw Error(ErrorCode::kEngineFailed, std::string("ggml: ") + ggml_status_to_string(status));

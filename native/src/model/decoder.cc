@@ -121,7 +121,9 @@ std::vector<float> Decoder::Forward(const DecoderInput& input, const KvPool& poo
   for (int32_t layer = 0; layer < text.layers; ++layer) calls.push_back({&pool, &table, input.chunks, shape, layer});
   StepGraph step(config_, weights_, input);
   step.Build(calls);
-  backend.Compute(step.graph(), [&] { step.Fill(input); });
+  const int64_t macs_per_row = ggml_nelements(weights_.text[0].gate.weight) * 4 * text.layers;
+  const auto rows = static_cast<int64_t>(input.positions.size());
+  backend.Compute(step.graph(), rows * macs_per_row, [&] { step.Fill(input); });
   if (!step.logits()) return {};
   std::vector<float> logits(ggml_nelements(step.logits()));
   ggml_backend_tensor_get(step.logits(), logits.data(), 0, logits.size() * sizeof(float));

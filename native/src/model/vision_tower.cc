@@ -81,7 +81,8 @@ void VisionTower::EncodeBatch(const RgbImage* tiles, int32_t count, CpuBackend& 
   ggml_set_output(x);
   ggml_build_forward_expand(graph.nodes, x);
 
-  backend.Compute(graph, [&] {
+  const int64_t macs_per_row = int64_t{vision.hidden} * (4 * vision.hidden + 2 * vision.intermediate) * vision.layers;
+  backend.Compute(graph, rows * macs_per_row, [&] {
     const std::vector<int32_t> order = PixelShuffleRows(config_.patches_per_side(), scale);
     const int64_t tile_floats = pixels->ne[0] * patches_;
     for (int32_t tile = 0; tile < count; ++tile) {
