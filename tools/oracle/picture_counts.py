@@ -2,8 +2,9 @@
 
     python tools/oracle/picture_counts.py deploy/models/emoji-vlm > libs/model/src/pictures/picture-counts.fixture.json
 
-Needs torch, torchvision, transformers and Pillow. Each row is [width, height, rows, columns, tokens of the span];
-a size that the processor itself refuses has null in place of the last three.
+Needs torch, torchvision, transformers and Pillow. `counts` holds [width, height, rows, columns, tokens of the span]
+with the folder's own settings, `grids` [width, height, rows, columns] with other longest sides and tiles, among them
+odd ones and such that are no multiples of each other. A size that the processor refuses has null for its results.
 """
 
 import json
@@ -33,20 +34,40 @@ def sizes():
         yield random.randint(1, 2500), random.randint(1, 40)
 
 
+OTHER_SETTINGS = [(255, 51), (1000, 364), (200, 333), (640, 77), (96, 96)]
+
+
+def grid_of(processor, picture, **settings):
+    grid = processor([[picture]], return_row_col_info=True, **settings)
+    return [int(grid["rows"][0][0]), int(grid["cols"][0][0])]
+
+
+def attempt(count, compute, width, height):
+    """The results for a size, or as many nulls."""
+    try:
+        return [width, height, *compute(Image.new("RGB", (width, height), (10, 20, 30)))]
+    except Exception as error:
+        print(width, height, type(error).__name__, error, file=sys.stderr)
+        return [width, height, *[None] * count]
+
+
 def main():
     processor = AutoProcessor.from_pretrained(sys.argv[1])
-    image = processor.image_token
-    rows = []
-    for width, height in sizes():
-        try:
-            picture = Image.new("RGB", (width, height), (10, 20, 30))
-            grid = processor.image_processor([[picture]], return_row_col_info=True)
-            ids = processor(images=[picture], text=image)["input_ids"][0]
-            rows.append([width, height, int(grid["rows"][0][0]), int(grid["cols"][0][0]), len(ids)])
-        except Exception as error:
-            print(width, height, type(error).__name__, error, file=sys.stderr)
-            rows.append([width, height, None, None, None])
-    print("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]")
+
+    def counts(picture):
+        ids = processor(images=[picture], text=processor.image_token)["input_ids"][0]
+        return [*grid_of(processor.image_processor, picture), len(ids)]
+
+    result = {"counts": [attempt(3, counts, *size) for size in sizes()], "grids": []}
+    for longest, tile in OTHER_SETTINGS:
+
+        def grids(picture):
+            size, tiles = {"longest_edge": longest}, {"longest_edge": tile}
+            return grid_of(processor.image_processor, picture, size=size, max_image_size=tiles)
+
+        rows = [attempt(2, grids, *size) for size in list(sizes())[::3]]
+        result["grids"].append({"longestEdgePx": longest, "tilePx": tile, "rows": rows})
+    print(json.dumps(result))
 
 
 main()

@@ -7,14 +7,25 @@ const MODEL_DIR = new URL('../../../../deploy/models/emoji-vlm/', import.meta.ur
 
 type Row = [width: number, height: number, rows: number | null, cols: number | null, tokens: number | null];
 
+/** Written by tools/oracle/picture_counts.py. */
+interface Fixture {
+  readonly counts: readonly Row[];
+  readonly grids: readonly {
+    readonly longestEdgePx: number;
+    readonly tilePx: number;
+    readonly rows: readonly [width: number, height: number, rows: number | null, cols: number | null][];
+  }[];
+}
+
 describe('the grid of a picture', () => {
   let model: ModelFolder;
-  let table: Row[];
+  let table: readonly Row[];
+  let others: Fixture['grids'];
 
   beforeAll(async () => {
     model = await openModelFolder(MODEL_DIR);
     const fixture = new URL('./picture-counts.fixture.json', import.meta.url);
-    table = JSON.parse(await readFile(fixture, 'utf8')) as Row[];
+    ({ counts: table, grids: others } = JSON.parse(await readFile(fixture, 'utf8')) as Fixture);
   });
   afterAll(() => model.dispose());
 
@@ -45,6 +56,21 @@ describe('the grid of a picture', () => {
       }
     });
     expect(ours).toEqual(table);
+  });
+
+  it('is the one of transformers with other settings, odd ones too', () => {
+    expect(others.length).toBeGreaterThanOrEqual(5);
+    for (const { longestEdgePx, tilePx, rows } of others) {
+      const ours = rows.map(([width, height]) => {
+        try {
+          const grid = pictureGrid(width, height, { longestEdgePx, tilePx, splits: true });
+          return [width, height, grid.rows, grid.cols];
+        } catch {
+          return [width, height, null, null];
+        }
+      });
+      expect(ours, `${longestEdgePx} in tiles of ${tilePx}`).toEqual(rows);
+    }
   });
 
   it.each([
