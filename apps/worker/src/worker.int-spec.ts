@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 
 import { type Generate, WorkerServiceClient } from '@kvcapsule/contracts/worker';
-import { openEngine } from '@kvcapsule/engine';
+import { discoverProfiles, openEngine } from '@kvcapsule/engine';
 import { type ModelFolder, openModelFolder } from '@kvcapsule/model';
 import { decodeImage } from '@kvcapsule/multimodal';
 import { createRpcClient } from '@kvcapsule/platform/rpc';
@@ -63,17 +63,21 @@ interface Served {
 }
 
 /** The real engine behind the real service; only the store is in memory. */
-async function serve(poolBlocks: number, maxStepTokens: number): Promise<Served> {
+async function serve(
+  poolBlocks: number,
+  maxStepTokens: number,
+  profiles: readonly string[] = [],
+): Promise<Served> {
   const maxRunning = 16;
   const engine = await openEngine({
     modelDir: MODEL_DIR,
     weights: 'f32',
     kvDtype: 'f32',
-    threads: 2,
+    threads: 1,
     poolBlocks,
     maxSlots: maxRunning,
     maxStepTokens,
-    profiles: [],
+    profiles,
   });
   const store = new MemoryStore();
   const metrics = createMetrics('worker');
@@ -87,7 +91,7 @@ async function serve(poolBlocks: number, maxStepTokens: number): Promise<Served>
     createDetokenizer: () => model.detokenizer(),
     stopTokenIds: new Set(model.eosTokenIds),
     model: { id: 'emoji-vlm', revision: engine.modelRevision, engineVersion: 'test' },
-    codec: 'raw',
+    codec: profiles.length > 0 ? 'capsule' : 'raw',
     profileId: '',
     config: {
       id: 'w',
@@ -179,3 +183,33 @@ describe('golden answers through the service', () => {
     TIMEOUT_MS,
   );
 });
+
+it(
+  'answers with capsules the same alone and together, in less memory',
+  async () => {
+    const profiles = await discoverProfiles(MODEL_DIR);
+    expect(profiles.length).toBeGreaterThan(0);
+    const roomy = await serve(400, 2048, profiles);
+    // a picture's span and its capsule stand side by side for a moment: two requests at a time
+    const tight = await serve(80, 100, profiles);
+    const generates = await Promise.all(golden.map((example) => generateOf(example)));
+    for (const generate of generates) tight.router.send(generate);
+    let compressed = 0;
+    for (const generate of generates) {
+      const alone = await roomy.router.ask(generate);
+      const together = await tight.router.answer(generate.requestId);
+      expect([generate.requestId, together.tokenIds]).toEqual([generate.requestId, alone.tokenIds]);
+      expect(together.finished?.usage).toEqual(alone.finished?.usage);
+      const kv = alone.finished?.usage?.kv;
+      if (kv?.codec !== 'capsule') continue;
+      compressed += 1;
+      expect(kv.bytes).toBeLessThan(kv.rawBytes);
+    }
+    expect(compressed).toBeGreaterThan(10);
+    const { freePages, capacityPages } = tight.worker.serving.scheduler.pool;
+    expect(freePages).toBe(capacityPages);
+    await roomy.close();
+    await tight.close();
+  },
+  TIMEOUT_MS,
+);

@@ -45,6 +45,8 @@ export class RouterStream implements EventSink {
       this.serving.abort(this.#key(message.value.requestId));
     } else if (message?.$case === 'generate') {
       const key = this.#key(message.value.requestId);
+      // what was sent twice runs once
+      if (this.#open.has(key)) return;
       this.#open.add(key);
       this.serving.submit(key, message.value, this);
     }

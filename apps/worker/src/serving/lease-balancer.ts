@@ -37,9 +37,12 @@ export class LeaseBalancer {
     return pressed;
   }
 
-  /** Call after every step. Asks the ledger in the background, one round at a time. */
+  /**
+   * Call after every step. Asks the ledger in the background, one round at a time, and not again while a refusal
+   * is fresh.
+   */
   balance(): void {
-    if (this.#balancing) return;
+    if (this.#balancing || !this.admits) return;
     const changes = this.scheduler.running.flatMap((key) => this.#change(key) ?? []);
     if (changes.length === 0) return;
     this.#balancing = true;
