@@ -9,6 +9,7 @@ import {
   type Engine,
 } from '@kvcapsule/engine';
 import type { Command } from 'commander';
+import { checkOutput } from './calibrate-output.js';
 import { calibrationPictures, type RgbPicture } from './calibrate-pictures.js';
 import { openPromptMaker, type PromptMaker } from './calibrate-prompt.js';
 import { layerRetention, parseRetentions, profilePath, type Schedule } from './calibrate-retention.js';
@@ -124,6 +125,7 @@ export async function calibrate(
   options: CalibrateOptions,
   report: (line: string) => void,
 ): Promise<readonly string[]> {
+  await checkOutput(options.out);
   const engine = await openEngine({
     modelDir: options.model,
     weights: 'f32',

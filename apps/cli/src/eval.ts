@@ -7,6 +7,7 @@ import { KvcError } from '@kvcapsule/contracts';
 import { openEngine, type Engine } from '@kvcapsule/engine';
 import { KNOWN_ARTWORK, sceneOfSeries, UNSEEN_ARTWORK } from '@kvcapsule/testing';
 import type { Command } from 'commander';
+import { checkOutput } from './calibrate-output.js';
 import { decodePicture } from './calibrate-pictures.js';
 import { openPromptMaker, type PromptMaker } from './calibrate-prompt.js';
 import { coveredRows } from './calibrate-runner.js';
@@ -230,8 +231,10 @@ export function registerEval(program: Command): void {
     .addHelpText('after', EXAMPLES)
     .action(async (flags: EvalFlags) => {
       const command = `kvcapsule ${process.argv.slice(2).join(' ')}`;
+      const options = parseFlags(flags);
+      await checkOutput(flags.out);
       const overwrite = process.stderr.isTTY;
-      const result = await evaluate(parseFlags(flags), command, (line) =>
+      const result = await evaluate(options, command, (line) =>
         process.stderr.write(overwrite ? `\r${line}` : `${line}\n`),
       );
       const { dir, name } = parse(flags.out);
