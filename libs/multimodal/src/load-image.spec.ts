@@ -11,7 +11,6 @@ const options = { param: PARAM, policy: DEFAULT_IMAGE_POLICY };
 const samples = Uint8Array.from({ length: 7 * 5 * 3 }, (_, i) => (i * 71) % 256);
 const PNG = encodePng({ width: 7, height: 5, colour: 'rgb', bitDepth: 8, samples });
 const BASE64 = PNG.toString('base64');
-const PADDED = PNG.length % 3 === 0 ? Buffer.concat([PNG, Buffer.from([0])]).toString('base64') : BASE64;
 const SHA256 = createHash('sha256').update(PNG).digest('hex');
 const coded = (text: string) => text.replaceAll('+', '%2B').replaceAll('=', '%3d').replaceAll('/', '%2F');
 
@@ -47,8 +46,8 @@ describe('a picture in a data URI', () => {
       const padded = await loadImage(`data:;base64,${bytes.toString('base64')}`, options);
       const bare = await loadImage(`data:;base64,${bytes.toString('base64').replaceAll('=', '')}`, options);
       expect(bare.sha256).toBe(padded.sha256);
+      expect(padded.bytes).toHaveLength(PNG.length + extra);
     }
-    expect(PADDED).toBeDefined();
   });
 
   const refused: [string, string, string][] = [
