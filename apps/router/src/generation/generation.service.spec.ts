@@ -186,6 +186,15 @@ describe('Redis away', () => {
   });
 });
 
+describe('an answer of the ledger that is lost', () => {
+  it('leaves no lease behind', async () => {
+    router = await new Harness().start();
+    router.ports.losesAnswers = true;
+    expect((await router.chat()).status).toBe(503);
+    await until(() => router.ports.leases.size === 0);
+  });
+});
+
 describe('time', () => {
   it('is up at the deadline', async () => {
     router = await new Harness().start({ requestTimeoutMs: 200 });

@@ -26,6 +26,9 @@ const ABORT_GRACE_MS = 5_000;
 const WORKER_FAULTS: readonly ErrorCode[] = ['WORKER_LOST', 'STALE_EPOCH', 'NO_WORKER', 'DRAINING'];
 const isWorkerFault = (error: unknown) => error instanceof KvcError && WORKER_FAULTS.includes(error.code);
 
+/** Answers of the ledger after which nothing was set aside. */
+const CERTAIN_REFUSALS: readonly ErrorCode[] = ['NO_CAPACITY', 'STALE_EPOCH', 'NO_WORKER'];
+
 /** One try at answering a request: who is asked, under which lease. */
 interface Attempt {
   readonly record: WorkerRecord;
@@ -143,8 +146,9 @@ export class GenerationService implements OnApplicationShutdown {
       return true;
     } catch (error) {
       // The snapshot may be older than the ledger: the next refresh shows the worker's new epoch or its absence.
-      if (error instanceof KvcError && ['NO_CAPACITY', 'STALE_EPOCH', 'NO_WORKER'].includes(error.code))
-        return false;
+      if (error instanceof KvcError && CERTAIN_REFUSALS.includes(error.code)) return false;
+      // It may have been written although no answer came back.
+      void this.#giveBack(key);
       throw error;
     }
   }
@@ -223,15 +227,19 @@ export class GenerationService implements OnApplicationShutdown {
     };
   }
 
-  /** Never rejects: a lease that cannot be given back now runs out, or is swept with its worker. */
   async #release({ key, untrack }: Attempt): Promise<void> {
     untrack();
+    await this.#giveBack(key);
+    this.#queue.nudge();
+  }
+
+  /** Never rejects: a lease that cannot be given back now runs out, or is swept with its worker. */
+  async #giveBack(key: LeaseKey): Promise<void> {
     try {
       await this.ports.ledger.release(key);
     } catch {
       // Redis is away; readiness shows it.
     }
-    this.#queue.nudge();
   }
 }
 

@@ -12,6 +12,8 @@ export class MemoryPorts implements Ports {
   /** Rejections the next reservations meet, in order. */
   readonly refusals: KvcError[] = [];
   readonly leases = new Map<string, { key: LeaseKey; pages: number }>();
+  /** Reservations are written, but their answers do not come back. */
+  losesAnswers = false;
   #always: KvcError | undefined;
 
   readonly registry = {
@@ -56,6 +58,7 @@ export class MemoryPorts implements Ports {
       throw new KvcError('NO_CAPACITY', 'full');
     }
     this.leases.set(key.leaseId, { key, pages });
+    if (this.losesAnswers) throw new KvcError('LEDGER_UNAVAILABLE', 'no answer');
   }
 }
 
