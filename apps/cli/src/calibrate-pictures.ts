@@ -1,8 +1,8 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { KvcError } from '@kvcapsule/contracts';
+import { decodeImage, DEFAULT_IMAGE_POLICY } from '@kvcapsule/multimodal';
 import { sceneOfSeries } from '@kvcapsule/testing';
-import sharp from 'sharp';
 
 /** Upright 8-bit RGB, `[height][width][3]`. */
 export interface RgbPicture {
@@ -15,19 +15,20 @@ export interface RgbPicture {
 const PICTURE_FILE = /\.(png|jpe?g|webp|gif)$/i;
 const SCENES = /^scenes:(\d+)$/;
 
-/** Decodes as the server does: turned upright, laid on white, eight bits a channel. */
+/**
+ * Decodes as the server does.
+ *
+ * @throws KvcError naming the picture
+ */
 export async function decodePicture(name: string, file: Buffer): Promise<RgbPicture> {
   try {
-    const { data, info } = await sharp(file)
-      .autoOrient()
-      .flatten({ background: 'white' })
-      .toColourspace('srgb')
-      .raw({ depth: 'uchar' })
-      .toBuffer({ resolveWithObject: true });
-    if (info.channels !== 3) throw new Error(`${info.channels} channels after decoding`);
-    return { name, rgb: data, width: info.width, height: info.height };
+    return {
+      name,
+      ...(await decodeImage(file, { param: 'images', maxPixels: DEFAULT_IMAGE_POLICY.maxPixels })),
+    };
   } catch (cause) {
-    throw new KvcError('IMAGE_INVALID', `${name} cannot be decoded: ${(cause as Error).message}`, { cause });
+    if (!(cause instanceof KvcError)) throw cause;
+    throw new KvcError(cause.code, `${name}: ${cause.message}`, { cause });
   }
 }
 
@@ -54,7 +55,7 @@ async function* scenePictures(seed: number, count: number): AsyncGenerator<RgbPi
 /**
  * At most `count` pictures of a folder, in order of names, or `count` generated ones (`scenes:SEED`).
  *
- * @throws KvcError CONFIG_INVALID for a folder without pictures, IMAGE_INVALID naming a damaged file
+ * @throws KvcError CONFIG_INVALID for a folder without pictures, IMAGE_INVALID or IMAGE_UNSUPPORTED naming a file
  */
 export function calibrationPictures(source: string, count: number): AsyncGenerator<RgbPicture> {
   const seed = SCENES.exec(source)?.[1];
