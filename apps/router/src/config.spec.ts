@@ -53,6 +53,10 @@ describe('settings', () => {
     expect(read(['--host', host]).host).toBe(host);
   });
 
+  it('ask for keys that are given, whatever else is said', () => {
+    expect(read(['--no-auth', '--api-key', 'key-number-1']).apiKeys).toEqual(['key-number-1']);
+  });
+
   it('name what is wrong without showing it', () => {
     expect(() => read(['--api-key', 'short'])).toThrow(/--api-key/);
     expect(() => read(['--api-key', 'short'])).not.toThrow(/short\b.*short/);

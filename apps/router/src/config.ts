@@ -31,10 +31,7 @@ const schema = z
       .array(z.string().min(8))
       .default([])
       .meta({ secret: true, flag: 'api-key', description: 'Key that clients send as bearer token' }),
-    auth: z
-      .boolean()
-      .default(true)
-      .describe('--no-auth lets other addresses than loopback be served without keys'),
+    auth: z.boolean().default(true).describe('Lets other addresses than loopback be served without keys'),
     allowImageHosts: z.array(z.string().min(1)).default([]).meta({
       flag: 'allow-image-host',
       description: 'Host whose pictures are fetched although it is not public',
@@ -54,7 +51,7 @@ const schema = z
 /** Flags win over environment over file; throws `CONFIG_INVALID` naming every setting at fault. */
 export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): Settings {
   const config = parseConfig({ schema, argv, env, name: 'kvcapsule-router' });
-  const { host, port, auth, apiKeys, requestTimeoutMs, drainMs } = config;
+  const { host, port, apiKeys, requestTimeoutMs, drainMs } = config;
   return {
     host,
     port,
@@ -62,7 +59,7 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): S
     modelDir: resolve(config.model),
     workerModelId: basename(resolve(config.model)),
     modelName: config.servedModelName ?? basename(resolve(config.model)),
-    apiKeys: auth ? apiKeys : [],
+    apiKeys,
     allowedImageHosts: config.allowImageHosts,
     maxBodyBytes: config.maxBodyMib * MIB,
     requestTimeoutMs,
