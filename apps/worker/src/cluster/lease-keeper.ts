@@ -6,6 +6,8 @@ interface Held {
   readonly leaseId: string;
   /** What the ledger was last told. */
   pages: number;
+  /** Whether the ledger knows that this worker holds it; while it does not, a resize takes it over first. */
+  committed: boolean;
   /** Writes of one lease go out one after the other. */
   tail: Promise<unknown>;
 }
@@ -38,10 +40,16 @@ export class LeaseKeeper {
     if (Number(lease.epoch) !== identity.epoch) {
       throw new KvcError('STALE_EPOCH', 'The lease belongs to an earlier epoch of this worker.');
     }
-    const held: Held = { leaseId: lease.leaseId, pages: lease.pages, tail: Promise.resolve() };
+    const held: Held = {
+      leaseId: lease.leaseId,
+      pages: lease.pages,
+      committed: false,
+      tail: Promise.resolve(),
+    };
     this.#held.set(key, held);
     try {
       await this.#write(held, () => this.ledger.commit({ ...identity, leaseId: lease.leaseId }, lease.pages));
+      held.committed = true;
     } catch (error) {
       if (isAway(error)) return;
       this.#held.delete(key);
@@ -59,7 +67,8 @@ export class LeaseKeeper {
     const held = this.#held.get(key);
     if (!held || held.pages === pages) return true;
     try {
-      await this.#write(held, () => this.ledger.extend({ ...this.identity(), leaseId: held.leaseId }, pages));
+      await this.#write(held, () => this.#set(held, pages));
+      held.committed = true;
       held.pages = pages;
       return true;
     } catch (error) {
@@ -82,25 +91,33 @@ export class LeaseKeeper {
     await this.#release(leaseId, Promise.resolve());
   }
 
-  /** Tries again what could not be given back. */
+  /** Tries again what could not be given back or taken over while the ledger was away. */
   async retry(): Promise<void> {
     const leases = [...this.#unreleased];
     this.#unreleased.clear();
     await Promise.all(leases.map((leaseId) => this.#release(leaseId, Promise.resolve())));
+    // a lease whose commit is still on its way is committed twice, which changes nothing
+    await this.#enter([...this.#held.values()].filter(({ committed }) => !committed));
   }
 
   /** The ledger is empty after a new registration: enters what the running requests hold. */
   async rebuild(): Promise<void> {
     this.#unreleased.clear();
-    await Promise.all(
-      [...this.#held.values()].map((held) =>
-        this.#write(held, () =>
+    await this.#enter([...this.#held.values()]);
+  }
+
+  async #enter(leases: readonly Held[]): Promise<void> {
+    const enter = async (held: Held): Promise<void> => {
+      try {
+        await this.#write(held, () =>
           this.ledger.commit({ ...this.identity(), leaseId: held.leaseId }, held.pages),
-        ).catch((error: unknown) => {
-          this.logger.warn({ err: error }, 'a lease was not entered again');
-        }),
-      ),
-    );
+        );
+        held.committed = true;
+      } catch (error) {
+        this.logger.warn({ err: error }, 'a lease was not entered again');
+      }
+    };
+    await Promise.all(leases.map(enter));
   }
 
   async #release(leaseId: string, after: Promise<unknown>): Promise<void> {
@@ -111,6 +128,11 @@ export class LeaseKeeper {
       if (isAway(error)) this.#unreleased.add(leaseId);
       else this.logger.warn({ err: error }, 'a lease was not released');
     }
+  }
+
+  #set(held: Held, pages: number): Promise<void> {
+    const key = { ...this.identity(), leaseId: held.leaseId };
+    return held.committed ? this.ledger.extend(key, pages) : this.ledger.commit(key, pages);
   }
 
   #write(held: Held, write: () => Promise<void>): Promise<void> {
