@@ -1,9 +1,8 @@
-#include "attention/paged_attention.h"
-
 #include <gtest/gtest.h>
 
 #include <thread>
 
+#include "attention/paged_attention.h"
 #include "scene.h"
 
 namespace kvcapsule {
@@ -21,8 +20,9 @@ struct Case {
   const char* name;
 };
 
-std::vector<float> Attend(Scene& scene, const std::vector<AttentionChunk>& chunks, const AttentionShape& shape,
-                          const std::vector<float>& queries, int32_t workers, int32_t layer = 1) {
+std::vector<float> Attend(Scene& scene, const std::vector<AttentionChunk>& chunks,
+                          const AttentionShape& shape, const std::vector<float>& queries, int32_t workers,
+                          int32_t layer = 1) {
   std::vector<float> out(queries.size(), NAN);
   std::vector<std::thread> threads;
   for (int32_t i = 0; i < workers; ++i) {
@@ -92,15 +92,16 @@ TEST_P(AttentionTest, EqualsTheOracleOverAnyMixOfSegments) {
     // The oracle reads the same rounded rows, so a narrow pool type costs no exactness.
     EXPECT_TRUE(LargestError(got, want) <= 1e-4) << LargestError(got, want) << " at seed " << seed;
     for (int32_t workers = 2; workers <= 4; ++workers) {
-      EXPECT_EQ(Attend(scene, chunks, Shape(), queries, workers), got) << workers << " workers, seed " << seed;
+      EXPECT_EQ(Attend(scene, chunks, Shape(), queries, workers), got)
+          << workers << " workers, seed " << seed;
     }
   }
 }
 
 TEST_P(AttentionTest, ARowDoesNotDependOnTheRowsBesideIt) {
   Scene scene(Geometry(), 400, 99);
-  const std::vector<AttentionChunk> chunks = {RandomSequence(scene, 1, 0, 37), RandomSequence(scene, 2, 37, 1),
-                                              RandomSequence(scene, 3, 38, 130)};
+  const std::vector<AttentionChunk> chunks = {
+      RandomSequence(scene, 1, 0, 37), RandomSequence(scene, 2, 37, 1), RandomSequence(scene, 3, 38, 130)};
   const auto queries = Queries(scene, 168);
   const auto together = Attend(scene, chunks, Shape(), queries, 2);
   const auto floats = static_cast<std::ptrdiff_t>(Shape().heads) * GetParam().head_dim;
@@ -113,7 +114,8 @@ TEST_P(AttentionTest, ARowDoesNotDependOnTheRowsBesideIt) {
       const auto from = queries.begin() + (chunk.first_row + r) * floats;
       const auto row = together.begin() + (chunk.first_row + r) * floats;
       // Rows after it are in the table already; as in a recomputed prefill, they must not be seen.
-      ASSERT_EQ(Attend(scene, {one}, Shape(), {from, from + floats}, 1), std::vector<float>(row, row + floats))
+      ASSERT_EQ(Attend(scene, {one}, Shape(), {from, from + floats}, 1),
+                std::vector<float>(row, row + floats))
           << "slot " << chunk.slot << " row " << r;
     }
   }
@@ -135,16 +137,18 @@ TEST_P(AttentionTest, SeesAnEarlierSegmentWrittenInTheSameStep) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, AttentionTest,
-                         ::testing::Values(Case{2, 1, 64, Dtype::kF32, "mha64f32"}, Case{2, 3, 64, Dtype::kF32, "gqa64f32"},
-                                           Case{1, 4, 24, Dtype::kF32, "gqa24f32"}, Case{3, 1, 8, Dtype::kF32, "mha8f32"},
-                                           Case{2, 2, 80, Dtype::kF32, "gqa80f32"}, Case{2, 2, 128, Dtype::kF16, "gqa128f16"},
-                                           Case{2, 1, 40, Dtype::kBF16, "mha40bf16"}),
-                         [](const auto& param) { return param.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, AttentionTest,
+    ::testing::Values(Case{2, 1, 64, Dtype::kF32, "mha64f32"}, Case{2, 3, 64, Dtype::kF32, "gqa64f32"},
+                      Case{1, 4, 24, Dtype::kF32, "gqa24f32"}, Case{3, 1, 8, Dtype::kF32, "mha8f32"},
+                      Case{2, 2, 80, Dtype::kF32, "gqa80f32"}, Case{2, 2, 128, Dtype::kF16, "gqa128f16"},
+                      Case{2, 1, 40, Dtype::kBF16, "mha40bf16"}),
+    [](const auto& param) { return param.param.name; });
 
 // Against exact rows, not the pool's rounded ones: what the pool's type costs.
 TEST(AttentionPrecisionTest, NarrowPoolsStayWithinTheirRounding) {
-  for (const auto& [dtype, tolerance] : {std::pair{Dtype::kF32, 1e-5}, {Dtype::kF16, 4e-3}, {Dtype::kBF16, 3e-2}}) {
+  for (const auto& [dtype, tolerance] :
+       {std::pair{Dtype::kF32, 1e-5}, {Dtype::kF16, 4e-3}, {Dtype::kBF16, 3e-2}}) {
     std::vector<std::vector<float>> results;
     for (const Dtype type : {Dtype::kF32, dtype}) {
       Scene scene({2, 2, 64, type}, 40, 7);
@@ -158,7 +162,8 @@ TEST(AttentionPrecisionTest, NarrowPoolsStayWithinTheirRounding) {
       results.push_back(Attend(scene, {chunk}, {4, 0.125f}, Gaussian(rng, 10 * 4 * 64), 1));
     }
     double worst = 0;
-    for (size_t i = 0; i < results[0].size(); ++i) worst = std::max<double>(worst, std::abs(results[0][i] - results[1][i]));
+    for (size_t i = 0; i < results[0].size(); ++i)
+      worst = std::max<double>(worst, std::abs(results[0][i] - results[1][i]));
     EXPECT_TRUE(worst <= tolerance) << worst;
     EXPECT_TRUE(dtype == Dtype::kF32 || worst > 0);
   }
@@ -170,9 +175,11 @@ TEST(AttentionWriteTest, EveryShareTogetherWritesEveryRowOnce) {
     Scene scene(geometry, 20, 3);
     scene.Open(0);
     scene.Open(1);
-    const std::vector<AttentionChunk> chunks = {{0, scene.AddSegment(0, 19), 0, 19, 0}, {1, scene.AddSegment(1, 40), 19, 7, 30}};
+    const std::vector<AttentionChunk> chunks = {{0, scene.AddSegment(0, 19), 0, 19, 0},
+                                                {1, scene.AddSegment(1, 40), 19, 7, 30}};
     const auto keys = Gaussian(scene.rng, 26 * 32), values = Gaussian(scene.rng, 26 * 32);
-    for (int32_t i = 0; i < workers; ++i) WriteKv(scene.pool, scene.table, chunks, 0, keys.data(), values.data(), i, workers);
+    for (int32_t i = 0; i < workers; ++i)
+      WriteKv(scene.pool, scene.table, chunks, 0, keys.data(), values.data(), i, workers);
     for (const AttentionChunk& chunk : chunks) {
       const auto& raw = std::get<RawSegment>(scene.table.at(chunk.slot).segments[0]);
       for (int32_t head = 0; head < 2; ++head) {

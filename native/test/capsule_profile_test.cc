@@ -30,7 +30,9 @@ struct File {
     const uint64_t length = text.size();
     return std::string(reinterpret_cast<const char*>(&length), 8) + text + data;
   }
-  char* TensorData(const std::string& name) { return data.data() + header[name]["data_offsets"][0].get<size_t>(); }
+  char* TensorData(const std::string& name) {
+    return data.data() + header[name]["data_offsets"][0].get<size_t>();
+  }
 };
 
 class CapsuleProfileTest : public ::testing::Test {
@@ -95,7 +97,8 @@ TEST_F(CapsuleProfileTest, SurvivesTheRoundTrip) {
   EXPECT_EQ(metadata["model_revision"], "abc");
   EXPECT_EQ(metadata["note"], "x");
   EXPECT_EQ(metadata["retention"], "0.5,0.3333333333333333") << "as kept, layer by layer";
-  EXPECT_EQ((8 + file.header.dump().size() + 7) / 8 * 8 + file.data.size(), std::filesystem::file_size(path_));
+  EXPECT_EQ((8 + file.header.dump().size() + 7) / 8 * 8 + file.data.size(),
+            std::filesystem::file_size(path_));
 }
 
 TEST_F(CapsuleProfileTest, EqualContentHasEqualIdAndOtherContentAnother) {
@@ -111,7 +114,9 @@ TEST_F(CapsuleProfileTest, EqualContentHasEqualIdAndOtherContentAnother) {
 TEST_F(CapsuleProfileTest, DamagedFilesAreRefusedWithTheReason) {
   const std::string mask = "layers.1.heads.0.mask", theta = "layers.0.heads.1.theta";
   const float nan = NAN, infinity = INFINITY;
-  const auto set_mask = [&](File& f, int at, int32_t value) { std::memcpy(f.TensorData(mask) + 4 * at, &value, 4); };
+  const auto set_mask = [&](File& f, int at, int32_t value) {
+    std::memcpy(f.TensorData(mask) + 4 * at, &value, 4);
+  };
   const auto shift = [](File& f, const std::string& name, int64_t by) {
     auto& offsets = f.header[name]["data_offsets"];
     offsets = {offsets[0].get<int64_t>() + by, offsets[1].get<int64_t>() + by};
@@ -140,7 +145,8 @@ TEST_F(CapsuleProfileTest, DamagedFilesAreRefusedWithTheReason) {
       {"another format", edit([](File& f) { f.header["__metadata__"]["format"] = "pt"; })},
       {"another version", edit([](File& f) { f.header["__metadata__"]["version"] = "2"; })},
       {"lacks the text version", edit([](File& f) { f.header["__metadata__"]["version"] = 1; })},
-      {"lacks the text model_revision", edit([](File& f) { f.header["__metadata__"].erase("model_revision"); })},
+      {"lacks the text model_revision",
+       edit([](File& f) { f.header["__metadata__"].erase("model_revision"); })},
       {"lacks the text retention", edit([](File& f) { f.header["__metadata__"].erase("retention"); })},
       {"names an n", edit([](File& f) { f.header["__metadata__"]["n"] = "0"; })},
       {"names an n", edit([](File& f) { f.header["__metadata__"]["n"] = "12x"; })},
@@ -151,13 +157,15 @@ TEST_F(CapsuleProfileTest, DamagedFilesAreRefusedWithTheReason) {
       {"lacks the tensor", edit([&](File& f) {
          const size_t end = f.header[theta]["data_offsets"][1], begin = f.header[theta]["data_offsets"][0];
          for (auto& [name, entry] : f.header.items()) {
-           if (name != "__metadata__" && entry["data_offsets"][0] >= end) shift(f, name, -static_cast<int64_t>(end - begin));
+           if (name != "__metadata__" && entry["data_offsets"][0] >= end)
+             shift(f, name, -static_cast<int64_t>(end - begin));
          }
          f.header.erase(theta);
          f.data.erase(begin, end - begin);
        })},
       {"tensor that this model's geometry does not", edit([](File& f) {
-         f.header["layers.2.heads.0.mask"] = {{"dtype", "I32"}, {"shape", {1}}, {"data_offsets", {f.data.size(), f.data.size() + 4}}};
+         f.header["layers.2.heads.0.mask"] = {
+             {"dtype", "I32"}, {"shape", {1}}, {"data_offsets", {f.data.size(), f.data.size() + 4}}};
          f.data += std::string(4, '\0');
        })},
       {"overlap or leave holes", edit([&](File& f) { shift(f, theta, -4); })},
@@ -169,7 +177,8 @@ TEST_F(CapsuleProfileTest, DamagedFilesAreRefusedWithTheReason) {
       {"malformed entry", edit([&](File& f) { f.header[theta].erase("dtype"); })},
       {"malformed entry", edit([&](File& f) { f.header[theta]["shape"] = {1, 2, 3}; })},
       {"another type, shape", edit([&](File& f) { f.header[theta]["shape"] = {12, 6}; })},
-      {"another type, shape", edit([&](File& f) { f.header[theta]["shape"] = {uint64_t{1} << 33, uint64_t{1} << 33}; })},
+      {"another type, shape",
+       edit([&](File& f) { f.header[theta]["shape"] = {uint64_t{1} << 33, uint64_t{1} << 33}; })},
       {"another type, shape", edit([&](File& f) { f.header[theta]["dtype"] = "F16"; })},
       {"mask of no length", edit([&](File& f) { f.header[mask]["shape"] = {13}; })},
       {"mask of no length", edit([&](File& f) { f.header[mask]["shape"] = {0}; })},
@@ -177,15 +186,22 @@ TEST_F(CapsuleProfileTest, DamagedFilesAreRefusedWithTheReason) {
       {"not ascending", edit([&](File& f) { set_mask(f, 1, -1); })},
       {"not ascending", edit([&](File& f) { set_mask(f, 0, 11); })},
       {"not ascending", edit([&](File& f) { set_mask(f, 3, 12); })},
-      {"not finite in " "layers.0.heads.1.theta", edit([&](File& f) { std::memcpy(f.TensorData(theta) + 8, &nan, 4); })},
-      {"not finite in " "layers.1.heads.1.mean", edit([&](File& f) { std::memcpy(f.TensorData("layers.1.heads.1.mean"), &infinity, 4); })},
-      {"not finite in " "layers.1.heads.1.basis", edit([&](File& f) { std::memcpy(f.TensorData("layers.1.heads.1.basis"), &nan, 4); })},
+      {"not finite in "
+       "layers.0.heads.1.theta",
+       edit([&](File& f) { std::memcpy(f.TensorData(theta) + 8, &nan, 4); })},
+      {"not finite in "
+       "layers.1.heads.1.mean",
+       edit([&](File& f) { std::memcpy(f.TensorData("layers.1.heads.1.mean"), &infinity, 4); })},
+      {"not finite in "
+       "layers.1.heads.1.basis",
+       edit([&](File& f) { std::memcpy(f.TensorData("layers.1.heads.1.basis"), &nan, 4); })},
   };
   for (const Damage& damage : table) {
     File file = Sound();
     Write(damage.make(file));
     const std::string message = Refusal();
-    EXPECT_NE(message.find(damage.reason), std::string::npos) << "wanted \"" << damage.reason << "\" in \"" << message << "\"";
+    EXPECT_NE(message.find(damage.reason), std::string::npos)
+        << "wanted \"" << damage.reason << "\" in \"" << message << "\"";
     EXPECT_NE(message.find("demo.safetensors"), std::string::npos);
   }
   Write(Sound().Bytes());
@@ -198,7 +214,8 @@ TEST_F(CapsuleProfileTest, AnyFlippedByteIsTakenOrRefusedButNeverCrashes) {
   testing::Rng rng(17);
   for (int32_t trial = 0; trial < 900; ++trial) {
     std::string bytes = sound;
-    const auto at = static_cast<size_t>(testing::Between(rng, 0, static_cast<int32_t>(trial % 2 ? 1500 : bytes.size() - 1)));
+    const auto at = static_cast<size_t>(
+        testing::Between(rng, 0, static_cast<int32_t>(trial % 2 ? 1500 : bytes.size() - 1)));
     bytes[at] = static_cast<char>(testing::Between(rng, 0, 255));
     if (trial % 5 == 0) bytes.resize(testing::Between(rng, 0, static_cast<int32_t>(bytes.size())));
     Write(bytes);
@@ -214,8 +231,8 @@ TEST_F(CapsuleProfileTest, AnyFlippedByteIsTakenOrRefusedButNeverCrashes) {
 
 TEST_F(CapsuleProfileTest, OtherGeometriesAreRefused) {
   Sound();
-  for (const KvGeometry& other : {KvGeometry{3, 2, 8, Dtype::kF16}, KvGeometry{1, 2, 8, Dtype::kF16}, KvGeometry{2, 1, 8, Dtype::kF16},
-                                  KvGeometry{2, 2, 16, Dtype::kF16}}) {
+  for (const KvGeometry& other : {KvGeometry{3, 2, 8, Dtype::kF16}, KvGeometry{1, 2, 8, Dtype::kF16},
+                                  KvGeometry{2, 1, 8, Dtype::kF16}, KvGeometry{2, 2, 16, Dtype::kF16}}) {
     EXPECT_THROW(LoadProfile(path_, other), Error);
   }
   EXPECT_NO_THROW(LoadProfile(path_, {2, 2, 8, Dtype::kF32})) << "a profile serves any pool type";
@@ -227,7 +244,8 @@ TEST_F(CapsuleProfileTest, PathsThatAreNoFilesAreRefused) {
   EXPECT_NE(Refusal().find("is not a file"), std::string::npos);
   EXPECT_THROW(SaveProfile(path_, *profile_, kMetadata), Error);
   EXPECT_THROW(SaveProfile(folder_ / "no" / "such.safetensors", *profile_, kMetadata), Error);
-  EXPECT_THROW(SaveProfile(folder_ / "ok.safetensors", *profile_, {}), Error) << "a profile without model_revision could not be loaded";
+  EXPECT_THROW(SaveProfile(folder_ / "ok.safetensors", *profile_, {}), Error)
+      << "a profile without model_revision could not be loaded";
 }
 
 }  // namespace

@@ -1,9 +1,8 @@
-#include "kv/capsule_codec.h"
-
 #include <gtest/gtest.h>
 
 #include <cstring>
 
+#include "kv/capsule_codec.h"
 #include "kvcapsule/error.h"
 #include "scene.h"
 
@@ -20,7 +19,8 @@ TEST(CapsuleTest, StoresKeptKeysExactlyAndProjectedValues) {
     for (uint64_t seed = 1; seed <= 6; ++seed) {
       Scene scene({3, 2, 24, dtype}, 200, seed);
       const int32_t n = Between(scene.rng, 1, 80);
-      const auto profile = RandomProfile(scene.rng, scene.pool.geometry(), n, 0.2 * static_cast<double>(seed % 5 + 1));
+      const auto profile =
+          RandomProfile(scene.rng, scene.pool.geometry(), n, 0.2 * static_cast<double>(seed % 5 + 1));
       scene.Open(0);
       scene.Fill(0, scene.AddSegment(0, n), n);
       const RawSegment source = std::get<RawSegment>(scene.table.at(0).segments[0]);
@@ -37,7 +37,8 @@ TEST(CapsuleTest, StoresKeptKeysExactlyAndProjectedValues) {
           for (int32_t c = 0; c < 24; ++c) {
             ASSERT_EQ(key[c], keys[head.mask[r] * 24 + c]);
             double want = 0;
-            for (int32_t t = 0; t < n; ++t) want += static_cast<double>(head.basis[r * n + t]) * (values[t * 24 + c] - head.mean[c]);
+            for (int32_t t = 0; t < n; ++t)
+              want += static_cast<double>(head.basis[r * n + t]) * (values[t * 24 + c] - head.mean[c]);
             ASSERT_TRUE(std::abs(value[c] - want) <= tolerance * (1 + std::abs(want)));
           }
         }
@@ -58,14 +59,15 @@ TEST(CapsuleTest, ReadsBackInRunsOfWholeRows) {
   for (int32_t i = 0; i < 12; ++i) {
     const auto part = static_cast<KvPart>(i % 2);
     int32_t next = 0;
-    VisitCapsuleRuns(scene.pool, capsule, i / 4, part, i / 2 % 2, [&](int32_t first, int32_t count, const uint8_t* bytes) {
-      ASSERT_EQ(first, next);
-      for (int32_t r = 0; r < count; ++r) {
-        ASSERT_EQ(bytes + r * 16, CapsuleRow(scene.pool, capsule, i / 4, part, i / 2 % 2, first + r));
-      }
-      next += count;
-      ++runs;
-    });
+    VisitCapsuleRuns(
+        scene.pool, capsule, i / 4, part, i / 2 % 2, [&](int32_t first, int32_t count, const uint8_t* bytes) {
+          ASSERT_EQ(first, next);
+          for (int32_t r = 0; r < count; ++r) {
+            ASSERT_EQ(bytes + r * 16, CapsuleRow(scene.pool, capsule, i / 4, part, i / 2 % 2, first + r));
+          }
+          next += count;
+          ++runs;
+        });
     ASSERT_EQ(next, profile->head(i / 4, i / 2 % 2).rows);
   }
   EXPECT_GT(runs, 12) << "some head's rows lie over two blocks";
@@ -78,7 +80,8 @@ TEST(CapsuleTest, NamesCodecProfileAndTokensInItsFirstBytes) {
   scene.Fill(0, scene.AddSegment(0, 20), 20);
   scene.Compress(0, 0, profile, {});
   CapsuleHeader header;
-  std::memcpy(&header, scene.pool.Page(std::get<CapsuleSegment>(scene.table.at(0).segments[0]).pages[0]), sizeof header);
+  std::memcpy(&header, scene.pool.Page(std::get<CapsuleSegment>(scene.table.at(0).segments[0]).pages[0]),
+              sizeof header);
   EXPECT_EQ(std::string(header.magic, 8), "KVCAPSUL");
   EXPECT_EQ(header.version, 1u);
   EXPECT_EQ(header.codec, 0u);
@@ -123,9 +126,11 @@ TEST(CapsuleTest, RefusesAnotherNumberOfRows) {
   Scene scene({1, 1, 16, Dtype::kF32}, 40, 2);
   scene.Open(0);
   scene.Fill(0, scene.AddSegment(0, 20), 20);
-  const CapsuleSegment target{RandomProfile(scene.rng, scene.pool.geometry(), 12, 0.5), {0, 1, 2, 3, 4, 5, 6, 7}};
+  const CapsuleSegment target{RandomProfile(scene.rng, scene.pool.geometry(), 12, 0.5),
+                              {0, 1, 2, 3, 4, 5, 6, 7}};
   const std::vector<int32_t> covered = {0, 1, 2};
-  EXPECT_THROW(EncodeCapsule(scene.pool, std::get<RawSegment>(scene.table.at(0).segments[0]), covered, target), Error);
+  EXPECT_THROW(
+      EncodeCapsule(scene.pool, std::get<RawSegment>(scene.table.at(0).segments[0]), covered, target), Error);
 }
 
 }  // namespace

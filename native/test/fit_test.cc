@@ -57,7 +57,8 @@ std::vector<float> Add(std::vector<float> rows, const std::vector<float>& per_ch
 }
 
 // Relative squared error of one reconstructed picture.
-double ReconstructionError(Pictures& pictures, const CapsuleProfile& fitted, KvPart part, const std::vector<float>& want) {
+double ReconstructionError(Pictures& pictures, const CapsuleProfile& fitted, KvPart part,
+                           const std::vector<float>& want) {
   auto profile = std::make_shared<CapsuleProfile>(fitted);
   const int32_t pages = CapsulePages(*profile, pictures.pool.geometry());
   CapsuleSegment capsule{profile, {}};
@@ -79,7 +80,8 @@ TEST(FitTest, RecoversLowRankPicturesExactly) {
   Rng rng(1);
   Pictures pictures;
   GramAccumulator gram(pictures.pool.geometry(), kTokens);
-  const auto key_directions = Gaussian(rng, kTokens * kRank), value_directions = Gaussian(rng, kTokens * kRank);
+  const auto key_directions = Gaussian(rng, kTokens * kRank),
+             value_directions = Gaussian(rng, kTokens * kRank);
   const auto mean = Gaussian(rng, kDim, 5);
   const auto key = [&] { return LowRank(rng, key_directions, kRank); };
   const auto value = [&] { return Add(LowRank(rng, value_directions, kRank), mean); };
@@ -103,9 +105,11 @@ TEST(FitTest, ErrorFallsAsMoreRowsAreKept) {
   GramAccumulator gram(pictures.pool.geometry(), kTokens);
   // Smooth spectra: directions fade one by one.
   auto directions = Gaussian(rng, kTokens * kTokens);
-  for (int32_t i = 0; i < kTokens * kTokens; ++i) directions[i] *= std::pow(0.85f, static_cast<float>(i % kTokens));
+  for (int32_t i = 0; i < kTokens * kTokens; ++i)
+    directions[i] *= std::pow(0.85f, static_cast<float>(i % kTokens));
   for (int32_t i = 0; i < 60; ++i) {
-    gram.Add(pictures.pool, pictures.Write(LowRank(rng, directions, kTokens), LowRank(rng, directions, kTokens)), AllRows());
+    gram.Add(pictures.pool,
+             pictures.Write(LowRank(rng, directions, kTokens), LowRank(rng, directions, kTokens)), AllRows());
   }
   const auto keys = LowRank(rng, directions, kTokens), values = LowRank(rng, directions, kTokens);
   pictures.Write(keys, values);
@@ -143,13 +147,15 @@ TEST(FitTest, ShapesFollowTheRetentionOfEachLayer) {
     ASSERT_EQ(head.theta.size(), static_cast<size_t>(m) * 30);
     ASSERT_EQ(head.basis.size(), static_cast<size_t>(m) * 30);
     ASSERT_EQ(head.mean.size(), 24u);
-    EXPECT_TRUE(std::adjacent_find(head.mask.begin(), head.mask.end(), std::greater_equal<>()) == head.mask.end());
+    EXPECT_TRUE(std::adjacent_find(head.mask.begin(), head.mask.end(), std::greater_equal<>()) ==
+                head.mask.end());
     EXPECT_TRUE(head.mask.front() >= 0 && head.mask.back() < 30);
     for (int32_t a = 0; a < m; ++a) {
       EXPECT_EQ(head.theta[a * 30 + head.mask[a]], 1) << "a kept row stands for itself";
       for (int32_t b = 0; b <= a; ++b) {
         double dot = 0;
-        for (int32_t t = 0; t < 30; ++t) dot += static_cast<double>(head.basis[a * 30 + t]) * head.basis[b * 30 + t];
+        for (int32_t t = 0; t < 30; ++t)
+          dot += static_cast<double>(head.basis[a * 30 + t]) * head.basis[b * 30 + t];
         ASSERT_NEAR(dot, a == b, 1e-5) << "orthonormal rows";
       }
     }
@@ -175,7 +181,8 @@ TEST(FitTest, KeysFittedAtOneOffsetServeEveryOffset) {
   Pictures pictures;
   GramAccumulator here(pictures.pool.geometry(), kTokens), there(pictures.pool.geometry(), kTokens);
   auto directions = Gaussian(rng, kTokens * kTokens);
-  for (int32_t i = 0; i < kTokens * kTokens; ++i) directions[i] *= std::pow(0.8f, static_cast<float>(i % kTokens));
+  for (int32_t i = 0; i < kTokens * kTokens; ++i)
+    directions[i] *= std::pow(0.8f, static_cast<float>(i % kTokens));
   for (int32_t i = 0; i < 40; ++i) {
     const auto keys = LowRank(rng, directions, kTokens);
     here.Add(pictures.pool, pictures.Write(keys, keys), AllRows());
@@ -183,7 +190,8 @@ TEST(FitTest, KeysFittedAtOneOffsetServeEveryOffset) {
   }
   const auto a = here.Fit({{0.3f}}), b = there.Fit({{0.3f}});
   EXPECT_EQ(a.head(0, 0).mask, b.head(0, 0).mask);
-  for (size_t i = 0; i < a.head(0, 0).theta.size(); ++i) ASSERT_NEAR(a.head(0, 0).theta[i], b.head(0, 0).theta[i], 2e-3);
+  for (size_t i = 0; i < a.head(0, 0).theta.size(); ++i)
+    ASSERT_NEAR(a.head(0, 0).theta[i], b.head(0, 0).theta[i], 2e-3);
   const auto keys = LowRank(rng, directions, kTokens), moved = Rotate(keys, 1234);
   pictures.Write(keys, keys);
   const double still = ReconstructionError(pictures, a, KvPart::kKey, keys);
@@ -194,7 +202,8 @@ TEST(FitTest, KeysFittedAtOneOffsetServeEveryOffset) {
 TEST(FitTest, DegenerateStatisticsStillGiveAFiniteProfile) {
   Pictures pictures;
   GramAccumulator gram(pictures.pool.geometry(), kTokens);
-  gram.Add(pictures.pool, pictures.Write(std::vector<float>(kTokens * kDim), std::vector<float>(kTokens * kDim)), AllRows());
+  gram.Add(pictures.pool,
+           pictures.Write(std::vector<float>(kTokens * kDim), std::vector<float>(kTokens * kDim)), AllRows());
   const auto profile = gram.Fit({{0.5f}, 0});
   for (const float x : profile.head(0, 0).theta) ASSERT_TRUE(std::isfinite(x));
   for (const float x : profile.head(0, 0).basis) ASSERT_TRUE(std::isfinite(x));
@@ -217,7 +226,8 @@ TEST(FitTest, RefusesWhatDoesNotFit) {
   EXPECT_THROW(gram.Add(pictures.pool, raw, outside), Error);
   EXPECT_EQ(gram.pictures(), 0);
   gram.Add(pictures.pool, raw, AllRows());
-  for (const std::vector<float>& retention : {std::vector<float>{}, {0.5f, 0.5f}, {0.0f}, {1.1f}, {NAN}, {-0.5f}}) {
+  for (const std::vector<float>& retention :
+       {std::vector<float>{}, {0.5f, 0.5f}, {0.0f}, {1.1f}, {NAN}, {-0.5f}}) {
     EXPECT_THROW(gram.Fit({retention}), Error);
   }
 }

@@ -1,5 +1,3 @@
-#include "kv/pool.h"
-
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -8,6 +6,7 @@
 
 #include "common/half.h"
 #include "kv/gemm.h"
+#include "kv/pool.h"
 #include "kv/simd.h"
 #include "kvcapsule/error.h"
 #include "scene.h"
@@ -88,10 +87,12 @@ TEST(HalfTest, RoundsToNearestEvenAtAnyLength) {
     uint16_t bits;
   };
   const Expect table[] = {
-      {Dtype::kF16, 1.0f, 0x3c00},          {Dtype::kF16, 1.00048828125f, 0x3c00}, {Dtype::kF16, 1.00146484375f, 0x3c02},
-      {Dtype::kF16, 65504.0f, 0x7bff},      {Dtype::kF16, 70000.0f, 0x7c00},       {Dtype::kF16, 5.9604645e-8f, 0x0001},
-      {Dtype::kF16, -2.0f, 0xc000},         {Dtype::kBF16, 1.00390625f, 0x3f80},   {Dtype::kBF16, 1.01171875f, 0x3f82},
-      {Dtype::kBF16, 3.4028235e38f, 0x7f80}, {Dtype::kBF16, -2.0f, 0xc000},
+      {Dtype::kF16, 1.0f, 0x3c00},           {Dtype::kF16, 1.00048828125f, 0x3c00},
+      {Dtype::kF16, 1.00146484375f, 0x3c02}, {Dtype::kF16, 65504.0f, 0x7bff},
+      {Dtype::kF16, 70000.0f, 0x7c00},       {Dtype::kF16, 5.9604645e-8f, 0x0001},
+      {Dtype::kF16, -2.0f, 0xc000},          {Dtype::kBF16, 1.00390625f, 0x3f80},
+      {Dtype::kBF16, 1.01171875f, 0x3f82},   {Dtype::kBF16, 3.4028235e38f, 0x7f80},
+      {Dtype::kBF16, -2.0f, 0xc000},
   };
   for (const auto& [dtype, value, bits] : table) {
     for (int64_t count = 1; count <= 35; ++count) {
@@ -115,7 +116,8 @@ void ExpectProduct(const std::vector<float>& got, const std::vector<double>& wan
 TEST(GemmTest, EqualsPlainLoopsAtOddShapes) {
   testing::Rng rng(11);
   for (int trial = 0; trial < 150; ++trial) {
-    const int m = testing::Between(rng, 1, 15), n = testing::Between(rng, 1, 90), k = testing::Between(rng, 1, 70);
+    const int m = testing::Between(rng, 1, 15), n = testing::Between(rng, 1, 90),
+              k = testing::Between(rng, 1, 70);
     const auto a = testing::Gaussian(rng, m * k), b = testing::Gaussian(rng, n * k);
     std::vector<double> nn(m * n), nt(m * n);
     for (int i = 0; i < m; ++i) {

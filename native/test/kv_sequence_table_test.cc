@@ -1,9 +1,8 @@
-#include "kv/sequence_table.h"
-
 #include <gtest/gtest.h>
 
 #include <map>
 
+#include "kv/sequence_table.h"
 #include "kvcapsule/error.h"
 #include "scene.h"
 
@@ -62,7 +61,8 @@ class Driver {
     return AddCompress(segments, slot, at, plan);
   }
 
-  bool AddCompress(std::vector<ModelSegment>& segments, int32_t slot, int32_t at, std::vector<int32_t>& plan) {
+  bool AddCompress(std::vector<ModelSegment>& segments, int32_t slot, int32_t at,
+                   std::vector<int32_t>& plan) {
     const ModelSegment source = segments[at];
     const int32_t which = Between(rng, 0, 1), tokens = static_cast<int32_t>(source.rows.size());
     const int32_t extra = tokens - kProfileTokens[which];
@@ -106,7 +106,8 @@ class Driver {
           values.insert(values.end(), 16, fresh);
         }
         const AttentionChunk chunk{slot, static_cast<int32_t>(s), 0, rows, start};
-        for (int32_t layer = 0; layer < 2; ++layer) WriteKv(pool, table, {&chunk, 1}, layer, values.data(), values.data(), 0, 1);
+        for (int32_t layer = 0; layer < 2; ++layer)
+          WriteKv(pool, table, {&chunk, 1}, layer, values.data(), values.data(), 0, 1);
         std::get<RawSegment>(table.at(slot).segments[s]).tokens = start + rows;
       }
     }
@@ -140,7 +141,8 @@ class Driver {
     return firsts;
   }
 
-  static bool Append(std::vector<int32_t>& plan, PageOp op, int32_t slot, const std::vector<int32_t>& arguments) {
+  static bool Append(std::vector<int32_t>& plan, PageOp op, int32_t slot,
+                     const std::vector<int32_t>& arguments) {
     plan.insert(plan.end(), {static_cast<int32_t>(op), slot, static_cast<int32_t>(arguments.size())});
     plan.insert(plan.end(), arguments.begin(), arguments.end());
     return true;
@@ -168,10 +170,11 @@ class Driver {
   float fresh = 0;
 };
 
-// An operation that breaks the contract on any table: slot 0 open with [raw of 10 tokens in block 0, capsule].
+// An operation that breaks the contract on any table: slot 0 open with [raw of 10 tokens in block 0,
+// capsule].
 std::vector<std::vector<int32_t>> BadOps(const std::vector<int32_t>& pages) {
-  const auto compress = [&](int32_t segment, int32_t profile, std::vector<int32_t> target, std::vector<int32_t> blocks,
-                            std::vector<int32_t> rest) {
+  const auto compress = [&](int32_t segment, int32_t profile, std::vector<int32_t> target,
+                            std::vector<int32_t> blocks, std::vector<int32_t> rest) {
     std::vector<int32_t> arguments = {segment, profile, static_cast<int32_t>(target.size())};
     arguments.insert(arguments.end(), target.begin(), target.end());
     arguments.push_back(static_cast<int32_t>(blocks.size()));
@@ -202,37 +205,37 @@ std::vector<std::vector<int32_t>> BadOps(const std::vector<int32_t>& pages) {
       {1, 1, INT32_MAX},
       {0, 1, 0},
       {6, 0, 0},
-      {1, 0, 0},                  // open already
+      {1, 0, 0},  // open already
       {1, kSlots, 0},
       {1, -1, 0},
-      {1, 1, 1, 0},               // an argument too many
-      {2, 1, 0},                  // not open
+      {1, 1, 1, 0},  // an argument too many
+      {2, 1, 0},     // not open
       {2, 0, 1, 5},
       {3, 1, 0},
       {3, 0, 1, 0},
-      {4, 0, 0},                  // no segment named
-      {4, 0, 2, 2, 9},            // no such segment
+      {4, 0, 0},        // no segment named
+      {4, 0, 2, 2, 9},  // no such segment
       {4, 0, 2, -1, 9},
-      {4, 0, 2, 1, 9},            // the capsule
+      {4, 0, 2, 1, 9},  // the capsule
       {4, 0, 2, 0, kBlocks},
       {4, 0, 2, 0, -1},
-      {4, 0, 2, 0, 0},            // block twice
+      {4, 0, 2, 0, 0},  // block twice
       {4, 0, 3, 0, 9, 9},
       {5, 0, 0},
-      {5, 0, 3, 0, 0, 1000},      // list longer than the arguments
+      {5, 0, 3, 0, 0, 1000},  // list longer than the arguments
       {5, 0, 3, 0, 0, -1},
       compress(1, 0, pages, {9}, {0, 1, 2}),
       compress(2, 0, pages, {9}, {0, 1, 2}),
       compress(0, 2, pages, {9}, {0, 1, 2}),
       compress(0, -1, pages, {9}, {0, 1, 2}),
-      compress(0, 1, pages, {9}, {0, 1, 2}),       // profile for another n
+      compress(0, 1, pages, {9}, {0, 1, 2}),  // profile for another n
       compress(0, 0, gap, {9}, {0, 1, 2}),
       compress(0, 0, short_pages, {9}, {0, 1, 2}),
       compress(0, 0, over, {9}, {0, 1, 2}),
       compress(0, 0, negative, {9}, {0, 1, 2}),
-      compress(0, 0, source, {9}, {0, 1, 2}),      // pages of the source
+      compress(0, 0, source, {9}, {0, 1, 2}),  // pages of the source
       compress(0, 0, pages, {pages[0] / 8}, {0, 1, 2}),
-      compress(0, 0, pages, {0}, {0, 1, 2}),       // rest into the source
+      compress(0, 0, pages, {0}, {0, 1, 2}),  // rest into the source
       compress(0, 0, pages, {9}, {0, 2, 1}),
       compress(0, 0, pages, {9}, {0, 1, 1}),
       compress(0, 0, pages, {9}, {0, 1, 10}),
@@ -250,7 +253,8 @@ ErrorCode CodeOf(SequenceTable& table, const std::vector<int32_t>& plan, const a
   try {
     table.Apply(plan, profiles);
   } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("page op"), std::string::npos) << "names the op: " << error.what();
+    EXPECT_NE(std::string(error.what()).find("page op"), std::string::npos)
+        << "names the op: " << error.what();
     return error.code();
   }
   ADD_FAILURE() << "the plan was accepted";
@@ -260,14 +264,17 @@ ErrorCode CodeOf(SequenceTable& table, const std::vector<int32_t>& plan, const a
 TEST(SequenceTableTest, ABadOpAnywhereInAPlanChangesNothing) {
   Driver driver(3);
   std::vector<int32_t> pages;
-  for (int32_t p = 0; p < CapsulePages(*driver.profiles[0], driver.pool.geometry()); ++p) pages.push_back(80 + p);
+  for (int32_t p = 0; p < CapsulePages(*driver.profiles[0], driver.pool.geometry()); ++p)
+    pages.push_back(80 + p);
   Model model;
   model[0] = {{false, {0}, {}, {}}, {false, {1}, {}, {}}};
-  driver.table.Apply(std::vector<int32_t>{1, 0, 0, 3, 0, 0, 3, 0, 0, 4, 0, 2, 0, 0, 4, 0, 2, 1, 1}, driver.profiles);
+  driver.table.Apply(std::vector<int32_t>{1, 0, 0, 3, 0, 0, 3, 0, 0, 4, 0, 2, 0, 0, 4, 0, 2, 1, 1},
+                     driver.profiles);
   for (int32_t s = 0; s < 2; ++s) {
     const std::vector<float> values(10 * 16, 3.5f + static_cast<float>(s));
     const AttentionChunk chunk{0, s, 0, 10, 0};
-    for (int32_t layer = 0; layer < 2; ++layer) WriteKv(driver.pool, driver.table, {&chunk, 1}, layer, values.data(), values.data(), 0, 1);
+    for (int32_t layer = 0; layer < 2; ++layer)
+      WriteKv(driver.pool, driver.table, {&chunk, 1}, layer, values.data(), values.data(), 0, 1);
     std::get<RawSegment>(driver.table.at(0).segments[s]).tokens = s == 0 ? 10 : 7;
     model[0][s].rows.assign(s == 0 ? 10 : 7, 3.5f + static_cast<float>(s));
   }

@@ -19,7 +19,8 @@ std::vector<double> Probabilities(const std::vector<float>& logits, const Sampli
   for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int32_t>(i);
   std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return logits[a] > logits[b]; });
   std::vector<double> weights(logits.size());
-  for (size_t i = 0; i < logits.size(); ++i) weights[i] = std::exp((static_cast<double>(logits[i]) - logits[order[0]]) / params.temperature);
+  for (size_t i = 0; i < logits.size(); ++i)
+    weights[i] = std::exp((static_cast<double>(logits[i]) - logits[order[0]]) / params.temperature);
   size_t kept = params.top_k > 0 ? std::min<size_t>(params.top_k, order.size()) : order.size();
   double total = 0, sum = 0;
   for (size_t i = 0; i < kept; ++i) total += weights[order[i]];
@@ -32,7 +33,8 @@ std::vector<double> Probabilities(const std::vector<float>& logits, const Sampli
 
 TEST(SamplingTest, PhiloxGivesThePublishedBits) {
   // Philox4x32-10 of counter 0 and key 0 begins 6627e8d5 e169c58d (Random123's known answers).
-  EXPECT_EQ(CounterUniform(0, 0), ((0x6627e8d5u >> 5) * 67108864.0 + (0xe169c58du >> 6)) / 9007199254740992.0);
+  EXPECT_EQ(CounterUniform(0, 0),
+            ((0x6627e8d5u >> 5) * 67108864.0 + (0xe169c58du >> 6)) / 9007199254740992.0);
 }
 
 TEST(SamplingTest, UniformsAreSpreadEvenlyAndStayBelowOne) {
@@ -46,14 +48,16 @@ TEST(SamplingTest, UniformsAreSpreadEvenlyAndStayBelowOne) {
   for (const int32_t bin : bins) chi += (bin - 1000.0) * (bin - 1000.0) / 1000;
   EXPECT_LT(chi, 130) << "63 degrees of freedom: beyond 1 in 10^6";
   EXPECT_NE(CounterUniform(1, 5), CounterUniform(2, 5));
-  EXPECT_NE(CounterUniform(uint64_t{1} << 32, 5), CounterUniform(0, 5)) << "the upper half of the seed counts";
+  EXPECT_NE(CounterUniform(uint64_t{1} << 32, 5), CounterUniform(0, 5))
+      << "the upper half of the seed counts";
 }
 
 TEST(SamplingTest, FollowsTheExactDistribution) {
   testing::Rng rng(4);
   const auto base = testing::Gaussian(rng, 37, 2);
-  const SamplingParams cases[] = {{1.0f, 1, 0}, {0.7f, 1, 0}, {2.5f, 1, 0}, {1, 0.8f, 0}, {1, 0.3f, 0},
-                                  {1, 1, 5},    {1, 1, 1},    {1.3f, 0.9f, 12}, {1, 1, 1000}, {1, 0.999999f, 36}};
+  const SamplingParams cases[] = {{1.0f, 1, 0}, {0.7f, 1, 0},      {2.5f, 1, 0}, {1, 0.8f, 0},
+                                  {1, 0.3f, 0}, {1, 1, 5},         {1, 1, 1},    {1.3f, 0.9f, 12},
+                                  {1, 1, 1000}, {1, 0.999999f, 36}};
   for (SamplingParams params : cases) {
     auto logits = base;
     logits[3] = -kInfinity;
@@ -62,7 +66,8 @@ TEST(SamplingTest, FollowsTheExactDistribution) {
     constexpr int32_t kDraws = 40000;
     std::vector<int32_t> counts(logits.size());
     params.seed = 12345;
-    for (params.position = 0; params.position < kDraws; ++params.position) ++counts[Sample(logits, params).id];
+    for (params.position = 0; params.position < kDraws; ++params.position)
+      ++counts[Sample(logits, params).id];
     for (size_t i = 0; i < logits.size(); ++i) {
       const double deviation = std::sqrt(want[i] * (1 - want[i]) / kDraws);
       EXPECT_TRUE(std::abs(static_cast<double>(counts[i]) / kDraws - want[i]) <= 5 * deviation + 1e-12)
@@ -83,7 +88,8 @@ TEST(SamplingTest, LargeVocabularyTruncationFindsTheRightSet) {
       ASSERT_GT(want[id], 0) << "outside the kept set";
       seen[id] = true;
     }
-    for (size_t i = 0; i < seen.size(); ++i) EXPECT_TRUE(seen[i] || want[i] < 0.005) << "3000 draws miss it 1 in 10^6";
+    for (size_t i = 0; i < seen.size(); ++i)
+      EXPECT_TRUE(seen[i] || want[i] < 0.005) << "3000 draws miss it 1 in 10^6";
   }
 }
 
@@ -105,7 +111,8 @@ TEST(SamplingTest, ExtremesAreGreedyAndFinite) {
   testing::Rng rng(7);
   auto logits = testing::Gaussian(rng, 300, 3);
   logits[120] = logits[40] = 50;
-  for (const float temperature : {0.0f, 1e-4f, 9e-6f, 1e-7f, 1e-38f, std::numeric_limits<float>::denorm_min(), -1.0f, NAN}) {
+  for (const float temperature :
+       {0.0f, 1e-4f, 9e-6f, 1e-7f, 1e-38f, std::numeric_limits<float>::denorm_min(), -1.0f, NAN}) {
     for (const float top_p : {0.0f, 1e-9f, 0.5f, 1.0f, NAN}) {
       for (int32_t position = 0; position < 20; ++position) {
         const auto token = Sample(logits, {temperature, top_p, 0, 3, position});

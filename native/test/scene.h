@@ -29,9 +29,10 @@ inline int32_t Between(Rng& rng, int32_t least, int32_t most) {
   return std::uniform_int_distribution<int32_t>(least, most)(rng);
 }
 
-// Any numbers do for the fused form to be compared with the explicit one; these keep K^ and V^ near unit size.
-inline std::shared_ptr<const CapsuleProfile> RandomProfile(Rng& rng, const KvGeometry& geometry, int32_t tokens,
-                                                           double retention) {
+// Any numbers do for the fused form to be compared with the explicit one; these keep K^ and V^ near unit
+// size.
+inline std::shared_ptr<const CapsuleProfile> RandomProfile(Rng& rng, const KvGeometry& geometry,
+                                                           int32_t tokens, double retention) {
   auto profile = std::make_shared<CapsuleProfile>();
   profile->id = "random";
   profile->tokens = tokens;
@@ -49,7 +50,8 @@ inline std::shared_ptr<const CapsuleProfile> RandomProfile(Rng& rng, const KvGeo
     std::sort(head.mask.begin(), head.mask.end());
     const float unit = 1 / std::sqrt(static_cast<float>(head.rows));
     head.theta = Gaussian(rng, static_cast<int64_t>(head.rows) * tokens, unit);
-    head.basis = Gaussian(rng, static_cast<int64_t>(head.rows) * tokens, unit / std::sqrt(static_cast<float>(tokens)));
+    head.basis =
+        Gaussian(rng, static_cast<int64_t>(head.rows) * tokens, unit / std::sqrt(static_cast<float>(tokens)));
     head.mean = Gaussian(rng, geometry.head_dim);
     profile->heads.push_back(std::move(head));
   }
@@ -115,7 +117,8 @@ class Scene {
   }
 
   // Compresses a filled segment but for the rest rows.
-  void Compress(int32_t slot, int32_t segment, std::shared_ptr<const CapsuleProfile> profile, std::vector<int32_t> rest) {
+  void Compress(int32_t slot, int32_t segment, std::shared_ptr<const CapsuleProfile> profile,
+                std::vector<int32_t> rest) {
     const int32_t pages = CapsulePages(*profile, pool.geometry());
     std::vector<int32_t> op = {static_cast<int32_t>(PageOp::kCompress), slot, 0, segment, 0, pages};
     int32_t left = pages;
@@ -149,8 +152,8 @@ class Scene {
 };
 
 // Rows of a raw segment of one (layer, part, head) as float, [tokens][head_dim].
-inline std::vector<float> RawRows(const KvPool& pool, const RawSegment& raw, int32_t tokens, int32_t layer, KvPart part,
-                                  int32_t head) {
+inline std::vector<float> RawRows(const KvPool& pool, const RawSegment& raw, int32_t tokens, int32_t layer,
+                                  KvPart part, int32_t head) {
   const KvGeometry& g = pool.geometry();
   std::vector<float> rows(static_cast<size_t>(tokens) * g.head_dim);
   for (int32_t t = 0; t < tokens; ++t) {
@@ -181,15 +184,17 @@ inline std::vector<float> VisibleRows(const KvPool& pool, const Sequence& sequen
 
 // Attention by plain loops in double over reconstructed keys and values; one softmax over everything.
 inline std::vector<double> OracleAttention(const KvPool& pool, const SequenceTable& table,
-                                           const std::vector<AttentionChunk>& chunks, const AttentionShape& shape,
-                                           int32_t layer, const std::vector<float>& queries) {
+                                           const std::vector<AttentionChunk>& chunks,
+                                           const AttentionShape& shape, int32_t layer,
+                                           const std::vector<float>& queries) {
   const int32_t dim = pool.geometry().head_dim, group = shape.heads / pool.geometry().kv_heads;
   std::vector<double> out(queries.size());
   for (const AttentionChunk& chunk : chunks) {
     for (int32_t r = 0; r < chunk.rows; ++r) {
       for (int32_t h = 0; h < shape.heads; ++h) {
         const auto rows = [&](KvPart part) {
-          return VisibleRows(pool, table.at(chunk.slot), chunk.segment, chunk.start + r + 1, layer, part, h / group);
+          return VisibleRows(pool, table.at(chunk.slot), chunk.segment, chunk.start + r + 1, layer, part,
+                             h / group);
         };
         const auto keys = rows(KvPart::kKey), values = rows(KvPart::kValue);
         const int64_t at = (static_cast<int64_t>(chunk.first_row + r) * shape.heads + h) * dim;
@@ -197,7 +202,8 @@ inline std::vector<double> OracleAttention(const KvPool& pool, const SequenceTab
         std::vector<double> weights(tokens);
         double top = -INFINITY, sum = 0;
         for (size_t t = 0; t < tokens; ++t) {
-          for (int32_t c = 0; c < dim; ++c) weights[t] += static_cast<double>(queries[at + c]) * keys[t * dim + c] * shape.scale;
+          for (int32_t c = 0; c < dim; ++c)
+            weights[t] += static_cast<double>(queries[at + c]) * keys[t * dim + c] * shape.scale;
           top = std::max(top, weights[t]);
         }
         for (double& w : weights) sum += w = std::exp(w - top);

@@ -19,11 +19,12 @@ struct WorkItem {
   int32_t kv_head;
   int32_t first;  // in the chunk
   int32_t rows;
-  double cost;    // stacked rows x tokens seen
+  double cost;  // stacked rows x tokens seen
 };
 
 // Tokens that a segment holds once this step's rows are written, whether or not the table counts them yet.
-int32_t TokensOf(const RawSegment& raw, std::span<const AttentionChunk> chunks, int32_t slot, int32_t segment) {
+int32_t TokensOf(const RawSegment& raw, std::span<const AttentionChunk> chunks, int32_t slot,
+                 int32_t segment) {
   int32_t tokens = raw.tokens;
   for (const AttentionChunk& chunk : chunks) {
     if (chunk.slot == slot && chunk.segment == segment) tokens = std::max(tokens, chunk.start + chunk.rows);
@@ -33,8 +34,13 @@ int32_t TokensOf(const RawSegment& raw, std::span<const AttentionChunk> chunks, 
 
 class Step {
  public:
-  Step(const KvPool& pool, const SequenceTable& table, std::span<const AttentionChunk> chunks, const AttentionShape& shape)
-      : pool_(pool), table_(table), chunks_(chunks), shape_(shape), group_(shape.heads / pool.geometry().kv_heads) {}
+  Step(const KvPool& pool, const SequenceTable& table, std::span<const AttentionChunk> chunks,
+       const AttentionShape& shape)
+      : pool_(pool),
+        table_(table),
+        chunks_(chunks),
+        shape_(shape),
+        group_(shape.heads / pool.geometry().kv_heads) {}
 
   // Calls visit(item) for every item, in an order that depends on the plan alone.
   template <class Visit>
@@ -58,7 +64,8 @@ class Step {
     const AttentionChunk& chunk = *item.chunk;
     const int64_t row = static_cast<int64_t>(chunk.first_row) + item.first;
     const Sequence& sequence = table_.at(chunk.slot);
-    tile.Begin(pool_.geometry(), layer, item.kv_head, group_, item.rows, shape_.scale, shape_.heads, queries, row);
+    tile.Begin(pool_.geometry(), layer, item.kv_head, group_, item.rows, shape_.scale, shape_.heads, queries,
+               row);
     for (int32_t i = 0; i < chunk.segment; ++i) {
       if (const auto* raw = std::get_if<RawSegment>(&sequence.segments[i])) {
         tile.AttendRaw(pool_, *raw, TokensOf(*raw, chunks_, chunk.slot, i));
@@ -90,8 +97,8 @@ class Step {
 
 }  // namespace
 
-void WriteKv(const KvPool& pool, const SequenceTable& table, std::span<const AttentionChunk> chunks, int32_t layer,
-             const float* keys, const float* values, int32_t ith, int32_t nth) {
+void WriteKv(const KvPool& pool, const SequenceTable& table, std::span<const AttentionChunk> chunks,
+             int32_t layer, const float* keys, const float* values, int32_t ith, int32_t nth) {
   const KvGeometry& geometry = pool.geometry();
   constexpr int32_t kTokens = KvGeometry::kBlockTokens;
   int64_t total = 0;

@@ -44,7 +44,8 @@ void QueryTile::Begin(const KvGeometry& geometry, int32_t layer, int32_t kv_head
   const int64_t group_floats = static_cast<int64_t>(group) * geometry.head_dim;
   float* to = Room(queries_, rows * group_floats);
   for (int32_t r = 0; r < rows; ++r) {
-    const float* from = queries + ((first_row + r) * heads + static_cast<int64_t>(kv_head) * group) * geometry.head_dim;
+    const float* from =
+        queries + ((first_row + r) * heads + static_cast<int64_t>(kv_head) * group) * geometry.head_dim;
     for (int64_t i = 0; i < group_floats; ++i) to[r * group_floats + i] = from[i] * scale;
   }
   out_.assign(static_cast<size_t>(stacked_) * padded_dim_, 0.0f);
@@ -60,14 +61,16 @@ void QueryTile::AttendOwn(const KvPool& pool, const RawSegment& segment, int32_t
   AttendPanels(pool, segment, start + stacked_ / group_, start, true);
 }
 
-void QueryTile::PrefetchPanel(const KvPool& pool, const RawSegment& segment, int32_t first_token, int32_t tokens) const {
+void QueryTile::PrefetchPanel(const KvPool& pool, const RawSegment& segment, int32_t first_token,
+                              int32_t tokens) const {
   constexpr int32_t kTokens = KvGeometry::kBlockTokens;
   constexpr int64_t kLineBytes = 64;
   const int32_t end = std::min(first_token + kPanelTokens, tokens);
   for (int32_t token = first_token; token < end; token += kTokens) {
     for (const KvPart part : {KvPart::kKey, KvPart::kValue}) {
       const uint8_t* tile = pool.Tile(segment.blocks[token / kTokens], layer_, part, kv_head_);
-      for (int64_t byte = 0; byte < geometry_.TileBytes(); byte += kLineBytes) __builtin_prefetch(tile + byte, 0, 2);
+      for (int64_t byte = 0; byte < geometry_.TileBytes(); byte += kLineBytes)
+        __builtin_prefetch(tile + byte, 0, 2);
     }
   }
 }
@@ -88,7 +91,8 @@ void QueryTile::LoadPanel(const KvPool& pool, const RawSegment& segment, int32_t
   widen(KvPart::kValue);
 }
 
-void QueryTile::AttendPanels(const KvPool& pool, const RawSegment& segment, int32_t tokens, int32_t start, bool causal) {
+void QueryTile::AttendPanels(const KvPool& pool, const RawSegment& segment, int32_t tokens, int32_t start,
+                             bool causal) {
   // Panels begin at multiples of their size in the segment, so a row's sums do not depend on its tile.
   for (int32_t first = 0; first < tokens; first += kPanelTokens) {
     const int32_t count = std::min(kPanelTokens, tokens - first);
@@ -96,15 +100,16 @@ void QueryTile::AttendPanels(const KvPool& pool, const RawSegment& segment, int3
     LoadPanel(pool, segment, first, count);
     PrefetchPanel(pool, segment, first + kPanelTokens, tokens);
     float* weights = Room(weights_, static_cast<int64_t>(stacked_) * kPanelTokens);
-    GemmNN(stacked_, columns, geometry_.head_dim, queries_.data(), geometry_.head_dim, keys_.data(), kPanelTokens,
-           weights, kPanelTokens, false);
+    GemmNN(stacked_, columns, geometry_.head_dim, queries_.data(), geometry_.head_dim, keys_.data(),
+           kPanelTokens, weights, kPanelTokens, false);
     for (int32_t i = 0; i < stacked_; ++i) {
       float* row = weights + static_cast<int64_t>(i) * kPanelTokens;
       const int32_t seen = causal ? std::clamp(start + i / group_ + 1 - first, 0, count) : count;
       std::fill(row + seen, row + columns, kMinusInfinity);
       Weigh(i, row, columns);
     }
-    GemmNN(stacked_, padded_dim_, count, weights, kPanelTokens, rows_.data(), padded_dim_, out_.data(), padded_dim_, true);
+    GemmNN(stacked_, padded_dim_, count, weights, kPanelTokens, rows_.data(), padded_dim_, out_.data(),
+           padded_dim_, true);
   }
 }
 
@@ -136,9 +141,11 @@ void QueryTile::LoadCapsule(const KvPool& pool, const CapsuleSegment& segment) {
   float* rows = Room(rows_, static_cast<int64_t>(padded_m) * padded_dim_);
   float* keys = Room(keys_, static_cast<int64_t>(padded_m) * padded_dim_);
   const auto widen = [&](KvPart part) {
-    VisitCapsuleRuns(pool, segment, layer_, part, kv_head_, [&](int32_t first, int32_t count, const uint8_t* bytes) {
-      WidenRows(geometry_.dtype, bytes, count, geometry_.head_dim, padded_dim_, rows + static_cast<int64_t>(first) * padded_dim_);
-    });
+    VisitCapsuleRuns(pool, segment, layer_, part, kv_head_,
+                     [&](int32_t first, int32_t count, const uint8_t* bytes) {
+                       WidenRows(geometry_.dtype, bytes, count, geometry_.head_dim, padded_dim_,
+                                 rows + static_cast<int64_t>(first) * padded_dim_);
+                     });
   };
   widen(KvPart::kKey);
   Transpose(m, padded_dim_, rows, padded_dim_, keys, padded_m);
@@ -153,8 +160,8 @@ void QueryTile::AttendCapsule(const KvPool& pool, const CapsuleSegment& segment)
   float* shortened = Room(short_, static_cast<int64_t>(stacked_) * padded_m);
   float* weights = Room(weights_, static_cast<int64_t>(stacked_) * padded_n);
   // S = sigma Q K_c^T, L = S theta
-  GemmNN(stacked_, padded_m, geometry_.head_dim, queries_.data(), geometry_.head_dim, keys_.data(), padded_m, shortened,
-         padded_m, false);
+  GemmNN(stacked_, padded_m, geometry_.head_dim, queries_.data(), geometry_.head_dim, keys_.data(), padded_m,
+         shortened, padded_m, false);
   GemmNN(stacked_, n, m, shortened, padded_m, head.theta.data(), n, weights, padded_n, false);
   float* mean = Room(mean_, padded_dim_);
   std::copy(head.mean.begin(), head.mean.end(), mean);
@@ -164,18 +171,21 @@ void QueryTile::AttendCapsule(const KvPool& pool, const CapsuleSegment& segment)
     std::fill(row + n, row + padded_n, kMinusInfinity);
     const float share = Weigh(i, row, padded_n);
     float* out = out_.data() + static_cast<int64_t>(i) * padded_dim_;
-    for (int32_t c = 0; c < padded_dim_; c += kLanes) StoreV(out + c, LoadV(out + c) + LoadV(mean + c) * share);
+    for (int32_t c = 0; c < padded_dim_; c += kLanes)
+      StoreV(out + c, LoadV(out + c) + LoadV(mean + c) * share);
   }
   // W = P U^T, Y = W V_c + (sum P) mu
   GemmNT(stacked_, m, n, weights, padded_n, head.basis.data(), n, shortened, padded_m);
-  GemmNN(stacked_, padded_dim_, m, shortened, padded_m, rows_.data(), padded_dim_, out_.data(), padded_dim_, true);
+  GemmNN(stacked_, padded_dim_, m, shortened, padded_m, rows_.data(), padded_dim_, out_.data(), padded_dim_,
+         true);
 }
 
 void QueryTile::Finish(int32_t heads, int64_t first_row, float* out) const {
   const int32_t dim = geometry_.head_dim;
   for (int32_t i = 0; i < stacked_; ++i) {
     const float* from = out_.data() + static_cast<int64_t>(i) * padded_dim_;
-    float* to = out + ((first_row + i / group_) * heads + static_cast<int64_t>(kv_head_) * group_ + i % group_) * dim;
+    float* to =
+        out + ((first_row + i / group_) * heads + static_cast<int64_t>(kv_head_) * group_ + i % group_) * dim;
     for (int32_t c = 0; c < dim; ++c) to[c] = from[c] / sum_[i];
   }
 }

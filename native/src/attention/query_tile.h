@@ -13,8 +13,8 @@ namespace kvcapsule {
 class QueryTile {
  public:
   // Begins with `rows` rows of `group` heads; queries [rows][heads][head_dim] from row first_row on.
-  void Begin(const KvGeometry& geometry, int32_t layer, int32_t kv_head, int32_t group, int32_t rows, float scale,
-             int32_t heads, const float* queries, int64_t first_row);
+  void Begin(const KvGeometry& geometry, int32_t layer, int32_t kv_head, int32_t group, int32_t rows,
+             float scale, int32_t heads, const float* queries, int64_t first_row);
   // All rows see the first `tokens` tokens.
   void AttendRaw(const KvPool& pool, const RawSegment& segment, int32_t tokens);
   // Row r sees the first start + r + 1 tokens.
@@ -27,26 +27,28 @@ class QueryTile {
   // A panel of keys and values in float, small enough to stay in the first-level cache.
   static constexpr int32_t kPanelTokens = 64;
 
-  void AttendPanels(const KvPool& pool, const RawSegment& segment, int32_t tokens, int32_t start, bool causal);
+  void AttendPanels(const KvPool& pool, const RawSegment& segment, int32_t tokens, int32_t start,
+                    bool causal);
   void LoadPanel(const KvPool& pool, const RawSegment& segment, int32_t first_token, int32_t count);
   // Tiles lie a block apart, where no hardware prefetcher follows.
-  void PrefetchPanel(const KvPool& pool, const RawSegment& segment, int32_t first_token, int32_t tokens) const;
+  void PrefetchPanel(const KvPool& pool, const RawSegment& segment, int32_t first_token,
+                     int32_t tokens) const;
   void LoadCapsule(const KvPool& pool, const CapsuleSegment& segment);
   // Turns `columns` logits of row i into weights under the joint maximum; returns their sum.
   float Weigh(int32_t i, float* logits, int32_t columns);
 
   KvGeometry geometry_;
   int32_t layer_ = 0, kv_head_ = 0, group_ = 1;
-  int32_t stacked_ = 0;          // rows * group
-  int32_t padded_dim_ = 0;       // head_dim rounded up to whole vectors
-  std::vector<float> queries_;   // [stacked][head_dim], scaled
-  std::vector<float> out_;       // [stacked][padded_dim], not yet divided by sum_
-  std::vector<float> max_, sum_; // [stacked]
-  std::vector<float> rows_;      // [tokens or m][padded_dim] converted keys, then values
-  std::vector<float> keys_;      // [padded_dim][tokens or m] transposed
-  std::vector<float> short_;     // [stacked][m] S, then W
-  std::vector<float> weights_;   // [stacked][tokens or n] logits, then weights
-  std::vector<float> mean_;      // [padded_dim] mu
+  int32_t stacked_ = 0;           // rows * group
+  int32_t padded_dim_ = 0;        // head_dim rounded up to whole vectors
+  std::vector<float> queries_;    // [stacked][head_dim], scaled
+  std::vector<float> out_;        // [stacked][padded_dim], not yet divided by sum_
+  std::vector<float> max_, sum_;  // [stacked]
+  std::vector<float> rows_;       // [tokens or m][padded_dim] converted keys, then values
+  std::vector<float> keys_;       // [padded_dim][tokens or m] transposed
+  std::vector<float> short_;      // [stacked][m] S, then W
+  std::vector<float> weights_;    // [stacked][tokens or n] logits, then weights
+  std::vector<float> mean_;       // [padded_dim] mu
 };
 
 }  // namespace kvcapsule

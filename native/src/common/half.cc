@@ -13,12 +13,6 @@ namespace {
 // GCC 12 does not vectorise _Float16 conversions on F16C alone, so the 8-wide instructions are named.
 void HalfToFloat(const uint16_t* source, int64_t count, float* out) {
   int64_t i = 0;
-#if defined(__AVX512F__)
-  for (; i + 16 <= count; i += 16) {
-    const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(source + i));
-    _mm512_storeu_ps(out + i, _mm512_cvtph_ps(half));
-  }
-#endif
 #if defined(__F16C__)
   for (; i + 8 <= count; i += 8) {
     const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(source + i));
@@ -56,25 +50,17 @@ void FloatToBfloat16(const float* source, int64_t count, uint16_t* out) {
 
 void ToFloat(Dtype dtype, const uint8_t* source, int64_t count, float* out) {
   switch (dtype) {
-    case Dtype::kF32:
-      std::memcpy(out, source, count * sizeof(float));
-      return;
-    case Dtype::kF16:
-      return HalfToFloat(reinterpret_cast<const uint16_t*>(source), count, out);
-    case Dtype::kBF16:
-      return Bfloat16ToFloat(reinterpret_cast<const uint16_t*>(source), count, out);
+    case Dtype::kF32: std::memcpy(out, source, count * sizeof(float)); return;
+    case Dtype::kF16: return HalfToFloat(reinterpret_cast<const uint16_t*>(source), count, out);
+    case Dtype::kBF16: return Bfloat16ToFloat(reinterpret_cast<const uint16_t*>(source), count, out);
   }
 }
 
 void FromFloat(Dtype dtype, const float* source, int64_t count, uint8_t* out) {
   switch (dtype) {
-    case Dtype::kF32:
-      std::memcpy(out, source, count * sizeof(float));
-      return;
-    case Dtype::kF16:
-      return FloatToHalf(source, count, reinterpret_cast<uint16_t*>(out));
-    case Dtype::kBF16:
-      return FloatToBfloat16(source, count, reinterpret_cast<uint16_t*>(out));
+    case Dtype::kF32: std::memcpy(out, source, count * sizeof(float)); return;
+    case Dtype::kF16: return FloatToHalf(source, count, reinterpret_cast<uint16_t*>(out));
+    case Dtype::kBF16: return FloatToBfloat16(source, count, reinterpret_cast<uint16_t*>(out));
   }
 }
 

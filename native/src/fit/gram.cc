@@ -17,14 +17,16 @@ using MatrixMap = Eigen::Map<Matrix>;
 using ConstMatrixMap = Eigen::Map<const Matrix>;
 
 // Covered rows of one (layer, part, head), [n][head_dim].
-Matrix Gather(const KvPool& pool, const RawSegment& segment, const std::vector<int32_t>& covered, int32_t layer,
-              KvPart part, int32_t kv_head) {
+Matrix Gather(const KvPool& pool, const RawSegment& segment, const std::vector<int32_t>& covered,
+              int32_t layer, KvPart part, int32_t kv_head) {
   const KvGeometry& geometry = pool.geometry();
   constexpr int32_t kTokens = KvGeometry::kBlockTokens;
-  Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> rows(covered.size(), geometry.head_dim);
+  Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> rows(covered.size(),
+                                                                             geometry.head_dim);
   for (size_t i = 0; i < covered.size(); ++i) {
     const uint8_t* tile = pool.Tile(segment.blocks[covered[i] / kTokens], layer, part, kv_head);
-    ToFloat(geometry.dtype, tile + covered[i] % kTokens * geometry.RowBytes(), geometry.head_dim, rows.row(i).data());
+    ToFloat(geometry.dtype, tile + covered[i] % kTokens * geometry.RowBytes(), geometry.head_dim,
+            rows.row(i).data());
   }
   return rows.cast<double>();
 }
@@ -46,7 +48,8 @@ std::vector<int32_t> SelectRows(const Matrix& gram, int32_t m) {
     // Nothing left to explain: the remaining picks go by number and the factor's columns stay zero.
     if (!(residual[pivot] > 1e-14 * std::max(gram.diagonal().maxCoeff(), 1e-300))) continue;
     const Eigen::VectorXd column =
-        (gram.col(pivot) - factor.leftCols(step) * factor.row(pivot).head(step).transpose()) / std::sqrt(residual[pivot]);
+        (gram.col(pivot) - factor.leftCols(step) * factor.row(pivot).head(step).transpose()) /
+        std::sqrt(residual[pivot]);
     factor.col(step) = column;
     residual -= column.cwiseAbs2();
   }
@@ -77,7 +80,8 @@ Matrix FitTheta(const Matrix& gram, const std::vector<int32_t>& mask, double rid
 Matrix FitBasis(const Matrix& centred, int32_t m) {
   const Eigen::Index n = centred.rows();
   const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(centred);
-  if (solver.info() != Eigen::Success) throw Error(ErrorCode::kEngineFailed, "the value Gram has no eigenvectors");
+  if (solver.info() != Eigen::Success)
+    throw Error(ErrorCode::kEngineFailed, "the value Gram has no eigenvectors");
   Matrix basis(m, n);
   for (int32_t r = 0; r < m; ++r) {
     Eigen::VectorXd vector = solver.eigenvectors().col(n - 1 - r);
@@ -90,12 +94,13 @@ Matrix FitBasis(const Matrix& centred, int32_t m) {
 
 std::vector<float> ToFloats(const Matrix& matrix) {
   std::vector<float> out(matrix.size());
-  std::transform(matrix.data(), matrix.data() + matrix.size(), out.begin(), [](double x) { return static_cast<float>(x); });
+  std::transform(matrix.data(), matrix.data() + matrix.size(), out.begin(),
+                 [](double x) { return static_cast<float>(x); });
   return out;
 }
 
-CapsuleHead FitHead(const Matrix& key_gram, const Matrix& value_gram, const Matrix& value_sum, int64_t pictures,
-                    int32_t m, double ridge) {
+CapsuleHead FitHead(const Matrix& key_gram, const Matrix& value_gram, const Matrix& value_sum,
+                    int64_t pictures, int32_t m, double ridge) {
   const Eigen::Index n = key_gram.rows();
   CapsuleHead head;
   head.rows = m;
@@ -114,7 +119,8 @@ CapsuleHead FitHead(const Matrix& key_gram, const Matrix& value_gram, const Matr
 
 }  // namespace
 
-GramAccumulator::GramAccumulator(const KvGeometry& geometry, int32_t tokens) : geometry_(geometry), tokens_(tokens) {
+GramAccumulator::GramAccumulator(const KvGeometry& geometry, int32_t tokens)
+    : geometry_(geometry), tokens_(tokens) {
   if (tokens <= 0) throw Error(ErrorCode::kConfigInvalid, "a span to be fitted has no tokens");
   const size_t heads = static_cast<size_t>(geometry.layers) * geometry.kv_heads;
   const size_t n = tokens;
@@ -123,10 +129,11 @@ GramAccumulator::GramAccumulator(const KvGeometry& geometry, int32_t tokens) : g
   value_sum_.assign(heads, std::vector<double>(n * geometry.head_dim));
 }
 
-void GramAccumulator::Add(const KvPool& pool, const RawSegment& segment, const std::vector<int32_t>& covered) {
+void GramAccumulator::Add(const KvPool& pool, const RawSegment& segment,
+                          const std::vector<int32_t>& covered) {
   if (static_cast<int64_t>(covered.size()) != tokens_) {
-    throw Error(ErrorCode::kConfigInvalid, "the fit is for spans of " + std::to_string(tokens_) + " covered tokens, not " +
-                                               std::to_string(covered.size()));
+    throw Error(ErrorCode::kConfigInvalid, "the fit is for spans of " + std::to_string(tokens_) +
+                                               " covered tokens, not " + std::to_string(covered.size()));
   }
   for (size_t i = 0; i < covered.size(); ++i) {
     if (covered[i] < 0 || covered[i] >= segment.tokens || (i > 0 && covered[i] <= covered[i - 1])) {
@@ -151,8 +158,8 @@ void GramAccumulator::Add(const KvPool& pool, const RawSegment& segment, const s
 CapsuleProfile GramAccumulator::Fit(const FitOptions& options) const {
   if (pictures_ == 0) throw Error(ErrorCode::kConfigInvalid, "nothing has been added to the fit");
   if (static_cast<int64_t>(options.retention.size()) != geometry_.layers) {
-    throw Error(ErrorCode::kConfigInvalid, "retention names " + std::to_string(options.retention.size()) + " layers, the model has " +
-                                               std::to_string(geometry_.layers));
+    throw Error(ErrorCode::kConfigInvalid, "retention names " + std::to_string(options.retention.size()) +
+                                               " layers, the model has " + std::to_string(geometry_.layers));
   }
   if (!(options.ridge >= 0)) throw Error(ErrorCode::kConfigInvalid, "the ridge is negative");
   CapsuleProfile profile;
@@ -166,15 +173,17 @@ CapsuleProfile GramAccumulator::Fit(const FitOptions& options) const {
   for (int32_t layer = 0; layer < geometry_.layers; ++layer) {
     const float retention = options.retention[layer];
     if (!(retention > 0 && retention <= 1)) {
-      throw Error(ErrorCode::kConfigInvalid, "retention of layer " + std::to_string(layer) + " is outside (0, 1]");
+      throw Error(ErrorCode::kConfigInvalid,
+                  "retention of layer " + std::to_string(layer) + " is outside (0, 1]");
     }
     // The slack keeps 0.1f * 10, a little above 1 in double, from rounding up to 2.
-    const auto m = std::clamp(static_cast<int32_t>(std::ceil(static_cast<double>(retention) * tokens_ - 1e-4)), 1, tokens_);
+    const auto m = std::clamp(
+        static_cast<int32_t>(std::ceil(static_cast<double>(retention) * tokens_ - 1e-4)), 1, tokens_);
     for (int32_t kv_head = 0; kv_head < geometry_.kv_heads; ++kv_head) {
       const size_t at = static_cast<size_t>(layer) * geometry_.kv_heads + kv_head;
       profile.heads.push_back(FitHead(full(key_gram_[at]), full(value_gram_[at]),
-                                      ConstMatrixMap(value_sum_[at].data(), tokens_, geometry_.head_dim), pictures_, m,
-                                      options.ridge));
+                                      ConstMatrixMap(value_sum_[at].data(), tokens_, geometry_.head_dim),
+                                      pictures_, m, options.ridge));
     }
   }
   return profile;

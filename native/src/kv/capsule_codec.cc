@@ -43,8 +43,8 @@ void WriteHeader(const KvPool& pool, const CapsuleSegment& target) {
   std::memcpy(start, &header, sizeof header);
 }
 
-const uint8_t* RawRow(const KvPool& pool, const RawSegment& segment, int32_t layer, KvPart part, int32_t kv_head,
-                      int32_t row) {
+const uint8_t* RawRow(const KvPool& pool, const RawSegment& segment, int32_t layer, KvPart part,
+                      int32_t kv_head, int32_t row) {
   const int32_t block = segment.blocks[row / KvGeometry::kBlockTokens];
   return pool.Tile(block, layer, part, kv_head) + row % KvGeometry::kBlockTokens * pool.geometry().RowBytes();
 }
@@ -58,7 +58,10 @@ uint8_t* MutableCapsuleRow(const KvPool& pool, const CapsuleSegment& segment, in
 class ValueEncoder {
  public:
   ValueEncoder(int32_t tokens, int32_t head_dim)
-      : dim_(head_dim), padded_(RoundToLanes(head_dim)), centred_(static_cast<size_t>(tokens) * padded_), coded_() {}
+      : dim_(head_dim),
+        padded_(RoundToLanes(head_dim)),
+        centred_(static_cast<size_t>(tokens) * padded_),
+        coded_() {}
 
   void SetRow(const CapsuleHead& head, Dtype dtype, int32_t i, const uint8_t* bytes) {
     float* row = centred_.data() + static_cast<size_t>(i) * padded_;
@@ -67,7 +70,8 @@ class ValueEncoder {
   }
   void Encode(const CapsuleHead& head, int32_t tokens) {
     coded_.resize(static_cast<size_t>(head.rows) * padded_);
-    GemmNN(head.rows, padded_, tokens, head.basis.data(), tokens, centred_.data(), padded_, coded_.data(), padded_, false);
+    GemmNN(head.rows, padded_, tokens, head.basis.data(), tokens, centred_.data(), padded_, coded_.data(),
+           padded_, false);
   }
   const float* Coded(int32_t row) const { return coded_.data() + static_cast<size_t>(row) * padded_; }
 
@@ -115,8 +119,9 @@ void EncodeCapsule(const KvPool& pool, const RawSegment& source, std::span<const
   const CapsuleProfile& profile = *target.profile;
   const KvGeometry& geometry = pool.geometry();
   if (static_cast<int64_t>(covered.size()) != profile.tokens) {
-    throw Error(ErrorCode::kPlanInvalid, "profile " + profile.id + " is for " + std::to_string(profile.tokens) +
-                                             " tokens, not " + std::to_string(covered.size()));
+    throw Error(ErrorCode::kPlanInvalid, "profile " + profile.id + " is for " +
+                                             std::to_string(profile.tokens) + " tokens, not " +
+                                             std::to_string(covered.size()));
   }
   WriteHeader(pool, target);
   ValueEncoder encoder(profile.tokens, geometry.head_dim);
@@ -124,12 +129,14 @@ void EncodeCapsule(const KvPool& pool, const RawSegment& source, std::span<const
     for (int32_t kv_head = 0; kv_head < geometry.kv_heads; ++kv_head) {
       const CapsuleHead& head = profile.head(layer, kv_head);
       for (int32_t i = 0; i < profile.tokens; ++i) {
-        encoder.SetRow(head, geometry.dtype, i, RawRow(pool, source, layer, KvPart::kValue, kv_head, covered[i]));
+        encoder.SetRow(head, geometry.dtype, i,
+                       RawRow(pool, source, layer, KvPart::kValue, kv_head, covered[i]));
       }
       encoder.Encode(head, profile.tokens);
       for (int32_t r = 0; r < head.rows; ++r) {
         std::memcpy(MutableCapsuleRow(pool, target, layer, KvPart::kKey, kv_head, r),
-                    RawRow(pool, source, layer, KvPart::kKey, kv_head, covered[head.mask[r]]), geometry.RowBytes());
+                    RawRow(pool, source, layer, KvPart::kKey, kv_head, covered[head.mask[r]]),
+                    geometry.RowBytes());
         FromFloat(geometry.dtype, encoder.Coded(r), geometry.head_dim,
                   MutableCapsuleRow(pool, target, layer, KvPart::kValue, kv_head, r));
       }
@@ -137,8 +144,8 @@ void EncodeCapsule(const KvPool& pool, const RawSegment& source, std::span<const
   }
 }
 
-void DecodeCapsule(const KvPool& pool, const CapsuleSegment& segment, int32_t layer, KvPart part, int32_t kv_head,
-                   float* out) {
+void DecodeCapsule(const KvPool& pool, const CapsuleSegment& segment, int32_t layer, KvPart part,
+                   int32_t kv_head, float* out) {
   const KvGeometry& geometry = pool.geometry();
   const CapsuleProfile& profile = *segment.profile;
   const CapsuleHead& head = profile.head(layer, kv_head);
@@ -150,10 +157,12 @@ void DecodeCapsule(const KvPool& pool, const CapsuleSegment& segment, int32_t la
     }
   }
   for (int32_t r = 0; r < head.rows; ++r) {
-    ToFloat(geometry.dtype, CapsuleRow(pool, segment, layer, part, kv_head, r), geometry.head_dim, row.data());
+    ToFloat(geometry.dtype, CapsuleRow(pool, segment, layer, part, kv_head, r), geometry.head_dim,
+            row.data());
     for (int32_t i = 0; i < profile.tokens; ++i) {
       const float weight = mix[static_cast<size_t>(r) * profile.tokens + i];
-      for (int32_t c = 0; c < geometry.head_dim; ++c) out[static_cast<int64_t>(i) * geometry.head_dim + c] += weight * row[c];
+      for (int32_t c = 0; c < geometry.head_dim; ++c)
+        out[static_cast<int64_t>(i) * geometry.head_dim + c] += weight * row[c];
     }
   }
 }

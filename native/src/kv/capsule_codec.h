@@ -16,10 +16,10 @@ namespace kvcapsule {
 struct CapsuleHeader {
   char magic[8] = {'K', 'V', 'C', 'A', 'P', 'S', 'U', 'L'};
   uint32_t version = 1;
-  uint32_t codec = 0;           // 0: rows in the pool's dtype
+  uint32_t codec = 0;  // 0: rows in the pool's dtype
   uint32_t dtype = 0;
-  uint32_t tokens = 0;          // n
-  uint64_t profile_hash = 0;    // FNV-1a of the profile's id
+  uint32_t tokens = 0;        // n
+  uint64_t profile_hash = 0;  // FNV-1a of the profile's id
 };
 
 // Bytes and whole pages that a capsule takes; known before encoding. Rows never straddle two runs of
@@ -46,8 +46,8 @@ void DecodeCapsule(const KvPool& pool, const CapsuleSegment& segment, int32_t la
 // Calls visit(first_row, rows, bytes) for each run of rows of (layer, part, kv head) that lies consecutively
 // in memory, in order.
 template <class Visit>
-void VisitCapsuleRuns(const KvPool& pool, const CapsuleSegment& segment, int32_t layer, KvPart part, int32_t kv_head,
-                      Visit visit) {
+void VisitCapsuleRuns(const KvPool& pool, const CapsuleSegment& segment, int32_t layer, KvPart part,
+                      int32_t kv_head, Visit visit) {
   const KvGeometry& geometry = pool.geometry();
   const int64_t rows_per_block = geometry.BlockBytes() / geometry.RowBytes();
   const int64_t first = CapsuleFirstRow(*segment.profile, geometry, layer, part, kv_head);
@@ -55,8 +55,10 @@ void VisitCapsuleRuns(const KvPool& pool, const CapsuleSegment& segment, int32_t
   for (int32_t row = 0; row < rows;) {
     const int64_t block = (first + row) / rows_per_block;
     const int64_t inside = (first + row) % rows_per_block;
-    const auto run = static_cast<int32_t>(rows - row < rows_per_block - inside ? rows - row : rows_per_block - inside);
-    visit(row, run, pool.Page(segment.pages[block * KvGeometry::kPagesPerBlock]) + inside * geometry.RowBytes());
+    const auto run =
+        static_cast<int32_t>(rows - row < rows_per_block - inside ? rows - row : rows_per_block - inside);
+    visit(row, run,
+          pool.Page(segment.pages[block * KvGeometry::kPagesPerBlock]) + inside * geometry.RowBytes());
     row += run;
   }
 }

@@ -98,7 +98,8 @@ KVC_INLINE void KernelNT(const Operands& o, int column) {
   // Columns past the end repeat the last one and are dropped when stored.
   const float* b[kTileNT];
   const int columns = o.n - column < kTileNT ? o.n - column : kTileNT;
-  for (int j = 0; j < kTileNT; ++j) b[j] = o.b + static_cast<long>(column + (j < columns ? j : columns - 1)) * o.ldb;
+  for (int j = 0; j < kTileNT; ++j)
+    b[j] = o.b + static_cast<long>(column + (j < columns ? j : columns - 1)) * o.ldb;
   FloatV sum[kRows][kTileNT] = {};
   int p = 0;
   for (; p + kLanes <= o.k; p += kLanes) {
@@ -141,7 +142,8 @@ KVC_INLINE void Shuffle(FloatV (&rows)[kLanes]) {
   for (int i = 0; i < kLanes; ++i) rows[i] = next[i];
 }
 
-// log2(kLanes) perfect shuffles turn columns into rows. Written out: in a loop GCC 12 keeps the rows in memory.
+// log2(kLanes) perfect shuffles turn columns into rows. Written out: in a loop GCC 12 keeps the rows in
+// memory.
 KVC_INLINE void TransposeTile(const float* in, int ldi, float* out, int ldo) {
   static_assert(kLanes == 8 || kLanes == 16);
   FloatV rows[kLanes];

@@ -13,18 +13,21 @@ namespace {
 
 int64_t CheckedBytes(const KvGeometry& geometry, int64_t blocks) {
   const auto in_range = [](int32_t value, int32_t limit) { return value > 0 && value <= limit; };
-  if (!in_range(geometry.layers, 4096) || !in_range(geometry.kv_heads, 4096) || !in_range(geometry.head_dim, 4096)) {
-    throw Error(ErrorCode::kConfigInvalid, "KV geometry is out of range: " + std::to_string(geometry.layers) + " layers, " +
-                                               std::to_string(geometry.kv_heads) + " KV heads of " +
-                                               std::to_string(geometry.head_dim));
+  if (!in_range(geometry.layers, 4096) || !in_range(geometry.kv_heads, 4096) ||
+      !in_range(geometry.head_dim, 4096)) {
+    throw Error(ErrorCode::kConfigInvalid, "KV geometry is out of range: " + std::to_string(geometry.layers) +
+                                               " layers, " + std::to_string(geometry.kv_heads) +
+                                               " KV heads of " + std::to_string(geometry.head_dim));
   }
   // Block numbers travel as int32 and page numbers are eight times as large.
   if (blocks <= 0 || blocks > INT32_MAX / KvGeometry::kPagesPerBlock) {
-    throw Error(ErrorCode::kConfigInvalid, "KV pool of " + std::to_string(blocks) + " blocks is out of range");
+    throw Error(ErrorCode::kConfigInvalid,
+                "KV pool of " + std::to_string(blocks) + " blocks is out of range");
   }
   int64_t bytes = 0;
   if (__builtin_mul_overflow(geometry.BlockBytes(), blocks, &bytes)) {
-    throw Error(ErrorCode::kConfigInvalid, "KV pool of " + std::to_string(blocks) + " blocks passes the address space");
+    throw Error(ErrorCode::kConfigInvalid,
+                "KV pool of " + std::to_string(blocks) + " blocks passes the address space");
   }
   return bytes;
 }
@@ -36,7 +39,8 @@ void KvPool::Unmap::operator()(uint8_t* data) const { munmap(data, static_cast<s
 KvPool::KvPool(const KvGeometry& geometry, int64_t blocks)
     : geometry_(geometry), blocks_(blocks), data_(nullptr, Unmap{CheckedBytes(geometry, blocks)}) {
   const auto bytes = static_cast<size_t>(data_.get_deleter().bytes);
-  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* data =
+      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (data == MAP_FAILED) {
     throw Error(ErrorCode::kConfigInvalid,
                 "cannot reserve a KV pool of " + std::to_string(bytes) + " bytes: " + std::strerror(errno));

@@ -55,14 +55,16 @@ class Reader {
         profile.heads.push_back(ReadHead(layer, kv_head, tokens));
       }
     }
-    if (!tensors_.empty()) Fail("has a tensor that this model's geometry does not: " + tensors_.begin()->first);
+    if (!tensors_.empty())
+      Fail("has a tensor that this model's geometry does not: " + tensors_.begin()->first);
     profile.id = std::filesystem::path(path_).stem().string() + "-" + Hex(hash_);
     return profile;
   }
 
  private:
   [[noreturn]] void Fail(const std::string& why) const {
-    throw Error(ErrorCode::kProfileInvalid, "profile " + std::filesystem::path(path_).filename().string() + " " + why);
+    throw Error(ErrorCode::kProfileInvalid,
+                "profile " + std::filesystem::path(path_).filename().string() + " " + why);
   }
 
   static std::string Hex(uint64_t hash) {
@@ -89,7 +91,8 @@ class Reader {
   Json ReadHeader() {
     uint64_t bytes = 0;
     ReadBytes(&bytes, sizeof bytes);
-    if (bytes > kMaxHeaderBytes || bytes > file_bytes_ - sizeof bytes) Fail("has a header longer than it may be");
+    if (bytes > kMaxHeaderBytes || bytes > file_bytes_ - sizeof bytes)
+      Fail("has a header longer than it may be");
     std::string text(bytes, '\0');
     ReadBytes(text.data(), bytes);
     data_start_ = sizeof bytes + bytes;
@@ -110,7 +113,8 @@ class Reader {
     const auto found = header.find("__metadata__");
     if (found == header.end() || !found->is_object()) Fail("has no __metadata__");
     if (MetadataText(*found, "format") != kFormat) Fail("is of another format than " + std::string(kFormat));
-    if (MetadataText(*found, "version") != kVersion) Fail("is of another version than " + std::string(kVersion));
+    if (MetadataText(*found, "version") != kVersion)
+      Fail("is of another version than " + std::string(kVersion));
     MetadataText(*found, "model_revision");
     MetadataText(*found, "retention");
     const std::string text = MetadataText(*found, "n");
@@ -127,13 +131,14 @@ class Reader {
       return list.is_array() && list.size() <= most &&
              std::all_of(list.begin(), list.end(), [](const Json& x) { return x.is_number_unsigned(); });
     };
-    if (!entry.is_object() || !entry.contains("dtype") || !entry.contains("shape") || !entry.contains("data_offsets") ||
-        !entry["dtype"].is_string() || !is_list(entry["shape"], 2) || !is_list(entry["data_offsets"], 2) ||
-        entry["data_offsets"].size() != 2) {
+    if (!entry.is_object() || !entry.contains("dtype") || !entry.contains("shape") ||
+        !entry.contains("data_offsets") || !entry["dtype"].is_string() || !is_list(entry["shape"], 2) ||
+        !is_list(entry["data_offsets"], 2) || entry["data_offsets"].size() != 2) {
       Fail("has a malformed entry for " + Short(name));
     }
     Tensor tensor{entry["dtype"], entry["shape"], entry["data_offsets"][0], entry["data_offsets"][1]};
-    if (tensor.begin > tensor.end || tensor.end > file_bytes_ - data_start_) Fail("has offsets outside the file for " + Short(name));
+    if (tensor.begin > tensor.end || tensor.end > file_bytes_ - data_start_)
+      Fail("has offsets outside the file for " + Short(name));
     return tensor;
   }
 
@@ -189,7 +194,8 @@ class Reader {
     const std::string mask_name = TensorName(layer, kv_head, "mask");
     const auto found = tensors_.find(mask_name);
     if (found == tensors_.end()) Fail("lacks the tensor " + mask_name + " that this model's geometry needs");
-    if (found->second.shape.size() != 1 || found->second.shape[0] < 1 || found->second.shape[0] > static_cast<uint64_t>(tokens)) {
+    if (found->second.shape.size() != 1 || found->second.shape[0] < 1 ||
+        found->second.shape[0] > static_cast<uint64_t>(tokens)) {
       Fail("has a mask of no length between 1 and n: " + mask_name);
     }
     const uint64_t rows = found->second.shape[0], n = tokens;
@@ -220,7 +226,8 @@ class Reader {
 class Writer {
  public:
   template <class Element>
-  void Add(const std::string& name, const char* dtype, const std::vector<int32_t>& shape, const std::vector<Element>& values) {
+  void Add(const std::string& name, const char* dtype, const std::vector<int32_t>& shape,
+           const std::vector<Element>& values) {
     const uint64_t bytes = values.size() * sizeof(Element);
     header_[name] = {{"dtype", dtype}, {"shape", shape}, {"data_offsets", {end_, end_ + bytes}}};
     parts_.emplace_back(reinterpret_cast<const char*>(values.data()), bytes);
@@ -255,7 +262,9 @@ std::string RetentionText(const CapsuleProfile& profile) {
 
 }  // namespace
 
-CapsuleProfile LoadProfile(const std::string& path, const KvGeometry& geometry) { return Reader(path, geometry).Read(); }
+CapsuleProfile LoadProfile(const std::string& path, const KvGeometry& geometry) {
+  return Reader(path, geometry).Read();
+}
 
 void SaveProfile(const std::string& path, const CapsuleProfile& profile,
                  const std::vector<std::pair<std::string, std::string>>& metadata) {
@@ -264,7 +273,8 @@ void SaveProfile(const std::string& path, const CapsuleProfile& profile,
   texts["format"] = kFormat;
   texts["version"] = kVersion;
   texts["n"] = std::to_string(profile.tokens);
-  if (!texts.contains("model_revision")) throw Error(ErrorCode::kProfileInvalid, "a profile needs a model_revision");
+  if (!texts.contains("model_revision"))
+    throw Error(ErrorCode::kProfileInvalid, "a profile needs a model_revision");
 
   Writer writer;
   writer.SetMetadata(texts);
@@ -286,7 +296,8 @@ void SaveProfile(const std::string& path, const CapsuleProfile& profile,
   if (file) std::filesystem::rename(partial, path, error);
   if (!file || error) {
     std::filesystem::remove(partial, error);
-    throw Error(ErrorCode::kProfileInvalid, "profile " + std::filesystem::path(path).filename().string() + " cannot be written");
+    throw Error(ErrorCode::kProfileInvalid,
+                "profile " + std::filesystem::path(path).filename().string() + " cannot be written");
   }
 }
 

@@ -31,8 +31,9 @@ struct Op {
   std::span<const int32_t> arguments;
 
   [[noreturn]] void Fail(const std::string& why) const {
-    throw Error(ErrorCode::kPlanInvalid, "page op " + std::to_string(index) + " (code " + std::to_string(code) + ", slot " +
-                                             std::to_string(slot) + "): " + why);
+    throw Error(ErrorCode::kPlanInvalid, "page op " + std::to_string(index) + " (code " +
+                                             std::to_string(code) + ", slot " + std::to_string(slot) +
+                                             "): " + why);
   }
   void Require(bool holds, const char* why) const {
     if (!holds) Fail(why);
@@ -51,7 +52,8 @@ class ArgumentReader {
   }
   std::span<const int32_t> NextList() {
     const int32_t count = Next();
-    op_.Require(count >= 0 && static_cast<size_t>(count) <= left_.size(), "a list is longer than the arguments");
+    op_.Require(count >= 0 && static_cast<size_t>(count) <= left_.size(),
+                "a list is longer than the arguments");
     const auto list = left_.first(count);
     left_ = left_.subspan(count);
     return list;
@@ -106,7 +108,8 @@ class Staging {
     auto found = staged_.find(slot);
     if (found == staged_.end()) {
       const auto live = sequences_.find(slot);
-      found = staged_.emplace(slot, live == sequences_.end() ? std::nullopt : std::optional(live->second)).first;
+      found =
+          staged_.emplace(slot, live == sequences_.end() ? std::nullopt : std::optional(live->second)).first;
     }
     return found->second;
   }
@@ -143,7 +146,8 @@ class Staging {
   }
 
   void CheckBlocks(const Op& op, std::span<const int32_t> blocks) const {
-    for (const int32_t block : blocks) op.Require(block >= 0 && block < pool_.blocks(), "a block is out of range");
+    for (const int32_t block : blocks)
+      op.Require(block >= 0 && block < pool_.blocks(), "a block is out of range");
   }
 
   void AppendBlocks(const Op& op) {
@@ -161,7 +165,8 @@ class Staging {
     const int32_t segment = reader.Next();
     const RawSegment& raw = Raw(op, sequence, segment);
     const int32_t profile = reader.Next();
-    op.Require(profile >= 0 && static_cast<size_t>(profile) < profiles.size() && profiles[profile], "no such profile");
+    op.Require(profile >= 0 && static_cast<size_t>(profile) < profiles.size() && profiles[profile],
+               "no such profile");
     const auto pages = reader.NextList();
     const auto blocks = reader.NextList();
     const auto rest = reader.NextList();
@@ -170,7 +175,10 @@ class Staging {
     CheckRest(op, raw, *profiles[profile], blocks, rest);
     CheckTargets(op, raw, pages, blocks);
 
-    CompressJob job{raw, {}, {rest.begin(), rest.end()}, {profiles[profile], {pages.begin(), pages.end()}},
+    CompressJob job{raw,
+                    {},
+                    {rest.begin(), rest.end()},
+                    {profiles[profile], {pages.begin(), pages.end()}},
                     {{blocks.begin(), blocks.end()}, static_cast<int32_t>(rest.size())}};
     for (int32_t row = 0; row < raw.tokens; ++row) {
       if (!std::binary_search(rest.begin(), rest.end(), row)) job.covered.push_back(row);
@@ -186,24 +194,29 @@ class Staging {
     op.Require(profile.layers == geometry.layers && profile.kv_heads == geometry.kv_heads &&
                    profile.head_dim == geometry.head_dim,
                "the profile is for another geometry");
-    op.Require(static_cast<int64_t>(pages.size()) == CapsulePages(profile, geometry), "not as many pages as the capsule takes");
+    op.Require(static_cast<int64_t>(pages.size()) == CapsulePages(profile, geometry),
+               "not as many pages as the capsule takes");
     for (size_t i = 0; i < pages.size(); ++i) {
-      op.Require(pages[i] >= 0 && pages[i] < pool_.blocks() * KvGeometry::kPagesPerBlock, "a page is out of range");
+      op.Require(pages[i] >= 0 && pages[i] < pool_.blocks() * KvGeometry::kPagesPerBlock,
+                 "a page is out of range");
       const bool starts_run = i % KvGeometry::kPagesPerBlock == 0;
       op.Require(starts_run || pages[i] == pages[i - 1] + 1, "the pages of a run are not consecutive");
     }
   }
 
-  void CheckRest(const Op& op, const RawSegment& raw, const CapsuleProfile& profile, std::span<const int32_t> blocks,
-                 std::span<const int32_t> rest) const {
+  void CheckRest(const Op& op, const RawSegment& raw, const CapsuleProfile& profile,
+                 std::span<const int32_t> blocks, std::span<const int32_t> rest) const {
     for (size_t i = 0; i < rest.size(); ++i) {
       op.Require(rest[i] >= 0 && rest[i] < raw.tokens, "a rest row is out of range");
       op.Require(i == 0 || rest[i] > rest[i - 1], "rest rows are not ascending");
     }
-    op.Require(static_cast<int64_t>(rest.size()) + profile.tokens == raw.tokens, "the covered rows are not the profile's number");
+    op.Require(static_cast<int64_t>(rest.size()) + profile.tokens == raw.tokens,
+               "the covered rows are not the profile's number");
     constexpr size_t kTokens = KvGeometry::kBlockTokens;
-    op.Require(static_cast<size_t>(raw.tokens) <= raw.blocks.size() * kTokens, "the segment has fewer blocks than its tokens take");
-    op.Require(blocks.size() == (rest.size() + kTokens - 1) / kTokens, "not as many blocks as the rest rows take");
+    op.Require(static_cast<size_t>(raw.tokens) <= raw.blocks.size() * kTokens,
+               "the segment has fewer blocks than its tokens take");
+    op.Require(blocks.size() == (rest.size() + kTokens - 1) / kTokens,
+               "not as many blocks as the rest rows take");
     CheckBlocks(op, blocks);
   }
 
@@ -213,7 +226,8 @@ class Staging {
     std::vector<int32_t> all(pages.begin(), pages.end());
     const auto add = [&all](std::span<const int32_t> more) {
       for (const int32_t block : more) {
-        for (int32_t page = 0; page < KvGeometry::kPagesPerBlock; ++page) all.push_back(block * KvGeometry::kPagesPerBlock + page);
+        for (int32_t page = 0; page < KvGeometry::kPagesPerBlock; ++page)
+          all.push_back(block * KvGeometry::kPagesPerBlock + page);
       }
     };
     add(blocks);
@@ -228,7 +242,8 @@ class Staging {
   std::vector<CompressJob> jobs_;
 };
 
-void CopyRows(const KvPool& pool, const RawSegment& from, const std::vector<int32_t>& rows, const RawSegment& to) {
+void CopyRows(const KvPool& pool, const RawSegment& from, const std::vector<int32_t>& rows,
+              const RawSegment& to) {
   const KvGeometry& geometry = pool.geometry();
   const int64_t row_bytes = geometry.RowBytes();
   constexpr int32_t kTokens = KvGeometry::kBlockTokens;
@@ -236,8 +251,10 @@ void CopyRows(const KvPool& pool, const RawSegment& from, const std::vector<int3
     for (const KvPart part : {KvPart::kKey, KvPart::kValue}) {
       for (int32_t head = 0; head < geometry.kv_heads; ++head) {
         for (int32_t i = 0; i < static_cast<int32_t>(rows.size()); ++i) {
-          const uint8_t* source = pool.Tile(from.blocks[rows[i] / kTokens], layer, part, head) + rows[i] % kTokens * row_bytes;
-          std::memcpy(pool.Tile(to.blocks[i / kTokens], layer, part, head) + i % kTokens * row_bytes, source, row_bytes);
+          const uint8_t* source =
+              pool.Tile(from.blocks[rows[i] / kTokens], layer, part, head) + rows[i] % kTokens * row_bytes;
+          std::memcpy(pool.Tile(to.blocks[i / kTokens], layer, part, head) + i % kTokens * row_bytes, source,
+                      row_bytes);
         }
       }
     }
@@ -267,7 +284,8 @@ void SequenceTable::Apply(std::span<const int32_t> ops, Profiles profiles) {
 
 const Sequence& SequenceTable::at(int32_t slot) const {
   const auto found = sequences_.find(slot);
-  if (found == sequences_.end()) throw Error(ErrorCode::kPlanInvalid, "slot " + std::to_string(slot) + " is not open");
+  if (found == sequences_.end())
+    throw Error(ErrorCode::kPlanInvalid, "slot " + std::to_string(slot) + " is not open");
   return found->second;
 }
 

@@ -71,7 +71,8 @@ class Ranking {
  private:
   void Extend(size_t least) {
     const size_t end = std::min(keys_.size(), std::max<size_t>(4 * sorted_, std::max<size_t>(least, 64)));
-    const auto from = keys_.begin() + static_cast<std::ptrdiff_t>(sorted_), to = keys_.begin() + static_cast<std::ptrdiff_t>(end);
+    const auto from = keys_.begin() + static_cast<std::ptrdiff_t>(sorted_),
+               to = keys_.begin() + static_cast<std::ptrdiff_t>(end);
     if (end < keys_.size()) std::nth_element(from, to - 1, keys_.end());
     std::sort(from, to);
     sorted_ = end;
@@ -83,7 +84,8 @@ class Ranking {
 
 // Candidates for top-p alone need a weight of (1 - top_p) / n of all: were a lighter one inside the set, it
 // and all that follow would weigh less than 1 - top_p together, so the set was complete before it.
-Ranking Rank(std::span<const float> logits, const SamplingParams& params, const std::vector<float>& weights, double total) {
+Ranking Rank(std::span<const float> logits, const SamplingParams& params, const std::vector<float>& weights,
+             double total) {
   const double n = static_cast<double>(logits.size());
   const auto least = params.top_k > 0 ? 0.0f : static_cast<float>((1 - params.top_p) * total / n * 0.999);
   Ranking ranking;
@@ -108,8 +110,8 @@ int32_t Draw(size_t count, const std::vector<float>& weights, double target, IdA
   return last;
 }
 
-int32_t DrawTruncated(std::span<const float> logits, const SamplingParams& params, const std::vector<float>& weights,
-                      double total, double uniform) {
+int32_t DrawTruncated(std::span<const float> logits, const SamplingParams& params,
+                      const std::vector<float>& weights, double total, double uniform) {
   Ranking ranking = Rank(logits, params, weights, total);
   size_t kept = ranking.size();
   if (params.top_k > 0 && static_cast<size_t>(params.top_k) < kept) {
@@ -161,7 +163,8 @@ SampledToken Sample(std::span<const float> logits, const SamplingParams& params)
     const double uniform = CounterUniform(params.seed, static_cast<uint32_t>(params.position));
     const bool truncated = params.top_k > 0 || params.top_p < 1;
     id = truncated ? DrawTruncated(logits, params, weights, total, uniform)
-                   : Draw(logits.size(), weights, uniform * total, [](size_t i) { return static_cast<int32_t>(i); });
+                   : Draw(logits.size(), weights, uniform * total,
+                          [](size_t i) { return static_cast<int32_t>(i); });
   }
   const double logprob = static_cast<double>(logits[id]) - peak.value - raw_log_sum;
   return {id, static_cast<float>(std::max<double>(logprob, std::numeric_limits<float>::lowest()))};
