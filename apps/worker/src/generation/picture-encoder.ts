@@ -70,6 +70,8 @@ export class PictureEncoder {
 
   #releaseHandle(handle: number): void {
     this.engine.releaseImage(handle).catch((error: unknown) => {
+      // a disposed engine has let go of everything
+      if (error instanceof KvcError && error.code === 'DRAINING') return;
       this.logger.warn({ err: error }, 'picture features were not released');
     });
   }
