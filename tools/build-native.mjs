@@ -23,7 +23,8 @@ function run(command, args, { capture = false } = {}) {
     stdio: ['ignore', capture ? 'pipe' : 2, 'inherit'],
   });
   if (result.error) throw new Error(`${command}: ${result.error.message}`);
-  if (result.status !== 0) throw new Error(`${command} ${args[0] ?? ''} ended with ${result.status ?? result.signal}`);
+  if (result.status !== 0)
+    throw new Error(`${command} ${args[0] ?? ''} ended with ${result.status ?? result.signal}`);
   return capture ? result.stdout.trim() : '';
 }
 
@@ -44,7 +45,9 @@ function cpuFlags() {
 function buildKey(includes) {
   const hash = createHash('sha256');
   const add = (name, content) => hash.update(`${name}\0${content.length}\0`).update(content);
-  const sources = globSync('native/{CMakeLists.txt,{src,addon,include,cmake}/**/*.{h,cc,txt,cmake}}', { cwd: root });
+  const sources = globSync('native/{CMakeLists.txt,{src,addon,include,cmake}/**/*.{h,cc,txt,cmake}}', {
+    cwd: root,
+  });
   for (const path of sources.sort()) add(path, readFileSync(join(root, path)));
   add('ggml', readFileSync(join(root, 'tools', 'fetch-ggml.sh')));
   add('builder', readFileSync(import.meta.filename));
@@ -66,8 +69,16 @@ function publish(from, to) {
 function compile(includes, withTests) {
   const ggml = run('sh', ['tools/fetch-ggml.sh', cache], { capture: true }).split('\n').at(-1);
   run('cmake', [
-    '-S', 'native', '-B', buildDir, '-G', 'Ninja', '-DCMAKE_BUILD_TYPE=Release',
-    `-DKVCAPSULE_GGML_SOURCE=${ggml}`, `-DKVCAPSULE_NODE_INCLUDE=${includes.join(';')}`,
+    '-S',
+    'native',
+    '-B',
+    buildDir,
+    '-G',
+    'Ninja',
+    '-DCMAKE_BUILD_TYPE=Release',
+    `-DBUILD_TESTING=${withTests ? 'ON' : 'OFF'}`,
+    `-DKVCAPSULE_GGML_SOURCE=${ggml}`,
+    `-DKVCAPSULE_NODE_INCLUDE=${includes.join(';')}`,
   ]);
   run('cmake', ['--build', buildDir, ...(withTests ? [] : ['--target', 'kvcapsule'])]);
 }

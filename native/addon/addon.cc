@@ -1,9 +1,9 @@
 // The N-API skin: libs/engine/src/native.ts is its surface.
+#include <napi.h>
+
 #include <cstring>
 #include <functional>
 #include <memory>
-
-#include <napi.h>
 
 #include "arguments.h"
 #include "engine_thread.h"
@@ -86,21 +86,25 @@ Napi::Value Guard(const Napi::CallbackInfo& info, const char* code, const Method
 }
 
 void AddMethod(Napi::Object& object, const char* name, Method method) {
-  object.Set(name, Napi::Function::New(object.Env(), [method](const Napi::CallbackInfo& info) {
-               return Guard(info, "ENGINE_FAILED", method);
-             }, name));
+  object.Set(
+      name,
+      Napi::Function::New(
+          object.Env(),
+          [method](const Napi::CallbackInfo& info) { return Guard(info, "ENGINE_FAILED", method); }, name));
 }
 
 Napi::Value Nothing(Napi::Env env) { return env.Undefined(); }
 
 Napi::Promise EncodeImage(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
-  const int64_t width = ReadInteger(info[1], "width", 1, kMaxEdge), height = ReadInteger(info[2], "height", 1, kMaxEdge);
+  const int64_t width = ReadInteger(info[1], "width", 1, kMaxEdge),
+                height = ReadInteger(info[2], "height", 1, kMaxEdge);
   auto pixels = std::make_shared<std::vector<uint8_t>>(ReadPixels(info[0], width, height));
   auto image = std::make_shared<EncodedImage>();
   return thread->Submit(
       info.Env(),
       [=](EnginePtr& engine) {
-        *image = engine->EncodeImage(pixels->data(), static_cast<int32_t>(width), static_cast<int32_t>(height));
+        *image =
+            engine->EncodeImage(pixels->data(), static_cast<int32_t>(width), static_cast<int32_t>(height));
       },
       [=](Napi::Env env) { return ImageObject(env, *image); });
 }
@@ -122,7 +126,8 @@ Napi::Promise AddToGram(const ThreadPtr& thread, const Napi::CallbackInfo& info)
   const auto slot = static_cast<int32_t>(ReadInteger(info[0], "slot", 0, INT32_MAX));
   const auto segment = static_cast<int32_t>(ReadInteger(info[1], "segment", 0, INT32_MAX));
   auto covered = std::make_shared<std::vector<int32_t>>(ReadInt32Array(info[2], "covered"));
-  return thread->Submit(info.Env(), [=](EnginePtr& engine) { engine->AddToGram(slot, segment, *covered); }, Nothing);
+  return thread->Submit(
+      info.Env(), [=](EnginePtr& engine) { engine->AddToGram(slot, segment, *covered); }, Nothing);
 }
 
 Napi::Promise Fit(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
@@ -141,7 +146,8 @@ Napi::Object EngineObject(Napi::Env env, const ThreadPtr& thread, const ModelInf
   AddMethod(object, "step", bind(Step));
   AddMethod(object, "addToGram", bind(AddToGram));
   AddMethod(object, "fit", bind(Fit));
-  AddMethod(object, "dispose", [thread](const Napi::CallbackInfo& call) { return thread->Dispose(call.Env()); });
+  AddMethod(object, "dispose",
+            [thread](const Napi::CallbackInfo& call) { return thread->Dispose(call.Env()); });
   return object;
 }
 
@@ -160,7 +166,9 @@ Napi::Promise StartEngine(const Napi::CallbackInfo& info) {
       [=](Napi::Env env) -> Napi::Value { return EngineObject(env, weak.lock(), *model); });
 }
 
-Napi::Value CreateEngine(const Napi::CallbackInfo& info) { return Guard(info, "CONFIG_INVALID", StartEngine); }
+Napi::Value CreateEngine(const Napi::CallbackInfo& info) {
+  return Guard(info, "CONFIG_INVALID", StartEngine);
+}
 
 std::string CpuFeatures() {
   std::string features;
@@ -193,5 +201,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
 }  // namespace
 }  // namespace kvcapsule::addon
 
-static Napi::Object InitModule(Napi::Env env, Napi::Object exports) { return kvcapsule::addon::Init(env, exports); }
+static Napi::Object InitModule(Napi::Env env, Napi::Object exports) {
+  return kvcapsule::addon::Init(env, exports);
+}
 NODE_API_MODULE(kvcapsule, InitModule)

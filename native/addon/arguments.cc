@@ -5,7 +5,9 @@
 namespace kvcapsule::addon {
 namespace {
 
-[[noreturn]] void Fail(Napi::Env env, const std::string& message) { throw Napi::TypeError::New(env, message); }
+[[noreturn]] void Fail(Napi::Env env, const std::string& message) {
+  throw Napi::TypeError::New(env, message);
+}
 
 Napi::Object ReadObject(const Napi::Value& value, const char* name) {
   if (!value.IsObject()) Fail(value.Env(), std::string(name) + " must be an object");
@@ -18,7 +20,8 @@ std::string ReadString(const Napi::Value& value, const char* name) {
 }
 
 template <class T>
-std::vector<T> ReadArray(const Napi::Value& value, const char* name, napi_typedarray_type type, const char* type_name) {
+std::vector<T> ReadArray(const Napi::Value& value, const char* name, napi_typedarray_type type,
+                         const char* type_name) {
   if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) {
     Fail(value.Env(), std::string(name) + " must be a " + type_name);
   }
@@ -43,13 +46,16 @@ Dtype ReadDtype(const Napi::Value& value, const char* name) {
 }  // namespace
 
 StepPlan OwnedPlan::View() const {
-  return {ops, chunks, tokens, positions, image_handles, image_rows, samples, temperature, top_p, top_k, seed, return_logits};
+  return {ops,     chunks,      tokens, positions, image_handles, image_rows,
+          samples, temperature, top_p,  top_k,     seed,          return_logits};
 }
 
 int64_t ReadInteger(const Napi::Value& value, const char* name, int64_t low, int64_t high) {
   const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : std::nan("");
-  if (!(number >= static_cast<double>(low) && number <= static_cast<double>(high)) || number != std::floor(number)) {
-    Fail(value.Env(), std::string(name) + " must be a whole number from " + std::to_string(low) + " to " + std::to_string(high));
+  if (!(number >= static_cast<double>(low) && number <= static_cast<double>(high)) ||
+      number != std::floor(number)) {
+    Fail(value.Env(), std::string(name) + " must be a whole number from " + std::to_string(low) + " to " +
+                          std::to_string(high));
   }
   return static_cast<int64_t>(number);
 }
@@ -60,7 +66,8 @@ std::vector<int32_t> ReadInt32Array(const Napi::Value& value, const char* name) 
 
 std::vector<uint8_t> ReadPixels(const Napi::Value& value, int64_t width, int64_t height) {
   std::vector<uint8_t> pixels = ReadArray<uint8_t>(value, "rgb", napi_uint8_array, "Uint8Array");
-  if (static_cast<int64_t>(pixels.size()) != width * height * 3) Fail(value.Env(), "rgb must hold width * height * 3 bytes");
+  if (static_cast<int64_t>(pixels.size()) != width * height * 3)
+    Fail(value.Env(), "rgb must hold width * height * 3 bytes");
   return pixels;
 }
 
@@ -73,11 +80,13 @@ EngineOptions ReadEngineOptions(const Napi::Value& value) {
   options.threads = static_cast<int32_t>(ReadInteger(object.Get("threads"), "threads", 0, INT32_MAX));
   options.pool_blocks = ReadInteger(object.Get("poolBlocks"), "poolBlocks", 0, INT64_C(1) << 53);
   options.max_slots = static_cast<int32_t>(ReadInteger(object.Get("maxSlots"), "maxSlots", 0, INT32_MAX));
-  options.max_step_tokens = static_cast<int32_t>(ReadInteger(object.Get("maxStepTokens"), "maxStepTokens", 0, INT32_MAX));
+  options.max_step_tokens =
+      static_cast<int32_t>(ReadInteger(object.Get("maxStepTokens"), "maxStepTokens", 0, INT32_MAX));
   const Napi::Value profiles = object.Get("profiles");
   if (!profiles.IsArray()) Fail(value.Env(), "profiles must be an array");
   const auto list = profiles.As<Napi::Array>();
-  for (uint32_t i = 0; i < list.Length(); ++i) options.profiles.push_back(ReadString(list.Get(i), "profiles"));
+  for (uint32_t i = 0; i < list.Length(); ++i)
+    options.profiles.push_back(ReadString(list.Get(i), "profiles"));
   return options;
 }
 

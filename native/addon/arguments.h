@@ -1,10 +1,10 @@
 // JavaScript values to plain structs, checked. Everything here throws Napi::TypeError.
 #pragma once
+#include <napi.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
-
-#include <napi.h>
 
 #include "kvcapsule/engine.h"
 

@@ -21,7 +21,8 @@ const char* CodeName(ErrorCode code) {
 }  // namespace
 
 Napi::Value MakeError(Napi::Env env, const char* code, const std::string& message, bool type_error) {
-  Napi::Object error = type_error ? Napi::TypeError::New(env, message).Value() : Napi::Error::New(env, message).Value();
+  Napi::Object error =
+      type_error ? Napi::TypeError::New(env, message).Value() : Napi::Error::New(env, message).Value();
   error.Set("code", code);
   return error;
 }
@@ -32,8 +33,8 @@ std::shared_ptr<EngineThread> EngineThread::Start(Napi::Env env) {
 
 EngineThread::EngineThread(Napi::Env env) : env_(env) {
   const Napi::String name = Napi::String::New(env, "kvcapsule engine");
-  const napi_status status = napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, this,
-                                                             Deliver, &to_event_loop_);
+  const napi_status status = napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr,
+                                                             nullptr, this, Deliver, &to_event_loop_);
   if (status != napi_ok) throw Napi::Error::New(env, "cannot connect the engine's thread to the event loop");
   // An engine that nobody waits for does not keep the process alive.
   napi_unref_threadsafe_function(env, to_event_loop_);
@@ -76,12 +77,14 @@ Napi::Promise EngineThread::Submit(Napi::Env env, Work work, Settle settle) {
 
 Napi::Promise EngineThread::Dispose(Napi::Env env) {
   disposed_ = true;
-  return Enqueue(env, [](std::unique_ptr<Engine>& engine) { engine.reset(); },
-                 [](Napi::Env env) { return env.Undefined(); });
+  return Enqueue(
+      env, [](std::unique_ptr<Engine>& engine) { engine.reset(); },
+      [](Napi::Env env) { return env.Undefined(); });
 }
 
 Napi::Promise EngineThread::Enqueue(Napi::Env env, Work work, Settle settle) {
-  auto job = std::unique_ptr<Job>(new Job{Napi::Promise::Deferred::New(env), std::move(work), std::move(settle), nullptr, {}});
+  auto job = std::unique_ptr<Job>(
+      new Job{Napi::Promise::Deferred::New(env), std::move(work), std::move(settle), nullptr, {}});
   const Napi::Promise promise = job->deferred.Promise();
   if (pending_++ == 0) {
     self_while_pending_ = shared_from_this();

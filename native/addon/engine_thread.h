@@ -1,6 +1,8 @@
 // One engine and its own thread. Calls are queued, run in order off the event loop, and settle their
 // promises back on it.
 #pragma once
+#include <napi.h>
+
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -8,8 +10,6 @@
 #include <mutex>
 #include <string>
 #include <thread>
-
-#include <napi.h>
 
 #include "kvcapsule/engine.h"
 

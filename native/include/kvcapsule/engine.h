@@ -13,27 +13,27 @@
 namespace kvcapsule {
 
 struct EngineOptions {
-  std::string model_dir;             // Hugging Face folder: config.json, *.safetensors, preprocessor
-  Dtype weights = Dtype::kF32;       // type the weights are converted to at load
-  Dtype kv = Dtype::kF16;            // type of raw rows in the pool
-  int32_t threads = 0;               // 0: as many as the process may run on
-  int64_t pool_blocks = 0;           // blocks of 16 tokens
-  int32_t max_slots = 256;           // sequences that may be open at once
-  int32_t max_step_tokens = 2048;    // rows of one step
-  std::vector<std::string> profiles; // files; their order gives kCompress its numbers
+  std::string model_dir;              // Hugging Face folder: config.json, *.safetensors, preprocessor
+  Dtype weights = Dtype::kF32;        // type the weights are converted to at load
+  Dtype kv = Dtype::kF16;             // type of raw rows in the pool
+  int32_t threads = 0;                // 0: as many as the process may run on
+  int64_t pool_blocks = 0;            // blocks of 16 tokens
+  int32_t max_slots = 256;            // sequences that may be open at once
+  int32_t max_step_tokens = 2048;     // rows of one step
+  std::vector<std::string> profiles;  // files; their order gives kCompress its numbers
 };
 
 struct ModelInfo {
-  std::string family;                // "idefics3"
+  std::string family;  // "idefics3"
   int32_t vocab = 0, context_tokens = 0, image_token_id = -1;
   int32_t heads = 0;
   KvGeometry kv;
-  int32_t tokens_per_tile = 0;       // visual tokens of one tile, after pixel shuffle
+  int32_t tokens_per_tile = 0;  // visual tokens of one tile, after pixel shuffle
   int64_t weight_bytes = 0;
   struct Profile {
     std::string id;
-    int32_t tokens = 0;              // n
-    int32_t pages = 0;               // that one capsule takes
+    int32_t tokens = 0;  // n
+    int32_t pages = 0;   // that one capsule takes
     int64_t bytes = 0;
   };
   std::vector<Profile> profiles;
@@ -42,37 +42,37 @@ struct ModelInfo {
 // Features of one picture, kept by the engine until released: [tokens][hidden].
 struct EncodedImage {
   int32_t handle = 0;
-  int32_t tokens = 0;                // visual tokens, markers not counted
-  int32_t rows = 0, cols = 0;        // grid of tiles; 0 x 0 = one tile, not split
+  int32_t tokens = 0;          // visual tokens, markers not counted
+  int32_t rows = 0, cols = 0;  // grid of tiles; 0 x 0 = one tile, not split
 };
 
 // All sequences' work of one step. Arrays belong to the caller and live until Step returns.
 struct StepPlan {
-  std::span<const int32_t> ops;           // page deltas, see PageOp; applied before the forward pass
-  std::span<const int32_t> chunks;        // [slot, segment, rows] each; rows are consecutive below
-  std::span<const int32_t> tokens;        // [rows] token ids
-  std::span<const int32_t> positions;     // [rows]
-  std::span<const int32_t> image_handles; // [rows] -1: the token's own embedding
-  std::span<const int32_t> image_rows;    // [rows] row of the picture's features
-  std::span<const int32_t> samples;       // row numbers whose next token is wanted, ascending
-  std::span<const float> temperature;     // [samples] and so on
+  std::span<const int32_t> ops;            // page deltas, see PageOp; applied before the forward pass
+  std::span<const int32_t> chunks;         // [slot, segment, rows] each; rows are consecutive below
+  std::span<const int32_t> tokens;         // [rows] token ids
+  std::span<const int32_t> positions;      // [rows]
+  std::span<const int32_t> image_handles;  // [rows] -1: the token's own embedding
+  std::span<const int32_t> image_rows;     // [rows] row of the picture's features
+  std::span<const int32_t> samples;        // row numbers whose next token is wanted, ascending
+  std::span<const float> temperature;      // [samples] and so on
   std::span<const float> top_p;
   std::span<const int32_t> top_k;
   std::span<const uint64_t> seed;
-  bool return_logits = false;             // also return [samples][vocab]
+  bool return_logits = false;  // also return [samples][vocab]
 };
 
 struct StepResult {
-  std::vector<int32_t> tokens;            // [samples]
-  std::vector<float> logprobs;            // [samples]
-  std::vector<float> logits;              // [samples][vocab] or empty
-  double compress_seconds = 0;            // spent in kCompress ops
+  std::vector<int32_t> tokens;  // [samples]
+  std::vector<float> logprobs;  // [samples]
+  std::vector<float> logits;    // [samples][vocab] or empty
+  double compress_seconds = 0;  // spent in kCompress ops
   double forward_seconds = 0;
 };
 
 struct FitRequest {
-  std::vector<float> retention;           // [layers]
-  std::string path;                       // where the profile goes
+  std::vector<float> retention;  // [layers]
+  std::string path;              // where the profile goes
   std::vector<std::pair<std::string, std::string>> metadata;
 };
 

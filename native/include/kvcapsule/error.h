@@ -6,12 +6,12 @@
 namespace kvcapsule {
 
 enum class ErrorCode {
-  kModelInvalid,      // MODEL_INVALID: the model folder is not usable
-  kProfileInvalid,    // PROFILE_INVALID: the profile does not fit this model or is damaged
-  kConfigInvalid,     // CONFIG_INVALID: an engine option is out of range
-  kPlanInvalid,       // ENGINE_FAILED: a step plan breaks the engine's contract
-  kEngineFailed,      // ENGINE_FAILED: anything else that went wrong while computing
-  kDisposed,          // DRAINING: the engine has been disposed
+  kModelInvalid,    // MODEL_INVALID: the model folder is not usable
+  kProfileInvalid,  // PROFILE_INVALID: the profile does not fit this model or is damaged
+  kConfigInvalid,   // CONFIG_INVALID: an engine option is out of range
+  kPlanInvalid,     // ENGINE_FAILED: a step plan breaks the engine's contract
+  kEngineFailed,    // ENGINE_FAILED: anything else that went wrong while computing
+  kDisposed,        // DRAINING: the engine has been disposed
 };
 
 class Error : public std::runtime_error {

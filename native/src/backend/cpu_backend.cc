@@ -12,8 +12,9 @@
 namespace kvcapsule {
 namespace {
 
-// CPUs that no other thread of the machine wants at this moment, the caller's own included; all of them where the
-// kernel does not tell. A second thread without a CPU of its own makes a picture fifty times slower, not faster.
+// CPUs that no other thread of the machine wants at this moment, the caller's own included; all of them where
+// the kernel does not tell. A second thread without a CPU of its own makes a picture fifty times slower, not
+// faster.
 int32_t IdleCpus() {
   const auto online = static_cast<int32_t>(sysconf(_SC_NPROCESSORS_ONLN));
   std::ifstream load("/proc/loadavg");

@@ -14,7 +14,7 @@ namespace kvcapsule {
 MappedFile::MappedFile(const std::string& path) {
   const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (file < 0) throw std::system_error(errno, std::generic_category(), path);
-  struct stat status {};
+  struct stat status{};
   int error = fstat(file, &status) != 0 ? errno : S_ISREG(status.st_mode) ? 0 : EINVAL;
   if (error == 0 && status.st_size > 0) {
     size_ = static_cast<size_t>(status.st_size);

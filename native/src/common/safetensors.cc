@@ -22,8 +22,8 @@ MappedFile Map(const std::string& path, ErrorCode on_error) {
 // 0 for a dtype that the format does not name.
 int64_t ElementBytes(const std::string& dtype) {
   static const std::map<std::string, int64_t> kBytes = {
-      {"BOOL", 1}, {"U8", 1},   {"I8", 1},  {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"I16", 2}, {"U16", 2}, {"F16", 2},
-      {"BF16", 2}, {"I32", 4},  {"U32", 4}, {"F32", 4},     {"I64", 8},     {"U64", 8}, {"F64", 8}};
+      {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"I16", 2}, {"U16", 2}, {"F16", 2},
+      {"BF16", 2}, {"I32", 4}, {"U32", 4}, {"F32", 4},     {"I64", 8},     {"U64", 8}, {"F64", 8}};
   const auto found = kBytes.find(dtype);
   return found == kBytes.end() ? 0 : found->second;
 }
@@ -52,7 +52,8 @@ TensorView ParseTensor(const json& entry, std::span<const uint8_t> data) {
   tensor.data = data.data() + offsets[0];
   tensor.bytes = static_cast<int64_t>(offsets[1] - offsets[0]);
   const int64_t count = CountElements(tensor.shape, static_cast<int64_t>(data.size()));
-  if (count < 0 || count * element != tensor.bytes) throw std::invalid_argument("shape does not fit data_offsets");
+  if (count < 0 || count * element != tensor.bytes)
+    throw std::invalid_argument("shape does not fit data_offsets");
   return tensor;
 }
 
@@ -61,7 +62,8 @@ TensorView ParseTensor(const json& entry, std::span<const uint8_t> data) {
 SafetensorsFile::SafetensorsFile(const std::string& path, ErrorCode on_error) : file_(Map(path, on_error)) {
   const auto bytes = file_.bytes();
   uint64_t header_bytes = 0;
-  if (bytes.size() < sizeof(header_bytes)) throw Error(on_error, path + ": shorter than a safetensors header");
+  if (bytes.size() < sizeof(header_bytes))
+    throw Error(on_error, path + ": shorter than a safetensors header");
   std::memcpy(&header_bytes, bytes.data(), sizeof(header_bytes));
   if (header_bytes > kMaxHeaderBytes || header_bytes > bytes.size() - sizeof(header_bytes)) {
     throw Error(on_error, path + ": the safetensors header is longer than the file");

@@ -20,7 +20,8 @@ const float* Floats(const ggml_tensor* tensor) { return static_cast<const float*
 
 void WriteKvOp(ggml_tensor* out, int ith, int nth, void* user) {
   const auto& call = *static_cast<const AttentionCall*>(user);
-  WriteKv(*call.pool, *call.table, call.chunks, call.layer, Floats(out->src[0]), Floats(out->src[1]), ith, nth);
+  WriteKv(*call.pool, *call.table, call.chunks, call.layer, Floats(out->src[0]), Floats(out->src[1]), ith,
+          nth);
 }
 
 void AttentionOp(ggml_tensor* out, int ith, int nth, void* user) {
@@ -40,7 +41,8 @@ class StepGraph {
     ggml_set_input(embeddings_);
     ggml_set_input(positions_);
     if (!input.sampled_rows.empty()) {
-      sampled_ = ggml_new_tensor_1d(context(), GGML_TYPE_I32, static_cast<int64_t>(input.sampled_rows.size()));
+      sampled_ =
+          ggml_new_tensor_1d(context(), GGML_TYPE_I32, static_cast<int64_t>(input.sampled_rows.size()));
       ggml_set_input(sampled_);
     }
   }
@@ -63,7 +65,8 @@ class StepGraph {
       input.embed(static_cast<int32_t>(row), static_cast<float*>(embeddings_->data) + row * config_.hidden);
     }
     ggml_backend_tensor_set(positions_, input.positions.data(), 0, input.positions.size_bytes());
-    if (sampled_) ggml_backend_tensor_set(sampled_, input.sampled_rows.data(), 0, input.sampled_rows.size_bytes());
+    if (sampled_)
+      ggml_backend_tensor_set(sampled_, input.sampled_rows.data(), 0, input.sampled_rows.size_bytes());
   }
 
   const Graph& graph() const { return graph_; }
@@ -81,22 +84,26 @@ class StepGraph {
   ggml_tensor* Layer(const TextLayer& layer, AttentionCall& call, ggml_tensor* x, bool last) {
     ggml_tensor* normed = ApplyRmsNorm(context(), layer.input_norm, config_.rms_norm_eps, x);
     ggml_tensor* q = Rotate(Apply(context(), layer.q, normed), config_.heads);
-    ggml_tensor* kv[] = {Rotate(Apply(context(), layer.k, normed), config_.kv_heads), Apply(context(), layer.v, normed)};
+    ggml_tensor* kv[] = {Rotate(Apply(context(), layer.k, normed), config_.kv_heads),
+                         Apply(context(), layer.v, normed)};
     // The write has no result to speak of; as an argument of the attention it puts ggml's barrier between.
-    ggml_tensor* written = ggml_custom_4d(context(), GGML_TYPE_F32, 1, 1, 1, 1, kv, 2, WriteKvOp, GGML_N_TASKS_MAX, &call);
+    ggml_tensor* written =
+        ggml_custom_4d(context(), GGML_TYPE_F32, 1, 1, 1, 1, kv, 2, WriteKvOp, GGML_N_TASKS_MAX, &call);
     ggml_build_forward_expand(graph_.nodes, written);
     // In the last layer all that is wanted beyond keys and values is the sampled rows.
     if (last && !sampled_) return x;
     ggml_tensor* arguments[] = {q, written};
-    ggml_tensor* attended = ggml_custom_4d(context(), GGML_TYPE_F32, int64_t{config_.heads} * config_.head_dim, x->ne[1], 1,
-                                           1, arguments, 2, AttentionOp, GGML_N_TASKS_MAX, &call);
+    ggml_tensor* attended =
+        ggml_custom_4d(context(), GGML_TYPE_F32, int64_t{config_.heads} * config_.head_dim, x->ne[1], 1, 1,
+                       arguments, 2, AttentionOp, GGML_N_TASKS_MAX, &call);
     if (last) {
       attended = ggml_get_rows(context(), attended, sampled_);
       x = ggml_get_rows(context(), x, sampled_);
     }
     x = ggml_add(context(), x, Apply(context(), layer.o, attended));
     normed = ApplyRmsNorm(context(), layer.post_norm, config_.rms_norm_eps, x);
-    ggml_tensor* gated = ggml_swiglu_split(context(), Apply(context(), layer.gate, normed), Apply(context(), layer.up, normed));
+    ggml_tensor* gated = ggml_swiglu_split(context(), Apply(context(), layer.gate, normed),
+                                           Apply(context(), layer.up, normed));
     return ggml_add(context(), x, Apply(context(), layer.down, gated));
   }
 
@@ -118,7 +125,8 @@ std::vector<float> Decoder::Forward(const DecoderInput& input, const KvPool& poo
   const TextConfig& text = config_.text;
   const AttentionShape shape{text.heads, 1.0f / std::sqrt(static_cast<float>(text.head_dim))};
   std::vector<AttentionCall> calls;
-  for (int32_t layer = 0; layer < text.layers; ++layer) calls.push_back({&pool, &table, input.chunks, shape, layer});
+  for (int32_t layer = 0; layer < text.layers; ++layer)
+    calls.push_back({&pool, &table, input.chunks, shape, layer});
   StepGraph step(config_, weights_, input);
   step.Build(calls);
   const int64_t macs_per_row = ggml_nelements(weights_.text[0].gate.weight) * 4 * text.layers;

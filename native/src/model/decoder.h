@@ -14,9 +14,9 @@ namespace kvcapsule {
 // Rows of one step, checked already.
 struct DecoderInput {
   std::span<const AttentionChunk> chunks;
-  std::span<const int32_t> positions;                    // [rows]
-  std::span<const int32_t> sampled_rows;                 // ascending
-  std::function<void(int32_t row, float* out)> embed;    // writes a row's [hidden] input
+  std::span<const int32_t> positions;                  // [rows]
+  std::span<const int32_t> sampled_rows;               // ascending
+  std::function<void(int32_t row, float* out)> embed;  // writes a row's [hidden] input
 };
 
 class Decoder {

@@ -19,7 +19,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double SecondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 void CheckOptions(const EngineOptions& options) {
   const auto require = [](bool holds, const char* problem) {
@@ -33,7 +35,9 @@ void CheckOptions(const EngineOptions& options) {
   require(options.max_step_tokens >= 1, "maxStepTokens is below 1");
 }
 
-KvGeometry Geometry(const TextConfig& text, Dtype dtype) { return {text.layers, text.kv_heads, text.head_dim, dtype}; }
+KvGeometry Geometry(const TextConfig& text, Dtype dtype) {
+  return {text.layers, text.kv_heads, text.head_dim, dtype};
+}
 
 class CpuEngine final : public Engine {
  public:
@@ -80,7 +84,7 @@ class CpuEngine final : public Engine {
   ModelInfo info_;
   std::unordered_map<int32_t, std::vector<float>> images_;  // handle -> [tokens][hidden]
   int32_t next_handle_ = 0;
-  std::map<int32_t, GramAccumulator> grams_;                // by covered tokens
+  std::map<int32_t, GramAccumulator> grams_;  // by covered tokens
 };
 
 void CpuEngine::DescribeModel() {
@@ -93,8 +97,8 @@ void CpuEngine::DescribeModel() {
   info_.tokens_per_tile = config_.tokens_per_tile();
   info_.weight_bytes = weights_.bytes;
   for (const auto& profile : profiles_) {
-    info_.profiles.push_back({profile->id, profile->tokens, CapsulePages(*profile, info_.kv),
-                              CapsuleBytes(*profile, info_.kv)});
+    info_.profiles.push_back(
+        {profile->id, profile->tokens, CapsulePages(*profile, info_.kv), CapsuleBytes(*profile, info_.kv)});
   }
 }
 
@@ -120,11 +124,13 @@ void CpuEngine::CheckImages(const StepPlan& plan) const {
     if (handle == -1) continue;
     const auto found = images_.find(handle);
     if (found == images_.end()) {
-      throw Error(ErrorCode::kPlanInvalid, "step plan: image_handles[" + std::to_string(row) + "] is not a picture");
+      throw Error(ErrorCode::kPlanInvalid,
+                  "step plan: image_handles[" + std::to_string(row) + "] is not a picture");
     }
     const auto rows = static_cast<int64_t>(found->second.size()) / config_.text.hidden;
     if (image_row < 0 || image_row >= rows) {
-      throw Error(ErrorCode::kPlanInvalid, "step plan: image_rows[" + std::to_string(row) + "] is outside the picture");
+      throw Error(ErrorCode::kPlanInvalid,
+                  "step plan: image_rows[" + std::to_string(row) + "] is outside the picture");
     }
   }
 }
@@ -196,7 +202,9 @@ StepResult CpuEngine::Step(const StepPlan& plan) {
 }
 
 void CpuEngine::AddToGram(int32_t slot, int32_t segment, std::span<const int32_t> covered) {
-  const auto fail = [](const char* problem) { throw Error(ErrorCode::kPlanInvalid, std::string("gram: ") + problem); };
+  const auto fail = [](const char* problem) {
+    throw Error(ErrorCode::kPlanInvalid, std::string("gram: ") + problem);
+  };
   if (!table_.contains(slot)) fail("the slot is not open");
   const std::vector<Segment>& segments = table_.at(slot).segments;
   if (segment < 0 || static_cast<size_t>(segment) >= segments.size()) fail("no such segment");
@@ -208,19 +216,22 @@ void CpuEngine::AddToGram(int32_t slot, int32_t segment, std::span<const int32_t
     if (i > 0 && covered[i] <= covered[i - 1]) fail("covered rows do not ascend");
   }
   const auto tokens = static_cast<int32_t>(covered.size());
-  grams_.try_emplace(tokens, pool_.geometry(), tokens).first->second.Add(pool_, *raw, {covered.begin(), covered.end()});
+  grams_.try_emplace(tokens, pool_.geometry(), tokens)
+      .first->second.Add(pool_, *raw, {covered.begin(), covered.end()});
 }
 
 void CpuEngine::Fit(const FitRequest& request) {
   if (grams_.size() != 1) {
-    throw Error(ErrorCode::kConfigInvalid, grams_.empty() ? "fit: no picture has been added"
-                                                          : "fit: pictures of different numbers of tokens were added");
+    throw Error(ErrorCode::kConfigInvalid, grams_.empty()
+                                               ? "fit: no picture has been added"
+                                               : "fit: pictures of different numbers of tokens were added");
   }
   if (request.retention.size() != static_cast<size_t>(config_.text.layers)) {
     throw Error(ErrorCode::kConfigInvalid, "fit: retention does not have one number a layer");
   }
   for (const float retention : request.retention) {
-    if (!(retention > 0 && retention <= 1)) throw Error(ErrorCode::kConfigInvalid, "fit: a retention is outside (0, 1]");
+    if (!(retention > 0 && retention <= 1))
+      throw Error(ErrorCode::kConfigInvalid, "fit: a retention is outside (0, 1]");
   }
   GramAccumulator::FitOptions options;
   options.retention = request.retention;

@@ -61,7 +61,8 @@ RgbImage Crop(const RgbImage& image, int32_t left, int32_t top, int32_t edge) {
   RgbImage out{edge, edge, std::vector<uint8_t>(static_cast<size_t>(edge) * edge * 3)};
   for (int32_t y = 0; y < edge; ++y) {
     std::memcpy(&out.pixels[static_cast<size_t>(y) * edge * 3],
-                &image.pixels[(static_cast<size_t>(top + y) * image.width + left) * 3], static_cast<size_t>(edge) * 3);
+                &image.pixels[(static_cast<size_t>(top + y) * image.width + left) * 3],
+                static_cast<size_t>(edge) * 3);
   }
   return out;
 }

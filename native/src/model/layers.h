@@ -15,7 +15,8 @@ inline ggml_tensor* Apply(ggml_context* context, const LayerNorm& norm, float ep
   return ggml_add(context, ggml_mul(context, output, norm.weight), norm.bias);
 }
 
-inline ggml_tensor* ApplyRmsNorm(ggml_context* context, ggml_tensor* weight, float epsilon, ggml_tensor* input) {
+inline ggml_tensor* ApplyRmsNorm(ggml_context* context, ggml_tensor* weight, float epsilon,
+                                 ggml_tensor* input) {
   return ggml_mul(context, ggml_rms_norm(context, input, epsilon), weight);
 }
 

@@ -72,7 +72,8 @@ class Fields {
     const json& value = object_.at(key);
     if (!value.is_array() || value.size() != 3) Fail(key, "is not a list of three numbers");
     for (size_t i = 0; i < 3; ++i) {
-      if (!value[i].is_number() || !std::isfinite(value[i].get<double>())) Fail(key, "is not a list of three numbers");
+      if (!value[i].is_number() || !std::isfinite(value[i].get<double>()))
+        Fail(key, "is not a list of three numbers");
       fallback[i] = value[i].get<float>();
     }
     return fallback;
@@ -116,7 +117,8 @@ VisionConfig ReadVision(const Fields& fields) {
   config.layer_norm_eps = static_cast<float>(fields.Positive("layer_norm_eps", config.layer_norm_eps));
   fields.Expect("hidden_act", {"gelu_pytorch_tanh"});
   if (fields.Size("num_channels", 3) != 3) fields.Fail("num_channels", "is not 3");
-  if (config.hidden % config.heads != 0) fields.Fail("hidden_size", "is not a multiple of num_attention_heads");
+  if (config.hidden % config.heads != 0)
+    fields.Fail("hidden_size", "is not a multiple of num_attention_heads");
   if (config.image_size < config.patch_size) fields.Fail("image_size", "is smaller than patch_size");
   return config;
 }
@@ -164,7 +166,8 @@ ImageConfig ReadImage(const Fields& fields) {
   config.tile = fields.Child("max_image_size").Size("longest_edge", config.tile);
   config.split = fields.Flag("do_image_splitting", config.split);
   const int32_t resample = fields.Index("resample", static_cast<int32_t>(config.resample));
-  if (resample < 1 || resample > 3) fields.Fail("resample", "is not 1 (Lanczos), 2 (bilinear) or 3 (bicubic)");
+  if (resample < 1 || resample > 3)
+    fields.Fail("resample", "is not 1 (Lanczos), 2 (bilinear) or 3 (bicubic)");
   config.resample = static_cast<Resample>(resample);
   config.rescale = fields.Flag("do_rescale", true) ? fields.Positive("rescale_factor", config.rescale) : 1.0;
   if (fields.Flag("do_normalize", true)) {
@@ -197,7 +200,8 @@ ModelConfig ReadModelConfig(const std::string& model_dir) {
   config.scale_factor = fields.Size("scale_factor", config.scale_factor);
   config.tied = fields.Flag("tie_word_embeddings", config.tied);
   if (config.image_token_id >= config.text.vocab) fields.Fail("image_token_id", "is outside the vocabulary");
-  if (config.image.tile % config.vision.patch_size != 0 || config.patches_per_side() % config.scale_factor != 0) {
+  if (config.image.tile % config.vision.patch_size != 0 ||
+      config.patches_per_side() % config.scale_factor != 0) {
     fields.Fail("scale_factor", "does not divide the patches of a tile's edge");
   }
   return config;

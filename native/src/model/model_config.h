@@ -27,7 +27,7 @@ struct ImageConfig {
   int32_t tile = 364;              // edge of one tile
   bool split = true;
   Resample resample = Resample::kLanczos;
-  double rescale = 1.0 / 255;      // 1 when the folder turns rescaling off
+  double rescale = 1.0 / 255;  // 1 when the folder turns rescaling off
   std::array<float, 3> mean{0.5f, 0.5f, 0.5f}, std{0.5f, 0.5f, 0.5f};
 };
 
@@ -36,8 +36,8 @@ struct ModelConfig {
   TextConfig text;
   ImageConfig image;
   int32_t image_token_id = 128257;
-  int32_t scale_factor = 2;        // pixel shuffle
-  bool tied = false;               // the head is the token embedding
+  int32_t scale_factor = 2;  // pixel shuffle
+  bool tied = false;         // the head is the token embedding
 
   int32_t patches_per_side() const { return image.tile / vision.patch_size; }
   int32_t tokens_per_tile() const {

@@ -73,9 +73,7 @@ Coefficients ComputeCoefficients(int32_t in, int32_t out, Resample resample) {
   return result;
 }
 
-uint8_t Round8(int32_t fixed) {
-  return static_cast<uint8_t>(std::clamp(fixed >> kPrecisionBits, 0, 255));
-}
+uint8_t Round8(int32_t fixed) { return static_cast<uint8_t>(std::clamp(fixed >> kPrecisionBits, 0, 255)); }
 
 // One output pixel from `count` input pixels that lie `step` bytes apart.
 void WeighPixel(const uint8_t* in, size_t step, const int32_t* weights, int32_t count, uint8_t* out) {
@@ -94,8 +92,8 @@ RgbImage ResizeRows(const RgbImage& in, int32_t width, Resample resample) {
     uint8_t* target = out.pixels.data() + static_cast<size_t>(y) * width * 3;
     for (int32_t x = 0; x < width; ++x) {
       const auto [first, count] = coefficients.windows[x];
-      WeighPixel(row + first * 3, 3, &coefficients.weights[static_cast<size_t>(x) * coefficients.stride], count,
-                 target + x * 3);
+      WeighPixel(row + first * 3, 3, &coefficients.weights[static_cast<size_t>(x) * coefficients.stride],
+                 count, target + x * 3);
     }
   }
   return out;

@@ -13,7 +13,9 @@ void Require(bool holds, const std::string& problem) {
   if (!holds) throw Error(ErrorCode::kPlanInvalid, "step plan: " + problem);
 }
 
-std::string At(const char* array, size_t index) { return std::string(array) + "[" + std::to_string(index) + "] "; }
+std::string At(const char* array, size_t index) {
+  return std::string(array) + "[" + std::to_string(index) + "] ";
+}
 
 void CheckSampling(const StepPlan& plan) {
   const size_t count = plan.samples.size();
@@ -24,7 +26,8 @@ void CheckSampling(const StepPlan& plan) {
     const int32_t row = plan.samples[i];
     Require(row >= 0 && static_cast<size_t>(row) < plan.tokens.size(), At("samples", i) + "is not a row");
     Require(i == 0 || row > plan.samples[i - 1], At("samples", i) + "is not above the one before");
-    Require(std::isfinite(plan.temperature[i]) && plan.temperature[i] >= 0, At("temperature", i) + "is out of range");
+    Require(std::isfinite(plan.temperature[i]) && plan.temperature[i] >= 0,
+            At("temperature", i) + "is out of range");
     Require(plan.top_p[i] > 0 && plan.top_p[i] <= 1, At("top_p", i) + "is out of range");
     Require(plan.top_k[i] >= 0, At("top_k", i) + "is out of range");
   }
@@ -35,11 +38,14 @@ void CheckSampling(const StepPlan& plan) {
 void CheckPlan(const StepPlan& plan, const PlanLimits& limits) {
   const size_t rows = plan.tokens.size();
   Require(rows <= static_cast<size_t>(limits.max_rows), "more rows than max_step_tokens");
-  Require(plan.positions.size() == rows && plan.image_handles.size() == rows && plan.image_rows.size() == rows,
-          "row arrays differ in length");
+  Require(
+      plan.positions.size() == rows && plan.image_handles.size() == rows && plan.image_rows.size() == rows,
+      "row arrays differ in length");
   for (size_t i = 0; i < rows; ++i) {
-    Require(plan.tokens[i] >= 0 && plan.tokens[i] < limits.vocab, At("tokens", i) + "is outside the vocabulary");
-    Require(plan.positions[i] >= 0 && plan.positions[i] < limits.context_tokens, At("positions", i) + "is outside the context");
+    Require(plan.tokens[i] >= 0 && plan.tokens[i] < limits.vocab,
+            At("tokens", i) + "is outside the vocabulary");
+    Require(plan.positions[i] >= 0 && plan.positions[i] < limits.context_tokens,
+            At("positions", i) + "is outside the context");
   }
   Require(plan.chunks.size() % 3 == 0, "chunks is not a list of [slot, segment, rows]");
   int64_t chunk_rows = 0;
@@ -59,7 +65,8 @@ std::vector<AttentionChunk> ResolveChunks(const StepPlan& plan, const SequenceTa
     const int32_t slot = plan.chunks[i], segment = plan.chunks[i + 1], rows = plan.chunks[i + 2];
     Require(table.contains(slot), At("chunks", i) + "is not an open slot");
     const std::vector<Segment>& segments = table.at(slot).segments;
-    Require(segment >= 0 && static_cast<size_t>(segment) < segments.size(), At("chunks", i + 1) + "is not a segment");
+    Require(segment >= 0 && static_cast<size_t>(segment) < segments.size(),
+            At("chunks", i + 1) + "is not a segment");
     const auto* raw = std::get_if<RawSegment>(&segments[segment]);
     Require(raw != nullptr, At("chunks", i + 1) + "is not a raw segment");
     const int64_t room = static_cast<int64_t>(raw->blocks.size()) * KvGeometry::kBlockTokens - raw->tokens;
@@ -69,7 +76,8 @@ std::vector<AttentionChunk> ResolveChunks(const StepPlan& plan, const SequenceTa
       Require(behind != nullptr && behind->tokens == 0, At("chunks", i + 1) + "has tokens behind it");
     }
     const auto next = seen.lower_bound({slot, segment});
-    Require(next == seen.end() || next->first != slot, At("chunks", i + 1) + "is not after the slot's chunk before");
+    Require(next == seen.end() || next->first != slot,
+            At("chunks", i + 1) + "is not after the slot's chunk before");
     seen.insert({slot, segment});
     chunks.push_back({slot, segment, first_row, rows, raw->tokens});
     first_row += rows;

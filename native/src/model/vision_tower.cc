@@ -21,7 +21,8 @@ std::vector<int32_t> BucketedPositions(int32_t patches_per_side, int32_t positio
   }
   std::vector<int32_t> ids;
   for (int32_t row = 0; row < patches_per_side; ++row) {
-    for (int32_t col = 0; col < patches_per_side; ++col) ids.push_back(bucket[row] * positions_per_side + bucket[col]);
+    for (int32_t col = 0; col < patches_per_side; ++col)
+      ids.push_back(bucket[row] * positions_per_side + bucket[col]);
   }
   return ids;
 }
@@ -66,7 +67,8 @@ void VisionTower::EncodeBatch(const RgbImage* tiles, int32_t count, CpuBackend& 
   const int32_t scale = config_.scale_factor, rows = patches_ * count;
   Graph graph(64 + 40 * static_cast<size_t>(vision.layers));
   ggml_context* context = graph.context.get();
-  ggml_tensor* pixels = ggml_new_tensor_2d(context, GGML_TYPE_F32, weights_.patch_embedding.weight->ne[0], rows);
+  ggml_tensor* pixels =
+      ggml_new_tensor_2d(context, GGML_TYPE_F32, weights_.patch_embedding.weight->ne[0], rows);
   ggml_tensor* positions = ggml_new_tensor_1d(context, GGML_TYPE_I32, rows);
   ggml_tensor* shuffle = ggml_new_tensor_1d(context, GGML_TYPE_I32, rows);
   for (ggml_tensor* input : {pixels, positions, shuffle}) ggml_set_input(input);
@@ -81,12 +83,14 @@ void VisionTower::EncodeBatch(const RgbImage* tiles, int32_t count, CpuBackend& 
   ggml_set_output(x);
   ggml_build_forward_expand(graph.nodes, x);
 
-  const int64_t macs_per_row = int64_t{vision.hidden} * (4 * vision.hidden + 2 * vision.intermediate) * vision.layers;
+  const int64_t macs_per_row =
+      int64_t{vision.hidden} * (4 * vision.hidden + 2 * vision.intermediate) * vision.layers;
   backend.Compute(graph, rows * macs_per_row, [&] {
     const std::vector<int32_t> order = PixelShuffleRows(config_.patches_per_side(), scale);
     const int64_t tile_floats = pixels->ne[0] * patches_;
     for (int32_t tile = 0; tile < count; ++tile) {
-      WritePatches(tiles[tile], config_.image, vision.patch_size, static_cast<float*>(pixels->data) + tile * tile_floats);
+      WritePatches(tiles[tile], config_.image, vision.patch_size,
+                   static_cast<float*>(pixels->data) + tile * tile_floats);
       for (int32_t i = 0; i < patches_; ++i) {
         static_cast<int32_t*>(positions->data)[tile * patches_ + i] = position_ids_[i];
         static_cast<int32_t*>(shuffle->data)[tile * patches_ + i] = tile * patches_ + order[i];
@@ -96,7 +100,8 @@ void VisionTower::EncodeBatch(const RgbImage* tiles, int32_t count, CpuBackend& 
   ggml_backend_tensor_get(x, out, 0, ggml_nbytes(x));
 }
 
-ggml_tensor* VisionTower::Layer(ggml_context* context, const VisionLayer& layer, ggml_tensor* x, int32_t tiles) const {
+ggml_tensor* VisionTower::Layer(ggml_context* context, const VisionLayer& layer, ggml_tensor* x,
+                                int32_t tiles) const {
   const float epsilon = config_.vision.layer_norm_eps;
   x = ggml_add(context, x, Attention(context, layer, Apply(context, layer.norm1, epsilon, x), tiles));
   ggml_tensor* hidden = Apply(context, layer.fc1, Apply(context, layer.norm2, epsilon, x));
@@ -116,7 +121,8 @@ ggml_tensor* VisionTower::Attention(ggml_context* context, const VisionLayer& la
   const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
   ggml_tensor* weights = ggml_soft_max_ext(context, scores, nullptr, scale, 0.0f);
   ggml_tensor* mixed = ggml_permute(context, ggml_mul_mat(context, v, weights), 0, 2, 1, 3);
-  return Apply(context, layer.out, ggml_cont_2d(context, mixed, config_.vision.hidden, int64_t{patches_} * tiles));
+  return Apply(context, layer.out,
+               ggml_cont_2d(context, mixed, config_.vision.hidden, int64_t{patches_} * tiles));
 }
 
 }  // namespace kvcapsule

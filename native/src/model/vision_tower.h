@@ -21,12 +21,13 @@ class VisionTower {
   int32_t TilesPerGraph() const;
   void EncodeBatch(const RgbImage* tiles, int32_t count, CpuBackend& backend, float* out) const;
   ggml_tensor* Layer(ggml_context* context, const VisionLayer& layer, ggml_tensor* x, int32_t tiles) const;
-  ggml_tensor* Attention(ggml_context* context, const VisionLayer& layer, ggml_tensor* x, int32_t tiles) const;
+  ggml_tensor* Attention(ggml_context* context, const VisionLayer& layer, ggml_tensor* x,
+                         int32_t tiles) const;
 
   const ModelConfig& config_;
   const Weights& weights_;
-  int32_t patches_;                        // of one tile
-  std::vector<int32_t> position_ids_;      // [patches]
+  int32_t patches_;                    // of one tile
+  std::vector<int32_t> position_ids_;  // [patches]
 };
 
 // Which learned position each patch of a full tile takes: the patch's place as a fraction of the tile,

@@ -51,7 +51,8 @@ class Folder {
     for (const auto& [tensor, name] : index["weight_map"].items()) {
       if (!name.is_string()) Fail(path + ": weight_map." + tensor + " is not a file name");
       // a name with a slash would read outside the folder
-      if (name.get<std::string>().find('/') != std::string::npos) Fail(path + ": weight_map." + tensor + " has a slash");
+      if (name.get<std::string>().find('/') != std::string::npos)
+        Fail(path + ": weight_map." + tensor + " has a slash");
       names.insert(name.get<std::string>());
     }
     return names;
@@ -81,8 +82,10 @@ void Convert(const TensorView& source, ggml_tensor* target, const std::string& n
     if (f16) ggml_fp16_to_fp32_row(reinterpret_cast<const ggml_fp16_t*>(in), scratch.data(), n);
     if (bf16) ggml_bf16_to_fp32_row(reinterpret_cast<const ggml_bf16_t*>(in), scratch.data(), n);
     if (target->type == GGML_TYPE_F32) std::memcpy(out, scratch.data(), n * 4);
-    if (target->type == GGML_TYPE_F16) ggml_fp32_to_fp16_row(scratch.data(), reinterpret_cast<ggml_fp16_t*>(out), n);
-    if (target->type == GGML_TYPE_BF16) ggml_fp32_to_bf16_row(scratch.data(), reinterpret_cast<ggml_bf16_t*>(out), n);
+    if (target->type == GGML_TYPE_F16)
+      ggml_fp32_to_fp16_row(scratch.data(), reinterpret_cast<ggml_fp16_t*>(out), n);
+    if (target->type == GGML_TYPE_BF16)
+      ggml_fp32_to_bf16_row(scratch.data(), reinterpret_cast<ggml_bf16_t*>(out), n);
   }
 }
 
@@ -92,8 +95,12 @@ class Loader {
   Loader(const Folder& folder, ggml_context* context, Dtype dtype)
       : folder_(folder), context_(context), matrix_type_(GgmlType(dtype)) {}
 
-  ggml_tensor* Matrix(const std::string& name, int64_t in, int64_t out) { return Declare(name, matrix_type_, in, out); }
-  ggml_tensor* Table(const std::string& name, int64_t in, int64_t out) { return Declare(name, GGML_TYPE_F32, in, out); }
+  ggml_tensor* Matrix(const std::string& name, int64_t in, int64_t out) {
+    return Declare(name, matrix_type_, in, out);
+  }
+  ggml_tensor* Table(const std::string& name, int64_t in, int64_t out) {
+    return Declare(name, GGML_TYPE_F32, in, out);
+  }
   ggml_tensor* Vector(const std::string& name, int64_t size) { return Declare(name, GGML_TYPE_F32, size, 1); }
 
   Linear Layer(const std::string& name, int64_t in, int64_t out, bool bias) {
@@ -104,7 +111,8 @@ class Loader {
   }
 
   void Fill() const {
-    for (const auto& [name, tensor] : declared_) Convert(folder_.at(name), tensor, folder_.dir() + ": " + name);
+    for (const auto& [name, tensor] : declared_)
+      Convert(folder_.at(name), tensor, folder_.dir() + ": " + name);
   }
 
  private:
@@ -117,7 +125,8 @@ class Loader {
     if (rows != out || count != in * out) {
       Fail(folder_.dir() + ": tensor " + name + " does not have the shape that config.json asks for");
     }
-    ggml_tensor* tensor = out == 1 ? ggml_new_tensor_1d(context_, type, in) : ggml_new_tensor_2d(context_, type, in, out);
+    ggml_tensor* tensor =
+        out == 1 ? ggml_new_tensor_1d(context_, type, in) : ggml_new_tensor_2d(context_, type, in, out);
     declared_.emplace_back(name, tensor);
     return tensor;
   }
@@ -132,9 +141,10 @@ void DeclareVision(Loader& loader, const ModelConfig& config, Weights& weights) 
   const VisionConfig& c = config.vision;
   const std::string root = "model.vision_model.";
   const int64_t side = c.image_size / c.patch_size;
-  weights.patch_embedding = loader.Layer(root + "embeddings.patch_embedding", 3LL * c.patch_size * c.patch_size,
-                                         c.hidden, true);
-  weights.position_embedding = loader.Table(root + "embeddings.position_embedding.weight", c.hidden, side * side);
+  weights.patch_embedding =
+      loader.Layer(root + "embeddings.patch_embedding", 3LL * c.patch_size * c.patch_size, c.hidden, true);
+  weights.position_embedding =
+      loader.Table(root + "embeddings.position_embedding.weight", c.hidden, side * side);
   for (int32_t i = 0; i < c.layers; ++i) {
     const std::string layer = root + "encoder.layers." + std::to_string(i) + ".";
     VisionLayer w;
@@ -149,9 +159,9 @@ void DeclareVision(Loader& loader, const ModelConfig& config, Weights& weights) 
     weights.vision.push_back(w);
   }
   weights.vision_norm = loader.Norm(root + "post_layernorm", c.hidden);
-  weights.connector = loader.Layer("model.connector.modality_projection.proj",
-                                   int64_t{c.hidden} * config.scale_factor * config.scale_factor, config.text.hidden,
-                                   false);
+  weights.connector =
+      loader.Layer("model.connector.modality_projection.proj",
+                   int64_t{c.hidden} * config.scale_factor * config.scale_factor, config.text.hidden, false);
 }
 
 void DeclareText(Loader& loader, const ModelConfig& config, Weights& weights) {
@@ -179,9 +189,11 @@ void DeclareText(Loader& loader, const ModelConfig& config, Weights& weights) {
 
 }  // namespace
 
-Weights LoadWeights(const std::string& model_dir, const ModelConfig& config, Dtype dtype, const CpuBackend& backend) {
+Weights LoadWeights(const std::string& model_dir, const ModelConfig& config, Dtype dtype,
+                    const CpuBackend& backend) {
   const Folder folder(model_dir);
-  const size_t tensors = 16 + 16 * static_cast<size_t>(config.vision.layers) + 16 * static_cast<size_t>(config.text.layers);
+  const size_t tensors =
+      16 + 16 * static_cast<size_t>(config.vision.layers) + 16 * static_cast<size_t>(config.text.layers);
   Weights weights;
   weights.context.reset(ggml_init({tensors * ggml_tensor_overhead(), nullptr, /*no_alloc=*/true}));
   if (!weights.context) Fail(model_dir + ": not enough memory for the list of weights");

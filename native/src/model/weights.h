@@ -33,7 +33,7 @@ struct TextLayer {
 };
 
 struct Weights {
-  Linear patch_embedding;           // [3 * patch * patch, hidden]
+  Linear patch_embedding;  // [3 * patch * patch, hidden]
   ggml_tensor* position_embedding = nullptr;
   std::vector<VisionLayer> vision;
   LayerNorm vision_norm;
@@ -41,7 +41,7 @@ struct Weights {
   ggml_tensor* token_embedding = nullptr;
   std::vector<TextLayer> text;
   ggml_tensor* final_norm = nullptr;
-  ggml_tensor* head = nullptr;      // the token embedding itself when tied
+  ggml_tensor* head = nullptr;  // the token embedding itself when tied
 
   GgmlContext context;
   GgmlBuffer buffer;
@@ -50,6 +50,7 @@ struct Weights {
 
 // Matrices in `dtype`, norms, biases and position embeddings in F32. Reads model.safetensors or the shards
 // that model.safetensors.index.json names. Throws Error(kModelInvalid) naming file and tensor.
-Weights LoadWeights(const std::string& model_dir, const ModelConfig& config, Dtype dtype, const CpuBackend& backend);
+Weights LoadWeights(const std::string& model_dir, const ModelConfig& config, Dtype dtype,
+                    const CpuBackend& backend);
 
 }  // namespace kvcapsule

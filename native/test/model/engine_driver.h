@@ -36,7 +36,8 @@ struct PlanBuilder {
     seed.push_back(0);
   }
   StepPlan View(bool return_logits) const {
-    return {ops, chunks, tokens, positions, image_handles, image_rows, samples, temperature, top_p, top_k, seed, return_logits};
+    return {ops,     chunks,      tokens, positions, image_handles, image_rows,
+            samples, temperature, top_p,  top_k,     seed,          return_logits};
   }
 };
 
@@ -45,8 +46,8 @@ struct Request {
   const GoldenCase* golden = nullptr;
   std::vector<EncodedImage> images;
   int32_t slot = 0;
-  int32_t fed = 0;               // prompt tokens and answers
-  int32_t image_row = 0;         // of the prompt's pictures, counted through
+  int32_t fed = 0;        // prompt tokens and answers
+  int32_t image_row = 0;  // of the prompt's pictures, counted through
   int32_t blocks = 0;
   std::vector<int32_t> answer;
   std::vector<float> prompt_logits;
@@ -63,7 +64,8 @@ class EngineDriver {
   std::vector<Request> Run(const std::vector<const GoldenCase*>& cases, int32_t chunk) {
     std::vector<Request> requests;
     next_block_ = 0;
-    for (const GoldenCase* golden : cases) requests.push_back(Open(golden, static_cast<int32_t>(requests.size())));
+    for (const GoldenCase* golden : cases)
+      requests.push_back(Open(golden, static_cast<int32_t>(requests.size())));
     bool first = true;
     while (StepAll(requests, chunk, first)) first = false;
     PlanBuilder close;
@@ -97,7 +99,8 @@ class EngineDriver {
         plan.Op(1, request.slot, {});
         plan.Op(3, request.slot, {});
       }
-      if (!request.done(request.golden->answer_ids.size()) && AddRows(plan, request, chunk)) sampled.push_back(&request);
+      if (!request.done(request.golden->answer_ids.size()) && AddRows(plan, request, chunk))
+        sampled.push_back(&request);
     }
     if (plan.tokens.empty()) return false;
     const StepResult result = engine_->Step(plan.View(true));
@@ -129,8 +132,10 @@ class EngineDriver {
   }
 
   void AddRow(PlanBuilder& plan, Request& request, int32_t prompt) {
-    const int32_t token = request.fed < prompt ? request.golden->input_ids[request.fed] : request.answer.back();
-    if (request.fed >= prompt || token != engine_->info().image_token_id) return plan.Row(token, request.fed, -1, 0);
+    const int32_t token =
+        request.fed < prompt ? request.golden->input_ids[request.fed] : request.answer.back();
+    if (request.fed >= prompt || token != engine_->info().image_token_id)
+      return plan.Row(token, request.fed, -1, 0);
     int32_t row = request.image_row++;
     size_t image = 0;
     while (row >= request.images[image].tokens) row -= request.images[image++].tokens;

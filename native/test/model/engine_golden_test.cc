@@ -59,14 +59,17 @@ TEST_F(EngineGolden, PixelsAreThoseOfTransformers) {
   for (const GoldenCase& golden : golden_) {
     std::vector<RgbImage> tiles;
     for (const std::string& picture : golden.pictures) {
-      for (RgbImage& tile : SplitImage(ReadPng(model_dir_ + "/" + picture), config.image).tiles) tiles.push_back(std::move(tile));
+      for (RgbImage& tile : SplitImage(ReadPng(model_dir_ + "/" + picture), config.image).tiles)
+        tiles.push_back(std::move(tile));
     }
     for (const GoldenCase::PixelSample& sample : golden.pixels) {
       ASSERT_LT(sample.tile, static_cast<int32_t>(tiles.size())) << golden.name;
       std::vector<float> patches(3 * config.image.tile * config.image.tile);
       WritePatches(tiles[sample.tile], config.image, patch, patches.data());
       const int32_t index = sample.y / patch * side + sample.x / patch;
-      const size_t at = ((static_cast<size_t>(index) * 3 + sample.channel) * patch + sample.y % patch) * patch + sample.x % patch;
+      const size_t at =
+          ((static_cast<size_t>(index) * 3 + sample.channel) * patch + sample.y % patch) * patch +
+          sample.x % patch;
       EXPECT_NEAR(patches[at], sample.value, 1e-6) << golden.name;  // written with six decimals
     }
   }

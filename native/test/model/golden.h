@@ -14,9 +14,9 @@ struct GoldenCase {
     float value;
   };
   std::string name;
-  std::vector<std::string> pictures;      // paths inside the model folder
+  std::vector<std::string> pictures;  // paths inside the model folder
   std::vector<int32_t> input_ids;
-  std::vector<int32_t> answer_ids;        // greedy, the end token included where it was reached
+  std::vector<int32_t> answer_ids;  // greedy, the end token included where it was reached
   std::vector<float> logits_at_prompt_end;
   std::vector<PixelSample> pixels;
   std::vector<float> first_features;

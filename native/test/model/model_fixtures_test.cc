@@ -1,0 +1,67 @@
+// Small models with random weights, each different in shape, against transformers.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "engine_driver.h"
+
+namespace kvcapsule::testing {
+namespace {
+
+class ModelFixture : public ::testing::TestWithParam<const char*> {};
+
+EngineOptions Options(const std::string& model_dir, Dtype weights, int32_t threads) {
+  EngineOptions options;
+  options.model_dir = model_dir;
+  options.weights = weights;
+  options.kv = Dtype::kF32;
+  options.threads = threads;
+  options.pool_blocks = 64;
+  return options;
+}
+
+double WorstDifference(const std::vector<float>& a, const std::vector<float>& b) {
+  double worst = a.size() == b.size() ? 0 : INFINITY;
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    const double difference = std::fabs(a[i] - b[i]);
+    if (!(difference <= worst)) worst = difference;
+  }
+  return worst;
+}
+
+TEST_P(ModelFixture, AnswersAsTransformers) {
+  const std::string folder = std::string(KVCAPSULE_FIXTURES) + "/" + GetParam();
+  const std::vector<GoldenCase> golden = ReadGolden(folder);
+  for (const int32_t chunk : {1024, 5}) {
+    EngineDriver driver(Engine::Create(Options(folder, Dtype::kF32, 1)), folder);
+    const Request request = driver.Run({&golden[0]}, chunk)[0];
+    EXPECT_EQ(request.answer, golden[0].answer_ids) << "chunk " << chunk;
+    EXPECT_LE(WorstDifference(request.prompt_logits, golden[0].logits_at_prompt_end), 1e-3)
+        << "chunk " << chunk;
+  }
+}
+
+// 16-bit weights round the activations too: near, not equal.
+TEST_P(ModelFixture, RunsInEveryWeightType) {
+  const std::string folder = std::string(KVCAPSULE_FIXTURES) + "/" + GetParam();
+  const std::vector<GoldenCase> golden = ReadGolden(folder);
+  double scale = 0;
+  for (const float logit : golden[0].logits_at_prompt_end) scale = std::max<double>(scale, std::fabs(logit));
+  for (const auto& [dtype, tolerance] : {std::pair{Dtype::kF16, 0.02}, {Dtype::kBF16, 0.15}}) {
+    EngineDriver driver(Engine::Create(Options(folder, dtype, 2)), folder);
+    const Request request = driver.Run({&golden[0]}, 1024)[0];
+    EXPECT_LE(WorstDifference(request.prompt_logits, golden[0].logits_at_prompt_end), tolerance * scale);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, ModelFixture,
+                         ::testing::Values("shuffle-1-plain", "shuffle-2-gqa", "shuffle-3-mha-untied",
+                                           "shuffle-4-smolvlm", "unsplit-buckets"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace kvcapsule::testing
