@@ -40,7 +40,7 @@ export function renderReport(report: EvalReport): string {
   const rule = (count: number) => `|${'---|'.repeat(count)}`;
   const against = ['codec', 'drop, points', 'lost', 'won', 'KL mean', 'KL p99', 'top-1 agreement'];
   return `# Accuracy on the demo task
-Exact match of the whole answer, greedy decoding, on ${report.scenes} generated scenes of seed ${report.seed} (${report.artwork} artwork), the same questions for every codec. Weights ${report.weights}, raw rows ${report.kvDtype}.
+Exact match of the whole answer, greedy decoding, on ${report.scenes} generated scenes of seed ${report.seed} (${report.artwork} artwork), the same questions for every codec. A codec decodes on its own from the start wherever its best token differs from raw's along raw's answer; elsewhere the two answers are one. Weights ${report.weights}, raw rows ${report.kvDtype}.
 
 ${line(columns)}
 ${rule(columns.length)}
