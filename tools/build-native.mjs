@@ -68,7 +68,11 @@ function publish(from, to) {
 
 function compile(includes, withTests) {
   const ggml = run('sh', ['tools/fetch-ggml.sh', cache], { capture: true }).split('\n').at(-1);
-  run('cmake', [
+  mkdirSync(nativeCache, { recursive: true });
+  // two builds at once in one folder would spoil it: the second waits
+  const locked = (...command) => run('flock', [join(nativeCache, 'lock'), ...command]);
+  locked(
+    'cmake',
     '-S',
     'native',
     '-B',
@@ -79,8 +83,8 @@ function compile(includes, withTests) {
     `-DBUILD_TESTING=${withTests ? 'ON' : 'OFF'}`,
     `-DKVCAPSULE_GGML_SOURCE=${ggml}`,
     `-DKVCAPSULE_NODE_INCLUDE=${includes.join(';')}`,
-  ]);
-  run('cmake', ['--build', buildDir, ...(withTests ? [] : ['--target', 'kvcapsule'])]);
+  );
+  locked('cmake', '--build', buildDir, ...(withTests ? [] : ['--target', 'kvcapsule']));
 }
 
 const withTests = process.argv.includes('--tests');

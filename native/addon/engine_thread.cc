@@ -1,5 +1,7 @@
 #include "engine_thread.h"
 
+#include <malloc.h>
+
 #include <new>
 #include <utility>
 
@@ -16,6 +18,12 @@ const char* CodeName(ErrorCode code) {
     case ErrorCode::kEngineFailed: break;
   }
   return "ENGINE_FAILED";
+}
+
+// glibc keeps a thread's freed weights for later; nothing here needs them again.
+void FreeEngine(std::unique_ptr<Engine>& engine) {
+  engine.reset();
+  malloc_trim(0);
 }
 
 }  // namespace
@@ -77,9 +85,7 @@ Napi::Promise EngineThread::Submit(Napi::Env env, Work work, Settle settle) {
 
 Napi::Promise EngineThread::Dispose(Napi::Env env) {
   disposed_ = true;
-  return Enqueue(
-      env, [](std::unique_ptr<Engine>& engine) { engine.reset(); },
-      [](Napi::Env env) { return env.Undefined(); });
+  return Enqueue(env, FreeEngine, [](Napi::Env env) { return env.Undefined(); });
 }
 
 Napi::Promise EngineThread::Enqueue(Napi::Env env, Work work, Settle settle) {
@@ -104,7 +110,7 @@ void EngineThread::Loop() {
   for (;;) {
     std::unique_lock lock(mutex_);
     wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-    if (stopping_) return;
+    if (stopping_) break;
     std::unique_ptr<Job> job = std::move(queue_.front());
     queue_.pop_front();
     lock.unlock();
@@ -113,6 +119,7 @@ void EngineThread::Loop() {
     Job* raw = job.release();
     if (napi_call_threadsafe_function(to_event_loop_, raw, napi_tsfn_nonblocking) != napi_ok) delete raw;
   }
+  FreeEngine(engine);
 }
 
 void EngineThread::RunJob(Job& job, std::unique_ptr<Engine>& engine) {
