@@ -80,7 +80,7 @@ export function askAbout(
   }
 }
 
-/** The mix of the model card's reference: cell questions most often, whole descriptions seldom. */
+/** Close to the mix of the model card's reference, which names counts and not the rule behind them. */
 const SHARES: readonly (readonly [QuestionKind, number])[] = [
   ['cell', 0.3],
   ['where', 0.13],
