@@ -93,6 +93,15 @@ TEST(SamplingTest, LargeVocabularyTruncationFindsTheRightSet) {
   }
 }
 
+TEST(SamplingTest, TiesGoToTheLowerIdEvenBetweenTheTwoZeros) {
+  const std::vector<float> logits = {-1, -0.0f, 0.0f, 0.0f};
+  EXPECT_EQ(Sample(logits, {0, 1, 0, 1, 0}).id, 1);
+  for (int32_t position = 0; position < 200; ++position) {
+    const int32_t id = Sample(logits, {1, 1, 2, 1, position}).id;
+    ASSERT_TRUE(id == 1 || id == 2) << id;
+  }
+}
+
 TEST(SamplingTest, ADrawDependsOnSeedAndPositionAlone) {
   testing::Rng rng(6);
   const auto logits = testing::Gaussian(rng, 500, 1), other = testing::Gaussian(rng, 500, 1);
