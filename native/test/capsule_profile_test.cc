@@ -169,6 +169,12 @@ TEST_F(CapsuleProfileTest, DamagedFilesAreRefusedWithTheReason) {
          f.data += std::string(4, '\0');
        })},
       {"overlap or leave holes", edit([&](File& f) { shift(f, theta, -4); })},
+      {"overlap or leave holes", edit([&](File& f) {
+         for (auto& [name, entry] : f.header.items()) {
+           if (name != "__metadata__") shift(f, name, 4);
+         }
+         f.data.insert(0, 4, '\0');  // bytes that no tensor owns, before the first
+       })},
       {"overlap or leave holes", edit([&](File& f) { f.header[theta]["data_offsets"] = {0, 4}; })},
       {"malformed entry", edit([&](File& f) { f.header[theta]["data_offsets"] = {-4, 8}; })},
       {"malformed entry", edit([&](File& f) { f.header[theta]["data_offsets"] = {0.5, 8}; })},
