@@ -127,6 +127,23 @@ TEST(FitTest, ErrorFallsAsMoreRowsAreKept) {
   EXPECT_LT(last_value, 1e-10);
 }
 
+TEST(FitTest, KeepsNoKeyThatOthersAlreadyExplain) {
+  Rng rng(3);
+  Pictures pictures;
+  GramAccumulator gram(pictures.pool.geometry(), kTokens);
+  for (int32_t i = 0; i < 10; ++i) {
+    // Rows 0..37 are one strong direction; 38 and 39 are weak and each its own.
+    const auto strong = Gaussian(rng, kDim), weak = Gaussian(rng, 2 * kDim, 0.1f);
+    std::vector<float> keys;
+    for (int32_t t = 0; t < 38; ++t) {
+      for (const float x : strong) keys.push_back(x * (1 + 0.01f * static_cast<float>(t)));
+    }
+    keys.insert(keys.end(), weak.begin(), weak.end());
+    gram.Add(pictures.pool, pictures.Write(keys, keys), AllRows());
+  }
+  EXPECT_EQ(gram.Fit({{3.0f / kTokens}}).head(0, 0).mask, (std::vector<int32_t>{37, 38, 39}));
+}
+
 TEST(FitTest, ShapesFollowTheRetentionOfEachLayer) {
   testing::Scene scene({3, 2, 24, Dtype::kF16}, 20, 5);
   scene.Open(0);
