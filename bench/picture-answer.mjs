@@ -7,10 +7,12 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
+import { Agent, request } from 'node:http';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { WorkerServiceClient } from '@kvcapsule/contracts/worker';
 import { createRpcClient } from '@kvcapsule/platform/rpc';
@@ -36,27 +38,33 @@ const summary = (samples) => {
   };
 };
 
+const agent = new Agent({ keepAlive: true, noDelay: true });
+const body = JSON.stringify({
+  model: 'emoji-vlm',
+  temperature: 0,
+  max_tokens: 64,
+  stream: true,
+  messages: [ask('Describe the image.', picture('a'))],
+});
+
 /** Streams one answer over the API; milliseconds to the first token, between tokens, and in all. */
 async function overApi() {
   const started = performance.now();
-  const response = await cluster.chat({
-    model: 'emoji-vlm',
-    temperature: 0,
-    max_tokens: 64,
-    stream: true,
-    messages: [ask('Describe the image.', picture('a'))],
+  const call = request(`${cluster.url}/v1/chat/completions`, {
+    method: 'POST',
+    agent,
+    headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
   });
+  call.end(body);
+  const [response] = await once(call, 'response');
   const times = [];
   let text = '';
-  for await (const chunk of response.body) {
+  for await (const chunk of response) {
     const now = performance.now();
-    const deltas = [
-      ...Buffer.from(chunk)
-        .toString()
-        .matchAll(/"content":"((?:[^"\\]|\\.)*)"/g),
-    ].map((m) => JSON.parse(`"${m[1]}"`));
-    if (deltas.join('') !== '') times.push(now);
-    text += deltas.join('');
+    const found = String(chunk).matchAll(/"content":"((?:[^"\\]|\\.)*)"/g);
+    const delta = [...found].map((match) => JSON.parse(`"${match[1]}"`)).join('');
+    if (delta !== '') times.push(now);
+    text += delta;
   }
   return timing(started, times, text);
 }
@@ -163,11 +171,12 @@ const api = [],
   direct = [],
   peer = [];
 for (let n = -3; n < runs; n++) {
-  const sides = [
-    await overApi(),
-    await fromWorker(n),
-    python === undefined ? undefined : await withTransformers(),
-  ];
+  // OpenMP's threads spin for a while after torch's last operation: let them go to sleep first
+  await sleep(400);
+  const first = await overApi();
+  await sleep(400);
+  const second = await fromWorker(n);
+  const sides = [first, second, python === undefined ? undefined : await withTransformers()];
   if (n < 0) {
     if (n === -3) console.error(sides.map((side) => side?.text));
     continue;
@@ -217,6 +226,7 @@ writeFileSync(join(ROOT, 'bench/results/picture-answer.json'), `${JSON.stringify
 connect.end();
 client.close();
 redis.disconnect();
+agent.destroy();
 if (python !== undefined) {
   python.stdin.end();
   await once(python, 'exit');
