@@ -187,10 +187,7 @@ for (let n = -3; n < runs; n++) {
 }
 const pairs = (a, b, key, by) => summary(a.map((one, i) => by(one[key], b[i][key])));
 const result = {
-  command: `node bench/picture-answer.mjs ${process.argv
-    .slice(2)
-    .filter((arg) => !arg.includes('/'))
-    .join(' ')}`.trim(),
+  command: `node bench/picture-answer.mjs --runs ${runs}${python === undefined ? '' : ' --python PYTHON'}`,
   commit: execFileSync('git', ['rev-parse', 'HEAD'], { cwd: ROOT }).toString().trim(),
   machine: `${cpus()[0].model}, ${cpus().length} cores`,
   peer: versions,

@@ -90,11 +90,17 @@ const refusals: readonly Refusal[] = [
     param: PART,
   },
   {
-    name: 'a picture of 25 MB',
-    body: chat(ask('hi', image(Buffer.alloc(25_000_000, 1)))),
+    name: 'a picture of 50 MB',
+    body: chat(ask('hi', image(Buffer.alloc(50_000_000, 1)))),
     status: 400,
     code: 'image_too_large',
     param: PART,
+  },
+  {
+    name: 'a body larger than 64 MiB',
+    body: chat(ask('hi', image(Buffer.alloc(60_000_000, 1)))),
+    status: 413,
+    code: 'request_too_large',
   },
   {
     name: 'a file URL',
