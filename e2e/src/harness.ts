@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createWriteStream, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createWriteStream, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -85,6 +85,13 @@ export class Cluster {
 
   async routerMetric(name: string): Promise<number> {
     return sampleOf(await (await fetch(`${this.url}/metrics`)).text(), name);
+  }
+
+  /** Everything router and workers have logged so far. */
+  logs(): string {
+    return readdirSync(this.logDir)
+      .map((name) => readFileSync(join(this.logDir, name), 'utf8'))
+      .join('\n');
   }
 
   chat(body: unknown, init: RequestInit = {}): Promise<Response> {
