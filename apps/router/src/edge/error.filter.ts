@@ -21,6 +21,7 @@ export class ErrorFilter implements ExceptionFilter {
     if (reply.sent || reply.raw.destroyed) return;
     for (const [name, value] of Object.entries(retryHeaders(error))) reply.header(name, value);
     if (error.code === 'INVALID_API_KEY') reply.header('www-authenticate', 'Bearer');
+    if (error.code === 'REQUEST_TOO_LARGE') drain(reply);
     void reply.status(error.status).type('application/json; charset=utf-8').send(errorBody(error));
   }
 
@@ -62,6 +63,15 @@ function fastifyError(code: string): KvcError | undefined {
     default:
       return undefined;
   }
+}
+
+/**
+ * Reads the rest of the body and throws it away, no longer than the server's request timeout. Closing at once,
+ * as Fastify would, resets the connection of a client that still writes: it would never see the answer.
+ */
+function drain(reply: FastifyReply): void {
+  reply.removeHeader('connection');
+  reply.request.raw.resume();
 }
 
 /** Clients that wait wait as long as they are told; without a word they guess. */
