@@ -26,6 +26,19 @@ ArrayType ToArray(Napi::Env env, const std::vector<Element>& values) {
   return array;
 }
 
+Napi::Object FormatObject(Napi::Env env, const ModelInfo::Format& format) {
+  Napi::Object entry = Napi::Object::New(env);
+  entry.Set("codec", format.codec);
+  entry.Set("profileId", format.profile_id);
+  entry.Set("tokens", format.tokens);
+  entry.Set("markerRows", ToArray<Napi::Int32Array>(env, format.marker_rows));
+  entry.Set("pages", format.pages);
+  entry.Set("bytes", static_cast<double>(format.bytes));
+  entry.Set("bytesPerToken", static_cast<double>(format.bytes_per_token));
+  entry.Set("headerBytes", static_cast<double>(format.header_bytes));
+  return entry;
+}
+
 Napi::Object InfoObject(Napi::Env env, const ModelInfo& info) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("family", info.family);
@@ -42,16 +55,9 @@ Napi::Object InfoObject(Napi::Env env, const ModelInfo& info) {
   object.Set("blockBytes", static_cast<double>(info.kv.BlockBytes()));
   object.Set("pageBytes", static_cast<double>(info.kv.PageBytes()));
   object.Set("weightBytes", static_cast<double>(info.weight_bytes));
-  Napi::Array profiles = Napi::Array::New(env);
-  for (const ModelInfo::Profile& profile : info.profiles) {
-    Napi::Object entry = Napi::Object::New(env);
-    entry.Set("id", profile.id);
-    entry.Set("tokens", profile.tokens);
-    entry.Set("pages", profile.pages);
-    entry.Set("bytes", static_cast<double>(profile.bytes));
-    profiles.Set(profiles.Length(), entry);
-  }
-  object.Set("profiles", profiles);
+  Napi::Array formats = Napi::Array::New(env);
+  for (const ModelInfo::Format& format : info.formats) formats.Set(formats.Length(), FormatObject(env, format));
+  object.Set("formats", formats);
   return object;
 }
 

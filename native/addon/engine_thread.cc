@@ -15,6 +15,7 @@ const char* CodeName(ErrorCode code) {
     case ErrorCode::kConfigInvalid: return "CONFIG_INVALID";
     case ErrorCode::kDisposed: return "DRAINING";
     case ErrorCode::kPlanInvalid:
+    case ErrorCode::kCapsuleInvalid:
     case ErrorCode::kEngineFailed: break;
   }
   return "ENGINE_FAILED";

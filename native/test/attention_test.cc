@@ -3,6 +3,8 @@
 #include <thread>
 
 #include "attention/paged_attention.h"
+#include "kv/codec/q4/q4_format.h"
+#include "kv/codec/q8/q8_format.h"
 #include "scene.h"
 
 namespace kvcapsule {
@@ -11,7 +13,7 @@ namespace {
 using testing::Between;
 using testing::Gaussian;
 using testing::OracleAttention;
-using testing::RandomProfile;
+using testing::RandomFormat;
 using testing::Scene;
 
 struct Case {
@@ -43,6 +45,15 @@ double LargestError(const std::vector<float>& got, const std::vector<double>& wa
   return worst;
 }
 
+std::shared_ptr<const KvFormat> AnyFormat(Scene& scene, int32_t tokens) {
+  const KvGeometry& geometry = scene.pool.geometry();
+  switch (Between(scene.rng, 0, 3)) {
+    case 0: return std::make_shared<Q8Format>(geometry);
+    case 1: return std::make_shared<Q4Format>(geometry);
+    default: return RandomFormat(scene.rng, geometry, tokens, 0.1 * Between(scene.rng, 1, 10));
+  }
+}
+
 // A sequence of raw and capsule segments with a chunk of fresh rows at its end; returns the chunk.
 AttentionChunk RandomSequence(Scene& scene, int32_t slot, int32_t first_row, int32_t rows) {
   auto& rng = scene.rng;
@@ -57,7 +68,7 @@ AttentionChunk RandomSequence(Scene& scene, int32_t slot, int32_t first_row, int
     scene.Fill(slot, span, n + marks);
     std::vector<int32_t> rest;
     for (int32_t i = 0; i < marks; ++i) rest.push_back(i < marks / 2 ? i : n + i);
-    scene.Compress(slot, span, RandomProfile(rng, scene.pool.geometry(), n, 0.1 * Between(rng, 1, 10)), rest);
+    scene.Compress(slot, span, AnyFormat(scene, n), rest);
   }
   const int32_t start = Between(rng, 0, 150);
   const int32_t own = scene.AddSegment(slot, start + rows);

@@ -7,7 +7,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
-#include "kv/profile.h"
+#include "kv/codec/capsule/profile.h"
 #include "kvcapsule/error.h"
 #include "scene.h"
 

@@ -3,7 +3,6 @@
 #include <numeric>
 
 #include "fit/gram.h"
-#include "kv/capsule_codec.h"
 #include "kvcapsule/error.h"
 #include "scene.h"
 
@@ -59,14 +58,14 @@ std::vector<float> Add(std::vector<float> rows, const std::vector<float>& per_ch
 // Relative squared error of one reconstructed picture.
 double ReconstructionError(Pictures& pictures, const CapsuleProfile& fitted, KvPart part,
                            const std::vector<float>& want) {
-  auto profile = std::make_shared<CapsuleProfile>(fitted);
-  const int32_t pages = CapsulePages(*profile, pictures.pool.geometry());
-  CapsuleSegment capsule{profile, {}};
-  for (int32_t p = 0; p < pages; ++p) capsule.pages.push_back(32 + p);
+  const auto format = std::make_shared<CapsuleFormat>(pictures.pool.geometry(),
+                                                      std::make_shared<CapsuleProfile>(fitted));
+  CapsuleSegment capsule{format, {}, kTokens, 0};
+  for (int32_t p = 0; p < format->Pages(kTokens); ++p) capsule.pages.push_back(32 + p);
   const auto& raw = std::get<RawSegment>(pictures.table.at(0).segments[0]);
-  EncodeCapsule(pictures.pool, raw, AllRows(), capsule);
+  format->Encode(pictures.pool, raw, AllRows(), capsule);
   std::vector<float> got(want.size());
-  DecodeCapsule(pictures.pool, capsule, 0, part, 0, got.data());
+  format->Decode(pictures.pool, capsule, 0, part, 0, got.data());
   double error = 0, size = 0;
   for (size_t i = 0; i < want.size(); ++i) {
     error += (got[i] - want[i]) * (got[i] - want[i]);

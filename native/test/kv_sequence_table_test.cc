@@ -10,7 +10,7 @@ namespace kvcapsule {
 namespace {
 
 using testing::Between;
-using testing::IdentityProfile;
+using testing::IdentityFormat;
 using testing::Rng;
 
 constexpr int32_t kBlocks = 400, kSlots = 5, kProfileTokens[] = {7, 40};
@@ -26,7 +26,7 @@ using Model = std::map<int32_t, std::vector<ModelSegment>>;
 class Driver {
  public:
   explicit Driver(uint64_t seed) : rng(seed), pool({2, 1, 16, Dtype::kF32}, kBlocks), table(&pool, kSlots) {
-    for (const int32_t tokens : kProfileTokens) profiles.push_back(IdentityProfile(pool.geometry(), tokens));
+    for (const int32_t tokens : kProfileTokens) formats.push_back(IdentityFormat(pool.geometry(), tokens));
     for (int32_t b = 0; b < kBlocks; ++b) free.push_back(b);
   }
 
@@ -72,7 +72,7 @@ class Driver {
     std::shuffle(rest.begin(), rest.end(), rng);
     rest.resize(extra);
     std::sort(rest.begin(), rest.end());
-    const int32_t page_count = CapsulePages(*profiles[which], pool.geometry());
+    const int32_t page_count = formats[which]->Pages(kProfileTokens[which]);
     const auto page_blocks = Take((page_count + 7) / 8), blocks = Take((extra + 15) / 16);
     if (page_blocks.empty()) return false;
     ModelSegment capsule{true, {}, {}, {}}, raw{false, blocks, {}, {}};
@@ -133,8 +133,8 @@ class Driver {
       rows = testing::RawRows(pool, *raw, raw->tokens, 1, KvPart::kValue, 0);
     } else {
       const auto& capsule = std::get<CapsuleSegment>(segment);
-      rows.resize(static_cast<size_t>(capsule.profile->tokens) * 16);
-      DecodeCapsule(pool, capsule, 1, KvPart::kValue, 0, rows.data());
+      rows.resize(static_cast<size_t>(capsule.tokens) * 16);
+      capsule.format->Decode(pool, capsule, 1, KvPart::kValue, 0, rows.data());
     }
     std::vector<float> firsts;
     for (size_t i = 0; i < rows.size(); i += 16) firsts.push_back(rows[i]);
@@ -165,7 +165,7 @@ class Driver {
   Rng rng;
   KvPool pool;
   SequenceTable table;
-  std::vector<std::shared_ptr<const CapsuleProfile>> profiles;
+  std::vector<std::shared_ptr<const KvFormat>> formats;
   std::vector<int32_t> free, dropped;
   float fresh = 0;
 };
@@ -173,9 +173,9 @@ class Driver {
 // An operation that breaks the contract on any table: slot 0 open with [raw of 10 tokens in block 0,
 // capsule].
 std::vector<std::vector<int32_t>> BadOps(const std::vector<int32_t>& pages) {
-  const auto compress = [&](int32_t segment, int32_t profile, std::vector<int32_t> target,
+  const auto compress = [&](int32_t segment, int32_t format, std::vector<int32_t> target,
                             std::vector<int32_t> blocks, std::vector<int32_t> rest) {
-    std::vector<int32_t> arguments = {segment, profile, static_cast<int32_t>(target.size())};
+    std::vector<int32_t> arguments = {segment, format, static_cast<int32_t>(target.size())};
     arguments.insert(arguments.end(), target.begin(), target.end());
     arguments.push_back(static_cast<int32_t>(blocks.size()));
     arguments.insert(arguments.end(), blocks.begin(), blocks.end());
@@ -228,7 +228,7 @@ std::vector<std::vector<int32_t>> BadOps(const std::vector<int32_t>& pages) {
       compress(2, 0, pages, {9}, {0, 1, 2}),
       compress(0, 2, pages, {9}, {0, 1, 2}),
       compress(0, -1, pages, {9}, {0, 1, 2}),
-      compress(0, 1, pages, {9}, {0, 1, 2}),  // profile for another n
+      compress(0, 1, pages, {9}, {0, 1, 2}),  // format for another n
       compress(0, 0, gap, {9}, {0, 1, 2}),
       compress(0, 0, short_pages, {9}, {0, 1, 2}),
       compress(0, 0, over, {9}, {0, 1, 2}),
@@ -249,9 +249,9 @@ std::vector<std::vector<int32_t>> BadOps(const std::vector<int32_t>& pages) {
   };
 }
 
-ErrorCode CodeOf(SequenceTable& table, const std::vector<int32_t>& plan, const auto& profiles) {
+ErrorCode CodeOf(SequenceTable& table, const std::vector<int32_t>& plan, const auto& formats) {
   try {
-    table.Apply(plan, profiles);
+    table.Apply(plan, formats);
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find("page op"), std::string::npos)
         << "names the op: " << error.what();
@@ -264,12 +264,12 @@ ErrorCode CodeOf(SequenceTable& table, const std::vector<int32_t>& plan, const a
 TEST(SequenceTableTest, ABadOpAnywhereInAPlanChangesNothing) {
   Driver driver(3);
   std::vector<int32_t> pages;
-  for (int32_t p = 0; p < CapsulePages(*driver.profiles[0], driver.pool.geometry()); ++p)
+  for (int32_t p = 0; p < driver.formats[0]->Pages(kProfileTokens[0]); ++p)
     pages.push_back(80 + p);
   Model model;
   model[0] = {{false, {0}, {}, {}}, {false, {1}, {}, {}}};
   driver.table.Apply(std::vector<int32_t>{1, 0, 0, 3, 0, 0, 3, 0, 0, 4, 0, 2, 0, 0, 4, 0, 2, 1, 1},
-                     driver.profiles);
+                     driver.formats);
   for (int32_t s = 0; s < 2; ++s) {
     const std::vector<float> values(10 * 16, 3.5f + static_cast<float>(s));
     const AttentionChunk chunk{0, s, 0, 10, 0};
@@ -282,7 +282,7 @@ TEST(SequenceTableTest, ABadOpAnywhereInAPlanChangesNothing) {
   for (const int32_t page : pages) compress.push_back(page + 80);
   compress.insert(compress.end(), {0, 0});
   compress[2] = static_cast<int32_t>(compress.size()) - 3;
-  driver.table.Apply(compress, driver.profiles);
+  driver.table.Apply(compress, driver.formats);
   model[0][1].capsule = true;
   driver.ExpectEqual(model);
 
@@ -291,10 +291,10 @@ TEST(SequenceTableTest, ABadOpAnywhereInAPlanChangesNothing) {
     SCOPED_TRACE("bad op " + std::to_string(i));
     std::vector<int32_t> plan = {1, 3, 0, 3, 3, 0};
     plan.insert(plan.end(), ops[i].begin(), ops[i].end());
-    EXPECT_EQ(CodeOf(driver.table, plan, driver.profiles), ErrorCode::kPlanInvalid);
+    EXPECT_EQ(CodeOf(driver.table, plan, driver.formats), ErrorCode::kPlanInvalid);
     driver.ExpectEqual(model);
   }
-  driver.table.Apply({}, driver.profiles);
+  driver.table.Apply({}, driver.formats);
   driver.ExpectEqual(model);
 }
 
@@ -315,10 +315,10 @@ TEST(SequenceTableTest, AgreesWithASimpleModelOverThousandsOfOperations) {
       // A sound plan with a broken end must leave no trace; then the same plan without it must pass.
       auto broken = plan;
       broken.insert(broken.end(), {static_cast<int32_t>(PageOp::kClose), kSlots, 0});
-      ASSERT_EQ(CodeOf(driver.table, broken, driver.profiles), ErrorCode::kPlanInvalid);
+      ASSERT_EQ(CodeOf(driver.table, broken, driver.formats), ErrorCode::kPlanInvalid);
       driver.ExpectEqual(model);
       ++refused;
-      driver.table.Apply(plan, driver.profiles);
+      driver.table.Apply(plan, driver.formats);
       model = next;
       driver.ExpectEqual(model);
       driver.Fill(model);
@@ -339,12 +339,27 @@ TEST(SequenceTableTest, AskingForAClosedSlotIsAnError) {
   EXPECT_THROW(driver.table.at(0), Error);
 }
 
-TEST(SequenceTableTest, AProfileOfAnotherGeometryIsRefused) {
+TEST(SequenceTableTest, ACapsuleKnowsTheTokensBeforeItsSpan) {
+  testing::Scene scene({1, 2, 16, Dtype::kF32}, 40, 1);
+  scene.Open(0);
+  for (const int32_t tokens : {7, 20, 7}) scene.Fill(0, scene.AddSegment(0, tokens), tokens);
+  const auto format = IdentityFormat(scene.pool.geometry(), 7);
+  scene.Compress(0, 0, format, {});
+  scene.Compress(0, 1, IdentityFormat(scene.pool.geometry(), 15), {0, 1, 2, 3, 19});
+  scene.Compress(0, 3, format, {});
+  const auto& segments = scene.table.at(0).segments;
+  ASSERT_EQ(segments.size(), 4u);
+  EXPECT_EQ(std::get<CapsuleSegment>(segments[0]).position, 0);
+  EXPECT_EQ(std::get<CapsuleSegment>(segments[1]).position, 7);
+  EXPECT_EQ(std::get<CapsuleSegment>(segments[3]).position, 27);
+}
+
+TEST(SequenceTableTest, AFormatOfAnotherGeometryIsRefused) {
   testing::Scene scene({1, 2, 16, Dtype::kF32}, 40, 1);
   scene.Open(0);
   scene.Fill(0, scene.AddSegment(0, 7), 7);
-  EXPECT_THROW(scene.Compress(0, 0, IdentityProfile({2, 1, 16, Dtype::kF32}, 7), {}), Error);
-  EXPECT_NO_THROW(scene.Compress(0, 0, IdentityProfile({1, 2, 16, Dtype::kF32}, 7), {}));
+  EXPECT_THROW(scene.Compress(0, 0, IdentityFormat({2, 1, 16, Dtype::kF32}, 7), {}), Error);
+  EXPECT_NO_THROW(scene.Compress(0, 0, IdentityFormat({1, 2, 16, Dtype::kF32}, 7), {}));
 }
 
 }  // namespace

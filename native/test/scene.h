@@ -10,7 +10,7 @@
 
 #include "attention/paged_attention.h"
 #include "common/half.h"
-#include "kv/capsule_codec.h"
+#include "kv/codec/capsule/capsule_format.h"
 #include "kv/pool.h"
 #include "kv/sequence_table.h"
 
@@ -79,6 +79,14 @@ inline std::shared_ptr<const CapsuleProfile> IdentityProfile(const KvGeometry& g
   return profile;
 }
 
+inline std::shared_ptr<const CapsuleFormat> RandomFormat(Rng& rng, const KvGeometry& geometry, int32_t tokens,
+                                                         double retention) {
+  return std::make_shared<CapsuleFormat>(geometry, RandomProfile(rng, geometry, tokens, retention));
+}
+inline std::shared_ptr<const CapsuleFormat> IdentityFormat(const KvGeometry& geometry, int32_t tokens) {
+  return std::make_shared<CapsuleFormat>(geometry, IdentityProfile(geometry, tokens));
+}
+
 // A table over a pool of scattered blocks, filled through the real operations.
 class Scene {
  public:
@@ -116,23 +124,32 @@ class Scene {
     raw.tokens = tokens;
   }
 
-  // Compresses a filled segment but for the rest rows.
-  void Compress(int32_t slot, int32_t segment, std::shared_ptr<const CapsuleProfile> profile,
-                std::vector<int32_t> rest) {
-    const int32_t pages = CapsulePages(*profile, pool.geometry());
-    std::vector<int32_t> op = {static_cast<int32_t>(PageOp::kCompress), slot, 0, segment, 0, pages};
-    int32_t left = pages;
-    for (const int32_t block : TakeBlocks((pages + 7) / 8)) {
-      for (int32_t p = 0; p < 8 && left > 0; ++p, --left) op.push_back(block * 8 + p);
+  // Pages for a capsule: whole blocks, then a tail anywhere inside another one.
+  std::vector<int32_t> TakePages(int32_t count) {
+    std::vector<int32_t> pages;
+    for (const int32_t block : TakeBlocks((count + 7) / 8)) {
+      const int32_t run = std::min(count - static_cast<int32_t>(pages.size()), 8);
+      const int32_t first = Between(rng, 0, 8 - run);
+      for (int32_t p = 0; p < run; ++p) pages.push_back(block * 8 + first + p);
     }
+    return pages;
+  }
+
+  // Compresses a filled segment but for the rest rows.
+  void Compress(int32_t slot, int32_t segment, const std::shared_ptr<const KvFormat>& format,
+                std::vector<int32_t> rest) {
+    const auto& raw = std::get<RawSegment>(table.at(slot).segments[segment]);
+    const auto pages = TakePages(format->Pages(raw.tokens - static_cast<int32_t>(rest.size())));
+    std::vector<int32_t> op = {static_cast<int32_t>(PageOp::kCompress), slot, 0, segment, 0,
+                               static_cast<int32_t>(pages.size())};
+    op.insert(op.end(), pages.begin(), pages.end());
     const auto blocks = TakeBlocks((static_cast<int32_t>(rest.size()) + 15) / 16);
     op.push_back(static_cast<int32_t>(blocks.size()));
     op.insert(op.end(), blocks.begin(), blocks.end());
     op.push_back(static_cast<int32_t>(rest.size()));
     op.insert(op.end(), rest.begin(), rest.end());
     op[2] = static_cast<int32_t>(op.size()) - 3;
-    const std::shared_ptr<const CapsuleProfile> profiles[] = {profile};
-    table.Apply(op, profiles);
+    table.Apply(op, {&format, 1});
   }
 
   void Apply(const std::vector<int32_t>& ops) { table.Apply(ops, {}); }
@@ -174,8 +191,8 @@ inline std::vector<float> VisibleRows(const KvPool& pool, const Sequence& sequen
       rows = RawRows(pool, *raw, s == own ? seen : raw->tokens, layer, part, head);
     } else {
       const auto& capsule = std::get<CapsuleSegment>(sequence.segments[s]);
-      rows.resize(static_cast<size_t>(capsule.profile->tokens) * dim);
-      DecodeCapsule(pool, capsule, layer, part, head, rows.data());
+      rows.resize(static_cast<size_t>(capsule.tokens) * dim);
+      capsule.format->Decode(pool, capsule, layer, part, head, rows.data());
     }
     all.insert(all.end(), rows.begin(), rows.end());
   }

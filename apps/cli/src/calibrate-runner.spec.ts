@@ -3,7 +3,14 @@ import { describe, expect, it } from 'vitest';
 import { BatchRunner, coveredRows } from './calibrate-runner.js';
 
 const IMAGE = 6;
-const INFO = { imageTokenId: IMAGE, blockTokens: 16, pagesPerBlock: 8, vocab: 3, profiles: [{ pages: 11 }] };
+const INFO = {
+  imageTokenId: IMAGE,
+  blockTokens: 16,
+  pagesPerBlock: 8,
+  vocab: 3,
+  pageBytes: 64,
+  formats: [{ codec: 'capsule', tokens: 40, markerRows: new Int32Array(), pages: 11 }],
+};
 
 interface FakeSegment {
   blocks: number[];
@@ -54,10 +61,10 @@ class TableCheck {
     if (code === PageOp.Compress) this.#compress(segments ?? [], args);
   }
 
-  #compress(segments: FakeSegment[], [number, profile, ...lists]: number[]): void {
+  #compress(segments: FakeSegment[], [number, format, ...lists]: number[]): void {
     const list = () => lists.splice(0, lists.shift());
     const [pages, blocks, rest] = [list(), list(), list()];
-    expect(profile).toBe(0);
+    expect(format).toBe(0);
     expect(lists).toEqual([]);
     // Rows run on within a block only: its eight pages must lie in order.
     expect(pages).toEqual(pages.map((_, index) => pages[index - (index % 8)]! + (index % 8)));
@@ -87,8 +94,8 @@ describe('coveredRows', () => {
 
 describe('BatchRunner', () => {
   it.each([[undefined], [0]])(
-    'keeps to the engine’s contract over many batches, profile %s',
-    async (profile) => {
+    'keeps to the engine’s contract over many batches, format %s',
+    async (format) => {
       const engine = new TableCheck();
       // Just enough for three sequences, so that a block that leaks is missed soon.
       const runner = new BatchRunner(engine as unknown as Engine, 3 * 8);
@@ -97,7 +104,7 @@ describe('BatchRunner', () => {
         const texts = new Map([0, 1, 2].map((slot) => [slot, { tokens: [50, 51, 52], samples: 2 }]));
         const { logits, slots } = await runner.extend(texts, {
           newSegment: true,
-          ...(profile !== undefined && { profile }),
+          ...(format !== undefined && { format }),
         });
         expect(slots).toEqual([0, 0, 1, 1, 2, 2]);
         expect(logits.length).toBe(6 * INFO.vocab);
@@ -121,7 +128,7 @@ describe('BatchRunner', () => {
     };
     const runner = new BatchRunner(recording as unknown as Engine, 16);
     await runner.prefill([prompt(5)]);
-    await runner.extend(new Map([[0, { tokens: [50, 51], samples: 1 }]]), { newSegment: true, profile: 0 });
+    await runner.extend(new Map([[0, { tokens: [50, 51], samples: 1 }]]), { newSegment: true, format: 0 });
     const [first, second] = plans;
     expect([...(first?.positions ?? [])]).toEqual([...Array(2 + PICTURE.length).keys()]);
     expect([...(second?.positions ?? [])]).toEqual([2 + PICTURE.length, 3 + PICTURE.length]);

@@ -1,5 +1,5 @@
 import type { Engine, StepPlan, StepResult } from '@kvcapsule/engine';
-import { PageOp } from '@kvcapsule/engine';
+import { PageOp, spanFormat } from '@kvcapsule/engine';
 
 /** One picture's prompt, cut where the segments are cut. */
 export interface PicturePrompt {
@@ -100,17 +100,17 @@ export class BatchRunner {
 
   /**
    * Adds text to slots, in their last segment or in a new one, and gives the logits after its last
-   * `samples` rows, `[samples of all slots][vocab]`, with the slot of each. With `profile`, the pictures'
-   * spans become capsules first.
+   * `samples` rows, `[samples of all slots][vocab]`, with the slot of each. With `format`, the pictures'
+   * spans are stored in that format first.
    */
   async extend(
     texts: ReadonlyMap<number, { readonly tokens: readonly number[]; readonly samples: number }>,
-    options: { readonly profile?: number; readonly newSegment?: boolean } = {},
+    options: { readonly format?: number; readonly newSegment?: boolean } = {},
   ): Promise<{ logits: Float32Array; slots: number[] }> {
     const works = new Map<number, SlotWork>();
     for (const [slot, { tokens, samples }] of texts) {
       const ops: number[] = [];
-      if (options.profile !== undefined) this.#compress(slot, ops, options.profile);
+      if (options.format !== undefined) this.#compress(slot, ops, options.format);
       const rows = textRows(tokens, this.#at(slot).tokens);
       const chunk =
         options.newSegment === true ? this.#newSegment(slot, ops, rows) : this.#append(slot, ops, rows);
@@ -164,20 +164,22 @@ export class BatchRunner {
     return { segment, rows };
   }
 
-  #compress(slot: number, ops: number[], profile: number): void {
-    const { imageTokenId, profiles, pagesPerBlock, blockTokens } = this.#engine.info;
+  #compress(slot: number, ops: number[], format: number): void {
+    const { info } = this.#engine;
+    const { pagesPerBlock, blockTokens } = info;
     const sequence = this.#at(slot);
     const { picture } = sequence.prompt;
-    const pageCount = profiles[profile]?.pages;
-    if (pageCount === undefined) throw new RangeError(`there is no profile ${profile}`);
-    const rest = [...picture.keys()].filter((row) => picture[row] !== imageTokenId);
+    const markerRows = [...picture.keys()].filter((row) => picture[row] !== info.imageTokenId);
+    const choice = spanFormat(info, format, { length: picture.length, markerRows });
+    if (choice === undefined) throw new RangeError(`format ${format} does not fit the picture`);
+    const { pages: pageCount, restRows: rest } = choice;
     const capsuleBlocks = this.#take(Math.ceil(pageCount / pagesPerBlock));
     const pages = capsuleBlocks
       .flatMap((block) => Array.from({ length: pagesPerBlock }, (_, page) => block * pagesPerBlock + page))
       .slice(0, pageCount);
     const restBlocks = this.#take(Math.ceil(rest.length / blockTokens));
     const lists = [pages, restBlocks, rest].flatMap((list) => [list.length, ...list]);
-    ops.push(PageOp.Compress, slot, 2 + lists.length, PICTURE_SEGMENT, profile, ...lists);
+    ops.push(PageOp.Compress, slot, 2 + lists.length, PICTURE_SEGMENT, format, ...lists);
     // The prefix keeps its blocks; the span's are free as soon as the step has run its ops.
     const prefixBlocks = sequence.blocks.length - Math.ceil(picture.length / blockTokens);
     const spanBlocks = sequence.blocks.splice(prefixBlocks);

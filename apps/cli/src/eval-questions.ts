@@ -21,7 +21,7 @@ interface RawAnswer {
 const MAX_ANSWER_TOKENS = 96;
 const RAW = undefined;
 
-/** Runs the same questions under raw KV and under any of the engine's profiles. */
+/** Runs the same questions under raw KV and in any of the engine's formats that have a profile. */
 export class QuestionRunner {
   readonly #engine: Engine;
   readonly #prompts: PromptMaker;
@@ -44,8 +44,8 @@ export class QuestionRunner {
         agreed: 0,
       })),
     ];
-    for (const profile of this.#engine.info.profiles.keys()) {
-      outcomes.push(await this.#underProfile(batch, raw, profile));
+    for (const [format, { profileId }] of this.#engine.info.formats.entries()) {
+      if (profileId !== '') outcomes.push(await this.#inFormat(batch, raw, format));
     }
     return outcomes;
   }
@@ -55,17 +55,13 @@ export class QuestionRunner {
   }
 
   /** Teacher forcing along raw's answers; only where a codec leaves raw's path it decodes on its own. */
-  async #underProfile(
-    batch: readonly Asked[],
-    raw: readonly RawAnswer[],
-    profile: number,
-  ): Promise<Outcome[]> {
-    const forced = await this.#force(batch, raw, profile);
+  async #inFormat(batch: readonly Asked[], raw: readonly RawAnswer[], format: number): Promise<Outcome[]> {
+    const forced = await this.#force(batch, raw, format);
     const parted = batch.filter(
       (_, index) => (forced[index]?.agreed ?? 0) < (raw[index]?.tokens.length ?? 0),
     );
     const decoded = new Map(
-      (await this.#decode(parted, profile)).map((answer, index) => [parted[index], answer]),
+      (await this.#decode(parted, format)).map((answer, index) => [parted[index], answer]),
     );
     return batch.map((asked, index) => {
       const answer = decoded.get(asked) ?? raw[index];
@@ -81,7 +77,7 @@ export class QuestionRunner {
   async #force(
     batch: readonly Asked[],
     raw: readonly RawAnswer[],
-    profile: number,
+    format: number,
   ): Promise<{ klNats: number[]; agreed: number }[]> {
     const texts = batch.map(({ tokens }, index) => {
       const answer = raw[index]?.tokens ?? [];
@@ -90,7 +86,7 @@ export class QuestionRunner {
         samples: answer.length,
       };
     });
-    const rows = await this.#ask(batch, texts, profile);
+    const rows = await this.#ask(batch, texts, format);
     this.#runner.close();
     return batch.map((_, index) => {
       const answer = raw[index];
@@ -104,11 +100,11 @@ export class QuestionRunner {
   }
 
   /** Greedy answers, end token included. */
-  async #decode(batch: readonly Asked[], profile: number | undefined): Promise<RawAnswer[]> {
+  async #decode(batch: readonly Asked[], format: number | undefined): Promise<RawAnswer[]> {
     if (batch.length === 0) return [];
     const answers = batch.map(() => ({ tokens: [] as number[], logits: [] as Float32Array[] }));
     const texts = batch.map(({ tokens }) => ({ tokens, samples: 1 }));
-    let rows = await this.#ask(batch, texts, profile);
+    let rows = await this.#ask(batch, texts, format);
     while (rows.size > 0) {
       const next = new Map<number, { tokens: number[]; samples: number }>();
       for (const [slot, [logits]] of rows) {
@@ -130,12 +126,12 @@ export class QuestionRunner {
   async #ask(
     batch: readonly Asked[],
     texts: readonly { readonly tokens: readonly number[]; readonly samples: number }[],
-    profile: number | undefined,
+    format: number | undefined,
   ): Promise<Map<number, Float32Array[]>> {
     await this.#runner.prefill(batch.map(({ prompt }) => prompt));
     const extended = await this.#runner.extend(new Map(texts.entries()), {
       newSegment: true,
-      ...(profile !== undefined && { profile }),
+      ...(format !== undefined && { format }),
     });
     return this.#split(extended);
   }

@@ -56,10 +56,10 @@ async function askScene(
 function bytesPerPicture(engine: Engine, asked: Asked, codec: number): number {
   const { info } = engine;
   const covered = coveredRows(asked.prompt.picture, info.imageTokenId).length;
-  const profile = info.profiles[codec - 1];
-  return profile === undefined
+  const format = info.formats.filter(({ profileId }) => profileId !== '')[codec - 1];
+  return format === undefined
     ? (covered * info.blockBytes) / info.blockTokens
-    : profile.pages * info.pageBytes;
+    : format.pages * info.pageBytes;
 }
 
 async function commitOf(): Promise<string> {

@@ -89,7 +89,7 @@ async function openNative(
     maxStepTokens: config.maxStepTokens,
     profiles: codec === 'capsule' ? named : [],
   });
-  const covered = engine.info.profiles.map(({ tokens }) => tokens);
+  const covered = engine.info.formats.map(({ tokens }) => tokens).filter((tokens) => tokens > 0);
   logger.info({ model: config.model, codec, blocks, covered }, 'the engine is open');
   return { engine, codec, blocks };
 }

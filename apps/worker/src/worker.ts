@@ -2,7 +2,7 @@ import { KvcError } from '@kvcapsule/contracts/errors';
 import { type GetInfoResponse, WorkerServiceService } from '@kvcapsule/contracts/worker';
 import type { LedgerPort } from '@kvcapsule/domain/ledger';
 import type { RegistryPort, WorkerDescriptor } from '@kvcapsule/domain/registry';
-import type { NativeEngine } from '@kvcapsule/engine';
+import { chooseFormat, type Codec, type NativeEngine } from '@kvcapsule/engine';
 import { createRpcServer, listenRpc } from '@kvcapsule/platform/rpc';
 import type { WorkerMetrics } from '@kvcapsule/platform/telemetry';
 import type { Logger } from 'pino';
@@ -11,7 +11,6 @@ import { LeaseKeeper } from './cluster/lease-keeper.js';
 import { Registration } from './cluster/registration.js';
 import type { DecodeImage } from './generation/picture-encoder.js';
 import type { Detokenizer } from './generation/text-stream.js';
-import type { ProfileChoice } from './generation/validate.js';
 import { startMetricsServer } from './metrics-server.js';
 import { createWorkerRpc } from './rpc/worker-rpc.js';
 import { Serving } from './serving/serving.js';
@@ -27,7 +26,7 @@ export interface WorkerParts {
   readonly createDetokenizer: () => Detokenizer;
   readonly stopTokenIds: ReadonlySet<number>;
   readonly model: { readonly id: string; readonly revision: string; readonly engineVersion: string };
-  readonly codec: 'raw' | 'capsule';
+  readonly codec: Codec;
   /** Name and hash of the profiles in use; empty with codec raw. */
   readonly profileId: string;
   readonly config: {
@@ -59,7 +58,7 @@ export interface Worker {
 /** Brings a worker up: loop, gRPC, metrics, then the registry, so that routers only find it when it answers. */
 export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const { config, engine, logger } = parts;
-  const capsulePages = parts.codec === 'capsule' ? capsulePagesOf(engine) : {};
+  const capsulePages = capsulePagesOf(engine, parts.codec);
   // the registration needs what is made first, and that asks for its epoch
   const cluster: { registration?: Registration } = {};
   const epoch = (): number => cluster.registration?.epoch ?? 0;
@@ -69,7 +68,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
     ...parts,
     ...config,
     leases,
-    chooseProfile: profileChoice(parts.codec, engine),
+    chooseSpanFormat: (span) => chooseFormat(engine.info, parts.codec, span),
   });
   const drain = async (timeoutMs: number): Promise<number> => {
     const drained = serving.drain(timeoutMs);
@@ -121,17 +120,13 @@ async function listenOn(server: ReturnType<typeof createRpcServer>, listen: stri
   return `${listen.slice(0, listen.lastIndexOf(':'))}:${port}`;
 }
 
-function capsulePagesOf(engine: NativeEngine): Record<string, number> {
-  return Object.fromEntries(engine.info.profiles.map(({ tokens, pages }) => [tokens, pages]));
-}
-
-/** The last of several profiles for one n wins, here as in the descriptor that routers estimate by. */
-function profileChoice(codec: 'raw' | 'capsule', engine: NativeEngine): ProfileChoice {
-  if (codec === 'raw') return () => undefined;
-  const choices = new Map(
-    engine.info.profiles.map(({ tokens, pages }, profile) => [tokens, { profile, pages }]),
+/** Pages by image tokens; the last of several profiles wins, as in the choice for a span. */
+function capsulePagesOf(engine: NativeEngine, codec: Codec): Record<string, number> {
+  return Object.fromEntries(
+    engine.info.formats
+      .filter((format) => format.codec === codec && format.tokens > 0)
+      .map(({ tokens, markerRows, pages }) => [tokens - markerRows.length, pages]),
   );
-  return (imageTokens) => choices.get(imageTokens);
 }
 
 function descriptorOf(

@@ -16,7 +16,7 @@ import type {
 import { discoverProfiles, verifyProfile, type ProfileDescription } from './profiles/index.js';
 
 export interface EngineOptions extends Omit<NativeEngineOptions, 'profiles'> {
-  /** Profile files in the order of their numbers; those beside the model when absent. */
+  /** Profile files in the order of their formats; those beside the model when absent. */
   readonly profiles?: readonly string[];
   /** Loaded from the build's place when absent. */
   readonly binding?: NativeBinding;
@@ -35,7 +35,7 @@ export class Engine implements NativeEngine {
     native: NativeEngine,
     /** SHA-256 in hex over config and weights. */
     readonly modelRevision: string,
-    /** Same order as `info.profiles`. */
+    /** In the order of the formats that have a profile. */
     readonly profiles: readonly ProfileDescription[],
   ) {
     this.#native = native;

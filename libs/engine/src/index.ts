@@ -1,5 +1,6 @@
 export { addonPath, loadBinding } from './binding.js';
 export * from './engine.js';
+export * from './formats.js';
 export * from './model-geometry.js';
 export * from './model-revision.js';
 export * from './native.js';

@@ -18,17 +18,29 @@ export interface NativeEngineOptions {
   readonly maxSlots: number;
   /** Rows of one step. */
   readonly maxStepTokens: number;
-  /** Profile files; their order gives `compress` ops their numbers. */
+  /** Profile files, in the order of their formats. */
   readonly profiles: readonly string[];
 }
 
-export interface NativeProfileInfo {
-  readonly id: string;
-  /** Covered tokens n of the spans it fits. */
+/** Every codec, from most bytes to fewest; `raw` is no format but the absence of one. */
+export const CODECS = ['raw', 'q8', 'q4', 'capsule', 'capsule-q8', 'capsule-q4', 'capsule-mixed'] as const;
+export type Codec = (typeof CODECS)[number];
+
+/** One way to store a span's rows; its number is its place in {@link NativeEngineInfo.formats}. */
+export interface NativeFormatInfo {
+  readonly codec: Exclude<Codec, 'raw'>;
+  /** Empty for a format without a profile. */
+  readonly profileId: string;
+  /** Rows that one capsule covers; 0: any number. */
   readonly tokens: number;
-  /** Pages one capsule takes. */
+  /** Rows of the span that are markers and covered, ascending; empty when only visual tokens are. */
+  readonly markerRows: Int32Array;
+  /** Pages and bytes of one capsule; 0 where `tokens` is 0. */
   readonly pages: number;
   readonly bytes: number;
+  /** Where `tokens` is 0, n tokens take `headerBytes + n * bytesPerToken`. */
+  readonly bytesPerToken: number;
+  readonly headerBytes: number;
 }
 
 export interface NativeEngineInfo {
@@ -46,7 +58,8 @@ export interface NativeEngineInfo {
   readonly blockBytes: number;
   readonly pageBytes: number;
   readonly weightBytes: number;
-  readonly profiles: readonly NativeProfileInfo[];
+  /** q8 and q4, then one for each profile file. */
+  readonly formats: readonly NativeFormatInfo[];
 }
 
 /** Opcodes of {@link StepPlan.ops}; `native/src/kv/sequence_table.h` documents their arguments. */

@@ -20,7 +20,7 @@ struct EngineOptions {
   int64_t pool_blocks = 0;            // blocks of 16 tokens
   int32_t max_slots = 256;            // sequences that may be open at once
   int32_t max_step_tokens = 2048;     // rows of one step
-  std::vector<std::string> profiles;  // files; their order gives kCompress its numbers
+  std::vector<std::string> profiles;  // files, in the order of their formats
 };
 
 struct ModelInfo {
@@ -30,13 +30,18 @@ struct ModelInfo {
   KvGeometry kv;
   int32_t tokens_per_tile = 0;  // visual tokens of one tile, after pixel shuffle
   int64_t weight_bytes = 0;
-  struct Profile {
-    std::string id;
-    int32_t tokens = 0;  // n
-    int32_t pages = 0;   // that one capsule takes
-    int64_t bytes = 0;
+  // Number of a format = its place here, which kCompress names: q8 and q4, then one for each profile file.
+  struct Format {
+    std::string codec;       // "q8", "q4", "capsule", ...
+    std::string profile_id;  // empty without a profile
+    int32_t tokens = 0;      // rows that one capsule covers; 0: any number
+    std::vector<int32_t> marker_rows;  // rows of the span that are markers and covered; ascending
+    int32_t pages = 0;                 // of one capsule; 0 where tokens is 0
+    int64_t bytes = 0;                 // likewise
+    int64_t bytes_per_token = 0;       // where tokens is 0: n tokens take header_bytes + n * bytes_per_token
+    int64_t header_bytes = 0;
   };
-  std::vector<Profile> profiles;
+  std::vector<Format> formats;
 };
 
 // Features of one picture, kept by the engine until released: [tokens][hidden].

@@ -10,6 +10,7 @@ enum class ErrorCode {
   kProfileInvalid,  // PROFILE_INVALID: the profile does not fit this model or is damaged
   kConfigInvalid,   // CONFIG_INVALID: an engine option is out of range
   kPlanInvalid,     // ENGINE_FAILED: a step plan breaks the engine's contract
+  kCapsuleInvalid,  // ENGINE_FAILED: pages do not hold the capsule that they should
   kEngineFailed,    // ENGINE_FAILED: anything else that went wrong while computing
   kDisposed,        // DRAINING: the engine has been disposed
 };

@@ -21,6 +21,7 @@ struct KvGeometry {
   int32_t head_dim = 0;
   Dtype dtype = Dtype::kF16;
 
+  bool operator==(const KvGeometry&) const = default;
   int64_t RowBytes() const { return head_dim * DtypeBytes(dtype); }
   // Bytes of the rows of one (layer, part, kv head) in a block: [16][head_dim].
   int64_t TileBytes() const { return kBlockTokens * RowBytes(); }

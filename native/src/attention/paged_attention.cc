@@ -86,7 +86,7 @@ class Step {
     double tokens = 0;
     for (int32_t i = 0; i < chunk.segment; ++i) {
       const auto* raw = std::get_if<RawSegment>(&sequence.segments[i]);
-      tokens += raw ? raw->tokens : std::get<CapsuleSegment>(sequence.segments[i]).profile->tokens;
+      tokens += raw ? raw->tokens : std::get<CapsuleSegment>(sequence.segments[i]).tokens;
     }
     return tokens;
   }

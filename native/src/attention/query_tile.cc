@@ -6,7 +6,6 @@
 #include <limits>
 
 #include "common/half.h"
-#include "kv/capsule_codec.h"
 #include "kv/gemm.h"
 #include "kv/simd.h"
 
@@ -54,11 +53,11 @@ void QueryTile::Begin(const KvGeometry& geometry, int32_t layer, int32_t kv_head
 }
 
 void QueryTile::AttendRaw(const KvPool& pool, const RawSegment& segment, int32_t tokens) {
-  AttendPanels(pool, segment, tokens, 0, false);
+  AttendRawPanels(pool, segment, tokens, 0, false);
 }
 
 void QueryTile::AttendOwn(const KvPool& pool, const RawSegment& segment, int32_t start) {
-  AttendPanels(pool, segment, start + stacked_ / group_, start, true);
+  AttendRawPanels(pool, segment, start + stacked_ / group_, start, true);
 }
 
 void QueryTile::PrefetchPanel(const KvPool& pool, const RawSegment& segment, int32_t first_token,
@@ -75,32 +74,34 @@ void QueryTile::PrefetchPanel(const KvPool& pool, const RawSegment& segment, int
   }
 }
 
-void QueryTile::LoadPanel(const KvPool& pool, const RawSegment& segment, int32_t first_token, int32_t count) {
-  constexpr int32_t kTokens = KvGeometry::kBlockTokens;
-  float* rows = Room(rows_, static_cast<int64_t>(kPanelTokens) * padded_dim_);
-  float* keys = Room(keys_, static_cast<int64_t>(kPanelTokens) * padded_dim_);
-  const auto widen = [&](KvPart part) {
+void QueryTile::AttendRawPanels(const KvPool& pool, const RawSegment& segment, int32_t tokens, int32_t start,
+                                bool causal) {
+  const LoadRows load = [&](KvPart part, int32_t first, int32_t count, float* rows) {
+    constexpr int32_t kTokens = KvGeometry::kBlockTokens;
     for (int32_t i = 0; i < count; i += kTokens) {
-      const int32_t block = segment.blocks[(first_token + i) / kTokens];
+      const int32_t block = segment.blocks[(first + i) / kTokens];
       WidenRows(geometry_.dtype, pool.Tile(block, layer_, part, kv_head_), std::min(kTokens, count - i),
                 geometry_.head_dim, padded_dim_, rows + static_cast<int64_t>(i) * padded_dim_);
     }
   };
-  widen(KvPart::kKey);
-  Transpose(count, padded_dim_, rows, padded_dim_, keys, kPanelTokens);
-  widen(KvPart::kValue);
+  AttendPanels(load, tokens, start, causal,
+               [&](int32_t next) { PrefetchPanel(pool, segment, next, tokens); });
 }
 
-void QueryTile::AttendPanels(const KvPool& pool, const RawSegment& segment, int32_t tokens, int32_t start,
-                             bool causal) {
+void QueryTile::AttendPanels(const LoadRows& load, int32_t tokens, int32_t start, bool causal,
+                             const std::function<void(int32_t next)>& before_next) {
+  float* rows = Room(rows_, static_cast<int64_t>(kPanelTokens) * padded_dim_);
+  float* keys = Room(keys_, static_cast<int64_t>(kPanelTokens) * padded_dim_);
   // Panels begin at multiples of their size in the segment, so a row's sums do not depend on its tile.
   for (int32_t first = 0; first < tokens; first += kPanelTokens) {
     const int32_t count = std::min(kPanelTokens, tokens - first);
     const int32_t columns = RoundToLanes(count);
-    LoadPanel(pool, segment, first, count);
-    PrefetchPanel(pool, segment, first + kPanelTokens, tokens);
+    load(KvPart::kKey, first, count, rows);
+    Transpose(count, padded_dim_, rows, padded_dim_, keys, kPanelTokens);
+    load(KvPart::kValue, first, count, rows);
+    before_next(first + kPanelTokens);
     float* weights = Room(weights_, static_cast<int64_t>(stacked_) * kPanelTokens);
-    GemmNN(stacked_, columns, geometry_.head_dim, queries_.data(), geometry_.head_dim, keys_.data(),
+    GemmNN(stacked_, columns, geometry_.head_dim, queries_.data(), geometry_.head_dim, keys,
            kPanelTokens, weights, kPanelTokens, false);
     for (int32_t i = 0; i < stacked_; ++i) {
       float* row = weights + static_cast<int64_t>(i) * kPanelTokens;
@@ -108,8 +109,8 @@ void QueryTile::AttendPanels(const KvPool& pool, const RawSegment& segment, int3
       std::fill(row + seen, row + columns, kMinusInfinity);
       Weigh(i, row, columns);
     }
-    GemmNN(stacked_, padded_dim_, count, weights, kPanelTokens, rows_.data(), padded_dim_, out_.data(),
-           padded_dim_, true);
+    GemmNN(stacked_, padded_dim_, count, weights, kPanelTokens, rows, padded_dim_, out_.data(), padded_dim_,
+           true);
   }
 }
 
@@ -135,13 +136,34 @@ float QueryTile::Weigh(int32_t i, float* logits, int32_t columns) {
   return added;
 }
 
-void QueryTile::LoadCapsule(const KvPool& pool, const CapsuleSegment& segment) {
-  const int32_t m = segment.profile->head(layer_, kv_head_).rows;
+void QueryTile::AttendCapsule(const KvPool& pool, const CapsuleSegment& segment) {
+  if (const auto* rows = dynamic_cast<const RowFormat*>(segment.format.get())) {
+    AttendRows(pool, segment, *rows);
+  } else {
+    AttendShortRows(pool, segment, dynamic_cast<const CapsuleFormat&>(*segment.format));
+  }
+}
+
+void QueryTile::AttendRows(const KvPool& pool, const CapsuleSegment& segment, const RowFormat& format) {
+  const LoadRows load = [&](KvPart part, int32_t first, int32_t count, float* rows) {
+    format.ReadRows(pool, segment, layer_, part, kv_head_, first, count, rows, padded_dim_);
+    if (padded_dim_ == geometry_.head_dim) return;
+    for (int32_t i = 0; i < count; ++i) {
+      float* padding = rows + static_cast<int64_t>(i) * padded_dim_ + geometry_.head_dim;
+      std::fill_n(padding, padded_dim_ - geometry_.head_dim, 0.0f);
+    }
+  };
+  AttendPanels(load, segment.tokens, 0, false, [](int32_t) {});
+}
+
+void QueryTile::LoadShortRows(const KvPool& pool, const CapsuleSegment& segment,
+                              const CapsuleFormat& format) {
+  const int32_t m = format.profile().head(layer_, kv_head_).rows;
   const int32_t padded_m = RoundToLanes(m);
   float* rows = Room(rows_, static_cast<int64_t>(padded_m) * padded_dim_);
   float* keys = Room(keys_, static_cast<int64_t>(padded_m) * padded_dim_);
   const auto widen = [&](KvPart part) {
-    VisitCapsuleRuns(pool, segment, layer_, part, kv_head_,
+    format.VisitRuns(pool, segment, layer_, part, kv_head_,
                      [&](int32_t first, int32_t count, const uint8_t* bytes) {
                        WidenRows(geometry_.dtype, bytes, count, geometry_.head_dim, padded_dim_,
                                  rows + static_cast<int64_t>(first) * padded_dim_);
@@ -152,11 +174,12 @@ void QueryTile::LoadCapsule(const KvPool& pool, const CapsuleSegment& segment) {
   widen(KvPart::kValue);
 }
 
-void QueryTile::AttendCapsule(const KvPool& pool, const CapsuleSegment& segment) {
-  const CapsuleHead& head = segment.profile->head(layer_, kv_head_);
-  const int32_t n = segment.profile->tokens, m = head.rows;
+void QueryTile::AttendShortRows(const KvPool& pool, const CapsuleSegment& segment,
+                                const CapsuleFormat& format) {
+  const CapsuleHead& head = format.profile().head(layer_, kv_head_);
+  const int32_t n = segment.tokens, m = head.rows;
   const int32_t padded_n = RoundToLanes(n), padded_m = RoundToLanes(m);
-  LoadCapsule(pool, segment);
+  LoadShortRows(pool, segment, format);
   float* shortened = Room(short_, static_cast<int64_t>(stacked_) * padded_m);
   float* weights = Room(weights_, static_cast<int64_t>(stacked_) * padded_n);
   // S = sigma Q K_c^T, L = S theta

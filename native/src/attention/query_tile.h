@@ -2,9 +2,10 @@
 // the heads of a group are stacked: row (r, g) is r * group + g. One thread's scratch lives inside.
 #pragma once
 #include <cstdint>
-#include <span>
+#include <functional>
 #include <vector>
 
+#include "kv/codec/capsule/capsule_format.h"
 #include "kv/pool.h"
 #include "kv/sequence_table.h"
 
@@ -27,13 +28,20 @@ class QueryTile {
   // A panel of keys and values in float, small enough to stay in the first-level cache.
   static constexpr int32_t kPanelTokens = 64;
 
-  void AttendPanels(const KvPool& pool, const RawSegment& segment, int32_t tokens, int32_t start,
-                    bool causal);
-  void LoadPanel(const KvPool& pool, const RawSegment& segment, int32_t first_token, int32_t count);
+  // Puts `count` rows of a part from `first` on into float rows of padded_dim_, the padding zero.
+  using LoadRows = std::function<void(KvPart part, int32_t first, int32_t count, float* rows)>;
+
+  // Rows 0 .. tokens - 1 of what `load` gives, in panels; `before_next` runs ahead of the next panel's load.
+  void AttendPanels(const LoadRows& load, int32_t tokens, int32_t start, bool causal,
+                    const std::function<void(int32_t next)>& before_next);
+  void AttendRawPanels(const KvPool& pool, const RawSegment& segment, int32_t tokens, int32_t start,
+                       bool causal);
+  void AttendRows(const KvPool& pool, const CapsuleSegment& segment, const RowFormat& format);
+  void AttendShortRows(const KvPool& pool, const CapsuleSegment& segment, const CapsuleFormat& format);
   // Tiles lie a block apart, where no hardware prefetcher follows.
   void PrefetchPanel(const KvPool& pool, const RawSegment& segment, int32_t first_token,
                      int32_t tokens) const;
-  void LoadCapsule(const KvPool& pool, const CapsuleSegment& segment);
+  void LoadShortRows(const KvPool& pool, const CapsuleSegment& segment, const CapsuleFormat& format);
   // Turns `columns` logits of row i into weights under the joint maximum; returns their sum.
   float Weigh(int32_t i, float* logits, int32_t columns);
 

@@ -20,12 +20,10 @@ using ConstMatrixMap = Eigen::Map<const Matrix>;
 Matrix Gather(const KvPool& pool, const RawSegment& segment, const std::vector<int32_t>& covered,
               int32_t layer, KvPart part, int32_t kv_head) {
   const KvGeometry& geometry = pool.geometry();
-  constexpr int32_t kTokens = KvGeometry::kBlockTokens;
   Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> rows(covered.size(),
                                                                              geometry.head_dim);
   for (size_t i = 0; i < covered.size(); ++i) {
-    const uint8_t* tile = pool.Tile(segment.blocks[covered[i] / kTokens], layer, part, kv_head);
-    ToFloat(geometry.dtype, tile + covered[i] % kTokens * geometry.RowBytes(), geometry.head_dim,
+    ToFloat(geometry.dtype, RawRow(pool, segment, layer, part, kv_head, covered[i]), geometry.head_dim,
             rows.row(i).data());
   }
   return rows.cast<double>();

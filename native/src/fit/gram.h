@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "kv/codec/capsule/profile.h"
 #include "kv/pool.h"
-#include "kv/profile.h"
 #include "kv/sequence_table.h"
 
 namespace kvcapsule {

@@ -6,13 +6,12 @@
 #include <string>
 #include <utility>
 
-#include "kv/capsule_codec.h"
 #include "kvcapsule/error.h"
 
 namespace kvcapsule {
 namespace {
 
-using Profiles = std::span<const std::shared_ptr<const CapsuleProfile>>;
+using Formats = std::span<const std::shared_ptr<const KvFormat>>;
 
 // A compression that has been checked and waits for the whole plan to be.
 struct CompressJob {
@@ -78,14 +77,14 @@ class Staging {
   Staging(const KvPool& pool, int32_t max_slots, const std::unordered_map<int32_t, Sequence>& sequences)
       : pool_(pool), max_slots_(max_slots), sequences_(sequences) {}
 
-  void Run(const Op& op, Profiles profiles) {
+  void Run(const Op& op, Formats formats) {
     op.Require(op.slot >= 0 && op.slot < max_slots_, "the slot is out of range");
     switch (static_cast<PageOp>(op.code)) {
       case PageOp::kOpen: return Open(op);
       case PageOp::kClose: return Close(op);
       case PageOp::kSegment: return BeginSegment(op);
       case PageOp::kBlocks: return AppendBlocks(op);
-      case PageOp::kCompress: return Compress(op, profiles);
+      case PageOp::kCompress: return Compress(op, formats);
     }
     op.Fail("unknown operation");
   }
@@ -159,27 +158,31 @@ class Staging {
     op.Require(!HasRepeats(raw.blocks), "a block occurs twice in the segment");
   }
 
-  void Compress(const Op& op, Profiles profiles) {
+  void Compress(const Op& op, Formats formats) {
     auto& sequence = Staged(op);
     ArgumentReader reader(op);
     const int32_t segment = reader.Next();
     const RawSegment& raw = Raw(op, sequence, segment);
-    const int32_t profile = reader.Next();
-    op.Require(profile >= 0 && static_cast<size_t>(profile) < profiles.size() && profiles[profile],
-               "no such profile");
+    const int32_t number = reader.Next();
+    op.Require(number >= 0 && static_cast<size_t>(number) < formats.size() && formats[number],
+               "no such format");
+    const KvFormat& format = *formats[number];
     const auto pages = reader.NextList();
     const auto blocks = reader.NextList();
     const auto rest = reader.NextList();
     reader.End();
-    CheckCapsule(op, *profiles[profile], pages);
-    CheckRest(op, raw, *profiles[profile], blocks, rest);
+    CheckRest(op, raw, blocks, rest);
+    const int32_t covered = raw.tokens - static_cast<int32_t>(rest.size());
+    op.Require(format.Covers(covered), "the covered rows are not the format's number");
+    CheckCapsule(op, format, covered, pages);
     CheckTargets(op, raw, pages, blocks);
 
-    CompressJob job{raw,
-                    {},
-                    {rest.begin(), rest.end()},
-                    {profiles[profile], {pages.begin(), pages.end()}},
-                    {{blocks.begin(), blocks.end()}, static_cast<int32_t>(rest.size())}};
+    CompressJob job{
+        raw,
+        {},
+        {rest.begin(), rest.end()},
+        {formats[number], {pages.begin(), pages.end()}, covered, TokensBefore(sequence, segment)},
+        {{blocks.begin(), blocks.end()}, static_cast<int32_t>(rest.size())}};
     for (int32_t row = 0; row < raw.tokens; ++row) {
       if (!std::binary_search(rest.begin(), rest.end(), row)) job.covered.push_back(row);
     }
@@ -189,12 +192,17 @@ class Staging {
     jobs_.push_back(std::move(job));
   }
 
-  void CheckCapsule(const Op& op, const CapsuleProfile& profile, std::span<const int32_t> pages) const {
-    const KvGeometry& geometry = pool_.geometry();
-    op.Require(profile.layers == geometry.layers && profile.kv_heads == geometry.kv_heads &&
-                   profile.head_dim == geometry.head_dim,
-               "the profile is for another geometry");
-    op.Require(static_cast<int64_t>(pages.size()) == CapsulePages(profile, geometry),
+  static int32_t TokensBefore(const Sequence& sequence, int32_t segment) {
+    int32_t tokens = 0;
+    for (int32_t i = 0; i < segment; ++i)
+      tokens += std::visit([](const auto& each) { return each.tokens; }, sequence.segments[i]);
+    return tokens;
+  }
+
+  void CheckCapsule(const Op& op, const KvFormat& format, int32_t tokens,
+                    std::span<const int32_t> pages) const {
+    op.Require(format.geometry() == pool_.geometry(), "the format is for another geometry");
+    op.Require(static_cast<int64_t>(pages.size()) == format.Pages(tokens),
                "not as many pages as the capsule takes");
     for (size_t i = 0; i < pages.size(); ++i) {
       op.Require(pages[i] >= 0 && pages[i] < pool_.blocks() * KvGeometry::kPagesPerBlock,
@@ -204,14 +212,12 @@ class Staging {
     }
   }
 
-  void CheckRest(const Op& op, const RawSegment& raw, const CapsuleProfile& profile,
-                 std::span<const int32_t> blocks, std::span<const int32_t> rest) const {
+  void CheckRest(const Op& op, const RawSegment& raw, std::span<const int32_t> blocks,
+                 std::span<const int32_t> rest) const {
     for (size_t i = 0; i < rest.size(); ++i) {
       op.Require(rest[i] >= 0 && rest[i] < raw.tokens, "a rest row is out of range");
       op.Require(i == 0 || rest[i] > rest[i - 1], "rest rows are not ascending");
     }
-    op.Require(static_cast<int64_t>(rest.size()) + profile.tokens == raw.tokens,
-               "the covered rows are not the profile's number");
     constexpr size_t kTokens = KvGeometry::kBlockTokens;
     op.Require(static_cast<size_t>(raw.tokens) <= raw.blocks.size() * kTokens,
                "the segment has fewer blocks than its tokens take");
@@ -265,18 +271,18 @@ void CopyRows(const KvPool& pool, const RawSegment& from, const std::vector<int3
 
 SequenceTable::SequenceTable(KvPool* pool, int32_t max_slots) : pool_(pool), max_slots_(max_slots) {}
 
-void SequenceTable::Apply(std::span<const int32_t> ops, Profiles profiles) {
+void SequenceTable::Apply(std::span<const int32_t> ops, Formats formats) {
   Staging staging(*pool_, max_slots_, sequences_);
   int32_t index = 0;
   while (!ops.empty()) {
     const Op op{index++, ops[0], ops.size() > 1 ? ops[1] : -1, {}};
     op.Require(ops.size() >= 3, "the stream ends inside an op");
     op.Require(ops[2] >= 0 && static_cast<size_t>(ops[2]) <= ops.size() - 3, "the stream ends inside an op");
-    staging.Run({op.index, op.code, op.slot, ops.subspan(3, ops[2])}, profiles);
+    staging.Run({op.index, op.code, op.slot, ops.subspan(3, ops[2])}, formats);
     ops = ops.subspan(3 + ops[2]);
   }
   for (const CompressJob& job : staging.jobs()) {
-    EncodeCapsule(*pool_, job.source, job.covered, job.capsule);
+    job.capsule.format->Encode(*pool_, job.source, job.covered, job.capsule);
     CopyRows(*pool_, job.source, job.rest, job.rest_segment);
   }
   staging.CommitTo(sequences_);

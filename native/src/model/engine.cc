@@ -8,7 +8,7 @@
 
 #include "attention/paged_attention.h"
 #include "fit/gram.h"
-#include "kv/capsule_codec.h"
+#include "kv/codec/registry.h"
 #include "model/decoder.h"
 #include "model/step_check.h"
 #include "model/vision_tower.h"
@@ -50,9 +50,7 @@ class CpuEngine final : public Engine {
         decoder_(config_, weights_),
         pool_(Geometry(config_.text, options.kv), options.pool_blocks),
         table_(&pool_, options.max_slots) {
-    for (const std::string& path : options.profiles) {
-      profiles_.push_back(std::make_shared<const CapsuleProfile>(LoadProfile(path, pool_.geometry())));
-    }
+    formats_ = OpenFormats(pool_.geometry(), options.profiles);
     DescribeModel();
   }
 
@@ -80,7 +78,7 @@ class CpuEngine final : public Engine {
   const Decoder decoder_;
   KvPool pool_;
   SequenceTable table_;
-  std::vector<std::shared_ptr<const CapsuleProfile>> profiles_;
+  std::vector<std::shared_ptr<const KvFormat>> formats_;
   ModelInfo info_;
   std::unordered_map<int32_t, std::vector<float>> images_;  // handle -> [tokens][hidden]
   int32_t next_handle_ = 0;
@@ -96,9 +94,16 @@ void CpuEngine::DescribeModel() {
   info_.kv = pool_.geometry();
   info_.tokens_per_tile = config_.tokens_per_tile();
   info_.weight_bytes = weights_.bytes;
-  for (const auto& profile : profiles_) {
-    info_.profiles.push_back(
-        {profile->id, profile->tokens, CapsulePages(*profile, info_.kv), CapsuleBytes(*profile, info_.kv)});
+  for (const auto& format : formats_) {
+    const FormatInfo& info = format->info();
+    ModelInfo::Format entry{info.codec,        info.profile_id, info.tokens,
+                            info.marker_rows,  0,               0,
+                            info.bytes_per_token, info.header_bytes};
+    if (info.tokens > 0) {
+      entry.pages = format->Pages(info.tokens);
+      entry.bytes = format->Bytes(info.tokens);
+    }
+    info_.formats.push_back(std::move(entry));
   }
 }
 
@@ -189,7 +194,7 @@ StepResult CpuEngine::Step(const StepPlan& plan) {
   CheckImages(plan);
   StepResult result;
   const auto start = Clock::now();
-  table_.Apply(plan.ops, profiles_);
+  table_.Apply(plan.ops, formats_);
   result.compress_seconds = SecondsSince(start);
   if (plan.tokens.empty()) return result;
   const std::vector<AttentionChunk> chunks = ResolveChunks(plan, table_);

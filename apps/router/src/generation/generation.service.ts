@@ -111,8 +111,7 @@ export class GenerationService implements OnApplicationShutdown {
 
   /** The prompt's peak, and a block for the answer to begin with. */
   #pagesOn({ prompt }: Job, record: WorkerRecord): number {
-    const { blockTokens, pagesPerBlock, codec } = record;
-    const capsulePages = codec === 'capsule' ? record.capsulePages : undefined;
+    const { blockTokens, pagesPerBlock, capsulePages } = record;
     const shape = { tokens: prompt.tokenIds.length, pictures: prompt.pictures, capsulePages };
     return promptPages(shape, { blockTokens, pagesPerBlock }).peakPages + pagesPerBlock;
   }

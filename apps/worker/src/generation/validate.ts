@@ -1,6 +1,6 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 import type { Generate } from '@kvcapsule/contracts/worker';
-import type { NativeEngineInfo } from '@kvcapsule/engine';
+import type { FormatChoice, NativeEngineInfo, SpanShape } from '@kvcapsule/engine';
 import { z } from 'zod';
 
 import type { GenerationPicture, GenerationSpec, Sampling } from './generation.js';
@@ -25,16 +25,14 @@ const generateSchema = z.object({
 /** Below this a temperature picks the best token anyway, and dividing by it would overflow. */
 const GREEDY_BELOW = 1e-4;
 
-/** Whether spans are compressed, and with which of the engine's profiles. */
-export type ProfileChoice = (
-  imageTokens: number,
-) => { readonly profile: number; readonly pages: number } | undefined;
+/** Whether a span is compressed, and in which of the engine's formats. */
+export type SpanFormatChoice = (span: SpanShape) => FormatChoice | undefined;
 
 /** Throws `INVALID_REQUEST`, `CONTEXT_LENGTH_EXCEEDED`: a router that keeps the contract never sees them. */
 export function validateGenerate(
   generate: Generate,
   info: NativeEngineInfo,
-  chooseProfile: ProfileChoice,
+  chooseSpanFormat: SpanFormatChoice,
 ): GenerationSpec {
   const checked = generateSchema.safeParse(generate);
   if (!checked.success) {
@@ -51,7 +49,7 @@ export function validateGenerate(
     requestId: generate.requestId,
     lease: generate.lease?.leaseId ? generate.lease : undefined,
     promptTokenIds: tokenIds,
-    pictures: toPictures(generate, info.imageTokenId, chooseProfile),
+    pictures: toPictures(generate, info.imageTokenId, chooseSpanFormat),
     sampling: toSampling(generate),
     maxTokens: Math.min(generate.maxTokens, info.contextTokens - tokenIds.length),
     deadlineUnixMs: generate.deadlineUnixMs > 0n ? Number(generate.deadlineUnixMs) : undefined,
@@ -61,7 +59,7 @@ export function validateGenerate(
 function toPictures(
   generate: Generate,
   imageTokenId: number,
-  chooseProfile: ProfileChoice,
+  chooseSpanFormat: SpanFormatChoice,
 ): GenerationPicture[] {
   let at = 0;
   return generate.pictures.map(({ offset, length, encoded, param }, index) => {
@@ -69,16 +67,25 @@ function toPictures(
       throw invalid(`pictures.${index}: spans must be ascending, apart and inside the prompt`);
     }
     at = offset + length;
-    const restRows: number[] = [];
+    const markerRows: number[] = [];
     let imageTokens = 0;
     const featureRows = Int32Array.from(generate.tokenIds.slice(offset, at), (token, row) => {
       if (token === imageTokenId) return imageTokens++;
-      restRows.push(row);
+      markerRows.push(row);
       return -1;
     });
     if (imageTokens === 0) throw invalid(`pictures.${index}: the span has no image token`);
-    const capsule = chooseProfile(imageTokens);
-    return { offset, length, encoded, param, imageTokens, featureRows, restRows, capsule };
+    const choice = chooseSpanFormat({ length, markerRows });
+    return {
+      offset,
+      length,
+      encoded,
+      param,
+      imageTokens,
+      featureRows,
+      restRows: choice?.restRows ?? markerRows,
+      capsule: choice && { profile: choice.format, pages: choice.pages },
+    };
   });
 }
 

@@ -12,7 +12,7 @@ import { type EventSink, Generation } from '../generation/generation.js';
 import { type DecodeImage, PictureEncoder } from '../generation/picture-encoder.js';
 import { closePlan, packStep } from '../generation/plan-packer.js';
 import { type Detokenizer, TextStream } from '../generation/text-stream.js';
-import { type ProfileChoice, validateGenerate } from '../generation/validate.js';
+import { type SpanFormatChoice, validateGenerate } from '../generation/validate.js';
 import { LeaseBalancer } from './lease-balancer.js';
 import { rawTokenBytes, usageOf } from './usage.js';
 
@@ -21,7 +21,7 @@ export interface ServingOptions {
   readonly poolBlocks: number;
   readonly maxStepTokens: number;
   readonly maxRunning: number;
-  readonly chooseProfile: ProfileChoice;
+  readonly chooseSpanFormat: SpanFormatChoice;
   readonly stopTokenIds: ReadonlySet<number>;
   readonly createDetokenizer: () => Detokenizer;
   readonly decodeImage: DecodeImage;
@@ -149,12 +149,12 @@ export class Serving {
   }
 
   #admit(key: string, generate: Generate, sink: EventSink): Generation | undefined {
-    const { engine, chooseProfile, createDetokenizer } = this.#options;
+    const { engine, chooseSpanFormat, createDetokenizer } = this.#options;
     try {
       if (this.#state === 'draining') throw new KvcError('DRAINING', 'The worker is shutting down.');
       if (this.#state === 'failed') throw new KvcError('NO_WORKER', 'The worker has failed.');
       if (this.#generations.has(key)) throw new KvcError('INVALID_REQUEST', 'The request id is in use.');
-      const spec = validateGenerate(generate, engine.info, chooseProfile);
+      const spec = validateGenerate(generate, engine.info, chooseSpanFormat);
       return new Generation(key, spec, new TextStream(createDetokenizer(), generate.stop), sink);
     } catch (error) {
       const { code, message, param } = asKvcError(error);

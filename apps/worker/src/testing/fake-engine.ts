@@ -40,7 +40,7 @@ export class FakeEngine implements NativeEngine {
 
   constructor(
     readonly poolBlocks: number,
-    profiles: readonly { tokens: number; pages: number }[] = [],
+    formats: readonly { tokens: number; pages: number }[] = [],
     readonly delayMs = 0,
   ) {
     this.info = {
@@ -58,7 +58,16 @@ export class FakeEngine implements NativeEngine {
       blockBytes: 512,
       pageBytes: 64,
       weightBytes: 0,
-      profiles: profiles.map(({ tokens, pages }) => ({ id: `n${tokens}`, tokens, pages, bytes: pages * 64 })),
+      formats: formats.map(({ tokens, pages }) => ({
+        codec: 'capsule',
+        profileId: `n${tokens}`,
+        tokens,
+        markerRows: new Int32Array(),
+        pages,
+        bytes: pages * 64,
+        bytesPerToken: 0,
+        headerBytes: 0,
+      })),
     };
   }
 
@@ -157,14 +166,14 @@ export class FakeEngine implements NativeEngine {
   }
 
   #compress(slot: number, segments: Segment[], args: number[]): void {
-    const [segment = -1, profile = -1, ...lists] = args;
+    const [segment = -1, format = -1, ...lists] = args;
     const take = (): number[] => lists.splice(0, lists.shift() ?? 0);
     const [pages, blocks, rest] = [take(), take(), new Set(take())];
     const raw = segments[segment];
-    const info = this.info.profiles[profile];
+    const info = this.info.formats[format];
     if (!raw || !info || pages.length !== info.pages) throw new Error('a compression that does not fit');
     const covered = raw.rows.filter((_, row) => !rest.has(row));
-    if (covered.length !== info.tokens) throw new Error('the covered rows are not the profile’s number');
+    if (covered.length !== info.tokens) throw new Error('the covered rows are not the format’s number');
     const capsule = [...new Set(pages.map((page) => Math.floor(page / 8)))];
     this.#own(slot, [...capsule, ...blocks]);
     for (const block of raw.blocks) this.#owners.delete(block);

@@ -55,7 +55,7 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
     createDetokenizer: () => ({ push: tokenText, flush: () => '' }),
     stopTokenIds: new Set([FAKE_END]),
     model: { id: 'fake', revision: 'r', engineVersion: 'v' },
-    codec: engine.info.profiles.length > 0 ? 'capsule' : 'raw',
+    codec: engine.info.formats.length > 0 ? 'capsule' : 'raw',
     profileId: '',
     onReplaced: () => undefined,
     ...options,

@@ -1,4 +1,4 @@
-#include "kv/profile.h"
+#include "kv/codec/capsule/profile.h"
 
 #include <algorithm>
 #include <bit>

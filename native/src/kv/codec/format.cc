@@ -1,0 +1,120 @@
+#include "kv/codec/format.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "kvcapsule/error.h"
+
+namespace kvcapsule {
+namespace {
+
+uint64_t Fnv1a(const std::string& text) {
+  uint64_t hash = 14695981039346656037ULL;
+  for (const char c : text) hash = (hash ^ static_cast<uint8_t>(c)) * 1099511628211ULL;
+  return hash;
+}
+
+}  // namespace
+
+template <class Visit>
+void PagedBytes::VisitPieces(int64_t offset, int64_t bytes, Visit visit) const {
+  const int64_t run_bytes = pool_.geometry().BlockBytes();
+  while (bytes > 0) {
+    const int64_t inside = offset % run_bytes;
+    const int64_t piece = std::min(bytes, run_bytes - inside);
+    visit(pool_.Page(pages_[offset / run_bytes * KvGeometry::kPagesPerBlock]) + inside, piece);
+    offset += piece;
+    bytes -= piece;
+  }
+}
+
+const uint8_t* PagedBytes::Read(int64_t offset, int64_t bytes, std::vector<uint8_t>& scratch) const {
+  const int64_t run_bytes = pool_.geometry().BlockBytes();
+  if (offset % run_bytes + bytes <= run_bytes)
+    return pool_.Page(pages_[offset / run_bytes * KvGeometry::kPagesPerBlock]) + offset % run_bytes;
+  scratch.resize(bytes);
+  uint8_t* to = scratch.data();
+  VisitPieces(offset, bytes, [&to](const uint8_t* from, int64_t piece) {
+    std::memcpy(to, from, piece);
+    to += piece;
+  });
+  return scratch.data();
+}
+
+void PagedBytes::Write(int64_t offset, const void* from, int64_t bytes) const {
+  const auto* source = static_cast<const uint8_t*>(from);
+  VisitPieces(offset, bytes, [&source](uint8_t* to, int64_t piece) {
+    std::memcpy(to, source, piece);
+    source += piece;
+  });
+}
+
+KvFormat::KvFormat(const KvGeometry& geometry, CodecNumber number, FormatInfo info)
+    : geometry_(geometry), number_(number), info_(std::move(info)) {}
+
+int32_t KvFormat::Pages(int32_t tokens) const {
+  return static_cast<int32_t>((Bytes(tokens) + geometry_.PageBytes() - 1) / geometry_.PageBytes());
+}
+
+void KvFormat::Encode(const KvPool& pool, const RawSegment& source, std::span<const int32_t> covered,
+                      const CapsuleSegment& target) const {
+  if (!Covers(static_cast<int32_t>(covered.size())) ||
+      static_cast<size_t>(target.tokens) != covered.size() ||
+      target.pages.size() != static_cast<size_t>(Pages(target.tokens))) {
+    throw Error(ErrorCode::kPlanInvalid, "format " + info_.codec + " " + info_.profile_id +
+                                             " does not cover " + std::to_string(covered.size()) +
+                                             " tokens in " + std::to_string(target.pages.size()) + " pages");
+  }
+  WriteHeader(pool, target);
+  for (int32_t layer = 0; layer < geometry_.layers; ++layer) {
+    for (int32_t kv_head = 0; kv_head < geometry_.kv_heads; ++kv_head)
+      EncodeHead(pool, source, covered, target, layer, kv_head);
+  }
+}
+
+void KvFormat::WriteHeader(const KvPool& pool, const CapsuleSegment& target) const {
+  CapsuleHeader header;
+  header.field_bytes = sizeof header;
+  header.codec = static_cast<uint32_t>(number_);
+  header.dtype = static_cast<uint32_t>(geometry_.dtype);
+  header.tokens = target.tokens;
+  header.position = target.position;
+  header.profile_hash = Fnv1a(info_.profile_id);
+  std::vector<uint8_t> bytes(info_.header_bytes);
+  std::memcpy(bytes.data(), &header, sizeof header);
+  PagedBytes(pool, target.pages).Write(0, bytes.data(), info_.header_bytes);
+}
+
+void KvFormat::CheckHeader(const KvPool& pool, const CapsuleSegment& segment) const {
+  const auto require = [this](bool holds, const char* problem) {
+    if (!holds) throw Error(ErrorCode::kCapsuleInvalid, "capsule of format " + info_.codec + ": " + problem);
+  };
+  std::vector<uint8_t> scratch;
+  CapsuleHeader header;
+  std::memcpy(&header, PagedBytes(pool, segment.pages).Read(0, sizeof header, scratch), sizeof header);
+  require(std::memcmp(header.magic, CapsuleHeader().magic, sizeof header.magic) == 0,
+          "the pages do not begin with a header");
+  require(header.version <= CapsuleHeader::kVersion, "it was written by a newer version");
+  require(header.version == CapsuleHeader::kVersion, "its version is no longer read");
+  require(header.field_bytes >= sizeof header && header.field_bytes <= CapsuleHeader::kSlotBytes,
+          "its header is of no possible length");
+  require(header.codec == static_cast<uint32_t>(number_), "it is in another codec");
+  require(header.dtype == static_cast<uint32_t>(geometry_.dtype), "its rows are of another type");
+  require(header.profile_hash == Fnv1a(info_.profile_id), "it belongs to another profile");
+  require(header.tokens == segment.tokens, "it covers another number of tokens");
+}
+
+const uint8_t* RawRow(const KvPool& pool, const RawSegment& segment, int32_t layer, KvPart part,
+                      int32_t kv_head, int32_t row) {
+  const int32_t block = segment.blocks[row / KvGeometry::kBlockTokens];
+  return pool.Tile(block, layer, part, kv_head) + row % KvGeometry::kBlockTokens * pool.geometry().RowBytes();
+}
+
+int64_t RowFormat::UnitOffset(int32_t tokens, int32_t layer, KvPart part, int32_t kv_head) const {
+  const int64_t unit = (2LL * layer + static_cast<int32_t>(part)) * geometry().kv_heads + kv_head;
+  const int64_t units = 2LL * geometry().layers * geometry().kv_heads;
+  return info().header_bytes + unit * (PayloadBytes(tokens) / units);
+}
+
+}  // namespace kvcapsule
