@@ -9,6 +9,7 @@
 #include "engine_thread.h"
 #include "ggml-backend.h"
 #include "ggml-cpu.h"
+#include "image_cut.h"
 
 namespace kvcapsule::addon {
 namespace {
@@ -101,18 +102,22 @@ void AddMethod(Napi::Object& object, const char* name, Method method) {
 
 Napi::Value Nothing(Napi::Env env) { return env.Undefined(); }
 
-Napi::Promise EncodeImage(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
+Napi::Promise EncodeImage(const ThreadPtr& thread, const ImageCutter& cutter,
+                          const Napi::CallbackInfo& info) {
   const int64_t width = ReadInteger(info[1], "width", 1, kMaxEdge),
                 height = ReadInteger(info[2], "height", 1, kMaxEdge);
-  auto pixels = std::make_shared<std::vector<uint8_t>>(ReadPixels(info[0], width, height));
-  auto image = std::make_shared<EncodedImage>();
-  return thread->Submit(
-      info.Env(),
-      [=](EnginePtr& engine) {
-        *image =
-            engine->EncodeImage(pixels->data(), static_cast<int32_t>(width), static_cast<int32_t>(height));
-      },
-      [=](Napi::Env env) { return ImageObject(env, *image); });
+  const auto submit = [thread](Napi::Env env, Napi::Promise::Deferred deferred,
+                               std::shared_ptr<ImageJob> image) {
+    auto kept = std::make_shared<EncodedImage>();
+    // the thread holds the job's image, so the job's work need not
+    ImageJob* job = image.get();
+    thread->SubmitImage(
+        env, deferred, std::move(image),
+        [=](EnginePtr& engine) { *kept = engine->KeepImage(*job); },
+        [=](Napi::Env env) { return ImageObject(env, *kept); });
+  };
+  return CutImage(info.Env(), cutter, ReadPixels(info[0], width, height), static_cast<int32_t>(width),
+                  static_cast<int32_t>(height), submit);
 }
 
 Napi::Promise ReleaseImage(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
@@ -123,9 +128,11 @@ Napi::Promise ReleaseImage(const ThreadPtr& thread, const Napi::CallbackInfo& in
 Napi::Promise Step(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
   auto plan = std::make_shared<OwnedPlan>(ReadPlan(info[0]));
   auto result = std::make_shared<StepResult>();
+  const bool decodes = !plan->tokens.empty() && plan->tokens.size() == plan->samples.size();
   return thread->Submit(
       info.Env(), [=](EnginePtr& engine) { *result = engine->Step(plan->View()); },
-      [=](Napi::Env env) { return ResultObject(env, *result, plan->return_logits); });
+      [=](Napi::Env env) { return ResultObject(env, *result, plan->return_logits); },
+      decodes ? EngineThread::Kind::kDecodeStep : EngineThread::Kind::kStep);
 }
 
 Napi::Promise AddToGram(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
@@ -141,13 +148,16 @@ Napi::Promise Fit(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
   return thread->Submit(info.Env(), [=](EnginePtr& engine) { engine->Fit(*request); }, Nothing);
 }
 
-Napi::Object EngineObject(Napi::Env env, const ThreadPtr& thread, const ModelInfo& info) {
+Napi::Object EngineObject(Napi::Env env, const ThreadPtr& thread, const ModelInfo& info,
+                          const ImageCutter& cutter) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("info", InfoObject(env, info));
   const auto bind = [&](Napi::Promise (*method)(const ThreadPtr&, const Napi::CallbackInfo&)) {
     return [thread, method](const Napi::CallbackInfo& call) { return method(thread, call); };
   };
-  AddMethod(object, "encodeImage", bind(EncodeImage));
+  AddMethod(object, "encodeImage", [thread, cutter](const Napi::CallbackInfo& call) {
+    return EncodeImage(thread, cutter, call);
+  });
   AddMethod(object, "releaseImage", bind(ReleaseImage));
   AddMethod(object, "step", bind(Step));
   AddMethod(object, "addToGram", bind(AddToGram));
@@ -161,15 +171,17 @@ Napi::Promise StartEngine(const Napi::CallbackInfo& info) {
   const EngineOptions options = ReadEngineOptions(info[0]);
   const ThreadPtr thread = EngineThread::Start(info.Env());
   auto model = std::make_shared<ModelInfo>();
+  auto cutter = std::make_shared<ImageCutter>();
   const std::weak_ptr<EngineThread> weak = thread;
   return thread->Submit(
       info.Env(),
       [=](EnginePtr& engine) {
         engine = Engine::Create(options);
         *model = engine->info();
+        *cutter = engine->image_cutter();
       },
       // the thread outlives its pending jobs, and a job must not own its thread
-      [=](Napi::Env env) -> Napi::Value { return EngineObject(env, weak.lock(), *model); });
+      [=](Napi::Env env) -> Napi::Value { return EngineObject(env, weak.lock(), *model, *cutter); });
 }
 
 Napi::Value CreateEngine(const Napi::CallbackInfo& info) {

@@ -64,9 +64,12 @@ std::vector<int32_t> ReadInt32Array(const Napi::Value& value, const char* name) 
   return ReadArray<int32_t>(value, name, napi_int32_array, "Int32Array");
 }
 
-std::vector<uint8_t> ReadPixels(const Napi::Value& value, int64_t width, int64_t height) {
-  std::vector<uint8_t> pixels = ReadArray<uint8_t>(value, "rgb", napi_uint8_array, "Uint8Array");
-  if (static_cast<int64_t>(pixels.size()) != width * height * 3)
+Napi::Uint8Array ReadPixels(const Napi::Value& value, int64_t width, int64_t height) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array)
+    Fail(value.Env(), "rgb must be a Uint8Array");
+  const auto pixels = value.As<Napi::Uint8Array>();
+  // a detached buffer has no elements
+  if (static_cast<int64_t>(pixels.ElementLength()) != width * height * 3)
     Fail(value.Env(), "rgb must hold width * height * 3 bytes");
   return pixels;
 }

@@ -27,6 +27,10 @@ void FreeEngine(std::unique_ptr<Engine>& engine) {
   malloc_trim(0);
 }
 
+void RejectDisposed(Napi::Env env, Napi::Promise::Deferred& deferred) {
+  deferred.Reject(MakeError(env, CodeName(ErrorCode::kDisposed), "the engine has been disposed"));
+}
+
 }  // namespace
 
 Napi::Value MakeError(Napi::Env env, const char* code, const std::string& message, bool type_error) {
@@ -75,57 +79,126 @@ void EngineThread::Join() {
   if (thread_.joinable()) thread_.join();
 }
 
-Napi::Promise EngineThread::Submit(Napi::Env env, Work work, Settle settle) {
+Napi::Promise EngineThread::Submit(Napi::Env env, Work work, Settle settle, Kind kind) {
+  auto deferred = Napi::Promise::Deferred::New(env);
   if (disposed_) {
-    auto deferred = Napi::Promise::Deferred::New(env);
-    deferred.Reject(MakeError(env, CodeName(ErrorCode::kDisposed), "the engine has been disposed"));
-    return deferred.Promise();
+    RejectDisposed(env, deferred);
+  } else {
+    Enqueue(env, MakeJob(deferred, std::move(work), std::move(settle), kind, nullptr));
   }
-  return Enqueue(env, std::move(work), std::move(settle));
+  return deferred.Promise();
+}
+
+void EngineThread::SubmitImage(Napi::Env env, Napi::Promise::Deferred deferred,
+                               std::shared_ptr<ImageJob> image, Work work, Settle settle) {
+  if (disposed_) return RejectDisposed(env, deferred);
+  Enqueue(env, MakeJob(deferred, std::move(work), std::move(settle), Kind::kCall, std::move(image)));
 }
 
 Napi::Promise EngineThread::Dispose(Napi::Env env) {
+  auto deferred = Napi::Promise::Deferred::New(env);
   disposed_ = true;
-  return Enqueue(env, FreeEngine, [](Napi::Env env) { return env.Undefined(); });
+  const Settle nothing = [](Napi::Env env) { return env.Undefined(); };
+  Enqueue(env, MakeJob(deferred, FreeEngine, nothing, Kind::kLast, nullptr));
+  return deferred.Promise();
 }
 
-Napi::Promise EngineThread::Enqueue(Napi::Env env, Work work, Settle settle) {
-  auto job = std::unique_ptr<Job>(
-      new Job{Napi::Promise::Deferred::New(env), std::move(work), std::move(settle), nullptr, {}});
-  const Napi::Promise promise = job->deferred.Promise();
+std::unique_ptr<EngineThread::Job> EngineThread::MakeJob(Napi::Promise::Deferred deferred, Work work,
+                                                         Settle settle, Kind kind,
+                                                         std::shared_ptr<ImageJob> image) {
+  return std::unique_ptr<Job>(
+      new Job{deferred, std::move(work), std::move(settle), kind, std::move(image), nullptr, {}});
+}
+
+void EngineThread::Enqueue(Napi::Env env, std::unique_ptr<Job> job) {
   if (pending_++ == 0) {
     self_while_pending_ = shared_from_this();
     napi_ref_threadsafe_function(env, to_event_loop_);
   }
   {
     const std::lock_guard lock(mutex_);
-    queue_.push_back(std::move(job));
+    (job->image ? new_images_ : queue_).push_back(std::move(job));
   }
   wake_.notify_one();
-  return promise;
 }
 
 void EngineThread::Loop() {
   // Lives and dies on this thread: loading and freeing a model block nobody else.
   std::unique_ptr<Engine> engine;
-  for (;;) {
-    std::unique_lock lock(mutex_);
-    wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-    if (stopping_) break;
-    std::unique_ptr<Job> job = std::move(queue_.front());
-    queue_.pop_front();
-    lock.unlock();
-    RunJob(*job, engine);
-    // Refused only while the environment goes down, when nobody is left to hear.
-    Job* raw = job.release();
-    if (napi_call_threadsafe_function(to_event_loop_, raw, napi_tsfn_nonblocking) != napi_ok) delete raw;
+  std::unique_ptr<Job> job;
+  while (Next(job)) {
+    if (!job) {
+      RunSlice(engine);
+      continue;
+    }
+    RunTimed(*job, engine);
+    Settled(std::move(job));
   }
   FreeEngine(engine);
 }
 
-void EngineThread::RunJob(Job& job, std::unique_ptr<Engine>& engine) {
+bool EngineThread::Next(std::unique_ptr<Job>& job) {
+  std::unique_lock lock(mutex_);
+  wake_.wait(lock, [this] {
+    return stopping_ || !queue_.empty() || !new_images_.empty() || !images_.empty();
+  });
+  if (stopping_) return false;
+  for (; !new_images_.empty(); new_images_.pop_front()) images_.push_back(std::move(new_images_.front()));
+  job = nullptr;
+  if (queue_.empty()) return true;
+  const bool images_first = slice_due_ || queue_.front()->kind == Kind::kLast;
+  if (images_first && !images_.empty()) return true;
+  job = std::move(queue_.front());
+  queue_.pop_front();
+  return true;
+}
+
+void EngineThread::RunTimed(Job& job, std::unique_ptr<Engine>& engine) {
+  const Clock::time_point start = Clock::now();
+  Guard(job, [&] { job.work(engine); });
+  if (job.kind != Kind::kStep && job.kind != Kind::kDecodeStep) return;
+  last_step_ = Clock::now();
+  slice_due_ = true;
+  if (job.kind != Kind::kDecodeStep) return;
+  const double seconds = std::chrono::duration<double>(last_step_ - start).count();
+  decode_seconds_ = decode_seconds_ == 0 ? seconds : decode_seconds_ + (seconds - decode_seconds_) / 8;
+}
+
+int64_t EngineThread::SliceMacs() const {
+  constexpr std::chrono::milliseconds kStreaming{100};  // since the last step
+  if (decode_seconds_ == 0 || Clock::now() - last_step_ > kStreaming) return INT64_MAX;
+  return static_cast<int64_t>(decode_seconds_ * macs_per_second_);
+}
+
+void EngineThread::RunSlice(std::unique_ptr<Engine>& engine) {
+  slice_due_ = false;
+  std::vector<std::shared_ptr<ImageJob>> images;
+  for (const auto& job : images_) images.push_back(job->image);
+  const Clock::time_point start = Clock::now();
+  // A slice that cannot be computed fails the first picture; the others are tried again without it.
+  Guard(*images_.front(), [&] {
+    const int64_t macs = engine->EncodeSlice(images, SliceMacs());
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    if (macs > 0 && seconds > 0)
+      macs_per_second_ += (static_cast<double>(macs) / seconds - macs_per_second_) / 4;
+  });
+  for (auto& job : images_) {
+    if (!job->error_code && !job->image->complete()) continue;
+    if (!job->error_code) Guard(*job, [&] { job->work(engine); });
+    Settled(std::move(job));
+  }
+  std::erase(images_, nullptr);
+}
+
+void EngineThread::Settled(std::unique_ptr<Job> job) {
+  // Refused only while the environment goes down, when nobody is left to hear.
+  Job* raw = job.release();
+  if (napi_call_threadsafe_function(to_event_loop_, raw, napi_tsfn_nonblocking) != napi_ok) delete raw;
+}
+
+void EngineThread::Guard(Job& job, const std::function<void()>& action) {
   try {
-    job.work(engine);
+    action();
   } catch (const Error& error) {
     job.error_code = CodeName(error.code());
     job.error_message = error.what();

@@ -1,8 +1,9 @@
 // One engine and its own thread. Calls are queued, run in order off the event loop, and settle their
-// promises back on it.
+// promises back on it. Pictures are computed beside them, in slices.
 #pragma once
 #include <napi.h>
 
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -10,6 +11,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "kvcapsule/engine.h"
 
@@ -28,24 +30,46 @@ class EngineThread : public std::enable_shared_from_this<EngineThread> {
   static std::shared_ptr<EngineThread> Start(Napi::Env env);
   ~EngineThread();
 
+  enum class Kind {
+    kCall,
+    kStep,        // pictures wait for it, and it for one slice of them at most
+    kDecodeStep,  // a step whose time is what streams wait between tokens: slices are made to last as long
+    kLast,        // runs when nothing else is queued
+  };
+
   // Queues work. The promise keeps the engine and the process alive until it settles.
-  Napi::Promise Submit(Napi::Env env, Work work, Settle settle);
+  Napi::Promise Submit(Napi::Env env, Work work, Settle settle, Kind kind = Kind::kCall);
+  // Computes a picture's features between the steps, then runs `work`. Settles `deferred`, which may come
+  // from an earlier turn of the event loop.
+  void SubmitImage(Napi::Env env, Napi::Promise::Deferred deferred, std::shared_ptr<ImageJob> image,
+                   Work work, Settle settle);
   // Refuses new work, then frees the engine behind what is queued already. Idempotent.
   Napi::Promise Dispose(Napi::Env env);
 
  private:
+  using Clock = std::chrono::steady_clock;
   struct Job {
     Napi::Promise::Deferred deferred;
     Work work;
     Settle settle;
+    Kind kind = Kind::kCall;
+    std::shared_ptr<ImageJob> image;   // null: not a picture
     const char* error_code = nullptr;  // null: succeeded
     std::string error_message;
   };
 
   explicit EngineThread(Napi::Env env);
-  Napi::Promise Enqueue(Napi::Env env, Work work, Settle settle);
+  static std::unique_ptr<Job> MakeJob(Napi::Promise::Deferred deferred, Work work, Settle settle, Kind kind,
+                                      std::shared_ptr<ImageJob> image);
+  void Enqueue(Napi::Env env, std::unique_ptr<Job> job);
   void Loop();
-  static void RunJob(Job& job, std::unique_ptr<Engine>& engine);
+  // Waits for work. False: the environment goes down. Sets `job`, or none when a slice of pictures is due.
+  bool Next(std::unique_ptr<Job>& job);
+  void RunTimed(Job& job, std::unique_ptr<Engine>& engine);
+  void RunSlice(std::unique_ptr<Engine>& engine);
+  int64_t SliceMacs() const;
+  void Settled(std::unique_ptr<Job> job);
+  static void Guard(Job& job, const std::function<void()>& action);
   static void Deliver(napi_env env, napi_value callback, void* context, void* data);
   static void OnEnvironmentExit(void* self);
   void Join();
@@ -55,7 +79,14 @@ class EngineThread : public std::enable_shared_from_this<EngineThread> {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::unique_ptr<Job>> queue_;
+  std::deque<std::unique_ptr<Job>> new_images_;
   bool stopping_ = false;
+  // Below: touched on the engine's thread only.
+  std::vector<std::unique_ptr<Job>> images_;  // pictures under way, in order of arrival
+  bool slice_due_ = false;
+  Clock::time_point last_step_{};
+  double decode_seconds_ = 0;  // smoothed; 0: no decode step yet
+  double macs_per_second_ = 5e9;
   // Below: touched on the event loop only.
   bool disposed_ = false;
   bool environment_gone_ = false;

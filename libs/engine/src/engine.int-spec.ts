@@ -67,6 +67,39 @@ describe('the built addon', () => {
     }
   });
 
+  it('runs steps between the slices of pictures, and refuses pixels that do not fit', async () => {
+    const engine = await openEngine({ ...OPTIONS, profiles: [] });
+    try {
+      await engine.step(textPlan([1]));
+      // one row more of the same slot, at position `at`
+      const decodePlan = (at: number): StepPlan => ({
+        ...textPlan([3]),
+        ops: new Int32Array(),
+        positions: Int32Array.of(at),
+      });
+      await engine.step(decodePlan(1));
+      let encoding = 6;
+      const encode = async (shade: number) => {
+        const image = await engine.encodeImage(new Uint8Array(256 * 256 * 3).fill(shade), 256, 256);
+        encoding -= 1;
+        return image;
+      };
+      const pictures = Promise.all([1, 2, 3, 4, 5, 6].map(encode));
+      let steps = 0;
+      for (; encoding > 0 && steps < 14; steps += 1) await engine.step(decodePlan(2 + steps));
+      const images = await pictures;
+      expect(images.map(({ tokens }) => tokens)).toEqual(Array.from({ length: 6 }, () => 272));
+      expect(new Set(images.map(({ handle }) => handle)).size).toBe(6);
+      // in order of arrival the second step would wait for all pictures
+      expect(steps).toBeGreaterThan(2);
+      await expect(engine.encodeImage(new Uint8Array(10), 2, 2)).rejects.toMatchObject({
+        code: 'ENGINE_FAILED',
+      });
+    } finally {
+      await engine.dispose();
+    }
+  });
+
   it('fails a step that breaks the contract, and serves the next one', async () => {
     const engine = await openEngine({ ...OPTIONS, profiles: [] });
     try {

@@ -115,7 +115,10 @@ export interface FitOptions {
 /** One engine. Rejections carry `code` of the error catalogue. */
 export interface NativeEngine {
   readonly info: NativeEngineInfo;
-  /** Upright 8-bit RGB, `[height][width][3]`. */
+  /**
+   * Upright 8-bit RGB, `[height][width][3]`; not to be written to or transferred until the call settles. Computed
+   * in slices between the steps, several pictures together.
+   */
   encodeImage(rgb: Uint8Array, width: number, height: number): Promise<EncodedImage>;
   releaseImage(handle: number): Promise<void>;
   step(plan: StepPlan): Promise<StepResult>;

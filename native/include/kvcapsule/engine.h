@@ -2,6 +2,7 @@
 // the addon calls it from one engine thread.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -51,6 +52,18 @@ struct EncodedImage {
   int32_t rows = 0, cols = 0;  // grid of tiles; 0 x 0 = one tile, not split
 };
 
+// A picture between its pixels and its features, which are computed in slices.
+class ImageJob {
+ public:
+  virtual ~ImageJob() = default;
+  virtual bool complete() const = 0;
+};
+
+// Resizes, splits and normalises upright 8-bit RGB, [height][width][3], as transformers'
+// Idefics3ImageProcessor does. For any thread, beside the engine's own calls and after its end.
+using ImageCutter =
+    std::function<std::shared_ptr<ImageJob>(const uint8_t* rgb, int32_t width, int32_t height)>;
+
 // All sequences' work of one step. Arrays belong to the caller and live until Step returns.
 struct StepPlan {
   std::span<const int32_t> ops;            // page deltas, see PageOp; applied before the forward pass
@@ -88,9 +101,16 @@ class Engine {
   virtual ~Engine() = default;
 
   virtual const ModelInfo& info() const = 0;
-  // Upright 8-bit RGB, [height][width][3]. Resizes, splits and normalises as transformers'
-  // Idefics3ImageProcessor does and runs tower and connector.
-  virtual EncodedImage EncodeImage(const uint8_t* rgb, int32_t width, int32_t height) = 0;
+  virtual ImageCutter image_cutter() const = 0;
+  // Takes the first unfinished tiles of the pictures, in order and those of several together, through tower
+  // and connector: about `macs` multiplications of it, but at least one layer of one tile. Features do not
+  // depend on the slices. Returns the multiplications done; 0: every picture is complete. A slice that throws
+  // leaves the pictures as they were before their unfinished tiles.
+  virtual int64_t EncodeSlice(std::span<const std::shared_ptr<ImageJob>> images, int64_t macs) = 0;
+  // Takes a complete picture's features over.
+  virtual EncodedImage KeepImage(ImageJob& image) = 0;
+  // A whole picture in one call.
+  EncodedImage EncodeImage(const uint8_t* rgb, int32_t width, int32_t height);
   virtual void ReleaseImage(int32_t handle) = 0;
   // A failed step leaves the page tables as the ops made them and throws Error(kPlanInvalid) before
   // anything changed, or Error(kEngineFailed).

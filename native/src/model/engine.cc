@@ -10,8 +10,8 @@
 #include "fit/gram.h"
 #include "kv/codec/registry.h"
 #include "model/decoder.h"
+#include "model/image_encoder.h"
 #include "model/step_check.h"
-#include "model/vision_tower.h"
 #include "sampling/sampler.h"
 
 namespace kvcapsule {
@@ -47,6 +47,7 @@ class CpuEngine final : public Engine {
         backend_(options.threads > 0 ? options.threads : UsableThreads()),
         weights_(LoadWeights(options.model_dir, config_, options.weights, backend_)),
         tower_(config_, weights_),
+        image_encoder_(config_, tower_),
         decoder_(config_, weights_),
         pool_(Geometry(config_.text, options.kv), options.pool_blocks),
         table_(&pool_, options.max_slots) {
@@ -55,7 +56,11 @@ class CpuEngine final : public Engine {
   }
 
   const ModelInfo& info() const override { return info_; }
-  EncodedImage EncodeImage(const uint8_t* rgb, int32_t width, int32_t height) override;
+  ImageCutter image_cutter() const override { return image_encoder_.Cutter(); }
+  int64_t EncodeSlice(std::span<const std::shared_ptr<ImageJob>> images, int64_t macs) override {
+    return image_encoder_.EncodeSlice(images, macs, backend_);
+  }
+  EncodedImage KeepImage(ImageJob& image) override;
   void ReleaseImage(int32_t handle) override { images_.erase(handle); }
   StepResult Step(const StepPlan& plan) override;
   void AddToGram(int32_t slot, int32_t segment, std::span<const int32_t> covered) override;
@@ -75,6 +80,7 @@ class CpuEngine final : public Engine {
   CpuBackend backend_;
   const Weights weights_;
   const VisionTower tower_;
+  ImageEncoder image_encoder_;
   const Decoder decoder_;
   KvPool pool_;
   SequenceTable table_;
@@ -107,20 +113,17 @@ void CpuEngine::DescribeModel() {
   }
 }
 
-EncodedImage CpuEngine::EncodeImage(const uint8_t* rgb, int32_t width, int32_t height) {
-  if (width < 1 || height < 1) throw Error(ErrorCode::kEngineFailed, "a picture has no pixels");
-  const size_t bytes = static_cast<size_t>(width) * height * 3;
-  const ImageTiles split = SplitImage({width, height, {rgb, rgb + bytes}}, config_.image);
-  EncodedImage image;
-  image.rows = split.rows;
-  image.cols = split.cols;
-  image.tokens = static_cast<int32_t>(split.tiles.size()) * info_.tokens_per_tile;
-  std::vector<float> features = tower_.Encode(split.tiles, backend_);
+EncodedImage CpuEngine::KeepImage(ImageJob& image) {
+  auto& job = static_cast<ImageTilesJob&>(image);
+  EncodedImage kept;
+  kept.rows = job.split.rows;
+  kept.cols = job.split.cols;
+  kept.tokens = static_cast<int32_t>(job.split.tiles.size()) * info_.tokens_per_tile;
   while (images_.contains(next_handle_)) next_handle_ = next_handle_ == INT32_MAX ? 0 : next_handle_ + 1;
-  image.handle = next_handle_;
+  kept.handle = next_handle_;
   next_handle_ = next_handle_ == INT32_MAX ? 0 : next_handle_ + 1;
-  images_.emplace(image.handle, std::move(features));
-  return image;
+  images_.emplace(kept.handle, std::move(job.features));
+  return kept;
 }
 
 void CpuEngine::CheckImages(const StepPlan& plan) const {
@@ -244,6 +247,12 @@ void CpuEngine::Fit(const FitRequest& request) {
 }
 
 }  // namespace
+
+EncodedImage Engine::EncodeImage(const uint8_t* rgb, int32_t width, int32_t height) {
+  const std::shared_ptr<ImageJob> image = image_cutter()(rgb, width, height);
+  while (EncodeSlice({&image, 1}, INT64_MAX) > 0) continue;
+  return KeepImage(*image);
+}
 
 std::unique_ptr<Engine> Engine::Create(const EngineOptions& options) {
   CheckOptions(options);

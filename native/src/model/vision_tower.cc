@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "model/activations.h"
 #include "model/layers.h"
@@ -45,59 +46,74 @@ VisionTower::VisionTower(const ModelConfig& config, const Weights& weights)
   position_ids_ = BucketedPositions(config.patches_per_side(), vision.image_size / vision.patch_size);
 }
 
-int32_t VisionTower::TilesPerGraph() const {
+int32_t VisionTower::MaxTiles() const {
   constexpr int64_t kScoreFloats = 32 << 20;
   const int64_t per_tile = int64_t{patches_} * patches_ * config_.vision.heads;
   return static_cast<int32_t>(std::max<int64_t>(1, kScoreFloats / per_tile));
 }
 
-std::vector<float> VisionTower::Encode(const std::vector<RgbImage>& tiles, CpuBackend& backend) const {
-  const size_t per_tile = static_cast<size_t>(config_.tokens_per_tile()) * config_.text.hidden;
-  std::vector<float> features(tiles.size() * per_tile);
-  const auto batch = static_cast<size_t>(TilesPerGraph());
-  for (size_t first = 0; first < tiles.size(); first += batch) {
-    const size_t count = std::min(batch, tiles.size() - first);
-    EncodeBatch(&tiles[first], static_cast<int32_t>(count), backend, &features[first * per_tile]);
-  }
-  return features;
+int64_t VisionTower::LayerMacs() const {
+  const int64_t hidden = config_.vision.hidden;
+  return patches_ * hidden * (4 * hidden + 2 * config_.vision.intermediate + 2 * patches_);
 }
 
-void VisionTower::EncodeBatch(const RgbImage* tiles, int32_t count, CpuBackend& backend, float* out) const {
-  const VisionConfig& vision = config_.vision;
-  const int32_t scale = config_.scale_factor, rows = patches_ * count;
-  Graph graph(64 + 40 * static_cast<size_t>(vision.layers));
+bool VisionTower::Advance(TowerBatch& batch, int32_t layers, CpuBackend& backend) const {
+  const auto count = static_cast<int32_t>(batch.tiles.size());
+  const int32_t rows = patches_ * count, total = config_.vision.layers;
+  const int32_t last = std::min(total, batch.layers + std::max(1, layers));
+  const bool begins = batch.layers == 0, ends = last == total;
+  Graph graph(64 + 40 * static_cast<size_t>(last - batch.layers));
   ggml_context* context = graph.context.get();
-  ggml_tensor* pixels =
-      ggml_new_tensor_2d(context, GGML_TYPE_F32, weights_.patch_embedding.weight->ne[0], rows);
-  ggml_tensor* positions = ggml_new_tensor_1d(context, GGML_TYPE_I32, rows);
-  ggml_tensor* shuffle = ggml_new_tensor_1d(context, GGML_TYPE_I32, rows);
-  for (ggml_tensor* input : {pixels, positions, shuffle}) ggml_set_input(input);
-
-  ggml_tensor* x = Apply(context, weights_.patch_embedding, pixels);
-  x = ggml_add(context, x, ggml_get_rows(context, weights_.position_embedding, positions));
-  for (const VisionLayer& layer : weights_.vision) x = Layer(context, layer, x, count);
-  x = Apply(context, weights_.vision_norm, vision.layer_norm_eps, x);
-  x = ggml_get_rows(context, x, shuffle);
-  x = ggml_reshape_2d(context, x, int64_t{vision.hidden} * scale * scale, rows / (scale * scale));
-  x = Apply(context, weights_.connector, x);
+  const auto input = [&](ggml_tensor* tensor) {
+    ggml_set_input(tensor);
+    return tensor;
+  };
+  const int64_t width = begins ? weights_.patch_embedding.weight->ne[0] : int64_t{config_.vision.hidden};
+  ggml_tensor* in = input(ggml_new_tensor_2d(context, GGML_TYPE_F32, width, rows));
+  ggml_tensor* positions = begins ? input(ggml_new_tensor_1d(context, GGML_TYPE_I32, rows)) : nullptr;
+  ggml_tensor* shuffle = ends ? input(ggml_new_tensor_1d(context, GGML_TYPE_I32, rows)) : nullptr;
+  ggml_tensor* x = begins ? Embed(context, in, positions) : in;
+  for (int32_t layer = batch.layers; layer < last; ++layer)
+    x = Layer(context, weights_.vision[layer], x, count);
+  if (ends) x = Finish(context, x, shuffle);
   ggml_set_output(x);
   ggml_build_forward_expand(graph.nodes, x);
 
-  const int64_t macs_per_row =
-      int64_t{vision.hidden} * (4 * vision.hidden + 2 * vision.intermediate) * vision.layers;
-  backend.Compute(graph, rows * macs_per_row, [&] {
-    const std::vector<int32_t> order = PixelShuffleRows(config_.patches_per_side(), scale);
-    const int64_t tile_floats = pixels->ne[0] * patches_;
-    for (int32_t tile = 0; tile < count; ++tile) {
-      WritePatches(tiles[tile], config_.image, vision.patch_size,
-                   static_cast<float*>(pixels->data) + tile * tile_floats);
-      for (int32_t i = 0; i < patches_; ++i) {
-        static_cast<int32_t*>(positions->data)[tile * patches_ + i] = position_ids_[i];
-        static_cast<int32_t*>(shuffle->data)[tile * patches_ + i] = tile * patches_ + order[i];
-      }
+  backend.Compute(graph, count * LayerMacs() * (last - batch.layers), [&] {
+    const std::vector<int32_t> order = PixelShuffleRows(config_.patches_per_side(), config_.scale_factor);
+    for (int32_t row = 0; row < rows; ++row) {
+      const int32_t patch = row % patches_;
+      if (positions) static_cast<int32_t*>(positions->data)[row] = position_ids_[patch];
+      if (shuffle) static_cast<int32_t*>(shuffle->data)[row] = row - patch + order[patch];
     }
+    if (begins) FillPixels(batch, static_cast<float*>(in->data));
+    else std::memcpy(in->data, batch.state.data(), ggml_nbytes(in));
   });
-  ggml_backend_tensor_get(x, out, 0, ggml_nbytes(x));
+  batch.state.resize(ggml_nelements(x));
+  ggml_backend_tensor_get(x, batch.state.data(), 0, ggml_nbytes(x));
+  batch.layers = last;
+  return ends;
+}
+
+void VisionTower::FillPixels(const TowerBatch& batch, float* pixels) const {
+  const int64_t tile_floats = weights_.patch_embedding.weight->ne[0] * patches_;
+  for (const RgbImage* tile : batch.tiles) {
+    WritePatches(*tile, config_.image, config_.vision.patch_size, pixels);
+    pixels += tile_floats;
+  }
+}
+
+ggml_tensor* VisionTower::Embed(ggml_context* context, ggml_tensor* pixels, ggml_tensor* positions) const {
+  return ggml_add(context, Apply(context, weights_.patch_embedding, pixels),
+                  ggml_get_rows(context, weights_.position_embedding, positions));
+}
+
+ggml_tensor* VisionTower::Finish(ggml_context* context, ggml_tensor* x, ggml_tensor* shuffle) const {
+  const int64_t together = int64_t{config_.scale_factor} * config_.scale_factor;
+  x = Apply(context, weights_.vision_norm, config_.vision.layer_norm_eps, x);
+  x = ggml_get_rows(context, x, shuffle);
+  x = ggml_reshape_2d(context, x, config_.vision.hidden * together, shuffle->ne[0] / together);
+  return Apply(context, weights_.connector, x);
 }
 
 ggml_tensor* VisionTower::Layer(ggml_context* context, const VisionLayer& layer, ggml_tensor* x,

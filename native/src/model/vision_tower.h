@@ -8,18 +8,33 @@
 
 namespace kvcapsule {
 
+// Tiles on their way through the tower, together.
+struct TowerBatch {
+  std::vector<const RgbImage*> tiles;
+  int32_t layers = 0;        // that the tiles have passed
+  std::vector<float> state;  // [tiles * patches][vision hidden] after them; at the end the result
+};
+
 class VisionTower {
  public:
   // Config and weights outlive the tower.
   VisionTower(const ModelConfig& config, const Weights& weights);
 
-  // [tiles * tokens_per_tile][text hidden], tiles in order. Throws Error(kEngineFailed).
-  std::vector<float> Encode(const std::vector<RgbImage>& tiles, CpuBackend& backend) const;
+  // Takes the batch through up to `layers` more layers. True at the end of the tower: state is then
+  // [tiles * tokens_per_tile][text hidden]. Throws Error(kEngineFailed) and leaves the batch as it was.
+  bool Advance(TowerBatch& batch, int32_t layers, CpuBackend& backend) const;
+  // Most tiles of one batch: attention scores of all of them are in memory at once.
+  int32_t MaxTiles() const;
+  int32_t layers() const { return config_.vision.layers; }
+  // About how many multiplications one layer takes for one tile.
+  int64_t LayerMacs() const;
 
  private:
-  // Tiles of one graph: attention scores of all of them are in memory at once.
-  int32_t TilesPerGraph() const;
-  void EncodeBatch(const RgbImage* tiles, int32_t count, CpuBackend& backend, float* out) const;
+  // The first layer's input: patch and position embeddings of all tiles.
+  ggml_tensor* Embed(ggml_context* context, ggml_tensor* pixels, ggml_tensor* positions) const;
+  // Norm, pixel shuffle and connector.
+  ggml_tensor* Finish(ggml_context* context, ggml_tensor* x, ggml_tensor* shuffle) const;
+  void FillPixels(const TowerBatch& batch, float* pixels) const;
   ggml_tensor* Layer(ggml_context* context, const VisionLayer& layer, ggml_tensor* x, int32_t tiles) const;
   ggml_tensor* Attention(ggml_context* context, const VisionLayer& layer, ggml_tensor* x,
                          int32_t tiles) const;
