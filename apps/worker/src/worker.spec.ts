@@ -59,7 +59,10 @@ describe('answers', () => {
       engine: new FakeEngine(256, PROFILES),
       config: { maxStepTokens: 512, maxRunning: 1 },
     });
-    const tight = await rigOf({ engine: new FakeEngine(17, PROFILES), config: { maxStepTokens: 23 } });
+    const tight = await rigOf({
+      engine: new FakeEngine(17, PROFILES),
+      config: { maxStepTokens: 23, maxPrefillChunk: 9 },
+    });
     const alone = new RouterSide(roomy.client);
     const together = new RouterSide(tight.client);
     const all = requests(24).map(generateOf);

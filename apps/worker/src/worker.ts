@@ -35,6 +35,7 @@ export interface WorkerParts {
     readonly advertise?: string | undefined;
     readonly poolBlocks: number;
     readonly maxStepTokens: number;
+    readonly maxPrefillChunk: number;
     readonly maxRunning: number;
     readonly metricsHost: string;
     readonly metricsPort: number;

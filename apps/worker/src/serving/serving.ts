@@ -20,6 +20,7 @@ export interface ServingOptions {
   readonly engine: NativeEngine;
   readonly poolBlocks: number;
   readonly maxStepTokens: number;
+  readonly maxPrefillChunk: number;
   readonly maxRunning: number;
   readonly chooseSpanFormat: SpanFormatChoice;
   readonly stopTokenIds: ReadonlySet<number>;
@@ -61,9 +62,10 @@ export class Serving {
   #whenEmpty: (() => void)[] = [];
 
   constructor(options: ServingOptions) {
-    const { engine, poolBlocks, maxStepTokens, maxRunning, leases, logger } = options;
+    const { engine, poolBlocks, maxStepTokens, maxPrefillChunk, maxRunning, leases, logger } = options;
     this.#options = options;
-    this.scheduler = new Scheduler({ blocks: poolBlocks, maxStepTokens, maxRunning, shape: engine.info });
+    const limits = { maxStepTokens, maxPrefillChunk, maxRunning };
+    this.scheduler = new Scheduler({ blocks: poolBlocks, ...limits, shape: engine.info });
     this.#pictures = new PictureEncoder(engine, options.decodeImage, logger);
     this.#balancer = new LeaseBalancer(this.scheduler, leases, engine.info.pagesPerBlock);
   }
@@ -198,7 +200,7 @@ export class Serving {
 
   async #run(): Promise<void> {
     while (!this.#stopped) {
-      if (this.#balancer.takePressure()) this.#countPreempted(this.scheduler.preemptYoungest());
+      if (this.#balancer.takePressure()) this.#countPreempted(this.scheduler.preemptLast());
       const step = this.scheduler.plan(this.#balancer.admits);
       if (step) {
         await this.#execute(step);

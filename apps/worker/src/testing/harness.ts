@@ -65,6 +65,7 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
       listen: '127.0.0.1:0',
       poolBlocks: engine.poolBlocks,
       maxStepTokens: 64,
+      maxPrefillChunk: 48,
       maxRunning: 8,
       metricsHost: '127.0.0.1',
       metricsPort: 0,

@@ -117,6 +117,7 @@ const requestShape = fc.record({
     { maxLength: 2 },
   ),
   tail: fc.integer({ min: 0, max: 40 }),
+  priority: fc.integer({ min: -1, max: 1 }),
   answerTokens: fc.integer({ min: 1, max: 60 }),
   arriveAt: fc.nat(40),
   abortAt: fc.option(fc.nat(80), { nil: undefined }),
@@ -136,7 +137,8 @@ function toScript(
     return span;
   });
   tokens += shape.tail;
-  const request = { id: `r${index}`, promptTokens: Math.max(tokens, 1), pictures };
+  const { priority } = shape;
+  const request = { id: `r${index}`, promptTokens: Math.max(tokens, 1), pictures, priority };
   return { request, arriveAt: shape.arriveAt, answerTokens: shape.answerTokens, abortAt: shape.abortAt };
 }
 
@@ -181,9 +183,10 @@ describe('Scheduler', () => {
         fc.integer({ min: 8, max: 30 }),
         fc.integer({ min: 1, max: 60 }),
         fc.integer({ min: 1, max: 5 }),
-        (shapes, blocks, maxStepTokens, maxRunning) => {
+        fc.integer({ min: 1, max: 60 }),
+        (shapes, blocks, maxStepTokens, maxRunning, maxPrefillChunk) => {
           const scripts = shapes.map(toScript);
-          const scheduler = new Scheduler({ blocks, maxStepTokens, maxRunning });
+          const scheduler = new Scheduler({ blocks, maxStepTokens, maxRunning, maxPrefillChunk });
           const run: Run = { scheduler, tables: new Tables(blocks), ended: new Map(), generated: new Map() };
           for (let tick = 0; run.ended.size < scripts.length; tick += 1) {
             for (const { request } of scripts.filter(({ arriveAt }) => arriveAt === tick)) {
@@ -208,7 +211,7 @@ describe('Scheduler', () => {
       ),
       { numRuns: 300, seed: 5 },
     );
-  });
+  }, 60_000);
 
   it('runs decodes before prefill and cuts prefill at the budget', () => {
     const scheduler = new Scheduler({ blocks: 64, maxStepTokens: 20, maxRunning: 4 });
@@ -223,6 +226,56 @@ describe('Scheduler', () => {
       ['b', 0, 19],
     ]);
     expect(second?.samples).toEqual([{ id: 'a', row: 0 }]);
+  });
+
+  it('bounds prefill beside decodes, and only there', () => {
+    const scheduler = new Scheduler({ blocks: 64, maxStepTokens: 100, maxPrefillChunk: 8, maxRunning: 4 });
+    scheduler.add({ id: 'a', promptTokens: 40, pictures: [] });
+    const first = scheduler.plan();
+    expect(first?.rows).toBe(40);
+    if (first) scheduler.complete(first);
+    scheduler.add({ id: 'b', promptTokens: 11, pictures: [] });
+    scheduler.add({ id: 'c', promptTokens: 30, pictures: [] });
+    const rowsOf = (step: ScheduledStep | undefined) =>
+      step?.chunks.map(({ id, start, rows }) => [id, start, rows]);
+    const second = scheduler.plan();
+    expect(rowsOf(second)).toEqual([
+      ['a', 40, 1],
+      ['b', 0, 8],
+    ]);
+    if (second) scheduler.complete(second);
+    expect(rowsOf(scheduler.plan())).toEqual([
+      ['a', 41, 1],
+      ['b', 8, 3],
+      ['c', 0, 5],
+    ]);
+  });
+
+  it('admits by priority, then by arrival, and preempts in the opposite order', () => {
+    const scheduler = new Scheduler({ blocks: 3, maxStepTokens: 64, maxRunning: 2 });
+    for (const [id, priority] of [
+      ['late', 5],
+      ['first', 0],
+      ['urgent', -3],
+      ['second', 0],
+    ] as const) {
+      scheduler.add({ id, promptTokens: 3, pictures: [], priority });
+    }
+    const ended: string[] = [];
+    for (let step = scheduler.plan(); step; step = scheduler.plan()) {
+      if (ended.length === 0) expect(scheduler.running).toEqual(['urgent', 'first']);
+      for (const { id } of scheduler.complete(step)) {
+        if (scheduler.pages(id).tokens < 5) continue;
+        scheduler.finish(id);
+        ended.push(id);
+      }
+    }
+    expect(ended).toEqual(['urgent', 'first', 'second', 'late']);
+    scheduler.add({ id: 'old', promptTokens: 3, pictures: [], priority: 1 });
+    scheduler.add({ id: 'young', promptTokens: 3, pictures: [] });
+    const step = scheduler.plan();
+    if (step) scheduler.complete(step);
+    expect(scheduler.preemptLast()).toBe('old');
   });
 
   it('makes what follows a compressed span wait for the next step', () => {
@@ -291,8 +344,8 @@ describe('Scheduler', () => {
     scheduler.add({ id: 'b', promptTokens: 5, pictures: [] });
     const step = scheduler.plan();
     if (!step) throw new Error('no step');
-    expect(scheduler.preemptYoungest()).toBe('b');
+    expect(scheduler.preemptLast()).toBe('b');
     expect(scheduler.complete(step).map(({ id }) => id)).toEqual(['a']);
-    expect(scheduler.preemptYoungest()).toBeUndefined();
+    expect(scheduler.preemptLast()).toBeUndefined();
   });
 });

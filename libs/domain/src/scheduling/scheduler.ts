@@ -8,6 +8,8 @@ export interface SchedulerOptions {
   readonly blocks: number;
   /** Rows of one step. */
   readonly maxStepTokens: number;
+  /** Rows of prefill in a step that also decodes: what running streams wait for new prompts; no bound when absent. */
+  readonly maxPrefillChunk?: number;
   /** Sequences that hold pages at one time. */
   readonly maxRunning: number;
   readonly shape?: BlockShape;
@@ -29,15 +31,17 @@ export interface SequencePages {
 interface Draft {
   readonly number: number;
   readonly work: Map<Sequence, SequenceWork>;
+  /** Rows that the step may have. */
+  maxRows: number;
   readonly preempted: string[];
   readonly exhausted: string[];
 }
 
 /**
- * Continuous batching over a pool of blocks: running decodes first, then chunks of prefill, then admissions in
- * order of arrival while pages last. A sequence that cannot get a block preempts the youngest, which is computed
- * again later with what it has generated as part of its text; the oldest therefore always goes on and nothing
- * starves. Pure: no time, no tensors, no I/O. Use: `plan`, run the step, `complete` (or `fail`), `finish` what
+ * Continuous batching over a pool of blocks: running decodes first, then chunks of prefill, then admissions while
+ * pages last, all in order of priority and, within one, of arrival. A sequence that cannot get a block preempts the
+ * last in this order, which is computed again later with what it has generated as part of its text; the first
+ * therefore always goes on and nothing starves within its priority. Pure: no time, no tensors, no I/O. Use: `plan`, run the step, `complete` (or `fail`), `finish` what
  * has ended.
  */
 export class Scheduler {
@@ -45,9 +49,8 @@ export class Scheduler {
   readonly #options: SchedulerOptions;
   readonly #shape: BlockShape;
   readonly #sequences = new Map<string, Sequence>();
-  /** By arrival. */
+  /** By priority and arrival, as what waits. */
   readonly #running: Sequence[] = [];
-  /** By arrival. */
   readonly #waiting: Sequence[] = [];
   readonly #freeSlots: number[];
   /** Slots given up since the last step; closed at the head of the next one. */
@@ -102,7 +105,7 @@ export class Scheduler {
       throw new KvcError('KV_CAPACITY_EXCEEDED', message);
     }
     this.#sequences.set(request.id, sequence);
-    this.#waiting.push(sequence);
+    insertInOrder(this.#waiting, sequence);
   }
 
   /** The features of a preempted request's pictures are there again. */
@@ -121,8 +124,8 @@ export class Scheduler {
     return true;
   }
 
-  /** Takes the pages of the youngest running request, unless it is the only one. Not during a step's planning. */
-  preemptYoungest(): string | undefined {
+  /** Takes the pages of the last running request by priority and arrival, unless it is the only one. Not during a step's planning. */
+  preemptLast(): string | undefined {
     const victim = this.#running.length > 1 ? this.#running.at(-1) : undefined;
     if (victim) this.#preempt(victim);
     return victim?.id;
@@ -133,9 +136,13 @@ export class Scheduler {
    * @param admit whether waiting requests may start; one always may when nothing runs.
    */
   plan(admit = true): ScheduledStep | undefined {
-    const draft: Draft = { number: ++this.#steps, work: new Map(), preempted: [], exhausted: [] };
+    const { maxStepTokens, maxPrefillChunk = maxStepTokens } = this.#options;
+    const number = ++this.#steps;
+    const draft: Draft = { number, work: new Map(), maxRows: maxStepTokens, preempted: [], exhausted: [] };
     const running = [...this.#running];
     for (const sequence of running.filter(({ decoding }) => decoding)) this.#schedule(sequence, draft);
+    const decodes = plannedRows(draft);
+    if (decodes > 0) draft.maxRows = Math.min(maxStepTokens, decodes + maxPrefillChunk);
     for (const sequence of running.filter(({ decoding }) => !decoding)) this.#schedule(sequence, draft);
     if (draft.preempted.length === 0) this.#admit(draft, admit);
     return this.#assemble(draft);
@@ -175,7 +182,7 @@ export class Scheduler {
 
   #schedule(sequence: Sequence, draft: Draft): void {
     if (!this.#running.includes(sequence)) return;
-    const budget = this.#options.maxStepTokens - plannedRows(draft);
+    const budget = draft.maxRows - plannedRows(draft);
     if (budget <= 0 || sequence.computed >= sequence.totalTokens) return;
     const work = draft.work.get(sequence) ?? { changes: [], chunks: [], rows: 0, samples: false };
     draft.work.set(sequence, work);
@@ -190,7 +197,7 @@ export class Scheduler {
     );
   }
 
-  /** Blocks for a sequence, at the expense of the youngest ones if need be; of itself if it is the youngest. */
+  /** Blocks for a sequence, at the expense of the last ones if need be; of itself if it is the last. */
   #take(sequence: Sequence, count: number, draft: Draft): readonly number[] | undefined {
     for (;;) {
       const taken = this.pool.allocate(count);
@@ -212,7 +219,7 @@ export class Scheduler {
   #admit(draft: Draft, admit: boolean): void {
     for (;;) {
       const next = this.#waiting[0];
-      if (!next?.ready || plannedRows(draft) >= this.#options.maxStepTokens) return;
+      if (!next?.ready || plannedRows(draft) >= draft.maxRows) return;
       if (this.#running.length > 0 && !(admit && this.#fits(next))) return;
       this.#waiting.shift();
       if (this.#running.length === 0 && next.peakBlocks > this.pool.blocks) {
@@ -221,7 +228,7 @@ export class Scheduler {
         continue;
       }
       next.slot = this.#freeSlots.pop() ?? -1;
-      insertByArrival(this.#running, next);
+      insertInOrder(this.#running, next);
       const open: PageChange = { kind: 'open', slot: next.slot };
       draft.work.set(next, { changes: [open], chunks: [], rows: 0, samples: false });
       this.#schedule(next, draft);
@@ -240,7 +247,7 @@ export class Scheduler {
   #preempt(sequence: Sequence): void {
     this.#stop(sequence);
     sequence.ready = sequence.request.pictures.length === 0;
-    insertByArrival(this.#waiting, sequence);
+    insertInOrder(this.#waiting, sequence);
   }
 
   #stop(sequence: Sequence): void {
@@ -292,7 +299,10 @@ function remove(list: Sequence[], sequence: Sequence): void {
   if (index >= 0) list.splice(index, 1);
 }
 
-function insertByArrival(list: Sequence[], sequence: Sequence): void {
-  const index = list.findIndex(({ arrival }) => arrival > sequence.arrival);
+function insertInOrder(list: Sequence[], sequence: Sequence): void {
+  const index = list.findIndex(
+    ({ priority, arrival }) =>
+      priority > sequence.priority || (priority === sequence.priority && arrival > sequence.arrival),
+  );
   list.splice(index < 0 ? list.length : index, 0, sequence);
 }

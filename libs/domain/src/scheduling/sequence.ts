@@ -23,6 +23,7 @@ export interface SequenceWork {
 /** One request's place in the pool: how far it is computed and which blocks it holds. */
 export class Sequence {
   readonly id: string;
+  readonly priority: number;
   generated = 0;
   /** Tokens whose keys and values are in the pool. */
   computed = 0;
@@ -49,6 +50,7 @@ export class Sequence {
     readonly shape: BlockShape,
   ) {
     this.id = request.id;
+    this.priority = request.priority ?? 0;
     const segments = promptSegments(request.promptTokens, request.pictures);
     if (segments.at(-1)?.picture !== undefined) {
       segments.push({ start: request.promptTokens, length: 0, picture: undefined });

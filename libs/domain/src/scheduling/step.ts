@@ -12,6 +12,8 @@ export interface ScheduledPicture {
 export interface ScheduledRequest {
   readonly id: string;
   readonly promptTokens: number;
+  /** Lower ones go first, as in vLLM; 0 when absent. */
+  readonly priority?: number;
   /** Ascending, without overlap. */
   readonly pictures: readonly ScheduledPicture[];
 }
