@@ -47,6 +47,7 @@ Napi::Object InfoObject(Napi::Env env, const ModelInfo& info) {
   object.Set("contextTokens", info.context_tokens);
   object.Set("imageTokenId", info.image_token_id);
   object.Set("tokensPerTile", info.tokens_per_tile);
+  object.Set("featureBytes", static_cast<double>(info.feature_bytes));
   object.Set("layers", info.kv.layers);
   object.Set("heads", info.heads);
   object.Set("kvHeads", info.kv.kv_heads);

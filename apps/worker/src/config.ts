@@ -41,6 +41,12 @@ export const workerConfigSchema = z.object({
     .default(64)
     .meta({ description: 'Prompt tokens computed in a step beside running answers' }),
   maxRunning: natural.max(4096).default(64).meta({ description: 'Requests computed at one time' }),
+  encoderCacheMib: z
+    .number()
+    .int()
+    .min(0)
+    .default(128)
+    .meta({ description: 'Bound of picture features kept for pictures that come again' }),
   maxImagePixels: natural
     .default(DEFAULT_IMAGE_POLICY.maxPixels)
     .meta({ description: 'Largest picture decoded' }),

@@ -10,6 +10,7 @@ import { createRedisClient, RedisLedger, RedisRegistry } from '@kvcapsule/platfo
 import { createMetrics } from '@kvcapsule/platform/telemetry';
 
 import { type WorkerConfig, workerConfigSchema } from './config.js';
+import { nameImageProcessor } from './pictures/image-processor.js';
 import { poolBlocks } from './pool-size.js';
 import { startWorker, type Worker } from './worker.js';
 
@@ -37,6 +38,7 @@ async function open(config: WorkerConfig, logger: Logger): Promise<Worker> {
     codec,
     logger,
     decodeImage: (encoded, param) => decodeImage(encoded, { param, maxPixels: config.maxImagePixels }),
+    imageProcessor: await nameImageProcessor(config.model, engine.modelRevision, config.weights),
     registry: new RedisRegistry(redis),
     ledger: new RedisLedger(redis),
     metrics: createMetrics('worker'),
@@ -50,7 +52,7 @@ async function open(config: WorkerConfig, logger: Logger): Promise<Worker> {
     profileId: engine.profiles
       .map(({ path, contentSha256 }) => `${basename(path)}@${contentSha256}`)
       .join(','),
-    config: { ...config, poolBlocks: blocks },
+    config: { ...config, poolBlocks: blocks, encoderCacheBytes: config.encoderCacheMib * 2 ** 20 },
     onReplaced: () => {
       process.exitCode = 1;
       process.kill(process.pid, 'SIGTERM');

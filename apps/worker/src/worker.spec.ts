@@ -1,6 +1,6 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { FinishReason } from '@kvcapsule/contracts/worker';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 
 import { FakeEngine } from './testing/fake-engine.js';
 import {
@@ -12,6 +12,9 @@ import {
   startRig,
   until,
 } from './testing/harness.js';
+
+// The whole check may run on two busy cores.
+vi.setConfig({ testTimeout: 60_000 });
 
 const rigs: Rig[] = [];
 
@@ -48,7 +51,11 @@ function requests(count: number): AskOptions[] {
 
 async function expectNothingLeft(rig: Rig): Promise<void> {
   const { scheduler } = rig.worker.serving;
-  await until(() => rig.engine.images.size === 0 && rig.store.leases.size === 0);
+  const { pictures } = rig.worker.serving;
+  const { cache } = pictures;
+  await until(() => pictures.takenBytes === 0 && rig.store.leases.size === 0);
+  await until(() => rig.engine.images.size === cache.pictures);
+  expect(cache.bytes).toBeLessThanOrEqual(cache.capacityBytes);
   expect(scheduler.pool.freePages).toBe(scheduler.pool.capacityPages);
   expect([rig.worker.serving.running, rig.worker.serving.waiting]).toEqual([0, 0]);
 }
@@ -180,7 +187,8 @@ describe('ends', () => {
     const rig = await rigOf({ ...ENDLESS, engine: new FakeEngine(64, PROFILES, 2) });
     const router = new RouterSide(rig.client);
     for (const options of requests(10)) router.send(generateOf({ ...options, maxTokens: 400 }));
-    await until(() => rig.worker.serving.running > 0);
+    const { serving } = rig.worker;
+    await until(() => serving.running > 0 && serving.running + serving.waiting === 10);
     router.stream.cancel();
     await until(() => rig.worker.serving.running + rig.worker.serving.waiting === 0);
     await expectNothingLeft(rig);
@@ -207,6 +215,93 @@ describe('ends', () => {
       generateOf({ id: 'a', parts: [[10]], maxTokens: 400, seed: 3n, deadlineUnixMs }),
     );
     expect(error?.code).toBe('DEADLINE_EXCEEDED');
+    await expectNothingLeft(rig);
+  });
+});
+
+describe('pictures', () => {
+  const lookups = async (rig: Rig) => {
+    const { values } = await rig.metrics.encoderCacheLookups.get();
+    return Object.fromEntries(values.map(({ labels, value }) => [String(labels.outcome), value]));
+  };
+
+  it('that come again are not computed again, whatever file brings them', async () => {
+    let decoded = 0;
+    const rig = await rigOf({
+      decodeImage: (encoded) => {
+        decoded += 1;
+        // the third byte is what a file may say besides its pixels
+        return Promise.resolve({ rgb: encoded.subarray(1, 2), width: encoded[0] ?? 0, height: 1 });
+      },
+    });
+    const router = new RouterSide(rig.client);
+    const ask = (id: string, extra: readonly number[]) => {
+      const generate = generateOf({ id, parts: [{ tokens: 20, mark: 1 }, [10]] });
+      const [picture] = generate.pictures;
+      if (picture) picture.encoded = Buffer.from([20, 1, ...extra]);
+      return router.ask(generate);
+    };
+    const answers = [await ask('a', []), await ask('b', []), await ask('c', [5]), await ask('d', [5])];
+    expect(new Set(answers.map(({ text }) => text)).size).toBe(1);
+    expect([rig.engine.encoded, decoded]).toEqual([1, 2]);
+    expect(await lookups(rig)).toEqual({ hit: 3, miss: 1 });
+    await expectNothingLeft(rig);
+  });
+
+  it('of several requests at one time are computed once', async () => {
+    const rig = await rigOf({ engine: new FakeEngine(64, [], 5) });
+    const router = new RouterSide(rig.client);
+    const answers = await Promise.all(
+      Array.from({ length: 8 }, (_, index) =>
+        router.ask(generateOf({ id: `r${index}`, parts: [{ tokens: 20, mark: index % 2 }, [10]] })),
+      ),
+    );
+    expect(new Set(answers.map(({ text }) => text)).size).toBe(2);
+    expect(rig.engine.encoded).toBe(2);
+    expect(await lookups(rig)).toEqual({ hit: 6, miss: 2 });
+    await expectNothingLeft(rig);
+  });
+
+  it('F02: of one request stay until they are used, however small the cache', async () => {
+    const parts = [3, 4, 5, 6, 1, 2].map((mark) => ({ tokens: 20, mark }));
+    const roomy = await rigOf({ config: { encoderCacheBytes: 1e6 } });
+    const expected = await new RouterSide(roomy.client).ask(generateOf({ id: 'x', parts: [...parts, [10]] }));
+    const rig = await rigOf({ config: { encoderCacheBytes: 4 * 20 * 4 } });
+    const router = new RouterSide(rig.client);
+    for (const mark of [1, 2])
+      await router.ask(generateOf({ id: `warm${mark}`, parts: [{ tokens: 20, mark }, [10]] }));
+    const twice = ['a', 'b'].map((id) => generateOf({ id, parts: [...parts, [10]] }));
+    const others = [7, 8, 9].map((mark) =>
+      generateOf({ id: `o${mark}`, parts: [{ tokens: 20, mark }, [10]] }),
+    );
+    const answers = await Promise.all([...twice, ...others].map((generate) => router.ask(generate)));
+    expect(answers.map(({ error }) => error)).toEqual(answers.map(() => undefined));
+    expect(answers.slice(0, 2).map(({ text }) => text)).toEqual([expected.text, expected.text]);
+    await expectNothingLeft(rig);
+  });
+
+  it('F03, F04: answer as on a fresh worker, hundreds of them in every order and shape', async () => {
+    const fresh = await rigOf({ config: { encoderCacheBytes: 0 } });
+    const rig = await rigOf({ config: { encoderCacheBytes: 1e6 } });
+    // equal bytes in 20 shapes, and 15 contents of each
+    const all = Array.from({ length: 300 }, (_, index) => ({ tokens: 2 + (index % 20), mark: index % 15 }));
+    const shuffled = all.map((_, index) => (index * 7) % all.length);
+    const cold = new RouterSide(fresh.client);
+    const expected = await Promise.all(
+      all.map((picture, index) =>
+        cold.ask(generateOf({ id: `r${index}`, parts: [picture, [10]], maxTokens: 6 })),
+      ),
+    );
+    const router = new RouterSide(rig.client);
+    for (const [round, order] of [[...all.keys()], shuffled].entries()) {
+      const answers = await Promise.all(
+        order.map((index) =>
+          router.ask(generateOf({ id: `${round}/${index}`, parts: [all[index] ?? [], [10]], maxTokens: 6 })),
+        ),
+      );
+      expect(answers.map(({ text }) => text)).toEqual(order.map((index) => expected[index]?.text));
+    }
+    expect(rig.engine.encoded).toBe(60);
     await expectNothingLeft(rig);
   });
 });

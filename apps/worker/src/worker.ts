@@ -9,7 +9,7 @@ import type { Logger } from 'pino';
 
 import { LeaseKeeper } from './cluster/lease-keeper.js';
 import { Registration } from './cluster/registration.js';
-import type { DecodeImage } from './generation/picture-encoder.js';
+import type { DecodeImage } from './pictures/picture-encoder.js';
 import type { Detokenizer } from './generation/text-stream.js';
 import { startMetricsServer } from './metrics-server.js';
 import { createWorkerRpc } from './rpc/worker-rpc.js';
@@ -23,6 +23,8 @@ export interface WorkerParts {
   readonly metrics: WorkerMetrics;
   readonly logger: Logger;
   readonly decodeImage: DecodeImage;
+  /** Names model and image processor in the identity of a picture's features. */
+  readonly imageProcessor: string;
   readonly createDetokenizer: () => Detokenizer;
   readonly stopTokenIds: ReadonlySet<number>;
   readonly model: { readonly id: string; readonly revision: string; readonly engineVersion: string };
@@ -37,6 +39,7 @@ export interface WorkerParts {
     readonly maxStepTokens: number;
     readonly maxPrefillChunk: number;
     readonly maxRunning: number;
+    readonly encoderCacheBytes: number;
     readonly metricsHost: string;
     readonly metricsPort: number;
     readonly heartbeatMs?: number;

@@ -49,6 +49,8 @@ export interface NativeEngineInfo {
   readonly contextTokens: number;
   readonly imageTokenId: number;
   readonly tokensPerTile: number;
+  /** Bytes of one visual token's features while a picture is kept. */
+  readonly featureBytes: number;
   readonly layers: number;
   readonly heads: number;
   readonly kvHeads: number;

@@ -30,6 +30,7 @@ struct ModelInfo {
   int32_t heads = 0;
   KvGeometry kv;
   int32_t tokens_per_tile = 0;  // visual tokens of one tile, after pixel shuffle
+  int64_t feature_bytes = 0;    // of one visual token's features, while a picture is kept
   int64_t weight_bytes = 0;
   // Number of a format = its place here, which kCompress names: q8 and q4, then one for each profile file.
   struct Format {

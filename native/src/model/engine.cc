@@ -99,6 +99,7 @@ void CpuEngine::DescribeModel() {
   info_.heads = config_.text.heads;
   info_.kv = pool_.geometry();
   info_.tokens_per_tile = config_.tokens_per_tile();
+  info_.feature_bytes = config_.text.hidden * int64_t{sizeof(float)};
   info_.weight_bytes = weights_.bytes;
   for (const auto& format : formats_) {
     const FormatInfo& info = format->info();

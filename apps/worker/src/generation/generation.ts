@@ -1,6 +1,7 @@
 import type { Event, Generate } from '@kvcapsule/contracts/worker';
 import type { ScheduledPicture } from '@kvcapsule/domain/scheduling';
 
+import type { Features } from '../pictures/encoder-cache.js';
 import type { TextStream } from './text-stream.js';
 
 /** Where a request's news go. Events pushed in one turn of the event loop leave as one frame. */
@@ -38,8 +39,8 @@ export interface GenerationSpec {
 export class Generation {
   /** Prompt and answer so far. */
   readonly tokenIds: number[];
-  /** Features in the engine, by picture. */
-  readonly imageHandles = new Map<number, number>();
+  /** Features in the engine that this request has pinned, by picture. */
+  readonly features = new Map<number, Features>();
   started = false;
   ended = false;
   deadlineTimer: NodeJS.Timeout | undefined;

@@ -56,7 +56,7 @@ function packChunk(
   plan: Pick<StepPlan, 'tokens' | 'positions' | 'imageHandles' | 'imageRows'>,
 ): void {
   const picture = chunk.picture === undefined ? undefined : generation.spec.pictures[chunk.picture];
-  const handle = chunk.picture === undefined ? undefined : generation.imageHandles.get(chunk.picture);
+  const handle = chunk.picture === undefined ? undefined : generation.features.get(chunk.picture)?.handle;
   if (picture && handle === undefined) throw new Error('a picture is scheduled without its features');
   for (let index = 0; index < chunk.rows; index += 1) {
     const position = chunk.start + index;

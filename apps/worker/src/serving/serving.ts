@@ -9,10 +9,10 @@ import type { Logger } from 'pino';
 
 import type { LeaseKeeper } from '../cluster/lease-keeper.js';
 import { type EventSink, Generation } from '../generation/generation.js';
-import { type DecodeImage, PictureEncoder } from '../generation/picture-encoder.js';
 import { closePlan, packStep } from '../generation/plan-packer.js';
 import { type Detokenizer, TextStream } from '../generation/text-stream.js';
 import { type SpanFormatChoice, validateGenerate } from '../generation/validate.js';
+import { type DecodeImage, PictureEncoder } from '../pictures/picture-encoder.js';
 import { LeaseBalancer } from './lease-balancer.js';
 import { rawTokenBytes, usageOf } from './usage.js';
 
@@ -26,6 +26,8 @@ export interface ServingOptions {
   readonly stopTokenIds: ReadonlySet<number>;
   readonly createDetokenizer: () => Detokenizer;
   readonly decodeImage: DecodeImage;
+  readonly imageProcessor: string;
+  readonly encoderCacheBytes: number;
   readonly leases: LeaseKeeper;
   readonly metrics: WorkerMetrics;
   readonly logger: Logger;
@@ -49,8 +51,8 @@ const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 /** The engine loop: takes requests in, runs steps while there is work, and sends every request its news. */
 export class Serving {
   readonly scheduler: Scheduler;
+  readonly pictures: PictureEncoder;
   readonly #options: ServingOptions;
-  readonly #pictures: PictureEncoder;
   readonly #balancer: LeaseBalancer;
   readonly #generations = new Map<string, Generation>();
   #state: ServingState = 'ready';
@@ -62,11 +64,11 @@ export class Serving {
   #whenEmpty: (() => void)[] = [];
 
   constructor(options: ServingOptions) {
-    const { engine, poolBlocks, maxStepTokens, maxPrefillChunk, maxRunning, leases, logger } = options;
+    const { engine, poolBlocks, maxStepTokens, maxPrefillChunk, maxRunning, leases } = options;
     this.#options = options;
     const limits = { maxStepTokens, maxPrefillChunk, maxRunning };
     this.scheduler = new Scheduler({ blocks: poolBlocks, ...limits, shape: engine.info });
-    this.#pictures = new PictureEncoder(engine, options.decodeImage, logger);
+    this.pictures = new PictureEncoder(options);
     this.#balancer = new LeaseBalancer(this.scheduler, leases, engine.info.pagesPerBlock);
   }
 
@@ -147,6 +149,7 @@ export class Serving {
     metrics.pagesHeld.set(heldPages);
     metrics.kvBytes.set({ codec: 'capsule' }, capsulePages * pageBytes);
     metrics.kvBytes.set({ codec: 'raw' }, (heldPages - capsulePages) * pageBytes);
+    metrics.encoderCacheBytes.set(this.pictures.cache.bytes);
     metrics.kvRawEquivalentBytes.set(tokens * rawTokenBytes(engine.info));
   }
 
@@ -185,10 +188,7 @@ export class Serving {
     const { key, spec, promptTokens } = generation;
     const { lease, pictures } = spec;
     try {
-      await Promise.all([
-        lease && this.#options.leases.accept(key, lease),
-        this.#pictures.encode(generation),
-      ]);
+      await Promise.all([lease && this.#options.leases.accept(key, lease), this.pictures.encode(generation)]);
       if (generation.ended) await this.#options.leases.release(key);
       else this.scheduler.add({ id: key, promptTokens, pictures });
       this.#signal();
@@ -268,7 +268,7 @@ export class Serving {
       if (!generation) continue;
       this.#markStarted(generation);
       const span = picture === undefined ? undefined : generation.spec.pictures[picture];
-      if (span && start + rows === span.offset + span.length) this.#pictures.release(generation, picture);
+      if (span && start + rows === span.offset + span.length) this.pictures.release(generation, picture);
     }
     for (const { id } of samples) {
       const generation = this.#generations.get(id);
@@ -301,7 +301,9 @@ export class Serving {
     if (!generation) return;
     this.#options.metrics.preemptions.inc();
     if (generation.spec.pictures.length === 0) return;
-    this.#pictures.encode(generation).then(
+    // room is taken all at once: nothing is held while it waits for it
+    this.pictures.release(generation);
+    this.pictures.encode(generation).then(
       () => {
         this.scheduler.ready(generation.key);
         this.#signal();
@@ -378,7 +380,7 @@ export class Serving {
     clearTimeout(generation.deadlineTimer);
     this.#generations.delete(generation.key);
     this.scheduler.finish(generation.key);
-    this.#pictures.release(generation);
+    this.pictures.release(generation);
     void this.#options.leases.release(generation.key);
     this.#signal();
     if (this.#generations.size > 0) return;

@@ -32,6 +32,8 @@ export class FakeEngine implements NativeEngine {
   readonly info: NativeEngineInfo;
   readonly images = new Map<number, { tokens: number; mark: number }>();
   steps = 0;
+  /** Pictures computed so far. */
+  encoded = 0;
   failNext = 0;
   largestBatch = 0;
   readonly #slots = new Map<number, Segment[]>();
@@ -49,6 +51,7 @@ export class FakeEngine implements NativeEngine {
       contextTokens: 512,
       imageTokenId: FAKE_IMAGE_TOKEN,
       tokensPerTile: 16,
+      featureBytes: 4,
       layers: 1,
       heads: 1,
       kvHeads: 1,
@@ -79,6 +82,7 @@ export class FakeEngine implements NativeEngine {
   async encodeImage(rgb: Uint8Array, width: number): Promise<EncodedImage> {
     await this.#delay();
     this.#handles += 1;
+    this.encoded += 1;
     this.images.set(this.#handles, { tokens: width, mark: rgb[0] ?? 0 });
     return { handle: this.#handles, tokens: width, rows: 0, cols: 0 };
   }

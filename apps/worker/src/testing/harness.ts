@@ -13,7 +13,7 @@ import { createRpcClient } from '@kvcapsule/platform/rpc';
 import { createMetrics } from '@kvcapsule/platform/telemetry';
 import { pino } from 'pino';
 
-import type { DecodeImage } from '../generation/picture-encoder.js';
+import type { DecodeImage } from '../pictures/picture-encoder.js';
 import { startWorker, type Worker, type WorkerParts } from '../worker.js';
 import { FAKE_END, FAKE_IMAGE_TOKEN, FakeEngine } from './fake-engine.js';
 import { MemoryStore } from './memory-ports.js';
@@ -52,6 +52,7 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
     metrics,
     logger: pino({ level: 'silent' }),
     decodeImage: fakeDecode,
+    imageProcessor: 'p',
     createDetokenizer: () => ({ push: tokenText, flush: () => '' }),
     stopTokenIds: new Set([FAKE_END]),
     model: { id: 'fake', revision: 'r', engineVersion: 'v' },
@@ -67,6 +68,7 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
       maxStepTokens: 64,
       maxPrefillChunk: 48,
       maxRunning: 8,
+      encoderCacheBytes: 150 * engine.info.featureBytes,
       metricsHost: '127.0.0.1',
       metricsPort: 0,
       heartbeatMs: 20,

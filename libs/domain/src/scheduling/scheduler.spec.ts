@@ -278,6 +278,24 @@ describe('Scheduler', () => {
     expect(scheduler.preemptLast()).toBe('old');
   });
 
+  it('lets others pass one whose features are made again', () => {
+    const scheduler = new Scheduler({ blocks: 8, maxStepTokens: 64, maxRunning: 2 });
+    scheduler.add({ id: 'a', promptTokens: 5, pictures: [] });
+    scheduler.add({ id: 'b', promptTokens: 5, pictures: [picture(0, 4, 0, undefined)] });
+    scheduler.add({ id: 'c', promptTokens: 5, pictures: [] });
+    const run = () => {
+      const step = scheduler.plan();
+      if (step) scheduler.complete(step);
+      return scheduler.running;
+    };
+    expect(run()).toEqual(['a', 'b']);
+    expect(scheduler.preemptLast()).toBe('b');
+    expect(run()).toEqual(['a', 'c']);
+    scheduler.ready('b');
+    scheduler.finish('a');
+    expect(run()).toEqual(['b', 'c']);
+  });
+
   it('makes what follows a compressed span wait for the next step', () => {
     const scheduler = new Scheduler({ blocks: 64, maxStepTokens: 500, maxRunning: 4 });
     scheduler.add({ id: 'a', promptTokens: 100, pictures: [picture(10, 60, 4, 3)] });

@@ -218,10 +218,11 @@ export class Scheduler {
 
   #admit(draft: Draft, admit: boolean): void {
     for (;;) {
-      const next = this.#waiting[0];
-      if (!next?.ready || plannedRows(draft) >= draft.maxRows) return;
+      // one whose features are made again may need what those behind it hold
+      const next = this.#waiting.find(({ ready }) => ready);
+      if (!next || plannedRows(draft) >= draft.maxRows) return;
       if (this.#running.length > 0 && !(admit && this.#fits(next))) return;
-      this.#waiting.shift();
+      remove(this.#waiting, next);
       if (this.#running.length === 0 && next.peakBlocks > this.pool.blocks) {
         draft.exhausted.push(next.id);
         this.finish(next.id);

@@ -132,6 +132,31 @@ export const METRICS = {
       labels: [],
       buckets: STEP_BUCKETS,
     },
+    encoderCacheLookups: {
+      name: 'kvcapsule_worker_encoder_cache_lookups_total',
+      help: 'Pictures whose features were looked for, by outcome: hit or miss',
+      type: 'counter',
+      labels: ['outcome'],
+    },
+    encoderCacheEvictions: {
+      name: 'kvcapsule_worker_encoder_cache_evictions_total',
+      help: 'Pictures whose features gave way to others',
+      type: 'counter',
+      labels: [],
+    },
+    encoderCacheBytes: {
+      name: 'kvcapsule_worker_encoder_cache_bytes',
+      help: 'Bytes of picture features kept, in use or not',
+      type: 'gauge',
+      labels: [],
+    },
+    pictureEncode: {
+      name: 'kvcapsule_worker_picture_encode_seconds',
+      help: 'Making one picture’s features, between the steps of running requests',
+      type: 'histogram',
+      labels: [],
+      buckets: STEP_BUCKETS.concat([5, 10]),
+    },
     preemptions: {
       name: 'kvcapsule_worker_preemptions_total',
       help: 'Requests put back to waiting because pages ran out',

@@ -1,0 +1,110 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+
+import { EncoderCache, type Features } from './encoder-cache.js';
+import { FeatureRoom } from './feature-room.js';
+import type { FileName, PictureName } from './picture-name.js';
+
+const featuresOf = (id: number, bytes = 10): Features => ({
+  name: `n${id}` as PictureName,
+  handle: id,
+  tokens: bytes,
+  bytes,
+});
+const fileOf = (id: number): FileName => `f${id}` as FileName;
+
+function cacheOf(capacity: number): { cache: EncoderCache; evicted: number[] } {
+  const evicted: number[] = [];
+  return { cache: new EncoderCache(capacity, ({ handle }) => evicted.push(handle)), evicted };
+}
+
+describe('EncoderCache', () => {
+  it('keeps what is pinned over its bound and lets the least recently used go', () => {
+    const { cache, evicted } = cacheOf(20);
+    for (const id of [1, 2, 3]) cache.add(featuresOf(id), fileOf(id));
+    expect([cache.bytes, evicted]).toEqual([30, []]);
+    for (const id of [3, 1, 2]) cache.unpin(featuresOf(id).name);
+    expect(evicted).toEqual([3]);
+    expect(cache.pinFile(fileOf(1))?.handle).toBe(1);
+    cache.add(featuresOf(4), fileOf(4));
+    expect(evicted).toEqual([3, 2]);
+    expect(cache.pinFile(fileOf(2))).toBeUndefined();
+    expect(cache.pin(featuresOf(4).name)?.handle).toBe(4);
+  });
+
+  it('finds pixels by the file that brought them last', () => {
+    const { cache } = cacheOf(100);
+    cache.add(featuresOf(1), fileOf(1));
+    cache.pin(featuresOf(1).name, fileOf(2));
+    expect([cache.pinFile(fileOf(1)), cache.pinFile(fileOf(2))?.handle]).toEqual([undefined, 1]);
+  });
+
+  it('keeps nothing without room, but what is in use', () => {
+    const { cache, evicted } = cacheOf(0);
+    cache.add(featuresOf(1), fileOf(1));
+    cache.pin(featuresOf(1).name);
+    cache.unpin(featuresOf(1).name);
+    expect(evicted).toEqual([]);
+    cache.unpin(featuresOf(1).name);
+    expect([evicted, cache.bytes, cache.pictures]).toEqual([[1], 0, 0]);
+    expect(() => {
+      cache.unpin(featuresOf(1).name);
+    }).toThrow('not pinned');
+  });
+
+  it('never forgets pinned features, and keeps its bytes and bound, over many operations', () => {
+    const operation = fc.record({ id: fc.nat(12), file: fc.nat(15), unpin: fc.boolean() });
+    fc.assert(
+      fc.property(fc.array(operation, { maxLength: 300 }), fc.nat(60), (operations, capacity) => {
+        const { cache, evicted } = cacheOf(capacity);
+        const held = new Map<number, Features>();
+        const pins = new Map<number, number>();
+        for (const { id, file, unpin } of operations) {
+          const features = featuresOf(id, 1 + id * 2);
+          const count = pins.get(id) ?? 0;
+          if (unpin && count > 0) {
+            cache.unpin(features.name);
+            pins.set(id, count - 1);
+          } else if (!unpin) {
+            const known = cache.pin(features.name, fileOf(file));
+            expect(known).toEqual(held.get(id));
+            if (!known) cache.add(features, fileOf(file));
+            held.set(id, features);
+            pins.set(id, count + 1);
+          }
+          for (const handle of evicted.splice(0)) {
+            expect(pins.get(handle)).toBe(0);
+            held.delete(handle);
+          }
+          const bytes = [...held.values()].reduce((sum, one) => sum + one.bytes, 0);
+          expect(cache.bytes).toBe(bytes);
+          const pinned = [...held.entries()].filter(([one]) => (pins.get(one) ?? 0) > 0);
+          if (bytes > capacity) expect(pinned.length).toBe(held.size);
+        }
+      }),
+      { numRuns: 300, seed: 3 },
+    );
+  });
+});
+
+describe('FeatureRoom', () => {
+  it('lets requests in one after the other, whole, and one that is too large alone', async () => {
+    const room = new FeatureRoom(10);
+    const entered: string[] = [];
+    const enter = (name: string, bytes: number) => room.take(bytes).then(() => entered.push(name));
+    void enter('a', 6);
+    void enter('large', 30);
+    void enter('b', 4);
+    await Promise.resolve();
+    await Promise.resolve();
+    expect(entered).toEqual(['a']);
+    room.give(6);
+    await new Promise(setImmediate);
+    expect([entered, room.takenBytes]).toEqual([['a', 'large'], 30]);
+    room.give(30);
+    await new Promise(setImmediate);
+    expect([entered, room.takenBytes]).toEqual([['a', 'large', 'b'], 4]);
+    room.give(4);
+    expect(room.takenBytes).toBe(0);
+  });
+});

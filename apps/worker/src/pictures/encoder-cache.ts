@@ -1,0 +1,95 @@
+import type { FileName, PictureName } from './picture-name.js';
+
+/** One picture's features in the engine. */
+export interface Features {
+  readonly name: PictureName;
+  readonly handle: number;
+  /** Visual tokens. */
+  readonly tokens: number;
+  readonly bytes: number;
+}
+
+interface Entry {
+  readonly features: Features;
+  pins: number;
+  /** The file that these pixels came from last. */
+  file: FileName | undefined;
+}
+
+/**
+ * The features of pictures, by name, within a bound of bytes. What a request uses is pinned and stays, whatever the
+ * bound; of the rest the least recently used goes first.
+ */
+export class EncoderCache {
+  /** Least recently used first. */
+  readonly #entries = new Map<PictureName, Entry>();
+  readonly #byFile = new Map<FileName, PictureName>();
+  #bytes = 0;
+
+  constructor(
+    readonly capacityBytes: number,
+    /** Called for features that the cache has forgotten. */
+    private readonly evicted: (features: Features) => void,
+  ) {}
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get pictures(): number {
+    return this.#entries.size;
+  }
+
+  /** Pins a picture's features and makes them the most recently used. */
+  pin(name: PictureName, file?: FileName): Features | undefined {
+    const entry = this.#entries.get(name);
+    if (!entry) return undefined;
+    this.#entries.delete(name);
+    this.#entries.set(name, entry);
+    entry.pins += 1;
+    if (file !== undefined) this.#remember(entry, file);
+    return entry.features;
+  }
+
+  /** As {@link pin}, for a picture whose file has been seen. */
+  pinFile(file: FileName): Features | undefined {
+    const name = this.#byFile.get(file);
+    return name && this.pin(name);
+  }
+
+  /** Adds features of a picture that is not here, and pins them. */
+  add(features: Features, file: FileName): void {
+    if (this.#entries.has(features.name)) throw new Error('features are added twice');
+    const entry: Entry = { features, pins: 1, file: undefined };
+    this.#entries.set(features.name, entry);
+    this.#remember(entry, file);
+    this.#bytes += features.bytes;
+    this.#shrink();
+  }
+
+  /** Takes one pin back. */
+  unpin(name: PictureName): void {
+    const entry = this.#entries.get(name);
+    if (!entry || entry.pins < 1) throw new Error('features are unpinned that are not pinned');
+    entry.pins -= 1;
+    this.#shrink();
+  }
+
+  #remember(entry: Entry, file: FileName): void {
+    if (entry.file !== undefined) this.#byFile.delete(entry.file);
+    entry.file = file;
+    this.#byFile.set(file, entry.features.name);
+  }
+
+  #shrink(): void {
+    if (this.#bytes <= this.capacityBytes) return;
+    for (const [name, { features, pins, file }] of this.#entries) {
+      if (pins > 0) continue;
+      this.#entries.delete(name);
+      if (file !== undefined) this.#byFile.delete(file);
+      this.#bytes -= features.bytes;
+      this.evicted(features);
+      if (this.#bytes <= this.capacityBytes) return;
+    }
+  }
+}
