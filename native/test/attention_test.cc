@@ -45,11 +45,25 @@ double LargestError(const std::vector<float>& got, const std::vector<double>& wa
   return worst;
 }
 
+PackedProfile AnyPackedProfile(Scene& scene, int32_t tokens) {
+  const auto coin = [&] { return Between(scene.rng, 0, 1) == 1; };
+  testing::PackedOptions options;
+  options.retention = 0.1 * Between(scene.rng, 0, 10);
+  options.groups = Between(scene.rng, 1, 5);
+  options.template_rows = coin() ? Between(scene.rng, 1, 20) : 0;
+  options.offset = coin();
+  options.mean = coin();
+  options.weights = coin();
+  return testing::RandomPackedProfile(scene.rng, scene.pool.geometry(), tokens, options);
+}
+
 std::shared_ptr<const KvFormat> AnyFormat(Scene& scene, int32_t tokens) {
   const KvGeometry& geometry = scene.pool.geometry();
-  switch (Between(scene.rng, 0, 3)) {
+  switch (Between(scene.rng, 0, 5)) {
     case 0: return std::make_shared<Q8Format>(geometry);
     case 1: return std::make_shared<Q4Format>(geometry);
+    case 2:
+    case 3: return std::make_shared<PackedFormat>(geometry, AnyPackedProfile(scene, tokens));
     default: return RandomFormat(scene.rng, geometry, tokens, 0.1 * Between(scene.rng, 1, 10));
   }
 }

@@ -35,6 +35,11 @@ struct File {
   }
 };
 
+CapsuleProfile LoadProfile(const std::string& path, const KvGeometry& geometry) {
+  ProfileReader reader(path);
+  return ReadProfile(reader, geometry);
+}
+
 class CapsuleProfileTest : public ::testing::Test {
  protected:
   void SetUp() override {

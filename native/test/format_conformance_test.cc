@@ -218,7 +218,14 @@ INSTANTIATE_TEST_SUITE_P(
                             [](auto&, const auto& g, int32_t tokens) {
                               return testing::IdentityFormat(g, tokens);
                             },
-                            1e-12}),
+                            1e-12},
+                      Codec{"packed",
+                            [](auto& rng, const auto& g, int32_t tokens) {
+                              testing::PackedOptions options{1, 8, 8, 3, 7, true, true, true};
+                              return std::make_shared<PackedFormat>(
+                                  g, testing::RandomPackedProfile(rng, g, tokens, options));
+                            },
+                            1e-3}),
     [](const auto& info) { return info.param.name; });
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "attention/paged_attention.h"
 #include "common/half.h"
 #include "kv/codec/capsule/capsule_format.h"
+#include "kv/codec/packed/packed_format.h"
 #include "kv/pool.h"
 #include "kv/sequence_table.h"
 
@@ -85,6 +86,80 @@ inline std::shared_ptr<const CapsuleFormat> RandomFormat(Rng& rng, const KvGeome
 }
 inline std::shared_ptr<const CapsuleFormat> IdentityFormat(const KvGeometry& geometry, int32_t tokens) {
   return std::make_shared<CapsuleFormat>(geometry, IdentityProfile(geometry, tokens));
+}
+
+// What a random packed profile is made with.
+struct PackedOptions {
+  double retention = 1;  // of each group's rows
+  int32_t least_bits = 1, most_bits = 8;
+  int32_t groups = 1;
+  int32_t template_rows = 0;
+  bool offset = false, mean = false, weights = false;
+};
+
+// Orthonormal rows, [rank][extent].
+inline std::vector<float> RandomBasis(Rng& rng, int32_t rank, int32_t extent) {
+  std::vector<float> basis = Gaussian(rng, static_cast<int64_t>(rank) * extent);
+  for (int32_t r = 0; r < rank; ++r) {
+    float* row = basis.data() + static_cast<size_t>(r) * extent;
+    // Twice, so that rounding leaves nothing of the rows before.
+    for (int32_t pass = 0; pass < 2; ++pass) {
+      for (int32_t s = 0; s <= r; ++s) {
+        const float* other = basis.data() + static_cast<size_t>(s) * extent;
+        double dot = 0;
+        for (int32_t i = 0; i < extent; ++i) dot += static_cast<double>(row[i]) * other[i];
+        for (int32_t i = 0; i < extent; ++i)
+          row[i] = static_cast<float>(s == r ? row[i] / std::sqrt(dot) : row[i] - dot * other[i]);
+      }
+    }
+  }
+  return basis;
+}
+
+inline PackedPart RandomPackedPart(Rng& rng, const PackedProfile& profile, const PackedOptions& options) {
+  PackedPart part;
+  const int32_t dim = profile.head_dim;
+  part.transform = Gaussian(rng, static_cast<int64_t>(dim) * dim, 0.2f / std::sqrt(static_cast<float>(dim)));
+  for (int32_t c = 0; c < dim; ++c) part.transform[static_cast<size_t>(c) * dim + c] += 1;
+  for (int32_t i = 0; i < profile.tokens; ++i)
+    part.weights.push_back(options.weights ? 0.5f + static_cast<float>(Between(rng, 0, 100)) / 100 : 1);
+  const auto begins = profile.GroupBegins();
+  for (size_t g = 0; g + 1 < begins.size(); ++g) {
+    const int32_t extent = begins[g + 1] - begins[g];
+    const auto rank = std::clamp(static_cast<int32_t>(std::ceil(options.retention * extent)), 0, extent);
+    part.ranks.push_back(rank);
+    const auto basis = RandomBasis(rng, rank, extent);
+    part.basis.insert(part.basis.end(), basis.begin(), basis.end());
+    std::vector<uint8_t> bits;
+    for (int32_t r = 0; r < rank; ++r)
+      bits.push_back(static_cast<uint8_t>(Between(rng, options.least_bits, options.most_bits)));
+    std::sort(bits.rbegin(), bits.rend());
+    part.bits.insert(part.bits.end(), bits.begin(), bits.end());
+  }
+  if (options.offset) part.offset = Gaussian(rng, static_cast<int64_t>(part.rank()) * dim, 0.3f);
+  if (options.mean) part.mean = Gaussian(rng, dim, 0.3f);
+  part.rows = Gaussian(rng, static_cast<int64_t>(profile.template_rows.size()) * dim, 0.5f);
+  return part;
+}
+
+inline PackedProfile RandomPackedProfile(Rng& rng, const KvGeometry& geometry, int32_t tokens,
+                                         const PackedOptions& options) {
+  PackedProfile profile;
+  profile.id = "packed";
+  profile.codec = "capsule-mixed";
+  profile.tokens = tokens;
+  profile.layers = geometry.layers;
+  profile.kv_heads = geometry.kv_heads;
+  profile.head_dim = geometry.head_dim;
+  profile.rope_theta = 10000;
+  const int32_t groups = std::min(options.groups, tokens);
+  for (int32_t i = 0; i < tokens; ++i)
+    profile.groups.push_back(i < groups ? i : Between(rng, 0, groups - 1));
+  std::shuffle(profile.groups.begin(), profile.groups.end(), rng);
+  for (int32_t i = 0; i < std::min(options.template_rows, tokens); ++i) profile.template_rows.push_back(i);
+  for (int32_t i = 0; i < 2 * geometry.layers * geometry.kv_heads; ++i)
+    profile.parts.push_back(RandomPackedPart(rng, profile, options));
+  return profile;
 }
 
 // A table over a pool of scattered blocks, filled through the real operations.

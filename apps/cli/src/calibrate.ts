@@ -1,13 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { KvcError } from '@kvcapsule/contracts';
-import {
-  openEngine,
-  PROFILE_FORMAT,
-  PROFILE_VERSION,
-  sealProfile,
-  verifyProfile,
-  type Engine,
-} from '@kvcapsule/engine';
+import { openEngine, PROFILE_FORMAT, sealProfile, verifyProfile, type Engine } from '@kvcapsule/engine';
 import type { Command } from 'commander';
 import { checkOutput } from './calibrate-output.js';
 import { calibrationPictures, type RgbPicture } from './calibrate-pictures.js';
@@ -86,7 +79,7 @@ function profileMetadata(
   const { layers, kvHeads, headDim } = engine.info;
   return {
     format: PROFILE_FORMAT,
-    version: PROFILE_VERSION,
+    version: '1',
     model_revision: engine.modelRevision,
     n: String(fitted.tokens),
     layers: String(layers),

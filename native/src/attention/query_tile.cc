@@ -14,12 +14,6 @@ namespace {
 
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
-// Grows only: a thread's scratch settles at its largest tile.
-float* Room(std::vector<float>& buffer, int64_t floats) {
-  if (static_cast<int64_t>(buffer.size()) < floats) buffer.resize(floats);
-  return buffer.data();
-}
-
 // count rows of dim elements to float rows of padded_dim; the padding is zero.
 void WidenRows(Dtype dtype, const uint8_t* from, int32_t count, int32_t dim, int32_t padded_dim, float* to) {
   if (dim == padded_dim) return ToFloat(dtype, from, static_cast<int64_t>(count) * dim, to);
@@ -139,6 +133,8 @@ float QueryTile::Weigh(int32_t i, float* logits, int32_t columns) {
 void QueryTile::AttendCapsule(const KvPool& pool, const CapsuleSegment& segment) {
   if (const auto* rows = dynamic_cast<const RowFormat*>(segment.format.get())) {
     AttendRows(pool, segment, *rows);
+  } else if (const auto* packed = dynamic_cast<const PackedFormat*>(segment.format.get())) {
+    AttendPacked(pool, segment, *packed);
   } else {
     AttendShortRows(pool, segment, dynamic_cast<const CapsuleFormat&>(*segment.format));
   }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kv/codec/capsule/capsule_format.h"
+#include "kv/codec/packed/packed_format.h"
 #include "kv/pool.h"
 #include "kv/sequence_table.h"
 
@@ -25,6 +26,12 @@ class QueryTile {
   void Finish(int32_t heads, int64_t first_row, float* out) const;
 
  private:
+  // Grows only: a thread's scratch settles at its largest tile.
+  static float* Room(std::vector<float>& buffer, int64_t floats) {
+    if (static_cast<int64_t>(buffer.size()) < floats) buffer.resize(floats);
+    return buffer.data();
+  }
+
   // A panel of keys and values in float, small enough to stay in the first-level cache.
   static constexpr int32_t kPanelTokens = 64;
 
@@ -37,6 +44,10 @@ class QueryTile {
   void AttendRawPanels(const KvPool& pool, const RawSegment& segment, int32_t tokens, int32_t start,
                        bool causal);
   void AttendRows(const KvPool& pool, const CapsuleSegment& segment, const RowFormat& format);
+  void AttendPacked(const KvPool& pool, const CapsuleSegment& segment, const PackedFormat& format);
+  // Logits of all rows into weights_; they become weights and the output grows by the weighted values.
+  void PackedLogits(const KvPool& pool, const CapsuleSegment& segment, const PackedFormat& format);
+  void PackedOutput(const KvPool& pool, const CapsuleSegment& segment, const PackedFormat& format);
   void AttendShortRows(const KvPool& pool, const CapsuleSegment& segment, const CapsuleFormat& format);
   // Tiles lie a block apart, where no hardware prefetcher follows.
   void PrefetchPanel(const KvPool& pool, const RawSegment& segment, int32_t first_token,
@@ -57,6 +68,9 @@ class QueryTile {
   std::vector<float> short_;      // [stacked][m] S, then W
   std::vector<float> weights_;    // [stacked][tokens or n] logits, then weights
   std::vector<float> mean_;       // [padded_dim] mu
+  std::vector<float> turned_;     // [stacked][padded_dim] queries as a packed capsule's keys want them
+  std::vector<float> mapped_;     // [stacked][padded_dim] those times A^-T; then W (C + O)
+  std::vector<float> direct_;     // [stacked][t] logits, then weights of the template rows
 };
 
 }  // namespace kvcapsule

@@ -1,7 +1,6 @@
 export {
   discoverProfiles,
   PROFILE_FORMAT,
-  PROFILE_VERSION,
   sealProfile,
   verifyProfile,
   type ProfileDescription,

@@ -3,12 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { discoverProfiles, PROFILE_FORMAT, PROFILE_VERSION, sealProfile, verifyProfile } from './index.js';
+import { discoverProfiles, PROFILE_FORMAT, sealProfile, verifyProfile } from './index.js';
 
 const EXPECTED = { modelRevision: 'a'.repeat(64), layers: 2, kvHeads: 1, headDim: 4 };
 const METADATA = {
   format: PROFILE_FORMAT,
-  version: PROFILE_VERSION,
+  version: '1',
   model_revision: EXPECTED.modelRevision,
   n: '8',
   layers: '2',
@@ -64,7 +64,8 @@ describe('verifyProfile', () => {
     ['other heads', { kv_heads: '2' }, /2 KV heads, 1 are asked for/],
     ['other channels', { head_dim: '64' }, /64 channels a head, 4 are asked for/],
     ['another n', { n: '16' }, /16 covered tokens, 8 are asked for/],
-    ['a newer format', { version: '2' }, /metadata is not valid.*version/s],
+    ['a newer format', { version: '3' }, /metadata is not valid.*version/s],
+    ['a codec that is none', { codec: 'capsule-q9' }, /metadata is not valid.*codec/s],
     ['no number', { n: 'many' }, /metadata is not valid.*n/s],
   ])('refuses %s by name', async (_, changed, reason) => {
     const path = await sealed('wrong.safetensors', changed);

@@ -5,17 +5,20 @@ import { z } from 'zod';
 import { addMetadata, contentSha256, readHeader, type SafetensorsHeader } from './safetensors.js';
 
 export const PROFILE_FORMAT = 'kvcapsule-profile';
-export const PROFILE_VERSION = '1';
+/** Of profiles of masks and 16-bit rows, and of packed profiles. */
+const PROFILE_VERSIONS = ['1', '2'] as const;
 
 const count = z.coerce.number().int().positive();
 const metadataSchema = z.object({
   format: z.literal(PROFILE_FORMAT),
-  version: z.literal(PROFILE_VERSION),
+  version: z.enum(PROFILE_VERSIONS),
   model_revision: z.string().regex(/^[0-9a-f]{64}$/),
   n: count,
   layers: count,
   kv_heads: count,
   head_dim: count,
+  /** Version 1 knows one codec only. */
+  codec: z.enum(['capsule', 'capsule-q8', 'capsule-q4', 'capsule-mixed']).default('capsule'),
   retention: z.string().min(1),
   content_sha256: z.string().regex(/^[0-9a-f]{64}$/),
 });
@@ -34,6 +37,7 @@ export interface ProfileDescription {
   readonly path: string;
   /** Covered tokens n of the spans it fits. */
   readonly tokens: number;
+  readonly codec: z.infer<typeof metadataSchema>['codec'];
   /** Share of rows kept, one number or one a layer, as it was fitted. */
   readonly retention: string;
   readonly contentSha256: string;
@@ -88,8 +92,8 @@ export async function verifyProfile(path: string, expected: ProfileExpectation):
   if (contentSha256(file, header) !== parsed.data.content_sha256) {
     throw invalid(path, 'the file is damaged (its content hash differs)');
   }
-  const { n: tokens, retention, content_sha256 } = parsed.data;
-  return { path, tokens, retention, contentSha256: content_sha256 };
+  const { n: tokens, codec, retention, content_sha256 } = parsed.data;
+  return { path, tokens, codec, retention, contentSha256: content_sha256 };
 }
 
 /** Profile files beside a model, `<model>/profiles/*.safetensors`, in order of their names. */

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "kv/codec/profile_file.h"
 #include "kvcapsule/kv_geometry.h"
 
 namespace kvcapsule {
@@ -27,12 +28,10 @@ struct CapsuleProfile {
   const CapsuleHead& head(int32_t layer, int32_t kv_head) const { return heads[layer * kv_heads + kv_head]; }
 };
 
-// Reads a profile (a safetensors file whose __metadata__ names format, version, model_revision, n,
-// retention). Throws Error(kProfileInvalid) naming what does not fit: geometry, format version, a
-// missing or misshapen tensor, a mask that is not ascending inside [0, n), values that are not finite.
-// The caller has compared model_revision and the file's own content hash already.
-CapsuleProfile LoadProfile(const std::string& path, const KvGeometry& geometry);
-void SaveProfile(const std::string& path, const CapsuleProfile& profile,
-                 const std::vector<std::pair<std::string, std::string>>& metadata);
+// Takes an open profile file of version 1. Throws Error(kProfileInvalid) naming what does not fit: geometry,
+// version, a missing or misshapen tensor, a mask that is not ascending inside [0, n), values that are not
+// finite. The caller has compared model_revision and the file's own content hash already.
+CapsuleProfile ReadProfile(ProfileReader& reader, const KvGeometry& geometry);
+void SaveProfile(const std::string& path, const CapsuleProfile& profile, const ProfileMetadata& metadata);
 
 }  // namespace kvcapsule
