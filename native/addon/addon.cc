@@ -136,6 +136,20 @@ Napi::Promise Step(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
       decodes ? EngineThread::Kind::kDecodeStep : EngineThread::Kind::kStep);
 }
 
+Napi::Promise ReadPages(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
+  auto pages = std::make_shared<std::vector<int32_t>>(ReadInt32Array(info[0], "pages"));
+  auto bytes = std::make_shared<std::vector<uint8_t>>();
+  return thread->Submit(
+      info.Env(), [=](EnginePtr& engine) { *bytes = engine->ReadPages(*pages); },
+      [=](Napi::Env env) { return ToArray<Napi::Uint8Array>(env, *bytes); });
+}
+
+Napi::Promise WritePages(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
+  auto pages = std::make_shared<std::vector<int32_t>>(ReadInt32Array(info[0], "pages"));
+  auto bytes = std::make_shared<std::vector<uint8_t>>(ReadBytes(info[1], "bytes"));
+  return thread->Submit(info.Env(), [=](EnginePtr& engine) { engine->WritePages(*pages, *bytes); }, Nothing);
+}
+
 Napi::Promise AddToGram(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
   const auto slot = static_cast<int32_t>(ReadInteger(info[0], "slot", 0, INT32_MAX));
   const auto segment = static_cast<int32_t>(ReadInteger(info[1], "segment", 0, INT32_MAX));
@@ -161,6 +175,8 @@ Napi::Object EngineObject(Napi::Env env, const ThreadPtr& thread, const ModelInf
   });
   AddMethod(object, "releaseImage", bind(ReleaseImage));
   AddMethod(object, "step", bind(Step));
+  AddMethod(object, "readPages", bind(ReadPages));
+  AddMethod(object, "writePages", bind(WritePages));
   AddMethod(object, "addToGram", bind(AddToGram));
   AddMethod(object, "fit", bind(Fit));
   AddMethod(object, "dispose",

@@ -64,6 +64,10 @@ std::vector<int32_t> ReadInt32Array(const Napi::Value& value, const char* name) 
   return ReadArray<int32_t>(value, name, napi_int32_array, "Int32Array");
 }
 
+std::vector<uint8_t> ReadBytes(const Napi::Value& value, const char* name) {
+  return ReadArray<uint8_t>(value, name, napi_uint8_array, "Uint8Array");
+}
+
 Napi::Uint8Array ReadPixels(const Napi::Value& value, int64_t width, int64_t height) {
   if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array)
     Fail(value.Env(), "rgb must be a Uint8Array");

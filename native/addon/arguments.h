@@ -26,6 +26,7 @@ FitRequest ReadFitRequest(const Napi::Value& value);
 // A whole number in [low, high].
 int64_t ReadInteger(const Napi::Value& value, const char* name, int64_t low, int64_t high);
 std::vector<int32_t> ReadInt32Array(const Napi::Value& value, const char* name);
+std::vector<uint8_t> ReadBytes(const Napi::Value& value, const char* name);
 // Exactly width * height * 3 bytes, not copied.
 Napi::Uint8Array ReadPixels(const Napi::Value& value, int64_t width, int64_t height);
 

@@ -1,8 +1,11 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <fstream>
+#include <vector>
 
 #include "common/half.h"
 #include "kv/gemm.h"
@@ -47,6 +50,36 @@ TEST(KvPoolTest, TakesMemoryOnlyWhereItIsTouched) {
   pool.Page(0)[0] = 1;
   pool.Page(8192 * 8 - 1)[0] = 1;
   EXPECT_LT(ResidentBytes() - before, 64 << 20);
+}
+
+TEST(KvPoolTest, PagesLeaveAndComeBackElsewhere) {
+  KvPool pool({2, 1, 16, Dtype::kF16}, 3);
+  const auto page_bytes = static_cast<size_t>(pool.geometry().PageBytes());
+  for (int32_t page = 0; page < 24; ++page) std::memset(pool.Page(page), page, page_bytes);
+  const std::vector<int32_t> from = {7, 3, 3, 16}, to = {20, 0, 1, 23};
+  std::vector<uint8_t> bytes(from.size() * page_bytes);
+  pool.ReadPages(from, bytes);
+  pool.WritePages(to, bytes);
+  for (int32_t page = 0; page < 24; ++page) {
+    const auto moved = std::find(to.begin(), to.end(), page) - to.begin();
+    const int32_t want = moved < 4 ? from[moved] : page;
+    for (size_t i = 0; i < page_bytes; ++i) ASSERT_EQ(pool.Page(page)[i], want) << "page " << page;
+  }
+  pool.ReadPages({}, {});
+  pool.WritePages({}, {});
+}
+
+TEST(KvPoolTest, RefusesPagesOutOfRangeAndWritesNothing) {
+  KvPool pool({2, 1, 16, Dtype::kF16}, 3);
+  const auto page_bytes = static_cast<size_t>(pool.geometry().PageBytes());
+  std::vector<uint8_t> bytes(2 * page_bytes, 1);
+  for (const std::vector<int32_t>& pages :
+       std::vector<std::vector<int32_t>>{{0, 24}, {0, -1}, {0, INT32_MAX}, {0}, {0, 1, 2}, {}}) {
+    EXPECT_THROW(pool.ReadPages(pages, bytes), Error);
+    EXPECT_THROW(pool.WritePages(pages, bytes), Error);
+  }
+  EXPECT_THROW(pool.WritePages(std::vector<int32_t>{0, 0}, bytes), Error) << "twice";
+  EXPECT_EQ(pool.Page(0)[0], 0);
 }
 
 TEST(KvPoolTest, RefusesSizesOutOfRange) {

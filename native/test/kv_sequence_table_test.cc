@@ -32,7 +32,7 @@ class Driver {
 
   // One valid operation on `model`, appended to `plan`. False when it drew one that cannot be made.
   bool AddValid(Model& model, std::vector<int32_t>& plan) {
-    const int32_t slot = Between(rng, 0, kSlots - 1), kind = Between(rng, 0, 9);
+    const int32_t slot = Between(rng, 0, kSlots - 1), kind = Between(rng, 0, 12);
     if (!model.contains(slot)) {
       model[slot];
       return Append(plan, PageOp::kOpen, slot, {});
@@ -47,9 +47,11 @@ class Driver {
       segments.emplace_back();
       return Append(plan, PageOp::kSegment, slot, {});
     }
+    if (kind == 12) return AddAttachCapsule(model, slot, plan);
     if (segments.empty()) return false;
     const int32_t at = Between(rng, 0, static_cast<int32_t>(segments.size()) - 1);
     if (segments[at].capsule) return false;
+    if (kind >= 10) return AddAttachBlocks(model, slot, at, kind == 11, plan);
     if (kind <= 6) {
       const auto blocks = Take(Between(rng, 1, 4));
       if (blocks.empty()) return false;
@@ -59,6 +61,62 @@ class Driver {
       return Append(plan, PageOp::kBlocks, slot, arguments);
     }
     return AddCompress(segments, slot, at, plan);
+  }
+
+  // Any segment of the model; null when it has none of that kind with rows.
+  const ModelSegment* Pick(const Model& model, bool capsule) {
+    std::vector<const ModelSegment*> found;
+    for (const auto& [slot, segments] : model) {
+      for (const auto& segment : segments) {
+        if (segment.capsule == capsule && !segment.rows.empty()) found.push_back(&segment);
+      }
+    }
+    return found.empty() ? nullptr : found[Between(rng, 0, static_cast<int32_t>(found.size()) - 1)];
+  }
+
+  // Shares some blocks of another segment, or copies one of them first and attaches the copy.
+  bool AddAttachBlocks(Model& model, int32_t slot, int32_t at, bool copy, std::vector<int32_t>& plan) {
+    const ModelSegment* picked = Pick(model, false);
+    ModelSegment& target = model[slot][at];
+    if (!picked || target.rows.size() != target.blocks.size() * 16) return false;
+    const ModelSegment source = *picked;
+    const auto used = static_cast<int32_t>((source.rows.size() + 15) / 16);
+    const int32_t first = Between(rng, 0, used - 1), count = copy ? 1 : Between(rng, 1, used - first);
+    std::vector<int32_t> blocks(source.blocks.begin() + first, source.blocks.begin() + first + count);
+    std::vector<float> rows(source.rows.begin() + first * 16, source.rows.end());
+    rows.resize(std::min<size_t>(rows.size(), count * 16));
+    for (const int32_t block : blocks) {
+      if (!copy && std::count(target.blocks.begin(), target.blocks.end(), block) > 0) return false;
+    }
+    if (copy) {
+      const auto fresh_block = Take(1);
+      if (fresh_block.empty()) return false;
+      Append(plan, PageOp::kCopyBlock, -1, {blocks[0], fresh_block[0]});
+      blocks = fresh_block;
+      rows.resize(Between(rng, 1, static_cast<int32_t>(rows.size())));
+      ++copies;
+    } else {
+      for (const int32_t block : blocks) ++holders[block];
+    }
+    std::vector<int32_t> arguments = {at, static_cast<int32_t>(rows.size())};
+    arguments.insert(arguments.end(), blocks.begin(), blocks.end());
+    target.blocks.insert(target.blocks.end(), blocks.begin(), blocks.end());
+    target.rows.insert(target.rows.end(), rows.begin(), rows.end());
+    ++attached;
+    return Append(plan, PageOp::kAttachBlocks, slot, arguments);
+  }
+
+  bool AddAttachCapsule(Model& model, int32_t slot, std::vector<int32_t>& plan) {
+    const ModelSegment* picked = Pick(model, true);
+    if (!picked) return false;
+    const ModelSegment capsule = *picked;
+    for (size_t p = 0; p < capsule.pages.size(); p += 8) ++holders[capsule.pages[p] / 8];
+    const auto tokens = static_cast<int32_t>(capsule.rows.size());
+    std::vector<int32_t> arguments = {tokens == kProfileTokens[0] ? 0 : 1, tokens};
+    arguments.insert(arguments.end(), capsule.pages.begin(), capsule.pages.end());
+    model[slot].push_back(capsule);
+    ++attached;
+    return Append(plan, PageOp::kAttachCapsule, slot, arguments);
   }
 
   bool AddCompress(std::vector<ModelSegment>& segments, int32_t slot, int32_t at,
@@ -87,7 +145,7 @@ class Driver {
     arguments.push_back(extra);
     arguments.insert(arguments.end(), rest.begin(), rest.end());
     // The old blocks are not given away before the plan has been applied.
-    dropped.insert(dropped.end(), source.blocks.begin(), source.blocks.end());
+    Release({source});
     segments[at] = capsule;
     if (extra > 0) segments.insert(segments.begin() + at + 1, raw);
     return Append(plan, PageOp::kCompress, slot, arguments);
@@ -98,6 +156,8 @@ class Driver {
     for (auto& [slot, segments] : model) {
       for (size_t s = 0; s < segments.size(); ++s) {
         if (segments[s].capsule || Between(rng, 0, 1) == 0) continue;
+        const size_t last = segments[s].rows.size() / 16;
+        if (last < segments[s].blocks.size() && holders[segments[s].blocks[last]] > 0) continue;  // sealed
         const auto room = static_cast<int32_t>(segments[s].blocks.size() * 16 - segments[s].rows.size());
         const int32_t rows = Between(rng, 0, room), start = static_cast<int32_t>(segments[s].rows.size());
         std::vector<float> values;
@@ -157,8 +217,16 @@ class Driver {
 
   void Release(const std::vector<ModelSegment>& segments) {
     for (const auto& segment : segments) {
-      dropped.insert(dropped.end(), segment.blocks.begin(), segment.blocks.end());
-      for (size_t p = 0; p < segment.pages.size(); p += 8) dropped.push_back(segment.pages[p] / 8);
+      for (const int32_t block : segment.blocks) Release(block);
+      for (size_t p = 0; p < segment.pages.size(); p += 8) Release(segment.pages[p] / 8);
+    }
+  }
+
+  void Release(int32_t block) {
+    if (holders[block] > 0) {
+      --holders[block];
+    } else {
+      dropped.push_back(block);
     }
   }
 
@@ -167,6 +235,8 @@ class Driver {
   SequenceTable table;
   std::vector<std::shared_ptr<const KvFormat>> formats;
   std::vector<int32_t> free, dropped;
+  std::map<int32_t, int32_t> holders;  // of a block, beyond the first
+  int64_t attached = 0, copies = 0;
   float fresh = 0;
 };
 
@@ -185,6 +255,16 @@ std::vector<std::vector<int32_t>> BadOps(const std::vector<int32_t>& pages) {
     Driver::Append(op, PageOp::kCompress, 0, arguments);
     return op;
   };
+  const auto attach = [&](int32_t profile, int32_t tokens, const std::vector<int32_t>& target) {
+    std::vector<int32_t> arguments = {profile, tokens};
+    arguments.insert(arguments.end(), target.begin(), target.end());
+    std::vector<int32_t> op;
+    Driver::Append(op, PageOp::kAttachCapsule, 0, arguments);
+    return op;
+  };
+  auto crossing = pages, twice = pages;
+  for (size_t i = 0; i < pages.size(); ++i) crossing[i] = 87 + static_cast<int32_t>(i);
+  twice.back() = twice.front();
   auto gap = pages, short_pages = pages, over = pages, source = pages, negative = pages;
   gap.back() += 1;
   short_pages.pop_back();
@@ -204,7 +284,7 @@ std::vector<std::vector<int32_t>> BadOps(const std::vector<int32_t>& pages) {
       {1, 1, -1},
       {1, 1, INT32_MAX},
       {0, 1, 0},
-      {6, 0, 0},
+      {9, 0, 0},
       {1, 0, 0},  // open already
       {1, kSlots, 0},
       {1, -1, 0},
@@ -214,7 +294,7 @@ std::vector<std::vector<int32_t>> BadOps(const std::vector<int32_t>& pages) {
       {3, 1, 0},
       {3, 0, 1, 0},
       {4, 0, 0},        // no segment named
-      {4, 0, 2, 2, 9},  // no such segment
+      {4, 0, 2, 3, 9},  // no such segment
       {4, 0, 2, -1, 9},
       {4, 0, 2, 1, 9},  // the capsule
       {4, 0, 2, 0, kBlocks},
@@ -242,10 +322,44 @@ std::vector<std::vector<int32_t>> BadOps(const std::vector<int32_t>& pages) {
       compress(0, 0, pages, {9}, {-1, 0, 1}),
       compress(0, 0, pages, {9}, {0, 1}),
       compress(0, 0, pages, {9}, {0, 1, 2, 3}),
+      compress(0, 0, crossing, {9}, {0, 1, 2}),
       compress(0, 0, pages, {}, {0, 1, 2}),
       compress(0, 0, pages, {9, 10}, {0, 1, 2}),
       compress(0, 0, pages, {kBlocks}, {0, 1, 2}),
       too_long,
+      {6, 0, 0},
+      {6, 0, 1, 2},
+      {6, 1, 3, 0, 1, 9},   // not open
+      {6, 0, 3, 1, 1, 9},   // the capsule
+      {6, 0, 3, 3, 1, 9},   // no such segment
+      {6, 0, 3, 0, 16, 9},  // its last block has room left
+      {6, 0, 3, 2, 0, 9},
+      {6, 0, 3, 2, -1, 9},
+      {6, 0, 3, 2, 17, 9},  // more tokens than the block holds
+      {6, 0, 4, 2, 16, 9, 10},
+      {6, 0, 2, 2, INT32_MAX},
+      {6, 0, 3, 2, 1, kBlocks},
+      {6, 0, 3, 2, 1, -1},
+      {6, 0, 4, 2, 17, 9, 9},
+      {7, 0, 0},
+      {7, 0, 1, 0},
+      attach(2, 7, pages),
+      attach(-1, 7, pages),
+      attach(0, 8, pages),
+      attach(0, 7, gap),
+      attach(0, 7, short_pages),
+      attach(0, 7, over),
+      attach(0, 7, negative),
+      attach(0, 7, crossing),
+      attach(0, 7, twice),
+      {7, 1, 2, 0, 7},
+      {8, -1, 0},
+      {8, -1, 1, 3},
+      {8, -1, 3, 3, 4, 5},
+      {8, -1, 2, 3, 3},  // onto itself
+      {8, -1, 2, 3, kBlocks},
+      {8, -1, 2, -1, 3},
+      {8, 0, 2, 3, 4},  // names a slot
   };
 }
 
@@ -287,9 +401,13 @@ TEST(SequenceTableTest, ABadOpAnywhereInAPlanChangesNothing) {
   driver.ExpectEqual(model);
 
   const auto ops = BadOps(pages);
+  // An empty raw segment for what may only be attached to one.
+  driver.table.Apply(std::vector<int32_t>{3, 0, 0}, driver.formats);
+  model[0].emplace_back();
   for (size_t i = 1; i < ops.size(); ++i) {
     SCOPED_TRACE("bad op " + std::to_string(i));
-    std::vector<int32_t> plan = {1, 3, 0, 3, 3, 0};
+    // The copy goes into the raw segment's room: a copy that ran would show.
+    std::vector<int32_t> plan = {1, 3, 0, 3, 3, 0, 8, -1, 2, 1, 0};
     plan.insert(plan.end(), ops[i].begin(), ops[i].end());
     EXPECT_EQ(CodeOf(driver.table, plan, driver.formats), ErrorCode::kPlanInvalid);
     driver.ExpectEqual(model);
@@ -299,7 +417,7 @@ TEST(SequenceTableTest, ABadOpAnywhereInAPlanChangesNothing) {
 }
 
 TEST(SequenceTableTest, AgreesWithASimpleModelOverThousandsOfOperations) {
-  int64_t operations = 0, compressions = 0, refused = 0;
+  int64_t operations = 0, compressions = 0, refused = 0, attached = 0, copies = 0;
   for (uint64_t seed = 1; seed <= 8; ++seed) {
     Driver driver(seed);
     Model model;
@@ -327,7 +445,11 @@ TEST(SequenceTableTest, AgreesWithASimpleModelOverThousandsOfOperations) {
       driver.dropped.clear();
       if (::testing::Test::HasFatalFailure()) return;
     }
+    attached += driver.attached;
+    copies += driver.copies;
   }
+  EXPECT_GT(attached, 200);
+  EXPECT_GT(copies, 50);
   EXPECT_GT(operations, 3000);
   EXPECT_GT(compressions, 150);
   EXPECT_EQ(refused, 2000);

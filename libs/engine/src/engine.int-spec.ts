@@ -100,6 +100,42 @@ describe('the built addon', () => {
     }
   });
 
+  it('moves the pages of a sequence out and back, shares and copies its blocks, and answers the same', async () => {
+    const engine = await openEngine({ ...OPTIONS, profiles: [] });
+    try {
+      const prompt = Array.from({ length: 20 }, (_, index) => 40 + index);
+      const ops = [PageOp.Open, 0, 0, PageOp.Segment, 0, 0, PageOp.Blocks, 0, 3, 0, 0, 1];
+      await engine.step({ ...textPlan(prompt), ops: Int32Array.from(ops) });
+      const next = (slot: number, more: number[]): StepPlan => ({
+        ...textPlan([60]),
+        ops: Int32Array.from(more),
+        chunks: Int32Array.of(slot, 0, 1),
+        positions: Int32Array.of(20),
+        returnLogits: true,
+      });
+      const pages = Int32Array.from({ length: 16 }, (_, page) => page);
+      const bytes = await engine.readPages(pages);
+      expect(bytes.length).toBe(16 * engine.info.pageBytes);
+      const expected = await engine.step(next(0, []));
+      const elsewhere = pages.map((page) => page + 80);
+      await engine.writePages(elsewhere, bytes);
+      const attach = (slot: number, last: number) => [
+        ...[PageOp.Open, slot, 0, PageOp.Segment, slot, 0, PageOp.AttachBlocks, slot, 4, 0, 20, 10, last],
+      ];
+      const moved = await engine.step(next(1, attach(1, 11)));
+      expect(moved.logits).toEqual(expected.logits);
+      // block 11 holds row 20 of slot 1 too, but slot 2 has attached the copy's first four rows only
+      const copied = await engine.step(next(2, [PageOp.CopyBlock, -1, 2, 11, 12, ...attach(2, 12)]));
+      expect(copied.logits).toEqual(expected.logits);
+      await expect(engine.readPages(Int32Array.of(64 * 8))).rejects.toMatchObject({ code: 'ENGINE_FAILED' });
+      await expect(engine.writePages(pages, bytes.subarray(1))).rejects.toMatchObject({
+        code: 'ENGINE_FAILED',
+      });
+    } finally {
+      await engine.dispose();
+    }
+  });
+
   it('fails a step that breaks the contract, and serves the next one', async () => {
     const engine = await openEngine({ ...OPTIONS, profiles: [] });
     try {

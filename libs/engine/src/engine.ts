@@ -55,6 +55,14 @@ export class Engine implements NativeEngine {
     return this.#call(() => this.#native.step(plan));
   }
 
+  readPages(pages: Int32Array): Promise<Uint8Array> {
+    return this.#call(() => this.#native.readPages(pages));
+  }
+
+  writePages(pages: Int32Array, bytes: Uint8Array): Promise<void> {
+    return this.#call(() => this.#native.writePages(pages, bytes));
+  }
+
   addToGram(slot: number, segment: number, covered: Int32Array): Promise<void> {
     return this.#call(() => this.#native.addToGram(slot, segment, covered));
   }

@@ -65,7 +65,16 @@ export interface NativeEngineInfo {
 }
 
 /** Opcodes of {@link StepPlan.ops}; `native/src/kv/sequence_table.h` documents their arguments. */
-export const PageOp = { Open: 1, Close: 2, Segment: 3, Blocks: 4, Compress: 5 } as const;
+export const PageOp = {
+  Open: 1,
+  Close: 2,
+  Segment: 3,
+  Blocks: 4,
+  Compress: 5,
+  AttachBlocks: 6,
+  AttachCapsule: 7,
+  CopyBlock: 8,
+} as const;
 
 /** All sequences' work of one step; `native/include/kvcapsule/engine.h` gives every array's meaning. */
 export interface StepPlan {
@@ -124,6 +133,13 @@ export interface NativeEngine {
   encodeImage(rgb: Uint8Array, width: number, height: number): Promise<EncodedImage>;
   releaseImage(handle: number): Promise<void>;
   step(plan: StepPlan): Promise<StepResult>;
+  /**
+   * Bytes of whole pages in the order named, to keep a sequence elsewhere for a while. Runs after the steps that
+   * were submitted before, and before those submitted later.
+   */
+  readPages(pages: Int32Array): Promise<Uint8Array>;
+  /** Puts such bytes into pages, each named once. Nothing is written when pages or length are wrong. */
+  writePages(pages: Int32Array, bytes: Uint8Array): Promise<void>;
   /** Calibration: adds a raw segment's covered rows (ascending row numbers) to the statistics. */
   addToGram(slot: number, segment: number, covered: Int32Array): Promise<void>;
   /** Calibration: fits a profile from everything added and writes it. */

@@ -116,6 +116,10 @@ class Engine {
   // A failed step leaves the page tables as the ops made them and throws Error(kPlanInvalid) before
   // anything changed, or Error(kEngineFailed).
   virtual StepResult Step(const StepPlan& plan) = 0;
+  // Bytes of whole pages in the order named, [pages][PageBytes()], for moving a sequence to another memory and
+  // back. Throws Error(kPlanInvalid), nothing written: a page out of range or written twice, another length.
+  virtual std::vector<uint8_t> ReadPages(std::span<const int32_t> pages) const = 0;
+  virtual void WritePages(std::span<const int32_t> pages, std::span<const uint8_t> bytes) = 0;
   // Calibration: adds a sequence's raw segment to the statistics of spans with covered.size() tokens.
   virtual void AddToGram(int32_t slot, int32_t segment, std::span<const int32_t> covered) = 0;
   // Fits from everything added so far; returns nothing, writes the file.

@@ -2,9 +2,11 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <string>
+#include <vector>
 
 #include "kvcapsule/error.h"
 
@@ -55,5 +57,30 @@ uint8_t* KvPool::Tile(int64_t block, int32_t layer, KvPart part, int32_t kv_head
 }
 
 uint8_t* KvPool::Page(int64_t page) const { return data_.get() + page * geometry_.PageBytes(); }
+
+void KvPool::CheckPages(std::span<const int32_t> pages, size_t bytes) const {
+  for (const int32_t page : pages) {
+    if (page < 0 || page >= blocks_ * KvGeometry::kPagesPerBlock)
+      throw Error(ErrorCode::kPlanInvalid, "page " + std::to_string(page) + " is out of range");
+  }
+  if (bytes != pages.size() * static_cast<size_t>(geometry_.PageBytes()))
+    throw Error(ErrorCode::kPlanInvalid, "not as many bytes as the pages hold");
+}
+
+void KvPool::ReadPages(std::span<const int32_t> pages, std::span<uint8_t> out) const {
+  CheckPages(pages, out.size());
+  const auto page_bytes = static_cast<size_t>(geometry_.PageBytes());
+  for (size_t i = 0; i < pages.size(); ++i) std::memcpy(&out[i * page_bytes], Page(pages[i]), page_bytes);
+}
+
+void KvPool::WritePages(std::span<const int32_t> pages, std::span<const uint8_t> bytes) {
+  CheckPages(pages, bytes.size());
+  std::vector<int32_t> sorted(pages.begin(), pages.end());
+  std::sort(sorted.begin(), sorted.end());
+  if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end())
+    throw Error(ErrorCode::kPlanInvalid, "a page is written twice");
+  const auto page_bytes = static_cast<size_t>(geometry_.PageBytes());
+  for (size_t i = 0; i < pages.size(); ++i) std::memcpy(Page(pages[i]), &bytes[i * page_bytes], page_bytes);
+}
 
 }  // namespace kvcapsule

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "kvcapsule/kv_geometry.h"
 
@@ -21,11 +22,19 @@ class KvPool {
   // PageBytes() bytes. Consecutive page numbers are consecutive in memory.
   uint8_t* Page(int64_t page) const;
 
+  // Bytes of whole pages in the order named, for moving them to another memory and back: out and bytes are
+  // pages.size() * PageBytes() long. A page out of range, a page written twice or another length throws
+  // Error(kPlanInvalid), and nothing has been written then.
+  void ReadPages(std::span<const int32_t> pages, std::span<uint8_t> out) const;
+  void WritePages(std::span<const int32_t> pages, std::span<const uint8_t> bytes);
+
  private:
   struct Unmap {
     int64_t bytes;
     void operator()(uint8_t* data) const;
   };
+  void CheckPages(std::span<const int32_t> pages, size_t bytes) const;
+
   KvGeometry geometry_;
   int64_t blocks_;
   std::unique_ptr<uint8_t, Unmap> data_;

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <variant>
 
 #include "kvcapsule/error.h"
 
@@ -21,6 +22,12 @@ struct CompressJob {
   CapsuleSegment capsule;
   RawSegment rest_segment;
 };
+
+struct CopyJob {
+  int32_t from, to;  // blocks
+};
+
+using Job = std::variant<CompressJob, CopyJob>;
 
 // One operation of the stream and where it is, for messages.
 struct Op {
@@ -78,18 +85,22 @@ class Staging {
       : pool_(pool), max_slots_(max_slots), sequences_(sequences) {}
 
   void Run(const Op& op, Formats formats) {
-    op.Require(op.slot >= 0 && op.slot < max_slots_, "the slot is out of range");
+    const bool names_slot = static_cast<PageOp>(op.code) != PageOp::kCopyBlock;
+    op.Require(names_slot ? op.slot >= 0 && op.slot < max_slots_ : op.slot == -1, "the slot is out of range");
     switch (static_cast<PageOp>(op.code)) {
       case PageOp::kOpen: return Open(op);
       case PageOp::kClose: return Close(op);
       case PageOp::kSegment: return BeginSegment(op);
       case PageOp::kBlocks: return AppendBlocks(op);
       case PageOp::kCompress: return Compress(op, formats);
+      case PageOp::kAttachBlocks: return AttachBlocks(op);
+      case PageOp::kAttachCapsule: return AttachCapsule(op, formats);
+      case PageOp::kCopyBlock: return CopyBlock(op);
     }
     op.Fail("unknown operation");
   }
 
-  const std::vector<CompressJob>& jobs() const { return jobs_; }
+  const std::vector<Job>& jobs() const { return jobs_; }
 
   void CommitTo(std::unordered_map<int32_t, Sequence>& sequences) {
     sequences.reserve(sequences.size() + staged_.size());
@@ -158,30 +169,72 @@ class Staging {
     op.Require(!HasRepeats(raw.blocks), "a block occurs twice in the segment");
   }
 
+  void AttachBlocks(const Op& op) {
+    ArgumentReader reader(op);
+    auto& raw = Raw(op, Staged(op), reader.Next());
+    const int32_t tokens = reader.Next();
+    const auto blocks = reader.Rest();
+    CheckBlocks(op, blocks);
+    constexpr int64_t kTokens = KvGeometry::kBlockTokens;
+    op.Require(tokens > 0 && (tokens + kTokens - 1) / kTokens == static_cast<int64_t>(blocks.size()),
+               "not as many blocks as the tokens take");
+    op.Require(static_cast<int64_t>(raw.blocks.size()) * kTokens == raw.tokens,
+               "the segment's last block has room left");
+    op.Require(int64_t{raw.tokens} + tokens <= INT32_MAX, "the segment has too many tokens");
+    raw.blocks.insert(raw.blocks.end(), blocks.begin(), blocks.end());
+    op.Require(!HasRepeats(raw.blocks), "a block occurs twice in the segment");
+    raw.tokens += tokens;
+  }
+
+  void AttachCapsule(const Op& op, Formats formats) {
+    auto& sequence = Staged(op);
+    ArgumentReader reader(op);
+    const auto& format = Format(op, reader.Next(), formats);
+    const int32_t tokens = reader.Next();
+    op.Require(format->Covers(tokens), "the tokens are not the format's number");
+    const auto pages = reader.Rest();
+    CheckCapsule(op, *format, tokens, pages);
+    op.Require(!HasRepeats({pages.begin(), pages.end()}), "a page is named twice");
+    const int32_t position = TokensBefore(sequence, static_cast<int32_t>(sequence.segments.size()));
+    sequence.segments.emplace_back(CapsuleSegment{format, {pages.begin(), pages.end()}, tokens, position});
+  }
+
+  void CopyBlock(const Op& op) {
+    ArgumentReader reader(op);
+    const CopyJob job{reader.Next(), reader.Next()};
+    reader.End();
+    CheckBlocks(op, op.arguments);
+    op.Require(job.from != job.to, "a block is copied onto itself");
+    jobs_.emplace_back(job);
+  }
+
+  static const std::shared_ptr<const KvFormat>& Format(const Op& op, int32_t number, Formats formats) {
+    op.Require(number >= 0 && static_cast<size_t>(number) < formats.size() && formats[number],
+               "no such format");
+    return formats[number];
+  }
+
   void Compress(const Op& op, Formats formats) {
     auto& sequence = Staged(op);
     ArgumentReader reader(op);
     const int32_t segment = reader.Next();
     const RawSegment& raw = Raw(op, sequence, segment);
-    const int32_t number = reader.Next();
-    op.Require(number >= 0 && static_cast<size_t>(number) < formats.size() && formats[number],
-               "no such format");
-    const KvFormat& format = *formats[number];
+    const auto& format = Format(op, reader.Next(), formats);
     const auto pages = reader.NextList();
     const auto blocks = reader.NextList();
     const auto rest = reader.NextList();
     reader.End();
     CheckRest(op, raw, blocks, rest);
     const int32_t covered = raw.tokens - static_cast<int32_t>(rest.size());
-    op.Require(format.Covers(covered), "the covered rows are not the format's number");
-    CheckCapsule(op, format, covered, pages);
+    op.Require(format->Covers(covered), "the covered rows are not the format's number");
+    CheckCapsule(op, *format, covered, pages);
     CheckTargets(op, raw, pages, blocks);
 
     CompressJob job{
         raw,
         {},
         {rest.begin(), rest.end()},
-        {formats[number], {pages.begin(), pages.end()}, covered, TokensBefore(sequence, segment)},
+        {format, {pages.begin(), pages.end()}, covered, TokensBefore(sequence, segment)},
         {{blocks.begin(), blocks.end()}, static_cast<int32_t>(rest.size())}};
     for (int32_t row = 0; row < raw.tokens; ++row) {
       if (!std::binary_search(rest.begin(), rest.end(), row)) job.covered.push_back(row);
@@ -204,11 +257,12 @@ class Staging {
     op.Require(format.geometry() == pool_.geometry(), "the format is for another geometry");
     op.Require(static_cast<int64_t>(pages.size()) == format.Pages(tokens),
                "not as many pages as the capsule takes");
+    constexpr int32_t kPages = KvGeometry::kPagesPerBlock;
     for (size_t i = 0; i < pages.size(); ++i) {
-      op.Require(pages[i] >= 0 && pages[i] < pool_.blocks() * KvGeometry::kPagesPerBlock,
-                 "a page is out of range");
-      const bool starts_run = i % KvGeometry::kPagesPerBlock == 0;
+      op.Require(pages[i] >= 0 && pages[i] < pool_.blocks() * kPages, "a page is out of range");
+      const bool starts_run = i % kPages == 0;
       op.Require(starts_run || pages[i] == pages[i - 1] + 1, "the pages of a run are not consecutive");
+      op.Require(starts_run || pages[i] % kPages != 0, "a run of pages crosses into the next block");
     }
   }
 
@@ -245,7 +299,7 @@ class Staging {
   const int32_t max_slots_;
   const std::unordered_map<int32_t, Sequence>& sequences_;
   std::unordered_map<int32_t, std::optional<Sequence>> staged_;
-  std::vector<CompressJob> jobs_;
+  std::vector<Job> jobs_;
 };
 
 void CopyRows(const KvPool& pool, const RawSegment& from, const std::vector<int32_t>& rows,
@@ -267,6 +321,17 @@ void CopyRows(const KvPool& pool, const RawSegment& from, const std::vector<int3
   }
 }
 
+void Run(const KvPool& pool, const Job& job) {
+  if (const auto* copy = std::get_if<CopyJob>(&job)) {
+    std::memcpy(pool.Page(int64_t{copy->to} * KvGeometry::kPagesPerBlock),
+                pool.Page(int64_t{copy->from} * KvGeometry::kPagesPerBlock), pool.geometry().BlockBytes());
+    return;
+  }
+  const auto& compress = std::get<CompressJob>(job);
+  compress.capsule.format->Encode(pool, compress.source, compress.covered, compress.capsule);
+  CopyRows(pool, compress.source, compress.rest, compress.rest_segment);
+}
+
 }  // namespace
 
 SequenceTable::SequenceTable(KvPool* pool, int32_t max_slots) : pool_(pool), max_slots_(max_slots) {}
@@ -281,10 +346,7 @@ void SequenceTable::Apply(std::span<const int32_t> ops, Formats formats) {
     staging.Run({op.index, op.code, op.slot, ops.subspan(3, ops[2])}, formats);
     ops = ops.subspan(3 + ops[2]);
   }
-  for (const CompressJob& job : staging.jobs()) {
-    job.capsule.format->Encode(*pool_, job.source, job.covered, job.capsule);
-    CopyRows(*pool_, job.source, job.rest, job.rest_segment);
-  }
+  for (const Job& job : staging.jobs()) Run(*pool_, job);
   staging.CommitTo(sequences_);
 }
 

@@ -23,6 +23,14 @@ enum class PageOp : int32_t {
   // segment's place (no raw segment when nRest = 0). The old blocks are free afterwards. The span's position
   // is the number of tokens in the segments before it.
   kCompress = 5,
+  // [segment, tokens, block...]: append blocks that hold `tokens` rows already (another sequence wrote them);
+  // only the last one may be partly filled. The segment is raw and full up to here, so that rows stay dense.
+  kAttachBlocks = 6,
+  // [format, tokens, page...]: append a capsule that was encoded at this very position of a sequence, that is
+  // after as many tokens as the segments hold now.
+  kAttachCapsule = 7,
+  // Slot -1; [from, to]: copy a block's bytes, for a sequence that goes on in a block which others share.
+  kCopyBlock = 8,
 };
 
 class SequenceTable {
@@ -30,7 +38,8 @@ class SequenceTable {
   SequenceTable(KvPool* pool, int32_t max_slots);
 
   // Checks everything (slots, segment kinds, block and page ranges, counts) before changing anything;
-  // throws Error(kPlanInvalid) naming the op. Runs compressions.
+  // throws Error(kPlanInvalid) naming the op. Compressions and copies run in the order of the plan. Who
+  // shares which page is not known here: that is the caller's to keep.
   // formats: index -> format as used by kCompress.
   void Apply(std::span<const int32_t> ops, std::span<const std::shared_ptr<const KvFormat>> formats);
 

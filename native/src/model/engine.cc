@@ -63,6 +63,8 @@ class CpuEngine final : public Engine {
   EncodedImage KeepImage(ImageJob& image) override;
   void ReleaseImage(int32_t handle) override { images_.erase(handle); }
   StepResult Step(const StepPlan& plan) override;
+  std::vector<uint8_t> ReadPages(std::span<const int32_t> pages) const override;
+  void WritePages(std::span<const int32_t> pages, std::span<const uint8_t> bytes) override;
   void AddToGram(int32_t slot, int32_t segment, std::span<const int32_t> covered) override;
   void Fit(const FitRequest& request) override;
 
@@ -208,6 +210,16 @@ StepResult CpuEngine::Step(const StepPlan& plan) {
   result.forward_seconds = SecondsSince(forward_start);
   if (plan.return_logits) result.logits = std::move(logits);
   return result;
+}
+
+std::vector<uint8_t> CpuEngine::ReadPages(std::span<const int32_t> pages) const {
+  std::vector<uint8_t> bytes(pages.size() * pool_.geometry().PageBytes());
+  pool_.ReadPages(pages, bytes);
+  return bytes;
+}
+
+void CpuEngine::WritePages(std::span<const int32_t> pages, std::span<const uint8_t> bytes) {
+  pool_.WritePages(pages, bytes);
 }
 
 void CpuEngine::AddToGram(int32_t slot, int32_t segment, std::span<const int32_t> covered) {

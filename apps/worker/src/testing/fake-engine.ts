@@ -13,20 +13,30 @@ interface Row {
   readonly state: number;
 }
 
-interface Segment {
+/** What lies in a block (up to 16 rows) or in a capsule's pages. */
+interface Content {
   readonly kind: 'raw' | 'capsule';
-  readonly blocks: number[];
+  readonly pages: readonly number[];
   readonly rows: Row[];
 }
+
+type Segment =
+  | { readonly kind: 'raw'; readonly blocks: number[]; tokens: number }
+  | { readonly kind: 'capsule'; readonly pages: number[] };
+
+const BLOCK_TOKENS = 16;
+const PAGES_PER_BLOCK = 8;
+const PAGE_BYTES = 64;
 
 export const FAKE_VOCAB = 64;
 export const FAKE_IMAGE_TOKEN = 3;
 export const FAKE_END = 2;
 
 /**
- * An engine without arithmetic. It checks every page operation (each block has one owner, nothing is written
- * that is not owned) and computes tokens that depend on all a row attends to, on order and on compression, but
- * on nothing else; so equal answers prove that batching, chunking and preemption change nothing.
+ * An engine without arithmetic. It checks every page operation (nothing is written that another sequence uses,
+ * nothing is attached that is not there) and computes tokens that depend on all a row attends to, on order and
+ * on compression, but on nothing else; so equal answers prove that batching, chunking, caching and preemption
+ * change nothing.
  */
 export class FakeEngine implements NativeEngine {
   readonly info: NativeEngineInfo;
@@ -37,7 +47,12 @@ export class FakeEngine implements NativeEngine {
   failNext = 0;
   largestBatch = 0;
   readonly #slots = new Map<number, Segment[]>();
-  readonly #owners = new Map<number, number>();
+  /** By page: how many segments use it. */
+  readonly #users = new Map<number, number>();
+  /** By page: what it is part of, also when nobody uses it any more. */
+  readonly #contents = new Map<number, Content>();
+  /** Pages that `readPages` has taken out; their number stands in the bytes. */
+  readonly #taken: { readonly content: Content; readonly part: number }[] = [];
   #handles = 0;
 
   constructor(
@@ -56,10 +71,10 @@ export class FakeEngine implements NativeEngine {
       heads: 1,
       kvHeads: 1,
       headDim: 8,
-      blockTokens: 16,
-      pagesPerBlock: 8,
-      blockBytes: 512,
-      pageBytes: 64,
+      blockTokens: BLOCK_TOKENS,
+      pagesPerBlock: PAGES_PER_BLOCK,
+      blockBytes: PAGE_BYTES * PAGES_PER_BLOCK,
+      pageBytes: PAGE_BYTES,
       weightBytes: 0,
       formats: formats.map(({ tokens, pages }) => ({
         codec: 'capsule',
@@ -72,10 +87,6 @@ export class FakeEngine implements NativeEngine {
         headerBytes: 0,
       })),
     };
-  }
-
-  get ownedBlocks(): number {
-    return this.#owners.size;
   }
 
   /** The picture's width is the number of its tokens; its first byte is all that it shows. */
@@ -110,6 +121,29 @@ export class FakeEngine implements NativeEngine {
     return { tokens, logprobs: new Float32Array(tokens.length), compressSeconds: 0, forwardSeconds: 0 };
   }
 
+  readPages(pages: Int32Array): Promise<Uint8Array> {
+    const bytes = new Uint8Array(pages.length * PAGE_BYTES);
+    pages.forEach((page, index) => {
+      const content = this.#contents.get(page);
+      if (!content) return;
+      const copy = { ...content, rows: [...content.rows] };
+      new DataView(bytes.buffer).setUint32(index * PAGE_BYTES, this.#taken.length + 1);
+      this.#taken.push({ content: copy, part: content.pages.indexOf(page) });
+    });
+    return Promise.resolve(bytes);
+  }
+
+  writePages(pages: Int32Array, bytes: Uint8Array): Promise<void> {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    pages.forEach((page, index) => {
+      const taken = this.#taken[view.getUint32(index * PAGE_BYTES) - 1];
+      if (taken?.part !== 0) return;
+      const { kind, rows } = taken.content;
+      this.#put(kind, [...pages.subarray(index, index + taken.content.pages.length)], [...rows]);
+    });
+    return Promise.resolve();
+  }
+
   addToGram(): Promise<void> {
     return Promise.reject(new Error('not here'));
   }
@@ -132,12 +166,41 @@ export class FakeEngine implements NativeEngine {
     return segments;
   }
 
-  #own(slot: number, blocks: readonly number[]): void {
-    for (const block of blocks) {
-      if (block < 0 || block >= this.poolBlocks) throw new Error(`block ${block} is out of range`);
-      if (this.#owners.has(block)) throw new Error(`block ${block} has an owner`);
-      this.#owners.set(block, slot);
+  /** Fresh pages: nobody may be using them. */
+  #put(kind: Content['kind'], pages: readonly number[], rows: Row[]): void {
+    for (const page of pages) {
+      if (page < 0 || page >= this.poolBlocks * PAGES_PER_BLOCK)
+        throw new Error(`page ${page} is out of range`);
+      if ((this.#users.get(page) ?? 0) > 0) throw new Error(`page ${page} is in use`);
     }
+    const content: Content = { kind, pages, rows };
+    for (const page of pages) {
+      const before = this.#contents.get(page);
+      for (const other of before?.pages ?? []) {
+        if (this.#contents.get(other) === before) this.#contents.delete(other);
+      }
+      this.#contents.set(page, content);
+    }
+  }
+
+  #use(kind: Content['kind'], pages: readonly number[]): Content {
+    const content = this.#contents.get(pages[0] ?? -1);
+    if (content?.kind !== kind || pages.some((page, index) => content.pages[index] !== page))
+      throw new Error('pages that do not hold what is attached');
+    for (const page of pages) this.#users.set(page, (this.#users.get(page) ?? 0) + 1);
+    return content;
+  }
+
+  #drop(segment: Segment): void {
+    const pages = segment.kind === 'capsule' ? segment.pages : segment.blocks.flatMap(pagesOf);
+    for (const page of pages) this.#users.set(page, (this.#users.get(page) ?? 0) - 1);
+  }
+
+  #rowsOf(segment: Segment): Row[] {
+    if (segment.kind === 'capsule') return this.#contents.get(segment.pages[0] ?? -1)?.rows ?? [];
+    return segment.blocks
+      .flatMap((block) => this.#contents.get(block * PAGES_PER_BLOCK)?.rows ?? [])
+      .slice(0, segment.tokens);
   }
 
   #applyOps(ops: Int32Array): void {
@@ -154,40 +217,69 @@ export class FakeEngine implements NativeEngine {
       this.#slots.set(slot, []);
       return;
     }
+    if (code === PageOp.CopyBlock) {
+      const [from = -1, to = -1] = args;
+      this.#put('raw', pagesOf(to), [...(this.#contents.get(from * PAGES_PER_BLOCK)?.rows ?? [])]);
+      return;
+    }
     const segments = this.#segments(slot);
     if (code === PageOp.Close) {
-      for (const { blocks } of segments) for (const block of blocks) this.#owners.delete(block);
+      for (const segment of segments) this.#drop(segment);
       this.#slots.delete(slot);
     } else if (code === PageOp.Segment) {
-      segments.push({ kind: 'raw', blocks: [], rows: [] });
-    } else if (code === PageOp.Blocks) {
-      const [segment = -1, ...blocks] = args;
-      this.#own(slot, blocks);
-      segments[segment]?.blocks.push(...blocks);
+      segments.push({ kind: 'raw', blocks: [], tokens: 0 });
+    } else if (code === PageOp.Compress) {
+      this.#compress(segments, args);
+    } else if (code === PageOp.AttachCapsule) {
+      const [format = -1, tokens = -1, ...pages] = args;
+      const content = this.#use('capsule', pages);
+      if (content.rows.length !== tokens || this.info.formats[format]?.pages !== pages.length)
+        throw new Error('a capsule of another format');
+      segments.push({ kind: 'capsule', pages });
     } else {
-      this.#compress(slot, segments, args);
+      this.#addBlocks(segments, code, args);
     }
   }
 
-  #compress(slot: number, segments: Segment[], args: number[]): void {
+  #addBlocks(segments: Segment[], code: number, args: number[]): void {
+    const raw = segments[args.shift() ?? -1];
+    if (raw?.kind !== 'raw') throw new Error('blocks for a segment that is not raw');
+    const attached = code === PageOp.AttachBlocks ? (args.shift() ?? 0) : undefined;
+    if (attached === undefined) {
+      for (const block of args) this.#put('raw', pagesOf(block), []);
+    } else if (
+      raw.tokens !== raw.blocks.length * BLOCK_TOKENS ||
+      Math.ceil(attached / BLOCK_TOKENS) !== args.length
+    ) {
+      throw new Error('attached blocks do not follow a full segment');
+    }
+    const held = args.map((block) => this.#use('raw', pagesOf(block)).rows.length);
+    raw.blocks.push(...args);
+    raw.tokens += attached ?? 0;
+    if (held.reduce((sum, rows) => sum + rows, 0) < (attached ?? 0))
+      throw new Error('rows that are not there');
+  }
+
+  #compress(segments: Segment[], args: number[]): void {
     const [segment = -1, format = -1, ...lists] = args;
     const take = (): number[] => lists.splice(0, lists.shift() ?? 0);
     const [pages, blocks, rest] = [take(), take(), new Set(take())];
     const raw = segments[segment];
     const info = this.info.formats[format];
     if (!raw || !info || pages.length !== info.pages) throw new Error('a compression that does not fit');
-    const covered = raw.rows.filter((_, row) => !rest.has(row));
+    const rows = this.#rowsOf(raw);
+    const covered = rows.filter((_, row) => !rest.has(row));
+    const markers = rows.filter((_, row) => rest.has(row));
     if (covered.length !== info.tokens) throw new Error('the covered rows are not the format’s number');
-    const capsule = [...new Set(pages.map((page) => Math.floor(page / 8)))];
-    this.#own(slot, [...capsule, ...blocks]);
-    for (const block of raw.blocks) this.#owners.delete(block);
-    const markers = raw.rows.filter((_, row) => rest.has(row));
-    segments.splice(
-      segment,
-      1,
-      { kind: 'capsule', blocks: capsule, rows: covered },
-      ...(rest.size > 0 ? [{ kind: 'raw' as const, blocks, rows: markers }] : []),
-    );
+    this.#put('capsule', pages, covered);
+    blocks.forEach((block, index) => {
+      this.#put('raw', pagesOf(block), markers.slice(index * BLOCK_TOKENS, (index + 1) * BLOCK_TOKENS));
+    });
+    this.#use('capsule', pages);
+    for (const block of blocks) this.#use('raw', pagesOf(block));
+    this.#drop(raw);
+    const kept: Segment[] = rest.size > 0 ? [{ kind: 'raw', blocks, tokens: rest.size }] : [];
+    segments.splice(segment, 1, { kind: 'capsule', pages }, ...kept);
   }
 
   #forward(plan: StepPlan): number[] {
@@ -205,15 +297,22 @@ export class FakeEngine implements NativeEngine {
     const segments = this.#segments(slot);
     const target = segments[segment];
     const position = plan.positions[row] ?? 0;
-    if (target?.kind !== 'raw' || target.rows.length >= target.blocks.length * 16)
-      throw new Error('no room for a row');
-    const seen = segments.flatMap(({ kind, rows }) => rows.map((other) => ({ kind, ...other })));
+    const block =
+      target?.kind === 'raw' ? target.blocks[Math.floor(target.tokens / BLOCK_TOKENS)] : undefined;
+    if (target?.kind !== 'raw' || block === undefined) throw new Error('no room for a row');
+    const page = block * PAGES_PER_BLOCK;
+    if (this.#users.get(page) !== 1) throw new Error('a row is written where others read');
+    const seen = segments.flatMap((other) =>
+      this.#rowsOf(other).map((each) => ({ kind: other.kind, ...each })),
+    );
     if (seen.length !== position) throw new Error('a row is at the wrong position');
     let state = mix(plan.tokens[row] ?? 0, this.#feature(plan, row));
     for (const { kind, state: other } of seen.sort((a, b) => a.position - b.position)) {
       state = mix(state, mix(other, kind === 'raw' ? 1 : 2));
     }
-    target.rows.push({ position, state });
+    // rows beyond the segment's own are left over from the block that this one is a copy of
+    this.#contents.get(page)?.rows.splice(target.tokens % BLOCK_TOKENS, BLOCK_TOKENS, { position, state });
+    target.tokens += 1;
     return state;
   }
 
@@ -225,6 +324,10 @@ export class FakeEngine implements NativeEngine {
     if (!image || imageRow >= image.tokens) throw new Error('features that are not there');
     return mix(image.mark + 1, imageRow);
   }
+}
+
+function pagesOf(block: number): number[] {
+  return Array.from({ length: PAGES_PER_BLOCK }, (_, page) => block * PAGES_PER_BLOCK + page);
 }
 
 function mix(a: number, b: number): number {
