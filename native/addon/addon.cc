@@ -67,6 +67,8 @@ Napi::Value ResultObject(Napi::Env env, const StepResult& result, bool with_logi
   Napi::Object object = Napi::Object::New(env);
   object.Set("tokens", ToArray<Napi::Int32Array>(env, result.tokens));
   object.Set("logprobs", ToArray<Napi::Float32Array>(env, result.logprobs));
+  object.Set("topTokens", ToArray<Napi::Int32Array>(env, result.top_tokens));
+  object.Set("topLogprobs", ToArray<Napi::Float32Array>(env, result.top_logprobs));
   if (with_logits) object.Set("logits", ToArray<Napi::Float32Array>(env, result.logits));
   object.Set("compressSeconds", result.compress_seconds);
   object.Set("forwardSeconds", result.forward_seconds);

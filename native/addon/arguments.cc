@@ -35,6 +35,33 @@ std::vector<float> ReadFloat32Array(const Napi::Value& value, const char* name) 
   return ReadArray<float>(value, name, napi_float32_array, "Float32Array");
 }
 
+// The sampling features of a plan, each of which may be left out.
+void ReadFeatures(const Napi::Object& object, OwnedPlan& plan) {
+  const auto given = [&](const char* name) { return !object.Get(name).IsUndefined(); };
+  if (given("minP")) plan.min_p = ReadFloat32Array(object.Get("minP"), "minP");
+  if (given("topLogprobs")) plan.top_logprobs = ReadInt32Array(object.Get("topLogprobs"), "topLogprobs");
+  if (given("penalties")) {
+    const Napi::Object part = ReadObject(object.Get("penalties"), "penalties");
+    plan.penalty_samples = ReadInt32Array(part.Get("samples"), "penalties.samples");
+    plan.penalty_factors = ReadFloat32Array(part.Get("factors"), "penalties.factors");
+    plan.penalty_offsets = ReadInt32Array(part.Get("offsets"), "penalties.offsets");
+    plan.penalty_tokens = ReadInt32Array(part.Get("tokens"), "penalties.tokens");
+    plan.penalty_counts = ReadInt32Array(part.Get("counts"), "penalties.counts");
+  }
+  if (given("bias")) {
+    const Napi::Object part = ReadObject(object.Get("bias"), "bias");
+    plan.bias_samples = ReadInt32Array(part.Get("samples"), "bias.samples");
+    plan.bias_offsets = ReadInt32Array(part.Get("offsets"), "bias.offsets");
+    plan.bias_tokens = ReadInt32Array(part.Get("tokens"), "bias.tokens");
+    plan.bias_values = ReadFloat32Array(part.Get("values"), "bias.values");
+  }
+  if (given("masks")) {
+    const Napi::Object part = ReadObject(object.Get("masks"), "masks");
+    plan.mask_samples = ReadInt32Array(part.Get("samples"), "masks.samples");
+    plan.mask_bits = ReadArray<uint32_t>(part.Get("bits"), "masks.bits", napi_uint32_array, "Uint32Array");
+  }
+}
+
 Dtype ReadDtype(const Napi::Value& value, const char* name) {
   const std::string text = ReadString(value, name);
   if (text == "f32") return Dtype::kF32;
@@ -46,8 +73,14 @@ Dtype ReadDtype(const Napi::Value& value, const char* name) {
 }  // namespace
 
 StepPlan OwnedPlan::View() const {
-  return {ops,     chunks,      tokens, positions, image_handles, image_rows,
-          samples, temperature, top_p,  top_k,     seed,          return_logits};
+  const SampleFeatures features{
+      min_p,
+      top_logprobs,
+      {penalty_samples, penalty_factors, penalty_offsets, penalty_tokens, penalty_counts},
+      {bias_samples, bias_offsets, bias_tokens, bias_values},
+      {mask_samples, mask_bits}};
+  return {ops,         chunks, tokens, positions, image_handles, image_rows, samples,
+          temperature, top_p,  top_k,  seed,      return_logits, features};
 }
 
 int64_t ReadInteger(const Napi::Value& value, const char* name, int64_t low, int64_t high) {
@@ -111,6 +144,7 @@ OwnedPlan ReadPlan(const Napi::Value& value) {
   plan.top_p = ReadFloat32Array(object.Get("topP"), "topP");
   plan.top_k = ReadInt32Array(object.Get("topK"), "topK");
   plan.seed = ReadArray<uint64_t>(object.Get("seed"), "seed", napi_biguint64_array, "BigUint64Array");
+  ReadFeatures(object, plan);
   const Napi::Value return_logits = object.Get("returnLogits");
   plan.return_logits = return_logits.IsBoolean() && return_logits.As<Napi::Boolean>().Value();
   return plan;

@@ -16,6 +16,10 @@ struct OwnedPlan {
   std::vector<float> temperature, top_p;
   std::vector<uint64_t> seed;
   bool return_logits = false;
+  std::vector<float> min_p, penalty_factors, bias_values;
+  std::vector<int32_t> top_logprobs, penalty_samples, penalty_offsets, penalty_tokens, penalty_counts;
+  std::vector<int32_t> bias_samples, bias_offsets, bias_tokens, mask_samples;
+  std::vector<uint32_t> mask_bits;
 
   StepPlan View() const;
 };

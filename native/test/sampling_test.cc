@@ -1,10 +1,13 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
 
 #include "kvcapsule/error.h"
+#include "sampling/logit_adjustments.h"
+#include "sampling/logprobs.h"
 #include "sampling/sampler.h"
 #include "scene.h"
 
@@ -21,6 +24,7 @@ std::vector<double> Probabilities(const std::vector<float>& logits, const Sampli
   std::vector<double> weights(logits.size());
   for (size_t i = 0; i < logits.size(); ++i)
     weights[i] = std::exp((static_cast<double>(logits[i]) - logits[order[0]]) / params.temperature);
+  for (double& weight : weights) weight = weight < params.min_p ? 0 : weight;
   size_t kept = params.top_k > 0 ? std::min<size_t>(params.top_k, order.size()) : order.size();
   double total = 0, sum = 0;
   for (size_t i = 0; i < kept; ++i) total += weights[order[i]];
@@ -57,7 +61,8 @@ TEST(SamplingTest, FollowsTheExactDistribution) {
   const auto base = testing::Gaussian(rng, 37, 2);
   const SamplingParams cases[] = {{1.0f, 1, 0}, {0.7f, 1, 0},      {2.5f, 1, 0}, {1, 0.8f, 0},
                                   {1, 0.3f, 0}, {1, 1, 5},         {1, 1, 1},    {1.3f, 0.9f, 12},
-                                  {1, 1, 1000}, {1, 0.999999f, 36}};
+                                  {1, 1, 1000}, {1, 0.999999f, 36},
+                                  {1, 1, 0, 0, 0, 0.2f}, {1.5f, 0.9f, 9, 0, 0, 0.05f}, {2, 1, 0, 0, 0, 1}};
   for (SamplingParams params : cases) {
     auto logits = base;
     logits[3] = -kInfinity;
@@ -67,7 +72,7 @@ TEST(SamplingTest, FollowsTheExactDistribution) {
     std::vector<int32_t> counts(logits.size());
     params.seed = 12345;
     for (params.position = 0; params.position < kDraws; ++params.position)
-      ++counts[Sample(logits, params).id];
+      ++counts[Sample(logits, params)];
     for (size_t i = 0; i < logits.size(); ++i) {
       const double deviation = std::sqrt(want[i] * (1 - want[i]) / kDraws);
       EXPECT_TRUE(std::abs(static_cast<double>(counts[i]) / kDraws - want[i]) <= 5 * deviation + 1e-12)
@@ -84,7 +89,7 @@ TEST(SamplingTest, LargeVocabularyTruncationFindsTheRightSet) {
     const auto want = Probabilities(logits, params);
     std::vector<bool> seen(logits.size());
     for (int32_t position = 0; position < 3000; ++position) {
-      const int32_t id = Sample(logits, {1, top_p, 3000, 9, position}).id;
+      const int32_t id = Sample(logits, {1, top_p, 3000, 9, position});
       ASSERT_GT(want[id], 0) << "outside the kept set";
       seen[id] = true;
     }
@@ -95,9 +100,9 @@ TEST(SamplingTest, LargeVocabularyTruncationFindsTheRightSet) {
 
 TEST(SamplingTest, TiesGoToTheLowerIdEvenBetweenTheTwoZeros) {
   const std::vector<float> logits = {-1, -0.0f, 0.0f, 0.0f};
-  EXPECT_EQ(Sample(logits, {0, 1, 0, 1, 0}).id, 1);
+  EXPECT_EQ(Sample(logits, {0, 1, 0, 1, 0}), 1);
   for (int32_t position = 0; position < 200; ++position) {
-    const int32_t id = Sample(logits, {1, 1, 2, 1, position}).id;
+    const int32_t id = Sample(logits, {1, 1, 2, 1, position});
     ASSERT_TRUE(id == 1 || id == 2) << id;
   }
 }
@@ -107,11 +112,11 @@ TEST(SamplingTest, ADrawDependsOnSeedAndPositionAlone) {
   const auto logits = testing::Gaussian(rng, 500, 1), other = testing::Gaussian(rng, 500, 1);
   std::map<uint64_t, int32_t> first;
   int32_t differing = 0;
-  for (uint64_t seed = 0; seed < 50; ++seed) first[seed] = Sample(logits, {1, 1, 0, seed, 7}).id;
+  for (uint64_t seed = 0; seed < 50; ++seed) first[seed] = Sample(logits, {1, 1, 0, seed, 7});
   for (uint64_t seed = 50; seed-- > 0;) {
     Sample(other, {0.5f, 0.5f, 10, seed, 3});
-    EXPECT_EQ(Sample(logits, {1, 1, 0, seed, 7}).id, first[seed]);
-    differing += Sample(logits, {1, 1, 0, seed, 8}).id != first[seed];
+    EXPECT_EQ(Sample(logits, {1, 1, 0, seed, 7}), first[seed]);
+    differing += Sample(logits, {1, 1, 0, seed, 8}) != first[seed];
   }
   EXPECT_GT(differing, 40);
 }
@@ -124,41 +129,152 @@ TEST(SamplingTest, ExtremesAreGreedyAndFinite) {
        {0.0f, 1e-4f, 9e-6f, 1e-7f, 1e-38f, std::numeric_limits<float>::denorm_min(), -1.0f, NAN}) {
     for (const float top_p : {0.0f, 1e-9f, 0.5f, 1.0f, NAN}) {
       for (int32_t position = 0; position < 20; ++position) {
-        const auto token = Sample(logits, {temperature, top_p, 0, 3, position});
+        const int32_t token = Sample(logits, {temperature, top_p, 0, 3, position});
         // 1e-4 is a true temperature, so two equal peaks may share; anything below is greedy.
         if (temperature == 1e-4f && top_p >= 0.5f) {
-          ASSERT_TRUE(token.id == 40 || token.id == 120);
+          ASSERT_TRUE(token == 40 || token == 120);
         } else {
-          ASSERT_EQ(token.id, 40) << temperature << " " << top_p;
+          ASSERT_EQ(token, 40) << temperature << " " << top_p;
         }
-        ASSERT_TRUE(std::isfinite(token.logprob));
-        ASSERT_NEAR(token.logprob, -std::log(2), 1e-5);
       }
     }
   }
-  for (const float top_p : {0.0f, 1e-9f, -1.0f}) EXPECT_EQ(Sample(logits, {1, top_p, 0, 3, 1}).id, 40);
+  for (const float top_p : {0.0f, 1e-9f, -1.0f}) EXPECT_EQ(Sample(logits, {1, top_p, 0, 3, 1}), 40);
   for (const float temperature : {1e30f, kInfinity}) {
     logits[40] = -kInfinity;
     for (int32_t position = 0; position < 3000; ++position) {
-      const auto token = Sample(logits, {temperature, 1, 0, 3, position});
-      ASSERT_NE(token.id, 40) << "masked tokens stay out at any temperature";
-      ASSERT_TRUE(std::isfinite(token.logprob));
+      ASSERT_NE(Sample(logits, {temperature, 1, 0, 3, position}), 40)
+          << "masked tokens stay out at any temperature";
     }
   }
 }
 
-TEST(SamplingTest, LogprobIsOfTheRawDistribution) {
-  testing::Rng rng(8);
-  const auto logits = testing::Gaussian(rng, 100, 2);
+TEST(SamplingTest, MinPKeepsWhatIsLikelyEnoughBesideThePeak) {
+  const std::vector<float> logits = {0, std::log(0.5f), std::log(0.3f), std::log(0.05f)};
+  const auto drawn = [&](float min_p, float temperature) {
+    std::vector<bool> seen(logits.size());
+    for (int32_t position = 0; position < 2000; ++position)
+      seen[Sample(logits, {temperature, 1, 0, 1, position, min_p})] = true;
+    return seen;
+  };
+  EXPECT_EQ(drawn(0.4f, 1), (std::vector<bool>{true, true, false, false}));
+  EXPECT_EQ(drawn(0.1f, 1), (std::vector<bool>{true, true, true, false}));
+  EXPECT_EQ(drawn(1, 1), (std::vector<bool>{true, false, false, false}));
+  EXPECT_EQ(drawn(0.4f, 2), (std::vector<bool>{true, true, true, false})) << "counts after the temperature";
+  EXPECT_EQ(drawn(0.2f, 1e30f), (std::vector<bool>{true, true, true, true}));
+}
+
+// Straight from the definition.
+float Logprob(const std::vector<float>& logits, int32_t token) {
   double sum = 0;
   for (const float x : logits) sum += std::exp(static_cast<double>(x));
-  for (int32_t position = 0; position < 50; ++position) {
-    const auto token = Sample(logits, {3, 0.9f, 50, 1, position});
-    EXPECT_NEAR(token.logprob, logits[token.id] - std::log(sum), 1e-5);
+  return std::max(static_cast<float>(logits[token] - std::log(sum)), kImpossibleLogprob);
+}
+
+struct Logprobs {
+  std::vector<float> chosen, top;
+  std::vector<int32_t> tokens;
+};
+
+Logprobs LogprobsOf(const std::vector<float>& logits, int32_t token, int32_t top) {
+  Logprobs result;
+  AppendLogprobs(logits, token, top, result.chosen, result.tokens, result.top);
+  return result;
+}
+
+TEST(LogprobsTest, AreOfTheWholeDistributionLikeliestFirst) {
+  testing::Rng rng(8);
+  for (const size_t size : {1, 3, 20, 63, 64, 65, 129, 1000, 5003}) {
+    auto logits = testing::Gaussian(rng, size, 2);
+    // ties, some across the strides of the search
+    for (size_t i = 0; i < size; i += 7) logits[i] = 1;
+    std::vector<int32_t> order(size);
+    for (size_t i = 0; i < size; ++i) order[i] = static_cast<int32_t>(i);
+    std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return logits[a] > logits[b]; });
+    for (const int32_t top : {0, 1, 5, 20}) {
+      const int32_t token = static_cast<int32_t>(size / 2);
+      const Logprobs got = LogprobsOf(logits, token, top);
+      ASSERT_EQ(got.chosen.size(), 1u);
+      EXPECT_NEAR(got.chosen[0], Logprob(logits, token), 1e-5);
+      ASSERT_EQ(got.tokens.size(), std::min<size_t>(top, size));
+      ASSERT_EQ(got.top.size(), got.tokens.size());
+      for (size_t i = 0; i < got.tokens.size(); ++i) {
+        EXPECT_EQ(got.tokens[i], order[i]) << "size " << size << " rank " << i;
+        EXPECT_NEAR(got.top[i], Logprob(logits, order[i]), 1e-5);
+      }
+    }
   }
-  const std::vector<float> wide = {3e38f, -3e38f};
-  EXPECT_TRUE(std::isfinite(Sample(wide, {1e38f, 1, 0, 1, 0}).logprob));
-  EXPECT_EQ(Sample(std::vector<float>{-7}, {1, 1, 0, 1, 0}).logprob, 0);
+}
+
+TEST(LogprobsTest, EveryNumberIsFinite) {
+  std::vector<float> logits(50, -kInfinity);
+  logits[9] = 3;
+  logits[4] = -2e4f;
+  const Logprobs got = LogprobsOf(logits, 7, 20);
+  EXPECT_EQ(got.chosen[0], -9999);
+  EXPECT_EQ(got.tokens[0], 9);
+  EXPECT_EQ(got.top[0], 0);
+  EXPECT_EQ(got.tokens[1], 4);
+  for (size_t i = 1; i < got.top.size(); ++i) EXPECT_EQ(got.top[i], -9999);
+  EXPECT_EQ(LogprobsOf({3e38f, -3e38f}, 1, 2).top[1], -9999);
+}
+
+std::vector<float> Adjusted(std::vector<float> logits, const LogitAdjustments& adjustments) {
+  AdjustLogits(logits, adjustments);
+  return logits;
+}
+
+TEST(LogitAdjustmentsTest, PenaltiesAreThoseOfVllm) {
+  const std::vector<int32_t> tokens = {0, 2, 3, 4}, counts = {3, 0, 1, 2};
+  LogitAdjustments adjustments;
+  adjustments.seen_tokens = tokens;
+  adjustments.seen_counts = counts;
+  adjustments.repetition = 2;
+  // every token that occurred: halved above 0, doubled below
+  EXPECT_EQ(Adjusted({4, 4, 4, -4, 0}, adjustments), (std::vector<float>{2, 4, 2, -8, 0}));
+  adjustments.repetition = 1;
+  adjustments.presence = 0.5f;
+  adjustments.frequency = 0.25f;
+  // only what occurred in the answer
+  EXPECT_EQ(Adjusted({4, 4, 4, -4, 0}, adjustments), (std::vector<float>{2.75f, 4, 4, -4.75f, -1}));
+  adjustments.repetition = 2;
+  EXPECT_EQ(Adjusted({4, 4, 4, -4, 0}, adjustments), (std::vector<float>{0.75f, 4, 2, -8.75f, -1}));
+}
+
+TEST(LogitAdjustmentsTest, BiasIsAddedAndForbids) {
+  const std::vector<int32_t> tokens = {1, 2, 4};
+  const std::vector<float> values = {100, -100, -kInfinity};
+  LogitAdjustments adjustments;
+  adjustments.bias_tokens = tokens;
+  adjustments.bias_values = values;
+  EXPECT_EQ(Adjusted({1, 1, 1, 1, 1}, adjustments), (std::vector<float>{1, 101, -99, 1, -kInfinity}));
+}
+
+TEST(LogitAdjustmentsTest, MasksForbidWhatTheyDoNotName) {
+  testing::Rng rng(9);
+  for (const size_t size : {1, 31, 32, 33, 64, 200}) {
+    std::vector<uint32_t> bits((size + 31) / 32);
+    for (uint32_t& word : bits) word = static_cast<uint32_t>(rng() * 7919);
+    if (bits.size() > 2) bits[0] = ~0u, bits[1] = 0;
+    LogitAdjustments adjustments;
+    adjustments.allowed = bits;
+    const auto logits = testing::Gaussian(rng, size, 1);
+    const auto masked = Adjusted(logits, adjustments);
+    for (size_t i = 0; i < size; ++i)
+      EXPECT_EQ(masked[i], (bits[i / 32] >> (i % 32) & 1) != 0 ? logits[i] : -kInfinity) << size << " " << i;
+  }
+}
+
+TEST(LogitAdjustmentsTest, NothingOverflowsAndForbiddenStaysForbidden) {
+  const std::vector<int32_t> tokens = {0, 1, 2};
+  const std::vector<float> values = {1e6f, -1e6f, 100};
+  const std::vector<int32_t> counts = {1, 1, 1};
+  const std::vector<uint32_t> allowed = {3};
+  const LogitAdjustments adjustments{allowed, tokens, values, tokens, counts, 1e-3f, -1000, -1000};
+  const auto got = Adjusted({3.4e38f, -3.4e38f, 5}, adjustments);
+  EXPECT_TRUE(std::isfinite(got[0]) && std::isfinite(got[1]));
+  EXPECT_EQ(got[2], -kInfinity);
+  EXPECT_EQ(Sample(got, {1, 1, 0, 1, 0}), 0);
 }
 
 TEST(SamplingTest, LogitsThatAreNoNumbersAreErrors) {

@@ -8,7 +8,7 @@ import { type RedisServer, startRedis } from '@kvcapsule/platform/redis-server';
 import { createRpcClient } from '@kvcapsule/platform/rpc';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
-import { RouterSide, until } from './testing/harness.js';
+import { GREEDY, RouterSide, until } from './testing/harness.js';
 
 const MAIN = new URL('../dist/main.js', import.meta.url).pathname;
 const MODEL_DIR = new URL('../../../deploy/models/emoji-vlm', import.meta.url).pathname;
@@ -33,13 +33,13 @@ function start(args: readonly string[], env: NodeJS.ProcessEnv = {}): ChildProce
 }
 
 function hello(requestId: string, maxTokens: number, lease?: Generate['lease']): Generate {
-  const sampling = { temperature: 0, topP: 1, topK: 0, seed: 0n };
   return {
     requestId,
     lease,
     tokenIds: HELLO,
     pictures: [],
-    sampling,
+    sampling: GREEDY,
+    kvCodec: '',
     maxTokens,
     stop: [],
     deadlineUnixMs: 0n,

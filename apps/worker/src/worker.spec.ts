@@ -1,5 +1,6 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { FinishReason } from '@kvcapsule/contracts/worker';
+import type { StepPlan } from '@kvcapsule/engine';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 
 import { FakeEngine } from './testing/fake-engine.js';
@@ -32,7 +33,11 @@ afterEach(async () => {
 const ENDLESS = { stopTokenIds: new Set<number>() };
 const PROFILES = [{ tokens: 40, pages: 3 }];
 
-/** A mix of texts, pictures with and without a profile, and sampled answers. */
+/** Token 9, whatever the state. */
+const FORCED = { logitBias: [{ tokenId: 9, bias: 100 }] };
+const PENALTIES = { presencePenalty: 0.5, frequencyPenalty: 1, repetitionPenalty: 1.5 };
+
+/** A mix of texts, pictures with and without a profile, sampled answers, penalties and log-probabilities. */
 function requests(count: number): AskOptions[] {
   return Array.from({ length: count }, (_, index) => ({
     id: `r${index}`,
@@ -46,6 +51,7 @@ function requests(count: number): AskOptions[] {
     ],
     maxTokens: 30 + (index % 40),
     ...(index % 4 === 3 ? { seed: BigInt(index) } : {}),
+    ...(index % 4 === 1 ? { sampling: { ...PENALTIES, topLogprobs: index % 3, minTokens: index } } : {}),
   }));
 }
 
@@ -82,6 +88,7 @@ describe('answers', () => {
       expect(answer).toMatchObject({
         text: expected.text,
         tokenIds: expected.tokenIds,
+        logprobs: expected.logprobs,
         finished: { reason: expected.finished?.reason, usage: expected.finished?.usage },
       });
       expect(answer.finished?.usage?.completionTokens).toBe(answer.tokenIds.length);
@@ -120,7 +127,10 @@ describe('answers', () => {
       generateOf({ id: 'a', parts: [[10], { tokens: 40, mark: 1 }, [11]] }),
     );
     // one block each of text, capsule, markers and text; 44 tokens at 512 / 16 bytes
-    expect(finished?.usage?.kv).toEqual({ codec: 'capsule', bytes: 4n * 512n, rawBytes: 44n * 32n });
+    expect(finished?.usage?.kv).toEqual({
+      ...{ codec: 'capsule', bytes: 4n * 512n, rawBytes: 44n * 32n },
+      pictures: { bytes: 2n * 512n, rawBytes: 42n * 32n },
+    });
   });
 
   it('stop before a stop string, wherever its pieces lie, and at length', async () => {
@@ -140,6 +150,86 @@ describe('answers', () => {
     expect([first.text, first.tokenIds.length]).toEqual(['', 1]);
     const never = await ask([`${free.text.slice(-1)}@`], 'never');
     expect(never.text).toBe(free.text);
+  });
+
+  it('tell the log-probabilities of the text, and of nothing that a stop string cut off (F22)', async () => {
+    const rig = await rigOf();
+    const router = new RouterSide(rig.client);
+    const ask = (id: string, stop: readonly string[], sampling: { topLogprobs?: number }) =>
+      router.ask(generateOf({ id, parts: [[10, 11, 12]], maxTokens: 12, stop, sampling }));
+    const free = await ask('free', [], {});
+    const stop = free.text.slice(5, 10);
+    const cut = await ask('cut', ['@@', stop], { topLogprobs: 3 });
+    expect(cut.text).toBe(free.text.slice(0, free.text.indexOf(stop)));
+    expect(cut.logprobs.map(({ text }) => text).join('')).toBe(cut.text);
+    expect(Buffer.concat(cut.logprobs.flatMap(({ bytes }) => bytes ?? [])).toString()).toBe(cut.text);
+    expect(cut.logprobs.map(({ top }) => top.length)).toEqual(cut.logprobs.map(() => 3));
+    expect(free.logprobs).toEqual([]);
+    const { logprobs, tokenIds } = await ask('whole', [], { topLogprobs: 0 });
+    expect(logprobs.map(({ tokenId }) => tokenId)).toEqual(tokenIds);
+  });
+
+  it('count as penalties do in vLLM: prompt for repetition, answer for all', async () => {
+    const rig = await rigOf();
+    const router = new RouterSide(rig.client);
+    const seen: StepPlan['penalties'][] = [];
+    const step = rig.engine.step.bind(rig.engine);
+    rig.engine.step = (plan) => {
+      if (plan.samples.length > 0) seen.push(plan.penalties);
+      return step(plan);
+    };
+    const ask = async (id: string, sampling: object) => {
+      seen.length = 0;
+      const options = { id, parts: [[10, 11, 10]], maxTokens: 3, sampling: { ...FORCED, ...sampling } };
+      await router.ask(generateOf(options));
+      return seen.map((part) => part && [[...part.factors], [...part.tokens], [...part.counts]]);
+    };
+    expect(await ask('none', {})).toEqual([undefined, undefined, undefined]);
+    expect(await ask('output', { presencePenalty: 0.5, frequencyPenalty: 1 })).toEqual([
+      [[0.5, 1, 1], [], []],
+      [[0.5, 1, 1], [9], [1]],
+      [[0.5, 1, 1], [9], [2]],
+    ]);
+    expect(await ask('all', { repetitionPenalty: 2 })).toEqual([
+      [
+        [0, 0, 2],
+        [10, 11],
+        [0, 0],
+      ],
+      [
+        [0, 0, 2],
+        [10, 11, 9],
+        [0, 0, 1],
+      ],
+      [
+        [0, 0, 2],
+        [10, 11, 9],
+        [0, 0, 2],
+      ],
+    ]);
+  });
+
+  it('go on to min_tokens, and past end tokens where they are ignored', async () => {
+    const rig = await rigOf();
+    const router = new RouterSide(rig.client);
+    const logitBias = [{ tokenId: 2, bias: 100 }];
+    const ask = (id: string, sampling: object) =>
+      router.ask(generateOf({ id, parts: [[10, 11]], maxTokens: 8, sampling: { logitBias, ...sampling } }));
+    expect((await ask('now', {})).tokenIds).toEqual([2]);
+    const late = await ask('late', { minTokens: 5 });
+    expect(late.tokenIds).toHaveLength(6);
+    expect(late.tokenIds.indexOf(2)).toBe(5);
+    const ignored = await ask('ignored', { ignoreEos: true, topLogprobs: 1 });
+    expect(ignored.tokenIds).toEqual(new Array(8).fill(2));
+    expect(ignored.finished?.reason).toBe(FinishReason.FINISH_REASON_LENGTH);
+    expect(ignored.logprobs).toHaveLength(8);
+  });
+
+  it('are refused for a bias of a token that the model does not have', async () => {
+    const rig = await rigOf();
+    const sampling = { logitBias: [{ tokenId: 64, bias: 1 }] };
+    const answer = await new RouterSide(rig.client).ask(generateOf({ id: 'a', parts: [[10]], sampling }));
+    expect(answer.error).toMatchObject({ code: 'INVALID_REQUEST', param: 'logit_bias' });
   });
 
   it('end at the end token', async () => {

@@ -171,5 +171,6 @@ function infoOf(parts: WorkerParts, serving: Serving, epoch: number): GetInfoRes
     codec: parts.codec,
     profileId: parts.profileId,
     engineVersion: parts.model.engineVersion,
+    codecs: parts.codec === 'raw' ? ['raw'] : ['raw', parts.codec],
   };
 }

@@ -44,6 +44,11 @@ function textPlan(tokens: readonly number[]): StepPlan {
   };
 }
 
+const NO_SAMPLES = {
+  ...{ samples: new Int32Array(), temperature: new Float32Array(), topP: new Float32Array() },
+  ...{ topK: new Int32Array(), seed: new BigUint64Array() },
+};
+
 describe('the built addon', () => {
   it('tells its version', async () => {
     const info = (await loadBinding()).buildInfo();
@@ -131,6 +136,37 @@ describe('the built addon', () => {
       await expect(engine.writePages(pages, bytes.subarray(1))).rejects.toMatchObject({
         code: 'ENGINE_FAILED',
       });
+    } finally {
+      await engine.dispose();
+    }
+  });
+
+  it('samples by masks, bias and penalties, and tells raw log-probabilities', async () => {
+    const engine = await openEngine({ ...OPTIONS, profiles: [] });
+    const close = { ...textPlan([]), ops: Int32Array.of(PageOp.Close, 0, 0), chunks: new Int32Array() };
+    const ask = async (features: Partial<StepPlan>) => {
+      const result = await engine.step({ ...textPlan([1, 3, 50, 51, 2]), ...features });
+      await engine.step({ ...close, ...NO_SAMPLES });
+      return result;
+    };
+    try {
+      const samples = Int32Array.of(0);
+      const plain = await ask({ topLogprobs: Int32Array.of(5) });
+      const [best = -1, second = -1] = plain.topTokens;
+      expect(plain.tokens[0]).toBe(best);
+      expect(plain.logprobs[0]).toBe(plain.topLogprobs[0]);
+      const bits = new Uint32Array(Math.ceil(engine.info.vocab / 32));
+      bits[2] = 1 << 5;
+      const masked = await ask({ masks: { samples, bits }, topLogprobs: Int32Array.of(2) });
+      expect([masked.tokens[0], masked.topTokens[0]]).toEqual([69, best]);
+      expect(masked.logprobs[0]).toBeLessThan(plain.topLogprobs[1] ?? 0);
+      const one = { samples, offsets: Int32Array.of(0, 1), tokens: Int32Array.of(best) };
+      const biased = await ask({ bias: { ...one, values: Float32Array.of(-Infinity) } });
+      expect([biased.tokens[0], biased.logprobs.length]).toEqual([second, 0]);
+      const penalties = { ...one, factors: Float32Array.of(0, 900, 1), counts: Int32Array.of(1) };
+      expect((await ask({ penalties })).tokens[0]).toBe(second);
+      const wrong = { penalties: { ...penalties, factors: Float32Array.of(0) } };
+      await expect(ask(wrong)).rejects.toMatchObject({ code: 'ENGINE_FAILED' });
     } finally {
       await engine.dispose();
     }

@@ -76,6 +76,37 @@ export const PageOp = {
   CopyBlock: 8,
 } as const;
 
+/** Penalties of the samples that have any; `n` counts those. */
+export interface PenaltyArrays {
+  /** Indices of samples, ascending. */
+  readonly samples: Int32Array;
+  /** `[n][3]`: presence, frequency, repetition (1 = off). */
+  readonly factors: Float32Array;
+  /** `[n + 1]` into `tokens`. */
+  readonly offsets: Int32Array;
+  /** Tokens that occurred, each once a sample. */
+  readonly tokens: Int32Array;
+  /** How often each occurred in the answer; 0: in the prompt alone. */
+  readonly counts: Int32Array;
+}
+
+/** What is added to the logits of the samples that ask for it. */
+export interface BiasArrays {
+  readonly samples: Int32Array;
+  readonly offsets: Int32Array;
+  /** Ascending in each sample. */
+  readonly tokens: Int32Array;
+  /** `-Infinity` forbids the token. */
+  readonly values: Float32Array;
+}
+
+/** Tokens that a sample may draw at all. */
+export interface MaskArrays {
+  readonly samples: Int32Array;
+  /** `[n][ceil(vocab / 32)]`, lowest bit first: 1 allows a token. */
+  readonly bits: Uint32Array;
+}
+
 /** All sequences' work of one step; `native/include/kvcapsule/engine.h` gives every array's meaning. */
 export interface StepPlan {
   /** Stream of `opcode, slot, argument count, arguments`, applied in order before the forward pass. */
@@ -94,13 +125,27 @@ export interface StepPlan {
   readonly topP: Float32Array;
   readonly topK: Int32Array;
   readonly seed: BigUint64Array;
+  /** Least probability as a share of the likeliest token's, 0 = off: per sample. */
+  readonly minP?: Float32Array;
+  /** How many of the likeliest tokens are wanted with the sampled one's log-probability, 0 to 20; -1: none of it. */
+  readonly topLogprobs?: Int32Array;
+  readonly penalties?: PenaltyArrays;
+  readonly bias?: BiasArrays;
+  readonly masks?: MaskArrays;
   readonly returnLogits?: boolean;
 }
 
 export interface StepResult {
   /** Per sample. */
   readonly tokens: Int32Array;
+  /**
+   * Of the raw distribution, before bias, penalties and truncation; never below -9999. Empty without
+   * `topLogprobs`; 0 for a sample that wants none.
+   */
   readonly logprobs: Float32Array;
+  /** The likeliest tokens of the samples that want them, one after the other, likeliest first. */
+  readonly topTokens: Int32Array;
+  readonly topLogprobs: Float32Array;
   /** `[samples][vocab]` when asked for. */
   readonly logits?: Float32Array;
   readonly compressSeconds: number;

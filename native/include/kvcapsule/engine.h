@@ -65,6 +65,33 @@ class ImageJob {
 using ImageCutter =
     std::function<std::shared_ptr<ImageJob>(const uint8_t* rgb, int32_t width, int32_t height)>;
 
+// Sampling features that few samples use. Every part may be left empty; `samples` name the ones that use it,
+// by index and ascending, and [n] counts those.
+struct SampleFeatures {
+  // Least probability as a share of the likeliest token's, 0 = off: [all samples].
+  std::span<const float> min_p;
+  // How many of the likeliest tokens are reported beside the sampled one, 0 to 20; -1: no log-probability at
+  // all: [all samples].
+  std::span<const int32_t> top_logprobs;
+  struct Penalties {
+    std::span<const int32_t> samples;
+    std::span<const float> factors;    // [n][3]: presence, frequency, repetition (1 = off)
+    std::span<const int32_t> offsets;  // [n + 1] into tokens
+    std::span<const int32_t> tokens;   // that occurred, each once a sample
+    std::span<const int32_t> counts;   // how often in the answer; 0: in the prompt alone
+  } penalties;
+  struct Bias {
+    std::span<const int32_t> samples;
+    std::span<const int32_t> offsets;  // [n + 1] into tokens
+    std::span<const int32_t> tokens;   // ascending in each sample
+    std::span<const float> values;     // added to the logit; -infinity forbids the token
+  } bias;
+  struct Masks {
+    std::span<const int32_t> samples;
+    std::span<const uint32_t> bits;  // [n][ceil(vocab / 32)], lowest bit first: 1 allows a token
+  } masks;
+};
+
 // All sequences' work of one step. Arrays belong to the caller and live until Step returns.
 struct StepPlan {
   std::span<const int32_t> ops;            // page deltas, see PageOp; applied before the forward pass
@@ -79,12 +106,17 @@ struct StepPlan {
   std::span<const int32_t> top_k;
   std::span<const uint64_t> seed;
   bool return_logits = false;  // also return [samples][vocab]
+  SampleFeatures features;
 };
 
 struct StepResult {
   std::vector<int32_t> tokens;  // [samples]
-  std::vector<float> logprobs;  // [samples]
-  std::vector<float> logits;    // [samples][vocab] or empty
+  // Of the raw distribution, before bias, penalties and truncation; never below -9999. Empty without
+  // top_logprobs; for a sample that wants none (-1) the entry is 0.
+  std::vector<float> logprobs;       // [samples]
+  std::vector<int32_t> top_tokens;   // the samples' likeliest tokens one after the other, likeliest first
+  std::vector<float> top_logprobs;   // theirs
+  std::vector<float> logits;         // [samples][vocab] or empty
   double compress_seconds = 0;  // spent in kCompress ops
   double forward_seconds = 0;
 };

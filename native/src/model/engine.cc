@@ -12,7 +12,7 @@
 #include "model/decoder.h"
 #include "model/image_encoder.h"
 #include "model/step_check.h"
-#include "sampling/sampler.h"
+#include "model/step_sampling.h"
 
 namespace kvcapsule {
 namespace {
@@ -75,7 +75,6 @@ class CpuEngine final : public Engine {
   // Moves the tables' token counts by the chunks' rows, forwards or back.
   void CountTokens(const std::vector<AttentionChunk>& chunks, int32_t sign);
   std::vector<float> Forward(const StepPlan& plan, const std::vector<AttentionChunk>& chunks);
-  void SampleRows(const StepPlan& plan, std::span<const float> logits, StepResult& result) const;
 
   const EngineOptions options_;
   const ModelConfig config_;
@@ -180,21 +179,6 @@ std::vector<float> CpuEngine::Forward(const StepPlan& plan, const std::vector<At
   }
 }
 
-void CpuEngine::SampleRows(const StepPlan& plan, std::span<const float> logits, StepResult& result) const {
-  const size_t vocab = config_.text.vocab;
-  for (size_t i = 0; i < plan.samples.size(); ++i) {
-    SamplingParams params;
-    params.temperature = plan.temperature[i];
-    params.top_p = plan.top_p[i];
-    params.top_k = plan.top_k[i];
-    params.seed = plan.seed[i];
-    params.position = plan.positions[plan.samples[i]] + 1;
-    const SampledToken token = Sample(logits.subspan(i * vocab, vocab), params);
-    result.tokens.push_back(token.id);
-    result.logprobs.push_back(token.logprob);
-  }
-}
-
 StepResult CpuEngine::Step(const StepPlan& plan) {
   CheckPlan(plan, {options_.max_step_tokens, config_.text.vocab, config_.text.context_tokens});
   CheckImages(plan);
@@ -206,7 +190,7 @@ StepResult CpuEngine::Step(const StepPlan& plan) {
   const std::vector<AttentionChunk> chunks = ResolveChunks(plan, table_);
   const auto forward_start = Clock::now();
   std::vector<float> logits = Forward(plan, chunks);
-  SampleRows(plan, logits, result);
+  SampleRows(plan, logits, config_.text.vocab, result);
   result.forward_seconds = SecondsSince(forward_start);
   if (plan.return_logits) result.logits = std::move(logits);
   return result;

@@ -1,40 +1,12 @@
 #include "model/step_check.h"
 
-#include <cmath>
 #include <set>
 #include <string>
 
-#include "kvcapsule/error.h"
+#include "model/plan_require.h"
+#include "model/step_sampling.h"
 
 namespace kvcapsule {
-namespace {
-
-void Require(bool holds, const std::string& problem) {
-  if (!holds) throw Error(ErrorCode::kPlanInvalid, "step plan: " + problem);
-}
-
-std::string At(const char* array, size_t index) {
-  return std::string(array) + "[" + std::to_string(index) + "] ";
-}
-
-void CheckSampling(const StepPlan& plan) {
-  const size_t count = plan.samples.size();
-  Require(plan.temperature.size() == count && plan.top_p.size() == count && plan.top_k.size() == count &&
-              plan.seed.size() == count,
-          "sampling arrays and samples differ in length");
-  for (size_t i = 0; i < count; ++i) {
-    const int32_t row = plan.samples[i];
-    Require(row >= 0 && static_cast<size_t>(row) < plan.tokens.size(), At("samples", i) + "is not a row");
-    Require(i == 0 || row > plan.samples[i - 1], At("samples", i) + "is not above the one before");
-    Require(std::isfinite(plan.temperature[i]) && plan.temperature[i] >= 0,
-            At("temperature", i) + "is out of range");
-    Require(plan.top_p[i] > 0 && plan.top_p[i] <= 1, At("top_p", i) + "is out of range");
-    Require(plan.top_k[i] >= 0, At("top_k", i) + "is out of range");
-  }
-}
-
-}  // namespace
-
 void CheckPlan(const StepPlan& plan, const PlanLimits& limits) {
   const size_t rows = plan.tokens.size();
   Require(rows <= static_cast<size_t>(limits.max_rows), "more rows than max_step_tokens");
@@ -54,7 +26,7 @@ void CheckPlan(const StepPlan& plan, const PlanLimits& limits) {
     chunk_rows += plan.chunks[i];
   }
   Require(chunk_rows == static_cast<int64_t>(rows), "chunks do not add up to the rows");
-  CheckSampling(plan);
+  CheckSampling(plan, limits.vocab);
 }
 
 std::vector<AttentionChunk> ResolveChunks(const StepPlan& plan, const SequenceTable& table) {

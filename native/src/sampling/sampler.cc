@@ -2,53 +2,30 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
 #include <limits>
 #include <vector>
 
 #include "kv/simd.h"
-#include "kvcapsule/error.h"
+#include "sampling/vocab.h"
 
 namespace kvcapsule {
 namespace {
 
 constexpr float kGreedyBelow = 1e-5f;
 
-struct Peak {
-  int32_t id;
-  float value;
-};
-
-// The largest logit and its lowest id.
-Peak FindPeak(std::span<const float> logits) {
-  const float infinity = std::numeric_limits<float>::infinity();
-  Peak peak{-1, -infinity};
-  bool sound = true;
-  for (size_t i = 0; i < logits.size(); ++i) {
-    sound &= logits[i] < infinity;  // false for NaN too
-    if (logits[i] > peak.value) peak = {static_cast<int32_t>(i), logits[i]};
-  }
-  if (!sound) throw Error(ErrorCode::kEngineFailed, "the model returned logits that are not numbers");
-  if (peak.id < 0) throw Error(ErrorCode::kEngineFailed, "the model returned no finite logit");
-  return peak;
-}
-
-// weights[i] = exp((logits[i] - peak) * scale); returns their sum.
-double Weigh(std::span<const float> logits, float peak, float scale, float* weights) {
+// Weights below min_p of the peak's become 0; returns the sum of the others. The peak's own weight is 1.
+double DropUnlikely(std::vector<float>& weights, float min_p) {
   double sum = 0;
   size_t i = 0;
-  for (; i + kLanes <= logits.size(); i += kLanes) {
-    const FloatV weight = ExpV((LoadV(logits.data() + i) - peak) * scale);
-    StoreV(weights + i, weight);
-    sum += SumV(weight);
+  for (; i + kLanes <= weights.size(); i += kLanes) {
+    const FloatV weight = LoadV(weights.data() + i);
+    const FloatV kept = weight < SetV(min_p) ? FloatV{} : weight;
+    StoreV(weights.data() + i, kept);
+    sum += SumV(kept);
   }
-  if (i < logits.size()) {
-    const int left = static_cast<int>(logits.size() - i);
-    const FloatV weight = ExpV((LoadPartV(logits.data() + i, left) - peak) * scale);
-    for (int lane = 0; lane < left; ++lane) {
-      weights[i + lane] = weight[lane];
-      sum += weight[lane];
-    }
+  for (; i < weights.size(); ++i) {
+    if (weights[i] < min_p) weights[i] = 0;
+    sum += weights[i];
   }
   return sum;
 }
@@ -87,7 +64,8 @@ class Ranking {
 Ranking Rank(std::span<const float> logits, const SamplingParams& params, const std::vector<float>& weights,
              double total) {
   const double n = static_cast<double>(logits.size());
-  const auto least = params.top_k > 0 ? 0.0f : static_cast<float>((1 - params.top_p) * total / n * 0.999);
+  const auto of_top_p = params.top_k > 0 ? 0.0f : static_cast<float>((1 - params.top_p) * total / n * 0.999);
+  const float least = std::max(of_top_p, std::min(params.min_p, 1.0f));
   Ranking ranking;
   for (size_t i = 0; i < logits.size(); ++i) {
     if (weights[i] >= least) ranking.Add(logits[i], static_cast<int32_t>(i));
@@ -149,25 +127,19 @@ double CounterUniform(uint64_t seed, uint32_t position) {
   return ((counter[0] >> 5) * 67108864.0 + (counter[1] >> 6)) / 9007199254740992.0;
 }
 
-SampledToken Sample(std::span<const float> logits, const SamplingParams& params) {
+int32_t Sample(std::span<const float> logits, const SamplingParams& params) {
   const Peak peak = FindPeak(logits);
+  // Written so that NaN parameters are greedy as well.
+  if (!(params.temperature >= kGreedyBelow && params.top_p > 0) || params.top_k == 1) return peak.id;
   thread_local std::vector<float> weights;
   weights.resize(logits.size());
-  const double raw_log_sum = std::log(Weigh(logits, peak.value, 1, weights.data()));
-  int32_t id = peak.id;
-  // Written so that NaN parameters are greedy as well.
-  if (params.temperature >= kGreedyBelow && params.top_p > 0 && params.top_k != 1) {
-    // Never 0: an infinite temperature still must not turn a masked logit (-infinity) into 0 * infinity.
-    const float scale = std::max(1 / params.temperature, std::numeric_limits<float>::min());
-    const double total = Weigh(logits, peak.value, scale, weights.data());
-    const double uniform = CounterUniform(params.seed, static_cast<uint32_t>(params.position));
-    const bool truncated = params.top_k > 0 || params.top_p < 1;
-    id = truncated ? DrawTruncated(logits, params, weights, total, uniform)
-                   : Draw(logits.size(), weights, uniform * total,
-                          [](size_t i) { return static_cast<int32_t>(i); });
-  }
-  const double logprob = static_cast<double>(logits[id]) - peak.value - raw_log_sum;
-  return {id, static_cast<float>(std::max<double>(logprob, std::numeric_limits<float>::lowest()))};
+  // Never 0: an infinite temperature still must not turn a masked logit (-infinity) into 0 * infinity.
+  const float scale = std::max(1 / params.temperature, std::numeric_limits<float>::min());
+  double total = Weigh(logits, peak.value, scale, weights.data());
+  if (params.min_p > 0) total = DropUnlikely(weights, std::min(params.min_p, 1.0f));
+  const double uniform = CounterUniform(params.seed, static_cast<uint32_t>(params.position));
+  if (params.top_k > 0 || params.top_p < 1) return DrawTruncated(logits, params, weights, total, uniform);
+  return Draw(logits.size(), weights, uniform * total, [](size_t i) { return static_cast<int32_t>(i); });
 }
 
 }  // namespace kvcapsule

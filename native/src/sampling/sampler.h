@@ -1,4 +1,4 @@
-// Greedy, temperature, top-k and top-p with counter-based randomness: the draw is a function of
+// Greedy, temperature, min-p, top-k and top-p with counter-based randomness: the draw is a function of
 // (seed, position) alone, so the batch, the cache and the worker do not matter.
 #pragma once
 #include <cstdint>
@@ -12,15 +12,12 @@ struct SamplingParams {
   int32_t top_k = 0;       // 0 = off
   uint64_t seed = 0;
   int32_t position = 0;    // index of the sampled token in its sequence
+  float min_p = 0;         // least probability, as a share of the likeliest token's; 0 = off
 };
 
-struct SampledToken {
-  int32_t id = 0;
-  float logprob = 0;       // of the raw distribution (before temperature and truncation), finite
-};
-
-// Ties are broken by the lower id. NaN logits: throws Error(kEngineFailed).
-SampledToken Sample(std::span<const float> logits, const SamplingParams& params);
+// Draws a token id from [vocab] logits. Truncation goes as in vLLM: temperature, min-p, top-k, top-p. Ties are
+// broken by the lower id; -infinity is never drawn. NaN logits: throws Error(kEngineFailed).
+int32_t Sample(std::span<const float> logits, const SamplingParams& params);
 
 // Uniform in [0, 1) from (seed, position): Philox4x32-10.
 double CounterUniform(uint64_t seed, uint32_t position);

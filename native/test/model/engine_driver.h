@@ -37,7 +37,7 @@ struct PlanBuilder {
   }
   StepPlan View(bool return_logits) const {
     return {ops,     chunks,      tokens, positions, image_handles, image_rows,
-            samples, temperature, top_p,  top_k,     seed,          return_logits};
+            samples, temperature, top_p,  top_k,     seed,          return_logits, {}};
   }
 };
 

@@ -10,7 +10,8 @@ const USAGE = {
 
 describe('summaryLine', () => {
   it('names tokens, time to first token, speed and KV bytes', () => {
-    const usage = { ...USAGE, kv_cache: { codec: 'capsule', bytes: 245_760, raw_bytes: 983_040 } };
+    const pictures = { bytes: 24_576, raw_bytes: 835_584 };
+    const usage = { ...USAGE, kv_cache: { codec: 'capsule', bytes: 245_760, raw_bytes: 983_040, pictures } };
     expect(summaryLine(usage, { firstTokenMs: 212.4, decodeMs: 100 })).toBe(
       '320 prompt + 11 tokens · first token 212 ms · 100 tokens/s · KV 960 KiB → 240 KiB (capsule, 4.0x)',
     );

@@ -1,9 +1,16 @@
 import { randomUUID } from 'node:crypto';
 import type { KvcError } from '@kvcapsule/contracts/errors';
 import { type ChatCompletion, type CompletionUsage, errorBody } from '@kvcapsule/contracts/openai';
-import { type Finished, FinishReason, type Usage } from '@kvcapsule/contracts/worker';
+import {
+  type Finished,
+  FinishReason,
+  type KvBytes,
+  type TokenLogprob,
+  type Usage,
+} from '@kvcapsule/contracts/worker';
 import type { FastifyReply } from 'fastify';
 import type { GenerationSink } from '../generation/generation.js';
+import { choiceLogprobs } from './logprobs.js';
 
 /** A generation on its way to one HTTP client. Once `begun`, errors are its own to tell. */
 export interface Answer extends GenerationSink {
@@ -59,12 +66,14 @@ export class StreamAnswer implements Answer {
     this.#write(this.#choice('{"role":"assistant","content":""}', 'null'));
   }
 
-  delta(text: string): void {
-    if (text !== '') this.#write(this.#choice(`{"content":${JSON.stringify(text)}}`, 'null'));
+  delta(text: string, logprobs: readonly TokenLogprob[]): void {
+    if (text === '' && logprobs.length === 0) return;
+    const told = logprobs.length === 0 ? 'null' : JSON.stringify(choiceLogprobs(logprobs));
+    this.#write(this.#choice(`{"content":${JSON.stringify(text)}}`, 'null', told));
   }
 
-  finished({ reason, text, usage }: Finished): void {
-    this.delta(text);
+  finished({ reason, text, logprobs, usage }: Finished): void {
+    this.delta(text, logprobs);
     const usageChunk = this.includeUsage
       ? `${this.#prefix},"choices":[],"usage":${JSON.stringify(usageOf(usage))}}\n\n`
       : '';
@@ -94,8 +103,8 @@ export class StreamAnswer implements Answer {
     this.begun = true;
   }
 
-  #choice(delta: string, reason: string): string {
-    return `${this.#prefix},"choices":[{"index":0,"delta":${delta},"logprobs":null,"finish_reason":${reason}}]${this.#noUsage}}\n\n`;
+  #choice(delta: string, reason: string, logprobs = 'null'): string {
+    return `${this.#prefix},"choices":[{"index":0,"delta":${delta},"logprobs":${logprobs},"finish_reason":${reason}}]${this.#noUsage}}\n\n`;
   }
 
   #write(text: string): void {
@@ -120,10 +129,12 @@ export class JsonAnswer implements Answer {
   begun = false;
   #queued = false;
   #text = '';
+  readonly #logprobs: TokenLogprob[] = [];
 
   constructor(
     private readonly reply: FastifyReply,
     private readonly model: string,
+    private readonly wantsLogprobs: boolean,
   ) {}
 
   queued(): void {
@@ -134,16 +145,19 @@ export class JsonAnswer implements Answer {
     // Nothing leaves before the end.
   }
 
-  delta(text: string): void {
+  delta(text: string, logprobs: readonly TokenLogprob[]): void {
     this.#text += text;
+    this.#logprobs.push(...logprobs);
   }
 
-  finished({ reason, text, usage }: Finished): void {
-    const message = { role: 'assistant', content: this.#text + text, refusal: null } as const;
+  finished({ reason, text, logprobs: last, usage }: Finished): void {
+    this.delta(text, last);
+    const message = { role: 'assistant', content: this.#text, refusal: null } as const;
+    const logprobs = this.wantsLogprobs ? choiceLogprobs(this.#logprobs) : null;
     const body: ChatCompletion = {
       ...head(this.model),
       object: 'chat.completion',
-      choices: [{ index: 0, message, logprobs: null, finish_reason: finishReason(reason) }],
+      choices: [{ index: 0, message, logprobs, finish_reason: finishReason(reason) }],
       usage: usageOf(usage),
     };
     this.#end(JSON.stringify(body));
@@ -183,6 +197,12 @@ function usageOf(usage: Usage | undefined): CompletionUsage {
     completion_tokens: completionTokens,
     total_tokens: promptTokens + completionTokens,
     prompt_tokens_details: { cached_tokens: cachedTokens },
-    ...(kv && { kv_cache: { codec: kv.codec, bytes: Number(kv.bytes), raw_bytes: Number(kv.rawBytes) } }),
+    ...(kv && {
+      kv_cache: { codec: kv.codec, ...bytesOf(kv), pictures: bytesOf(kv.pictures) },
+    }),
   };
+}
+
+function bytesOf(kv: KvBytes | undefined): { readonly bytes: number; readonly raw_bytes: number } {
+  return { bytes: Number(kv?.bytes ?? 0n), raw_bytes: Number(kv?.rawBytes ?? 0n) };
 }

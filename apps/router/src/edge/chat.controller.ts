@@ -51,7 +51,7 @@ export class ChatController {
     }
     const answer: Answer = body.stream
       ? new StreamAnswer(reply, modelName, body.stream_options?.include_usage ?? false)
-      : new JsonAnswer(reply, modelName);
+      : new JsonAnswer(reply, modelName, body.logprobs ?? false);
     const signal = this.inflight.start(reply, () => answer.probe());
     const watch = this.telemetry.watch(answer);
     try {

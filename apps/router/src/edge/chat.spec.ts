@@ -39,7 +39,7 @@ describe('an answer', () => {
       completion_tokens: 5,
       total_tokens: 10,
       prompt_tokens_details: { cached_tokens: 1 },
-      kv_cache: { codec: 'capsule', bytes: 100, raw_bytes: 300 },
+      kv_cache: { codec: 'capsule', bytes: 100, raw_bytes: 300, pictures: { bytes: 40, raw_bytes: 200 } },
     });
     await until(gone);
   });
@@ -91,6 +91,60 @@ describe('an answer', () => {
     expect(request).toMatchObject({ maxTokens: 62, stop: ['X'] });
     expect(request?.sampling).toMatchObject({ topK: 7, seed: 2n ** 64n - 1n });
     expect(request?.sampling?.temperature).toBeCloseTo(0.5);
+  });
+
+  it('passes penalties, bias and the rest of the sampling on', async () => {
+    await router.chat('abc', {
+      ...{ min_p: 0.25, presence_penalty: 0.5, frequency_penalty: -1, repetition_penalty: 1.25 },
+      ...{
+        logit_bias: { 7: -100, 12: 3.5 },
+        logprobs: true,
+        top_logprobs: 4,
+        min_tokens: 2,
+        ignore_eos: true,
+      },
+    });
+    expect(router.worker.received[0]?.sampling).toMatchObject({
+      ...{ minP: 0.25, presencePenalty: 0.5, frequencyPenalty: -1, repetitionPenalty: 1.25 },
+      logitBias: [
+        { tokenId: 7, bias: -100 },
+        { tokenId: 12, bias: 3.5 },
+      ],
+      ...{ topLogprobs: 4, minTokens: 2, ignoreEos: true },
+    });
+    await router.chat('abc', { logprobs: true });
+    await router.chat('abc', { logprobs: false });
+    expect(router.worker.received.map(({ sampling }) => sampling?.topLogprobs)).toEqual([4, 0, undefined]);
+  });
+
+  it('carries log-probabilities with the text that they are of, streamed and not', async () => {
+    const half = { tokenId: 1, text: '', bytes: Buffer.of(0xc3), logprob: -0.5, top: [] };
+    const rest = { tokenId: 2, text: 'é', bytes: Buffer.of(0xa9), logprob: -9999, top: [] };
+    const name = { tokenId: 0, text: '<end>', bytes: undefined, logprob: -2 };
+    const last = { tokenId: 3, text: 'x', bytes: Buffer.from('x'), logprob: -1, top: [name] };
+    router.worker.script = (request, say) =>
+      say(started(), delta('', []), delta('é', [half, rest]), finished(request, 3, 1, 'x', [last]));
+    const content = [
+      { token: '', logprob: -0.5, bytes: [0xc3], top_logprobs: [] },
+      { token: 'é', logprob: -9999, bytes: [0xa9], top_logprobs: [] },
+      {
+        ...{ token: 'x', logprob: -1, bytes: [0x78] },
+        top_logprobs: [{ token: '<end>', logprob: -2, bytes: null }],
+      },
+    ];
+    const body = ChatCompletion.parse(await (await router.chat('abc', { logprobs: true })).json());
+    expect(body.choices[0]?.logprobs).toEqual({ content, refusal: null });
+    const all = await events(await router.chat('abc', { logprobs: true, stream: true }));
+    const choices = all.slice(0, -1).map((event) => ChatCompletionChunk.parse(event).choices[0]);
+    expect(choices.map((choice) => choice?.logprobs)).toEqual([
+      null,
+      { content: content.slice(0, 2), refusal: null },
+      { content: content.slice(2), refusal: null },
+      null,
+    ]);
+    router.worker.script = (request, say) => say(started(), finished(request, 0));
+    const empty = ChatCompletion.parse(await (await router.chat('abc', { logprobs: true })).json());
+    expect(empty.choices[0]?.logprobs).toEqual({ content: [], refusal: null });
   });
 
   it.each([
@@ -175,6 +229,8 @@ describe('an answer', () => {
   });
 });
 
+const MANY_BIASES = Object.fromEntries(Array.from({ length: 1025 }, (_, id) => [id, 1]));
+
 describe('bad input', () => {
   const user = { role: 'user', content: 'x' };
   const text = { type: 'text', text: 'x' };
@@ -199,10 +255,18 @@ describe('bad input', () => {
     [{ tool_choice: 'required' }, 'unsupported_parameter', 'tool_choice'],
     [{ functions: [{}] }, 'unsupported_parameter', 'functions'],
     [{ response_format: { type: 'json_object' } }, 'unsupported_parameter', 'response_format'],
-    [{ logprobs: true }, 'unsupported_parameter', 'logprobs'],
-    [{ top_logprobs: 3 }, 'unsupported_parameter', 'top_logprobs'],
-    [{ logit_bias: { 1: 2 } }, 'unsupported_parameter', 'logit_bias'],
-    [{ frequency_penalty: 1 }, 'unsupported_parameter', 'frequency_penalty'],
+    [{ logprobs: 3 }, 'invalid_request', 'logprobs'],
+    [{ top_logprobs: 3 }, 'invalid_request', 'top_logprobs'],
+    [{ logprobs: true, top_logprobs: 21 }, 'invalid_request', 'top_logprobs'],
+    [{ logit_bias: { 1: 101 } }, 'invalid_request', 'logit_bias.1'],
+    [{ logit_bias: { one: 1 } }, 'invalid_request', 'logit_bias.one'],
+    [{ logit_bias: { '01': 1 } }, 'invalid_request', 'logit_bias.01'],
+    [{ logit_bias: MANY_BIASES }, 'invalid_request', 'logit_bias'],
+    [{ frequency_penalty: 3 }, 'invalid_request', 'frequency_penalty'],
+    [{ presence_penalty: 'much' }, 'invalid_request', 'presence_penalty'],
+    [{ repetition_penalty: 0 }, 'invalid_request', 'repetition_penalty'],
+    [{ min_p: 2 }, 'invalid_request', 'min_p'],
+    [{ min_tokens: 9, max_tokens: 8 }, 'invalid_request', 'min_tokens'],
     [{ audio: {} }, 'unsupported_parameter', 'audio'],
     [{ modalities: ['audio'] }, 'unsupported_parameter', 'modalities'],
     [{ messages: [] }, 'invalid_request', 'messages'],

@@ -19,6 +19,14 @@ export function generationRequest(body: ChatCompletionRequest): GenerationReques
     temperature: isGreedy ? 0 : temperature,
     topP: isGreedy ? 1 : topP,
     topK: Math.max(0, body.top_k ?? 0),
+    minP: body.min_p ?? 0,
+    presencePenalty: body.presence_penalty ?? 0,
+    frequencyPenalty: body.frequency_penalty ?? 0,
+    repetitionPenalty: body.repetition_penalty ?? 1,
+    logitBias: Object.entries(body.logit_bias ?? {}).map(([id, bias]) => ({ tokenId: Number(id), bias })),
+    topLogprobs: body.logprobs ? (body.top_logprobs ?? 0) : undefined,
+    minTokens: body.min_tokens ?? 0,
+    ignoreEos: body.ignore_eos ?? false,
     seed: body.seed == null ? randomBytes(8).readBigUInt64LE() : BigInt.asUintN(64, BigInt(body.seed)),
   };
 }

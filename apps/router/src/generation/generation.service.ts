@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { type ErrorCode, KvcError } from '@kvcapsule/contracts/errors';
-import { type Finished, FinishReason, type Generate } from '@kvcapsule/contracts/worker';
+import { type Finished, FinishReason, type Generate, type Sampling } from '@kvcapsule/contracts/worker';
 import type { LeaseKey } from '@kvcapsule/domain/ledger';
 import { promptPages } from '@kvcapsule/domain/paging';
 import { POLICIES, rank } from '@kvcapsule/domain/placement';
@@ -195,8 +195,8 @@ export class GenerationService implements OnApplicationShutdown {
         started: (news) => {
           if (!signal.aborted) sink.started(news);
         },
-        delta: (text) => {
-          if (!signal.aborted) sink.delta(text);
+        delta: (text, logprobs) => {
+          if (!signal.aborted) sink.delta(text, logprobs);
         },
         finished,
         failed,
@@ -207,7 +207,6 @@ export class GenerationService implements OnApplicationShutdown {
   #message({ request, prompt, deadlineUnixMs }: Job, { key, pages }: Attempt): Generate {
     // The last token that is made needs no room of its own: nothing comes after it.
     const room = this.contextTokens - prompt.tokenIds.length + 1;
-    const { temperature, topP, topK, seed } = request;
     return {
       requestId: key.leaseId,
       lease: { leaseId: key.leaseId, epoch: BigInt(key.epoch), pages },
@@ -219,10 +218,11 @@ export class GenerationService implements OnApplicationShutdown {
         length,
         param,
       })),
-      sampling: { temperature, topP, topK, seed },
+      sampling: samplingOf(request),
       maxTokens: Math.min(request.maxTokens ?? room, room),
       stop: [...request.stop],
       deadlineUnixMs: BigInt(deadlineUnixMs),
+      kvCodec: '',
     };
   }
 
@@ -242,6 +242,15 @@ export class GenerationService implements OnApplicationShutdown {
   }
 }
 
+function samplingOf(request: GenerationRequest): Sampling {
+  const { temperature, topP, topK, seed, minP, presencePenalty, frequencyPenalty } = request;
+  const { repetitionPenalty, logitBias, topLogprobs, minTokens, ignoreEos } = request;
+  return {
+    ...{ temperature, topP, topK, seed, minP, presencePenalty, frequencyPenalty, repetitionPenalty },
+    ...{ logitBias: [...logitBias], topLogprobs, minTokens, ignoreEos },
+  };
+}
+
 /** Notes whether the answer has begun, after which no other worker may be asked. */
 function watched(sink: WorkerNews, progress: { started: boolean }): WorkerNews {
   return {
@@ -249,8 +258,8 @@ function watched(sink: WorkerNews, progress: { started: boolean }): WorkerNews {
       progress.started = true;
       sink.started(news);
     },
-    delta: (text) => {
-      sink.delta(text);
+    delta: (text, logprobs) => {
+      sink.delta(text, logprobs);
     },
     finished: (news) => {
       sink.finished(news);

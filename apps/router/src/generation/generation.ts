@@ -1,4 +1,4 @@
-import type { Finished, Started } from '@kvcapsule/contracts/worker';
+import type { Finished, Started, TokenLogprob } from '@kvcapsule/contracts/worker';
 
 /** A picture as the client gave it: a data URI or an http(s) URL. */
 export interface PictureSource {
@@ -25,6 +25,17 @@ export interface GenerationRequest {
   /** 0 is off. */
   readonly topK: number;
   readonly seed: bigint;
+  readonly minP: number;
+  readonly presencePenalty: number;
+  readonly frequencyPenalty: number;
+  /** 1 is off. */
+  readonly repetitionPenalty: number;
+  /** Added to the logits of tokens, each at most once. */
+  readonly logitBias: readonly { readonly tokenId: number; readonly bias: number }[];
+  /** Log-probabilities are wanted, and of so many of the likeliest tokens. */
+  readonly topLogprobs: number | undefined;
+  readonly minTokens: number;
+  readonly ignoreEos: boolean;
 }
 
 /** One picture's place in the prompt, markers included: `[offset, offset + length)`. */
@@ -54,7 +65,8 @@ export abstract class PromptPreparer {
 /** What a worker has to say of one request: started, any number of deltas, finished. */
 export interface WorkerNews {
   started(news: Started): void;
-  delta(text: string): void;
+  /** `logprobs` are of the tokens whose text this is, where they were asked for. */
+  delta(text: string, logprobs: readonly TokenLogprob[]): void;
   finished(news: Finished): void;
 }
 

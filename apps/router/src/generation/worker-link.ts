@@ -93,7 +93,7 @@ export class WorkerLink {
         listener.started(event.value);
         return;
       case 'delta':
-        listener.delta(event.value.text);
+        listener.delta(event.value.text, event.value.logprobs);
         return;
       case 'finished':
         this.#listeners.delete(requestId);

@@ -1,5 +1,5 @@
 import type { KvcError } from '@kvcapsule/contracts/errors';
-import type { Finished, Started } from '@kvcapsule/contracts/worker';
+import type { Finished, Started, TokenLogprob } from '@kvcapsule/contracts/worker';
 import { createMetrics, type RouterMetrics } from '@kvcapsule/platform/telemetry';
 import { Injectable } from '@nestjs/common';
 import type { GenerationSink } from '../generation/generation.js';
@@ -45,9 +45,9 @@ class RequestWatch implements GenerationSink {
     this.sink.started(news);
   }
 
-  delta(text: string): void {
+  delta(text: string, logprobs: readonly TokenLogprob[]): void {
     this.#token();
-    this.sink.delta(text);
+    this.sink.delta(text, logprobs);
   }
 
   finished(news: Finished): void {

@@ -5,6 +5,7 @@ import {
   type Event,
   FinishReason,
   type Generate,
+  type TokenLogprob,
   type WorkerServiceServer,
   WorkerServiceService,
 } from '@kvcapsule/contracts/worker';
@@ -24,9 +25,9 @@ export const started = (promptTokens = 3): NonNullable<Event['event']> => ({
   value: { promptTokens, cachedTokens: 1 },
 });
 
-export const delta = (text: string): NonNullable<Event['event']> => ({
+export const delta = (text: string, logprobs: TokenLogprob[] = []): NonNullable<Event['event']> => ({
   $case: 'delta',
-  value: { text, tokenIds: [...text].map((c) => c.codePointAt(0) ?? 0) },
+  value: { text, tokenIds: [...text].map((c) => c.codePointAt(0) ?? 0), logprobs },
 });
 
 export function finished(
@@ -34,10 +35,11 @@ export function finished(
   completionTokens: number,
   reason = FinishReason.FINISH_REASON_STOP,
   text = '',
+  logprobs: TokenLogprob[] = [],
 ) {
-  const kv = { codec: 'capsule', bytes: 100n, rawBytes: 300n };
+  const kv = { codec: 'capsule', bytes: 100n, rawBytes: 300n, pictures: { bytes: 40n, rawBytes: 200n } };
   const usage = { promptTokens: request.tokenIds.length, completionTokens, cachedTokens: 1, kv };
-  return { $case: 'finished', value: { reason, text, usage } } as const;
+  return { $case: 'finished', value: { reason, text, usage, logprobs } } as const;
 }
 
 export const failed = (code: string, message: string, param?: string): NonNullable<Event['event']> => ({

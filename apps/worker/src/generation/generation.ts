@@ -2,7 +2,9 @@ import type { Event, Generate } from '@kvcapsule/contracts/worker';
 import type { ScheduledPicture } from '@kvcapsule/domain/scheduling';
 
 import type { Features } from '../pictures/encoder-cache.js';
+import type { Sampling } from './sampling.js';
 import type { TextStream } from './text-stream.js';
+import { TokenCounts } from './token-counts.js';
 
 /** Where a request's news go. Events pushed in one turn of the event loop leave as one frame. */
 export interface EventSink {
@@ -15,13 +17,6 @@ export interface GenerationPicture extends ScheduledPicture {
   readonly imageTokens: number;
   /** Per row of the span: -1 for a marker, or the row of the picture's features. */
   readonly featureRows: Int32Array;
-}
-
-export interface Sampling {
-  readonly temperature: number;
-  readonly topP: number;
-  readonly topK: number;
-  readonly seed: bigint;
 }
 
 /** What a valid request asks for. */
@@ -39,6 +34,8 @@ export interface GenerationSpec {
 export class Generation {
   /** Prompt and answer so far. */
   readonly tokenIds: number[];
+  /** What its penalties count; undefined without penalties. */
+  readonly penalised: TokenCounts | undefined;
   /** Features in the engine that this request has pinned, by picture. */
   readonly features = new Map<number, Features>();
   started = false;
@@ -53,6 +50,10 @@ export class Generation {
     readonly sink: EventSink,
   ) {
     this.tokenIds = [...spec.promptTokenIds];
+    const { presencePenalty, frequencyPenalty, repetitionPenalty } = spec.sampling;
+    if (presencePenalty !== 0 || frequencyPenalty !== 0 || repetitionPenalty !== 1) {
+      this.penalised = new TokenCounts(repetitionPenalty === 1 ? [] : spec.promptTokenIds);
+    }
   }
 
   get promptTokens(): number {
@@ -61,6 +62,12 @@ export class Generation {
 
   get completionTokens(): number {
     return this.tokenIds.length - this.promptTokens;
+  }
+
+  /** Takes a new token of the answer in. */
+  append(tokenId: number): void {
+    this.tokenIds.push(tokenId);
+    this.penalised?.add(tokenId);
   }
 
   emit(event: NonNullable<Event['event']>): void {

@@ -2,6 +2,7 @@ import type { PageChange, ScheduledStep, StepChunk } from '@kvcapsule/domain/sch
 import { PageOp, type StepPlan } from '@kvcapsule/engine';
 
 import type { Generation } from './generation.js';
+import { packSampling } from './sampling-arrays.js';
 
 const EMPTY: StepPlan = {
   ops: new Int32Array(),
@@ -31,16 +32,12 @@ export function packStep(step: ScheduledStep, find: (id: string) => Generation):
     packChunk(chunk, find(chunk.id), row, plan);
     row += chunk.rows;
   }
-  const sampling = step.samples.map(({ id }) => find(id).spec.sampling);
   return {
     ...plan,
     ops: Int32Array.from(step.changes.flatMap(encodeChange)),
     chunks: Int32Array.from(step.chunks.flatMap((chunk) => [chunk.slot, chunk.segment, chunk.rows])),
     samples: Int32Array.from(step.samples, (sample) => sample.row),
-    temperature: Float32Array.from(sampling, ({ temperature }) => temperature),
-    topP: Float32Array.from(sampling, ({ topP }) => topP),
-    topK: Int32Array.from(sampling, ({ topK }) => topK),
-    seed: BigUint64Array.from(sampling, ({ seed }) => seed),
+    ...packSampling(step.samples.map(({ id }) => find(id))),
   };
 }
 

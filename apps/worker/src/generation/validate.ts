@@ -3,7 +3,8 @@ import type { Generate } from '@kvcapsule/contracts/worker';
 import type { FormatChoice, NativeEngineInfo, SpanShape } from '@kvcapsule/engine';
 import { z } from 'zod';
 
-import type { GenerationPicture, GenerationSpec, Sampling } from './generation.js';
+import type { GenerationPicture, GenerationSpec } from './generation.js';
+import { samplingSchema, toSampling } from './sampling.js';
 
 const id = z.string().min(1).max(256);
 const count = z.number().int().nonnegative();
@@ -13,17 +14,10 @@ const generateSchema = z.object({
   requestId: id,
   tokenIds: z.array(count).min(1),
   pictures: z.array(z.object({ offset: count, length: count.min(1), encoded: z.instanceof(Uint8Array) })),
-  sampling: z.object({
-    temperature: z.number().finite().nonnegative(),
-    topP: z.number().finite().min(0).max(1),
-    topK: count,
-  }),
+  sampling: samplingSchema.optional(),
   maxTokens: count.min(1),
   stop: z.array(z.string()),
 });
-
-/** Below this a temperature picks the best token anyway, and dividing by it would overflow. */
-const GREEDY_BELOW = 1e-4;
 
 /** Whether a span is compressed, and in which of the engine's formats. */
 export type SpanFormatChoice = (span: SpanShape) => FormatChoice | undefined;
@@ -33,6 +27,7 @@ export function validateGenerate(
   generate: Generate,
   info: NativeEngineInfo,
   chooseSpanFormat: SpanFormatChoice,
+  endTokens: ReadonlySet<number>,
 ): GenerationSpec {
   const checked = generateSchema.safeParse(generate);
   if (!checked.success) {
@@ -50,7 +45,7 @@ export function validateGenerate(
     lease: generate.lease?.leaseId ? generate.lease : undefined,
     promptTokenIds: tokenIds,
     pictures: toPictures(generate, info.imageTokenId, chooseSpanFormat),
-    sampling: toSampling(generate),
+    sampling: toSampling(generate.sampling, info.vocab, endTokens),
     maxTokens: Math.min(generate.maxTokens, info.contextTokens - tokenIds.length),
     deadlineUnixMs: generate.deadlineUnixMs > 0n ? Number(generate.deadlineUnixMs) : undefined,
   };
@@ -87,12 +82,6 @@ function toPictures(
       capsule: choice && { profile: choice.format, pages: choice.pages },
     };
   });
-}
-
-function toSampling(generate: Generate): Sampling {
-  const { temperature = 0, topP = 1, topK = 0, seed = 0n } = generate.sampling ?? {};
-  const greedy = temperature < GREEDY_BELOW || topP === 0;
-  return { temperature: greedy ? 0 : temperature, topP: topP === 0 ? 1 : topP, topK, seed };
 }
 
 function invalid(message: string): KvcError {

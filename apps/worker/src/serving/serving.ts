@@ -3,14 +3,15 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { FinishReason, type Generate } from '@kvcapsule/contracts/worker';
 import { Scheduler, type ScheduledStep } from '@kvcapsule/domain/scheduling';
-import type { NativeEngine, StepResult } from '@kvcapsule/engine';
+import type { NativeEngine, StepPlan, StepResult } from '@kvcapsule/engine';
 import type { WorkerMetrics } from '@kvcapsule/platform/telemetry';
 import type { Logger } from 'pino';
 
 import type { LeaseKeeper } from '../cluster/lease-keeper.js';
 import { type EventSink, Generation } from '../generation/generation.js';
 import { closePlan, packStep } from '../generation/plan-packer.js';
-import { type Detokenizer, TextStream } from '../generation/text-stream.js';
+import { readSamples } from '../generation/sampling-arrays.js';
+import { type Detokenizer, NO_TEXT, type SampledToken, TextStream } from '../generation/text-stream.js';
 import { type SpanFormatChoice, validateGenerate } from '../generation/validate.js';
 import { type DecodeImage, PictureEncoder } from '../pictures/picture-encoder.js';
 import { LeaseBalancer } from './lease-balancer.js';
@@ -154,13 +155,14 @@ export class Serving {
   }
 
   #admit(key: string, generate: Generate, sink: EventSink): Generation | undefined {
-    const { engine, chooseSpanFormat, createDetokenizer } = this.#options;
+    const { engine, chooseSpanFormat, createDetokenizer, stopTokenIds } = this.#options;
     try {
       if (this.#state === 'draining') throw new KvcError('DRAINING', 'The worker is shutting down.');
       if (this.#state === 'failed') throw new KvcError('NO_WORKER', 'The worker has failed.');
       if (this.#generations.has(key)) throw new KvcError('INVALID_REQUEST', 'The request id is in use.');
-      const spec = validateGenerate(generate, engine.info, chooseSpanFormat);
-      return new Generation(key, spec, new TextStream(createDetokenizer(), generate.stop), sink);
+      const spec = validateGenerate(generate, engine.info, chooseSpanFormat, stopTokenIds);
+      const text = new TextStream(createDetokenizer(), generate.stop, spec.sampling.minTokens);
+      return new Generation(key, spec, text, sink);
     } catch (error) {
       const { code, message, param } = asKvcError(error);
       sink.push({
@@ -230,17 +232,18 @@ export class Serving {
     for (const key of step.preempted) this.#countPreempted(key);
     for (const key of step.exhausted) this.#endExhausted(key);
     if (step.rows === 0) return;
-    let result: StepResult;
+    let result: StepResult, plan: StepPlan;
     const startMs = performance.now();
     try {
-      result = await this.#options.engine.step(packStep(step, (key) => this.#generation(key)));
+      plan = packStep(step, (key) => this.#generation(key));
+      result = await this.#options.engine.step(plan);
     } catch (error) {
       await this.#recover(step, error);
       return;
     }
     this.#failedSteps = 0;
     this.#observe(step, result, performance.now() - startMs);
-    this.#deliver(step, result);
+    this.#deliver(step, readSamples(plan, result));
     this.#balancer.balance();
   }
 
@@ -260,8 +263,8 @@ export class Serving {
   }
 
   /** All events of one step leave in one turn of the event loop, so in one frame a stream. */
-  #deliver(step: ScheduledStep, result: StepResult): void {
-    const tokens = new Map(step.samples.map(({ id }, index) => [id, result.tokens[index] ?? 0]));
+  #deliver(step: ScheduledStep, sampled: readonly SampledToken[]): void {
+    const tokens = new Map(step.samples.map(({ id }, index) => [id, sampled[index]]));
     const samples = this.scheduler.complete(step);
     for (const { id, picture, start, rows } of step.chunks) {
       const generation = this.#generations.get(id);
@@ -272,7 +275,8 @@ export class Serving {
     }
     for (const { id } of samples) {
       const generation = this.#generations.get(id);
-      if (generation) this.#acceptToken(generation, tokens.get(id) ?? 0);
+      const token = tokens.get(id);
+      if (generation && token) this.#acceptToken(generation, token);
     }
   }
 
@@ -283,17 +287,19 @@ export class Serving {
     generation.emit({ $case: 'started', value: { promptTokens, cachedTokens: 0 } });
   }
 
-  #acceptToken(generation: Generation, token: number): void {
-    generation.tokenIds.push(token);
-    if (this.#options.stopTokenIds.has(token)) {
-      generation.emit({ $case: 'delta', value: { text: '', tokenIds: [token] } });
+  #acceptToken(generation: Generation, token: SampledToken): void {
+    const { tokenId } = token;
+    const { sampling, maxTokens } = generation.spec;
+    generation.append(tokenId);
+    if (!sampling.ignoreEos && this.#options.stopTokenIds.has(tokenId)) {
+      generation.emit({ $case: 'delta', value: { text: '', tokenIds: [tokenId], logprobs: [] } });
       this.#finish(generation, 'stop');
       return;
     }
-    const { text, stopped } = generation.text.push(token);
-    generation.emit({ $case: 'delta', value: { text, tokenIds: [token] } });
+    const { text, logprobs, stopped } = generation.text.push(token);
+    generation.emit({ $case: 'delta', value: { text, tokenIds: [tokenId], logprobs } });
     if (stopped) this.#finish(generation, 'stop', false);
-    else if (generation.completionTokens >= generation.spec.maxTokens) this.#finish(generation, 'length');
+    else if (generation.completionTokens >= maxTokens) this.#finish(generation, 'length');
   }
 
   #countPreempted(key: string | undefined): void {
@@ -345,20 +351,15 @@ export class Serving {
   /** @param flush whether text that was held back belongs to the answer. */
   #finish(generation: Generation, reason: Reason, flush = true): void {
     if (generation.ended) return;
-    let text = '';
-    let ending: Reason = reason;
-    if (flush) {
-      const last = generation.text.end();
-      text = last.text;
-      if (last.stopped && reason === 'length') ending = 'stop';
-    }
+    const { text, logprobs, stopped } = flush ? generation.text.end() : NO_TEXT;
+    const ending = stopped && reason === 'length' ? 'stop' : reason;
     this.#dismiss(generation);
     const usage = usageOf(generation, this.#options.engine.info);
     const { metrics } = this.#options;
     metrics.requests.inc({ reason: ending });
     metrics.tokens.inc({ kind: 'prompt' }, usage.promptTokens);
     metrics.tokens.inc({ kind: 'completion' }, usage.completionTokens);
-    generation.emit({ $case: 'finished', value: { reason: FINISH[ending], text, usage } });
+    generation.emit({ $case: 'finished', value: { reason: FINISH[ending], text, logprobs, usage } });
   }
 
   #fail(generation: Generation, error: unknown): void {

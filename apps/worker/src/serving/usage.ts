@@ -1,36 +1,44 @@
-import type { Usage } from '@kvcapsule/contracts/worker';
-import { promptPages } from '@kvcapsule/domain/paging';
+import type { KvUsage, Usage } from '@kvcapsule/contracts/worker';
+import { promptPages, promptSegments, rawBlocks } from '@kvcapsule/domain/paging';
 import type { NativeEngineInfo } from '@kvcapsule/engine';
 
 import type { Generation } from '../generation/generation.js';
 
+const F16_BYTES = 2;
+
 /** What an answer cost. Tokens computed again after a preemption count once, and never as prompt. */
 export function usageOf(generation: Generation, info: NativeEngineInfo): Usage {
-  const { pictures } = generation.spec;
-  const compressed = pictures.filter(({ capsule }) => capsule !== undefined);
-  const { restingPages } = promptPages(
-    {
-      tokens: generation.promptTokens,
-      pictures,
-      capsulePages: Object.fromEntries(
-        compressed.map(({ imageTokens, capsule }) => [imageTokens, capsule?.pages ?? 0]),
-      ),
-    },
-    info,
-  );
   return {
     promptTokens: generation.promptTokens,
     completionTokens: generation.completionTokens,
     cachedTokens: 0,
-    kv: {
-      codec: compressed.length > 0 ? 'capsule' : 'raw',
-      bytes: BigInt(restingPages * info.pageBytes),
-      rawBytes: BigInt(generation.promptTokens * rawTokenBytes(info)),
+    kv: kvUsageOf(generation, info),
+  };
+}
+
+/** Bytes of the pages that the prompt holds, rounding included, and of its tokens as raw rows. */
+function kvUsageOf({ promptTokens, spec: { pictures } }: Generation, info: NativeEngineInfo): KvUsage {
+  const compressed = pictures.filter(({ capsule }) => capsule !== undefined);
+  const capsulePages = Object.fromEntries(
+    compressed.map(({ imageTokens, capsule }) => [imageTokens, capsule?.pages ?? 0]),
+  );
+  const { restingPages } = promptPages({ tokens: promptTokens, pictures, capsulePages }, info);
+  const textBlocks = promptSegments(promptTokens, pictures)
+    .filter(({ picture }) => picture === undefined)
+    .reduce((sum, { length }) => sum + rawBlocks(length, info), 0);
+  const pictureTokens = pictures.reduce((sum, { length }) => sum + length, 0);
+  return {
+    codec: compressed.length > 0 ? 'capsule' : 'raw',
+    bytes: BigInt(restingPages * info.pageBytes),
+    rawBytes: BigInt(promptTokens * rawTokenBytes(info)),
+    pictures: {
+      bytes: BigInt((restingPages - textBlocks * info.pagesPerBlock) * info.pageBytes),
+      rawBytes: BigInt(pictureTokens * rawTokenBytes(info)),
     },
   };
 }
 
-/** Keys and values of one token of all layers, as raw rows. */
-export function rawTokenBytes(info: NativeEngineInfo): number {
-  return info.blockBytes / info.blockTokens;
+/** Keys and values of one token of all layers as raw 16-bit rows, whatever the pool's own type. */
+export function rawTokenBytes({ layers, kvHeads, headDim }: NativeEngineInfo): number {
+  return 2 * layers * kvHeads * headDim * F16_BYTES;
 }

@@ -116,9 +116,11 @@ export class FakeEngine implements NativeEngine {
     const tokens = Int32Array.from(plan.samples, (row, index) => {
       const seed =
         (plan.temperature[index] ?? 0) > 0 ? Number(BigInt.asUintN(32, plan.seed[index] ?? 0n)) : 0;
-      return mix(states[row] ?? 0, seed) % FAKE_VOCAB;
+      return (
+        this.#forced(plan, index) ?? mix(mix(states[row] ?? 0, seed), penaltyMark(plan, index)) % FAKE_VOCAB
+      );
     });
-    return { tokens, logprobs: new Float32Array(tokens.length), compressSeconds: 0, forwardSeconds: 0 };
+    return { tokens, ...this.#logprobs(plan, states), compressSeconds: 0, forwardSeconds: 0 };
   }
 
   readPages(pages: Int32Array): Promise<Uint8Array> {
@@ -282,6 +284,32 @@ export class FakeEngine implements NativeEngine {
     segments.splice(segment, 1, { kind: 'capsule', pages }, ...kept);
   }
 
+  /** A bias of 100 decides, one that forbids is only checked to name real tokens. */
+  #forced(plan: StepPlan, sample: number): number | undefined {
+    const user = plan.bias?.samples.indexOf(sample) ?? -1;
+    if (!plan.bias || user < 0) return undefined;
+    const { offsets, tokens, values } = plan.bias;
+    for (let at = offsets[user] ?? 0; at < (offsets[user + 1] ?? 0); at += 1) {
+      if ((tokens[at] ?? 0) >= FAKE_VOCAB) throw new Error('a bias of no token');
+      if (values[at] === 100) return tokens[at];
+    }
+    return undefined;
+  }
+
+  /** Numbers that depend on the state alone: raw, as the engine's are. */
+  #logprobs(plan: StepPlan, states: readonly number[]) {
+    const { topLogprobs: wanted = new Int32Array() } = plan;
+    const stateOf = (sample: number): number => states[plan.samples[sample] ?? 0] ?? 0;
+    const ranks = Array.from(wanted).flatMap((count, sample) =>
+      Array.from({ length: Math.max(0, count) }, (_, rank) => ({ state: stateOf(sample), rank })),
+    );
+    return {
+      logprobs: Float32Array.from(wanted, (count, sample) => (count < 0 ? 0 : -(stateOf(sample) % 997) / 64)),
+      topTokens: Int32Array.from(ranks, ({ state, rank }) => (state + rank) % FAKE_VOCAB),
+      topLogprobs: Float32Array.from(ranks, ({ state, rank }) => -(state % 31) / 64 - rank),
+    };
+  }
+
   #forward(plan: StepPlan): number[] {
     const states: number[] = [];
     let row = 0;
@@ -328,6 +356,18 @@ export class FakeEngine implements NativeEngine {
 
 function pagesOf(block: number): number[] {
   return Array.from({ length: PAGES_PER_BLOCK }, (_, page) => block * PAGES_PER_BLOCK + page);
+}
+
+/** 0 without penalties; else a function of their factors and of what they count, in any order. */
+function penaltyMark(plan: StepPlan, sample: number): number {
+  const user = plan.penalties?.samples.indexOf(sample) ?? -1;
+  if (!plan.penalties || user < 0) return 0;
+  const { factors, offsets, tokens, counts } = plan.penalties;
+  let mark = [...factors.subarray(3 * user, 3 * user + 3)].reduce((sum, factor) => mix(sum, factor * 64), 1);
+  for (let at = offsets[user] ?? 0; at < (offsets[user + 1] ?? 0); at += 1) {
+    mark = (mark + mix(tokens[at] ?? 0, counts[at] ?? 0)) >>> 0;
+  }
+  return mark;
 }
 
 function mix(a: number, b: number): number {

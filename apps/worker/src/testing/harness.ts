@@ -7,6 +7,8 @@ import {
   type Event,
   type Finished,
   type Generate,
+  type Sampling,
+  type TokenLogprob,
   WorkerServiceClient,
 } from '@kvcapsule/contracts/worker';
 import { createRpcClient } from '@kvcapsule/platform/rpc';
@@ -53,7 +55,13 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
     logger: pino({ level: 'silent' }),
     decodeImage: fakeDecode,
     imageProcessor: 'p',
-    createDetokenizer: () => ({ push: tokenText, flush: () => '' }),
+    createDetokenizer: () => ({
+      pending: false,
+      push: tokenText,
+      flush: () => '',
+      spell: tokenText,
+      bytesOf: (token) => Buffer.from(tokenText(token)),
+    }),
     stopTokenIds: new Set([FAKE_END]),
     model: { id: 'fake', revision: 'r', engineVersion: 'v' },
     codec: engine.info.formats.length > 0 ? 'capsule' : 'raw',
@@ -93,6 +101,7 @@ export interface Answer {
   readonly events: Event[];
   readonly text: string;
   readonly tokenIds: number[];
+  readonly logprobs: TokenLogprob[];
   readonly finished: Finished | undefined;
   readonly error: { code: string; message: string; param?: string | undefined } | undefined;
 }
@@ -137,6 +146,7 @@ export class RouterSide {
       events,
       text: deltas.map(({ text }) => text).join('') + (finished?.text ?? ''),
       tokenIds: deltas.flatMap(({ tokenIds }) => tokenIds),
+      logprobs: [...deltas.flatMap(({ logprobs }) => logprobs), ...(finished?.logprobs ?? [])],
       finished,
       error: last?.$case === 'failed' ? last.value : undefined,
     };
@@ -172,9 +182,17 @@ export interface AskOptions {
   readonly maxTokens?: number;
   readonly stop?: readonly string[];
   readonly seed?: bigint;
+  readonly sampling?: Partial<Sampling>;
   readonly deadlineUnixMs?: bigint;
   readonly lease?: Generate['lease'];
 }
+
+/** A request's sampling when it asks for nothing. */
+export const GREEDY: Sampling = {
+  ...{ temperature: 0, topP: 1, topK: 0, minP: 0, seed: 0n },
+  ...{ presencePenalty: 0, frequencyPenalty: 0, repetitionPenalty: 1, logitBias: [] },
+  ...{ minTokens: 0, ignoreEos: false },
+};
 
 export function generateOf(options: AskOptions): Generate {
   const tokenIds: number[] = [];
@@ -195,7 +213,12 @@ export function generateOf(options: AskOptions): Generate {
     lease: options.lease,
     tokenIds,
     pictures,
-    sampling: { temperature: options.seed === undefined ? 0 : 1, topP: 1, topK: 0, seed: options.seed ?? 0n },
+    sampling: {
+      ...GREEDY,
+      ...(options.seed !== undefined && { temperature: 1, seed: options.seed }),
+      ...options.sampling,
+    },
+    kvCodec: '',
     maxTokens: options.maxTokens ?? 20,
     stop: [...(options.stop ?? [])],
     deadlineUnixMs: options.deadlineUnixMs ?? 0n,

@@ -7,8 +7,6 @@ const oneOf =
   (value: unknown) =>
     values.includes(value);
 const isEmptyList = (value: unknown) => Array.isArray(value) && value.length === 0;
-const isEmptyObject = (value: unknown) =>
-  typeof value === 'object' && value !== null && !Array.isArray(value) && Object.keys(value).length === 0;
 const isTextFormat = (value: unknown) =>
   typeof value === 'object' && value !== null && 'type' in value && value.type === 'text';
 const isTextOnly = (value: unknown) => Array.isArray(value) && value.length === 1 && value[0] === 'text';
@@ -20,11 +18,6 @@ const notOffered = {
   functions: refused('functions are not offered', isEmptyList),
   function_call: refused('functions are not offered', oneOf('none', 'auto')),
   response_format: refused('only the response format "text" is offered', isTextFormat),
-  logprobs: refused('logprobs are not offered', oneOf(false)),
-  top_logprobs: refused('logprobs are not offered', oneOf(0)),
-  logit_bias: refused('logit_bias is not offered', isEmptyObject),
-  presence_penalty: refused('penalties are not offered', oneOf(0)),
-  frequency_penalty: refused('penalties are not offered', oneOf(0)),
   audio: refused('audio is not offered'),
   modalities: refused('only the modality "text" is offered', isTextOnly),
   prediction: refused('predicted outputs are not offered'),
@@ -46,6 +39,40 @@ const harmless = {
 };
 
 const tokens = z.int().min(1).nullish();
+const penalty = z.number().min(-2).max(2).nullish();
+/** OpenAI's limit. */
+const MAX_BIASED_TOKENS = 1_024;
+const tokenId = z.string().regex(/^(0|[1-9]\d{0,8})$/, 'keys must be token ids');
+
+/** What decides which tokens are drawn, and what is told about them. */
+const sampling = {
+  /** 0 is greedy. */
+  temperature: z.number().min(0).max(2).nullish(),
+  top_p: z.number().min(0).max(1).nullish(),
+  /** Extension: keep the k likeliest tokens; 0 and -1 mean all. */
+  top_k: z.int().min(-1).max(1_000_000).nullish(),
+  /** Extension: keep tokens at least so likely as this share of the likeliest one; 0 means all. */
+  min_p: z.number().min(0).max(1).nullish(),
+  /** Of tokens that the answer holds: once, and once for each time. */
+  presence_penalty: penalty,
+  frequency_penalty: penalty,
+  /** Extension: of tokens that prompt or answer hold; 1 is off. */
+  repetition_penalty: z.number().min(0.01).max(100).nullish(),
+  /** Token id to what is added to its logit. */
+  logit_bias: z
+    .record(tokenId, z.number().min(-100).max(100))
+    .refine((bias) => Object.keys(bias).length <= MAX_BIASED_TOKENS, {
+      error: `at most ${MAX_BIASED_TOKENS} tokens`,
+    })
+    .nullish(),
+  logprobs: z.boolean().nullish(),
+  top_logprobs: z.int().min(0).max(20).nullish(),
+  seed: z.int().nullish(),
+  /** Extension: neither an end token nor a stop string ends the answer before. */
+  min_tokens: z.int().min(0).nullish(),
+  /** Extension: end tokens do not end the answer. */
+  ignore_eos: z.boolean().nullish(),
+};
 
 /** Body of `POST /v1/chat/completions`. Any other field is `INVALID_REQUEST` with its name. */
 export const ChatCompletionRequest = z
@@ -59,12 +86,7 @@ export const ChatCompletionRequest = z
     max_tokens: tokens,
     /** Wins over `max_tokens`. */
     max_completion_tokens: tokens,
-    /** 0 is greedy. */
-    temperature: z.number().min(0).max(2).nullish(),
-    top_p: z.number().min(0).max(1).nullish(),
-    /** Extension: keep the k likeliest tokens; 0 and -1 mean all. */
-    top_k: z.int().min(-1).max(1_000_000).nullish(),
-    seed: z.int().nullish(),
+    ...sampling,
     stop: z.union([z.string().min(1), z.array(z.string().min(1)).max(4)]).nullish(),
     n: z
       .int()
@@ -78,12 +100,16 @@ export const ChatCompletionRequest = z
     ...harmless,
   })
   .superRefine((request, context) => {
+    const refuse = (field: string, message: string) => {
+      context.addIssue({ code: 'custom', path: [field], message });
+    };
     if (request.stream_options != null && request.stream !== true)
-      context.addIssue({
-        code: 'custom',
-        path: ['stream_options'],
-        message: 'stream_options are taken only with stream: true',
-      });
+      refuse('stream_options', 'stream_options are taken only with stream: true');
+    if (request.top_logprobs && request.logprobs !== true)
+      refuse('top_logprobs', 'top_logprobs are taken only with logprobs: true');
+    const most = request.max_completion_tokens ?? request.max_tokens;
+    if (most != null && (request.min_tokens ?? 0) > most)
+      refuse('min_tokens', 'min_tokens is more than the answer may have');
   })
   .meta({ id: 'ChatCompletionRequest' });
 export type ChatCompletionRequest = z.infer<typeof ChatCompletionRequest>;

@@ -1,17 +1,37 @@
 import { z } from 'zod';
 
+const kvBytes = { bytes: z.int(), raw_bytes: z.int() };
+
 export const CompletionUsage = z.strictObject({
   prompt_tokens: z.int(),
   completion_tokens: z.int(),
   total_tokens: z.int(),
   prompt_tokens_details: z.strictObject({ cached_tokens: z.int() }),
-  /** Extension: what the prompt holds in the KV pool, and what the same tokens would hold as raw rows. */
-  kv_cache: z.strictObject({ codec: z.string(), bytes: z.int(), raw_bytes: z.int() }).optional(),
+  /**
+   * Extension: what the prompt holds in the KV pool, rounding included, and what the same tokens would hold as
+   * raw 16-bit rows; in all, and for its pictures alone.
+   */
+  kv_cache: z.strictObject({ codec: z.string(), ...kvBytes, pictures: z.strictObject(kvBytes) }).optional(),
 });
 export type CompletionUsage = z.infer<typeof CompletionUsage>;
 
 const FinishReason = z.enum(['stop', 'length']);
 export type ChatFinishReason = z.infer<typeof FinishReason>;
+
+const topLogprob = {
+  token: z.string(),
+  /** Of the raw distribution, before bias, penalties and truncation; -9999 stands for "impossible". */
+  logprob: z.number(),
+  /** Null for a special token, which is no text. */
+  bytes: z.array(z.int()).nullable(),
+};
+
+/** Log-probabilities of the tokens of an answer, or of one chunk of it. */
+export const ChoiceLogprobs = z.strictObject({
+  content: z.array(z.strictObject({ ...topLogprob, top_logprobs: z.array(z.strictObject(topLogprob)) })),
+  refusal: z.null(),
+});
+export type ChoiceLogprobs = z.infer<typeof ChoiceLogprobs>;
 
 /** Answer of `POST /v1/chat/completions` without `stream`. */
 export const ChatCompletion = z
@@ -24,7 +44,7 @@ export const ChatCompletion = z
       z.strictObject({
         index: z.int(),
         message: z.strictObject({ role: z.literal('assistant'), content: z.string(), refusal: z.null() }),
-        logprobs: z.null(),
+        logprobs: ChoiceLogprobs.nullable(),
         finish_reason: FinishReason,
       }),
     ),
@@ -44,7 +64,7 @@ export const ChatCompletionChunk = z
       z.strictObject({
         index: z.int(),
         delta: z.strictObject({ role: z.literal('assistant').optional(), content: z.string().optional() }),
-        logprobs: z.null(),
+        logprobs: ChoiceLogprobs.nullable(),
         finish_reason: FinishReason.nullable(),
       }),
     ),

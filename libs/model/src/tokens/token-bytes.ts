@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { KvcError } from '@kvcapsule/contracts';
 import type { TokenizerFile } from '../folder/config-files.js';
 
@@ -11,6 +12,14 @@ function byteOfCharacter(): ReadonlyMap<string, number> {
     if (!isPrintable) shifted += 1;
   }
   return table;
+}
+
+const LENIENT = new TextDecoder('utf-8', { ignoreBOM: true });
+const REPLACEMENT = '\uFFFD';
+
+function spellByte(byte: number): string {
+  const isPrintable = byte >= 0x20 && byte < 0x7f;
+  return isPrintable ? String.fromCodePoint(byte) : `\\x${byte.toString(16).padStart(2, '0')}`;
 }
 
 const BYTES = byteOfCharacter();
@@ -49,6 +58,14 @@ export class TokenBytes {
   /** Bytes of a token as its own spelling; empty for an id that the tokenizer does not know. */
   of(tokenId: number): Uint8Array {
     return this.#bytes[tokenId] ?? NO_BYTES;
+  }
+
+  /** A token as text: a special one as its name, bytes that are no characters by themselves as `\\xNN`. */
+  spell(tokenId: number): string {
+    const bytes = this.of(tokenId);
+    const text = LENIENT.decode(bytes);
+    if (!text.includes(REPLACEMENT)) return text;
+    return isUtf8(bytes) ? text : Array.from(bytes, spellByte).join('');
   }
 
   isSpecial(tokenId: number): boolean {

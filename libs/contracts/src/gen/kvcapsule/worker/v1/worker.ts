@@ -137,6 +137,8 @@ export interface Generate {
   stop: string[];
   /** Unix time in ms after which nobody waits for the answer; 0 = none. */
   deadlineUnixMs: bigint;
+  /** How the KV of the prompt's pictures is kept; empty = the worker's default. */
+  kvCodec: string;
 }
 
 /** The pages the router reserved in the ledger for this request. */
@@ -167,6 +169,28 @@ export interface Sampling {
   topK: number;
   /** Randomness is a function of (seed, position) alone. */
   seed: bigint;
+  /** Least probability as a share of the likeliest token's; 0 = off. */
+  minP: number;
+  /** Taken off the logits of tokens that the answer holds: once, and once for each time. */
+  presencePenalty: number;
+  frequencyPenalty: number;
+  /** Divides logits above 0, multiplies others, of tokens in prompt or answer; 0 and 1 = off. */
+  repetitionPenalty: number;
+  /** Added to logits; a token at most once. */
+  logitBias: LogitBias[];
+  /** Asks for log-probabilities, and for so many of the likeliest tokens beside the sampled one, 0 to 20. */
+  topLogprobs?:
+    | number
+    | undefined;
+  /** Neither an end token nor a stop string ends the answer before it has so many tokens. */
+  minTokens: number;
+  /** End tokens do not end the answer. */
+  ignoreEos: boolean;
+}
+
+export interface LogitBias {
+  tokenId: number;
+  bias: number;
 }
 
 export interface Abort {
@@ -193,13 +217,42 @@ export interface Delta {
   /** Whole characters only; may be empty while a character or a possible stop string is incomplete. */
   text: string;
   tokenIds: number[];
+  /**
+   * Of the tokens whose text this is, where asked for: their texts joined are the text. A token comes with
+   * the delta that holds the end of its text, so not always in the step that made it.
+   */
+  logprobs: TokenLogprob[];
+}
+
+/** Log-probabilities are of the raw distribution, before bias, penalties and truncation; -9999 at least. */
+export interface TokenLogprob {
+  tokenId: number;
+  /** The part of the answer's text that this token completed; empty while a character is incomplete. */
+  text: string;
+  /** What the token stands for; absent for a special token, which is no text. */
+  bytes?: Buffer | undefined;
+  logprob: number;
+  /** Likeliest first. */
+  top: TopLogprob[];
+}
+
+export interface TopLogprob {
+  tokenId: number;
+  /** Its bytes as text, those that are not UTF-8 by themselves as \xNN; a special token's spelling. */
+  text: string;
+  bytes?: Buffer | undefined;
+  logprob: number;
 }
 
 export interface Finished {
   reason: FinishReason;
   /** Text held back until the end; comes after all deltas. */
   text: string;
-  usage: Usage | undefined;
+  usage:
+    | Usage
+    | undefined;
+  /** As in Delta, of that text. */
+  logprobs: TokenLogprob[];
 }
 
 export interface Usage {
@@ -213,7 +266,14 @@ export interface Usage {
 export interface KvUsage {
   codec: string;
   bytes: bigint;
-  /** The same tokens as raw rows of the pool's dtype. */
+  /** The same tokens as raw 16-bit rows. */
+  rawBytes: bigint;
+  /** The share of the pictures, markers included. */
+  pictures: KvBytes | undefined;
+}
+
+export interface KvBytes {
+  bytes: bigint;
   rawBytes: bigint;
 }
 
@@ -249,11 +309,13 @@ export interface GetInfoResponse {
   pagesPerBlock: number;
   pageBytes: bigint;
   capacityPages: number;
-  /** "raw" or "capsule". */
+  /** The codec of requests that name none. */
   codec: string;
   /** Name and SHA-256 of the profile in use; empty with codec raw. */
   profileId: string;
   engineVersion: string;
+  /** Every codec that a request may name. */
+  codecs: string[];
 }
 
 export interface DrainRequest {
@@ -443,6 +505,7 @@ function createBaseGenerate(): Generate {
     maxTokens: 0,
     stop: [],
     deadlineUnixMs: 0n,
+    kvCodec: "",
   };
 }
 
@@ -478,6 +541,9 @@ export const Generate: MessageFns<Generate> = {
         throw new globalThis.Error("value provided for field message.deadlineUnixMs of type int64 too large");
       }
       writer.uint32(64).int64(message.deadlineUnixMs);
+    }
+    if (message.kvCodec !== "") {
+      writer.uint32(74).string(message.kvCodec);
     }
     return writer;
   },
@@ -569,6 +635,14 @@ export const Generate: MessageFns<Generate> = {
             message.deadlineUnixMs = reader.int64() as bigint;
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.kvCodec = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -607,6 +681,11 @@ export const Generate: MessageFns<Generate> = {
         : isSet(object.deadline_unix_ms)
         ? BigInt(object.deadline_unix_ms)
         : 0n,
+      kvCodec: isSet(object.kvCodec)
+        ? globalThis.String(object.kvCodec)
+        : isSet(object.kv_codec)
+        ? globalThis.String(object.kv_codec)
+        : "",
     };
   },
 
@@ -636,6 +715,9 @@ export const Generate: MessageFns<Generate> = {
     if (message.deadlineUnixMs !== 0n) {
       obj.deadlineUnixMs = message.deadlineUnixMs.toString();
     }
+    if (message.kvCodec !== "") {
+      obj.kvCodec = message.kvCodec;
+    }
     return obj;
   },
 
@@ -656,6 +738,7 @@ export const Generate: MessageFns<Generate> = {
     message.deadlineUnixMs = (object.deadlineUnixMs !== undefined && object.deadlineUnixMs !== null)
       ? BigInt(object.deadlineUnixMs)
       : 0n;
+    message.kvCodec = object.kvCodec ?? "";
     return message;
   },
 };
@@ -906,7 +989,20 @@ export const Picture: MessageFns<Picture> = {
 };
 
 function createBaseSampling(): Sampling {
-  return { temperature: 0, topP: 0, topK: 0, seed: 0n };
+  return {
+    temperature: 0,
+    topP: 0,
+    topK: 0,
+    seed: 0n,
+    minP: 0,
+    presencePenalty: 0,
+    frequencyPenalty: 0,
+    repetitionPenalty: 0,
+    logitBias: [],
+    topLogprobs: undefined,
+    minTokens: 0,
+    ignoreEos: false,
+  };
 }
 
 export const Sampling: MessageFns<Sampling> = {
@@ -925,6 +1021,30 @@ export const Sampling: MessageFns<Sampling> = {
         throw new globalThis.Error("value provided for field message.seed of type uint64 too large");
       }
       writer.uint32(32).uint64(message.seed);
+    }
+    if (message.minP !== 0) {
+      writer.uint32(45).float(message.minP);
+    }
+    if (message.presencePenalty !== 0) {
+      writer.uint32(53).float(message.presencePenalty);
+    }
+    if (message.frequencyPenalty !== 0) {
+      writer.uint32(61).float(message.frequencyPenalty);
+    }
+    if (message.repetitionPenalty !== 0) {
+      writer.uint32(69).float(message.repetitionPenalty);
+    }
+    for (const v of message.logitBias) {
+      LogitBias.encode(v!, writer.uint32(74).fork()).join();
+    }
+    if (message.topLogprobs !== undefined) {
+      writer.uint32(80).int32(message.topLogprobs);
+    }
+    if (message.minTokens !== 0) {
+      writer.uint32(88).int32(message.minTokens);
+    }
+    if (message.ignoreEos !== false) {
+      writer.uint32(96).bool(message.ignoreEos);
     }
     return writer;
   },
@@ -974,6 +1094,70 @@ export const Sampling: MessageFns<Sampling> = {
             message.seed = reader.uint64() as bigint;
             continue;
           }
+          case 5: {
+            if (tag !== 45) {
+              break;
+            }
+
+            message.minP = reader.float();
+            continue;
+          }
+          case 6: {
+            if (tag !== 53) {
+              break;
+            }
+
+            message.presencePenalty = reader.float();
+            continue;
+          }
+          case 7: {
+            if (tag !== 61) {
+              break;
+            }
+
+            message.frequencyPenalty = reader.float();
+            continue;
+          }
+          case 8: {
+            if (tag !== 69) {
+              break;
+            }
+
+            message.repetitionPenalty = reader.float();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.logitBias.push(LogitBias.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.topLogprobs = reader.int32();
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.minTokens = reader.int32();
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.ignoreEos = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1000,6 +1184,46 @@ export const Sampling: MessageFns<Sampling> = {
         ? globalThis.Number(object.top_k)
         : 0,
       seed: isSet(object.seed) ? BigInt(object.seed) : 0n,
+      minP: isSet(object.minP)
+        ? globalThis.Number(object.minP)
+        : isSet(object.min_p)
+        ? globalThis.Number(object.min_p)
+        : 0,
+      presencePenalty: isSet(object.presencePenalty)
+        ? globalThis.Number(object.presencePenalty)
+        : isSet(object.presence_penalty)
+        ? globalThis.Number(object.presence_penalty)
+        : 0,
+      frequencyPenalty: isSet(object.frequencyPenalty)
+        ? globalThis.Number(object.frequencyPenalty)
+        : isSet(object.frequency_penalty)
+        ? globalThis.Number(object.frequency_penalty)
+        : 0,
+      repetitionPenalty: isSet(object.repetitionPenalty)
+        ? globalThis.Number(object.repetitionPenalty)
+        : isSet(object.repetition_penalty)
+        ? globalThis.Number(object.repetition_penalty)
+        : 0,
+      logitBias: globalThis.Array.isArray(object?.logitBias)
+        ? object.logitBias.map((e: any) => LogitBias.fromJSON(e))
+        : globalThis.Array.isArray(object?.logit_bias)
+        ? object.logit_bias.map((e: any) => LogitBias.fromJSON(e))
+        : [],
+      topLogprobs: isSet(object.topLogprobs)
+        ? globalThis.Number(object.topLogprobs)
+        : isSet(object.top_logprobs)
+        ? globalThis.Number(object.top_logprobs)
+        : undefined,
+      minTokens: isSet(object.minTokens)
+        ? globalThis.Number(object.minTokens)
+        : isSet(object.min_tokens)
+        ? globalThis.Number(object.min_tokens)
+        : 0,
+      ignoreEos: isSet(object.ignoreEos)
+        ? globalThis.Boolean(object.ignoreEos)
+        : isSet(object.ignore_eos)
+        ? globalThis.Boolean(object.ignore_eos)
+        : false,
     };
   },
 
@@ -1017,6 +1241,30 @@ export const Sampling: MessageFns<Sampling> = {
     if (message.seed !== 0n) {
       obj.seed = message.seed.toString();
     }
+    if (message.minP !== 0) {
+      obj.minP = floatToJson(message.minP);
+    }
+    if (message.presencePenalty !== 0) {
+      obj.presencePenalty = floatToJson(message.presencePenalty);
+    }
+    if (message.frequencyPenalty !== 0) {
+      obj.frequencyPenalty = floatToJson(message.frequencyPenalty);
+    }
+    if (message.repetitionPenalty !== 0) {
+      obj.repetitionPenalty = floatToJson(message.repetitionPenalty);
+    }
+    if (message.logitBias?.length) {
+      obj.logitBias = message.logitBias.map((e) => LogitBias.toJSON(e));
+    }
+    if (message.topLogprobs !== undefined) {
+      obj.topLogprobs = Math.round(message.topLogprobs);
+    }
+    if (message.minTokens !== 0) {
+      obj.minTokens = Math.round(message.minTokens);
+    }
+    if (message.ignoreEos !== false) {
+      obj.ignoreEos = message.ignoreEos;
+    }
     return obj;
   },
 
@@ -1029,6 +1277,103 @@ export const Sampling: MessageFns<Sampling> = {
     message.topP = object.topP ?? 0;
     message.topK = object.topK ?? 0;
     message.seed = (object.seed !== undefined && object.seed !== null) ? BigInt(object.seed) : 0n;
+    message.minP = object.minP ?? 0;
+    message.presencePenalty = object.presencePenalty ?? 0;
+    message.frequencyPenalty = object.frequencyPenalty ?? 0;
+    message.repetitionPenalty = object.repetitionPenalty ?? 0;
+    message.logitBias = object.logitBias?.map((e) => LogitBias.fromPartial(e)) || [];
+    message.topLogprobs = object.topLogprobs ?? undefined;
+    message.minTokens = object.minTokens ?? 0;
+    message.ignoreEos = object.ignoreEos ?? false;
+    return message;
+  },
+};
+
+function createBaseLogitBias(): LogitBias {
+  return { tokenId: 0, bias: 0 };
+}
+
+export const LogitBias: MessageFns<LogitBias> = {
+  encode(message: LogitBias, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.tokenId !== 0) {
+      writer.uint32(8).int32(message.tokenId);
+    }
+    if (message.bias !== 0) {
+      writer.uint32(21).float(message.bias);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LogitBias {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLogitBias();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.tokenId = reader.int32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 21) {
+              break;
+            }
+
+            message.bias = reader.float();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): LogitBias {
+    return {
+      tokenId: isSet(object.tokenId)
+        ? globalThis.Number(object.tokenId)
+        : isSet(object.token_id)
+        ? globalThis.Number(object.token_id)
+        : 0,
+      bias: isSet(object.bias) ? globalThis.Number(object.bias) : 0,
+    };
+  },
+
+  toJSON(message: LogitBias): unknown {
+    const obj: any = {};
+    if (message.tokenId !== 0) {
+      obj.tokenId = Math.round(message.tokenId);
+    }
+    if (message.bias !== 0) {
+      obj.bias = floatToJson(message.bias);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<LogitBias>): LogitBias {
+    return LogitBias.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<LogitBias>): LogitBias {
+    const message = createBaseLogitBias();
+    message.tokenId = object.tokenId ?? 0;
+    message.bias = object.bias ?? 0;
     return message;
   },
 };
@@ -1363,7 +1708,7 @@ export const Started: MessageFns<Started> = {
 };
 
 function createBaseDelta(): Delta {
-  return { text: "", tokenIds: [] };
+  return { text: "", tokenIds: [], logprobs: [] };
 }
 
 export const Delta: MessageFns<Delta> = {
@@ -1377,6 +1722,9 @@ export const Delta: MessageFns<Delta> = {
         writer.int32(v);
       }
       writer.join();
+    }
+    for (const v of message.logprobs) {
+      TokenLogprob.encode(v!, writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -1420,6 +1768,14 @@ export const Delta: MessageFns<Delta> = {
 
             break;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.logprobs.push(TokenLogprob.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1440,6 +1796,9 @@ export const Delta: MessageFns<Delta> = {
         : globalThis.Array.isArray(object?.token_ids)
         ? object.token_ids.map((e: any) => globalThis.Number(e))
         : [],
+      logprobs: globalThis.Array.isArray(object?.logprobs)
+        ? object.logprobs.map((e: any) => TokenLogprob.fromJSON(e))
+        : [],
     };
   },
 
@@ -1451,6 +1810,9 @@ export const Delta: MessageFns<Delta> = {
     if (message.tokenIds?.length) {
       obj.tokenIds = message.tokenIds.map((e) => Math.round(e));
     }
+    if (message.logprobs?.length) {
+      obj.logprobs = message.logprobs.map((e) => TokenLogprob.toJSON(e));
+    }
     return obj;
   },
 
@@ -1461,12 +1823,271 @@ export const Delta: MessageFns<Delta> = {
     const message = createBaseDelta();
     message.text = object.text ?? "";
     message.tokenIds = object.tokenIds?.map((e) => e) || [];
+    message.logprobs = object.logprobs?.map((e) => TokenLogprob.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseTokenLogprob(): TokenLogprob {
+  return { tokenId: 0, text: "", bytes: undefined, logprob: 0, top: [] };
+}
+
+export const TokenLogprob: MessageFns<TokenLogprob> = {
+  encode(message: TokenLogprob, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.tokenId !== 0) {
+      writer.uint32(8).int32(message.tokenId);
+    }
+    if (message.text !== "") {
+      writer.uint32(18).string(message.text);
+    }
+    if (message.bytes !== undefined) {
+      writer.uint32(26).bytes(message.bytes);
+    }
+    if (message.logprob !== 0) {
+      writer.uint32(37).float(message.logprob);
+    }
+    for (const v of message.top) {
+      TopLogprob.encode(v!, writer.uint32(42).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TokenLogprob {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTokenLogprob();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.tokenId = reader.int32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.text = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.bytes = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 4: {
+            if (tag !== 37) {
+              break;
+            }
+
+            message.logprob = reader.float();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.top.push(TopLogprob.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): TokenLogprob {
+    return {
+      tokenId: isSet(object.tokenId)
+        ? globalThis.Number(object.tokenId)
+        : isSet(object.token_id)
+        ? globalThis.Number(object.token_id)
+        : 0,
+      text: isSet(object.text) ? globalThis.String(object.text) : "",
+      bytes: isSet(object.bytes) ? Buffer.from(bytesFromBase64(object.bytes)) : undefined,
+      logprob: isSet(object.logprob) ? globalThis.Number(object.logprob) : 0,
+      top: globalThis.Array.isArray(object?.top) ? object.top.map((e: any) => TopLogprob.fromJSON(e)) : [],
+    };
+  },
+
+  toJSON(message: TokenLogprob): unknown {
+    const obj: any = {};
+    if (message.tokenId !== 0) {
+      obj.tokenId = Math.round(message.tokenId);
+    }
+    if (message.text !== "") {
+      obj.text = message.text;
+    }
+    if (message.bytes !== undefined) {
+      obj.bytes = base64FromBytes(message.bytes);
+    }
+    if (message.logprob !== 0) {
+      obj.logprob = floatToJson(message.logprob);
+    }
+    if (message.top?.length) {
+      obj.top = message.top.map((e) => TopLogprob.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<TokenLogprob>): TokenLogprob {
+    return TokenLogprob.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<TokenLogprob>): TokenLogprob {
+    const message = createBaseTokenLogprob();
+    message.tokenId = object.tokenId ?? 0;
+    message.text = object.text ?? "";
+    message.bytes = object.bytes ?? undefined;
+    message.logprob = object.logprob ?? 0;
+    message.top = object.top?.map((e) => TopLogprob.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseTopLogprob(): TopLogprob {
+  return { tokenId: 0, text: "", bytes: undefined, logprob: 0 };
+}
+
+export const TopLogprob: MessageFns<TopLogprob> = {
+  encode(message: TopLogprob, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.tokenId !== 0) {
+      writer.uint32(8).int32(message.tokenId);
+    }
+    if (message.text !== "") {
+      writer.uint32(18).string(message.text);
+    }
+    if (message.bytes !== undefined) {
+      writer.uint32(26).bytes(message.bytes);
+    }
+    if (message.logprob !== 0) {
+      writer.uint32(37).float(message.logprob);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TopLogprob {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTopLogprob();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.tokenId = reader.int32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.text = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.bytes = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 4: {
+            if (tag !== 37) {
+              break;
+            }
+
+            message.logprob = reader.float();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): TopLogprob {
+    return {
+      tokenId: isSet(object.tokenId)
+        ? globalThis.Number(object.tokenId)
+        : isSet(object.token_id)
+        ? globalThis.Number(object.token_id)
+        : 0,
+      text: isSet(object.text) ? globalThis.String(object.text) : "",
+      bytes: isSet(object.bytes) ? Buffer.from(bytesFromBase64(object.bytes)) : undefined,
+      logprob: isSet(object.logprob) ? globalThis.Number(object.logprob) : 0,
+    };
+  },
+
+  toJSON(message: TopLogprob): unknown {
+    const obj: any = {};
+    if (message.tokenId !== 0) {
+      obj.tokenId = Math.round(message.tokenId);
+    }
+    if (message.text !== "") {
+      obj.text = message.text;
+    }
+    if (message.bytes !== undefined) {
+      obj.bytes = base64FromBytes(message.bytes);
+    }
+    if (message.logprob !== 0) {
+      obj.logprob = floatToJson(message.logprob);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<TopLogprob>): TopLogprob {
+    return TopLogprob.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<TopLogprob>): TopLogprob {
+    const message = createBaseTopLogprob();
+    message.tokenId = object.tokenId ?? 0;
+    message.text = object.text ?? "";
+    message.bytes = object.bytes ?? undefined;
+    message.logprob = object.logprob ?? 0;
     return message;
   },
 };
 
 function createBaseFinished(): Finished {
-  return { reason: 0, text: "", usage: undefined };
+  return { reason: 0, text: "", usage: undefined, logprobs: [] };
 }
 
 export const Finished: MessageFns<Finished> = {
@@ -1479,6 +2100,9 @@ export const Finished: MessageFns<Finished> = {
     }
     if (message.usage !== undefined) {
       Usage.encode(message.usage, writer.uint32(26).fork()).join();
+    }
+    for (const v of message.logprobs) {
+      TokenLogprob.encode(v!, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -1520,6 +2144,14 @@ export const Finished: MessageFns<Finished> = {
             message.usage = Usage.decode(reader, reader.uint32());
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.logprobs.push(TokenLogprob.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1537,6 +2169,9 @@ export const Finished: MessageFns<Finished> = {
       reason: isSet(object.reason) ? finishReasonFromJSON(object.reason) : 0,
       text: isSet(object.text) ? globalThis.String(object.text) : "",
       usage: isSet(object.usage) ? Usage.fromJSON(object.usage) : undefined,
+      logprobs: globalThis.Array.isArray(object?.logprobs)
+        ? object.logprobs.map((e: any) => TokenLogprob.fromJSON(e))
+        : [],
     };
   },
 
@@ -1551,6 +2186,9 @@ export const Finished: MessageFns<Finished> = {
     if (message.usage !== undefined) {
       obj.usage = Usage.toJSON(message.usage);
     }
+    if (message.logprobs?.length) {
+      obj.logprobs = message.logprobs.map((e) => TokenLogprob.toJSON(e));
+    }
     return obj;
   },
 
@@ -1562,6 +2200,7 @@ export const Finished: MessageFns<Finished> = {
     message.reason = object.reason ?? 0;
     message.text = object.text ?? "";
     message.usage = (object.usage !== undefined && object.usage !== null) ? Usage.fromPartial(object.usage) : undefined;
+    message.logprobs = object.logprobs?.map((e) => TokenLogprob.fromPartial(e)) || [];
     return message;
   },
 };
@@ -1696,7 +2335,7 @@ export const Usage: MessageFns<Usage> = {
 };
 
 function createBaseKvUsage(): KvUsage {
-  return { codec: "", bytes: 0n, rawBytes: 0n };
+  return { codec: "", bytes: 0n, rawBytes: 0n, pictures: undefined };
 }
 
 export const KvUsage: MessageFns<KvUsage> = {
@@ -1715,6 +2354,9 @@ export const KvUsage: MessageFns<KvUsage> = {
         throw new globalThis.Error("value provided for field message.rawBytes of type int64 too large");
       }
       writer.uint32(24).int64(message.rawBytes);
+    }
+    if (message.pictures !== undefined) {
+      KvBytes.encode(message.pictures, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -1756,6 +2398,14 @@ export const KvUsage: MessageFns<KvUsage> = {
             message.rawBytes = reader.int64() as bigint;
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.pictures = KvBytes.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1777,6 +2427,7 @@ export const KvUsage: MessageFns<KvUsage> = {
         : isSet(object.raw_bytes)
         ? BigInt(object.raw_bytes)
         : 0n,
+      pictures: isSet(object.pictures) ? KvBytes.fromJSON(object.pictures) : undefined,
     };
   },
 
@@ -1791,6 +2442,9 @@ export const KvUsage: MessageFns<KvUsage> = {
     if (message.rawBytes !== 0n) {
       obj.rawBytes = message.rawBytes.toString();
     }
+    if (message.pictures !== undefined) {
+      obj.pictures = KvBytes.toJSON(message.pictures);
+    }
     return obj;
   },
 
@@ -1800,6 +2454,104 @@ export const KvUsage: MessageFns<KvUsage> = {
   fromPartial(object: DeepPartial<KvUsage>): KvUsage {
     const message = createBaseKvUsage();
     message.codec = object.codec ?? "";
+    message.bytes = (object.bytes !== undefined && object.bytes !== null) ? BigInt(object.bytes) : 0n;
+    message.rawBytes = (object.rawBytes !== undefined && object.rawBytes !== null) ? BigInt(object.rawBytes) : 0n;
+    message.pictures = (object.pictures !== undefined && object.pictures !== null)
+      ? KvBytes.fromPartial(object.pictures)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseKvBytes(): KvBytes {
+  return { bytes: 0n, rawBytes: 0n };
+}
+
+export const KvBytes: MessageFns<KvBytes> = {
+  encode(message: KvBytes, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bytes !== 0n) {
+      if (BigInt.asIntN(64, message.bytes) !== message.bytes) {
+        throw new globalThis.Error("value provided for field message.bytes of type int64 too large");
+      }
+      writer.uint32(8).int64(message.bytes);
+    }
+    if (message.rawBytes !== 0n) {
+      if (BigInt.asIntN(64, message.rawBytes) !== message.rawBytes) {
+        throw new globalThis.Error("value provided for field message.rawBytes of type int64 too large");
+      }
+      writer.uint32(16).int64(message.rawBytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KvBytes {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKvBytes();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.bytes = reader.int64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.rawBytes = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): KvBytes {
+    return {
+      bytes: isSet(object.bytes) ? BigInt(object.bytes) : 0n,
+      rawBytes: isSet(object.rawBytes)
+        ? BigInt(object.rawBytes)
+        : isSet(object.raw_bytes)
+        ? BigInt(object.raw_bytes)
+        : 0n,
+    };
+  },
+
+  toJSON(message: KvBytes): unknown {
+    const obj: any = {};
+    if (message.bytes !== 0n) {
+      obj.bytes = message.bytes.toString();
+    }
+    if (message.rawBytes !== 0n) {
+      obj.rawBytes = message.rawBytes.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<KvBytes>): KvBytes {
+    return KvBytes.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<KvBytes>): KvBytes {
+    const message = createBaseKvBytes();
     message.bytes = (object.bytes !== undefined && object.bytes !== null) ? BigInt(object.bytes) : 0n;
     message.rawBytes = (object.rawBytes !== undefined && object.rawBytes !== null) ? BigInt(object.rawBytes) : 0n;
     return message;
@@ -2166,6 +2918,7 @@ function createBaseGetInfoResponse(): GetInfoResponse {
     codec: "",
     profileId: "",
     engineVersion: "",
+    codecs: [],
   };
 }
 
@@ -2212,6 +2965,9 @@ export const GetInfoResponse: MessageFns<GetInfoResponse> = {
     }
     if (message.engineVersion !== "") {
       writer.uint32(98).string(message.engineVersion);
+    }
+    for (const v of message.codecs) {
+      writer.uint32(106).string(v!);
     }
     return writer;
   },
@@ -2325,6 +3081,14 @@ export const GetInfoResponse: MessageFns<GetInfoResponse> = {
             message.engineVersion = reader.string();
             continue;
           }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.codecs.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2391,6 +3155,9 @@ export const GetInfoResponse: MessageFns<GetInfoResponse> = {
         : isSet(object.engine_version)
         ? globalThis.String(object.engine_version)
         : "",
+      codecs: globalThis.Array.isArray(object?.codecs)
+        ? object.codecs.map((e: any) => globalThis.String(e))
+        : [],
     };
   },
 
@@ -2432,6 +3199,9 @@ export const GetInfoResponse: MessageFns<GetInfoResponse> = {
     if (message.engineVersion !== "") {
       obj.engineVersion = message.engineVersion;
     }
+    if (message.codecs?.length) {
+      obj.codecs = message.codecs;
+    }
     return obj;
   },
 
@@ -2452,6 +3222,7 @@ export const GetInfoResponse: MessageFns<GetInfoResponse> = {
     message.codec = object.codec ?? "";
     message.profileId = object.profileId ?? "";
     message.engineVersion = object.engineVersion ?? "";
+    message.codecs = object.codecs?.map((e) => e) || [];
     return message;
   },
 };
