@@ -1,4 +1,4 @@
-import { openModelFolder, type ModelFolder, type PictureSize } from '@kvcapsule/model';
+import { openModelFolder, type ChatTurn, type ModelFolder, type PictureSize } from '@kvcapsule/model';
 
 /** The prompt of one picture and one question, cut where its segments are cut. */
 export interface CutPrompt {
@@ -8,6 +8,15 @@ export interface CutPrompt {
   readonly picture: readonly number[];
   /** The question, up to where the answer begins. */
   readonly question: readonly number[];
+}
+
+/** A chat about pictures, cut where its segments are cut. */
+export interface CutChat {
+  /** Text before the pictures, then each picture's markers and image tokens. */
+  readonly prefix: readonly number[];
+  readonly pictures: readonly (readonly number[])[];
+  /** Everything behind the last picture, up to where the next answer begins. */
+  readonly text: readonly number[];
 }
 
 /** Prompts as the server makes them, and answers as it reads them. */
@@ -20,19 +29,41 @@ export class PromptMaker {
 
   /** @param size upright size of the picture in pixels */
   async cut(size: PictureSize, question: string): Promise<CutPrompt> {
-    const content = [{ type: 'image' as const }, { type: 'text' as const, text: question }];
+    const { prefix, pictures, text } = await this.cutChat([size], [], question);
+    return { prefix, picture: pictures[0] ?? [], question: text };
+  }
+
+  /**
+   * All pictures stand before the first question.
+   *
+   * @param sizes upright sizes of the pictures in pixels, at least one
+   * @param history turns that have been answered
+   */
+  async cutChat(
+    sizes: readonly PictureSize[],
+    history: readonly { readonly ask: string; readonly answer: string }[],
+    question: string,
+  ): Promise<CutChat> {
+    const [first = question, ...later] = [...history.map(({ ask }) => ask), question];
+    const opening = sizes.map(() => ({ type: 'image' as const }));
+    const messages: ChatTurn[] = [
+      { role: 'user', content: [...opening, { type: 'text', text: first }] },
+      ...later.flatMap((ask, turn): ChatTurn[] => [
+        { role: 'assistant', content: history[turn]?.answer ?? '' },
+        { role: 'user', content: ask },
+      ]),
+    ];
     const { tokenIds, pictures } = await this.#folder.prepareChat({
-      messages: [{ role: 'user', content }],
-      pictures: [{ width: size.width, height: size.height }],
+      messages,
+      pictures: sizes.map(({ width, height }) => ({ width, height })),
       addGenerationPrompt: true,
     });
-    const [span] = pictures;
-    if (span === undefined) throw new Error('the prompt holds no picture');
-    const end = span.offset + span.length;
+    const last = pictures.at(-1);
+    if (last === undefined) throw new Error('the prompt holds no picture');
     return {
-      prefix: [...tokenIds.subarray(0, span.offset)],
-      picture: [...tokenIds.subarray(span.offset, end)],
-      question: [...tokenIds.subarray(end)],
+      prefix: [...tokenIds.subarray(0, pictures[0]?.offset)],
+      pictures: pictures.map(({ offset, length }) => [...tokenIds.subarray(offset, offset + length)]),
+      text: [...tokenIds.subarray(last.offset + last.length)],
     };
   }
 

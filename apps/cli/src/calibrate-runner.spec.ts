@@ -1,6 +1,7 @@
 import { PageOp, type Engine, type StepPlan } from '@kvcapsule/engine';
 import { describe, expect, it } from 'vitest';
-import { BatchRunner, coveredRows } from './calibrate-runner.js';
+import { BatchRunner } from './calibrate-runner.js';
+import { coveredRows } from './step-plan.js';
 
 const IMAGE = 6;
 const INFO = {

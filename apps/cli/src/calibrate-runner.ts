@@ -1,37 +1,15 @@
-import type { Engine, StepPlan, StepResult } from '@kvcapsule/engine';
-import { PageOp, spanFormat } from '@kvcapsule/engine';
-
-/** One picture's prompt, cut where the segments are cut. */
-export interface PicturePrompt {
-  /** Text before the picture. */
-  readonly prefix: readonly number[];
-  /** Markers and image tokens. */
-  readonly picture: readonly number[];
-  readonly imageHandle: number;
-}
-
-/** Rows of a segment that hold image tokens, ascending. */
-export function coveredRows(picture: readonly number[], imageTokenId: number): number[] {
-  return [...picture.keys()].filter((row) => picture[row] === imageTokenId);
-}
+import { PageOp, spanFormat, type Engine, type StepResult } from '@kvcapsule/engine';
+import {
+  buildPlan,
+  pictureRows,
+  textRows,
+  type PicturePrompt,
+  type Row,
+  type SlotWork,
+} from './step-plan.js';
 
 /** Number of the picture's span, and after compression of its capsule; the text before it is number 0. */
 export const PICTURE_SEGMENT = 1;
-
-interface Row {
-  readonly token: number;
-  readonly position: number;
-  readonly imageHandle: number;
-  readonly imageRow: number;
-}
-
-/** Everything one sequence does in one step. */
-interface SlotWork {
-  readonly ops: number[];
-  readonly chunks: { readonly segment: number; readonly rows: readonly Row[] }[];
-  /** The last so many rows' next tokens are wanted. */
-  readonly samples: number;
-}
 
 interface Sequence {
   readonly prompt: PicturePrompt;
@@ -42,28 +20,6 @@ interface Sequence {
   /** The last segment's blocks, and how many rows they hold. */
   tailBlocks: number;
   tailRows: number;
-}
-
-function textRows(tokens: readonly number[], firstPosition: number): Row[] {
-  return tokens.map((token, index) => ({
-    token,
-    position: firstPosition + index,
-    imageHandle: -1,
-    imageRow: 0,
-  }));
-}
-
-function pictureRows(prompt: PicturePrompt, imageTokenId: number): Row[] {
-  let imageRow = 0;
-  return prompt.picture.map((token, index) => {
-    const visual = token === imageTokenId;
-    const row = {
-      token,
-      position: prompt.prefix.length + index,
-      imageHandle: visual ? prompt.imageHandle : -1,
-    };
-    return { ...row, imageRow: visual ? imageRow++ : 0 };
-  });
 }
 
 /**
@@ -91,7 +47,11 @@ export class BatchRunner {
       const ops: number[] = [PageOp.Open, slot, 0];
       const chunks = [
         this.#newSegment(slot, ops, textRows(prompt.prefix, 0)),
-        this.#newSegment(slot, ops, pictureRows(prompt, imageTokenId)),
+        this.#newSegment(
+          slot,
+          ops,
+          pictureRows(prompt.picture, prompt.imageHandle, prompt.prefix.length, imageTokenId),
+        ),
       ];
       works.set(slot, { ops, chunks, samples: 0 });
     }
@@ -196,43 +156,4 @@ export class BatchRunner {
     this.#closing = [];
     return { result: await this.#engine.step(plan), slots };
   }
-}
-
-/** Lays the slots' rows one after the other; `slots` tells whose each sample is. */
-function buildPlan(
-  firstOps: readonly number[],
-  works: ReadonlyMap<number, SlotWork>,
-  returnLogits: boolean,
-): { plan: StepPlan; slots: number[] } {
-  const ops = [...firstOps];
-  const chunks: number[] = [];
-  const rows: Row[] = [];
-  const samples: number[] = [];
-  const slots: number[] = [];
-  for (const [slot, work] of works) {
-    ops.push(...work.ops);
-    for (const chunk of work.chunks) {
-      chunks.push(slot, chunk.segment, chunk.rows.length);
-      rows.push(...chunk.rows);
-    }
-    for (let back = work.samples; back > 0; back--) {
-      samples.push(rows.length - back);
-      slots.push(slot);
-    }
-  }
-  const plan: StepPlan = {
-    ops: Int32Array.from(ops),
-    chunks: Int32Array.from(chunks),
-    tokens: Int32Array.from(rows, (row) => row.token),
-    positions: Int32Array.from(rows, (row) => row.position),
-    imageHandles: Int32Array.from(rows, (row) => row.imageHandle),
-    imageRows: Int32Array.from(rows, (row) => row.imageRow),
-    samples: Int32Array.from(samples),
-    temperature: new Float32Array(samples.length),
-    topP: new Float32Array(samples.length).fill(1),
-    topK: new Int32Array(samples.length),
-    seed: new BigUint64Array(samples.length),
-    returnLogits,
-  };
-  return { plan, slots };
 }

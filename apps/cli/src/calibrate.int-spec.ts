@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { sceneOfSeries } from '@kvcapsule/testing';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { calibrate, type CalibrateOptions } from './calibrate.js';
-import { evaluate, type EvalOptions } from './eval.js';
+import { entriesOfCodecs } from './eval/entries.js';
+import { evaluate, type EvalOptions } from './eval/evaluate.js';
 import { DEFAULT_MODEL_DIR } from './paths.js';
 
 // The whole check may run on two busy cores.
@@ -27,14 +28,16 @@ const calibration = (changed: Partial<CalibrateOptions>): CalibrateOptions => ({
   ...changed,
 });
 
-const evaluation = (profiles: readonly string[]): EvalOptions => ({
+const evaluation = (profiles: readonly string[], changed: Partial<EvalOptions> = {}): EvalOptions => ({
   model: DEFAULT_MODEL_DIR,
-  scenes: 6,
+  entries: entriesOfCodecs(profiles),
+  scenes: { questions: 6, conversations: 0, several: 0 },
   questionsPerScene: 3,
   seed: 99,
-  profiles,
   artwork: 'known',
   threads: 2,
+  journal: join(folder, 'accuracy.journal.jsonl'),
+  ...changed,
 });
 
 const quiet = () => undefined;
@@ -46,17 +49,18 @@ describe('calibrate and eval', () => {
       '/capsule-r100.safetensors',
       '/capsule-r05.safetensors',
     ]);
-    const { codecs } = await evaluate(evaluation(paths), 'test', quiet);
-    const [raw, whole, thin] = codecs;
-    expect(codecs.map((codec) => codec.codec)).toEqual(['raw', 'capsule-r100', 'capsule-r05']);
+    const { entries } = await evaluate(evaluation(paths), 'test', quiet);
+    const [raw, whole, thin] = entries;
+    expect(entries.map(({ name }) => name)).toEqual(['raw', 'capsule-r100', 'capsule-r05']);
     // Twelve of eighteen: far below what the model reaches, far above what chance does.
-    expect(raw?.correct).toBeGreaterThanOrEqual(12);
-    expect(whole?.correct).toBe(raw?.correct);
+    expect(raw?.questions.correct).toBeGreaterThanOrEqual(12);
+    expect(whole?.questions.correct).toBe(raw?.questions.correct);
     // What is left is the 16-bit rounding of the values' coefficients.
-    expect(whole?.againstRaw?.klMeanNats).toBeLessThan(1e-4);
-    expect(whole?.againstRaw?.top1Agreement).toBe(1);
-    expect(thin?.againstRaw?.klMeanNats).toBeGreaterThan(10 * (whole?.againstRaw?.klMeanNats ?? 1));
-    expect(thin?.bytesPerPicture).toBeLessThan((raw?.bytesPerPicture ?? 0) / 8);
+    const [wholeKl, thinKl] = [whole, thin].map((entry) => entry?.questions.againstRaw?.klMean.value ?? NaN);
+    expect(wholeKl).toBeLessThan(1e-4);
+    expect(whole?.questions.againstRaw?.top1Agreement.value).toBe(1);
+    expect(thinKl).toBeGreaterThan(10 * (wholeKl ?? NaN));
+    expect(thin?.bytes.heldBytes).toBeLessThan((raw?.bytes.heldBytes ?? 0) / 4);
   });
 
   it('takes a folder of pictures, at most as many as asked for', async () => {

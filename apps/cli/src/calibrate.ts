@@ -6,7 +6,8 @@ import { checkOutput } from './calibrate-output.js';
 import { calibrationPictures, type RgbPicture } from './calibrate-pictures.js';
 import { openPromptMaker, type PromptMaker } from './calibrate-prompt.js';
 import { layerRetention, parseRetentions, profilePath, type Schedule } from './calibrate-retention.js';
-import { BatchRunner, coveredRows, PICTURE_SEGMENT, type PicturePrompt } from './calibrate-runner.js';
+import { BatchRunner, PICTURE_SEGMENT } from './calibrate-runner.js';
+import { coveredRows, type PicturePrompt } from './step-plan.js';
 
 export interface CalibrateOptions {
   readonly model: string;

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { registerAsk } from './ask/ask.command.js';
 import { registerCalibrate } from './calibrate.js';
-import { registerEval } from './eval.js';
+import { registerEval } from './eval/eval.command.js';
 import { registerServe } from './serve.command.js';
 import { registerUp } from './up/up.command.js';
 

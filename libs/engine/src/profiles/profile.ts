@@ -20,6 +20,8 @@ const metadataSchema = z.object({
   /** Version 1 knows one codec only. */
   codec: z.enum(['capsule', 'capsule-q8', 'capsule-q4', 'capsule-mixed']).default('capsule'),
   retention: z.string().min(1),
+  source: z.string().optional(),
+  pictures: count.optional(),
   content_sha256: z.string().regex(/^[0-9a-f]{64}$/),
 });
 
@@ -41,6 +43,10 @@ export interface ProfileDescription {
   /** Share of rows kept, one number or one a layer, as it was fitted. */
   readonly retention: string;
   readonly contentSha256: string;
+  /** What it was fitted on: `scenes:SEED` or `folder`; profiles of other hands may not say. */
+  readonly source?: string;
+  /** How many pictures of the source. */
+  readonly pictures?: number;
 }
 
 function invalid(path: string, reason: string, cause?: unknown): KvcError {
@@ -92,8 +98,16 @@ export async function verifyProfile(path: string, expected: ProfileExpectation):
   if (contentSha256(file, header) !== parsed.data.content_sha256) {
     throw invalid(path, 'the file is damaged (its content hash differs)');
   }
-  const { n: tokens, codec, retention, content_sha256 } = parsed.data;
-  return { path, tokens, codec, retention, contentSha256: content_sha256 };
+  const { n: tokens, codec, retention, content_sha256, source, pictures } = parsed.data;
+  return {
+    path,
+    tokens,
+    codec,
+    retention,
+    contentSha256: content_sha256,
+    ...(source !== undefined && { source }),
+    ...(pictures !== undefined && { pictures }),
+  };
 }
 
 /** Profile files beside a model, `<model>/profiles/*.safetensors`, in order of their names. */

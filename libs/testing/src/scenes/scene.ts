@@ -113,7 +113,12 @@ export async function generateScene(seed: number, options: SceneOptions = {}): P
   return { png, objects, questions };
 }
 
+/** Seed of scene number `index` of a numbered series: two scenes of one seed are the same picture. */
+export function sceneSeed(seed: number, index: number): number {
+  return mixSeed(seed, index + 1);
+}
+
 /** Scene number `index` of a numbered series: eval and calibration use series of different seeds. */
 export async function sceneOfSeries(seed: number, index: number, options: SceneOptions = {}): Promise<Scene> {
-  return generateScene(mixSeed(seed, index + 1), options);
+  return generateScene(sceneSeed(seed, index), options);
 }

@@ -1,0 +1,93 @@
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { dirname, parse, resolve } from 'node:path';
+import { KvcError } from '@kvcapsule/contracts';
+import { CODECS } from '@kvcapsule/engine';
+import { z } from 'zod';
+
+const entrySchema = z
+  .strictObject({
+    name: z.string().regex(/^[\w.+ -]{1,60}$/, 'letters, digits, spaces and ._+- only, at most 60'),
+    /** With a profile it may be left out: the profile says. */
+    codec: z.enum(CODECS).optional(),
+    /** Profile file, from the entries file's folder; for the capsule codecs. */
+    profile: z.string().min(1).optional(),
+    /** Raw rows of a picture whose longest edge is scaled to so many pixels first: fewer tiles, fewer tokens. */
+    longestEdge: z.int().positive().optional(),
+    /** Raw rows of as many tokens as ever, of a picture from which detail finer than so many pixels is gone. */
+    detail: z.int().positive().optional(),
+    /** What it gets wrong are the hard questions. */
+    hard: z.literal(true).optional(),
+    /** What it stands for in the report. */
+    group: z.enum(['ours', 'rival', 'paper', 'ablation']).default('ours'),
+  })
+  .refine(({ codec, profile }) => (codec ?? 'capsule').startsWith('capsule') === (profile !== undefined), {
+    message: 'a capsule codec names a profile, and only those do',
+    path: ['profile'],
+  })
+  .refine(
+    ({ codec, longestEdge, detail }) =>
+      codec === 'raw' ? longestEdge === undefined || detail === undefined : !(longestEdge ?? detail),
+    { message: 'longestEdge or detail, and either with raw rows only', path: ['codec'] },
+  );
+
+export type Entry = z.infer<typeof entrySchema>;
+
+const entriesSchema = z
+  .strictObject({ entries: z.array(entrySchema).min(1).max(100) })
+  .refine(({ entries }) => new Set(entries.map(({ name }) => name)).size === entries.length, {
+    message: 'two entries have one name',
+    path: ['entries'],
+  })
+  .refine(({ entries }) => entries.filter(({ hard }) => hard).length <= 1, {
+    message: 'more than one entry names the hard questions',
+    path: ['entries'],
+  });
+
+/** What everything is compared with; always measured. */
+export const RAW_ENTRY: Entry = { name: 'raw', codec: 'raw', group: 'rival' };
+
+export const isBaseline = (entry: Entry) =>
+  (entry.longestEdge ?? entry.detail) === undefined && entry.codec === 'raw';
+
+/**
+ * Entries to measure, from a JSON file `{"entries": [...]}`; raw comes first whether the file names it or not.
+ *
+ * @throws KvcError CONFIG_INVALID naming the field at fault
+ */
+export async function readEntries(path: string): Promise<Entry[]> {
+  let json: unknown;
+  try {
+    json = JSON.parse(await readFile(path, 'utf8'));
+  } catch (cause) {
+    throw new KvcError('CONFIG_INVALID', `--entries: ${path} cannot be read as JSON`, { cause });
+  }
+  const parsed = entriesSchema.safeParse(json);
+  if (!parsed.success) {
+    throw new KvcError('CONFIG_INVALID', `--entries: ${path}: ${z.prettifyError(parsed.error)}`);
+  }
+  const entries = parsed.data.entries
+    .filter((entry) => !isBaseline(entry))
+    .map((entry) =>
+      entry.profile === undefined ? entry : { ...entry, profile: resolve(dirname(path), entry.profile) },
+    );
+  return [RAW_ENTRY, ...entries];
+}
+
+/** Entries of a list of codec names and profile files, as `--codecs` takes them. */
+export function entriesOfCodecs(codecs: readonly string[]): Entry[] {
+  const entries = codecs
+    .filter((codec) => codec !== 'raw' && codec !== '')
+    .map((codec): Entry => {
+      if (codec === 'q8' || codec === 'q4') return { name: codec, codec, group: 'rival' };
+      return { name: parse(codec).name, profile: resolve(codec), group: 'ours' };
+    });
+  return [RAW_ENTRY, ...entries];
+}
+
+/** The same for everything that gives the same numbers, whatever the entry is called. */
+export function entryKey(entry: Entry, profileSha256: string | undefined): string {
+  const { codec, longestEdge, detail } = entry;
+  const identity = JSON.stringify({ codec, longestEdge, detail, profileSha256 });
+  return createHash('sha256').update(identity).digest('hex').slice(0, 16);
+}

@@ -1,0 +1,143 @@
+import { QUESTION_KINDS, type QuestionKind } from '@kvcapsule/testing';
+import { isBaseline, type Entry } from './entries.js';
+import type { SceneRecord } from './journal.js';
+import type { EntryBytes, PictureBytes, Resolved } from './resolve.js';
+import { quantile } from './statistics.js';
+import { pairUp, summarise, type Pair, type Summary } from './summary.js';
+import type { SuiteName } from './suites.js';
+
+/** Answer tokens by how far along the answer they stand. */
+export interface PositionKl {
+  readonly from: number;
+  readonly to: number;
+  readonly tokens: number;
+  readonly klMean: number;
+  readonly klP99: number;
+}
+
+export interface EntryReport {
+  readonly name: string;
+  readonly codec: string;
+  readonly group: Entry['group'];
+  readonly definesHard: boolean;
+  /** Share of rows kept by its profile, one number or one a layer. */
+  readonly retention?: string;
+  readonly bytes: EntryBytes;
+  /** Raw bytes of the picture's tokens over held bytes; with the shared bytes divided among n pictures. */
+  readonly ratio: number;
+  readonly ratioShared: Readonly<Record<'1' | '10' | '100', number>>;
+  readonly questions: Summary;
+  /** On questions that the entry marked `hard` gets wrong; absent without one. */
+  readonly hard?: Summary;
+  readonly byKind: Readonly<Partial<Record<QuestionKind, Summary>>>;
+  readonly byPosition: readonly PositionKl[];
+  readonly conversations: readonly { readonly turn: number; readonly summary: Summary }[];
+  readonly several: readonly {
+    readonly pictures: number;
+    readonly place: number;
+    readonly summary: Summary;
+  }[];
+}
+
+type Records = (key: string, suite: SuiteName) => readonly SceneRecord[];
+
+/** Halving what an answer holds: a word, a cell, a short list, a long one. */
+const POSITIONS = [0, 2, 4, 8, 16, 32, 96] as const;
+
+function ratios(bytes: EntryBytes, rawBytes: number): Pick<EntryReport, 'ratio' | 'ratioShared'> {
+  const at = (pictures: number) => rawBytes / (bytes.heldBytes + bytes.sharedBytes / pictures);
+  return { ratio: at(Infinity), ratioShared: { 1: at(1), 10: at(10), 100: at(100) } };
+}
+
+function byPosition(pairs: readonly Pair[]): PositionKl[] {
+  return POSITIONS.slice(0, -1).flatMap((from, index) => {
+    const to = POSITIONS[index + 1] ?? from;
+    const kls = pairs.flatMap(({ own }) => own.klNats.slice(from, to));
+    if (kls.length === 0) return [];
+    const klMean = kls.reduce((sum, kl) => sum + kl, 0) / kls.length;
+    return [{ from, to, tokens: kls.length, klMean, klP99: quantile(kls, 0.99) }];
+  });
+}
+
+function groupBy<K extends number>(pairs: readonly Pair[], keyOf: (pair: Pair) => K): [K, Pair[]][] {
+  const groups = new Map<K, Pair[]>();
+  for (const pair of pairs) {
+    const key = keyOf(pair);
+    groups.set(key, [...(groups.get(key) ?? []), pair]);
+  }
+  return [...groups].sort(([a], [b]) => a - b);
+}
+
+/** Questions, as `scene/index`, that the entry marked `hard` gets wrong. */
+function hardQuestions(resolved: readonly Resolved[], records: Records): ReadonlySet<string> | undefined {
+  const hard = resolved.find(({ entry }) => entry.hard);
+  if (hard === undefined) return undefined;
+  return new Set(
+    records(hard.key, 'questions').flatMap(({ scene, outcomes }) =>
+      outcomes.flatMap(({ correct }, index) => (correct ? [] : [`${scene}/${index}`])),
+    ),
+  );
+}
+
+function onlyQuestions(records: readonly SceneRecord[], wanted: ReadonlySet<string>): SceneRecord[] {
+  return records.map((record) => ({
+    ...record,
+    outcomes: record.outcomes.filter((_, index) => wanted.has(`${record.scene}/${index}`)),
+  }));
+}
+
+function reportEntry(
+  { entry, codec, key, bytes, retention }: Resolved,
+  rawKey: string,
+  picture: PictureBytes,
+  records: Records,
+  hard: ReadonlySet<string> | undefined,
+): EntryReport {
+  const baseline = isBaseline(entry);
+  const pairsOf = (suite: SuiteName) => pairUp(records(key, suite), records(rawKey, suite));
+  const pairs = pairsOf('questions');
+  const ofKind = (kind: QuestionKind) => pairs.filter(({ own }) => own.kind === kind);
+  const hardPairs =
+    hard &&
+    pairUp(onlyQuestions(records(key, 'questions'), hard), onlyQuestions(records(rawKey, 'questions'), hard));
+  return {
+    name: entry.name,
+    codec,
+    group: entry.group,
+    definesHard: entry.hard === true,
+    ...(retention !== undefined && { retention }),
+    bytes,
+    ...ratios(bytes, picture.rawBytes),
+    questions: summarise(pairs, baseline),
+    ...(hardPairs && { hard: summarise(hardPairs, baseline) }),
+    byKind: Object.fromEntries(
+      QUESTION_KINDS.filter((kind) => ofKind(kind).length > 0).map((kind) => [
+        kind,
+        summarise(ofKind(kind), baseline),
+      ]),
+    ),
+    byPosition: byPosition(pairs),
+    conversations: groupBy(pairsOf('conversations'), ({ own }) => own.turn ?? 0).map(([turn, some]) => ({
+      turn,
+      summary: summarise(some, baseline),
+    })),
+    several: groupBy(pairsOf('several'), ({ own }) => (own.pictures ?? 0) * 100 + (own.place ?? 0)).map(
+      ([arrangement, some]) => ({
+        pictures: Math.floor(arrangement / 100),
+        place: arrangement % 100,
+        summary: summarise(some, baseline),
+      }),
+    ),
+  };
+}
+
+/** @param records an entry's records of a suite, in the order of the scenes */
+export function reportEntries(
+  resolved: readonly Resolved[],
+  picture: PictureBytes,
+  records: Records,
+): EntryReport[] {
+  const rawKey = resolved.find(({ entry }) => isBaseline(entry))?.key ?? '';
+  const hard = hardQuestions(resolved, records);
+  return resolved.map((one) => reportEntry(one, rawKey, picture, records, hard));
+}

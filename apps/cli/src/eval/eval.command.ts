@@ -1,0 +1,121 @@
+import { writeFile } from 'node:fs/promises';
+import { join, parse } from 'node:path';
+import { KvcError } from '@kvcapsule/contracts';
+import type { Command } from 'commander';
+import { checkOutput } from '../calibrate-output.js';
+import { entriesOfCodecs, readEntries, type Entry } from './entries.js';
+import { evaluate, type EvalOptions } from './evaluate.js';
+import { renderHtml } from './report/html.js';
+import { renderMarkdown } from './report/markdown.js';
+import { ARTWORK } from './workload.js';
+
+/** A unit's questions are read in one step together. */
+const MOST_QUESTIONS = 12;
+const FULL_ANSWERS = 5000;
+const FULL_SIDE_SCENES = 98;
+
+type EvalFlags = Record<'model' | 'questions' | 'seed' | 'codecs' | 'artwork' | 'out' | 'threads', string> & {
+  readonly scenes?: string;
+  readonly conversations?: string;
+  readonly several?: string;
+  readonly entries?: string;
+  readonly full?: true;
+};
+
+function wholeNumber(flag: string, text: string, least: number): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= least) return value;
+  throw new KvcError('CONFIG_INVALID', `${flag}: ${text} is not a whole number from ${least}`);
+}
+
+function questionsOf(text: string): number {
+  const count = wholeNumber('--questions', text, 1);
+  if (count <= MOST_QUESTIONS) return count;
+  throw new KvcError('CONFIG_INVALID', `--questions: at most ${MOST_QUESTIONS} about each picture`);
+}
+
+function artworkOf(name: string): string {
+  if (ARTWORK[name] !== undefined) return name;
+  throw new KvcError('CONFIG_INVALID', `--artwork: ${name} is none of ${Object.keys(ARTWORK).join(', ')}`);
+}
+
+function scenesOf(flags: EvalFlags, questions: number): EvalOptions['scenes'] {
+  const full = flags.full === true;
+  const side = full ? String(FULL_SIDE_SCENES) : '0';
+  const alone = full ? String(Math.ceil(FULL_ANSWERS / questions)) : '100';
+  const count = (flag: string, text: string | undefined, otherwise: string, least: number) =>
+    wholeNumber(flag, text ?? otherwise, least);
+  return {
+    questions: count('--scenes', flags.scenes, alone, 1),
+    conversations: count('--conversations', flags.conversations, side, 0),
+    several: count('--several', flags.several, side, 0),
+  };
+}
+
+function parseFlags(flags: EvalFlags): Omit<EvalOptions, 'entries'> {
+  const questionsPerScene = questionsOf(flags.questions);
+  const { dir, name } = parse(flags.out);
+  return {
+    model: flags.model,
+    scenes: scenesOf(flags, questionsPerScene),
+    questionsPerScene,
+    seed: wholeNumber('--seed', flags.seed, 0),
+    artwork: artworkOf(flags.artwork),
+    threads: wholeNumber('--threads', flags.threads, 0),
+    journal: join(dir, `${name}.journal.jsonl`),
+  };
+}
+
+async function entriesOf(flags: EvalFlags): Promise<Entry[]> {
+  return flags.entries === undefined ? entriesOfCodecs(flags.codecs.split(',')) : readEntries(flags.entries);
+}
+
+async function runEval(flags: EvalFlags): Promise<void> {
+  const command = `kvcapsule ${process.argv.slice(2).join(' ')}`;
+  const options = parseFlags(flags);
+  await checkOutput(flags.out);
+  const overwrite = process.stderr.isTTY;
+  const report = await evaluate({ ...options, entries: await entriesOf(flags) }, command, (line) =>
+    process.stderr.write(overwrite ? `\r\x1b[K${line}` : `${line}\n`),
+  );
+  if (overwrite) process.stderr.write('\n');
+  const { dir, name } = parse(flags.out);
+  const markdown = renderMarkdown(report);
+  await writeFile(flags.out, `${JSON.stringify(report, null, 2)}\n`);
+  await writeFile(join(dir, `${name}.md`), markdown);
+  await writeFile(join(dir, `${name}.html`), renderHtml(report));
+  process.stdout.write(markdown);
+}
+
+const EXAMPLES = `
+Examples:
+  kvcapsule eval --model deploy/models/emoji-vlm --codecs raw,profile.safetensors --out accuracy.json
+  kvcapsule eval --model deploy/models/emoji-vlm --entries entries.json --full --out accuracy.json
+  kvcapsule eval --model deploy/models/emoji-vlm --artwork unseen --scenes 200 --out accuracy.json`;
+
+export function registerEval(program: Command): void {
+  program
+    .command('eval')
+    .description('measure the fidelity of codecs against raw KV on generated scenes')
+    .requiredOption('--model <dir>', 'Hugging Face folder')
+    .requiredOption(
+      '--out <file>',
+      'results as JSON; .md and .html are written beside it, .journal.jsonl is taken up again',
+    )
+    .option('--entries <file>', 'what to compare, as JSON: {"entries": [{"name", "codec", "profile", ...}]}')
+    .option('--codecs <list>', 'raw, q8, q4 and profile files, comma-separated, instead of --entries', 'raw')
+    .option('--full', `at least ${FULL_ANSWERS} paired answers, and every suite`)
+    .option('--scenes <n>', 'pictures asked about alone (default: 100)')
+    .option('--questions <n>', 'different questions about each of these pictures', '6')
+    .option('--conversations <n>', 'pictures asked about ten times in one conversation (default: 0)')
+    .option('--several <n>', 'pictures asked about among one, two and four (default: 0)')
+    .option(
+      '--seed <n>',
+      'seed of the series of scenes; must not be one that a profile was fitted on',
+      '2001',
+    )
+    .option('--artwork <name>', 'known or unseen by the demo model, or one icon set', 'known')
+    .option('--threads <n>', 'threads (0: as many as the process may run on)', '0')
+    .addHelpText('after', EXAMPLES)
+    .action(runEval);
+}

@@ -1,0 +1,113 @@
+import { copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { DEFAULT_MODEL_DIR } from '../paths.js';
+import type { Entry } from './entries.js';
+import { evaluate, type EvalOptions, type EvalReport } from './evaluate.js';
+
+// The whole check may run on two busy cores.
+vi.setConfig({ testTimeout: 240_000 });
+
+const PROFILE = join(DEFAULT_MODEL_DIR, 'profiles/capsule-r40.safetensors');
+const ENTRIES: readonly Entry[] = [
+  { name: 'raw', codec: 'raw', group: 'rival' },
+  { name: 'thin', profile: PROFILE, group: 'ours' },
+  { name: 'q4', codec: 'q4', group: 'rival' },
+  { name: 'fewer tiles', codec: 'raw', longestEdge: 128, group: 'rival' },
+  { name: 'same detail', codec: 'raw', detail: 256, group: 'rival' },
+  { name: 'no detail', codec: 'raw', detail: 16, hard: true, group: 'rival' },
+];
+
+let folder: string;
+let whole: EvalReport;
+const options = (name: string, changed: Partial<EvalOptions> = {}): EvalOptions => ({
+  model: DEFAULT_MODEL_DIR,
+  entries: ENTRIES,
+  scenes: { questions: 5, conversations: 1, several: 3 },
+  questionsPerScene: 3,
+  seed: 99,
+  artwork: 'known',
+  threads: 2,
+  journal: join(folder, `${name}.jsonl`),
+  ...changed,
+});
+const measure = (changed: EvalOptions) => evaluate(changed, 'test', () => undefined);
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'kvcapsule-eval-'));
+  whole = await measure(options('whole'));
+}, 240_000);
+afterAll(() => rm(folder, { recursive: true }));
+
+const entry = (name: string) => whole.entries.find((one) => one.name === name);
+
+describe('evaluate', () => {
+  it('finds no difference between a picture and itself, and a great one where detail is gone', () => {
+    const same = entry('same detail')?.questions.againstRaw;
+    expect(same).toMatchObject({ lost: 0, won: 0, top1Agreement: { value: 1 } });
+    // Raw read its answer token by token, the other all at once: only the order of sums differs.
+    expect(same?.klP99).toBeLessThan(1e-9);
+    expect(entry('no detail')?.questions.againstRaw?.klMean.value).toBeGreaterThan(0.1);
+    expect(entry('no detail')?.hard?.correct).toBe(0);
+  });
+
+  it('tells codecs apart on the same capsule, later in a conversation and among other pictures', () => {
+    const thin = entry('thin');
+    expect(thin?.conversations.map(({ turn }) => turn)).toEqual([1, 2, 10]);
+    expect(thin?.several.map(({ pictures, place }) => [pictures, place])).toEqual([
+      [1, 1],
+      [2, 1],
+      [2, 2],
+    ]);
+    const places = [...(thin?.conversations ?? []), ...(thin?.several ?? [])];
+    for (const againstRaw of [thin?.questions, ...places.map(({ summary }) => summary)].map(
+      (summary) => summary?.againstRaw,
+    )) {
+      expect(againstRaw?.klMean.value).toBeGreaterThan(0);
+      expect(againstRaw?.klMean.value).toBeLessThan(0.1);
+    }
+  });
+
+  it('counts every page that a picture holds', () => {
+    // 312 tokens of 3,072 bytes in 20 blocks; 5 tiles of 16 tokens and 14 markers in 6.
+    expect(whole.picture).toEqual({ tokens: 312, visualTokens: 272, rawBytes: 312 * 3072 });
+    expect(entry('raw')?.bytes.heldBytes).toBe(20 * 16 * 3072);
+    expect(entry('fewer tiles')?.bytes).toMatchObject({ tokens: 94, heldBytes: 6 * 16 * 3072 });
+    // Whatever the codec's layout: never less than 4 bits a channel and a scale.
+    expect(entry('q4')?.bytes.heldBytes).toBeGreaterThan((312 * 3072) / 4);
+    expect(entry('q4')?.ratio).toBeGreaterThan(3);
+  });
+
+  it('goes on where it was stopped, and comes to the same numbers with another number of threads', async () => {
+    const lines = (await readFile(options('whole').journal, 'utf8')).split('\n');
+    // The header and a third of the results, the last of them cut short.
+    const kept = lines.slice(0, Math.ceil(lines.length / 3)).join('\n');
+    await writeFile(options('stopped').journal, kept.slice(0, -20));
+    const resumed = await measure(options('stopped', { threads: 1 }));
+    expect(resumed.entries).toEqual(whole.entries);
+  });
+
+  it('measures a new entry without the others, and refuses results of another series', async () => {
+    await copyFile(options('whole').journal, options('more').journal);
+    const lines: string[] = [];
+    await evaluate(options('more'), 'test', (line) => lines.push(line));
+    expect(lines).toEqual([]);
+    await expect(measure(options('more', { seed: 98 }))).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: expect.stringContaining('another seed') as string,
+    });
+  });
+
+  it('refuses pictures that a profile was fitted on, and a codec that its profile is not of', async () => {
+    await expect(measure(options('fit', { seed: 1001 }))).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: expect.stringContaining('shares pictures') as string,
+    });
+    const mistaken: Entry = { name: 'mistaken', codec: 'capsule-q4', profile: PROFILE, group: 'ours' };
+    await expect(measure(options('mistaken', { entries: [...ENTRIES, mistaken] }))).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: expect.stringContaining('codec capsule') as string,
+    });
+  });
+});

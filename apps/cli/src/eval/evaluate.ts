@@ -1,0 +1,169 @@
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { availableParallelism, cpus } from 'node:os';
+import { promisify } from 'node:util';
+import { addonPath, type Engine } from '@kvcapsule/engine';
+import { isBaseline, type Entry } from './entries.js';
+import { reportEntries, type EntryReport } from './entry-report.js';
+import { Journal, type SceneRecord } from './journal.js';
+import { closeLanes, KV_DTYPE, openLanes, WEIGHTS, type Lane } from './lane.js';
+import { measureUnit } from './measure.js';
+import { Progress } from './progress.js';
+import { pictureBytes, resolveEntry, type PictureBytes, type Resolved } from './resolve.js';
+import { planUnit, scenesDrawn, SUITES, unitsOf, type SuiteName, type Unit } from './suites.js';
+import { checkSplit, type Series } from './workload.js';
+
+export interface EvalOptions extends Series {
+  readonly model: string;
+  readonly entries: readonly Entry[];
+  /** Scenes of each suite; 0 leaves it out. */
+  readonly scenes: Readonly<Record<SuiteName, number>>;
+  readonly questionsPerScene: number;
+  /** 0: as many as the process may run on. */
+  readonly threads: number;
+  /** Where results are kept as they come, and taken up again. */
+  readonly journal: string;
+}
+
+export interface EvalReport {
+  readonly command: string;
+  readonly commit: string;
+  readonly date: string;
+  readonly machine: string;
+  readonly modelRevision: string;
+  readonly weights: string;
+  readonly kvDtype: string;
+  readonly seed: number;
+  readonly artwork: string;
+  readonly scenes: Readonly<Record<SuiteName, number>>;
+  readonly picture: PictureBytes;
+  /** Highest resident set of the measuring process, all entries together. */
+  readonly peakResidentBytes: number;
+  readonly entries: readonly EntryReport[];
+}
+
+const run = promisify(execFile);
+
+async function commitOf(): Promise<string> {
+  try {
+    const { stdout } = await run('git', ['describe', '--always', '--dirty', '--abbrev=12']);
+    return stdout.trim();
+  } catch {
+    return 'unknown';
+  }
+}
+
+/** What results depend on besides entry, suite and scene; results of another build do not mix with these. */
+async function runIdentity(options: EvalOptions, engine: Engine): Promise<Record<string, string>> {
+  const addon = createHash('sha256')
+    .update(await readFile(addonPath()))
+    .digest('hex');
+  return {
+    'model revision': engine.modelRevision,
+    'engine build': addon,
+    seed: String(options.seed),
+    artwork: options.artwork,
+    'number of questions a scene': String(options.questionsPerScene),
+  };
+}
+
+const isMissing = (journal: Journal, unit: Unit, key: string) =>
+  unit.scenes.some((scene) => journal.find(key, unit.suite, scene) === undefined);
+
+/** Measures what the journal lacks of a unit; all its scenes at once, so that a run that was stopped and one
+ * that was not do the same steps. */
+async function measureMissing(
+  lane: Lane,
+  options: EvalOptions,
+  unit: Unit,
+  resolved: readonly Resolved[],
+  journal: Journal,
+): Promise<void> {
+  const missing = resolved.filter(({ key }) => isMissing(journal, unit, key));
+  const baseline = resolved.find(({ entry }) => isBaseline(entry));
+  if (missing.length === 0 || baseline === undefined) return;
+  const plan = await planUnit(lane.base.prompts, options, unit, options.questionsPerScene);
+  const outcomes = await measureUnit(lane, plan, baseline.key, missing);
+  const records: SceneRecord[] = missing.flatMap(({ key }) =>
+    unit.scenes.map((scene) => ({
+      entry: key,
+      suite: unit.suite,
+      scene,
+      outcomes: (outcomes.get(key) ?? []).flatMap((one) => (one.scene === scene ? [one.outcome] : [])),
+    })),
+  );
+  await journal.add(records);
+}
+
+async function measureAll(
+  lanes: readonly Lane[],
+  options: EvalOptions,
+  resolved: readonly Resolved[],
+  journal: Journal,
+  report: (line: string) => void,
+): Promise<void> {
+  const open = SUITES.flatMap((suite) => unitsOf(suite, options.scenes[suite])).filter((unit) =>
+    resolved.some(({ key }) => isMissing(journal, unit, key)),
+  );
+  const progress = new Progress(open.length);
+  let next = 0;
+  const work = async (lane: Lane) => {
+    for (let unit = open[next++]; unit !== undefined; unit = open[next++]) {
+      await measureMissing(lane, options, unit, resolved, journal);
+      report(`${unit.suite}: ${progress.advance()}`);
+    }
+  };
+  await Promise.all(lanes.map(work));
+}
+
+function recordsOf(journal: Journal, options: EvalOptions, key: string, suite: SuiteName): SceneRecord[] {
+  return Array.from({ length: options.scenes[suite] }, (_, scene) => journal.find(key, suite, scene)).filter(
+    (record) => record !== undefined,
+  );
+}
+
+/**
+ * Fidelity of entries against raw KV on the same questions about generated scenes.
+ *
+ * @throws KvcError MODEL_INVALID, PROFILE_INVALID or CONFIG_INVALID naming what to correct
+ */
+export async function evaluate(
+  options: EvalOptions,
+  command: string,
+  report: (line: string) => void,
+): Promise<EvalReport> {
+  const profiles = [...new Set(options.entries.flatMap(({ profile }) => profile ?? []))];
+  const edges = [...new Set(options.entries.flatMap(({ longestEdge }) => longestEdge ?? []))];
+  const count = options.threads === 0 ? availableParallelism() : options.threads;
+  const lanes = await openLanes(options.model, count, profiles, edges);
+  try {
+    const [lane] = lanes;
+    if (lane === undefined) throw new RangeError('no lane');
+    const { engine } = lane.base;
+    const drawn = SUITES.flatMap((suite) => scenesDrawn(suite, options.scenes[suite]));
+    checkSplit(options, drawn, engine.profiles);
+    const resolved: Resolved[] = [];
+    for (const entry of options.entries) resolved.push(await resolveEntry(lane, options, entry));
+    const journal = await Journal.open(options.journal, await runIdentity(options, engine));
+    await measureAll(lanes, options, resolved, journal, report);
+    const picture = await pictureBytes(lane.base, options);
+    return {
+      command,
+      commit: await commitOf(),
+      date: new Date().toISOString().slice(0, 10),
+      machine: `${cpus()[0]?.model ?? 'unknown CPU'}, ${cpus().length} threads`,
+      modelRevision: engine.modelRevision,
+      weights: WEIGHTS,
+      kvDtype: KV_DTYPE,
+      seed: options.seed,
+      artwork: options.artwork,
+      scenes: options.scenes,
+      picture,
+      peakResidentBytes: process.resourceUsage().maxRSS * 1024,
+      entries: reportEntries(resolved, picture, (key, suite) => recordsOf(journal, options, key, suite)),
+    };
+  } finally {
+    await closeLanes(lanes);
+  }
+}

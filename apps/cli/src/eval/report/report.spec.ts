@@ -1,0 +1,188 @@
+import { Command } from 'commander';
+import { describe, expect, it } from 'vitest';
+import { registerCalibrate } from '../../calibrate.js';
+import { reportEntries } from '../entry-report.js';
+import { registerEval } from '../eval.command.js';
+import type { EvalReport } from '../evaluate.js';
+import type { SceneRecord } from '../journal.js';
+import type { Resolved } from '../resolve.js';
+import { renderHtml } from './html.js';
+import { renderMarkdown } from './markdown.js';
+import { paretoFront } from './pareto-plot.js';
+
+const BYTES = { tokens: 10, heldBytes: 400, sharedBytes: 1000, encodingBytes: 1400 };
+const PICTURE = { tokens: 10, visualTokens: 8, rawBytes: 1000 };
+const RESOLVED: Resolved[] = [
+  {
+    key: 'r',
+    codec: 'raw',
+    entry: { name: 'raw', codec: 'raw', group: 'rival' },
+    bytes: { ...BYTES, sharedBytes: 0 },
+  },
+  {
+    key: 't',
+    codec: 'capsule',
+    entry: { name: 'thin <1>', profile: 'p', group: 'ours' },
+    bytes: BYTES,
+    format: 2,
+  },
+  {
+    key: 'b',
+    codec: 'raw',
+    entry: { name: 'blurred', codec: 'raw', detail: 64, hard: true, group: 'rival' },
+    bytes: BYTES,
+    detail: 64,
+  },
+];
+
+/** Two scenes of two questions; only the second question of each is one that `wrong` gets wrong. */
+function records(key: string, suite: SceneRecord['suite']): SceneRecord[] {
+  const place = { questions: {}, conversations: { turn: 10 }, several: { pictures: 2, place: 1 } }[suite];
+  const wrong = { r: [], t: [1], b: [0, 1] }[key] ?? [];
+  return [0, 1].map((scene) => ({
+    entry: key,
+    suite,
+    scene,
+    outcomes: [0, 1].map((question) => ({
+      kind: question === 0 ? ('cell' as const) : ('list' as const),
+      correct: !(question === 1 && wrong.includes(scene)),
+      klNats: key === 'r' ? [] : [0.5, 0.25, 0.125],
+      agreed: 2,
+      ...place,
+    })),
+  }));
+}
+
+const REPORT: EvalReport = {
+  command: 'kvcapsule eval',
+  commit: 'abc',
+  date: '2026-01-01',
+  machine: 'some CPU',
+  scenes: { questions: 2, conversations: 2, several: 2 },
+  seed: 2001,
+  artwork: 'known',
+  modelRevision: 'r',
+  weights: 'f32',
+  kvDtype: 'f16',
+  picture: PICTURE,
+  peakResidentBytes: 123_456,
+  entries: reportEntries(RESOLVED, PICTURE, records),
+};
+
+describe('reportEntries', () => {
+  const [, thin] = REPORT.entries;
+
+  it('divides what is shared among the resident pictures', () => {
+    expect(thin).toMatchObject({ ratio: 2.5, ratioShared: { 1: 1000 / 1400, 10: 2, 100: 1000 / 410 } });
+  });
+
+  it('asks the hard questions of every entry: those that the marked one gets wrong', () => {
+    expect(thin?.hard).toMatchObject({ questions: 2, correct: 1, againstRaw: { lost: 1, won: 0 } });
+  });
+
+  it('tells kinds, places and how far along the answer a token stands apart', () => {
+    expect(thin?.byKind).toMatchObject({
+      cell: { correct: 2, questions: 2 },
+      list: { correct: 1, questions: 2 },
+    });
+    expect(thin?.byPosition).toMatchObject([
+      { from: 0, to: 2, tokens: 8, klMean: 0.375, klP99: 0.5 },
+      { from: 2, to: 4, tokens: 4, klMean: 0.125, klP99: 0.125 },
+    ]);
+    expect(thin?.conversations).toMatchObject([{ turn: 10, summary: { questions: 4 } }]);
+    expect(thin?.several).toMatchObject([{ pictures: 2, place: 1, summary: { questions: 4 } }]);
+  });
+});
+
+describe('renderMarkdown', () => {
+  const text = renderMarkdown(REPORT);
+
+  it('has a row an entry in every table and what it takes to measure again', () => {
+    expect(text).toContain('| thin <1> | 2.50 | 75.00 % (3/4) | -25.00 [-50.00, 0.00] | 1 | 0 | 0.29167 ');
+    expect(text).toContain('| thin <1> | 10 | 400 | 1000 | 1400 | 2.50 | 0.71 | 2.00 | 2.44 |');
+    expect(text).toContain('Hard: the questions that “blurred” gets wrong.');
+    expect(text).toContain('| thin <1> | question 10 | 75.00 % (3/4) |');
+    expect(text).toContain('| thin <1> | 1 of 2 | 75.00 % (3/4) |');
+    expect(text).toContain('| commit | abc |');
+  });
+});
+
+describe('renderHtml', () => {
+  it('stands alone: no script, nothing from elsewhere, names escaped', () => {
+    const html = renderHtml(REPORT);
+    expect(html).not.toMatch(/<script|<link|<img|src=|href=|https?:|@import|url\(/);
+    expect(html).toContain('thin &lt;1&gt;');
+    expect(html).not.toContain('thin <1>');
+    expect(html.match(/<svg/g)).toHaveLength(2);
+    expect(html).not.toContain('NaN');
+  });
+});
+
+describe('paretoFront', () => {
+  it('keeps what nothing beats in both', () => {
+    const points = [
+      [1, 3],
+      [2, 1],
+      [2, 2],
+      [4, 2],
+      [8, 5],
+      [6, 6],
+    ].map(([ratio = 0, value = 0]) => ({ ratio, y: { value } }));
+    const front = paretoFront(points, (a, b) => a < b);
+    expect(front.map(({ ratio, y }) => [ratio, y.value])).toEqual([
+      [2, 1],
+      [4, 2],
+      [8, 5],
+    ]);
+  });
+});
+
+describe('flags', () => {
+  const run = (...args: string[]) => {
+    const program = new Command();
+    registerCalibrate(program);
+    registerEval(program);
+    return program.parseAsync(args, { from: 'user' });
+  };
+  const model = ['--model', 'no such folder', '--out', 'out.json'];
+
+  it.each([
+    ['--schedule', 'steep'],
+    ['--retention', '0'],
+    ['--count', 'many'],
+    ['--threads', '-1'],
+  ])('calibrate refuses %s %s by name', async (flag, value) => {
+    await expect(run('calibrate', ...model, '--images', 'scenes:1', flag, value)).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: expect.stringContaining(flag) as string,
+    });
+  });
+
+  it.each([
+    ['--artwork', 'mine'],
+    ['--scenes', '0'],
+    ['--questions', '13'],
+    ['--several', '-1'],
+    ['--seed', '1.5'],
+    ['--entries', 'no-such-file.json'],
+  ])('eval refuses %s %s by name', async (flag, value) => {
+    await expect(run('eval', '--model', '.', '--out', 'out.json', flag, value)).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: expect.stringContaining(flag) as string,
+    });
+  });
+
+  it('refuses an output that cannot be written before any work', async () => {
+    const out = ['--model', '.', '--out', 'no-such-folder/out.json'];
+    const refusal = { code: 'CONFIG_INVALID', message: expect.stringContaining('--out') as string };
+    await expect(run('eval', ...out)).rejects.toMatchObject(refusal);
+    await expect(run('calibrate', ...out, '--images', 'scenes:1')).rejects.toMatchObject(refusal);
+  });
+
+  it('names a model folder that is not there', async () => {
+    await expect(run('eval', ...model)).rejects.toMatchObject({ code: 'MODEL_INVALID' });
+    await expect(run('calibrate', ...model, '--images', 'scenes:1')).rejects.toMatchObject({
+      code: 'MODEL_INVALID',
+    });
+  });
+});

@@ -1,0 +1,190 @@
+import { QUESTION_KINDS } from '@kvcapsule/testing';
+import type { EntryReport } from '../entry-report.js';
+import type { EvalReport } from '../evaluate.js';
+import type { Estimate } from '../statistics.js';
+import type { Summary } from '../summary.js';
+
+/** One table of the report, whatever it is written as. */
+export interface Table {
+  readonly title: string;
+  /** What the numbers are, in whole sentences. */
+  readonly note: string;
+  readonly columns: readonly string[];
+  readonly rows: readonly (readonly string[])[];
+}
+
+const NONE = '–';
+const kl = (nats: number) => nats.toFixed(5);
+const signed = (value: number) => `${value > 0 ? '+' : ''}${value.toFixed(2)}`;
+const interval = ({ low, high }: Estimate, show: (value: number) => string) =>
+  `[${show(low)}, ${show(high)}]`;
+const percent = (share: number) => (100 * share).toFixed(2);
+
+function accuracyOf({ correct, questions }: { correct: number; questions: number }): string {
+  return questions === 0 ? NONE : `${percent(correct / questions)} % (${correct}/${questions})`;
+}
+
+function differenceOf({ againstRaw }: Summary): string {
+  if (againstRaw === undefined) return NONE;
+  const { differencePoints } = againstRaw;
+  return `${signed(differencePoints.value)} ${interval(differencePoints, signed)}`;
+}
+
+function klOf({ againstRaw }: Summary): string {
+  return againstRaw === undefined
+    ? NONE
+    : `${kl(againstRaw.klMean.value)} ${interval(againstRaw.klMean, kl)}`;
+}
+
+function fidelity({ entries }: EvalReport): Table {
+  return {
+    title: 'Fidelity',
+    note:
+      'Every entry answers the same questions as raw; intervals are 95 %, from resampling whole pictures. ' +
+      'Ratio: raw 16-bit bytes of all the picture’s tokens over the bytes of the pages it holds, markers and rounding included. ' +
+      'Difference: accuracy minus raw’s, in points. Lost and won: questions that only raw, or only the entry, answers right. ' +
+      'KL(raw ‖ entry) is in nats per answer token along raw’s answer (teacher forcing).',
+    columns: [
+      'entry',
+      'ratio',
+      'accuracy',
+      'difference',
+      'lost',
+      'won',
+      'KL mean',
+      'KL p99',
+      'top-1 agreement',
+    ],
+    rows: entries.map(({ name, ratio, questions }) => {
+      const { againstRaw } = questions;
+      const flips = againstRaw === undefined ? [NONE, NONE] : [againstRaw.lost, againstRaw.won].map(String);
+      const tail =
+        againstRaw === undefined
+          ? [NONE, NONE]
+          : [againstRaw.klP99.toFixed(4), againstRaw.top1Agreement.value.toFixed(4)];
+      const measured = [accuracyOf(questions), differenceOf(questions), ...flips, klOf(questions), ...tail];
+      return [name, ratio.toFixed(2), ...measured];
+    }),
+  };
+}
+
+function bytes({ entries, picture }: EvalReport): Table {
+  return {
+    title: 'Bytes',
+    note:
+      `One picture of ${picture.tokens} tokens (${picture.visualTokens} visual), ${picture.rawBytes} bytes as raw 16-bit rows. ` +
+      'Held: pages it holds. Shared: the profile’s bases, masks and templates, once for all pictures; the last three columns ' +
+      'divide them among 1, 10 and 100 resident pictures. While encoding: the raw blocks and the new pages together.',
+    columns: ['entry', 'tokens', 'held', 'shared', 'while encoding', 'ratio', 'n = 1', 'n = 10', 'n = 100'],
+    rows: entries.map(({ name, bytes, ratio, ratioShared }) => [
+      name,
+      String(bytes.tokens),
+      String(bytes.heldBytes),
+      String(bytes.sharedBytes),
+      String(bytes.encodingBytes),
+      ...[ratio, ratioShared[1], ratioShared[10], ratioShared[100]].map((value) => value.toFixed(2)),
+    ]),
+  };
+}
+
+function byKind({ entries }: EvalReport): Table {
+  const hard = entries.find(({ definesHard }) => definesHard)?.name;
+  return {
+    title: 'By kind of question',
+    note:
+      'Right answers, and KL mean in brackets.' +
+      (hard === undefined ? '' : ` Hard: the questions that “${hard}” gets wrong.`),
+    columns: ['entry', ...QUESTION_KINDS, ...(hard === undefined ? [] : ['hard', 'hard, difference'])],
+    rows: entries.map(({ name, byKind, hard: subset }) => [
+      name,
+      ...QUESTION_KINDS.map((kind) => {
+        const summary = byKind[kind];
+        if (summary === undefined) return NONE;
+        const mean = summary.againstRaw && ` (${kl(summary.againstRaw.klMean.value)})`;
+        return `${summary.correct}/${summary.questions}${mean ?? ''}`;
+      }),
+      ...(subset === undefined ? [] : [`${subset.correct}/${subset.questions}`, differenceOf(subset)]),
+    ]),
+  };
+}
+
+function byPosition({ entries }: EvalReport): Table {
+  const compared = entries.filter(({ questions }) => questions.againstRaw);
+  const [first] = compared;
+  return {
+    title: 'Along the answer',
+    note: 'KL mean / p99 of answer tokens by how far along the answer they stand; long answers are lists and descriptions.',
+    columns: ['entry', ...(first?.byPosition ?? []).map(({ from, to }) => `tokens ${from + 1}–${to}`)],
+    rows: compared.map(({ name, byPosition }) => [
+      name,
+      ...byPosition.map(({ klMean, klP99 }) => `${kl(klMean)} / ${klP99.toFixed(4)}`),
+    ]),
+  };
+}
+
+type Named = { readonly label: string; readonly summary: Summary };
+
+/** A row an entry and place. */
+function placed(
+  { entries }: EvalReport,
+  title: string,
+  note: string,
+  of: (entry: EntryReport) => readonly Named[],
+): Table {
+  const rows = entries.flatMap((entry) =>
+    of(entry).map(({ label, summary }) => [
+      entry.name,
+      label,
+      accuracyOf(summary),
+      differenceOf(summary),
+      klOf(summary),
+    ]),
+  );
+  return { title, note, columns: ['entry', 'asked', 'accuracy', 'difference', 'KL mean'], rows };
+}
+
+const conversations = (report: EvalReport) =>
+  placed(
+    report,
+    'Further questions on the same capsule',
+    'Ten questions in one conversation about one picture, raw’s own answers in between; the first, second and tenth are measured.',
+    (entry) => entry.conversations.map(({ turn, summary }) => ({ label: `question ${turn}`, summary })),
+  );
+
+const several = (report: EvalReport) =>
+  placed(
+    report,
+    'Several pictures',
+    'The asked picture at every place among one, two and four; each picture is compressed before the next one is read. ' +
+      'The demo model has not learned several pictures: the differences count, not the accuracy.',
+    (entry) =>
+      entry.several.map(({ pictures, place, summary }) => ({ label: `${place} of ${pictures}`, summary })),
+  );
+
+/** Everything but the plot, in the order of reading. */
+export function reportTables(report: EvalReport): Table[] {
+  return [
+    fidelity(report),
+    bytes(report),
+    byKind(report),
+    byPosition(report),
+    conversations(report),
+    several(report),
+  ].filter(({ rows }) => rows.length > 0);
+}
+
+/** What it takes to measure again. */
+export function provenance(report: EvalReport): [string, string][] {
+  const { questions, conversations: turns, several: mixed } = report.scenes;
+  return [
+    ['command', report.command],
+    ['commit', report.commit],
+    ['date', report.date],
+    ['machine', report.machine],
+    ['model revision', report.modelRevision],
+    ['types', `weights ${report.weights}, raw rows ${report.kvDtype}`],
+    ['series', `seed ${report.seed}, ${report.artwork} artwork`],
+    ['scenes', `${questions} alone, ${turns} in conversations, ${mixed} among several`],
+    ['peak resident bytes of the run', String(report.peakResidentBytes)],
+  ];
+}

@@ -1,0 +1,111 @@
+import { stat } from 'node:fs/promises';
+import { KvcError } from '@kvcapsule/contracts';
+import type { Engine } from '@kvcapsule/engine';
+import { entryKey, type Entry } from './entries.js';
+import { fitSpan, heldBytes, rawBytes } from './formats.js';
+import type { Asker, Lane } from './lane.js';
+import type { Measured } from './measure.js';
+import { loadScene, type Series } from './workload.js';
+
+/** One picture of the series in a prompt. */
+export interface PictureBytes {
+  readonly tokens: number;
+  readonly visualTokens: number;
+  /** As raw rows, without rounding to blocks. */
+  readonly rawBytes: number;
+}
+
+/** Bytes of one picture under an entry. */
+export interface EntryBytes {
+  readonly tokens: number;
+  /** Pages held, rounding included; markers included. */
+  readonly heldBytes: number;
+  /** What all pictures under the entry share: masks, bases and templates of its profile. */
+  readonly sharedBytes: number;
+  /** Held while it is encoded: the raw blocks and the new pages. */
+  readonly encodingBytes: number;
+}
+
+/** An entry with everything that is known of it before it is measured. */
+export interface Resolved extends Measured {
+  readonly entry: Entry;
+  readonly codec: string;
+  readonly bytes: EntryBytes;
+  readonly retention?: string;
+}
+
+async function spanOf(asker: Asker, series: Series): Promise<readonly number[]> {
+  const { picture } = await loadScene(series, 0, 0);
+  return (await asker.prompts.cutChat([picture], [], '')).pictures[0] ?? [];
+}
+
+/** Number of the entry's format in the engine: profiles come last, in their order. */
+function formatOf({ info, profiles }: Engine, entry: Entry): number {
+  const { formats } = info;
+  const index = profiles.findIndex(({ path }) => path === entry.profile);
+  const format =
+    entry.profile === undefined
+      ? formats.findIndex(({ codec }) => codec === entry.codec)
+      : formats.length - profiles.length + index;
+  const codec = formats[format]?.codec;
+  if (codec === undefined || codec !== (entry.codec ?? codec)) {
+    const reason = codec === undefined ? 'the engine has no such codec' : `its profile is of codec ${codec}`;
+    throw new KvcError('CONFIG_INVALID', `entry ${entry.name}: ${reason}`);
+  }
+  return format;
+}
+
+/**
+ * What an entry is to the engines of a lane.
+ *
+ * @throws KvcError CONFIG_INVALID naming the entry that cannot be measured
+ */
+export async function resolveEntry({ base, scaled }: Lane, series: Series, entry: Entry): Promise<Resolved> {
+  const { info } = base.engine;
+  if (entry.codec === 'raw') {
+    const asker = entry.longestEdge === undefined ? base : scaled.get(entry.longestEdge);
+    const { length } = await spanOf(asker ?? base, series);
+    const held = Math.ceil(length / info.blockTokens) * info.blockBytes;
+    const bytes = { tokens: length, heldBytes: held, sharedBytes: 0, encodingBytes: held };
+    const { longestEdge, detail } = entry;
+    return {
+      key: entryKey(entry, undefined),
+      entry,
+      codec: 'raw',
+      bytes,
+      ...(longestEdge !== undefined && { longestEdge }),
+      ...(detail !== undefined && { detail }),
+    };
+  }
+  const format = formatOf(base.engine, entry);
+  const span = await spanOf(base, series);
+  const fit = fitSpan(info, format, span);
+  if (fit === undefined) {
+    throw new KvcError('CONFIG_INVALID', `entry ${entry.name}: its profile is for pictures of another shape`);
+  }
+  const profile = base.engine.profiles.find(({ path }) => path === entry.profile);
+  const held = heldBytes(info, fit);
+  return {
+    key: entryKey(entry, profile?.contentSha256),
+    entry,
+    codec: info.formats[format]?.codec ?? '',
+    format,
+    bytes: {
+      tokens: span.length,
+      heldBytes: held,
+      sharedBytes: entry.profile === undefined ? 0 : (await stat(entry.profile)).size,
+      encodingBytes: Math.ceil(span.length / info.blockTokens) * info.blockBytes + held,
+    },
+    ...(profile !== undefined && { retention: profile.retention }),
+  };
+}
+
+export async function pictureBytes(asker: Asker, series: Series): Promise<PictureBytes> {
+  const { info } = asker.engine;
+  const span = await spanOf(asker, series);
+  return {
+    tokens: span.length,
+    visualTokens: span.filter((token) => token === info.imageTokenId).length,
+    rawBytes: rawBytes(info, span.length),
+  };
+}

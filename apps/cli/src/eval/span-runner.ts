@@ -1,0 +1,233 @@
+import { PageOp, type Engine, type FormatChoice, type StepPlan } from '@kvcapsule/engine';
+import { buildPlan, textRows, type Row, type SlotWork } from '../step-plan.js';
+
+/** Part of a prefix that lies in the pool and that any number of sequences may attach. */
+type HeldSegment =
+  | { readonly kind: 'rows'; readonly tokens: number; readonly blocks: readonly number[] }
+  | {
+      readonly kind: 'capsule';
+      readonly format: number;
+      readonly tokens: number;
+      readonly pages: readonly number[];
+    };
+
+/** A computed prefix: text and pictures, raw or compressed. Valid until the scope it was made in ends. */
+export interface Held {
+  readonly segments: readonly HeldSegment[];
+  /** Position of the token that comes next. */
+  readonly tokens: number;
+}
+
+export const NOTHING_HELD: Held = { segments: [], tokens: 0 };
+
+/** A sequence that runs: a held prefix with text of its own behind it. */
+interface Running {
+  readonly slot: number;
+  readonly segment: number;
+  position: number;
+  rows: number;
+  blocks: number;
+}
+
+/** Text to be read behind a prefix. */
+export interface Text {
+  readonly held: Held;
+  readonly tokens: readonly number[];
+  /** After so many of the last tokens, the next one's logits are wanted. */
+  readonly samples: number;
+}
+
+/**
+ * Drives an engine for measuring: a picture's span is computed once, compressed in as many ways as are
+ * compared, and read by all questions about it, each in a sequence of its own. Not for two callers at once.
+ */
+export class SpanRunner {
+  readonly #engine: Engine;
+  readonly #free: number[];
+  #taken: number[] = [];
+  #peakBlocks = 0;
+  readonly #poolBlocks: number;
+  /** Closings wait for the next step. */
+  #closing: number[] = [];
+
+  constructor(engine: Engine, poolBlocks: number) {
+    this.#engine = engine;
+    this.#poolBlocks = poolBlocks;
+    this.#free = Array.from({ length: poolBlocks }, (_, block) => poolBlocks - 1 - block);
+  }
+
+  /** The most blocks ever held at once. */
+  get peakBlocks(): number {
+    return this.#peakBlocks;
+  }
+
+  /** Whatever is held when `work` has ended is free again. */
+  async scoped<T>(work: () => Promise<T>): Promise<T> {
+    const outer = this.#taken;
+    this.#taken = [];
+    try {
+      return await work();
+    } finally {
+      this.#free.push(...this.#taken);
+      this.#taken = outer;
+    }
+  }
+
+  /**
+   * Computes raw segments behind prefixes, all in one step.
+   *
+   * @param parts per prefix, the rows of each new segment
+   */
+  async grow(prefixes: readonly Held[], parts: readonly (readonly (readonly Row[])[])[]): Promise<Held[]> {
+    const works = new Map<number, SlotWork>();
+    const grown = prefixes.map((held, slot) => {
+      const ops = this.#open(slot, held);
+      const chunks: SlotWork['chunks'][number][] = [];
+      const segments = [...held.segments];
+      for (const rows of parts[slot] ?? []) {
+        const blocks = this.#take(Math.ceil(rows.length / this.#engine.info.blockTokens));
+        const segment = segments.length;
+        ops.push(PageOp.Segment, slot, 0, PageOp.Blocks, slot, 1 + blocks.length, segment, ...blocks);
+        chunks.push({ segment, rows });
+        segments.push({ kind: 'rows', tokens: rows.length, blocks });
+      }
+      works.set(slot, { ops, chunks, samples: 0 });
+      const added = chunks.reduce((sum, chunk) => sum + chunk.rows.length, 0);
+      return { segments, tokens: held.tokens + added };
+    });
+    await this.#step(works, false);
+    this.#close(grown.keys());
+    return grown;
+  }
+
+  /** Encodes each prefix's last segment; the raw rows stay where they are. */
+  async compress(prefixes: readonly Held[], choice: FormatChoice): Promise<Held[]> {
+    const works = new Map<number, SlotWork>();
+    const compressed = prefixes.map((held, slot) => {
+      const ops = this.#open(slot, held);
+      const { segments, op } = this.#encode(held, choice);
+      ops.push(PageOp.Compress, slot, op.length, ...op);
+      works.set(slot, { ops, chunks: [], samples: 0 });
+      return { segments, tokens: held.tokens };
+    });
+    await this.#step(works, false);
+    this.#close(compressed.keys());
+    return compressed;
+  }
+
+  /** Opens a sequence per text; logits `[text][sample]`. Ends with {@link SpanRunner.close}. */
+  async read(texts: readonly Text[]): Promise<{ running: Running[]; logits: Float32Array[][] }> {
+    const works = new Map<number, SlotWork>();
+    const running = texts.map(({ held, tokens, samples }, slot) => {
+      const sequence = { slot, segment: held.segments.length, position: held.tokens, rows: 0, blocks: 0 };
+      const ops = this.#open(slot, held);
+      ops.push(PageOp.Segment, slot, 0);
+      works.set(slot, { ops, chunks: [this.#append(sequence, ops, tokens)], samples });
+      return sequence;
+    });
+    const logits = await this.#step(works, true);
+    return { running, logits: running.map(({ slot }) => logits.get(slot) ?? []) };
+  }
+
+  /** One more token for each of some sequences; the logits after it. */
+  async extend(next: ReadonlyMap<Running, number>): Promise<Map<Running, Float32Array>> {
+    const works = new Map<number, SlotWork>();
+    for (const [sequence, token] of next) {
+      const ops: number[] = [];
+      const chunk = this.#append(sequence, ops, [token]);
+      works.set(sequence.slot, { ops, chunks: [chunk], samples: 1 });
+    }
+    const logits = await this.#step(works, true);
+    const rows = new Map<Running, Float32Array>();
+    for (const sequence of next.keys()) {
+      const [row] = logits.get(sequence.slot) ?? [];
+      if (row !== undefined) rows.set(sequence, row);
+    }
+    return rows;
+  }
+
+  close(running: readonly Running[]): void {
+    this.#close(running.map(({ slot }) => slot));
+  }
+
+  #close(slots: Iterable<number>): void {
+    for (const slot of slots) this.#closing.push(PageOp.Close, slot, 0);
+  }
+
+  #take(count: number): number[] {
+    if (count > this.#free.length) throw new RangeError('the measuring pool is too small for this batch');
+    const blocks = this.#free.splice(this.#free.length - count, count);
+    this.#taken.push(...blocks);
+    return blocks;
+  }
+
+  /** Ops of a new sequence that begins with a held prefix. */
+  #open(slot: number, held: Held): number[] {
+    const ops: number[] = [PageOp.Open, slot, 0];
+    for (const [number, segment] of held.segments.entries()) {
+      if (segment.kind === 'rows') {
+        ops.push(PageOp.Segment, slot, 0);
+        ops.push(PageOp.AttachBlocks, slot, 2 + segment.blocks.length);
+        ops.push(number, segment.tokens, ...segment.blocks);
+      } else {
+        ops.push(PageOp.AttachCapsule, slot, 2 + segment.pages.length);
+        ops.push(segment.format, segment.tokens, ...segment.pages);
+      }
+    }
+    return ops;
+  }
+
+  #encode(held: Held, choice: FormatChoice): { segments: HeldSegment[]; op: number[] } {
+    const { pagesPerBlock, blockTokens } = this.#engine.info;
+    const { format, restRows: rest } = choice;
+    const tokens = (held.segments.at(-1)?.tokens ?? 0) - rest.length;
+    const pages = this.#take(Math.ceil(choice.pages / pagesPerBlock))
+      .flatMap((block) => Array.from({ length: pagesPerBlock }, (_, page) => block * pagesPerBlock + page))
+      .slice(0, choice.pages);
+    const blocks = this.#take(Math.ceil(rest.length / blockTokens));
+    const lists = [pages, blocks, rest].flatMap((list) => [list.length, ...list]);
+    const segments: HeldSegment[] = [
+      ...held.segments.slice(0, -1),
+      { kind: 'capsule', format, tokens, pages },
+    ];
+    if (rest.length > 0) segments.push({ kind: 'rows', tokens: rest.length, blocks });
+    return { segments, op: [held.segments.length - 1, format, ...lists] };
+  }
+
+  #append(sequence: Running, ops: number[], tokens: readonly number[]): SlotWork['chunks'][number] {
+    const rows = textRows(tokens, sequence.position);
+    sequence.position += rows.length;
+    sequence.rows += rows.length;
+    const wanted = Math.ceil(sequence.rows / this.#engine.info.blockTokens) - sequence.blocks;
+    if (wanted > 0) {
+      const blocks = this.#take(wanted);
+      ops.push(PageOp.Blocks, sequence.slot, 1 + blocks.length, sequence.segment, ...blocks);
+      sequence.blocks += wanted;
+    }
+    return { segment: sequence.segment, rows };
+  }
+
+  async #step(
+    works: ReadonlyMap<number, SlotWork>,
+    returnLogits: boolean,
+  ): Promise<Map<number, Float32Array[]>> {
+    const { plan, slots } = buildPlan(this.#closing, works, returnLogits);
+    this.#closing = [];
+    this.#peakBlocks = Math.max(this.#peakBlocks, this.#poolBlocks - this.#free.length);
+    return this.#rowsOf(plan, slots);
+  }
+
+  async #rowsOf(plan: StepPlan, slots: readonly number[]): Promise<Map<number, Float32Array[]>> {
+    const { logits } = await this.#engine.step(plan);
+    const { vocab } = this.#engine.info;
+    const rows = new Map<number, Float32Array[]>();
+    for (const [sample, slot] of slots.entries()) {
+      const row = logits?.subarray(sample * vocab, (sample + 1) * vocab);
+      if (row === undefined) continue;
+      const own = rows.get(slot) ?? [];
+      own.push(row);
+      rows.set(slot, own);
+    }
+    return rows;
+  }
+}
