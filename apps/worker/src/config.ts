@@ -38,7 +38,7 @@ export const workerConfigSchema = z.object({
   threads: z.number().int().min(0).default(0).meta({ description: 'Compute threads; 0: all CPUs' }),
   maxStepTokens: natural.default(2048).meta({ description: 'Tokens computed in one step' }),
   maxPrefillChunk: natural
-    .default(64)
+    .default(32)
     .meta({ description: 'Prompt tokens computed in a step beside running answers' }),
   maxRunning: natural.max(4096).default(64).meta({ description: 'Requests computed at one time' }),
   encoderCacheMib: z
