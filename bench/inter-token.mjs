@@ -45,7 +45,12 @@ const agent = new Agent({ keepAlive: true, noDelay: true });
 
 /** Streams one request; calls `onToken` with the time of each token. Resolves to the usage. */
 async function stream(body, onToken, signal) {
-  const text = JSON.stringify({ model: 'emoji-vlm', stream: true, stream_options: { include_usage: true }, ...body });
+  const text = JSON.stringify({
+    model: 'emoji-vlm',
+    stream: true,
+    stream_options: { include_usage: true },
+    ...body,
+  });
   const call = request(`${cluster.url}/v1/chat/completions`, {
     method: 'POST',
     agent,
@@ -126,7 +131,10 @@ for (let round = -2; round < rounds; round += 1) {
   await sleep(500);
   const from = performance.now();
   let first;
-  const usage = await stream({ max_tokens: 1, messages: [ask('What is at A1?', ...pictures)] }, (now) => (first ??= now));
+  const usage = await stream(
+    { max_tokens: 1, messages: [ask('What is at A1?', ...pictures)] },
+    (now) => (first ??= now),
+  );
   promptTokens = usage.prompt_tokens;
   if (round >= 0) loaded.push({ quietFrom, from, to: first ?? performance.now() });
 }
@@ -156,8 +164,18 @@ const result = {
   unit: 'ms',
   prompt_tokens: promptTokens,
   time_to_first_token: spread(loaded.map(({ from, to }) => to - from)),
-  quiet: { gaps: all.quiet.length, median: quantile(all.quiet, 0.5), p99: p99(all.quiet), max: Math.max(...all.quiet) },
-  loaded: { gaps: all.loaded.length, median: quantile(all.loaded, 0.5), p99: p99(all.loaded), max: Math.max(...all.loaded) },
+  quiet: {
+    gaps: all.quiet.length,
+    median: quantile(all.quiet, 0.5),
+    p99: p99(all.quiet),
+    max: Math.max(...all.quiet),
+  },
+  loaded: {
+    gaps: all.loaded.length,
+    median: quantile(all.loaded, 0.5),
+    p99: p99(all.loaded),
+    max: Math.max(...all.loaded),
+  },
   p99_ratio: p99(all.loaded) / p99(all.quiet),
   p99_ratio_of_groups_of_rounds: spread(groups.map(({ quiet, loaded }) => p99(loaded) / p99(quiet))),
 };

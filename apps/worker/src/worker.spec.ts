@@ -396,6 +396,24 @@ describe('pictures', () => {
   });
 });
 
+describe('priorities', () => {
+  it('decide who is admitted first, before the order of arrival', async () => {
+    const rig = await rigOf({ ...ENDLESS, engine: new FakeEngine(64, [], 3), config: { maxRunning: 1 } });
+    const router = new RouterSide(rig.client);
+    const ended: string[] = [];
+    const ask = async (id: string, priority: number) => {
+      await router.ask(generateOf({ id, parts: [[10]], maxTokens: 6, priority }));
+      ended.push(id);
+    };
+    const first = ask('first', 0);
+    await until(() => rig.worker.serving.running === 1);
+    const rest = [ask('late', 7), ask('normal', 0), ask('urgent', -2)];
+    await until(() => rig.worker.serving.scheduler.waiting.length === 3);
+    await Promise.all([first, ...rest]);
+    expect(ended).toEqual(['first', 'urgent', 'normal', 'late']);
+  });
+});
+
 describe('faults', () => {
   it('of a picture name the part and spare the neighbours', async () => {
     const rig = await rigOf({
@@ -457,6 +475,69 @@ describe('faults', () => {
     expect(await code({ lease: { leaseId: 'l', epoch: 7n, pages: 8 } })).toBe('STALE_EPOCH');
     expect(await code({})).toBeUndefined();
     await expectNothingLeft(rig);
+  });
+});
+
+describe('counters', () => {
+  const sum = async (metric: { get(): Promise<{ values: { value: number; labels: object }[] }> }) =>
+    (await metric.get()).values.reduce((total, { value }) => total + value, 0);
+
+  it('F33: agree with what the requests were told, however they end', async () => {
+    const rig = await rigOf({ engine: new FakeEngine(20, PROFILES), config: { maxStepTokens: 23 } });
+    const router = new RouterSide(rig.client);
+    const all = requests(40).map(generateOf);
+    const bad = all.slice(0, 5).map((one, index) => ({ ...one, requestId: `bad${index}`, maxTokens: 0 }));
+    for (const generate of [...all, ...bad]) router.send(generate);
+    await until(() => rig.worker.serving.running > 0);
+    for (const { requestId } of all.slice(10, 20)) router.abort(requestId);
+    const answers = await Promise.all([...all, ...bad].map(({ requestId }) => router.answer(requestId)));
+    const { requestsStarted, requests: ended, tokens, preemptions } = rig.metrics;
+    expect(await sum(preemptions)).toBeGreaterThan(0);
+    expect([await sum(requestsStarted), await sum(ended)]).toEqual([45, 45]);
+    const usages = answers.flatMap(({ finished }) => finished?.usage ?? []);
+    const total = (of: (usage: (typeof usages)[number]) => number) =>
+      usages.reduce((all, usage) => all + of(usage), 0);
+    const counted = (await tokens.get()).values.map(({ labels, value }) => [labels.kind, value]);
+    expect(Object.fromEntries(counted)).toEqual({
+      prompt: total(({ promptTokens }) => promptTokens),
+      completion: total(({ completionTokens }) => completionTokens),
+    });
+    const reasons = Object.fromEntries(
+      (await ended.get()).values.map(({ labels, value }) => [labels.reason, value]),
+    ) as Record<string, number>;
+    expect(reasons['error']).toBe(5);
+    expect(reasons['abort']).toBeGreaterThan(0);
+    const told = answers.filter(({ finished }) => finished?.reason === FinishReason.FINISH_REASON_ABORT);
+    expect(reasons['abort']).toBe(told.length);
+  });
+
+  it('F29: and answers, logprobs too, are as with a big pool when requests are preempted', async () => {
+    const seeded = requests(12).map((options, index) => {
+      const generate = generateOf({ ...options, seed: BigInt(index + 1) });
+      if (generate.sampling) Object.assign(generate.sampling, { topLogprobs: 2, frequencyPenalty: 1 });
+      return generate;
+    });
+    const big = await rigOf({ engine: new FakeEngine(400, PROFILES) });
+    const tight = await rigOf({ engine: new FakeEngine(16, PROFILES), config: { maxStepTokens: 31 } });
+    const [alone, together] = [new RouterSide(big.client), new RouterSide(tight.client)];
+    for (const generate of seeded) together.send(generate);
+    for (const generate of seeded) {
+      const expected = await alone.ask(generate);
+      const answer = await together.answer(generate.requestId);
+      expect(answer).toMatchObject({
+        text: expected.text,
+        tokenIds: expected.tokenIds,
+        finished: { reason: expected.finished?.reason, usage: expected.finished?.usage },
+      });
+      const logprobs = ({ events }: typeof answer) =>
+        events.flatMap(({ event }) =>
+          event?.$case === 'delta' || event?.$case === 'finished' ? event.value.logprobs : [],
+        );
+      expect(logprobs(answer)).toEqual(logprobs(expected));
+      expect(logprobs(answer).length).toBeGreaterThan(0);
+    }
+    expect(await sum(tight.metrics.preemptions)).toBeGreaterThan(1);
+    expect(await sum(big.metrics.preemptions)).toBe(0);
   });
 });
 

@@ -117,6 +117,13 @@ describe('an answer', () => {
     expect(router.worker.received.map(({ sampling }) => sampling?.topLogprobs)).toEqual([4, 0, undefined]);
   });
 
+  it('passes the priority on, and refuses one that is no whole number', async () => {
+    for (const priority of [-3, 2 ** 31 - 1, undefined]) await router.chat('abc', { priority });
+    expect(router.worker.received.map(({ priority }) => priority)).toEqual([-3, 2 ** 31 - 1, 0]);
+    for (const priority of [0.5, 2 ** 31, 'high'])
+      expect((await router.chat('abc', { priority })).status).toBe(400);
+  });
+
   it('carries log-probabilities with the text that they are of, streamed and not', async () => {
     const half = { tokenId: 1, text: '', bytes: Buffer.of(0xc3), logprob: -0.5, top: [] };
     const rest = { tokenId: 2, text: 'é', bytes: Buffer.of(0xa9), logprob: -9999, top: [] };

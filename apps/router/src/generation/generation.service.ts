@@ -223,6 +223,7 @@ export class GenerationService implements OnApplicationShutdown {
       stop: [...request.stop],
       deadlineUnixMs: BigInt(deadlineUnixMs),
       kvCodec: '',
+      priority: request.priority,
     };
   }
 

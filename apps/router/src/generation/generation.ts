@@ -36,6 +36,8 @@ export interface GenerationRequest {
   readonly topLogprobs: number | undefined;
   readonly minTokens: number;
   readonly ignoreEos: boolean;
+  /** Lower ones go first on their worker. */
+  readonly priority: number;
 }
 
 /** One picture's place in the prompt, markers included: `[offset, offset + length)`. */

@@ -28,6 +28,8 @@ export interface GenerationSpec {
   readonly sampling: Sampling;
   readonly maxTokens: number;
   readonly deadlineUnixMs: number | undefined;
+  /** Lower ones go first. */
+  readonly priority: number;
 }
 
 /** One request from its arrival to its last event. */

@@ -47,6 +47,7 @@ export function validateGenerate(
     pictures: toPictures(generate, info.imageTokenId, chooseSpanFormat),
     sampling: toSampling(generate.sampling, info.vocab, endTokens),
     maxTokens: Math.min(generate.maxTokens, info.contextTokens - tokenIds.length),
+    priority: generate.priority,
     deadlineUnixMs: generate.deadlineUnixMs > 0n ? Number(generate.deadlineUnixMs) : undefined,
   };
 }

@@ -101,6 +101,7 @@ export class Serving {
 
   /** Takes a request in; whatever becomes of it is told to the sink. `key` is unique in this process. */
   submit(key: string, generate: Generate, sink: EventSink): void {
+    this.#options.metrics.requestsStarted.inc();
     const generation = this.#admit(key, generate, sink);
     if (!generation) return;
     this.#generations.set(key, generation);
@@ -188,11 +189,11 @@ export class Serving {
   /** Takes the lease over and makes the pictures' features, then queues the request. */
   async #prepare(generation: Generation): Promise<void> {
     const { key, spec, promptTokens } = generation;
-    const { lease, pictures } = spec;
+    const { lease, pictures, priority } = spec;
     try {
       await Promise.all([lease && this.#options.leases.accept(key, lease), this.pictures.encode(generation)]);
       if (generation.ended) await this.#options.leases.release(key);
-      else this.scheduler.add({ id: key, promptTokens, pictures });
+      else this.scheduler.add({ id: key, promptTokens, pictures, priority });
       this.#signal();
     } catch (error) {
       this.#fail(generation, error);

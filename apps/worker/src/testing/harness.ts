@@ -184,6 +184,7 @@ export interface AskOptions {
   readonly seed?: bigint;
   readonly sampling?: Partial<Sampling>;
   readonly deadlineUnixMs?: bigint;
+  readonly priority?: number;
   readonly lease?: Generate['lease'];
 }
 
@@ -219,6 +220,7 @@ export function generateOf(options: AskOptions): Generate {
       ...options.sampling,
     },
     kvCodec: '',
+    priority: options.priority ?? 0,
     maxTokens: options.maxTokens ?? 20,
     stop: [...(options.stop ?? [])],
     deadlineUnixMs: options.deadlineUnixMs ?? 0n,

@@ -87,6 +87,12 @@ export const ChatCompletionRequest = z
     /** Wins over `max_tokens`. */
     max_completion_tokens: tokens,
     ...sampling,
+    /** Extension: requests with lower ones go first on their worker. */
+    priority: z
+      .int()
+      .min(-(2 ** 31))
+      .max(2 ** 31 - 1)
+      .nullish(),
     stop: z.union([z.string().min(1), z.array(z.string().min(1)).max(4)]).nullish(),
     n: z
       .int()

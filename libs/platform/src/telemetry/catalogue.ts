@@ -169,6 +169,12 @@ export const METRICS = {
       type: 'counter',
       labels: ['kind'],
     },
+    requestsStarted: {
+      name: 'kvcapsule_worker_requests_started_total',
+      help: 'Requests that have arrived; those that have not ended are running or waiting',
+      type: 'counter',
+      labels: [],
+    },
     requests: {
       name: 'kvcapsule_worker_requests_total',
       help: 'Requests that have ended, by reason: stop, length, abort or error',

@@ -139,6 +139,8 @@ export interface Generate {
   deadlineUnixMs: bigint;
   /** How the KV of the prompt's pictures is kept; empty = the worker's default. */
   kvCodec: string;
+  /** Lower ones are admitted first and preempted last; equal ones by arrival. */
+  priority: number;
 }
 
 /** The pages the router reserved in the ledger for this request. */
@@ -506,6 +508,7 @@ function createBaseGenerate(): Generate {
     stop: [],
     deadlineUnixMs: 0n,
     kvCodec: "",
+    priority: 0,
   };
 }
 
@@ -544,6 +547,9 @@ export const Generate: MessageFns<Generate> = {
     }
     if (message.kvCodec !== "") {
       writer.uint32(74).string(message.kvCodec);
+    }
+    if (message.priority !== 0) {
+      writer.uint32(80).sint32(message.priority);
     }
     return writer;
   },
@@ -643,6 +649,14 @@ export const Generate: MessageFns<Generate> = {
             message.kvCodec = reader.string();
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.priority = reader.sint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -686,6 +700,7 @@ export const Generate: MessageFns<Generate> = {
         : isSet(object.kv_codec)
         ? globalThis.String(object.kv_codec)
         : "",
+      priority: isSet(object.priority) ? globalThis.Number(object.priority) : 0,
     };
   },
 
@@ -718,6 +733,9 @@ export const Generate: MessageFns<Generate> = {
     if (message.kvCodec !== "") {
       obj.kvCodec = message.kvCodec;
     }
+    if (message.priority !== 0) {
+      obj.priority = Math.round(message.priority);
+    }
     return obj;
   },
 
@@ -739,6 +757,7 @@ export const Generate: MessageFns<Generate> = {
       ? BigInt(object.deadlineUnixMs)
       : 0n;
     message.kvCodec = object.kvCodec ?? "";
+    message.priority = object.priority ?? 0;
     return message;
   },
 };
