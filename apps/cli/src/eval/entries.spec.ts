@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { entriesOfCodecs, entryKey, readEntries } from './entries.js';
+import { entriesAgainst, entryKey, readEntries } from './entries.js';
 
 let folder: string;
 beforeAll(async () => {
@@ -17,15 +17,15 @@ async function read(entries: unknown): ReturnType<typeof readEntries> {
 }
 
 describe('readEntries', () => {
-  it('puts raw first and finds profiles beside the file', async () => {
+  it('leaves raw out and finds profiles beside the file', async () => {
     const entries = await read([
       { name: 'thin', profile: 'thin.safetensors' },
       { name: 'q8', codec: 'q8', group: 'rival' },
       { name: 'raw', codec: 'raw' },
       { name: 'blurred', codec: 'raw', detail: 64, hard: true },
     ]);
-    expect(entries.map(({ name }) => name)).toEqual(['raw', 'thin', 'q8', 'blurred']);
-    expect(entries[1]).toMatchObject({ profile: join(folder, 'thin.safetensors'), group: 'ours' });
+    expect(entries.map(({ name }) => name)).toEqual(['thin', 'q8', 'blurred']);
+    expect(entries[0]).toMatchObject({ profile: join(folder, 'thin.safetensors'), group: 'ours' });
   });
 
   it.each([
@@ -48,6 +48,9 @@ describe('readEntries', () => {
       [64, 32].map((detail) => ({ name: `d${detail}`, codec: 'raw', detail, hard: true })),
       /hard/,
     ],
+    ['a server with a codec of ours', [{ name: 'a', url: 'http://a', codec: 'q8' }], /url/],
+    ['a model without a server', [{ name: 'a', codec: 'q8', model: 'm' }], /url/],
+    ['no web address', [{ name: 'a', url: 'file:///etc/hosts' }], /url/],
     ['nothing', [], /entries/],
   ])('refuses %s', async (_, entries, reason) => {
     await expect(read(entries)).rejects.toMatchObject({
@@ -63,12 +66,12 @@ describe('readEntries', () => {
   });
 });
 
-describe('entriesOfCodecs', () => {
-  it('takes codec names and profile files', () => {
-    expect(entriesOfCodecs(['raw', 'q4', 'some/thin.safetensors'])).toMatchObject([
-      { name: 'raw', codec: 'raw' },
+describe('entriesAgainst', () => {
+  it('takes codec names, profile files and servers', () => {
+    expect(entriesAgainst(['q4', 'some/thin.safetensors', 'http://127.0.0.1:8000/'])).toMatchObject([
       { name: 'q4', codec: 'q4' },
       { name: 'thin', profile: resolve('some/thin.safetensors') },
+      { name: '127.0.0.1 8000', url: 'http://127.0.0.1:8000' },
     ]);
   });
 });

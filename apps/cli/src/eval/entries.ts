@@ -16,14 +16,27 @@ const entrySchema = z
     longestEdge: z.int().positive().optional(),
     /** Raw rows of as many tokens as ever, of a picture from which detail finer than so many pixels is gone. */
     detail: z.int().positive().optional(),
+    /** Another engine: address of an OpenAI server with log-probabilities, without `/v1`. */
+    url: z.url({ protocol: /^https?$/ }).optional(),
+    /** Of that server; its first when left out. */
+    model: z.string().min(1).optional(),
+    /** Of that server, when it is one of ours. */
+    kvCodec: z.enum(CODECS).optional(),
     /** What it gets wrong are the hard questions. */
     hard: z.literal(true).optional(),
     /** What it stands for in the report. */
     group: z.enum(['ours', 'rival', 'paper', 'ablation']).default('ours'),
   })
-  .refine(({ codec, profile }) => (codec ?? 'capsule').startsWith('capsule') === (profile !== undefined), {
-    message: 'a capsule codec names a profile, and only those do',
-    path: ['profile'],
+  .refine(
+    ({ codec, profile, url }) =>
+      url === undefined
+        ? (codec ?? 'capsule').startsWith('capsule') === (profile !== undefined)
+        : (codec ?? profile) === undefined,
+    { message: 'a codec without a profile, a profile (of a capsule codec), or a url', path: ['codec'] },
+  )
+  .refine(({ url, model, kvCodec }) => url !== undefined || (model ?? kvCodec) === undefined, {
+    message: 'model and kvCodec belong to a url',
+    path: ['url'],
   })
   .refine(
     ({ codec, longestEdge, detail }) =>
@@ -51,7 +64,7 @@ export const isBaseline = (entry: Entry) =>
   (entry.longestEdge ?? entry.detail) === undefined && entry.codec === 'raw';
 
 /**
- * Entries to measure, from a JSON file `{"entries": [...]}`; raw comes first whether the file names it or not.
+ * Entries to measure, from a JSON file `{"entries": [...]}`, without raw itself.
  *
  * @throws KvcError CONFIG_INVALID naming the field at fault
  */
@@ -66,28 +79,28 @@ export async function readEntries(path: string): Promise<Entry[]> {
   if (!parsed.success) {
     throw new KvcError('CONFIG_INVALID', `--entries: ${path}: ${z.prettifyError(parsed.error)}`);
   }
-  const entries = parsed.data.entries
+  return parsed.data.entries
     .filter((entry) => !isBaseline(entry))
     .map((entry) =>
       entry.profile === undefined ? entry : { ...entry, profile: resolve(dirname(path), entry.profile) },
     );
-  return [RAW_ENTRY, ...entries];
 }
 
-/** Entries of a list of codec names and profile files, as `--codecs` takes them. */
-export function entriesOfCodecs(codecs: readonly string[]): Entry[] {
-  const entries = codecs
-    .filter((codec) => codec !== 'raw' && codec !== '')
-    .map((codec): Entry => {
-      if (codec === 'q8' || codec === 'q4') return { name: codec, codec, group: 'rival' };
-      return { name: parse(codec).name, profile: resolve(codec), group: 'ours' };
-    });
-  return [RAW_ENTRY, ...entries];
+/** An entry for each of some codec names, profile files and servers, as `--against` takes them. */
+export function entriesAgainst(others: readonly string[]): Entry[] {
+  return others.map((other) => {
+    if (other === 'q8' || other === 'q4') return { name: other, codec: other, group: 'rival' };
+    if (/^https?:/.test(other)) {
+      const url = other.replace(/\/+$/, '');
+      return { name: new URL(url).host.replace(/[^\w.-]/g, ' '), url, group: 'rival' };
+    }
+    return { name: parse(other).name, profile: resolve(other), group: 'ours' };
+  });
 }
 
 /** The same for everything that gives the same numbers, whatever the entry is called. */
 export function entryKey(entry: Entry, profileSha256: string | undefined): string {
-  const { codec, longestEdge, detail } = entry;
-  const identity = JSON.stringify({ codec, longestEdge, detail, profileSha256 });
+  const { codec, longestEdge, detail, url, model, kvCodec } = entry;
+  const identity = JSON.stringify({ codec, longestEdge, detail, profileSha256, url, model, kvCodec });
   return createHash('sha256').update(identity).digest('hex').slice(0, 16);
 }

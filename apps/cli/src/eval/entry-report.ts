@@ -22,10 +22,11 @@ export interface EntryReport {
   readonly definesHard: boolean;
   /** Share of rows kept by its profile, one number or one a layer. */
   readonly retention?: string;
-  readonly bytes: EntryBytes;
+  /** Absent, with the ratios, for another engine that does not tell. */
+  readonly bytes?: EntryBytes;
   /** Raw bytes of the picture's tokens over held bytes; with the shared bytes divided among n pictures. */
-  readonly ratio: number;
-  readonly ratioShared: Readonly<Record<'1' | '10' | '100', number>>;
+  readonly ratio?: number;
+  readonly ratioShared?: Readonly<Record<'1' | '10' | '100', number>>;
   readonly questions: Summary;
   /** On questions that the entry marked `hard` gets wrong; absent without one. */
   readonly hard?: Summary;
@@ -44,9 +45,15 @@ type Records = (key: string, suite: SuiteName) => readonly SceneRecord[];
 /** Halving what an answer holds: a word, a cell, a short list, a long one. */
 const POSITIONS = [0, 2, 4, 8, 16, 32, 96] as const;
 
-function ratios(bytes: EntryBytes, rawBytes: number): Pick<EntryReport, 'ratio' | 'ratioShared'> {
+function ratios(bytes: EntryBytes, rawBytes: number): Pick<EntryReport, 'bytes' | 'ratio' | 'ratioShared'> {
   const at = (pictures: number) => rawBytes / (bytes.heldBytes + bytes.sharedBytes / pictures);
-  return { ratio: at(Infinity), ratioShared: { 1: at(1), 10: at(10), 100: at(100) } };
+  return { bytes, ratio: at(Infinity), ratioShared: { 1: at(1), 10: at(10), 100: at(100) } };
+}
+
+/** What another engine told of its pictures; every one of the series holds the same. */
+function toldRatio(pairs: readonly Pair[]): Pick<EntryReport, 'ratio'> {
+  const told = pairs.find(({ own }) => own.pictureBytes)?.own.pictureBytes;
+  return told === undefined ? {} : { ratio: told.raw / told.held };
 }
 
 function byPosition(pairs: readonly Pair[]): PositionKl[] {
@@ -106,8 +113,8 @@ function reportEntry(
     group: entry.group,
     definesHard: entry.hard === true,
     ...(retention !== undefined && { retention }),
-    bytes,
-    ...ratios(bytes, picture.rawBytes),
+    ...(bytes && ratios(bytes, picture.rawBytes)),
+    ...toldRatio(pairs),
     questions: summarise(pairs, baseline),
     ...(hardPairs && { hard: summarise(hardPairs, baseline) }),
     byKind: Object.fromEntries(

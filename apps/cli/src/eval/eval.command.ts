@@ -3,7 +3,7 @@ import { join, parse } from 'node:path';
 import { KvcError } from '@kvcapsule/contracts';
 import type { Command } from 'commander';
 import { checkOutput } from '../calibrate-output.js';
-import { entriesOfCodecs, readEntries, type Entry } from './entries.js';
+import { entriesAgainst, readEntries, type Entry } from './entries.js';
 import { evaluate, type EvalOptions } from './evaluate.js';
 import { renderHtml } from './report/html.js';
 import { renderMarkdown } from './report/markdown.js';
@@ -14,11 +14,12 @@ const MOST_QUESTIONS = 12;
 const FULL_ANSWERS = 5000;
 const FULL_SIDE_SCENES = 98;
 
-type EvalFlags = Record<'model' | 'questions' | 'seed' | 'codecs' | 'artwork' | 'out' | 'threads', string> & {
+type EvalFlags = Record<'model' | 'questions' | 'seed' | 'artwork' | 'out' | 'threads', string> & {
   readonly scenes?: string;
   readonly conversations?: string;
   readonly several?: string;
   readonly entries?: string;
+  readonly against: readonly string[];
   readonly full?: true;
 };
 
@@ -67,7 +68,12 @@ function parseFlags(flags: EvalFlags): Omit<EvalOptions, 'entries'> {
 }
 
 async function entriesOf(flags: EvalFlags): Promise<Entry[]> {
-  return flags.entries === undefined ? entriesOfCodecs(flags.codecs.split(',')) : readEntries(flags.entries);
+  const named = flags.entries === undefined ? [] : await readEntries(flags.entries);
+  const more = entriesAgainst(flags.against);
+  const twice = more.find((entry) => named.some(({ name }) => name === entry.name));
+  if (twice !== undefined)
+    throw new KvcError('CONFIG_INVALID', `--against: --entries names ${twice.name} too`);
+  return [...named, ...more];
 }
 
 async function runEval(flags: EvalFlags): Promise<void> {
@@ -89,9 +95,9 @@ async function runEval(flags: EvalFlags): Promise<void> {
 
 const EXAMPLES = `
 Examples:
-  kvcapsule eval --model deploy/models/emoji-vlm --codecs raw,profile.safetensors --out accuracy.json
+  kvcapsule eval --model deploy/models/emoji-vlm --against q4 profile.safetensors --out accuracy.json
   kvcapsule eval --model deploy/models/emoji-vlm --entries entries.json --full --out accuracy.json
-  kvcapsule eval --model deploy/models/emoji-vlm --artwork unseen --scenes 200 --out accuracy.json`;
+  kvcapsule eval --model deploy/models/emoji-vlm --against http://127.0.0.1:8000 --scenes 50 --out served.json`;
 
 export function registerEval(program: Command): void {
   program
@@ -103,7 +109,7 @@ export function registerEval(program: Command): void {
       'results as JSON; .md and .html are written beside it, .journal.jsonl is taken up again',
     )
     .option('--entries <file>', 'what to compare, as JSON: {"entries": [{"name", "codec", "profile", ...}]}')
-    .option('--codecs <list>', 'raw, q8, q4 and profile files, comma-separated, instead of --entries', 'raw')
+    .option('--against <what...>', 'q8, q4, profile files, or addresses of OpenAI servers with logprobs', [])
     .option('--full', `at least ${FULL_ANSWERS} paired answers, and every suite`)
     .option('--scenes <n>', 'pictures asked about alone (default: 100)')
     .option('--questions <n>', 'different questions about each of these pictures', '6')

@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { availableParallelism, cpus } from 'node:os';
 import { promisify } from 'node:util';
 import { addonPath, type Engine } from '@kvcapsule/engine';
-import { isBaseline, type Entry } from './entries.js';
+import { isBaseline, RAW_ENTRY, type Entry } from './entries.js';
 import { reportEntries, type EntryReport } from './entry-report.js';
 import { Journal, type SceneRecord } from './journal.js';
 import { closeLanes, KV_DTYPE, openLanes, WEIGHTS, type Lane } from './lane.js';
@@ -16,6 +16,7 @@ import { checkSplit, type Series } from './workload.js';
 
 export interface EvalOptions extends Series {
   readonly model: string;
+  /** What is compared with raw, which is measured in any case. */
   readonly entries: readonly Entry[];
   /** Scenes of each suite; 0 leaves it out. */
   readonly scenes: Readonly<Record<SuiteName, number>>;
@@ -68,7 +69,9 @@ async function runIdentity(options: EvalOptions, engine: Engine): Promise<Record
   };
 }
 
-const isMissing = (journal: Journal, unit: Unit, key: string) =>
+/** Another engine is asked about one picture at a time. */
+const isMissing = (journal: Journal, unit: Unit, { key, remote }: Resolved) =>
+  (remote === undefined || unit.suite === 'questions') &&
   unit.scenes.some((scene) => journal.find(key, unit.suite, scene) === undefined);
 
 /** Measures what the journal lacks of a unit; all its scenes at once, so that a run that was stopped and one
@@ -80,7 +83,7 @@ async function measureMissing(
   resolved: readonly Resolved[],
   journal: Journal,
 ): Promise<void> {
-  const missing = resolved.filter(({ key }) => isMissing(journal, unit, key));
+  const missing = resolved.filter((one) => isMissing(journal, unit, one));
   const baseline = resolved.find(({ entry }) => isBaseline(entry));
   if (missing.length === 0 || baseline === undefined) return;
   const plan = await planUnit(lane.base.prompts, options, unit, options.questionsPerScene);
@@ -104,7 +107,7 @@ async function measureAll(
   report: (line: string) => void,
 ): Promise<void> {
   const open = SUITES.flatMap((suite) => unitsOf(suite, options.scenes[suite])).filter((unit) =>
-    resolved.some(({ key }) => isMissing(journal, unit, key)),
+    resolved.some((one) => isMissing(journal, unit, one)),
   );
   const progress = new Progress(open.length);
   let next = 0;
@@ -144,7 +147,9 @@ export async function evaluate(
     const drawn = SUITES.flatMap((suite) => scenesDrawn(suite, options.scenes[suite]));
     checkSplit(options, drawn, engine.profiles);
     const resolved: Resolved[] = [];
-    for (const entry of options.entries) resolved.push(await resolveEntry(lane, options, entry));
+    for (const entry of [RAW_ENTRY, ...options.entries]) {
+      resolved.push(await resolveEntry(lane, options, entry));
+    }
     const journal = await Journal.open(options.journal, await runIdentity(options, engine));
     await measureAll(lanes, options, resolved, journal, report);
     const picture = await pictureBytes(lane.base, options);

@@ -15,6 +15,7 @@ const outcomeSchema = z.strictObject({
   turn: z.int().optional(),
   pictures: z.int().optional(),
   place: z.int().optional(),
+  pictureBytes: z.strictObject({ held: z.int(), raw: z.int() }).optional(),
 });
 const recordSchema = z.strictObject({
   entry: z.string(),

@@ -1,8 +1,10 @@
 import type { QuestionKind } from '@kvcapsule/testing';
+import type { RgbPicture } from '../calibrate-pictures.js';
 import { pictureRows, textRows, type Row } from '../step-plan.js';
 import { Answerer, type Answer, type Prompted } from './answers.js';
 import { fitSpan } from './formats.js';
 import type { Asker, Lane } from './lane.js';
+import { askRemote, compareRemote, tokenTexts, type RemoteAnswer, type RemoteEngine } from './remote.js';
 import { NOTHING_HELD, type Held } from './span-runner.js';
 import { argmax, klNats } from './statistics.js';
 import type { Asked, Place, UnitPlan } from './suites.js';
@@ -16,6 +18,8 @@ export interface Outcome extends Place {
   readonly klNats: readonly number[];
   /** Tokens of raw's answer where the entry's best token is raw's. */
   readonly agreed: number;
+  /** Of the pictures of the question's prompt, where a remote engine tells. */
+  readonly pictureBytes?: RemoteAnswer['pictureBytes'];
 }
 
 /** An entry as the engines know it. */
@@ -26,6 +30,8 @@ export interface Measured {
   /** Other pictures than the unit's own: raw rows of scaled ones. */
   readonly longestEdge?: number;
   readonly detail?: number;
+  /** Answers over HTTP instead of in one of our engines. */
+  readonly remote?: RemoteEngine;
 }
 
 /** Outcomes of one entry in the order of the unit's measured questions. */
@@ -47,7 +53,7 @@ interface Parted {
 
 async function partsOf(
   { engine, prompts }: Asker,
-  pictures: UnitPlan['layouts'][number],
+  pictures: readonly RgbPicture[],
   handles: number[],
 ): Promise<Part[]> {
   const { prefix, pictures: spans } = await prompts.cutChat(pictures, [], '');
@@ -190,12 +196,12 @@ async function measureEntries(
 /** Raw rows of other pictures along raw's answers about the unit's own. */
 async function measureOther(
   asker: Asker,
-  plan: UnitPlan,
+  layouts: readonly (readonly RgbPicture[])[],
   raw: RawAnswers,
   key: string,
   results: UnitOutcomes,
 ): Promise<void> {
-  await withParts(asker, plan, async (layouts) => {
+  await withParts(asker, layouts, async (layouts) => {
     const held = await asker.runner.grow(
       layouts.map(() => NOTHING_HELD),
       layouts.map((parts) => parts.map(({ rows }) => rows)),
@@ -204,17 +210,43 @@ async function measureOther(
   });
 }
 
+/** Another engine's answers, one after the other: how it batches is its own affair. */
+async function measureRemote(
+  { prompts, engine }: Asker,
+  plan: UnitPlan,
+  { asked, answers }: RawAnswers,
+  remote: RemoteEngine,
+): Promise<{ scene: number; outcome: Outcome }[]> {
+  const texts = tokenTexts(prompts, engine.info.vocab);
+  const results = [];
+  for (const [index, { scene, layout, question, place }] of asked.entries()) {
+    const [picture] = plan.layouts[layout] ?? [];
+    const raw = answers[index];
+    if (picture === undefined || raw === undefined) continue;
+    const answer = await askRemote(remote, picture.png, question.ask);
+    const outcome = {
+      kind: question.kind,
+      correct: answer.text === question.answer,
+      ...compareRemote(raw, answer, texts),
+      ...(answer.pictureBytes && { pictureBytes: answer.pictureBytes }),
+      ...place,
+    };
+    results.push({ scene, outcome });
+  }
+  return results;
+}
+
 /** The unit's prompts with their pictures encoded, all of it released behind `work`. */
 async function withParts(
   asker: Asker,
-  plan: UnitPlan,
+  pictures: readonly (readonly RgbPicture[])[],
   work: (layouts: readonly (readonly Part[])[]) => Promise<void>,
 ): Promise<void> {
   const handles: number[] = [];
   try {
     await asker.runner.scoped(async () => {
       const layouts: Part[][] = [];
-      for (const pictures of plan.layouts) layouts.push(await partsOf(asker, pictures, handles));
+      for (const some of pictures) layouts.push(await partsOf(asker, some, handles));
       await work(layouts);
     });
   } finally {
@@ -236,7 +268,7 @@ export async function measureUnit(
 ): Promise<UnitOutcomes> {
   const results: UnitOutcomes = new Map();
   const { base } = lane;
-  await withParts(base, plan, async (layouts) => {
+  await withParts(base, plan.layouts, async (layouts) => {
     const held = await base.runner.grow(
       layouts.map(() => NOTHING_HELD),
       layouts.map((parts) => parts.map(({ rows }) => rows)),
@@ -248,14 +280,17 @@ export async function measureUnit(
       format === undefined ? [] : [{ key, held: () => holdCompressed(base, layouts, held, format) }],
     );
     await measureEntries(base, raw, compressed, results);
+    for (const { key, remote } of entries) {
+      if (remote !== undefined) results.set(key, await measureRemote(base, plan, raw, remote));
+    }
     for (const { key, longestEdge, detail } of entries) {
       const scaled = longestEdge === undefined ? undefined : lane.scaled.get(longestEdge);
-      if (scaled !== undefined) await measureOther(scaled, plan, raw, key, results);
+      if (scaled !== undefined) await measureOther(scaled, plan.layouts, raw, key, results);
       if (detail === undefined) continue;
       const layouts = plan.layouts.map((pictures) =>
         pictures.map((picture) => withoutDetail(picture, detail)),
       );
-      await measureOther(base, { ...plan, layouts }, raw, key, results);
+      await measureOther(base, layouts, raw, key, results);
     }
   });
   return results;

@@ -5,6 +5,7 @@ import { entryKey, type Entry } from './entries.js';
 import { fitSpan, heldBytes, rawBytes } from './formats.js';
 import type { Asker, Lane } from './lane.js';
 import type { Measured } from './measure.js';
+import { firstModel, type RemoteEngine } from './remote.js';
 import { loadScene, type Series } from './workload.js';
 
 /** One picture of the series in a prompt. */
@@ -30,7 +31,8 @@ export interface EntryBytes {
 export interface Resolved extends Measured {
   readonly entry: Entry;
   readonly codec: string;
-  readonly bytes: EntryBytes;
+  /** Absent for another engine, which tells its own in its answers or not at all. */
+  readonly bytes?: EntryBytes;
   readonly retention?: string;
 }
 
@@ -55,6 +57,18 @@ function formatOf({ info, profiles }: Engine, entry: Entry): number {
   return format;
 }
 
+async function resolveRemote(entry: Entry, url: string): Promise<Resolved> {
+  const apiKey = process.env['KVCAPSULE_API_KEY'];
+  const remote: RemoteEngine = {
+    url,
+    model: entry.model ?? (await firstModel(url, apiKey)),
+    ...(entry.kvCodec !== undefined && { kvCodec: entry.kvCodec }),
+    ...(apiKey !== undefined && { apiKey }),
+  };
+  const identity = { ...entry, model: remote.model };
+  return { key: entryKey(identity, undefined), entry, codec: entry.kvCodec ?? 'remote', remote };
+}
+
 /**
  * What an entry is to the engines of a lane.
  *
@@ -62,6 +76,7 @@ function formatOf({ info, profiles }: Engine, entry: Entry): number {
  */
 export async function resolveEntry({ base, scaled }: Lane, series: Series, entry: Entry): Promise<Resolved> {
   const { info } = base.engine;
+  if (entry.url !== undefined) return resolveRemote(entry, entry.url);
   if (entry.codec === 'raw') {
     const asker = entry.longestEdge === undefined ? base : scaled.get(entry.longestEdge);
     const { length } = await spanOf(asker ?? base, series);

@@ -1,7 +1,6 @@
 import type { SceneQuestion } from '@kvcapsule/testing';
-import type { RgbPicture } from '../calibrate-pictures.js';
 import type { PromptMaker } from '../calibrate-prompt.js';
-import { loadScene, type Series } from './workload.js';
+import { loadScene, type ScenePicture, type Series } from './workload.js';
 
 export const SUITES = ['questions', 'conversations', 'several'] as const;
 
@@ -40,7 +39,7 @@ export interface Unit {
 
 export interface UnitPlan {
   /** The pictures of each prompt, in their order. */
-  readonly layouts: readonly (readonly RgbPicture[])[];
+  readonly layouts: readonly (readonly ScenePicture[])[];
   readonly rounds: number;
   /** @param said raw's answers so far, `[layout][round]` */
   ask(round: number, said: readonly (readonly string[])[]): Promise<Asked[]>;
@@ -85,7 +84,7 @@ export function scenesDrawn(suite: SuiteName, scenes: number): number[] {
 
 async function textOf(
   prompts: PromptMaker,
-  pictures: readonly RgbPicture[],
+  pictures: readonly ScenePicture[],
   history: readonly { ask: string; answer: string }[],
   question: string,
 ): Promise<readonly number[]> {

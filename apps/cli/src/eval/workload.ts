@@ -22,9 +22,14 @@ export interface Series {
   readonly artwork: string;
 }
 
+/** As the engine takes it, and as it goes over a wire. */
+export interface ScenePicture extends RgbPicture {
+  readonly png: Buffer;
+}
+
 export interface AskedScene {
   readonly index: number;
-  readonly picture: RgbPicture;
+  readonly picture: ScenePicture;
   readonly questions: readonly SceneQuestion[];
 }
 
@@ -37,7 +42,7 @@ export async function loadScene(
   const sets = ARTWORK[artwork] ?? KNOWN_ARTWORK;
   const scene = await sceneOfSeries(seed, index, { artwork: sets, questions });
   const picture = await decodePicture(`scene ${index}`, scene.png);
-  return { index, picture, questions: scene.questions };
+  return { index, picture: { ...picture, png: scene.png }, questions: scene.questions };
 }
 
 /** A picture in an engine, until released. */

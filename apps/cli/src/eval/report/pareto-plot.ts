@@ -48,7 +48,7 @@ export function paretoFront<P extends { readonly ratio: number; readonly y: { re
 
 function pointsOf({ entries }: EvalReport, kind: PlotKind): Point[] {
   return entries.flatMap(({ name, group, ratio, questions: { againstRaw } }) => {
-    if (againstRaw === undefined) return [];
+    if (againstRaw === undefined || ratio === undefined) return [];
     return [{ name, group, ratio, y: kind === 'kl' ? againstRaw.klMean : againstRaw.differencePoints }];
   });
 }

@@ -43,7 +43,8 @@ function fidelity({ entries }: EvalReport): Table {
       'Every entry answers the same questions as raw; intervals are 95 %, from resampling whole pictures. ' +
       'Ratio: raw 16-bit bytes of all the picture’s tokens over the bytes of the pages it holds, markers and rounding included. ' +
       'Difference: accuracy minus raw’s, in points. Lost and won: questions that only raw, or only the entry, answers right. ' +
-      'KL(raw ‖ entry) is in nats per answer token along raw’s answer (teacher forcing).',
+      'KL(raw ‖ entry) is in nats per answer token along raw’s answer (teacher forcing); of another engine it is a lower bound ' +
+      'from its likeliest tokens, up to the token where its answer leaves raw’s.',
     columns: [
       'entry',
       'ratio',
@@ -63,7 +64,7 @@ function fidelity({ entries }: EvalReport): Table {
           ? [NONE, NONE]
           : [againstRaw.klP99.toFixed(4), againstRaw.top1Agreement.value.toFixed(4)];
       const measured = [accuracyOf(questions), differenceOf(questions), ...flips, klOf(questions), ...tail];
-      return [name, ratio.toFixed(2), ...measured];
+      return [name, ratio?.toFixed(2) ?? NONE, ...measured];
     }),
   };
 }
@@ -76,14 +77,18 @@ function bytes({ entries, picture }: EvalReport): Table {
       'Held: pages it holds. Shared: the profile’s bases, masks and templates, once for all pictures; the last three columns ' +
       'divide them among 1, 10 and 100 resident pictures. While encoding: the raw blocks and the new pages together.',
     columns: ['entry', 'tokens', 'held', 'shared', 'while encoding', 'ratio', 'n = 1', 'n = 10', 'n = 100'],
-    rows: entries.map(({ name, bytes, ratio, ratioShared }) => [
-      name,
-      String(bytes.tokens),
-      String(bytes.heldBytes),
-      String(bytes.sharedBytes),
-      String(bytes.encodingBytes),
-      ...[ratio, ratioShared[1], ratioShared[10], ratioShared[100]].map((value) => value.toFixed(2)),
-    ]),
+    rows: entries.flatMap(({ name, bytes, ratio, ratioShared }) => {
+      if (bytes === undefined || ratioShared === undefined) return [];
+      const { tokens, heldBytes, sharedBytes, encodingBytes } = bytes;
+      const ratios = [ratio ?? NaN, ratioShared[1], ratioShared[10], ratioShared[100]];
+      return [
+        [
+          name,
+          ...[tokens, heldBytes, sharedBytes, encodingBytes].map(String),
+          ...ratios.map((value) => value.toFixed(2)),
+        ],
+      ];
+    }),
   };
 }
 
