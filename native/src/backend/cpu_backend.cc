@@ -53,14 +53,16 @@ CpuBackend::~CpuBackend() {
   if (threads_) ggml_threadpool_free(threads_);
 }
 
-void CpuBackend::Compute(const Graph& graph, int64_t macs, const std::function<void()>& fill_inputs) {
+void CpuBackend::Compute(const Graph& graph, Work work, const std::function<void()>& fill_inputs) {
   if (!ggml_gallocr_alloc_graph(allocator_, graph.nodes)) {
     throw Error(ErrorCode::kEngineFailed, "not enough memory for the step's activations");
   }
   fill_inputs();
-  // About a millisecond for one thread: below that, waiting at the barriers eats what a second one brings.
-  constexpr int64_t kMacsPerThread = 8'000'000;
-  const int64_t threads = std::clamp<int64_t>(macs / kMacsPerThread, 1, max_threads_);
+  // Weights pass at about 20 GB/s a thread, and a thread does about 50 G multiplications a second with them. Below
+  // a tenth of a millisecond waiting at the barriers eats what a second thread brings.
+  const int64_t nanoseconds = work.weight_bytes / 20 + work.macs / 50;
+  constexpr int64_t kNanosecondsPerThread = 100'000;
+  const int64_t threads = std::clamp<int64_t>(nanoseconds / kNanosecondsPerThread, 1, max_threads_);
   const int64_t idle = threads > 1 ? std::max(1, IdleCpus()) : 1;
   ggml_backend_cpu_set_n_threads(backend_, static_cast<int>(std::min(threads, idle)));
   const ggml_status status = ggml_backend_graph_compute(backend_, graph.nodes);

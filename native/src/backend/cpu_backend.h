@@ -29,6 +29,12 @@ struct Graph {
   ggml_cgraph* nodes = nullptr;
 };
 
+// What a graph takes, about.
+struct Work {
+  int64_t macs = 0;
+  int64_t weight_bytes = 0;  // read from memory
+};
+
 // One backend, one thread pool, one scratch allocator. Not thread-safe.
 class CpuBackend {
  public:
@@ -39,9 +45,9 @@ class CpuBackend {
   CpuBackend& operator=(const CpuBackend&) = delete;
 
   // Places the graph's tensors, calls fill_inputs (which may write input tensors), computes. Outputs stay
-  // readable until the next Compute. macs: about how many multiplications the graph takes;
-  // small graphs run on one thread, others on as many as find an idle CPU. Throws Error(kEngineFailed).
-  void Compute(const Graph& graph, int64_t macs, const std::function<void()>& fill_inputs);
+  // readable until the next Compute. Small graphs run on one thread, others on as many as find an idle CPU.
+  // Throws Error(kEngineFailed).
+  void Compute(const Graph& graph, Work work, const std::function<void()>& fill_inputs);
   // Memory for all tensors of a context that have none yet.
   GgmlBuffer Allocate(ggml_context* context) const;
 

@@ -3,10 +3,10 @@
 #include <cstdint>
 #include <functional>
 #include <span>
-#include <vector>
 
 #include "attention/paged_attention.h"
 #include "backend/cpu_backend.h"
+#include "model/text_ops.h"
 #include "model/weights.h"
 
 namespace kvcapsule {
@@ -24,14 +24,15 @@ class Decoder {
   // Config and weights outlive the decoder.
   Decoder(const ModelConfig& config, const Weights& weights);
 
-  // Writes the rows' keys and values into the pool; returns [sampled rows][vocab] logits.
-  // Throws Error(kEngineFailed).
-  std::vector<float> Forward(const DecoderInput& input, const KvPool& pool, const SequenceTable& table,
-                             CpuBackend& backend) const;
+  // Writes the rows' keys and values into the pool; returns [sampled rows][vocab] logits, which stay readable until
+  // the backend's next Compute. Throws Error(kEngineFailed).
+  std::span<const float> Forward(const DecoderInput& input, const KvPool& pool, const SequenceTable& table,
+                                 CpuBackend& backend);
 
  private:
   const ModelConfig& config_;
   const Weights& weights_;
+  RopeTable rope_;
 };
 
 }  // namespace kvcapsule

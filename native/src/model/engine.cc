@@ -74,7 +74,7 @@ class CpuEngine final : public Engine {
   void Embed(const StepPlan& plan, int32_t row, float* out) const;
   // Moves the tables' token counts by the chunks' rows, forwards or back.
   void CountTokens(const std::vector<AttentionChunk>& chunks, int32_t sign);
-  std::vector<float> Forward(const StepPlan& plan, const std::vector<AttentionChunk>& chunks);
+  std::span<const float> Forward(const StepPlan& plan, const std::vector<AttentionChunk>& chunks);
 
   const EngineOptions options_;
   const ModelConfig config_;
@@ -82,7 +82,7 @@ class CpuEngine final : public Engine {
   const Weights weights_;
   const VisionTower tower_;
   ImageEncoder image_encoder_;
-  const Decoder decoder_;
+  Decoder decoder_;
   KvPool pool_;
   SequenceTable table_;
   std::vector<std::shared_ptr<const KvFormat>> formats_;
@@ -167,7 +167,7 @@ void CpuEngine::CountTokens(const std::vector<AttentionChunk>& chunks, int32_t s
   }
 }
 
-std::vector<float> CpuEngine::Forward(const StepPlan& plan, const std::vector<AttentionChunk>& chunks) {
+std::span<const float> CpuEngine::Forward(const StepPlan& plan, const std::vector<AttentionChunk>& chunks) {
   const DecoderInput input{chunks, plan.positions, plan.samples,
                            [&](int32_t row, float* out) { Embed(plan, row, out); }};
   CountTokens(chunks, 1);
@@ -189,10 +189,10 @@ StepResult CpuEngine::Step(const StepPlan& plan) {
   if (plan.tokens.empty()) return result;
   const std::vector<AttentionChunk> chunks = ResolveChunks(plan, table_);
   const auto forward_start = Clock::now();
-  std::vector<float> logits = Forward(plan, chunks);
+  const std::span<const float> logits = Forward(plan, chunks);
   SampleRows(plan, logits, config_.text.vocab, result);
   result.forward_seconds = SecondsSince(forward_start);
-  if (plan.return_logits) result.logits = std::move(logits);
+  if (plan.return_logits) result.logits.assign(logits.begin(), logits.end());
   return result;
 }
 

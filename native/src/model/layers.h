@@ -1,4 +1,4 @@
-// Pieces that tower and decoder are built of.
+// Pieces that the tower is built of.
 #pragma once
 #include "ggml.h"
 #include "model/weights.h"
@@ -13,11 +13,6 @@ inline ggml_tensor* Apply(ggml_context* context, const Linear& layer, ggml_tenso
 inline ggml_tensor* Apply(ggml_context* context, const LayerNorm& norm, float epsilon, ggml_tensor* input) {
   ggml_tensor* output = ggml_norm(context, input, epsilon);
   return ggml_add(context, ggml_mul(context, output, norm.weight), norm.bias);
-}
-
-inline ggml_tensor* ApplyRmsNorm(ggml_context* context, ggml_tensor* weight, float epsilon,
-                                 ggml_tensor* input) {
-  return ggml_mul(context, ggml_rms_norm(context, input, epsilon), weight);
 }
 
 }  // namespace kvcapsule

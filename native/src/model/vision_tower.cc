@@ -79,7 +79,7 @@ bool VisionTower::Advance(TowerBatch& batch, int32_t layers, CpuBackend& backend
   ggml_set_output(x);
   ggml_build_forward_expand(graph.nodes, x);
 
-  backend.Compute(graph, count * LayerMacs() * (last - batch.layers), [&] {
+  backend.Compute(graph, {count * LayerMacs() * (last - batch.layers), 0}, [&] {
     const std::vector<int32_t> order = PixelShuffleRows(config_.patches_per_side(), config_.scale_factor);
     for (int32_t row = 0; row < rows; ++row) {
       const int32_t patch = row % patches_;

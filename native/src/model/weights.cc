@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "common/half.h"
 #include "common/safetensors.h"
 #include "kvcapsule/error.h"
 
@@ -67,25 +68,28 @@ ggml_type GgmlType(Dtype dtype) {
   return dtype == Dtype::kF32 ? GGML_TYPE_F32 : dtype == Dtype::kF16 ? GGML_TYPE_F16 : GGML_TYPE_BF16;
 }
 
+// count elements from `begin` on, widened.
+void Widen(const TensorView& source, int64_t begin, int64_t count, const std::string& name, float* out) {
+  if (source.dtype == "F32") {
+    std::memcpy(out, source.data + begin * 4, count * 4);
+  } else if (source.dtype == "F16") {
+    ToFloat(Dtype::kF16, source.data + begin * 2, count, out);
+  } else if (source.dtype == "BF16") {
+    ToFloat(Dtype::kBF16, source.data + begin * 2, count, out);
+  } else {
+    Fail("tensor " + name + ": dtype " + source.dtype + " is not supported");
+  }
+}
+
 // Turns source rows into the target's type by way of F32; bounded scratch, whatever the tensor's size.
-void Convert(const TensorView& source, ggml_tensor* target, const std::string& name) {
+void Convert(const TensorView& source, ggml_tensor* target, Dtype type, const std::string& name) {
   constexpr int64_t kChunk = 1 << 16;
   const int64_t count = ggml_nelements(target);
-  const bool f32 = source.dtype == "F32", f16 = source.dtype == "F16", bf16 = source.dtype == "BF16";
-  if (!f32 && !f16 && !bf16) Fail("tensor " + name + ": dtype " + source.dtype + " is not supported");
   std::vector<float> scratch(std::min(count, kChunk));
   for (int64_t begin = 0; begin < count; begin += kChunk) {
     const int64_t n = std::min(kChunk, count - begin);
-    const uint8_t* in = source.data + begin * (f32 ? 4 : 2);
-    uint8_t* out = static_cast<uint8_t*>(target->data) + begin * ggml_type_size(target->type);
-    if (f32) std::memcpy(scratch.data(), in, n * 4);
-    if (f16) ggml_fp16_to_fp32_row(reinterpret_cast<const ggml_fp16_t*>(in), scratch.data(), n);
-    if (bf16) ggml_bf16_to_fp32_row(reinterpret_cast<const ggml_bf16_t*>(in), scratch.data(), n);
-    if (target->type == GGML_TYPE_F32) std::memcpy(out, scratch.data(), n * 4);
-    if (target->type == GGML_TYPE_F16)
-      ggml_fp32_to_fp16_row(scratch.data(), reinterpret_cast<ggml_fp16_t*>(out), n);
-    if (target->type == GGML_TYPE_BF16)
-      ggml_fp32_to_bf16_row(scratch.data(), reinterpret_cast<ggml_bf16_t*>(out), n);
+    Widen(source, begin, n, name, scratch.data());
+    FromFloat(type, scratch.data(), n, static_cast<uint8_t*>(target->data) + begin * DtypeBytes(type));
   }
 }
 
@@ -93,15 +97,15 @@ void Convert(const TensorView& source, ggml_tensor* target, const std::string& n
 class Loader {
  public:
   Loader(const Folder& folder, ggml_context* context, Dtype dtype)
-      : folder_(folder), context_(context), matrix_type_(GgmlType(dtype)) {}
+      : folder_(folder), context_(context), matrix_type_(dtype) {}
 
   ggml_tensor* Matrix(const std::string& name, int64_t in, int64_t out) {
     return Declare(name, matrix_type_, in, out);
   }
   ggml_tensor* Table(const std::string& name, int64_t in, int64_t out) {
-    return Declare(name, GGML_TYPE_F32, in, out);
+    return Declare(name, Dtype::kF32, in, out);
   }
-  ggml_tensor* Vector(const std::string& name, int64_t size) { return Declare(name, GGML_TYPE_F32, size, 1); }
+  ggml_tensor* Vector(const std::string& name, int64_t size) { return Declare(name, Dtype::kF32, size, 1); }
 
   Linear Layer(const std::string& name, int64_t in, int64_t out, bool bias) {
     return {Matrix(name + ".weight", in, out), bias ? Vector(name + ".bias", out) : nullptr};
@@ -110,14 +114,60 @@ class Loader {
     return {Vector(name + ".weight", size), Vector(name + ".bias", size)};
   }
 
+  // One file matrix in a packed one: its `rows` rows go to outputs first, first + 1, ...; every `run` rows,
+  // `gap` outputs are left out.
+  struct Part {
+    std::string name;
+    int64_t rows = 0, first = 0, run = 0, gap = 0;
+    int64_t Output(int64_t row) const { return first + row + row / run * gap; }
+  };
+  // target stays where it is until Fill is over.
+  void Pack(PackedLinear& target, int64_t in, int64_t outputs, bool bias, std::vector<Part> parts) {
+    for (const Part& part : parts) {
+      Check(part.name + ".weight", in, part.rows);
+      if (bias) Check(part.name + ".bias", part.rows, 1);
+    }
+    packed_.push_back({&target, in, outputs, bias, std::move(parts)});
+  }
+
+  // Memory for the packed matrices.
+  LargeBuffer Place() {
+    int64_t bytes = 0;
+    for (const Packed& packed : packed_) bytes += PackedMatrix::Bytes(packed.outputs, packed.in, matrix_type_);
+    LargeBuffer buffer(bytes);
+    uint8_t* at = buffer.data();
+    for (const Packed& packed : packed_) {
+      packed.target->matrix = PackedMatrix(packed.outputs, packed.in, matrix_type_, at);
+      at += packed.target->matrix.bytes();
+    }
+    return buffer;
+  }
+
   void Fill() const {
-    for (const auto& [name, tensor] : declared_)
-      Convert(folder_.at(name), tensor, folder_.dir() + ": " + name);
+    for (const auto& [name, tensor, type] : declared_) Convert(folder_.at(name), tensor, type, Path(name));
+    for (const Packed& packed : packed_) {
+      if (packed.bias) packed.target->bias.resize(int64_t{packed.target->matrix.panels()} * PackedMatrix::kPanel);
+      for (const Part& part : packed.parts) FillPart(packed, part);
+    }
   }
 
  private:
+  struct Declared {
+    std::string name;
+    ggml_tensor* tensor;
+    Dtype type;
+  };
+  struct Packed {
+    PackedLinear* target;
+    int64_t in, outputs;
+    bool bias;
+    std::vector<Part> parts;
+  };
+
+  std::string Path(const std::string& name) const { return folder_.dir() + ": " + name; }
+
   // `out` rows of `in`: trailing dimensions of the file's tensor (a convolution's) count as one.
-  ggml_tensor* Declare(const std::string& name, ggml_type type, int64_t in, int64_t out) {
+  void Check(const std::string& name, int64_t in, int64_t out) const {
     const TensorView& source = folder_.at(name);
     int64_t rows = out == 1 ? 1 : source.shape.empty() ? 1 : source.shape[0];
     int64_t count = 1;
@@ -125,16 +175,34 @@ class Loader {
     if (rows != out || count != in * out) {
       Fail(folder_.dir() + ": tensor " + name + " does not have the shape that config.json asks for");
     }
+  }
+
+  ggml_tensor* Declare(const std::string& name, Dtype type, int64_t in, int64_t out) {
+    Check(name, in, out);
+    const ggml_type ggml = GgmlType(type);
     ggml_tensor* tensor =
-        out == 1 ? ggml_new_tensor_1d(context_, type, in) : ggml_new_tensor_2d(context_, type, in, out);
-    declared_.emplace_back(name, tensor);
+        out == 1 ? ggml_new_tensor_1d(context_, ggml, in) : ggml_new_tensor_2d(context_, ggml, in, out);
+    declared_.push_back({name, tensor, type});
     return tensor;
+  }
+
+  void FillPart(const Packed& packed, const Part& part) const {
+    std::vector<float> row(std::max(packed.in, part.rows));
+    const std::string weight = part.name + ".weight", bias = part.name + ".bias";
+    for (int64_t i = 0; i < part.rows; ++i) {
+      Widen(folder_.at(weight), i * packed.in, packed.in, Path(weight), row.data());
+      packed.target->matrix.SetOutput(part.Output(i), row.data());
+    }
+    if (!packed.bias) return;
+    Widen(folder_.at(bias), 0, part.rows, Path(bias), row.data());
+    for (int64_t i = 0; i < part.rows; ++i) packed.target->bias[part.Output(i)] = row[i];
   }
 
   const Folder& folder_;
   ggml_context* context_;
-  ggml_type matrix_type_;
-  std::vector<std::pair<std::string, ggml_tensor*>> declared_;
+  Dtype matrix_type_;
+  std::vector<Declared> declared_;
+  std::vector<Packed> packed_;
 };
 
 void DeclareVision(Loader& loader, const ModelConfig& config, Weights& weights) {
@@ -167,24 +235,34 @@ void DeclareVision(Loader& loader, const ModelConfig& config, Weights& weights) 
 void DeclareText(Loader& loader, const ModelConfig& config, Weights& weights) {
   const TextConfig& c = config.text;
   const std::string root = "model.text_model.";
-  const int64_t q = int64_t{c.heads} * c.head_dim, kv = int64_t{c.kv_heads} * c.head_dim;
+  constexpr int64_t kPanel = PackedMatrix::kPanel;
+  const int64_t dim = c.head_dim, padded = HeadPanels(c) * kPanel;
+  const int64_t gated = (c.intermediate + kPanel - 1) / kPanel * kPanel;
   weights.token_embedding = loader.Matrix(root + "embed_tokens.weight", c.hidden, c.vocab);
+  weights.text.resize(c.layers);  // the loader keeps pointers into it
   for (int32_t i = 0; i < c.layers; ++i) {
     const std::string layer = root + "layers." + std::to_string(i) + ".";
-    TextLayer w;
+    TextLayer& w = weights.text[i];
     w.input_norm = loader.Vector(layer + "input_layernorm.weight", c.hidden);
     w.post_norm = loader.Vector(layer + "post_attention_layernorm.weight", c.hidden);
-    w.q = loader.Layer(layer + "self_attn.q_proj", c.hidden, q, c.attention_bias);
-    w.k = loader.Layer(layer + "self_attn.k_proj", c.hidden, kv, c.attention_bias);
-    w.v = loader.Layer(layer + "self_attn.v_proj", c.hidden, kv, c.attention_bias);
-    w.o = loader.Layer(layer + "self_attn.o_proj", q, c.hidden, c.attention_bias);
-    w.gate = loader.Layer(layer + "mlp.gate_proj", c.hidden, c.intermediate, c.mlp_bias);
-    w.up = loader.Layer(layer + "mlp.up_proj", c.hidden, c.intermediate, c.mlp_bias);
-    w.down = loader.Layer(layer + "mlp.down_proj", c.intermediate, c.hidden, c.mlp_bias);
-    weights.text.push_back(w);
+    const auto heads = [&](const char* name, int64_t count, int64_t first) {
+      return Loader::Part{layer + "self_attn." + name, count * dim, first * padded, dim, padded - dim};
+    };
+    loader.Pack(w.qkv, c.hidden, (c.heads + 2 * c.kv_heads) * padded, c.attention_bias,
+                {heads("q_proj", c.heads, 0), heads("k_proj", c.kv_heads, c.heads),
+                 heads("v_proj", c.kv_heads, c.heads + c.kv_heads)});
+    const auto whole = [&](const char* name, int64_t rows) {
+      return std::vector<Loader::Part>{{layer + name, rows, 0, rows, 0}};
+    };
+    loader.Pack(w.out, c.heads * dim, c.hidden, c.attention_bias, whole("self_attn.o_proj", c.hidden));
+    loader.Pack(w.gate_up, c.hidden, 2 * gated, c.mlp_bias,
+                {{layer + "mlp.gate_proj", c.intermediate, 0, kPanel, kPanel},
+                 {layer + "mlp.up_proj", c.intermediate, kPanel, kPanel, kPanel}});
+    loader.Pack(w.down, c.intermediate, c.hidden, c.mlp_bias, whole("mlp.down_proj", c.hidden));
   }
   weights.final_norm = loader.Vector(root + "norm.weight", c.hidden);
-  weights.head = config.tied ? weights.token_embedding : loader.Matrix("lm_head.weight", c.hidden, c.vocab);
+  const std::string head = config.tied ? root + "embed_tokens" : "lm_head";
+  loader.Pack(weights.head, c.hidden, c.vocab, false, {{head, c.vocab, 0, c.vocab, 0}});
 }
 
 }  // namespace
@@ -201,7 +279,8 @@ Weights LoadWeights(const std::string& model_dir, const ModelConfig& config, Dty
   DeclareVision(loader, config, weights);
   DeclareText(loader, config, weights);
   weights.buffer = backend.Allocate(weights.context.get());
-  weights.bytes = static_cast<int64_t>(ggml_backend_buffer_get_size(weights.buffer.get()));
+  weights.packed = loader.Place();
+  weights.bytes = static_cast<int64_t>(ggml_backend_buffer_get_size(weights.buffer.get())) + weights.packed.bytes();
   loader.Fill();
   return weights;
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "backend/cpu_backend.h"
+#include "backend/packed_matrix.h"
 #include "kvcapsule/kv_geometry.h"
 #include "model/model_config.h"
 
@@ -26,10 +27,24 @@ struct VisionLayer {
   Linear q, k, v, out, fc1, fc2;
 };
 
+// The same with its outputs in whole panels; what fills a panel up has weights and bias 0.
+struct PackedLinear {
+  PackedMatrix matrix;
+  std::vector<float> bias;  // [panels * 32]; empty when the layer has none
+};
+
+// Panels that a head's rows take.
+inline int32_t HeadPanels(const TextConfig& config) {
+  return (config.head_dim + PackedMatrix::kPanel - 1) / PackedMatrix::kPanel;
+}
+
 struct TextLayer {
   ggml_tensor* input_norm = nullptr;
   ggml_tensor* post_norm = nullptr;
-  Linear q, k, v, o, gate, up, down;
+  PackedLinear qkv;      // query heads, then key heads, then value heads, each in HeadPanels panels
+  PackedLinear out;
+  PackedLinear gate_up;  // panels of gate and up in turn
+  PackedLinear down;
 };
 
 struct Weights {
@@ -41,10 +56,11 @@ struct Weights {
   ggml_tensor* token_embedding = nullptr;
   std::vector<TextLayer> text;
   ggml_tensor* final_norm = nullptr;
-  ggml_tensor* head = nullptr;  // the token embedding itself when tied
+  PackedLinear head;  // the token embedding again when tied
 
   GgmlContext context;
   GgmlBuffer buffer;
+  LargeBuffer packed;
   int64_t bytes = 0;
 };
 

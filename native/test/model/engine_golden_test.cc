@@ -91,5 +91,16 @@ TEST_F(EngineGolden, PrefillInChunksOf7) {
   for (const Request& request : driver_->Run(All(), 7)) ExpectGolden(request);
 }
 
+// To the last bit: sums run in an order of their own, whatever else is in the step.
+TEST_F(EngineGolden, LogitsDoNotDependOnBatchOrChunks) {
+  const std::vector<Request> together = driver_->Run(All(), 64);
+  for (size_t i = 0; i < golden_.size(); ++i) {
+    for (const int32_t chunk : {8192, 100}) {
+      const Request alone = driver_->Run({&golden_[i]}, chunk)[0];
+      EXPECT_EQ(alone.prompt_logits, together[i].prompt_logits) << golden_[i].name << ", chunks of " << chunk;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace kvcapsule::testing

@@ -41,7 +41,7 @@ TEST_P(ModelFixture, AnswersAsTransformers) {
   }
 }
 
-// 16-bit weights round the activations too: near, not equal.
+// 16-bit weights round the tower's activations too: near, not equal.
 TEST_P(ModelFixture, RunsInEveryWeightType) {
   const std::string folder = std::string(KVCAPSULE_FIXTURES) + "/" + GetParam();
   const std::vector<GoldenCase> golden = ReadGolden(folder);

@@ -1,0 +1,60 @@
+// A weight matrix laid out for multiplying rows by it: panels of 32 outputs, [panel][input][32]. Every sum runs over
+// the inputs in order, one fused multiply-add after the other, whatever the instruction set, the thread or the
+// number of rows: a row's result does not depend on what else is in the step.
+#pragma once
+#include <cstdint>
+#include <memory>
+
+#include "kvcapsule/kv_geometry.h"
+
+namespace kvcapsule {
+
+// Zeroed memory on large pages where the kernel grants them: weights are read from end to end in every step, and
+// with pages of 4 KiB the address translation alone halves the speed.
+class LargeBuffer {
+ public:
+  LargeBuffer() : data_(nullptr, Unmap{0}) {}
+  // Throws Error(kEngineFailed) when there is not enough.
+  explicit LargeBuffer(int64_t bytes);
+  uint8_t* data() const { return data_.get(); }
+  int64_t bytes() const { return data_.get_deleter().bytes; }
+
+ private:
+  struct Unmap {
+    int64_t bytes;
+    void operator()(uint8_t* data) const;
+  };
+  std::unique_ptr<uint8_t, Unmap> data_;
+};
+
+class PackedMatrix {
+ public:
+  static constexpr int32_t kPanel = 32;  // outputs
+
+  PackedMatrix() = default;
+  // y = W x with W [outputs][inputs] kept in dtype. memory: Bytes() zeroed bytes at a multiple of 64, which outlive
+  // the matrix.
+  PackedMatrix(int64_t outputs, int64_t inputs, Dtype dtype, uint8_t* memory);
+  // A multiple of 64.
+  static int64_t Bytes(int64_t outputs, int64_t inputs, Dtype dtype);
+
+  // weights: [inputs]. Outputs that are never set give zeros.
+  void SetOutput(int64_t output, const float* weights);
+
+  int64_t inputs() const { return inputs_; }
+  int32_t panels() const { return panels_; }
+  int64_t bytes() const { return Bytes(int64_t{panels_} * kPanel, inputs_, dtype_); }
+
+  // y[row][i] for the outputs of `panels` panels from first_panel on, i counting from the first of them.
+  // x: [rows] of inputs() floats, ldx apart; y: [rows] of panels * 32 floats, ldy apart.
+  void Multiply(const float* x, int64_t ldx, int32_t rows, int32_t first_panel, int32_t panels, float* y,
+                int64_t ldy) const;
+
+ private:
+  int64_t inputs_ = 0;
+  int32_t panels_ = 0;
+  Dtype dtype_ = Dtype::kF32;
+  uint8_t* data_ = nullptr;
+};
+
+}  // namespace kvcapsule

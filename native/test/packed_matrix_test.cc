@@ -1,0 +1,105 @@
+// Packed matrices against plain loops, and that a row's result is the same in any company.
+#include "backend/packed_matrix.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "common/half.h"
+
+namespace kvcapsule {
+namespace {
+
+struct Case {
+  int64_t outputs, inputs;
+  Dtype dtype;
+};
+
+class PackedMatrixTest : public ::testing::TestWithParam<Case> {
+ protected:
+  PackedMatrixTest() : memory_(PackedMatrix::Bytes(GetParam().outputs, GetParam().inputs, GetParam().dtype)) {
+    const auto [outputs, inputs, dtype] = GetParam();
+    matrix_ = PackedMatrix(outputs, inputs, dtype, memory_.data());
+    std::vector<float> row(inputs), rounded(inputs);
+    std::vector<uint8_t> bytes(inputs * 4);
+    for (int64_t output = 0; output < outputs; ++output) {
+      for (float& value : row) value = Draw();
+      matrix_.SetOutput(output, row.data());
+      FromFloat(dtype, row.data(), inputs, bytes.data());
+      ToFloat(dtype, bytes.data(), inputs, rounded.data());
+      weights_.push_back(rounded);
+    }
+  }
+
+  float Draw() { return std::uniform_real_distribution<float>(-1, 1)(random_); }
+
+  std::vector<float> Rows(int32_t rows) {
+    std::vector<float> x(rows * GetParam().inputs);
+    for (float& value : x) value = Draw();
+    return x;
+  }
+
+  std::vector<float> Multiply(const float* x, int32_t rows) const {
+    const int64_t width = int64_t{matrix_.panels()} * PackedMatrix::kPanel;
+    std::vector<float> y(rows * width, NAN);
+    matrix_.Multiply(x, matrix_.inputs(), rows, 0, matrix_.panels(), y.data(), width);
+    return y;
+  }
+
+  std::mt19937 random_{7};
+  LargeBuffer memory_;
+  PackedMatrix matrix_;
+  std::vector<std::vector<float>> weights_;  // as they are after rounding
+};
+
+TEST_P(PackedMatrixTest, IsTheProduct) {
+  const auto [outputs, inputs, dtype] = GetParam();
+  for (const int32_t rows : {1, 2, 3, 5, 12, 13, 24, 40}) {
+    const std::vector<float> x = Rows(rows), y = Multiply(x.data(), rows);
+    const int64_t width = int64_t{matrix_.panels()} * PackedMatrix::kPanel;
+    for (int32_t r = 0; r < rows; ++r) {
+      for (int64_t output = 0; output < width; ++output) {
+        double sum = 0, size = 0;
+        for (int64_t i = 0; output < outputs && i < inputs; ++i) {
+          const double term = double{x[r * inputs + i]} * weights_[output][i];
+          sum += term;
+          size += std::fabs(term);
+        }
+        ASSERT_LE(std::fabs(y[r * width + output] - sum), 1e-6 * size) << rows << " rows, " << r << ", " << output;
+      }
+    }
+  }
+}
+
+TEST_P(PackedMatrixTest, ARowsResultIsTheSameInAnyCompany) {
+  const int64_t width = int64_t{matrix_.panels()} * PackedMatrix::kPanel;
+  const std::vector<float> x = Rows(61), all = Multiply(x.data(), 61);
+  for (int32_t first = 0, rows = 1; first < 61; first += rows, rows = std::min(rows + 1, 61 - first)) {
+    const std::vector<float> some = Multiply(&x[first * GetParam().inputs], rows);
+    for (int64_t i = 0; i < rows * width; ++i) ASSERT_EQ(some[i], all[first * width + i]) << rows << " rows";
+  }
+}
+
+TEST_P(PackedMatrixTest, AnyRangeOfPanelsCanBeHadAlone) {
+  const std::vector<float> x = Rows(3), all = Multiply(x.data(), 3);
+  const int64_t width = int64_t{matrix_.panels()} * PackedMatrix::kPanel;
+  for (int32_t panel = 0; panel < matrix_.panels(); ++panel) {
+    float y[3 * PackedMatrix::kPanel];
+    matrix_.Multiply(x.data(), matrix_.inputs(), 3, panel, 1, y, PackedMatrix::kPanel);
+    for (int32_t r = 0; r < 3; ++r) {
+      for (int32_t i = 0; i < PackedMatrix::kPanel; ++i)
+        ASSERT_EQ(y[r * PackedMatrix::kPanel + i], all[r * width + panel * PackedMatrix::kPanel + i]);
+    }
+  }
+}
+
+// more inputs than are taken at a time, and outputs that do not fill the last panel
+INSTANTIATE_TEST_SUITE_P(Shapes, PackedMatrixTest,
+                         ::testing::Values(Case{64, 256, Dtype::kF32}, Case{33, 7, Dtype::kF32},
+                                           Case{96, 2500, Dtype::kF32}, Case{70, 130, Dtype::kF16},
+                                           Case{32, 2050, Dtype::kF16}, Case{70, 130, Dtype::kBF16}));
+
+}  // namespace
+}  // namespace kvcapsule
