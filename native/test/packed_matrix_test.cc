@@ -67,7 +67,8 @@ TEST_P(PackedMatrixTest, IsTheProduct) {
           sum += term;
           size += std::fabs(term);
         }
-        ASSERT_LE(std::fabs(y[r * width + output] - sum), 1e-6 * size) << rows << " rows, " << r << ", " << output;
+        ASSERT_LE(std::fabs(y[r * width + output] - sum), 1e-6 * size)
+            << rows << " rows, " << r << ", " << output;
       }
     }
   }

@@ -13,9 +13,10 @@ namespace kvcapsule {
 namespace {
 
 // CPUs that no other thread of the machine wants at this moment, the caller's own included; all of them where
-// the kernel does not tell. On two CPUs beside two busy processes a second thread made a picture fifteen times
-// slower (463 against 31 ms). One other thread is forgiven: most often it is the event loop that has just handed
-// this step over and will sleep, and beside one that stays busy a second thread costs only a tenth.
+// the kernel does not tell. On two CPUs beside two busy processes a second thread made a picture fifteen
+// times slower (463 against 31 ms). One other thread is forgiven: most often it is the event loop that has
+// just handed this step over and will sleep, and beside one that stays busy a second thread costs only a
+// tenth.
 int32_t IdleCpus() {
   const auto online = static_cast<int32_t>(sysconf(_SC_NPROCESSORS_ONLN));
   std::ifstream load("/proc/loadavg");
@@ -58,8 +59,8 @@ void CpuBackend::Compute(const Graph& graph, Work work, const std::function<void
     throw Error(ErrorCode::kEngineFailed, "not enough memory for the step's activations");
   }
   fill_inputs();
-  // Weights pass at about 20 GB/s a thread, and a thread does about 50 G multiplications a second with them. Below
-  // a tenth of a millisecond waiting at the barriers eats what a second thread brings.
+  // Weights pass at about 20 GB/s a thread, and a thread does about 50 G multiplications a second with them.
+  // Below a tenth of a millisecond waiting at the barriers eats what a second thread brings.
   const int64_t nanoseconds = work.weight_bytes / 20 + work.macs / 50;
   constexpr int64_t kNanosecondsPerThread = 100'000;
   const int64_t threads = std::clamp<int64_t>(nanoseconds / kNanosecondsPerThread, 1, max_threads_);

@@ -10,8 +10,8 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/packed_matrix.cc"
-#include <hwy/foreach_target.h>  // compiles this file once for every instruction set
 #include <hwy/cache_control.h>
+#include <hwy/foreach_target.h>  // compiles this file once for every instruction set
 #include <hwy/highway.h>
 
 HWY_BEFORE_NAMESPACE();
@@ -28,8 +28,8 @@ constexpr int kVectors = kPanel / static_cast<int>(hn::MaxLanes(Tag()));  // of 
 constexpr int kMostRows = kVectors == 2 ? 12 : kVectors == 4 ? 3 : 1;
 // Inputs taken at a time when many rows share them: a panel's part stays in the second-level cache.
 constexpr int64_t kBlockInputs = 1024;
-// No hardware prefetcher crosses a 4-KiB boundary, and many rows leave it little time: at 16 rows of F32 weights in
-// the third-level cache this doubles the speed.
+// No hardware prefetcher crosses a 4-KiB boundary, and many rows leave it little time: at 16 rows of F32
+// weights in the third-level cache this doubles the speed.
 constexpr int64_t kPrefetchBytes = 2048;
 
 HWY_INLINE Vector LoadWeights(const float* from) { return hn::Load(Tag(), from); }
@@ -156,7 +156,8 @@ LargeBuffer::LargeBuffer(int64_t bytes) : data_(nullptr, Unmap{RoundUp(bytes, kL
   const auto size = static_cast<size_t>(data_.get_deleter().bytes);
   void* data = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (data == MAP_FAILED) {
-    throw Error(ErrorCode::kEngineFailed, "not enough memory for " + std::to_string(bytes) + " bytes of weights");
+    throw Error(ErrorCode::kEngineFailed,
+                "not enough memory for " + std::to_string(bytes) + " bytes of weights");
   }
   data_.reset(static_cast<uint8_t*>(data));
   madvise(data, size, MADV_HUGEPAGE);

@@ -1,6 +1,6 @@
-// A weight matrix laid out for multiplying rows by it: panels of 32 outputs, [panel][input][32]. Every sum runs over
-// the inputs in order, one fused multiply-add after the other, whatever the instruction set, the thread or the
-// number of rows: a row's result does not depend on what else is in the step.
+// A weight matrix laid out for multiplying rows by it: panels of 32 outputs, [panel][input][32]. Every sum
+// runs over the inputs in order, one fused multiply-add after the other, whatever the instruction set, the
+// thread or the number of rows: a row's result does not depend on what else is in the step.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -9,8 +9,8 @@
 
 namespace kvcapsule {
 
-// Zeroed memory on large pages where the kernel grants them: weights are read from end to end in every step, and
-// with pages of 4 KiB the address translation alone halves the speed.
+// Zeroed memory on large pages where the kernel grants them: weights are read from end to end in every step,
+// and with pages of 4 KiB the address translation alone halves the speed.
 class LargeBuffer {
  public:
   LargeBuffer() : data_(nullptr, Unmap{0}) {}
@@ -32,8 +32,8 @@ class PackedMatrix {
   static constexpr int32_t kPanel = 32;  // outputs
 
   PackedMatrix() = default;
-  // y = W x with W [outputs][inputs] kept in dtype. memory: Bytes() zeroed bytes at a multiple of 64, which outlive
-  // the matrix.
+  // y = W x with W [outputs][inputs] kept in dtype. memory: Bytes() zeroed bytes at a multiple of 64, which
+  // outlive the matrix.
   PackedMatrix(int64_t outputs, int64_t inputs, Dtype dtype, uint8_t* memory);
   // A multiple of 64.
   static int64_t Bytes(int64_t outputs, int64_t inputs, Dtype dtype);

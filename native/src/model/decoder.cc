@@ -23,8 +23,8 @@ void WriteKvOp(ggml_tensor* out, int ith, int nth, void* user) {
   const ggml_tensor* qkv = out->src[0];
   const int64_t rows = qkv->ne[1], dim = call.qkv.config->head_dim;
   const float* keys = Floats(qkv) + rows * call.qkv.config->heads * dim;
-  WriteKv(*call.pool, *call.table, call.chunks, call.layer, keys, keys + rows * call.qkv.config->kv_heads * dim, ith,
-          nth);
+  WriteKv(*call.pool, *call.table, call.chunks, call.layer, keys,
+          keys + rows * call.qkv.config->kv_heads * dim, ith, nth);
 }
 
 void AttentionOp(ggml_tensor* out, int ith, int nth, void* user) {
@@ -113,8 +113,8 @@ void Set(DenseOp& op, const PackedLinear& linear, const ggml_tensor* norm, float
 Decoder::Decoder(const ModelConfig& config, const Weights& weights)
     : config_(config), weights_(weights), rope_(config.text) {}
 
-std::span<const float> Decoder::Forward(const DecoderInput& input, const KvPool& pool, const SequenceTable& table,
-                                        CpuBackend& backend) {
+std::span<const float> Decoder::Forward(const DecoderInput& input, const KvPool& pool,
+                                        const SequenceTable& table, CpuBackend& backend) {
   const TextConfig& text = config_.text;
   const AttentionShape shape{text.heads, 1.0f / std::sqrt(static_cast<float>(text.head_dim))};
   rope_.Prepare(input.positions);

@@ -24,8 +24,8 @@ class Decoder {
   // Config and weights outlive the decoder.
   Decoder(const ModelConfig& config, const Weights& weights);
 
-  // Writes the rows' keys and values into the pool; returns [sampled rows][vocab] logits, which stay readable until
-  // the backend's next Compute. Throws Error(kEngineFailed).
+  // Writes the rows' keys and values into the pool; returns [sampled rows][vocab] logits, which stay readable
+  // until the backend's next Compute. Throws Error(kEngineFailed).
   std::span<const float> Forward(const DecoderInput& input, const KvPool& pool, const SequenceTable& table,
                                  CpuBackend& backend);
 

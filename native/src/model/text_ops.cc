@@ -142,11 +142,11 @@ void RunPlain(ggml_tensor* out, int, int nth, void* user) {
            });
 }
 
-ggml_tensor* Custom(ggml_context* context, int64_t columns, int64_t rows, std::initializer_list<ggml_tensor*> sources,
-                    ggml_custom_op_t run, DenseOp& op) {
+ggml_tensor* Custom(ggml_context* context, int64_t columns, int64_t rows,
+                    std::initializer_list<ggml_tensor*> sources, ggml_custom_op_t run, DenseOp& op) {
   std::vector<ggml_tensor*> list(sources);
-  return ggml_custom_4d(context, GGML_TYPE_F32, columns, rows, 1, 1, list.data(), static_cast<int>(list.size()), run,
-                        GGML_N_TASKS_MAX, &op);
+  return ggml_custom_4d(context, GGML_TYPE_F32, columns, rows, 1, 1, list.data(),
+                        static_cast<int>(list.size()), run, GGML_N_TASKS_MAX, &op);
 }
 
 }  // namespace

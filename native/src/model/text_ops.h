@@ -1,6 +1,6 @@
-// A decoder layer's operations as ggml custom operations: one pass over each weight matrix, with everything that is
-// done row by row (norm, bias, rotation, gate, residual) in the same pass. Six barriers a layer where single
-// operations take twenty. Rows are independent of each other, so results do not depend on the batch.
+// A decoder layer's operations as ggml custom operations: one pass over each weight matrix, with everything
+// that is done row by row (norm, bias, rotation, gate, residual) in the same pass. Six barriers a layer where
+// single operations take twenty. Rows are independent of each other, so results do not depend on the batch.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -47,7 +47,8 @@ struct QkvOp : DenseOp {
 
 // All operations take x [rows][inputs] in F32. Ops outlive the graph's computation and serve it once.
 
-// Rotated queries [rows][heads][head_dim], rotated keys [rows][kv_heads][head_dim] and values, one behind the other.
+// Rotated queries [rows][heads][head_dim], rotated keys [rows][kv_heads][head_dim] and values, one behind the
+// other.
 ggml_tensor* ProjectQkv(ggml_context* context, ggml_tensor* x, QkvOp& op);
 // residual + W x, [rows][outputs].
 ggml_tensor* ProjectAndAdd(ggml_context* context, ggml_tensor* x, ggml_tensor* residual, DenseOp& op);

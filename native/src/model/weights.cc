@@ -133,7 +133,8 @@ class Loader {
   // Memory for the packed matrices.
   LargeBuffer Place() {
     int64_t bytes = 0;
-    for (const Packed& packed : packed_) bytes += PackedMatrix::Bytes(packed.outputs, packed.in, matrix_type_);
+    for (const Packed& packed : packed_)
+      bytes += PackedMatrix::Bytes(packed.outputs, packed.in, matrix_type_);
     LargeBuffer buffer(bytes);
     uint8_t* at = buffer.data();
     for (const Packed& packed : packed_) {
@@ -146,7 +147,8 @@ class Loader {
   void Fill() const {
     for (const auto& [name, tensor, type] : declared_) Convert(folder_.at(name), tensor, type, Path(name));
     for (const Packed& packed : packed_) {
-      if (packed.bias) packed.target->bias.resize(int64_t{packed.target->matrix.panels()} * PackedMatrix::kPanel);
+      if (packed.bias)
+        packed.target->bias.resize(int64_t{packed.target->matrix.panels()} * PackedMatrix::kPanel);
       for (const Part& part : packed.parts) FillPart(packed, part);
     }
   }
@@ -280,7 +282,8 @@ Weights LoadWeights(const std::string& model_dir, const ModelConfig& config, Dty
   DeclareText(loader, config, weights);
   weights.buffer = backend.Allocate(weights.context.get());
   weights.packed = loader.Place();
-  weights.bytes = static_cast<int64_t>(ggml_backend_buffer_get_size(weights.buffer.get())) + weights.packed.bytes();
+  weights.bytes =
+      static_cast<int64_t>(ggml_backend_buffer_get_size(weights.buffer.get())) + weights.packed.bytes();
   loader.Fill();
   return weights;
 }

@@ -41,7 +41,7 @@ inline int32_t HeadPanels(const TextConfig& config) {
 struct TextLayer {
   ggml_tensor* input_norm = nullptr;
   ggml_tensor* post_norm = nullptr;
-  PackedLinear qkv;      // query heads, then key heads, then value heads, each in HeadPanels panels
+  PackedLinear qkv;  // query heads, then key heads, then value heads, each in HeadPanels panels
   PackedLinear out;
   PackedLinear gate_up;  // panels of gate and up in turn
   PackedLinear down;
