@@ -1,3 +1,4 @@
+import { CODECS } from '@kvcapsule/engine';
 import { DEFAULT_IMAGE_POLICY } from '@kvcapsule/multimodal';
 import { LOG_LEVELS } from '@kvcapsule/platform/logging';
 import { z } from 'zod';
@@ -24,10 +25,10 @@ export const workerConfigSchema = z.object({
     .meta({ description: 'host:port that routers are told, where it is not the one listened on' }),
   redis: z.string().min(1).meta({ description: 'URL of Redis', secret: true }),
   model: z.string().min(1).meta({ description: 'Hugging Face folder to serve' }),
-  codec: z
-    .enum(['raw', 'capsule'])
-    .optional()
-    .meta({ description: 'How the KV of pictures is kept; capsule where there is a profile, else raw' }),
+  codec: z.enum(CODECS).optional().meta({
+    description:
+      'How the KV of pictures is kept where a request names no kv_codec; the best capsule codec that there is a profile of, else raw',
+  }),
   profile: z
     .array(z.string())
     .default([])

@@ -40,6 +40,7 @@ function hello(requestId: string, maxTokens: number, lease?: Generate['lease']):
     pictures: [],
     sampling: GREEDY,
     kvCodec: '',
+    priority: 0,
     maxTokens,
     stop: [],
     deadlineUnixMs: 0n,

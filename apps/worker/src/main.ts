@@ -1,7 +1,15 @@
 import { basename, resolve } from 'node:path';
 
 import { KvcError } from '@kvcapsule/contracts/errors';
-import { discoverProfiles, type Engine, loadBinding, modelGeometry, openEngine } from '@kvcapsule/engine';
+import {
+  type Codec,
+  discoverProfiles,
+  type Engine,
+  loadBinding,
+  modelGeometry,
+  openEngine,
+  servedCodecs,
+} from '@kvcapsule/engine';
 import { openModelFolder } from '@kvcapsule/model';
 import { decodeImage } from '@kvcapsule/multimodal';
 import { parseConfig } from '@kvcapsule/platform/config';
@@ -13,6 +21,9 @@ import { type WorkerConfig, workerConfigSchema } from './config.js';
 import { nameImageProcessor } from './pictures/image-processor.js';
 import { poolBlocks } from './pool-size.js';
 import { startWorker, type Worker } from './worker.js';
+
+/** Best first. */
+const DEFAULT_CODECS: readonly Codec[] = ['capsule-mixed', 'capsule'];
 
 async function main(): Promise<void> {
   const config = parseConfig({
@@ -71,17 +82,10 @@ async function open(config: WorkerConfig, logger: Logger): Promise<Worker> {
 async function openNative(
   config: WorkerConfig,
   logger: Logger,
-): Promise<{ engine: Engine; codec: 'raw' | 'capsule'; blocks: number }> {
-  const named = config.profile.length > 0 ? config.profile : await discoverProfiles(config.model);
-  const codec = config.codec ?? (named.length > 0 ? 'capsule' : 'raw');
-  if (codec === 'capsule' && named.length === 0) {
-    throw new KvcError(
-      'PROFILE_INVALID',
-      `There is no profile in ${config.model}/profiles and none is named.`,
-    );
-  }
+): Promise<{ engine: Engine; codec: Codec; blocks: number }> {
+  const profiles = config.profile.length > 0 ? config.profile : await discoverProfiles(config.model);
   const blocks = poolBlocks(config.poolMib, await modelGeometry(config.model), config.kvDtype);
-  const engine = await openEngine({
+  const options = {
     modelDir: config.model,
     weights: config.weights,
     kvDtype: config.kvDtype,
@@ -89,10 +93,22 @@ async function openNative(
     poolBlocks: blocks,
     maxSlots: config.maxRunning,
     maxStepTokens: config.maxStepTokens,
-    profiles: codec === 'capsule' ? named : [],
+  };
+  const engine = await openEngine({ ...options, profiles }).catch((error: unknown) => {
+    const { codec, profile } = config;
+    const needsProfiles = codec === undefined || codec.startsWith('capsule') || profile.length > 0;
+    if (needsProfiles || !(error instanceof KvcError) || error.code !== 'PROFILE_INVALID') throw error;
+    logger.warn({ err: error }, 'the profiles beside the model are left out');
+    return openEngine({ ...options, profiles: [] });
   });
-  const covered = engine.info.formats.map(({ tokens }) => tokens).filter((tokens) => tokens > 0);
-  logger.info({ model: config.model, codec, blocks, covered }, 'the engine is open');
+  const codecs = servedCodecs(engine.info);
+  const codec = config.codec ?? DEFAULT_CODECS.find((candidate) => codecs.includes(candidate)) ?? 'raw';
+  if (!codecs.includes(codec)) {
+    await engine.dispose();
+    const where = config.profile.length > 0 ? 'named' : `in ${config.model}/profiles`;
+    throw new KvcError('PROFILE_INVALID', `There is no profile of codec ${codec} among those ${where}.`);
+  }
+  logger.info({ model: config.model, codec, codecs, blocks }, 'the engine is open');
   return { engine, codec, blocks };
 }
 

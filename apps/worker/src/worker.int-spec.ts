@@ -143,6 +143,7 @@ async function generateOf(example: GoldenCase, id = example.name): Promise<Gener
     })),
     sampling: GREEDY,
     kvCodec: '',
+    priority: 0,
     maxTokens: example.answer_ids.length,
     stop: [],
     deadlineUnixMs: 0n,

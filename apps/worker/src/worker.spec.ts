@@ -133,6 +133,20 @@ describe('answers', () => {
     });
   });
 
+  it('keep pictures as the request asks, and refuse what is not served by naming what is', async () => {
+    const rig = await rigOf({ engine: new FakeEngine(64, PROFILES) });
+    const router = new RouterSide(rig.client);
+    const ask = (id: string, kvCodec: string) =>
+      router.ask(generateOf({ id, parts: [[10], { tokens: 40, mark: 1 }, [11]], kvCodec }));
+    const [asIs, raw, capsule] = await Promise.all([ask('a', ''), ask('b', 'raw'), ask('c', 'capsule')]);
+    expect(asIs.finished?.usage?.kv?.codec).toBe('capsule');
+    expect(capsule.finished?.usage?.kv).toEqual(asIs.finished?.usage?.kv);
+    expect(raw.finished?.usage?.kv).toMatchObject({ codec: 'raw', pictures: { bytes: 3n * 512n } });
+    const { error } = await ask('d', 'q4');
+    expect(error).toMatchObject({ code: 'KV_CODEC_UNAVAILABLE', param: 'kv_codec' });
+    expect(error?.message).toContain('raw, capsule');
+  });
+
   it('stop before a stop string, wherever its pieces lie, and at length', async () => {
     const rig = await rigOf();
     const router = new RouterSide(rig.client);
@@ -513,12 +527,13 @@ describe('counters', () => {
 
   it('F29: and answers, logprobs too, are as with a big pool when requests are preempted', async () => {
     const seeded = requests(12).map((options, index) => {
-      const generate = generateOf({ ...options, seed: BigInt(index + 1) });
+      const generate = generateOf({ ...options, maxTokens: 100, seed: BigInt(index + 1) });
       if (generate.sampling) Object.assign(generate.sampling, { topLogprobs: 2, frequencyPenalty: 1 });
       return generate;
     });
-    const big = await rigOf({ engine: new FakeEngine(400, PROFILES) });
-    const tight = await rigOf({ engine: new FakeEngine(16, PROFILES), config: { maxStepTokens: 31 } });
+    const big = await rigOf({ ...ENDLESS, engine: new FakeEngine(400, PROFILES) });
+    const engine = new FakeEngine(16, PROFILES);
+    const tight = await rigOf({ ...ENDLESS, engine, config: { maxStepTokens: 31 } });
     const [alone, together] = [new RouterSide(big.client), new RouterSide(tight.client)];
     for (const generate of seeded) together.send(generate);
     for (const generate of seeded) {
@@ -544,7 +559,10 @@ describe('counters', () => {
 describe('the cluster', () => {
   it('hears of the worker and of its leases', async () => {
     const rig = await rigOf({ engine: new FakeEngine(64, PROFILES, 1) });
-    expect(rig.store.record).toMatchObject({ workerId: 'w', capacityPages: 512, capsulePages: { 40: 3 } });
+    expect(rig.store.record).toMatchObject({
+      ...{ workerId: 'w', capacityPages: 512, codecs: ['raw', 'capsule'] },
+      formats: [{ codec: 'capsule', tokens: 40, markerTokens: 0, pages: 3 }],
+    });
     const router = new RouterSide(rig.client);
     const lease = { leaseId: 'l', epoch: 1n, pages: 64 };
     router.send(

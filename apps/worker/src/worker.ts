@@ -2,7 +2,7 @@ import { KvcError } from '@kvcapsule/contracts/errors';
 import { type GetInfoResponse, WorkerServiceService } from '@kvcapsule/contracts/worker';
 import type { LedgerPort } from '@kvcapsule/domain/ledger';
 import type { RegistryPort, WorkerDescriptor } from '@kvcapsule/domain/registry';
-import { chooseFormat, type Codec, type NativeEngine } from '@kvcapsule/engine';
+import { type Codec, type NativeEngine, servedCodecs } from '@kvcapsule/engine';
 import { createRpcServer, listenRpc } from '@kvcapsule/platform/rpc';
 import type { WorkerMetrics } from '@kvcapsule/platform/telemetry';
 import type { Logger } from 'pino';
@@ -62,7 +62,6 @@ export interface Worker {
 /** Brings a worker up: loop, gRPC, metrics, then the registry, so that routers only find it when it answers. */
 export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const { config, engine, logger } = parts;
-  const capsulePages = capsulePagesOf(engine, parts.codec);
   // the registration needs what is made first, and that asks for its epoch
   const cluster: { registration?: Registration } = {};
   const epoch = (): number => cluster.registration?.epoch ?? 0;
@@ -72,7 +71,6 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
     ...parts,
     ...config,
     leases,
-    chooseSpanFormat: (span) => chooseFormat(engine.info, parts.codec, span),
   });
   const drain = async (timeoutMs: number): Promise<number> => {
     const drained = serving.drain(timeoutMs);
@@ -85,7 +83,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const address = await listenOn(server, config.listen);
   const http = await startMetricsServer(serving, parts.metrics, config.metricsHost, config.metricsPort);
   serving.start();
-  const descriptor = descriptorOf(parts, serving, config.advertise ?? address, capsulePages);
+  const descriptor = descriptorOf(parts, serving, config.advertise ?? address);
   const load = () => ({
     state: serving.state,
     running: serving.running,
@@ -124,22 +122,8 @@ async function listenOn(server: ReturnType<typeof createRpcServer>, listen: stri
   return `${listen.slice(0, listen.lastIndexOf(':'))}:${port}`;
 }
 
-/** Pages by image tokens; the last of several profiles wins, as in the choice for a span. */
-function capsulePagesOf(engine: NativeEngine, codec: Codec): Record<string, number> {
-  return Object.fromEntries(
-    engine.info.formats
-      .filter((format) => format.codec === codec && format.tokens > 0)
-      .map(({ tokens, markerRows, pages }) => [tokens - markerRows.length, pages]),
-  );
-}
-
-function descriptorOf(
-  parts: WorkerParts,
-  serving: Serving,
-  address: string,
-  capsulePages: Readonly<Record<string, number>>,
-): WorkerDescriptor {
-  const { contextTokens, blockTokens, pagesPerBlock, pageBytes } = parts.engine.info;
+function descriptorOf(parts: WorkerParts, serving: Serving, address: string): WorkerDescriptor {
+  const { contextTokens, blockTokens, pagesPerBlock, pageBytes, formats } = parts.engine.info;
   return {
     workerId: parts.config.id,
     address,
@@ -152,7 +136,11 @@ function descriptorOf(
     capacityPages: serving.scheduler.pool.capacityPages,
     codec: parts.codec,
     profileId: parts.profileId,
-    capsulePages,
+    codecs: servedCodecs(parts.engine.info),
+    formats: formats.map(({ codec, tokens, markerRows, pages, headerBytes, bytesPerToken }) => ({
+      ...{ codec, tokens, pages, headerBytes, bytesPerToken },
+      markerTokens: markerRows.length,
+    })),
   };
 }
 
@@ -171,6 +159,6 @@ function infoOf(parts: WorkerParts, serving: Serving, epoch: number): GetInfoRes
     codec: parts.codec,
     profileId: parts.profileId,
     engineVersion: parts.model.engineVersion,
-    codecs: parts.codec === 'raw' ? ['raw'] : ['raw', parts.codec],
+    codecs: servedCodecs(parts.engine.info),
   };
 }

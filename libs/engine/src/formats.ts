@@ -1,4 +1,4 @@
-import type { Codec, NativeEngineInfo, NativeFormatInfo } from './native.js';
+import { type Codec, CODECS, type NativeEngineInfo, type NativeFormatInfo } from './native.js';
 
 /** How one span is stored. */
 export interface FormatChoice {
@@ -61,4 +61,9 @@ export function chooseFormat(
     .filter((format) => info.formats[format]?.codec === codec)
     .map((format) => spanFormat(info, format, span))
     .find((choice) => choice !== undefined);
+}
+
+/** Codecs that an engine can store spans with, `raw` among them. */
+export function servedCodecs({ formats }: Pick<NativeEngineInfo, 'formats'>): Codec[] {
+  return CODECS.filter((codec) => codec === 'raw' || formats.some((format) => format.codec === codec));
 }

@@ -9,12 +9,14 @@ interface AskOptions {
   readonly model?: string;
   readonly apiKey?: string;
   readonly maxTokens: string;
+  readonly kvCodec?: string;
 }
 
 const EXAMPLES = `
 Examples:
   kvcapsule ask samples/bird-microscope.png "What is at D2?"
-  kvcapsule ask photo.jpg "Describe the image." --url http://127.0.0.1:9000`;
+  kvcapsule ask photo.jpg "Describe the image." --url http://127.0.0.1:9000
+  kvcapsule ask samples/bird-microscope.png "What is at D2?" --kv-codec raw`;
 
 export function registerAsk(program: Command): void {
   program
@@ -26,6 +28,7 @@ export function registerAsk(program: Command): void {
     .option('--model <id>', 'model to ask (default: the first that is served)')
     .option('--api-key <key>', 'key of the server (also: KVCAPSULE_API_KEY)')
     .option('--max-tokens <count>', 'longest answer', '256')
+    .option('--kv-codec <codec>', 'how the KV of the picture is kept (default: as the server does)')
     .addHelpText('after', EXAMPLES)
     .action(ask);
 }
@@ -43,7 +46,7 @@ async function ask(picture: string, question: string, options: AskOptions): Prom
   let firstMs: number | undefined;
   const usage = await streamAnswer(
     server,
-    { model, imageUrl, question, maxTokens: Number(options.maxTokens) },
+    { model, imageUrl, question, maxTokens: Number(options.maxTokens), kvCodec: options.kvCodec },
     (text) => {
       firstMs ??= performance.now();
       process.stdout.write(text);

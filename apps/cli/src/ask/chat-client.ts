@@ -15,6 +15,8 @@ export interface Question {
   readonly imageUrl: string;
   readonly question: string;
   readonly maxTokens: number;
+  /** How the picture's KV is kept; undefined leaves it to the server. */
+  readonly kvCodec?: string | undefined;
 }
 
 const ErrorBody = z.object({ error: z.object({ message: z.string(), code: z.string().nullish() }) });
@@ -38,7 +40,7 @@ export async function servedModel(server: Server): Promise<string> {
  */
 export async function streamAnswer(
   server: Server,
-  { model, imageUrl, question, maxTokens }: Question,
+  { model, imageUrl, question, maxTokens, kvCodec }: Question,
   onText: (text: string) => void,
 ): Promise<CompletionUsage | undefined> {
   const content = [
@@ -52,6 +54,7 @@ export async function streamAnswer(
     stream_options: { include_usage: true },
     max_completion_tokens: maxTokens,
     temperature: 0,
+    ...(kvCodec !== undefined && { kv_codec: kvCodec }),
   });
   if (response.body === null) throw new CliError('The server sent no answer.');
   let usage: CompletionUsage | undefined;

@@ -1,3 +1,4 @@
+import { CODECS } from '@kvcapsule/engine';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { resolve } from 'node:path';
 import { DEFAULT_MODEL_DIR } from '../paths.js';
@@ -59,7 +60,7 @@ export function upOptions(command: Command): Command {
       'keys that clients must send (also: KVCAPSULE_API_KEYS, separated by commas)',
     )
     .option('--no-auth', 'listen without keys on an address that others reach')
-    .addOption(new Option('--codec <codec>', 'how the KV of pictures is kept').choices(['capsule', 'raw']))
+    .addOption(new Option('--codec <codec>', 'how the KV of pictures is kept').choices([...CODECS]))
     .addOption(new Option('--pool-mib <mib>', 'KV pool of each worker').argParser(wholeNumber(1, 1_048_576)))
     .option(
       '--allow-image-host <host...>',

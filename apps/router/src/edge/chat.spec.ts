@@ -124,6 +124,18 @@ describe('an answer', () => {
       expect((await router.chat('abc', { priority })).status).toBe(400);
   });
 
+  it('passes the codec on, and refuses one that no worker serves by naming those that are (kv_codec)', async () => {
+    await router.chat('abc', { kv_codec: 'q8' });
+    await router.chat('abc', { kv_codec: null });
+    expect(router.worker.received.map(({ kvCodec }) => kvCodec)).toEqual(['q8', '']);
+    const response = await router.chat('abc', { kv_codec: 'capsule-q4', stream: true });
+    expect(response.status).toBe(400);
+    expect(await errorOf(response)).toMatchObject({
+      ...{ code: 'kv_codec_unavailable', param: 'kv_codec' },
+      message: expect.stringContaining('capsule, q8, raw') as string,
+    });
+  });
+
   it('carries log-probabilities with the text that they are of, streamed and not', async () => {
     const half = { tokenId: 1, text: '', bytes: Buffer.of(0xc3), logprob: -0.5, top: [] };
     const rest = { tokenId: 2, text: 'é', bytes: Buffer.of(0xa9), logprob: -9999, top: [] };

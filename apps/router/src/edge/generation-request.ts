@@ -28,6 +28,7 @@ export function generationRequest(body: ChatCompletionRequest): GenerationReques
     minTokens: body.min_tokens ?? 0,
     ignoreEos: body.ignore_eos ?? false,
     priority: body.priority ?? 0,
+    kvCodec: body.kv_codec ?? undefined,
     seed: body.seed == null ? randomBytes(8).readBigUInt64LE() : BigInt.asUintN(64, BigInt(body.seed)),
   };
 }

@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { type ErrorCode, KvcError } from '@kvcapsule/contracts/errors';
 import { type Finished, FinishReason, type Generate, type Sampling } from '@kvcapsule/contracts/worker';
 import type { LeaseKey } from '@kvcapsule/domain/ledger';
-import { promptPages } from '@kvcapsule/domain/paging';
-import { POLICIES, rank } from '@kvcapsule/domain/placement';
+import { promptPages, storedPrompt, storedSpan } from '@kvcapsule/domain/paging';
+import { POLICIES, rank, type WorkerView } from '@kvcapsule/domain/placement';
 import type { WorkerRecord } from '@kvcapsule/domain/registry';
 import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { Settings } from '../settings.js';
@@ -72,8 +72,10 @@ export class GenerationService implements OnApplicationShutdown {
 
   /** Prompt and answer together, in tokens: what the model allows and every worker can hold. */
   get contextTokens(): number {
-    const workers = this.fleet.views().filter(({ record }) => record.modelId === this.settings.workerModelId);
-    return Math.min(this.preparer.contextTokens, ...workers.map(({ record }) => record.contextTokens));
+    return Math.min(
+      this.preparer.contextTokens,
+      ...this.#workers().map(({ record }) => record.contextTokens),
+    );
   }
 
   /**
@@ -81,6 +83,7 @@ export class GenerationService implements OnApplicationShutdown {
    * sent, after it the answer is cut. When the signal fires it rejects with the signal's reason.
    */
   async run(request: GenerationRequest, sink: GenerationSink, signal: AbortSignal): Promise<void> {
+    this.#checkCodec(request);
     const prompt = await this.preparer.prepare(request.turns, signal);
     this.#checkContext(prompt);
     const deadlineUnixMs = Date.now() + this.settings.requestTimeoutMs;
@@ -102,6 +105,20 @@ export class GenerationService implements OnApplicationShutdown {
     }
   }
 
+  #workers(): WorkerView[] {
+    return this.fleet.views().filter(({ record }) => record.modelId === this.settings.workerModelId);
+  }
+
+  /** A codec that no worker serves is the request's fault; while there is no worker at all, nobody can say. */
+  #checkCodec({ kvCodec }: GenerationRequest): void {
+    const workers = this.#workers();
+    if (kvCodec === undefined || workers.length === 0) return;
+    const known = [...new Set(workers.flatMap(({ record }) => record.codecs))].sort();
+    if (known.includes(kvCodec)) return;
+    const message = `No worker serves that codec; kv_codec may be ${known.join(', ')}.`;
+    throw new KvcError('KV_CODEC_UNAVAILABLE', message, { param: 'kv_codec' });
+  }
+
   #checkContext({ tokenIds }: PreparedPrompt): void {
     const context = this.contextTokens;
     if (tokenIds.length <= context) return;
@@ -110,10 +127,17 @@ export class GenerationService implements OnApplicationShutdown {
   }
 
   /** The prompt's peak, and a block for the answer to begin with. */
-  #pagesOn({ prompt }: Job, record: WorkerRecord): number {
-    const { blockTokens, pagesPerBlock, capsulePages } = record;
-    const shape = { tokens: prompt.tokenIds.length, pictures: prompt.pictures, capsulePages };
-    return promptPages(shape, { blockTokens, pagesPerBlock }).peakPages + pagesPerBlock;
+  #pagesOn({ request, prompt }: Job, record: WorkerRecord): number {
+    const { blockTokens, pagesPerBlock, pageBytes, formats } = record;
+    const codec = request.kvCodec ?? record.codec;
+    const pictures = prompt.pictures.map((span) => ({
+      ...span,
+      stored: storedSpan(formats, codec, span, pageBytes),
+    }));
+    return (
+      promptPages(storedPrompt(prompt.tokenIds.length, pictures), { blockTokens, pagesPerBlock }).peakPages +
+      pagesPerBlock
+    );
   }
 
   #hasOthers(job: Job): boolean {
@@ -126,7 +150,8 @@ export class GenerationService implements OnApplicationShutdown {
   async #reserve(job: Job): Promise<Attempt | undefined> {
     const views = this.fleet.views().filter(({ record }) => !job.failed.has(record.workerId));
     const pagesOn = (record: WorkerRecord) => this.#pagesOn(job, record);
-    const ranked = rank({ modelId: this.settings.workerModelId, pagesOn }, views, POLICIES);
+    const { kvCodec } = job.request;
+    const ranked = rank({ modelId: this.settings.workerModelId, kvCodec, pagesOn }, views, POLICIES);
     if (ranked.length === 0) throw this.#noPlace(job);
     for (const { worker } of ranked) {
       const { record } = worker;
@@ -153,9 +178,10 @@ export class GenerationService implements OnApplicationShutdown {
   }
 
   #noPlace(job: Job): KvcError {
-    const ready = this.fleet
-      .views()
-      .filter(({ record }) => record.load.state === 'ready' && record.modelId === this.settings.workerModelId)
+    const { kvCodec } = job.request;
+    const ready = this.#workers()
+      .filter(({ record }) => record.load.state === 'ready')
+      .filter(({ record }) => kvCodec === undefined || record.codecs.includes(kvCodec))
       .filter(({ record }) => !job.failed.has(record.workerId));
     if (ready.length === 0) return new KvcError('NO_WORKER', 'No worker is ready.', { retryAfterMs: 2_000 });
     const needed = Math.min(...ready.map(({ record }) => this.#pagesOn(job, record)));
@@ -222,8 +248,8 @@ export class GenerationService implements OnApplicationShutdown {
       maxTokens: Math.min(request.maxTokens ?? room, room),
       stop: [...request.stop],
       deadlineUnixMs: BigInt(deadlineUnixMs),
-      kvCodec: '',
       priority: request.priority,
+      kvCodec: request.kvCodec ?? '',
     };
   }
 

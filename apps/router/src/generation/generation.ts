@@ -38,6 +38,8 @@ export interface GenerationRequest {
   readonly ignoreEos: boolean;
   /** Lower ones go first on their worker. */
   readonly priority: number;
+  /** How the KV of pictures is kept; undefined leaves it to the worker. */
+  readonly kvCodec: string | undefined;
 }
 
 /** One picture's place in the prompt, markers included: `[offset, offset + length)`. */

@@ -81,7 +81,8 @@ export function workerRecord(
     capacityPages: 160,
     codec: 'capsule',
     profileId: '',
-    capsulePages: {},
+    codecs: ['raw', 'q8', 'capsule'],
+    formats: [],
     load: { state: 'ready', running: 0, waiting: 0, freePages: 160 },
     ...changes,
   };

@@ -1,5 +1,6 @@
 import type { Event, Generate } from '@kvcapsule/contracts/worker';
 import type { ScheduledPicture } from '@kvcapsule/domain/scheduling';
+import type { Codec } from '@kvcapsule/engine';
 
 import type { Features } from '../pictures/encoder-cache.js';
 import type { Sampling } from './sampling.js';
@@ -26,6 +27,7 @@ export interface GenerationSpec {
   readonly promptTokenIds: readonly number[];
   readonly pictures: readonly GenerationPicture[];
   readonly sampling: Sampling;
+  readonly kvCodec: Codec;
   readonly maxTokens: number;
   readonly deadlineUnixMs: number | undefined;
   /** Lower ones go first. */

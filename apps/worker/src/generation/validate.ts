@@ -1,6 +1,6 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 import type { Generate } from '@kvcapsule/contracts/worker';
-import type { FormatChoice, NativeEngineInfo, SpanShape } from '@kvcapsule/engine';
+import { chooseFormat, type Codec, type NativeEngineInfo, servedCodecs } from '@kvcapsule/engine';
 import { z } from 'zod';
 
 import type { GenerationPicture, GenerationSpec } from './generation.js';
@@ -19,16 +19,16 @@ const generateSchema = z.object({
   stop: z.array(z.string()),
 });
 
-/** Whether a span is compressed, and in which of the engine's formats. */
-export type SpanFormatChoice = (span: SpanShape) => FormatChoice | undefined;
+/** What a worker offers to requests. */
+export interface Offer {
+  readonly info: NativeEngineInfo;
+  /** The codec of requests that name none. */
+  readonly codec: Codec;
+  readonly endTokens: ReadonlySet<number>;
+}
 
-/** Throws `INVALID_REQUEST`, `CONTEXT_LENGTH_EXCEEDED`: a router that keeps the contract never sees them. */
-export function validateGenerate(
-  generate: Generate,
-  info: NativeEngineInfo,
-  chooseSpanFormat: SpanFormatChoice,
-  endTokens: ReadonlySet<number>,
-): GenerationSpec {
+/** Throws `INVALID_REQUEST`, `CONTEXT_LENGTH_EXCEEDED`, `KV_CODEC_UNAVAILABLE`: a router that keeps the contract never sees them. */
+export function validateGenerate(generate: Generate, { info, codec, endTokens }: Offer): GenerationSpec {
   const checked = generateSchema.safeParse(generate);
   if (!checked.success) {
     const issue = checked.error.issues[0];
@@ -40,11 +40,13 @@ export function validateGenerate(
     const message = `The prompt has ${tokenIds.length} tokens; the context holds ${info.contextTokens}.`;
     throw new KvcError('CONTEXT_LENGTH_EXCEEDED', message);
   }
+  const kvCodec = generate.kvCodec === '' ? codec : knownCodec(generate.kvCodec, info);
   return {
     requestId: generate.requestId,
     lease: generate.lease?.leaseId ? generate.lease : undefined,
     promptTokenIds: tokenIds,
-    pictures: toPictures(generate, info.imageTokenId, chooseSpanFormat),
+    pictures: toPictures(generate, info, kvCodec),
+    kvCodec,
     sampling: toSampling(generate.sampling, info.vocab, endTokens),
     maxTokens: Math.min(generate.maxTokens, info.contextTokens - tokenIds.length),
     priority: generate.priority,
@@ -52,11 +54,7 @@ export function validateGenerate(
   };
 }
 
-function toPictures(
-  generate: Generate,
-  imageTokenId: number,
-  chooseSpanFormat: SpanFormatChoice,
-): GenerationPicture[] {
+function toPictures(generate: Generate, info: NativeEngineInfo, codec: Codec): GenerationPicture[] {
   let at = 0;
   return generate.pictures.map(({ offset, length, encoded, param }, index) => {
     if (offset < at || offset + length > generate.tokenIds.length) {
@@ -66,12 +64,12 @@ function toPictures(
     const markerRows: number[] = [];
     let imageTokens = 0;
     const featureRows = Int32Array.from(generate.tokenIds.slice(offset, at), (token, row) => {
-      if (token === imageTokenId) return imageTokens++;
+      if (token === info.imageTokenId) return imageTokens++;
       markerRows.push(row);
       return -1;
     });
     if (imageTokens === 0) throw invalid(`pictures.${index}: the span has no image token`);
-    const choice = chooseSpanFormat({ length, markerRows });
+    const choice = chooseFormat(info, codec, { length, markerRows });
     return {
       offset,
       length,
@@ -83,6 +81,14 @@ function toPictures(
       capsule: choice && { profile: choice.format, pages: choice.pages },
     };
   });
+}
+
+function knownCodec(name: string, info: NativeEngineInfo): Codec {
+  const known = servedCodecs(info);
+  const codec = known.find((candidate) => candidate === name);
+  if (codec !== undefined) return codec;
+  const message = `This worker does not serve that codec; kv_codec may be ${known.join(', ')}.`;
+  throw new KvcError('KV_CODEC_UNAVAILABLE', message, { param: 'kv_codec' });
 }
 
 function invalid(message: string): KvcError {

@@ -3,7 +3,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { FinishReason, type Generate } from '@kvcapsule/contracts/worker';
 import { Scheduler, type ScheduledStep } from '@kvcapsule/domain/scheduling';
-import type { NativeEngine, StepPlan, StepResult } from '@kvcapsule/engine';
+import type { Codec, NativeEngine, StepPlan, StepResult } from '@kvcapsule/engine';
 import type { WorkerMetrics } from '@kvcapsule/platform/telemetry';
 import type { Logger } from 'pino';
 
@@ -12,7 +12,7 @@ import { type EventSink, Generation } from '../generation/generation.js';
 import { closePlan, packStep } from '../generation/plan-packer.js';
 import { readSamples } from '../generation/sampling-arrays.js';
 import { type Detokenizer, NO_TEXT, type SampledToken, TextStream } from '../generation/text-stream.js';
-import { type SpanFormatChoice, validateGenerate } from '../generation/validate.js';
+import { validateGenerate } from '../generation/validate.js';
 import { type DecodeImage, PictureEncoder } from '../pictures/picture-encoder.js';
 import { LeaseBalancer } from './lease-balancer.js';
 import { rawTokenBytes, usageOf } from './usage.js';
@@ -23,7 +23,8 @@ export interface ServingOptions {
   readonly maxStepTokens: number;
   readonly maxPrefillChunk: number;
   readonly maxRunning: number;
-  readonly chooseSpanFormat: SpanFormatChoice;
+  /** The codec of requests that name none. */
+  readonly codec: Codec;
   readonly stopTokenIds: ReadonlySet<number>;
   readonly createDetokenizer: () => Detokenizer;
   readonly decodeImage: DecodeImage;
@@ -156,12 +157,12 @@ export class Serving {
   }
 
   #admit(key: string, generate: Generate, sink: EventSink): Generation | undefined {
-    const { engine, chooseSpanFormat, createDetokenizer, stopTokenIds } = this.#options;
+    const { engine, codec, createDetokenizer, stopTokenIds } = this.#options;
     try {
       if (this.#state === 'draining') throw new KvcError('DRAINING', 'The worker is shutting down.');
       if (this.#state === 'failed') throw new KvcError('NO_WORKER', 'The worker has failed.');
       if (this.#generations.has(key)) throw new KvcError('INVALID_REQUEST', 'The request id is in use.');
-      const spec = validateGenerate(generate, engine.info, chooseSpanFormat, stopTokenIds);
+      const spec = validateGenerate(generate, { info: engine.info, codec, endTokens: stopTokenIds });
       const text = new TextStream(createDetokenizer(), generate.stop, spec.sampling.minTokens);
       return new Generation(key, spec, text, sink);
     } catch (error) {

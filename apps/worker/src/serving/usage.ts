@@ -1,5 +1,5 @@
 import type { KvUsage, Usage } from '@kvcapsule/contracts/worker';
-import { promptPages, promptSegments, rawBlocks } from '@kvcapsule/domain/paging';
+import { promptPages, promptSegments, rawBlocks, storedPrompt } from '@kvcapsule/domain/paging';
 import type { NativeEngineInfo } from '@kvcapsule/engine';
 
 import type { Generation } from '../generation/generation.js';
@@ -17,18 +17,21 @@ export function usageOf(generation: Generation, info: NativeEngineInfo): Usage {
 }
 
 /** Bytes of the pages that the prompt holds, rounding included, and of its tokens as raw rows. */
-function kvUsageOf({ promptTokens, spec: { pictures } }: Generation, info: NativeEngineInfo): KvUsage {
-  const compressed = pictures.filter(({ capsule }) => capsule !== undefined);
-  const capsulePages = Object.fromEntries(
-    compressed.map(({ imageTokens, capsule }) => [imageTokens, capsule?.pages ?? 0]),
-  );
-  const { restingPages } = promptPages({ tokens: promptTokens, pictures, capsulePages }, info);
+function kvUsageOf(
+  { promptTokens, spec: { pictures, kvCodec } }: Generation,
+  info: NativeEngineInfo,
+): KvUsage {
+  const stored = pictures.map(({ offset, length, restRows, capsule }) => ({
+    ...{ offset, length },
+    stored: capsule && { pages: capsule.pages, restTokens: restRows.length },
+  }));
+  const { restingPages } = promptPages(storedPrompt(promptTokens, stored), info);
   const textBlocks = promptSegments(promptTokens, pictures)
     .filter(({ picture }) => picture === undefined)
     .reduce((sum, { length }) => sum + rawBlocks(length, info), 0);
   const pictureTokens = pictures.reduce((sum, { length }) => sum + length, 0);
   return {
-    codec: compressed.length > 0 ? 'capsule' : 'raw',
+    codec: pictures.some(({ capsule }) => capsule) ? kvCodec : 'raw',
     bytes: BigInt(restingPages * info.pageBytes),
     rawBytes: BigInt(promptTokens * rawTokenBytes(info)),
     pictures: {

@@ -183,6 +183,7 @@ export interface AskOptions {
   readonly stop?: readonly string[];
   readonly seed?: bigint;
   readonly sampling?: Partial<Sampling>;
+  readonly kvCodec?: string;
   readonly deadlineUnixMs?: bigint;
   readonly priority?: number;
   readonly lease?: Generate['lease'];
@@ -219,8 +220,8 @@ export function generateOf(options: AskOptions): Generate {
       ...(options.seed !== undefined && { temperature: 1, seed: options.seed }),
       ...options.sampling,
     },
-    kvCodec: '',
     priority: options.priority ?? 0,
+    kvCodec: options.kvCodec ?? '',
     maxTokens: options.maxTokens ?? 20,
     stop: [...(options.stop ?? [])],
     deadlineUnixMs: options.deadlineUnixMs ?? 0n,

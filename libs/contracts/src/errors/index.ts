@@ -16,6 +16,11 @@ export const ERRORS = {
     type: 'invalid_request_error',
     help: 'Leave out the field named in `param`: this server does not offer it.',
   },
+  KV_CODEC_UNAVAILABLE: {
+    status: 400,
+    type: 'invalid_request_error',
+    help: 'Name one of the codecs that the message lists, or leave `kv_codec` out.',
+  },
   REQUEST_TOO_LARGE: { status: 413, type: 'invalid_request_error', help: 'Send a smaller body.' },
   UNSUPPORTED_MEDIA_TYPE: {
     status: 415,

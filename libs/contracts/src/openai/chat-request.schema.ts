@@ -93,6 +93,8 @@ export const ChatCompletionRequest = z
       .min(-(2 ** 31))
       .max(2 ** 31 - 1)
       .nullish(),
+    /** Extension: how the KV of the prompt's pictures is kept. */
+    kv_codec: z.string().min(1).max(64).nullish(),
     stop: z.union([z.string().min(1), z.array(z.string().min(1)).max(4)]).nullish(),
     n: z
       .int()

@@ -1,2 +1,3 @@
 export * from './block-allocator.js';
 export * from './page-demand.js';
+export * from './stored-span.js';

@@ -11,6 +11,7 @@ interface Worker {
   waiting?: number;
   free?: number;
   capacity?: number;
+  codecs?: readonly string[];
   ownRequests?: number;
   ownPages?: number;
 }
@@ -23,9 +24,9 @@ function viewOf({
   waiting = 0,
   ...w
 }: Worker): WorkerView {
-  const { capacity = 100, free = 100, ownRequests = 0, ownPages = 0 } = w;
+  const { capacity = 100, free = 100, ownRequests = 0, ownPages = 0, codecs = ['raw'] } = w;
   const load = { state, running, waiting, freePages: free };
-  const record = { workerId: id, modelId, capacityPages: capacity, load } as WorkerRecord;
+  const record = { workerId: id, modelId, capacityPages: capacity, codecs, load } as unknown as WorkerRecord;
   return { record, ownRequests, ownPages };
 }
 
@@ -41,6 +42,18 @@ describe('placement', () => {
       viewOf({ id: 'good', capacity: 10, free: 10 }),
     ];
     expect(eligible(request, workers).map((w) => w.record.workerId)).toEqual(['good']);
+  });
+
+  it('leaves out workers that do not serve the codec that is asked for', () => {
+    const workers = [viewOf({ id: 'raw' }), viewOf({ id: 'both', codecs: ['raw', 'q8'] })];
+    const ids = (kvCodec?: string) =>
+      eligible({ ...request, kvCodec }, workers).map((w) => w.record.workerId);
+    expect([ids('q8'), ids('raw'), ids(), ids('q4')]).toEqual([
+      ['both'],
+      ['raw', 'both'],
+      ['raw', 'both'],
+      [],
+    ]);
   });
 
   it('puts the idle worker first and says why', () => {

@@ -11,6 +11,8 @@ export interface WorkerView {
 
 export interface PlacementRequest {
   readonly modelId: string;
+  /** The codec that the request names; undefined leaves it to the worker. */
+  readonly kvCodec?: string | undefined;
   /** Pages the request needs at its peak on that worker: its codec decides. */
   pagesOn(worker: WorkerRecord): number;
 }
@@ -28,12 +30,13 @@ export interface ScoredWorker {
   readonly total: number;
 }
 
-/** Ready workers of the model whose pool could ever hold the request. */
+/** Ready workers of the model that serve the codec and whose pool could ever hold the request. */
 export function eligible(request: PlacementRequest, workers: readonly WorkerView[]): WorkerView[] {
   return workers.filter(
     ({ record }) =>
       record.load.state === 'ready' &&
       record.modelId === request.modelId &&
+      (request.kvCodec === undefined || record.codecs.includes(request.kvCodec)) &&
       record.capacityPages >= request.pagesOn(record),
   );
 }

@@ -2,6 +2,8 @@
  * Who is alive. The worker writes its own record, routers read all of them. Time comes from the store.
  */
 
+import type { StorageFormat } from '../paging/index.js';
+
 /** Constant for one epoch. */
 export interface WorkerDescriptor {
   readonly workerId: string;
@@ -15,11 +17,13 @@ export interface WorkerDescriptor {
   readonly pagesPerBlock: number;
   readonly pageBytes: number;
   readonly capacityPages: number;
-  /** 'raw' or 'capsule'. */
+  /** The codec of requests that name none. */
   readonly codec: string;
+  /** Every codec that a request may name. */
+  readonly codecs: readonly string[];
   readonly profileId: string;
-  /** Covered tokens n → pages of one capsule, for byte-true page estimates. */
-  readonly capsulePages: Readonly<Record<string, number>>;
+  /** How spans are stored, for byte-true page estimates; of those with one codec the last that fits is used. */
+  readonly formats: readonly StorageFormat[];
 }
 
 export interface WorkerLoad {

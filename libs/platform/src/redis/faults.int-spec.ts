@@ -21,7 +21,8 @@ const WORKER: WorkerDescriptor = {
   capacityPages: 100,
   codec: 'capsule',
   profileId: 'profile',
-  capsulePages: { '272': 12 },
+  codecs: ['raw', 'capsule'],
+  formats: [{ codec: 'capsule', tokens: 272, markerTokens: 0, pages: 12, headerBytes: 0, bytesPerToken: 0 }],
 };
 
 let server: RedisServer;

@@ -22,7 +22,8 @@ function descriptor(workerId: string, capacityPages: number): WorkerDescriptor {
     capacityPages,
     codec: 'raw',
     profileId: '',
-    capsulePages: {},
+    codecs: ['raw'],
+    formats: [],
   };
 }
 

@@ -29,7 +29,17 @@ const descriptorSchema = z.object({
   capacityPages: count,
   codec: z.string(),
   profileId: z.string(),
-  capsulePages: z.record(z.string(), count),
+  codecs: z.array(z.string()),
+  formats: z.array(
+    z.object({
+      codec: z.string(),
+      tokens: count,
+      markerTokens: count,
+      pages: count,
+      headerBytes: z.number().nonnegative(),
+      bytesPerToken: z.number().nonnegative(),
+    }),
+  ),
 });
 
 const loadSchema = z.object({
