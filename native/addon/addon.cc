@@ -63,13 +63,14 @@ Napi::Object InfoObject(Napi::Env env, const ModelInfo& info) {
   return object;
 }
 
-Napi::Value ResultObject(Napi::Env env, const StepResult& result, bool with_logits) {
+Napi::Value ResultObject(Napi::Env env, const StepResult& result, const OwnedPlan& plan) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("tokens", ToArray<Napi::Int32Array>(env, result.tokens));
   object.Set("logprobs", ToArray<Napi::Float32Array>(env, result.logprobs));
   object.Set("topTokens", ToArray<Napi::Int32Array>(env, result.top_tokens));
   object.Set("topLogprobs", ToArray<Napi::Float32Array>(env, result.top_logprobs));
-  if (with_logits) object.Set("logits", ToArray<Napi::Float32Array>(env, result.logits));
+  if (plan.return_logits) object.Set("logits", ToArray<Napi::Float32Array>(env, result.logits));
+  if (plan.return_queries) object.Set("queries", ToArray<Napi::Float32Array>(env, result.queries));
   object.Set("compressSeconds", result.compress_seconds);
   object.Set("forwardSeconds", result.forward_seconds);
   return object;
@@ -134,7 +135,7 @@ Napi::Promise Step(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
   const bool decodes = !plan->tokens.empty() && plan->tokens.size() == plan->samples.size();
   return thread->Submit(
       info.Env(), [=](EnginePtr& engine) { *result = engine->Step(plan->View()); },
-      [=](Napi::Env env) { return ResultObject(env, *result, plan->return_logits); },
+      [=](Napi::Env env) { return ResultObject(env, *result, *plan); },
       decodes ? EngineThread::Kind::kDecodeStep : EngineThread::Kind::kStep);
 }
 
@@ -150,6 +151,15 @@ Napi::Promise WritePages(const ThreadPtr& thread, const Napi::CallbackInfo& info
   auto pages = std::make_shared<std::vector<int32_t>>(ReadInt32Array(info[0], "pages"));
   auto bytes = std::make_shared<std::vector<uint8_t>>(ReadBytes(info[1], "bytes"));
   return thread->Submit(info.Env(), [=](EnginePtr& engine) { engine->WritePages(*pages, *bytes); }, Nothing);
+}
+
+Napi::Promise ReadRows(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
+  const auto slot = static_cast<int32_t>(ReadInteger(info[0], "slot", 0, INT32_MAX));
+  const auto segment = static_cast<int32_t>(ReadInteger(info[1], "segment", 0, INT32_MAX));
+  auto rows = std::make_shared<std::vector<float>>();
+  return thread->Submit(
+      info.Env(), [=](EnginePtr& engine) { *rows = engine->ReadRows(slot, segment); },
+      [=](Napi::Env env) { return ToArray<Napi::Float32Array>(env, *rows); });
 }
 
 Napi::Promise AddToGram(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
@@ -179,6 +189,7 @@ Napi::Object EngineObject(Napi::Env env, const ThreadPtr& thread, const ModelInf
   AddMethod(object, "step", bind(Step));
   AddMethod(object, "readPages", bind(ReadPages));
   AddMethod(object, "writePages", bind(WritePages));
+  AddMethod(object, "readRows", bind(ReadRows));
   AddMethod(object, "addToGram", bind(AddToGram));
   AddMethod(object, "fit", bind(Fit));
   AddMethod(object, "dispose",

@@ -80,7 +80,7 @@ StepPlan OwnedPlan::View() const {
       {bias_samples, bias_offsets, bias_tokens, bias_values},
       {mask_samples, mask_bits}};
   return {ops,         chunks, tokens, positions, image_handles, image_rows, samples,
-          temperature, top_p,  top_k,  seed,      return_logits, features};
+          temperature, top_p,  top_k,  seed,      return_logits, return_queries, features};
 }
 
 int64_t ReadInteger(const Napi::Value& value, const char* name, int64_t low, int64_t high) {
@@ -145,8 +145,12 @@ OwnedPlan ReadPlan(const Napi::Value& value) {
   plan.top_k = ReadInt32Array(object.Get("topK"), "topK");
   plan.seed = ReadArray<uint64_t>(object.Get("seed"), "seed", napi_biguint64_array, "BigUint64Array");
   ReadFeatures(object, plan);
-  const Napi::Value return_logits = object.Get("returnLogits");
-  plan.return_logits = return_logits.IsBoolean() && return_logits.As<Napi::Boolean>().Value();
+  const auto flag = [&](const char* name) {
+    const Napi::Value value = object.Get(name);
+    return value.IsBoolean() && value.As<Napi::Boolean>().Value();
+  };
+  plan.return_logits = flag("returnLogits");
+  plan.return_queries = flag("returnQueries");
   return plan;
 }
 

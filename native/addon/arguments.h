@@ -15,7 +15,7 @@ struct OwnedPlan {
   std::vector<int32_t> ops, chunks, tokens, positions, image_handles, image_rows, samples, top_k;
   std::vector<float> temperature, top_p;
   std::vector<uint64_t> seed;
-  bool return_logits = false;
+  bool return_logits = false, return_queries = false;
   std::vector<float> min_p, penalty_factors, bias_values;
   std::vector<int32_t> top_logprobs, penalty_samples, penalty_offsets, penalty_tokens, penalty_counts;
   std::vector<int32_t> bias_samples, bias_offsets, bias_tokens, mask_samples;

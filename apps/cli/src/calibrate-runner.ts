@@ -152,7 +152,7 @@ export class BatchRunner {
     works: ReadonlyMap<number, SlotWork>,
     returnLogits = false,
   ): Promise<{ result: StepResult; slots: number[] }> {
-    const { plan, slots } = buildPlan(this.#closing, works, returnLogits);
+    const { plan, slots } = buildPlan(this.#closing, works, { returnLogits });
     this.#closing = [];
     return { result: await this.#engine.step(plan), slots };
   }

@@ -31,7 +31,7 @@ const calibration = (changed: Partial<CalibrateOptions>): CalibrateOptions => ({
 const evaluation = (profiles: readonly string[], changed: Partial<EvalOptions> = {}): EvalOptions => ({
   model: DEFAULT_MODEL_DIR,
   entries: entriesAgainst(profiles),
-  scenes: { questions: 6, conversations: 0, several: 0 },
+  scenes: { questions: 6, conversations: 0, several: 0, attention: 0 },
   questionsPerScene: 3,
   seed: 99,
   artwork: 'known',

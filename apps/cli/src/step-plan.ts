@@ -58,7 +58,7 @@ export function pictureRows(
 export function buildPlan(
   firstOps: readonly number[],
   works: ReadonlyMap<number, SlotWork>,
-  returnLogits: boolean,
+  returns: Pick<StepPlan, 'returnLogits' | 'returnQueries'>,
 ): { plan: StepPlan; slots: number[] } {
   const ops = [...firstOps];
   const chunks: number[] = [];
@@ -88,7 +88,7 @@ export function buildPlan(
     topP: new Float32Array(samples.length).fill(1),
     topK: new Int32Array(samples.length),
     seed: new BigUint64Array(samples.length),
-    returnLogits,
+    ...returns,
   };
   return { plan, slots };
 }

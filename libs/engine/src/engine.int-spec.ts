@@ -172,6 +172,47 @@ describe('the built addon', () => {
     }
   });
 
+  it('shows the rows of a segment and the queries of its samples, for evaluation', async () => {
+    const engine = await openEngine({ ...OPTIONS, profiles: [] });
+    try {
+      const { layers, heads, kvHeads, headDim } = engine.info;
+      const plan = { ...textPlan([50, 51, 50]), samples: Int32Array.of(0, 2), returnQueries: true };
+      const two = {
+        temperature: new Float32Array(2),
+        topP: new Float32Array(2).fill(1),
+        topK: new Int32Array(2),
+      };
+      const { queries = new Float32Array() } = await engine.step({
+        ...plan,
+        ...two,
+        seed: new BigUint64Array(2),
+      });
+      expect(queries.length).toBe(layers * 2 * heads * headDim);
+      const rows = await engine.readRows(0, 0);
+      expect(rows.length).toBe(layers * 2 * kvHeads * 3 * headDim);
+      const unit = (part: number) =>
+        [0, 2].map((row) => [...rows.subarray((part * kvHeads * 3 + row) * headDim).subarray(0, headDim)]);
+      const query = [0, 1].map((sample) => [
+        ...queries.subarray(sample * heads * headDim).subarray(0, headDim),
+      ]);
+      // In the first layer a token's value is the same wherever it stands, its key and query are turned.
+      const [values, keys] = [unit(1), unit(0)];
+      expect(values[0]).toEqual(values[1]);
+      for (const [here = [], there = []] of [keys, query]) {
+        expect(here).not.toEqual(there);
+        expect(Math.hypot(...here)).toBeCloseTo(Math.hypot(...there), 1);
+      }
+      for (const [slot, segment] of [
+        [0, 1],
+        [1, 0],
+      ] as const) {
+        await expect(engine.readRows(slot, segment)).rejects.toMatchObject({ code: 'ENGINE_FAILED' });
+      }
+    } finally {
+      await engine.dispose();
+    }
+  });
+
   it('fails a step that breaks the contract, and serves the next one', async () => {
     const engine = await openEngine({ ...OPTIONS, profiles: [] });
     try {

@@ -63,6 +63,10 @@ export class Engine implements NativeEngine {
     return this.#call(() => this.#native.writePages(pages, bytes));
   }
 
+  readRows(slot: number, segment: number): Promise<Float32Array> {
+    return this.#call(() => this.#native.readRows(slot, segment));
+  }
+
   addToGram(slot: number, segment: number, covered: Int32Array): Promise<void> {
     return this.#call(() => this.#native.addToGram(slot, segment, covered));
   }

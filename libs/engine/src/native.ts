@@ -133,6 +133,8 @@ export interface StepPlan {
   readonly bias?: BiasArrays;
   readonly masks?: MaskArrays;
   readonly returnLogits?: boolean;
+  /** Evaluation: the queries of the sampled rows are wanted. */
+  readonly returnQueries?: boolean;
 }
 
 export interface StepResult {
@@ -148,6 +150,8 @@ export interface StepResult {
   readonly topLogprobs: Float32Array;
   /** `[samples][vocab]` when asked for. */
   readonly logits?: Float32Array;
+  /** `[layers][samples][heads][headDim]`, rotated to their positions, when asked for. */
+  readonly queries?: Float32Array;
   readonly compressSeconds: number;
   readonly forwardSeconds: number;
 }
@@ -185,6 +189,11 @@ export interface NativeEngine {
   readPages(pages: Int32Array): Promise<Uint8Array>;
   /** Puts such bytes into pages, each named once. Nothing is written when pages or length are wrong. */
   writePages(pages: Int32Array, bytes: Uint8Array): Promise<void>;
+  /**
+   * Evaluation: a segment's rows as attention sees them, `[layers][keys, values][kvHeads][tokens][headDim]`; of a
+   * capsule, reconstructed.
+   */
+  readRows(slot: number, segment: number): Promise<Float32Array>;
   /** Calibration: adds a raw segment's covered rows (ascending row numbers) to the statistics. */
   addToGram(slot: number, segment: number, covered: Int32Array): Promise<void>;
   /** Calibration: fits a profile from everything added and writes it. */

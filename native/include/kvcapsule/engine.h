@@ -105,7 +105,8 @@ struct StepPlan {
   std::span<const float> top_p;
   std::span<const int32_t> top_k;
   std::span<const uint64_t> seed;
-  bool return_logits = false;  // also return [samples][vocab]
+  bool return_logits = false;   // also return [samples][vocab]
+  bool return_queries = false;  // also return the samples' queries
   SampleFeatures features;
 };
 
@@ -117,6 +118,7 @@ struct StepResult {
   std::vector<int32_t> top_tokens;   // the samples' likeliest tokens one after the other, likeliest first
   std::vector<float> top_logprobs;   // theirs
   std::vector<float> logits;         // [samples][vocab] or empty
+  std::vector<float> queries;        // [layers][samples][heads][head_dim], post-RoPE, or empty
   double compress_seconds = 0;  // spent in kCompress ops
   double forward_seconds = 0;
 };
@@ -152,6 +154,9 @@ class Engine {
   // back. Throws Error(kPlanInvalid), nothing written: a page out of range or written twice, another length.
   virtual std::vector<uint8_t> ReadPages(std::span<const int32_t> pages) const = 0;
   virtual void WritePages(std::span<const int32_t> pages, std::span<const uint8_t> bytes) = 0;
+  // Evaluation: a segment's rows as attention sees them, [layers][K,V][kv heads][tokens][head_dim]; of a capsule
+  // as its format reconstructs them. Throws Error(kPlanInvalid) without such a segment.
+  virtual std::vector<float> ReadRows(int32_t slot, int32_t segment) const = 0;
   // Calibration: adds a sequence's raw segment to the statistics of spans with covered.size() tokens.
   virtual void AddToGram(int32_t slot, int32_t segment, std::span<const int32_t> covered) = 0;
   // Fits from everything added so far; returns nothing, writes the file.

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <vector>
+
 namespace kvcapsule {
 namespace {
 
@@ -14,6 +15,7 @@ struct LayerCall {
   int32_t layer;
   QkvOp qkv;
   DenseOp out, gate_up, down;
+  const DecoderInput* input;
 };
 
 const float* Floats(const ggml_tensor* tensor) { return static_cast<const float*>(tensor->data); }
@@ -29,6 +31,7 @@ void WriteKvOp(ggml_tensor* out, int ith, int nth, void* user) {
 
 void AttentionOp(ggml_tensor* out, int ith, int nth, void* user) {
   const auto& call = *static_cast<const LayerCall*>(user);
+  if (call.input->observe && ith == 0) call.input->observe(call.layer, call.shape, Floats(out->src[0]));
   PagedAttention(*call.pool, *call.table, call.chunks, call.shape, call.layer, Floats(out->src[0]),
                  static_cast<float*>(out->data), ith, nth);
 }
@@ -128,6 +131,7 @@ std::span<const float> Decoder::Forward(const DecoderInput& input, const KvPool&
     call.chunks = input.chunks;
     call.shape = shape;
     call.layer = i;
+    call.input = &input;
     call.qkv.config = &text;
     call.qkv.rope = &rope_;
     call.qkv.positions = input.positions;

@@ -17,6 +17,8 @@ struct DecoderInput {
   std::span<const int32_t> positions;                  // [rows]
   std::span<const int32_t> sampled_rows;               // ascending
   std::function<void(int32_t row, float* out)> embed;  // writes a row's [hidden] input
+  // Sees the queries of every layer, [rows][heads][head_dim], once their keys are in the pool; or empty.
+  std::function<void(int32_t layer, const AttentionShape& shape, const float* queries)> observe = {};
 };
 
 class Decoder {

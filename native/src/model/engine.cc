@@ -65,6 +65,7 @@ class CpuEngine final : public Engine {
   StepResult Step(const StepPlan& plan) override;
   std::vector<uint8_t> ReadPages(std::span<const int32_t> pages) const override;
   void WritePages(std::span<const int32_t> pages, std::span<const uint8_t> bytes) override;
+  std::vector<float> ReadRows(int32_t slot, int32_t segment) const override;
   void AddToGram(int32_t slot, int32_t segment, std::span<const int32_t> covered) override;
   void Fit(const FitRequest& request) override;
 
@@ -74,7 +75,9 @@ class CpuEngine final : public Engine {
   void Embed(const StepPlan& plan, int32_t row, float* out) const;
   // Moves the tables' token counts by the chunks' rows, forwards or back.
   void CountTokens(const std::vector<AttentionChunk>& chunks, int32_t sign);
-  std::span<const float> Forward(const StepPlan& plan, const std::vector<AttentionChunk>& chunks);
+  // Fills `queries`, which has room for them, when the plan wants them.
+  std::span<const float> Forward(const StepPlan& plan, const std::vector<AttentionChunk>& chunks,
+                                 std::span<float> queries);
 
   const EngineOptions options_;
   const ModelConfig config_;
@@ -167,9 +170,17 @@ void CpuEngine::CountTokens(const std::vector<AttentionChunk>& chunks, int32_t s
   }
 }
 
-std::span<const float> CpuEngine::Forward(const StepPlan& plan, const std::vector<AttentionChunk>& chunks) {
-  const DecoderInput input{chunks, plan.positions, plan.samples,
-                           [&](int32_t row, float* out) { Embed(plan, row, out); }};
+std::span<const float> CpuEngine::Forward(const StepPlan& plan, const std::vector<AttentionChunk>& chunks,
+                                          std::span<float> queries) {
+  DecoderInput input{chunks, plan.positions, plan.samples,
+                     [&](int32_t row, float* out) { Embed(plan, row, out); }};
+  if (plan.return_queries) {
+    input.observe = [&](int32_t layer, const AttentionShape& shape, const float* from) {
+      const int64_t floats = int64_t{shape.heads} * config_.text.head_dim;
+      float* to = queries.data() + layer * plan.samples.size() * floats;
+      for (const int32_t row : plan.samples) to = std::copy_n(from + row * floats, floats, to);
+    };
+  }
   CountTokens(chunks, 1);
   try {
     return decoder_.Forward(input, pool_, table_, backend_);
@@ -189,7 +200,11 @@ StepResult CpuEngine::Step(const StepPlan& plan) {
   if (plan.tokens.empty()) return result;
   const std::vector<AttentionChunk> chunks = ResolveChunks(plan, table_);
   const auto forward_start = Clock::now();
-  const std::span<const float> logits = Forward(plan, chunks);
+  if (plan.return_queries) {
+    const TextConfig& text = config_.text;
+    result.queries.resize(plan.samples.size() * text.layers * text.heads * text.head_dim);
+  }
+  const std::span<const float> logits = Forward(plan, chunks, result.queries);
   SampleRows(plan, logits, config_.text.vocab, result);
   result.forward_seconds = SecondsSince(forward_start);
   if (plan.return_logits) result.logits.assign(logits.begin(), logits.end());
@@ -204,6 +219,13 @@ std::vector<uint8_t> CpuEngine::ReadPages(std::span<const int32_t> pages) const 
 
 void CpuEngine::WritePages(std::span<const int32_t> pages, std::span<const uint8_t> bytes) {
   pool_.WritePages(pages, bytes);
+}
+
+std::vector<float> CpuEngine::ReadRows(int32_t slot, int32_t segment) const {
+  const std::vector<Segment>& segments = table_.at(slot).segments;
+  if (segment < 0 || static_cast<size_t>(segment) >= segments.size())
+    throw Error(ErrorCode::kPlanInvalid, "read rows: no such segment");
+  return ReadSegmentRows(pool_, segments[segment]);
 }
 
 void CpuEngine::AddToGram(int32_t slot, int32_t segment, std::span<const int32_t> covered) {

@@ -32,6 +32,8 @@ export interface EntryReport {
   readonly hard?: Summary;
   readonly byKind: Readonly<Partial<Record<QuestionKind, Summary>>>;
   readonly byPosition: readonly PositionKl[];
+  /** Mean cosine with raw's attention output, `[layer]`; see {@link COSINES}. */
+  readonly attention: readonly (readonly number[])[];
   readonly conversations: readonly { readonly turn: number; readonly summary: Summary }[];
   readonly several: readonly {
     readonly pictures: number;
@@ -93,6 +95,16 @@ function onlyQuestions(records: readonly SceneRecord[], wanted: ReadonlySet<stri
   }));
 }
 
+function meanCosines(records: readonly SceneRecord[]): number[][] {
+  const all = records.flatMap(({ cosines }) => cosines ?? []);
+  const samples = all.reduce((sum, cosines) => sum + cosines.samples, 0);
+  return (all[0]?.sums ?? []).map((columns, layer) =>
+    columns.map(
+      (_, column) => all.reduce((sum, { sums }) => sum + (sums[layer]?.[column] ?? 0), 0) / samples,
+    ),
+  );
+}
+
 function reportEntry(
   { entry, codec, key, bytes, retention }: Resolved,
   rawKey: string,
@@ -124,6 +136,7 @@ function reportEntry(
       ]),
     ),
     byPosition: byPosition(pairs),
+    attention: meanCosines(records(key, 'attention')),
     conversations: groupBy(pairsOf('conversations'), ({ own }) => own.turn ?? 0).map(([turn, some]) => ({
       turn,
       summary: summarise(some, baseline),

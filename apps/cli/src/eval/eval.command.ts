@@ -13,11 +13,14 @@ import { ARTWORK } from './workload.js';
 const MOST_QUESTIONS = 12;
 const FULL_ANSWERS = 5000;
 const FULL_SIDE_SCENES = 98;
+/** Cosines are means over answer tokens and settle soon. */
+const FULL_ATTENTION_SCENES = 24;
 
 type EvalFlags = Record<'model' | 'questions' | 'seed' | 'artwork' | 'out' | 'threads', string> & {
   readonly scenes?: string;
   readonly conversations?: string;
   readonly several?: string;
+  readonly attention?: string;
   readonly entries?: string;
   readonly against: readonly string[];
   readonly full?: true;
@@ -50,6 +53,7 @@ function scenesOf(flags: EvalFlags, questions: number): EvalOptions['scenes'] {
     questions: count('--scenes', flags.scenes, alone, 1),
     conversations: count('--conversations', flags.conversations, side, 0),
     several: count('--several', flags.several, side, 0),
+    attention: count('--attention', flags.attention, full ? String(FULL_ATTENTION_SCENES) : '0', 0),
   };
 }
 
@@ -115,6 +119,7 @@ export function registerEval(program: Command): void {
     .option('--questions <n>', 'different questions about each of these pictures', '6')
     .option('--conversations <n>', 'pictures asked about ten times in one conversation (default: 0)')
     .option('--several <n>', 'pictures asked about among one, two and four (default: 0)')
+    .option('--attention <n>', 'pictures whose attention output is compared layer by layer (default: 0)')
     .option(
       '--seed <n>',
       'seed of the series of scenes; must not be one that a profile was fitted on',

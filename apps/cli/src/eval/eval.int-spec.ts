@@ -23,7 +23,7 @@ let whole: EvalReport;
 const options = (name: string, changed: Partial<EvalOptions> = {}): EvalOptions => ({
   model: DEFAULT_MODEL_DIR,
   entries: ENTRIES,
-  scenes: { questions: 5, conversations: 1, several: 3 },
+  scenes: { questions: 5, conversations: 1, several: 3, attention: 1 },
   questionsPerScene: 3,
   seed: 99,
   artwork: 'known',
@@ -66,6 +66,22 @@ describe('evaluate', () => {
       expect(againstRaw?.klMean.value).toBeGreaterThan(0);
       expect(againstRaw?.klMean.value).toBeLessThan(0.1);
     }
+  });
+
+  it('looks inside attention, where few bits show and errors add up', () => {
+    const [thin, q4] = [entry('thin')?.attention ?? [], entry('q4')?.attention ?? []];
+    expect(thin).toHaveLength(6);
+    for (const [layer, cosines] of [...thin, ...q4].entries()) {
+      const [keys = 0, values = 0, both = 0, running = 0] = cosines;
+      for (const value of [keys, values, both, running]) {
+        expect(value).toBeGreaterThan(0.97);
+        expect(value).toBeLessThan(1);
+      }
+      expect(Math.min(keys, values)).toBeGreaterThan(both - 1e-4);
+      // Nothing comes before the first layer: its queries are raw's.
+      if (layer % 6 === 0) expect(running).toBeCloseTo(both, 6);
+    }
+    expect(entry('same detail')?.attention).toEqual([]);
   });
 
   it('counts every page that a picture holds', () => {

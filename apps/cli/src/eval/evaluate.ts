@@ -8,7 +8,7 @@ import { isBaseline, RAW_ENTRY, type Entry } from './entries.js';
 import { reportEntries, type EntryReport } from './entry-report.js';
 import { Journal, type SceneRecord } from './journal.js';
 import { closeLanes, KV_DTYPE, openLanes, WEIGHTS, type Lane } from './lane.js';
-import { measureUnit } from './measure.js';
+import { measureAttention, measureUnit } from './measure.js';
 import { Progress } from './progress.js';
 import { pictureBytes, resolveEntry, type PictureBytes, type Resolved } from './resolve.js';
 import { planUnit, scenesDrawn, SUITES, unitsOf, type SuiteName, type Unit } from './suites.js';
@@ -70,8 +70,9 @@ async function runIdentity(options: EvalOptions, engine: Engine): Promise<Record
 }
 
 /** Another engine is asked about one picture at a time. */
-const isMissing = (journal: Journal, unit: Unit, { key, remote }: Resolved) =>
+const isMissing = (journal: Journal, unit: Unit, { key, remote, format }: Resolved) =>
   (remote === undefined || unit.suite === 'questions') &&
+  (format !== undefined || unit.suite !== 'attention') &&
   unit.scenes.some((scene) => journal.find(key, unit.suite, scene) === undefined);
 
 /** Measures what the journal lacks of a unit; all its scenes at once, so that a run that was stopped and one
@@ -87,6 +88,21 @@ async function measureMissing(
   const baseline = resolved.find(({ entry }) => isBaseline(entry));
   if (missing.length === 0 || baseline === undefined) return;
   const plan = await planUnit(lane.base.prompts, options, unit, options.questionsPerScene);
+  if (unit.suite === 'attention') {
+    const cosines = await measureAttention(lane, plan, missing);
+    await journal.add(
+      missing.flatMap(({ key }) =>
+        [...(cosines.get(key) ?? [])].map(([scene, ofScene]) => ({
+          entry: key,
+          suite: unit.suite,
+          scene,
+          outcomes: [],
+          cosines: ofScene,
+        })),
+      ),
+    );
+    return;
+  }
   const outcomes = await measureUnit(lane, plan, baseline.key, missing);
   const records: SceneRecord[] = missing.flatMap(({ key }) =>
     unit.scenes.map((scene) => ({

@@ -2,6 +2,7 @@ import { appendFile, readFile, writeFile } from 'node:fs/promises';
 import { KvcError } from '@kvcapsule/contracts';
 import { QUESTION_KINDS } from '@kvcapsule/testing';
 import { z } from 'zod';
+import type { Cosines } from './attention-probe.js';
 import type { Outcome } from './measure.js';
 import { SUITES, type SuiteName } from './suites.js';
 
@@ -22,6 +23,7 @@ const recordSchema = z.strictObject({
   suite: z.enum(SUITES),
   scene: z.int(),
   outcomes: z.array(outcomeSchema),
+  cosines: z.strictObject({ samples: z.int(), sums: z.array(z.array(z.number())) }).optional(),
 });
 const headerSchema = z.strictObject({ version: z.literal(VERSION), run: z.record(z.string(), z.string()) });
 
@@ -31,6 +33,8 @@ export interface SceneRecord {
   readonly suite: SuiteName;
   readonly scene: number;
   readonly outcomes: readonly Outcome[];
+  /** Of the suite `attention`, for what is a format of the engine. */
+  readonly cosines?: Cosines;
 }
 
 const keyOf = (entry: string, suite: SuiteName, scene: number) => `${entry} ${suite} ${scene}`;

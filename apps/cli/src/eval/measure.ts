@@ -2,6 +2,7 @@ import type { QuestionKind } from '@kvcapsule/testing';
 import type { RgbPicture } from '../calibrate-pictures.js';
 import { pictureRows, textRows, type Row } from '../step-plan.js';
 import { Answerer, type Answer, type Prompted } from './answers.js';
+import { probeEntry, probeRaw, type Cosines } from './attention-probe.js';
 import { fitSpan } from './formats.js';
 import type { Asker, Lane } from './lane.js';
 import { askRemote, compareRemote, tokenTexts, type RemoteAnswer, type RemoteEngine } from './remote.js';
@@ -70,6 +71,14 @@ async function partsOf(
     position += span.length;
   }
   return parts;
+}
+
+function holdRaw({ runner }: Asker, layouts: readonly (readonly Part[])[]): Promise<Held[]> {
+  const nothing = layouts.map(() => NOTHING_HELD);
+  return runner.grow(
+    nothing,
+    layouts.map((parts) => parts.map(({ rows }) => rows)),
+  );
 }
 
 /**
@@ -202,10 +211,7 @@ async function measureOther(
   results: UnitOutcomes,
 ): Promise<void> {
   await withParts(asker, layouts, async (layouts) => {
-    const held = await asker.runner.grow(
-      layouts.map(() => NOTHING_HELD),
-      layouts.map((parts) => parts.map(({ rows }) => rows)),
-    );
+    const held = await holdRaw(asker, layouts);
     await measureEntries(asker, raw, [{ key, held: () => Promise.resolve(held) }], results);
   });
 }
@@ -255,6 +261,31 @@ async function withParts(
 }
 
 /**
+ * Attention of every format of the engine beside raw's, by entry and scene. Only prompts of one picture.
+ */
+export async function measureAttention(
+  { base }: Lane,
+  plan: UnitPlan,
+  entries: readonly Measured[],
+): Promise<Map<string, Map<number, Cosines>>> {
+  const results = new Map<string, Map<number, Cosines>>();
+  const { runner, engine } = base;
+  await withParts(base, plan.layouts, async (layouts) => {
+    const held = await holdRaw(base, layouts);
+    const raw = await answerRaw(base, plan, held);
+    const probes = await probeRaw(runner, held, raw.asked, raw.answers);
+    for (const { key, format } of entries) {
+      if (format === undefined) continue;
+      const choice = fitSpan(engine.info, format, layouts[0]?.[1]?.picture ?? []);
+      if (choice === undefined) continue;
+      const compressed = await holdCompressed(base, layouts, held, format);
+      results.set(key, await probeEntry(runner, engine.info, compressed, choice, probes));
+    }
+  });
+  return results;
+}
+
+/**
  * Asks a unit's questions under raw rows and under each entry. The pictures' raw rows are computed once and
  * compressed in every way; all questions about a picture read the same rows or the same capsule.
  *
@@ -269,10 +300,7 @@ export async function measureUnit(
   const results: UnitOutcomes = new Map();
   const { base } = lane;
   await withParts(base, plan.layouts, async (layouts) => {
-    const held = await base.runner.grow(
-      layouts.map(() => NOTHING_HELD),
-      layouts.map((parts) => parts.map(({ rows }) => rows)),
-    );
+    const held = await holdRaw(base, layouts);
     const raw = await answerRaw(base, plan, held);
     const rawTokens = raw.answers.map(({ tokens }) => tokens);
     results.set(rawKey, outcomesOf(base, raw, rawTokens, undefined));

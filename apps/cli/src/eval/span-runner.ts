@@ -1,4 +1,5 @@
-import { PageOp, type Engine, type FormatChoice, type StepPlan } from '@kvcapsule/engine';
+import { PageOp, type Engine, type FormatChoice } from '@kvcapsule/engine';
+import type { SegmentRows } from './attention.js';
 import { buildPlan, textRows, type Row, type SlotWork } from '../step-plan.js';
 
 /** Part of a prefix that lies in the pool and that any number of sequences may attach. */
@@ -95,7 +96,7 @@ export class SpanRunner {
       const added = chunks.reduce((sum, chunk) => sum + chunk.rows.length, 0);
       return { segments, tokens: held.tokens + added };
     });
-    await this.#step(works, false);
+    await this.#step(works, {});
     this.#close(grown.keys());
     return grown;
   }
@@ -110,7 +111,7 @@ export class SpanRunner {
       works.set(slot, { ops, chunks: [], samples: 0 });
       return { segments, tokens: held.tokens };
     });
-    await this.#step(works, false);
+    await this.#step(works, {});
     this.#close(compressed.keys());
     return compressed;
   }
@@ -125,7 +126,7 @@ export class SpanRunner {
       works.set(slot, { ops, chunks: [this.#append(sequence, ops, tokens)], samples });
       return sequence;
     });
-    const logits = await this.#step(works, true);
+    const { logits } = await this.#step(works, { returnLogits: true });
     return { running, logits: running.map(({ slot }) => logits.get(slot) ?? []) };
   }
 
@@ -137,13 +138,30 @@ export class SpanRunner {
       const chunk = this.#append(sequence, ops, [token]);
       works.set(sequence.slot, { ops, chunks: [chunk], samples: 1 });
     }
-    const logits = await this.#step(works, true);
+    const { logits } = await this.#step(works, { returnLogits: true });
     const rows = new Map<Running, Float32Array>();
     for (const sequence of next.keys()) {
       const [row] = logits.get(sequence.slot) ?? [];
       if (row !== undefined) rows.set(sequence, row);
     }
     return rows;
+  }
+
+  /**
+   * Reads one text and looks inside: the queries of its sampled rows, `[layers][samples][heads][headDim]`, and
+   * the rows of all segments as attention sees them, the text's own last.
+   */
+  async probe({ held, tokens, samples }: Text): Promise<{ queries: Float32Array; segments: SegmentRows[] }> {
+    const sequence = { slot: 0, segment: held.segments.length, position: held.tokens, rows: 0, blocks: 0 };
+    const ops = [...this.#open(0, held), PageOp.Segment, 0, 0];
+    const works = new Map([[0, { ops, chunks: [this.#append(sequence, ops, tokens)], samples }]]);
+    const { queries = new Float32Array() } = await this.#step(works, { returnQueries: true });
+    const segments: SegmentRows[] = [];
+    for (const [segment, { tokens: count }] of [...held.segments, { tokens: tokens.length }].entries()) {
+      segments.push({ tokens: count, rows: await this.#engine.readRows(0, segment) });
+    }
+    this.#close([0]);
+    return { queries, segments };
   }
 
   close(running: readonly Running[]): void {
@@ -209,16 +227,16 @@ export class SpanRunner {
 
   async #step(
     works: ReadonlyMap<number, SlotWork>,
-    returnLogits: boolean,
-  ): Promise<Map<number, Float32Array[]>> {
-    const { plan, slots } = buildPlan(this.#closing, works, returnLogits);
+    returns: Parameters<typeof buildPlan>[2],
+  ): Promise<{ logits: Map<number, Float32Array[]>; queries?: Float32Array }> {
+    const { plan, slots } = buildPlan(this.#closing, works, returns);
     this.#closing = [];
     this.#peakBlocks = Math.max(this.#peakBlocks, this.#poolBlocks - this.#free.length);
-    return this.#rowsOf(plan, slots);
+    const { logits, queries } = await this.#engine.step(plan);
+    return { logits: this.#rowsOf(logits, slots), ...(queries && { queries }) };
   }
 
-  async #rowsOf(plan: StepPlan, slots: readonly number[]): Promise<Map<number, Float32Array[]>> {
-    const { logits } = await this.#engine.step(plan);
+  #rowsOf(logits: Float32Array | undefined, slots: readonly number[]): Map<number, Float32Array[]> {
     const { vocab } = this.#engine.info;
     const rows = new Map<number, Float32Array[]>();
     for (const [sample, slot] of slots.entries()) {

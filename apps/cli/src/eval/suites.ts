@@ -2,11 +2,11 @@ import type { SceneQuestion } from '@kvcapsule/testing';
 import type { PromptMaker } from '../calibrate-prompt.js';
 import { loadScene, type ScenePicture, type Series } from './workload.js';
 
-export const SUITES = ['questions', 'conversations', 'several'] as const;
+export const SUITES = ['questions', 'conversations', 'several', 'attention'] as const;
 
 /**
  * questions: each alone behind one picture. conversations: ten in turn on one picture, raw's own answers in
- * between. several: one behind two or four pictures (or one), about any of them.
+ * between. several: one behind two or four pictures (or one), about any of them. attention: two a picture, to look inside.
  */
 export type SuiteName = (typeof SUITES)[number];
 
@@ -48,6 +48,7 @@ export interface UnitPlan {
 const CONVERSATION_TURNS = 10;
 const MEASURED_TURNS: readonly number[] = [1, 2, 10];
 const QUESTIONS_OF_SEVERAL = 3;
+const QUESTIONS_OF_ATTENTION = 2;
 /** Pictures of the prompt, and which is asked about; scenes take turns. */
 const ARRANGEMENTS: readonly (readonly [number, number])[] = [
   [1, 1],
@@ -61,7 +62,12 @@ const ARRANGEMENTS: readonly (readonly [number, number])[] = [
 const MOST_PICTURES = 4;
 
 /** Scenes a unit has; several pictures make prompts long enough alone. */
-const UNIT_SCENES: Readonly<Record<SuiteName, number>> = { questions: 4, conversations: 4, several: 1 };
+const UNIT_SCENES: Readonly<Record<SuiteName, number>> = {
+  questions: 4,
+  conversations: 4,
+  several: 1,
+  attention: 1,
+};
 
 export function unitsOf(suite: SuiteName, scenes: number): Unit[] {
   const size = UNIT_SCENES[suite];
@@ -181,6 +187,8 @@ export function planUnit(
   switch (unit.suite) {
     case 'questions':
       return planQuestions(prompts, series, unit, questions);
+    case 'attention':
+      return planQuestions(prompts, series, unit, QUESTIONS_OF_ATTENTION);
     case 'conversations':
       return planConversations(prompts, series, unit);
     case 'several':

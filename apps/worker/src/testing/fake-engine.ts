@@ -146,6 +146,10 @@ export class FakeEngine implements NativeEngine {
     return Promise.resolve();
   }
 
+  readRows(): Promise<Float32Array> {
+    return Promise.reject(new Error('not here'));
+  }
+
   addToGram(): Promise<void> {
     return Promise.reject(new Error('not here'));
   }

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "common/half.h"
 #include "kvcapsule/error.h"
 
 namespace kvcapsule {
@@ -115,6 +116,30 @@ int64_t RowFormat::UnitOffset(int32_t tokens, int32_t layer, KvPart part, int32_
   const int64_t unit = (2LL * layer + static_cast<int32_t>(part)) * geometry().kv_heads + kv_head;
   const int64_t units = 2LL * geometry().layers * geometry().kv_heads;
   return info().header_bytes + unit * (PayloadBytes(tokens) / units);
+}
+
+std::vector<float> ReadSegmentRows(const KvPool& pool, const Segment& segment) {
+  const KvGeometry& geometry = pool.geometry();
+  const auto* raw = std::get_if<RawSegment>(&segment);
+  const int32_t tokens = raw ? raw->tokens : std::get<CapsuleSegment>(segment).tokens;
+  const int64_t unit = static_cast<int64_t>(tokens) * geometry.head_dim;
+  std::vector<float> rows(2 * unit * geometry.layers * geometry.kv_heads);
+  float* out = rows.data();
+  for (int32_t layer = 0; layer < geometry.layers; ++layer) {
+    for (const KvPart part : {KvPart::kKey, KvPart::kValue}) {
+      for (int32_t head = 0; head < geometry.kv_heads; ++head, out += unit) {
+        if (raw) {
+          for (int32_t row = 0; row < tokens; ++row)
+            ToFloat(geometry.dtype, RawRow(pool, *raw, layer, part, head, row), geometry.head_dim,
+                    out + static_cast<int64_t>(row) * geometry.head_dim);
+        } else {
+          const auto& capsule = std::get<CapsuleSegment>(segment);
+          capsule.format->Decode(pool, capsule, layer, part, head, out);
+        }
+      }
+    }
+  }
+  return rows;
 }
 
 }  // namespace kvcapsule

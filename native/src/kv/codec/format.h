@@ -103,6 +103,10 @@ class KvFormat {
 const uint8_t* RawRow(const KvPool& pool, const RawSegment& segment, int32_t layer, KvPart part,
                       int32_t kv_head, int32_t row);
 
+// All rows of a segment, [layers][K,V][kv heads][tokens][head_dim] float; of a capsule as its format decodes
+// them.
+std::vector<float> ReadSegmentRows(const KvPool& pool, const Segment& segment);
+
 // A format whose rows can be had in any range without the others: what attention reads panel by panel.
 class RowFormat : public KvFormat {
  public:

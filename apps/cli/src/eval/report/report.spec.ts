@@ -37,7 +37,12 @@ const RESOLVED: Resolved[] = [
 
 /** Two scenes of two questions; only the second question of each is one that `wrong` gets wrong. */
 function records(key: string, suite: SceneRecord['suite']): SceneRecord[] {
-  const place = { questions: {}, conversations: { turn: 10 }, several: { pictures: 2, place: 1 } }[suite];
+  const place = {
+    questions: {},
+    conversations: { turn: 10 },
+    several: { pictures: 2, place: 1 },
+    attention: {},
+  }[suite];
   const wrong = { r: [], t: [1], b: [0, 1] }[key] ?? [];
   return [0, 1].map((scene) => ({
     entry: key,
@@ -58,7 +63,7 @@ const REPORT: EvalReport = {
   commit: 'abc',
   date: '2026-01-01',
   machine: 'some CPU',
-  scenes: { questions: 2, conversations: 2, several: 2 },
+  scenes: { questions: 2, conversations: 2, several: 2, attention: 0 },
   seed: 2001,
   artwork: 'known',
   modelRevision: 'r',
