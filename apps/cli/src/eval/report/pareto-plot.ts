@@ -78,14 +78,20 @@ function klAxis(points: readonly Point[]): Axis {
   return { ticks, show: (value) => (value >= 0.01 ? String(value) : value.toExponential(0)), at };
 }
 
+/** What loses more than this is drawn at the lower edge, or all others would be one line. */
+const LEAST_DIFFERENCE = -6;
+
 function differenceAxis(points: readonly Point[]): Axis {
-  const low = Math.min(-0.5, ...points.map(({ y }) => y.low));
+  const low = Math.min(-0.5, ...points.map(({ y }) => Math.max(y.low, LEAST_DIFFERENCE)));
   const high = Math.max(0.5, ...points.map(({ y }) => y.high));
   const step = [0.25, 0.5, 1, 2, 5, 10, 20].find((candidate) => (high - low) / candidate <= 8) ?? 50;
   const [first, last] = [Math.floor(low / step), Math.ceil(high / step)];
   const ticks = Array.from({ length: last - first + 1 }, (_, tick) => (first + tick) * step);
   const [bottom, height] = [HEIGHT - MARGIN.bottom, HEIGHT - MARGIN.bottom - MARGIN.top];
-  const at = (value: number) => bottom - ((value - first * step) / ((last - first) * step)) * height;
+  const at = (value: number) => {
+    const share = (value - first * step) / ((last - first) * step);
+    return bottom - Math.max(0, share) * height;
+  };
   return { ticks, show: (value) => value.toFixed(step < 1 ? 2 : 0), at };
 }
 
@@ -102,12 +108,41 @@ function grid(x: Axis, y: Axis): string {
   return [...vertical, ...horizontal].join('\n');
 }
 
-function mark({ name, group, ratio, y }: Point, xAxis: Axis, yAxis: Axis): string {
-  const [x, top, middle, bottom] = [xAxis.at(ratio), y.high, y.value, y.low].map((value, index) =>
-    (index === 0 ? value : yAxis.at(value)).toFixed(1),
-  );
-  const title = escapeXml(`${name}: ${ratio.toFixed(2)}×, ${y.value.toPrecision(3)}`);
-  return `<g stroke="${COLOURS[group]}" fill="${COLOURS[group]}"><title>${title}</title><path d="M${x} ${top}V${bottom}" stroke-width="1.5"/><circle cx="${x}" cy="${middle}" r="4.5"/><text x="${Number(x) + 7}" y="${Number(middle) - 6}" stroke="none" class="name">${escapeXml(name)}</text></g>`;
+const LABEL_HEIGHT = 11;
+const CHARACTER_WIDTH = 5.6;
+
+interface Label {
+  readonly left: number;
+  readonly right: number;
+  readonly bottom: number;
+}
+
+/** Above right of its point, or as much higher as the labels placed before leave room. */
+function placeLabel(name: string, x: number, y: number, placed: Label[]): Label {
+  const width = name.length * CHARACTER_WIDTH;
+  const left = Math.min(x + 7, WIDTH - MARGIN.right - width);
+  let bottom = y - 6;
+  const covers = (other: Label) =>
+    left < other.right && left + width > other.left && Math.abs(bottom - other.bottom) < LABEL_HEIGHT;
+  for (let other = placed.find(covers); other !== undefined; other = placed.find(covers)) {
+    bottom = other.bottom - LABEL_HEIGHT;
+  }
+  const label = { left, right: left + width, bottom };
+  placed.push(label);
+  return label;
+}
+
+function marks(points: readonly Point[], xAxis: Axis, yAxis: Axis): string {
+  const placed: Label[] = [];
+  const lowestFirst = points.toSorted((a, b) => yAxis.at(b.y.value) - yAxis.at(a.y.value));
+  const drawn = lowestFirst.map(({ name, group, ratio, y }) => {
+    const [x, middle] = [xAxis.at(ratio), yAxis.at(y.value)];
+    const label = placeLabel(name, x, middle, placed);
+    const title = escapeXml(`${name}: ${ratio.toFixed(2)}×, ${y.value.toPrecision(3)}`);
+    const bar = `M${x.toFixed(1)} ${yAxis.at(y.high).toFixed(1)}V${yAxis.at(y.low).toFixed(1)}`;
+    return `<g stroke="${COLOURS[group]}" fill="${COLOURS[group]}"><title>${title}</title><path d="${bar}" stroke-width="1.5"/><circle cx="${x.toFixed(1)}" cy="${middle.toFixed(1)}" r="4"/><text x="${label.left.toFixed(1)}" y="${label.bottom.toFixed(1)}" stroke="none" class="name">${escapeXml(name)}</text></g>`;
+  });
+  return drawn.join('\n');
 }
 
 function legend(points: readonly Point[]): string {
@@ -137,12 +172,12 @@ export function paretoPlot(report: EvalReport, kind: PlotKind): string {
   const label =
     kind === 'kl'
       ? 'KL(raw ‖ entry), nats per answer token'
-      : 'accuracy minus raw’s, points (95 % intervals)';
+      : 'accuracy minus raw’s, points (what loses more stands at the edge)';
   return `<figure><svg viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" role="img" aria-label="${label} against ratio" font-family="system-ui, sans-serif" font-size="12" fill="currentColor">
 <style>.grid { stroke: currentColor; opacity: .15; fill: none } .name { font-size: 10.5px }</style>
 ${grid(x, y)}
 <path d="${path}" fill="none" stroke="currentColor" stroke-dasharray="5 4" opacity=".6"/>
-${points.map((point) => mark(point, x, y)).join('\n')}
+${marks(points, x, y)}
 ${legend(points)}
 <text x="${(WIDTH + MARGIN.left) / 2}" y="${HEIGHT - 12}" text-anchor="middle">times smaller than raw 16-bit rows, markers and rounding counted</text>
 <text transform="translate(18 ${HEIGHT / 2}) rotate(-90)" text-anchor="middle">${label}</text>
