@@ -1,12 +1,12 @@
 #!/bin/sh
-# Unpacks the ggml source of the pinned llama.cpp release and prints its folder.
+# Unpacks source of the pinned llama.cpp release and prints its folder: ggml alone, or with --whole all of llama.cpp.
 # It travels inside the node-llama-cpp npm package as a git bundle; nothing of that package is run.
-# Usage: tools/fetch-ggml.sh [CACHE_DIR]      Needs npm, node, git and tar.
+# Usage: tools/fetch-ggml.sh [CACHE_DIR [--whole]]      Needs npm, node, git and tar.
 set -eu
 version=3.22.1
 integrity=sha512-bltIipuWmc123H7tMIgDGKSsSrhmhlQYeVUC48XTjVW7XGJJiJJyCdlTMzQ/LiWoPkGDpcL4FviDpgw7qfTiDw==
 cache=${1:-$(cd "$(dirname "$0")/.." && pwd)/.cache}
-home=$cache/ggml-$version
+if [ "${2:-}" = --whole ]; then home=$cache/llama.cpp-$version part=; else home=$cache/ggml-$version part=ggml; fi
 if [ ! -f "$home/CMakeLists.txt" ]; then
   mkdir -p "$cache"
   tmp=$(mktemp -d "$cache/tmp.XXXXXX")
@@ -19,6 +19,6 @@ if [ ! -f "$home/CMakeLists.txt" ]; then
   git clone -q -c advice.detachedHead=false "$tmp/package/llama/gitRelease.bundle" "$tmp/llama.cpp"
   cp "$tmp/llama.cpp/LICENSE" "$tmp/llama.cpp/ggml/LICENSE"
   # two at once: the loser's copy is dropped
-  mv -T "$tmp/llama.cpp/ggml" "$home" 2>/dev/null || [ -f "$home/CMakeLists.txt" ]
+  mv -T "$tmp/llama.cpp/$part" "$home" 2>/dev/null || [ -f "$home/CMakeLists.txt" ]
 fi
 echo "$home"

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "arguments.h"
+#include "backend/roof.h"
 #include "engine_thread.h"
 #include "ggml-backend.h"
 #include "ggml-cpu.h"
@@ -240,9 +241,19 @@ Napi::Value BuildInfo(const Napi::CallbackInfo& info) {
   return object;
 }
 
+Napi::Value MeasureRoofValue(const Napi::CallbackInfo& info) {
+  const auto threads = static_cast<int32_t>(ReadInteger(info[0], "threads", 1, 512));
+  const Roof roof = MeasureRoof(threads, ReadInteger(info[1], "bytes", 1 << 20, INT64_C(1) << 36));
+  Napi::Object object = Napi::Object::New(info.Env());
+  object.Set("readBytesPerSecond", roof.read_bytes_per_second);
+  object.Set("flopsPerSecond", roof.flops_per_second);
+  return object;
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("createEngine", Napi::Function::New(env, CreateEngine, "createEngine"));
   exports.Set("buildInfo", Napi::Function::New(env, BuildInfo, "buildInfo"));
+  exports.Set("measureRoof", Napi::Function::New(env, MeasureRoofValue, "measureRoof"));
   return exports;
 }
 

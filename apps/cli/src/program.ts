@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { registerAsk } from './ask/ask.command.js';
+import { registerBench } from './bench/bench.command.js';
 import { registerCalibrate } from './calibrate.js';
 import { registerEval } from './eval/eval.command.js';
 import { registerServe } from './serve.command.js';
@@ -16,5 +17,6 @@ export function createProgram(): Command {
   registerServe(program);
   registerCalibrate(program);
   registerEval(program);
+  registerBench(program);
   return program;
 }

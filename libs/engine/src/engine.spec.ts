@@ -24,6 +24,7 @@ function fakeBinding(engine: Partial<NativeEngine>): NativeBinding {
   return {
     createEngine: () => Promise.resolve(native),
     buildInfo: () => ({ version: '0', ggml: '0', features: '' }),
+    measureRoof: () => ({ readBytesPerSecond: 0, flopsPerSecond: 0 }),
   };
 }
 

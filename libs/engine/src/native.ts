@@ -202,9 +202,20 @@ export interface NativeEngine {
   dispose(): Promise<void>;
 }
 
+export interface MachineRoof {
+  readonly readBytesPerSecond: number;
+  /** Two operations for each multiply-add. */
+  readonly flopsPerSecond: number;
+}
+
 /** What the addon exports. */
 export interface NativeBinding {
   createEngine(options: NativeEngineOptions): Promise<NativeEngine>;
   /** Version of the addon and of ggml, CPU features in use. */
   buildInfo(): { readonly version: string; readonly ggml: string; readonly features: string };
+  /**
+   * What the machine can do at most: a stream of loads over `bytes` of memory, and fused multiply-adds. Blocks the
+   * event loop for about a second.
+   */
+  measureRoof(threads: number, bytes: number): MachineRoof;
 }

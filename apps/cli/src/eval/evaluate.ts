@@ -1,9 +1,8 @@
-import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { availableParallelism, cpus } from 'node:os';
-import { promisify } from 'node:util';
 import { addonPath, type Engine } from '@kvcapsule/engine';
+import { commitOf } from '../commit.js';
 import { isBaseline, RAW_ENTRY, type Entry } from './entries.js';
 import { reportEntries, type EntryReport } from './entry-report.js';
 import { Journal, type SceneRecord } from './journal.js';
@@ -42,17 +41,6 @@ export interface EvalReport {
   /** Highest resident set of the measuring process, all entries together. */
   readonly peakResidentBytes: number;
   readonly entries: readonly EntryReport[];
-}
-
-const run = promisify(execFile);
-
-async function commitOf(): Promise<string> {
-  try {
-    const { stdout } = await run('git', ['describe', '--always', '--dirty', '--abbrev=12']);
-    return stdout.trim();
-  } catch {
-    return 'unknown';
-  }
 }
 
 /** What results depend on besides entry, suite and scene; results of another build do not mix with these. */

@@ -1,0 +1,182 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { cpus, loadavg, tmpdir } from 'node:os';
+import { basename, join, parse } from 'node:path';
+import { promisify } from 'node:util';
+import { chooseFormat, loadBinding, type Codec, type Engine } from '@kvcapsule/engine';
+import type { Command } from 'commander';
+import { checkOutput } from '../calibrate-output.js';
+import { commitOf } from '../commit.js';
+import { CliError } from '../failure.js';
+import { DEFAULT_MODEL_DIR, ROOT } from '../paths.js';
+import { stepParameters, type Storage } from './ceilings.js';
+import { writeGguf } from './gguf.js';
+import { measurePictures, measureText, openBenchEngine, type Point } from './measure.js';
+import { parseBenchFlags, type BenchFlags, type BenchOptions } from './options.js';
+import { PeerSide } from './peer-side.js';
+import { renderHtml } from './plot.js';
+import { OWN, renderMarkdown, storageOf, type BenchReport } from './report.js';
+import { spread } from './spread.js';
+import { geometryOf, readTextConfig } from './text-config.js';
+
+const run = promisify(execFile);
+/** More than any last-level cache keeps for one process. */
+const MEMORY_BYTES = 1 << 30;
+
+type Report = (line: string) => void;
+
+/** Builds llama.cpp's driver, or finds it built. */
+async function llamaDriver(log: Report): Promise<string> {
+  log('llama.cpp: building or looking at the build (minutes the first time) ...');
+  try {
+    const { stdout } = await run(process.execPath, [join(ROOT, 'tools/build-llama.mjs')], {
+      maxBuffer: 1 << 26,
+    });
+    return stdout.trim();
+  } catch (error) {
+    const { stderr = '' } = error as { stderr?: string };
+    throw new CliError(`llama.cpp does not build: ${stderr.trim().split('\n').slice(-3).join(' / ')}`);
+  }
+}
+
+async function startPeers(options: BenchOptions, folder: string, log: Report): Promise<PeerSide[]> {
+  const peers: PeerSide[] = [];
+  const threads = String(options.threads);
+  for (const name of options.peers) {
+    if (name === 'llama.cpp') {
+      const gguf = join(folder, 'text.gguf');
+      await writeGguf(options.model, options.weights, gguf);
+      peers.push(new PeerSide(name, await llamaDriver(log), [gguf, threads]));
+    } else {
+      const script = join(ROOT, 'bench/transformers_peer.py');
+      peers.push(new PeerSide(name, options.python, [script, options.model, threads, options.weights]));
+    }
+  }
+  return peers;
+}
+
+/** How each codec that the engine has stores a picture of the demo's kind. */
+function storages(engine: Engine, codecs: readonly Codec[]): Partial<Record<Codec, Storage>> {
+  const { info } = engine;
+  const found: Partial<Record<Codec, Storage>> = {};
+  for (const codec of codecs) {
+    const format = info.formats.findLast((one) => one.codec === codec);
+    if (format === undefined) continue;
+    const tokens = format.tokens || 1024;
+    const markerRows = [...format.markerRows];
+    const choice = chooseFormat(info, codec, { length: tokens, markerRows });
+    const profile = engine.profiles.findLast((one) => one.codec === codec && one.tokens === format.tokens);
+    const kept = (profile?.retention ?? '1').split(/[\s,]+/).map(Number);
+    const retention = kept.reduce((sum, one) => sum + one, 0) / kept.length;
+    if (choice) {
+      const held = { codec, tokens, pages: choice.pages, restRows: choice.restRows.length, retention };
+      found[codec] = storageOf(info, held);
+    }
+  }
+  return found;
+}
+
+function pointLine(point: Point): string {
+  const times = Object.entries(point.seconds).map(
+    ([side, seconds]) => `${side} ${(spread(seconds).median * 1e3).toFixed(3)} ms`,
+  );
+  return `${point.content} ${point.kind}, batch ${point.batch}, ${point.context} tokens: ${times.join(', ')}`;
+}
+
+async function measure(options: BenchOptions, command: string, log: Report): Promise<BenchReport> {
+  const { text } = await readTextConfig(options.model);
+  const geometry = geometryOf(basename(options.model), text);
+  const weightBytes = stepParameters(geometry) * (options.weights === 'f32' ? 4 : 2);
+  const binding = await loadBinding();
+  const begin = loadavg()[0] ?? 0;
+  const roof = binding.measureRoof(options.threads, MEMORY_BYTES);
+  const cacheRoof = binding.measureRoof(options.threads, Math.max(1 << 20, Math.ceil(weightBytes)));
+  const folder = await mkdtemp(join(tmpdir(), 'kvcapsule-bench-'));
+  const engine = await openBenchEngine(options);
+  let peers: PeerSide[] = [];
+  const points: Point[] = [];
+  const onPoint = (point: Point) => {
+    points.push(point);
+    log(pointLine(point));
+  };
+  try {
+    if (options.contents.includes('text')) {
+      peers = await startPeers(options, folder, log);
+      await measureText(engine, peers, options, onPoint);
+    }
+    if (options.contents.includes('pictures')) await measurePictures(engine, options, onPoint);
+    return {
+      ...{ command, commit: await commitOf(), date: new Date().toISOString().slice(0, 10) },
+      machine: `${cpus()[0]?.model ?? 'unknown CPU'}, ${cpus().length} CPUs`,
+      load: [begin, loadavg()[0] ?? 0],
+      ...{ threads: options.threads, weights: options.weights, weightBytes, geometry, roof, cacheRoof },
+      peers: peers.map(({ name }) => name),
+      storage: storages(engine, options.codecs),
+      points,
+    };
+  } finally {
+    await Promise.all([engine.dispose(), ...peers.map((peer) => peer.dispose())]);
+    await rm(folder, { recursive: true });
+  }
+}
+
+async function benchEngine(flags: BenchFlags): Promise<void> {
+  const options = parseBenchFlags(flags);
+  await checkOutput(flags.out);
+  const command = `kvcapsule ${process.argv.slice(2).join(' ')}`;
+  const report = await measure(options, command, (line) => process.stderr.write(`${line}\n`));
+  const { dir, name } = parse(flags.out);
+  const markdown = renderMarkdown(report);
+  await writeFile(flags.out, `${JSON.stringify(report, null, 2)}\n`);
+  await writeFile(join(dir, `${name}.md`), markdown);
+  await writeFile(join(dir, `${name}.html`), renderHtml(report));
+  process.stdout.write(markdown);
+}
+
+const EXAMPLES = `
+Examples:
+  kvcapsule bench engine --out engine.json
+  kvcapsule bench engine --content text --batches 1,16 --contexts 128,512 --out text.json
+  kvcapsule bench engine --content pictures --codecs q8,capsule --contexts 4096,16384 --out pictures.json`;
+
+export function registerBench(program: Command): void {
+  const bench = program
+    .command('bench')
+    .description('measure speed beside peers and the limits of the machine')
+    .addHelpText('after', EXAMPLES);
+  bench
+    .command('engine')
+    .description(`prefill, decode and both mixed: ${OWN}, llama.cpp and transformers in turn`)
+    .requiredOption('--out <file>', 'results as JSON; .md and .html are written beside it')
+    .option('--model <dir>', 'Hugging Face folder', DEFAULT_MODEL_DIR)
+    .option('--content <list>', 'text, pictures', 'text,pictures')
+    .option('--batches <list>', 'sequences computed together', '1,4,16')
+    .option(
+      '--contexts <list>',
+      'tokens of each sequence; of pictures, visual ones',
+      '128,512,1024,4096,16384',
+    )
+    .option('--longest-text <n>', 'contexts beyond this are measured with pictures alone', '1024')
+    .option(
+      '--codecs <list>',
+      'how pictures are stored; raw is always measured',
+      'q8,q4,capsule,capsule-q8,capsule-q4,capsule-mixed',
+    )
+    .option('--weights <type>', 'f32, f16 or bf16, for all sides', 'f32')
+    .option('--threads <n>', 'threads of every side (0: as many as the process may run on)', '0')
+    .option(
+      '--peers <list>',
+      'llama.cpp (built from the bundle on first use), transformers, or none',
+      'llama.cpp,transformers',
+    )
+    .option(
+      '--python <path>',
+      'interpreter with torch and transformers; without it that peer is left out',
+      '',
+    )
+    .option('--repeats <n>', 'rounds in which all sides take turns', '9')
+    .option('--steps <n>', 'decode steps of a round', '64')
+    .option('--pool-blocks <n>', 'blocks of 16 tokens; points that need more are left out', '16384')
+    .addHelpText('after', EXAMPLES)
+    .action(benchEngine);
+}

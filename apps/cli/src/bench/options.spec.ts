@@ -1,0 +1,38 @@
+import { Command } from 'commander';
+import { describe, expect, it } from 'vitest';
+import { registerBench } from './bench.command.js';
+import { parseBenchFlags, type BenchFlags } from './options.js';
+
+function flags(...args: string[]): BenchFlags {
+  const program = new Command();
+  registerBench(program);
+  const engine = program.commands[0]?.commands[0];
+  if (engine === undefined) throw new Error('there is no bench engine');
+  return engine.parseOptions(['--out', 'x.json', ...args]) && engine.opts<BenchFlags>();
+}
+
+describe('flags of bench engine', () => {
+  it('sweeps over batches and contexts by default, without a peer that has no interpreter', () => {
+    const options = parseBenchFlags(flags());
+    expect(options.batches).toEqual([1, 4, 16]);
+    expect(options.contexts.at(-1)).toBe(16_384);
+    expect(options.peers).toEqual(['llama.cpp']);
+    expect(options.threads).toBeGreaterThan(0);
+  });
+
+  it('sorts lists and takes what is named twice once', () => {
+    const options = parseBenchFlags(flags('--batches', '4,1,4', '--peers', 'none', '--codecs', 'q4'));
+    expect([options.batches, options.peers, options.codecs]).toEqual([[1, 4], [], ['q4']]);
+  });
+
+  it.each([
+    ['--batches', '0'],
+    ['--contexts', '12,x'],
+    ['--codecs', 'zip'],
+    ['--peers', 'vllm'],
+    ['--weights', 'q8'],
+    ['--repeats', ''],
+  ])('refuses %s %s by name', (flag, value) => {
+    expect(() => parseBenchFlags(flags(flag, value))).toThrow(flag);
+  });
+});

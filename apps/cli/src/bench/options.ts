@@ -1,0 +1,96 @@
+import { availableParallelism } from 'node:os';
+import { KvcError } from '@kvcapsule/contracts';
+import { CODECS, type Codec } from '@kvcapsule/engine';
+import type { WeightType } from './gguf.js';
+
+export const CONTENTS = ['text', 'pictures'] as const;
+export const PEERS = ['llama.cpp', 'transformers'] as const;
+const WEIGHT_TYPES = ['f32', 'f16', 'bf16'] as const satisfies readonly WeightType[];
+
+export interface BenchOptions {
+  readonly model: string;
+  readonly weights: WeightType;
+  readonly threads: number;
+  readonly contents: readonly (typeof CONTENTS)[number][];
+  readonly batches: readonly number[];
+  /** Tokens of each sequence; of pictures, visual ones, rounded to whole pictures. */
+  readonly contexts: readonly number[];
+  /** Longer contexts are measured with pictures alone: peers need minutes to prefill them. */
+  readonly longestText: number;
+  readonly codecs: readonly Codec[];
+  readonly peers: readonly (typeof PEERS)[number][];
+  /** Interpreter with torch and transformers. */
+  readonly python: string;
+  readonly repeats: number;
+  /** Decode steps of a round. */
+  readonly steps: number;
+  readonly pictureSteps: number;
+  readonly poolBlocks: number;
+}
+
+/** Flags as commander hands them over. */
+export type BenchFlags = Record<
+  | 'model'
+  | 'weights'
+  | 'threads'
+  | 'content'
+  | 'batches'
+  | 'contexts'
+  | 'longestText'
+  | 'codecs'
+  | 'peers'
+  | 'python'
+  | 'repeats'
+  | 'steps'
+  | 'poolBlocks'
+  | 'out',
+  string
+>;
+
+function wholeNumber(flag: string, text: string, least: number, most: number): number {
+  const value = Number(text);
+  if (text.trim() !== '' && Number.isInteger(value) && value >= least && value <= most) return value;
+  throw new KvcError('CONFIG_INVALID', `${flag}: ${text} is not a whole number from ${least} to ${most}`);
+}
+
+function numbers(flag: string, text: string, most: number): number[] {
+  const values = text.split(',').map((item) => wholeNumber(flag, item, 1, most));
+  return [...new Set(values)].sort((a, b) => a - b);
+}
+
+function choices<Choice extends string>(flag: string, text: string, known: readonly Choice[]): Choice[] {
+  return text
+    .split(',')
+    .filter((item) => item !== '' && item !== 'none')
+    .map((item) => {
+      const found = known.find((one) => one === item);
+      if (found === undefined) {
+        throw new KvcError('CONFIG_INVALID', `${flag}: ${item} is none of ${known.join(', ')}`);
+      }
+      return found;
+    });
+}
+
+/** @throws KvcError CONFIG_INVALID naming the flag */
+export function parseBenchFlags(flags: BenchFlags): BenchOptions {
+  const [weights] = choices('--weights', flags.weights, WEIGHT_TYPES);
+  if (weights === undefined) throw new KvcError('CONFIG_INVALID', '--weights: f32, f16 or bf16');
+  const peers = choices('--peers', flags.peers, PEERS);
+  const steps = wholeNumber('--steps', flags.steps, 1, 10_000);
+  return {
+    model: flags.model,
+    weights,
+    threads: wholeNumber('--threads', flags.threads, 0, 512) || availableParallelism(),
+    contents: choices('--content', flags.content, CONTENTS),
+    batches: numbers('--batches', flags.batches, 256),
+    contexts: numbers('--contexts', flags.contexts, 1 << 20),
+    longestText: wholeNumber('--longest-text', flags.longestText, 0, 1 << 20),
+    codecs: choices('--codecs', flags.codecs, CODECS),
+    peers: flags.python === '' ? peers.filter((peer) => peer !== 'transformers') : peers,
+    python: flags.python,
+    repeats: wholeNumber('--repeats', flags.repeats, 1, 1000),
+    steps,
+    pictureSteps: Math.max(4, Math.floor(steps / 4)),
+    poolBlocks: wholeNumber('--pool-blocks', flags.poolBlocks, 64, 1 << 24),
+  };
+}

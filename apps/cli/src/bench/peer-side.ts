@@ -1,0 +1,39 @@
+import { z } from 'zod';
+import { LineProcess } from './line-process.js';
+import type { Side, Timed } from './side.js';
+
+const prefillSchema = z.object({ seconds: z.number(), tokens: z.array(z.int()) });
+const decodeSchema = z.object({ seconds: z.array(z.number()), tokens: z.array(z.array(z.int())) });
+
+/** llama.cpp or transformers, in a process that speaks the protocol of `bench/llama.cpp/llama_peer.cc`. */
+export class PeerSide implements Side {
+  readonly name: string;
+  readonly #process: LineProcess;
+
+  /** @param command prints nothing before it is asked */
+  constructor(name: string, command: string, args: readonly string[]) {
+    this.name = name;
+    this.#process = new LineProcess(name, command, args);
+  }
+
+  async open(sequences: number, context: number): Promise<void> {
+    await this.#process.ask({ op: 'open', sequences, context });
+  }
+
+  async prefill(prompts: readonly (readonly number[])[]): Promise<Timed<number[]>> {
+    const { seconds, tokens } = prefillSchema.parse(await this.#process.ask({ op: 'prefill', prompts }));
+    return { seconds: [seconds], tokens };
+  }
+
+  async mixed(steps: number, chunk: readonly number[]): Promise<Timed<number[][]>> {
+    return decodeSchema.parse(await this.#process.ask({ op: 'mixed', steps, chunk }));
+  }
+
+  async decode(steps: number): Promise<Timed<number[][]>> {
+    return decodeSchema.parse(await this.#process.ask({ op: 'decode', steps }));
+  }
+
+  dispose(): Promise<void> {
+    return this.#process.dispose();
+  }
+}

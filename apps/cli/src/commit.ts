@@ -1,0 +1,14 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+
+/** The commit that results are of, marked when there are changes on top; `unknown` outside a checkout. */
+export async function commitOf(): Promise<string> {
+  try {
+    const { stdout } = await run('git', ['describe', '--always', '--dirty', '--abbrev=12']);
+    return stdout.trim();
+  } catch {
+    return 'unknown';
+  }
+}
