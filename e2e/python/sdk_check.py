@@ -1,10 +1,12 @@
-"""OpenAI's Python SDK, unmodified, against a running server: chat with a picture, streamed and not.
+"""OpenAI's Python SDK, unmodified, against a running server: chat with a picture, streamed and not, with
+log-probabilities, penalties and this server's extensions.
 
 Usage: python sdk_check.py BASE_URL MODEL_DIR. Prints one JSON line with what it saw.
 """
 
 import base64
 import json
+import math
 import pathlib
 import sys
 
@@ -35,6 +37,17 @@ def main() -> None:
         if chunk.choices:
             streamed += chunk.choices[0].delta.content or ""
         usage = chunk.usage or usage
+    scored = client.chat.completions.create(
+        model="emoji-vlm",
+        messages=messages,
+        temperature=0,
+        logprobs=True,
+        top_logprobs=20,
+        presence_penalty=0.0,
+        logit_bias={"300": -100},
+        extra_body={"kv_codec": "raw", "min_p": 0.1, "repetition_penalty": 1.0},
+    )
+    tokens = scored.choices[0].logprobs.content
     try:
         client.chat.completions.create(model="nobody", messages=messages)
         refused = None
@@ -47,6 +60,14 @@ def main() -> None:
                 "plain": plain.choices[0].message.content,
                 "streamed": streamed,
                 "completion_tokens": [plain.usage.completion_tokens, usage.completion_tokens],
+                "scored": scored.choices[0].message.content,
+                "tokens": "".join(token.token for token in tokens),
+                "bytes": bytes(byte for token in tokens for byte in token.bytes).decode(),
+                "finite": all(
+                    math.isfinite(top.logprob) for token in tokens for top in [token, *token.top_logprobs]
+                ),
+                "tops": sorted({len(token.top_logprobs) for token in tokens}),
+                "codec": scored.usage.model_extra["kv_cache"]["codec"],
                 "refused": refused,
             }
         )

@@ -39,6 +39,9 @@ describe("OpenAI's Python SDK, unmodified", () => {
     expect(seen.plain).toMatch(/^\w+ at [A-D][1-4]/);
     expect(seen['streamed']).toBe(seen.plain);
     expect(seen.completion_tokens[0]).toBe(seen.completion_tokens[1]);
+    expect([seen['tokens'], seen['bytes']]).toEqual([seen['scored'], seen['scored']]);
+    expect(seen['scored']).not.toBe('');
+    expect(seen).toMatchObject({ finite: true, tops: [20], codec: 'raw' });
     expect(seen['refused']).toBe('model_not_found');
   }, 180_000);
 });

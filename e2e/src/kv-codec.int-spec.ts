@@ -1,0 +1,60 @@
+import OpenAI from 'openai';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ask, Cluster, picture } from './harness.js';
+
+interface KvCache {
+  readonly codec: string;
+  readonly bytes: number;
+  readonly raw_bytes: number;
+  readonly pictures: { readonly bytes: number; readonly raw_bytes: number };
+}
+
+/** Of one token of the demo model as raw 16-bit rows: keys and values, 6 layers, 2 heads, 64 channels. */
+const RAW_TOKEN_BYTES = 2 * 6 * 2 * 64 * 2;
+const PAGE_BYTES = (16 * RAW_TOKEN_BYTES) / 8;
+
+describe('kv_codec', () => {
+  let cluster: Cluster, client: OpenAI;
+  beforeAll(async () => {
+    cluster = await Cluster.start();
+    client = new OpenAI({ baseURL: `${cluster.url}/v1`, apiKey: 'none', maxRetries: 0 });
+  }, 120_000);
+  afterAll(() => cluster.stop());
+
+  const messages = [ask('What is at B2?', picture('a'))] as unknown as OpenAI.ChatCompletionMessageParam[];
+  const answer = (kvCodec?: string) => {
+    const body = { model: 'emoji-vlm', messages, temperature: 0, max_tokens: 20 };
+    return client.chat.completions.create({ ...body, kv_codec: kvCodec } as typeof body);
+  };
+  const kvOf = ({ usage }: OpenAI.ChatCompletion): KvCache =>
+    (usage as unknown as { kv_cache: KvCache }).kv_cache;
+
+  it('decides how the pictures of a request are kept, and usage tells it to the byte', async () => {
+    const raw = await answer('raw');
+    const tokens = raw.usage?.prompt_tokens ?? 0;
+    expect(kvOf(raw)).toMatchObject({ codec: 'raw', raw_bytes: tokens * RAW_TOKEN_BYTES });
+    // whole blocks of 16 tokens
+    expect(kvOf(raw).pictures.bytes).toBe(
+      Math.ceil(kvOf(raw).pictures.raw_bytes / 8 / PAGE_BYTES) * 8 * PAGE_BYTES,
+    );
+    let before = kvOf(raw).pictures.bytes;
+    for (const codec of ['q8', 'q4']) {
+      const kept = await answer(codec);
+      expect(kept.choices[0]?.message.content).toBe(raw.choices[0]?.message.content);
+      expect(kvOf(kept)).toMatchObject({ codec, raw_bytes: kvOf(raw).raw_bytes });
+      expect(kvOf(kept).pictures.raw_bytes).toBe(kvOf(raw).pictures.raw_bytes);
+      expect(kvOf(kept).pictures.bytes).toBeLessThan(before);
+      before = kvOf(kept).pictures.bytes;
+    }
+    const byDefault = await answer();
+    expect(kvOf(byDefault).codec).toMatch(/^capsule/);
+    expect(kvOf(await answer(kvOf(byDefault).codec))).toEqual(kvOf(byDefault));
+  });
+
+  it('is refused by a list of the known ones when it is none of them', async () => {
+    await expect(answer('zip')).rejects.toMatchObject({
+      ...{ status: 400, code: 'kv_codec_unavailable', param: 'kv_codec' },
+      message: expect.stringMatching(/capsule.*q4, q8, raw/) as string,
+    });
+  });
+});
