@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 
 import { type Generate, WorkerServiceClient } from '@kvcapsule/contracts/worker';
-import { discoverProfiles, openEngine } from '@kvcapsule/engine';
+import { discoverProfiles, type NativeDtype, openEngine } from '@kvcapsule/engine';
 import { type ModelFolder, openModelFolder } from '@kvcapsule/model';
 import { decodeImage } from '@kvcapsule/multimodal';
 import { createRpcClient } from '@kvcapsule/platform/rpc';
@@ -10,7 +10,7 @@ import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 
-import { GREEDY, RouterSide } from './testing/harness.js';
+import { type Answer, GREEDY, RouterSide } from './testing/harness.js';
 import { MemoryStore } from './testing/memory-ports.js';
 import { startWorker, type Worker } from './worker.js';
 
@@ -67,12 +67,15 @@ async function serve(
   poolBlocks: number,
   maxStepTokens: number,
   profiles: readonly string[] = [],
+  types: { readonly weights: NativeDtype; readonly kvDtype: NativeDtype } = {
+    weights: 'f32',
+    kvDtype: 'f32',
+  },
 ): Promise<Served> {
   const maxRunning = 16;
   const engine = await openEngine({
+    ...types,
     modelDir: MODEL_DIR,
-    weights: 'f32',
-    kvDtype: 'f32',
     threads: 1,
     poolBlocks,
     maxSlots: maxRunning,
@@ -219,3 +222,59 @@ it(
   },
   TIMEOUT_MS,
 );
+
+describe('the same request with the same seed', () => {
+  const BATCHES = [2, 3, 5, 8, 16];
+
+  /** Questions about pictures under every codec, sampled, with their log-probabilities. */
+  async function sampled(codecs: readonly string[]): Promise<Generate[]> {
+    const asked = golden.filter(({ pictures }) => pictures.length > 0);
+    return Promise.all(
+      Array.from({ length: 16 }, async (_, index) => {
+        const example = asked[index % asked.length];
+        if (!example) throw new Error('no golden case has a picture');
+        const generate = await generateOf(example, `r${index}`);
+        const penalties = index % 3 === 0 ? { frequencyPenalty: 0.5, repetitionPenalty: 1.1 } : {};
+        const sampling = {
+          ...GREEDY,
+          ...penalties,
+          temperature: 1,
+          seed: BigInt(index),
+          topLogprobs: 4,
+          ignoreEos: true,
+        };
+        return { ...generate, sampling, maxTokens: 24, kvCodec: codecs[index % codecs.length] ?? '' };
+      }),
+    );
+  }
+
+  it.each([
+    { weights: 'f32', kvDtype: 'f32' },
+    { weights: 'f16', kvDtype: 'f16' },
+  ] as const)(
+    'gives the same tokens and numbers alone, in batches and in chunks ($weights)',
+    async (types) => {
+      const profiles = await discoverProfiles(MODEL_DIR);
+      const roomy = await serve(700, 8192, profiles, types);
+      const tight = await serve(68, 100, profiles, types);
+      const generates = await sampled(['raw', 'q8', 'q4', 'capsule']);
+      const alone = new Map<string, Answer>();
+      for (const generate of generates) alone.set(generate.requestId, await roomy.router.ask(generate));
+      const expectSame = async (router: RouterSide, batch: readonly Generate[]): Promise<void> => {
+        for (const generate of batch) router.send(generate);
+        for (const { requestId } of batch) {
+          const { tokenIds, logprobs } = await router.answer(requestId);
+          const expected = alone.get(requestId);
+          expect([requestId, tokenIds]).toEqual([requestId, expected?.tokenIds]);
+          // to the last bit
+          expect([requestId, logprobs]).toEqual([requestId, expected?.logprobs]);
+        }
+      };
+      for (const size of BATCHES) await expectSame(roomy.router, generates.slice(-size));
+      await expectSame(tight.router, generates);
+      await roomy.close();
+      await tight.close();
+    },
+    3 * TIMEOUT_MS,
+  );
+});
