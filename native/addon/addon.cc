@@ -176,6 +176,25 @@ Napi::Promise Fit(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
   return thread->Submit(info.Env(), [=](EnginePtr& engine) { engine->Fit(*request); }, Nothing);
 }
 
+Napi::Promise FitPacked(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
+  auto request = std::make_shared<PackedFitRequest>(ReadPackedFitRequest(info[0]));
+  return thread->Submit(info.Env(), [=](EnginePtr& engine) { engine->FitPacked(*request); }, Nothing);
+}
+
+Napi::Promise Perturb(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
+  const PerturbRequest request = ReadPerturbRequest(info[0]);
+  auto squares = std::make_shared<double>();
+  return thread->Submit(
+      info.Env(), [=](EnginePtr& engine) { *squares = engine->Perturb(request); },
+      [=](Napi::Env env) { return Napi::Number::New(env, *squares); });
+}
+
+Napi::Promise Observe(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
+  auto slots = std::make_shared<std::vector<int32_t>>(ReadInt32Array(info[0], "slots"));
+  const auto segment = static_cast<int32_t>(ReadInteger(info[1], "segment", 0, INT32_MAX));
+  return thread->Submit(info.Env(), [=](EnginePtr& engine) { engine->Observe(*slots, segment); }, Nothing);
+}
+
 Napi::Object EngineObject(Napi::Env env, const ThreadPtr& thread, const ModelInfo& info,
                           const ImageCutter& cutter) {
   Napi::Object object = Napi::Object::New(env);
@@ -193,6 +212,9 @@ Napi::Object EngineObject(Napi::Env env, const ThreadPtr& thread, const ModelInf
   AddMethod(object, "readRows", bind(ReadRows));
   AddMethod(object, "addToGram", bind(AddToGram));
   AddMethod(object, "fit", bind(Fit));
+  AddMethod(object, "fitPacked", bind(FitPacked));
+  AddMethod(object, "observe", bind(Observe));
+  AddMethod(object, "perturb", bind(Perturb));
   AddMethod(object, "dispose",
             [thread](const Napi::CallbackInfo& call) { return thread->Dispose(call.Env()); });
   return object;

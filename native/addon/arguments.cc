@@ -62,6 +62,17 @@ void ReadFeatures(const Napi::Object& object, OwnedPlan& plan) {
   }
 }
 
+std::vector<std::pair<std::string, std::string>> ReadTexts(const Napi::Value& value, const char* name) {
+  const Napi::Object object = ReadObject(value, name);
+  const Napi::Array keys = object.GetPropertyNames();
+  std::vector<std::pair<std::string, std::string>> texts;
+  for (uint32_t i = 0; i < keys.Length(); ++i) {
+    const Napi::Value key = keys.Get(i);
+    texts.emplace_back(key.ToString().Utf8Value(), ReadString(object.Get(key), name));
+  }
+  return texts;
+}
+
 Dtype ReadDtype(const Napi::Value& value, const char* name) {
   const std::string text = ReadString(value, name);
   if (text == "f32") return Dtype::kF32;
@@ -159,12 +170,51 @@ FitRequest ReadFitRequest(const Napi::Value& value) {
   FitRequest request;
   request.retention = ReadFloat32Array(object.Get("retention"), "retention");
   request.path = ReadString(object.Get("path"), "path");
-  const Napi::Object metadata = ReadObject(object.Get("metadata"), "metadata");
-  const Napi::Array keys = metadata.GetPropertyNames();
-  for (uint32_t i = 0; i < keys.Length(); ++i) {
-    const Napi::Value key = keys.Get(i);
-    request.metadata.emplace_back(key.ToString().Utf8Value(), ReadString(metadata.Get(key), "metadata"));
-  }
+  request.metadata = ReadTexts(object.Get("metadata"), "metadata");
+  return request;
+}
+
+PackedFitRequest ReadPackedFitRequest(const Napi::Value& value) {
+  const Napi::Object object = ReadObject(value, "options");
+  const auto text = [&object](const char* name) { return ReadString(object.Get(name), name); };
+  PackedFitRequest request;
+  request.codec = text("codec");
+  request.groups = ReadInt32Array(object.Get("groups"), "groups");
+  request.marker_rows = ReadInt32Array(object.Get("markerRows"), "markerRows");
+  request.key_template = text("keyTemplate");
+  request.value_template = text("valueTemplate");
+  const auto flag = [&object](const char* name) {
+    const Napi::Value value = object.Get(name);
+    return value.IsBoolean() && value.As<Napi::Boolean>().Value();
+  };
+  request.rotate = flag("rotate");
+  request.weigh_rows = flag("weighRows");
+  request.basis = text("basis");
+  request.allocation = text("allocation");
+  request.bits = static_cast<int32_t>(ReadInteger(object.Get("bits"), "bits", 0, INT32_MAX));
+  request.bytes = ReadInteger(object.Get("bytes"), "bytes", 0, INT32_MAX);
+  request.sensitivities = ReadArray<double>(object.Get("sensitivities"), "sensitivities",
+                                            napi_float64_array, "Float64Array");
+  request.path = text("path");
+  request.metadata = ReadTexts(object.Get("metadata"), "metadata");
+  return request;
+}
+
+PerturbRequest ReadPerturbRequest(const Napi::Value& value) {
+  const Napi::Object object = ReadObject(value, "options");
+  const auto number = [&object](const char* name) {
+    return static_cast<int32_t>(ReadInteger(object.Get(name), name, 0, INT32_MAX));
+  };
+  PerturbRequest request;
+  request.slot = number("slot");
+  request.segment = number("segment");
+  request.layer = number("layer");
+  request.kv_head = number("kvHead");
+  request.part = static_cast<KvPart>(ReadInteger(object.Get("part"), "part", 0, 1));
+  request.seed = number("seed");
+  const Napi::Value relative = object.Get("relative");
+  request.relative = relative.IsNumber() ? relative.As<Napi::Number>().DoubleValue() : std::nan("");
+  if (!std::isfinite(request.relative)) Fail(value.Env(), "relative must be a number");
   return request;
 }
 

@@ -27,6 +27,8 @@ struct OwnedPlan {
 EngineOptions ReadEngineOptions(const Napi::Value& value);
 OwnedPlan ReadPlan(const Napi::Value& value);
 FitRequest ReadFitRequest(const Napi::Value& value);
+PackedFitRequest ReadPackedFitRequest(const Napi::Value& value);
+PerturbRequest ReadPerturbRequest(const Napi::Value& value);
 // A whole number in [low, high].
 int64_t ReadInteger(const Napi::Value& value, const char* name, int64_t low, int64_t high);
 std::vector<int32_t> ReadInt32Array(const Napi::Value& value, const char* name);

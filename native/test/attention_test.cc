@@ -51,9 +51,9 @@ PackedProfile AnyPackedProfile(Scene& scene, int32_t tokens) {
   options.retention = 0.1 * Between(scene.rng, 0, 10);
   options.groups = Between(scene.rng, 1, 5);
   options.template_rows = coin() ? Between(scene.rng, 1, 20) : 0;
-  options.offset = coin();
-  options.mean = coin();
+  options.means = coin();
   options.weights = coin();
+  options.choose_bits = coin();
   return testing::RandomPackedProfile(scene.rng, scene.pool.geometry(), tokens, options);
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <functional>
+#include <thread>
 
 #include "kv/codec/q4/q4_format.h"
 #include "kv/codec/q8/q8_format.h"
@@ -118,7 +119,7 @@ TEST_P(FormatTest, WritesItsBytesAndNoneBesides) {
   }
 }
 
-TEST_P(FormatTest, IsTheSameOverAnyPagesAndInAnyOrderOfHeads) {
+TEST_P(FormatTest, IsTheSameOverAnyPagesAndInAnyOrderOfTasks) {
   const KvGeometry geometry{2, 2, 64, Dtype::kF16};
   testing::Rng rng(5);
   const int32_t tokens = 233;
@@ -128,10 +129,12 @@ TEST_P(FormatTest, IsTheSameOverAnyPagesAndInAnyOrderOfHeads) {
   const CapsuleSegment one{format, scene.TakePages(format->Pages(tokens)), tokens, 9};
   const CapsuleSegment other{format, scene.TakePages(format->Pages(tokens)), tokens, 9};
   format->Encode(scene.pool, raw, Rows(tokens), one);
-  for (int32_t i = 3; i >= 0; --i)
-    format->EncodeHead(scene.pool, raw, Rows(tokens), other, i / 2, i % 2);
-  format->WriteHeader(scene.pool, other);
-  EXPECT_EQ(Bytes(scene, one), Bytes(scene, other));
+  format->Encode(scene.pool, raw, Rows(tokens), other, [](int32_t count, const auto& task) {
+    std::vector<std::thread> threads;
+    for (int32_t i = count - 1; i >= 0; --i) threads.emplace_back([&task, i] { task(i); });
+    for (auto& thread : threads) thread.join();
+  });
+  EXPECT_TRUE(Bytes(scene, one) == Bytes(scene, other));
   for (int32_t unit = 0; unit < 8; ++unit) EXPECT_EQ(Decoded(scene, one, unit), Decoded(scene, other, unit));
 }
 
@@ -219,13 +222,20 @@ INSTANTIATE_TEST_SUITE_P(
                               return testing::IdentityFormat(g, tokens);
                             },
                             1e-12},
-                      Codec{"packed",
+                      Codec{"packed_static",
                             [](auto& rng, const auto& g, int32_t tokens) {
-                              testing::PackedOptions options{1, 8, 8, 3, 7, true, true, true};
+                              testing::PackedOptions options{1, 8, 8, 3, 7, true, true};
                               return std::make_shared<PackedFormat>(
                                   g, testing::RandomPackedProfile(rng, g, tokens, options));
                             },
-                            1e-3}),
+                            1e-3},
+                      Codec{"packed_mixed",
+                            [](auto& rng, const auto& g, int32_t tokens) {
+                              testing::PackedOptions options{1, 0, 8, 3, 7, true, true, true};
+                              return std::make_shared<PackedFormat>(
+                                  g, testing::RandomPackedProfile(rng, g, tokens, options));
+                            },
+                            0.1}),
     [](const auto& info) { return info.param.name; });
 
 }  // namespace

@@ -91,10 +91,11 @@ inline std::shared_ptr<const CapsuleFormat> IdentityFormat(const KvGeometry& geo
 // What a random packed profile is made with.
 struct PackedOptions {
   double retention = 1;  // of each group's rows
-  int32_t least_bits = 1, most_bits = 8;
+  int32_t least_bits = 0, most_bits = 8;
   int32_t groups = 1;
   int32_t template_rows = 0;
-  bool offset = false, mean = false, weights = false;
+  bool means = false, weights = false;
+  bool choose_bits = false;  // four for each row on average
 };
 
 // Orthonormal rows, [rank][extent].
@@ -119,8 +120,6 @@ inline std::vector<float> RandomBasis(Rng& rng, int32_t rank, int32_t extent) {
 inline PackedPart RandomPackedPart(Rng& rng, const PackedProfile& profile, const PackedOptions& options) {
   PackedPart part;
   const int32_t dim = profile.head_dim;
-  part.transform = Gaussian(rng, static_cast<int64_t>(dim) * dim, 0.2f / std::sqrt(static_cast<float>(dim)));
-  for (int32_t c = 0; c < dim; ++c) part.transform[static_cast<size_t>(c) * dim + c] += 1;
   for (int32_t i = 0; i < profile.tokens; ++i)
     part.weights.push_back(options.weights ? 0.5f + static_cast<float>(Between(rng, 0, 100)) / 100 : 1);
   const auto begins = profile.GroupBegins();
@@ -130,15 +129,16 @@ inline PackedPart RandomPackedPart(Rng& rng, const PackedProfile& profile, const
     part.ranks.push_back(rank);
     const auto basis = RandomBasis(rng, rank, extent);
     part.basis.insert(part.basis.end(), basis.begin(), basis.end());
-    std::vector<uint8_t> bits;
-    for (int32_t r = 0; r < rank; ++r)
-      bits.push_back(static_cast<uint8_t>(Between(rng, options.least_bits, options.most_bits)));
-    std::sort(bits.rbegin(), bits.rend());
-    part.bits.insert(part.bits.end(), bits.begin(), bits.end());
+    for (int32_t r = 0; r < rank; ++r) {
+      part.deviations.push_back(0.7f + static_cast<float>(Between(rng, 0, 100)) / 100);
+      if (!options.choose_bits)
+        part.bits.push_back(static_cast<uint8_t>(Between(rng, options.least_bits, options.most_bits)));
+    }
   }
-  if (options.offset) part.offset = Gaussian(rng, static_cast<int64_t>(part.rank()) * dim, 0.3f);
-  if (options.mean) part.mean = Gaussian(rng, dim, 0.3f);
-  part.rows = Gaussian(rng, static_cast<int64_t>(profile.template_rows.size()) * dim, 0.5f);
+  part.sensitivity = static_cast<float>(Between(rng, 1, 3));
+  if (options.means) part.means = Gaussian(rng, static_cast<int64_t>(part.ranks.size()) * dim, 0.3f);
+  for (int32_t i = 0; i < std::min(options.template_rows, profile.tokens); ++i) part.template_rows.push_back(i);
+  part.rows = Gaussian(rng, static_cast<int64_t>(part.template_rows.size()) * dim, 0.5f);
   return part;
 }
 
@@ -156,9 +156,15 @@ inline PackedProfile RandomPackedProfile(Rng& rng, const KvGeometry& geometry, i
   for (int32_t i = 0; i < tokens; ++i)
     profile.groups.push_back(i < groups ? i : Between(rng, 0, groups - 1));
   std::shuffle(profile.groups.begin(), profile.groups.end(), rng);
-  for (int32_t i = 0; i < std::min(options.template_rows, tokens); ++i) profile.template_rows.push_back(i);
+  const int32_t dim = geometry.head_dim;
+  profile.transform = Gaussian(rng, static_cast<int64_t>(dim) * dim, 0.2f / std::sqrt(static_cast<float>(dim)));
+  for (int32_t c = 0; c < dim; ++c) profile.transform[static_cast<size_t>(c) * dim + c] += 1;
   for (int32_t i = 0; i < 2 * geometry.layers * geometry.kv_heads; ++i)
     profile.parts.push_back(RandomPackedPart(rng, profile, options));
+  if (options.choose_bits) {
+    for (const PackedPart& part : profile.parts) profile.bytes += part.rank() * (dim / 2) + (part.rank() + 1) / 2;
+    profile.bytes += 64 + static_cast<int64_t>(profile.parts.size()) * 4;
+  }
   return profile;
 }
 
@@ -208,6 +214,11 @@ class Scene {
       for (int32_t p = 0; p < run; ++p) pages.push_back(block * 8 + first + p);
     }
     return pages;
+  }
+
+  // Blocks of a capsule's pages, to be taken again.
+  void GiveBack(const std::vector<int32_t>& pages) {
+    for (size_t p = 0; p < pages.size(); p += 8) free_blocks_.push_back(pages[p] / 8);
   }
 
   // Compresses a filled segment but for the rest rows.

@@ -12,6 +12,20 @@ export interface RgbPicture {
   readonly height: number;
 }
 
+/** A picture with something to ask about it. */
+export interface CalibrationPicture extends RgbPicture {
+  readonly question: string;
+}
+
+/** For pictures that come without any. */
+const QUESTIONS = [
+  'What is shown in this picture?',
+  'Describe the picture.',
+  'Which colors are there?',
+  'How many things are there?',
+  'What is in the middle?',
+];
+
 const PICTURE_FILE = /\.(png|jpe?g|webp|gif)$/i;
 const SCENES = /^scenes:(\d+)$/;
 
@@ -32,7 +46,7 @@ export async function decodePicture(name: string, file: Buffer): Promise<RgbPict
   }
 }
 
-async function* folderPictures(folder: string, count: number): AsyncGenerator<RgbPicture> {
+async function* folderPictures(folder: string, count: number): AsyncGenerator<CalibrationPicture> {
   const names = await readdir(folder).catch((cause: unknown) => {
     throw new KvcError('CONFIG_INVALID', `--images: the folder ${folder} cannot be read`, { cause });
   });
@@ -40,15 +54,17 @@ async function* folderPictures(folder: string, count: number): AsyncGenerator<Rg
   if (files.length === 0) {
     throw new KvcError('CONFIG_INVALID', `--images: ${folder} holds no PNG, JPEG, WebP or GIF files`);
   }
-  for (const name of files.slice(0, count)) {
-    yield await decodePicture(name, await readFile(join(folder, name)));
+  for (const [index, name] of files.slice(0, count).entries()) {
+    const picture = await decodePicture(name, await readFile(join(folder, name)));
+    yield { ...picture, question: QUESTIONS[index % QUESTIONS.length] ?? '' };
   }
 }
 
-async function* scenePictures(seed: number, count: number): AsyncGenerator<RgbPicture> {
+async function* scenePictures(seed: number, count: number): AsyncGenerator<CalibrationPicture> {
   for (let index = 0; index < count; index++) {
-    const { png } = await sceneOfSeries(seed, index, { questions: 0 });
-    yield await decodePicture(`scene ${index} of seed ${seed}`, png);
+    const { png, questions } = await sceneOfSeries(seed, index, { questions: 1 });
+    const picture = await decodePicture(`scene ${index} of seed ${seed}`, png);
+    yield { ...picture, question: questions[0]?.ask ?? '' };
   }
 }
 
@@ -57,7 +73,7 @@ async function* scenePictures(seed: number, count: number): AsyncGenerator<RgbPi
  *
  * @throws KvcError CONFIG_INVALID for a folder without pictures, IMAGE_INVALID or IMAGE_UNSUPPORTED naming a file
  */
-export function calibrationPictures(source: string, count: number): AsyncGenerator<RgbPicture> {
+export function calibrationPictures(source: string, count: number): AsyncGenerator<CalibrationPicture> {
   const seed = SCENES.exec(source)?.[1];
   return seed === undefined ? folderPictures(source, count) : scenePictures(Number(seed), count);
 }

@@ -3,6 +3,15 @@ import { KvcError } from '@kvcapsule/contracts';
 
 export type Schedule = 'flat' | 'pyramid';
 
+/** Comma-separated ratios above 1. */
+export function parseRatios(text: string): number[] {
+  const ratios = text.split(',').map(Number);
+  if (!ratios.every((ratio) => ratio > 1 && Number.isFinite(ratio))) {
+    throw new KvcError('CONFIG_INVALID', `--ratio: ${text} is not a list of numbers above 1`);
+  }
+  return ratios;
+}
+
 /** Comma-separated shares in (0, 1]. */
 export function parseRetentions(text: string): number[] {
   const shares = text.split(',').map(Number);
@@ -23,10 +32,18 @@ export function layerRetention(share: number, schedule: Schedule, layers: number
   );
 }
 
-/** `FILE` for one retention, `FILE-r40.safetensors` and so on for several. */
-export function profilePath(out: string, share: number, several: boolean): string {
+function withEnding(out: string, ending: string, several: boolean): string {
   if (!several) return out;
   const { dir, name, ext } = parse(out);
-  const percent = String(Math.round(share * 100)).padStart(2, '0');
-  return `${dir === '' ? '' : `${dir}/`}${name}-r${percent}${ext}`;
+  return `${dir === '' ? '' : `${dir}/`}${name}-${ending}${ext}`;
+}
+
+/** `FILE` for one retention, `FILE-r40.safetensors` and so on for several. */
+export function profilePath(out: string, share: number, several: boolean): string {
+  return withEnding(out, `r${String(Math.round(share * 100)).padStart(2, '0')}`, several);
+}
+
+/** `FILE` for one ratio, `FILE-x16.safetensors` and so on for several. */
+export function packedProfilePath(out: string, ratio: number, several: boolean): string {
+  return withEnding(out, `x${ratio}`, several);
 }

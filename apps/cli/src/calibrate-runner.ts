@@ -80,6 +80,27 @@ export class BatchRunner {
     return { logits: result.logits ?? new Float32Array(), slots };
   }
 
+  /** Forgets what follows the pictures, which stay as they are in the pool; nothing may be compressed yet. */
+  async rewind(): Promise<void> {
+    const { blockTokens } = this.#engine.info;
+    const ops: number[] = [];
+    for (const [slot, sequence] of this.#sequences) {
+      const { prefix, picture } = sequence.prompt;
+      ops.push(PageOp.Close, slot, 0, PageOp.Open, slot, 0);
+      let taken = 0;
+      for (const [segment, { length }] of [prefix, picture].entries()) {
+        const blocks = sequence.blocks.slice(taken, taken + Math.ceil(length / blockTokens));
+        taken += blocks.length;
+        ops.push(PageOp.Segment, slot, 0);
+        ops.push(PageOp.AttachBlocks, slot, 2 + blocks.length, segment, length, ...blocks);
+      }
+      this.#free.push(...sequence.blocks.splice(taken));
+      sequence.tokens = prefix.length + picture.length;
+      sequence.segments = PICTURE_SEGMENT + 1;
+    }
+    await this.#step(new Map([[0, { ops, chunks: [], samples: 0 }]]));
+  }
+
   /** Forgets all slots; their blocks are free again. */
   close(): void {
     for (const [slot, sequence] of this.#sequences) {

@@ -22,8 +22,7 @@ const calibration = (changed: Partial<CalibrateOptions>): CalibrateOptions => ({
   images: 'scenes:3',
   out: join(folder, 'capsule.safetensors'),
   count: 12,
-  retentions: [1],
-  schedule: 'flat',
+  fit: { kind: 'rows', retentions: [1], schedule: 'flat' },
   threads: 2,
   ...changed,
 });
@@ -44,7 +43,10 @@ const quiet = () => undefined;
 
 describe('calibrate and eval', () => {
   it('fit profiles in one pass, of which the whole one loses nothing and a thin one something', async () => {
-    const paths = await calibrate(calibration({ retentions: [1, 0.05] }), quiet);
+    const paths = await calibrate(
+      calibration({ fit: { kind: 'rows', retentions: [1, 0.05], schedule: 'flat' } }),
+      quiet,
+    );
     expect(paths.map((path) => path.slice(folder.length))).toEqual([
       '/capsule-r100.safetensors',
       '/capsule-r05.safetensors',
@@ -69,8 +71,14 @@ describe('calibrate and eval', () => {
     }
     const lines: string[] = [];
     const out = join(folder, 'from-folder.safetensors');
-    await calibrate(calibration({ images: folder, count: 2, retentions: [0.25], out }), (line) =>
-      lines.push(line),
+    await calibrate(
+      calibration({
+        images: folder,
+        count: 2,
+        fit: { kind: 'rows', retentions: [0.25], schedule: 'flat' },
+        out,
+      }),
+      (line) => lines.push(line),
     );
     expect(lines.at(-1)).toContain('n = 272, 2 pictures');
     expect(await readdir(folder)).toContain('from-folder.safetensors');

@@ -5,7 +5,9 @@ import type { Command } from 'commander';
 import { checkOutput } from './calibrate-output.js';
 import { calibrationPictures, type RgbPicture } from './calibrate-pictures.js';
 import { openPromptMaker, type PromptMaker } from './calibrate-prompt.js';
-import { layerRetention, parseRetentions, profilePath, type Schedule } from './calibrate-retention.js';
+import { CALIBRATE_HELP, type CalibrateFlags, calibrateOptions } from './calibrate-flags.js';
+import { fitPacked, PackedCalibration, type PackedChoices, POOL_BLOCKS } from './calibrate-packed.js';
+import { layerRetention, profilePath, type Schedule } from './calibrate-retention.js';
 import { BatchRunner, PICTURE_SEGMENT } from './calibrate-runner.js';
 import { coveredRows, type PicturePrompt } from './step-plan.js';
 
@@ -15,14 +17,15 @@ export interface CalibrateOptions {
   readonly images: string;
   readonly out: string;
   readonly count: number;
-  readonly retentions: readonly number[];
-  readonly schedule: Schedule;
   readonly threads: number;
+  readonly fit:
+    | { readonly kind: 'rows'; readonly retentions: readonly number[]; readonly schedule: Schedule }
+    | { readonly kind: 'packed'; readonly choices: PackedChoices };
 }
 
+type RowsFit = Extract<CalibrateOptions['fit'], { kind: 'rows' }>;
+
 const BATCH_PICTURES = 8;
-/** Room for a batch of the longest picture spans a model of 8,192 positions can hold. */
-const POOL_BLOCKS = 1024;
 const STEP_TOKENS = 4096;
 
 async function encode(engine: Engine, prompts: PromptMaker, picture: RgbPicture): Promise<PicturePrompt> {
@@ -72,9 +75,15 @@ async function accumulate(
   return { tokens, pictures: done };
 }
 
+/** A folder's name says nothing to others and may say too much. */
+function sourceName({ images }: CalibrateOptions): string {
+  return images.startsWith('scenes:') ? images : 'folder';
+}
+
 function profileMetadata(
   engine: Engine,
   options: CalibrateOptions,
+  fit: RowsFit,
   fitted: { readonly tokens: number; readonly pictures: number; readonly retention: Float32Array },
 ): Record<string, string> {
   const { layers, kvHeads, headDim } = engine.info;
@@ -87,30 +96,69 @@ function profileMetadata(
     kv_heads: String(kvHeads),
     head_dim: String(headDim),
     retention: Array.from(fitted.retention, (share) => share.toFixed(4)).join(','),
-    schedule: options.schedule,
+    schedule: fit.schedule,
     pictures: String(fitted.pictures),
-    // A folder's name says nothing to others and may say too much.
-    source: options.images.startsWith('scenes:') ? options.images : 'folder',
+    source: sourceName(options),
   };
 }
 
 async function writeProfile(
   engine: Engine,
   options: CalibrateOptions,
+  fit: RowsFit,
   share: number,
   fitted: { readonly tokens: number; readonly pictures: number },
 ): Promise<string> {
-  const path = profilePath(options.out, share, options.retentions.length > 1);
-  const retention = layerRetention(share, options.schedule, engine.info.layers);
-  await engine.fit({ retention, path, metadata: profileMetadata(engine, options, { ...fitted, retention }) });
+  const path = profilePath(options.out, share, fit.retentions.length > 1);
+  const retention = layerRetention(share, fit.schedule, engine.info.layers);
+  await engine.fit({
+    retention,
+    path,
+    metadata: profileMetadata(engine, options, fit, { ...fitted, retention }),
+  });
   await sealProfile(path);
   const { modelRevision, info } = engine;
   await verifyProfile(path, { modelRevision, ...info, tokens: fitted.tokens });
   return path;
 }
 
+async function calibrateRows(
+  engine: Engine,
+  prompts: PromptMaker,
+  options: CalibrateOptions,
+  fit: RowsFit,
+  report: (line: string) => void,
+): Promise<string[]> {
+  const pictures = calibrationPictures(options.images, options.count);
+  const fitted = await accumulate(engine, prompts, pictures, (done) => {
+    report(`pictures ${done}/${options.count}`);
+  });
+  const paths: string[] = [];
+  for (const share of fit.retentions) {
+    const path = await writeProfile(engine, options, fit, share, fitted);
+    const { size } = await stat(path);
+    report(`${path}: n = ${fitted.tokens}, ${fitted.pictures} pictures, ${(size / 1e6).toFixed(2)} MB`);
+    paths.push(path);
+  }
+  return paths;
+}
+
+async function calibratePacked(
+  engine: Engine,
+  prompts: PromptMaker,
+  options: CalibrateOptions,
+  choices: PackedChoices,
+  report: (line: string) => void,
+): Promise<string[]> {
+  const calibration = new PackedCalibration(engine, prompts);
+  await calibration.gather(calibrationPictures(options.images, options.count), (done) => {
+    report(`pictures ${done}/${options.count}`);
+  });
+  return fitPacked(calibration, engine, choices, { out: options.out, pictures: sourceName(options) }, report);
+}
+
 /**
- * Fits one profile for each retention in one pass over the pictures.
+ * Fits one profile for each retention or ratio in one pass over the pictures.
  *
  * @returns the files written
  * @throws KvcError CONFIG_INVALID, IMAGE_INVALID or MODEL_INVALID naming what to correct
@@ -133,39 +181,20 @@ export async function calibrate(
   let prompts: PromptMaker | undefined;
   try {
     prompts = await openPromptMaker(options.model);
-    const pictures = calibrationPictures(options.images, options.count);
-    const fitted = await accumulate(engine, prompts, pictures, (done) => {
-      report(`pictures ${done}/${options.count}`);
-    });
-    const paths: string[] = [];
-    for (const share of options.retentions) {
-      const path = await writeProfile(engine, options, share, fitted);
-      const { size } = await stat(path);
-      report(`${path}: n = ${fitted.tokens}, ${fitted.pictures} pictures, ${(size / 1e6).toFixed(2)} MB`);
-      paths.push(path);
-    }
-    return paths;
+    const { fit } = options;
+    return await (fit.kind === 'rows'
+      ? calibrateRows(engine, prompts, options, fit, report)
+      : calibratePacked(engine, prompts, options, fit.choices, report));
   } finally {
     await Promise.all([engine.dispose(), prompts?.dispose()]);
   }
 }
 
-function positiveInteger(flag: string, text: string): number {
-  const value = Number(text);
-  if (Number.isInteger(value) && value > 0) return value;
-  throw new KvcError('CONFIG_INVALID', `${flag}: ${text} is not a whole number above 0`);
-}
-
 /** Progress overwrites itself on a terminal; elsewhere every line stays. */
 function progressLine(line: string): void {
-  const overwrite = process.stderr.isTTY && line.startsWith('pictures ');
+  const overwrite = process.stderr.isTTY && /^(pictures|errors) /.test(line);
   process.stderr.write(overwrite ? `\r${line}` : `${line}\n`);
 }
-
-const EXAMPLES = `
-Examples:
-  kvcapsule calibrate --model MODEL --images pictures/ --out MODEL/profiles/capsule-r40.safetensors
-  kvcapsule calibrate --model deploy/models/emoji-vlm --images scenes:7 --retention 0.25,0.4 --out capsule.safetensors`;
 
 export function registerCalibrate(program: Command): void {
   program
@@ -173,31 +202,21 @@ export function registerCalibrate(program: Command): void {
     .description('fit capsule profiles from pictures')
     .requiredOption('--model <dir>', 'Hugging Face folder')
     .requiredOption('--images <dir>', 'folder of pictures of one shape, or scenes:SEED')
-    .requiredOption('--out <file>', 'profile to write; several retentions add -rNN to its name')
-    .option('--count <n>', 'pictures to use at most', '384')
-    .option('--retention <shares>', 'shares of rows to keep, comma-separated', '0.4')
-    .option('--schedule <name>', 'flat or pyramid (early layers keep more)', 'flat')
+    .requiredOption('--out <file>', 'profile to write; several ratios add -xNN to its name, retentions -rNN')
+    .option('--count <n>', 'pictures to use at most', '512')
+    .option('--codec <name>', 'capsule, capsule-q8, capsule-q4 or capsule-mixed', 'capsule-mixed')
+    .option('--ratio <ratios>', 'times smaller than raw 16-bit rows, comma-separated', '16')
+    .option('--groups <name>', 'rows fitted together: tiles, or the whole span', 'tiles')
+    .option('--key-template <name>', 'rows whose mean key comes off: none, markers, group or all', 'group')
+    .option('--value-template <name>', 'rows whose mean value comes off: none, markers, group or all', 'all')
+    .option('--basis <name>', 'coefficients: principal components, or rows drawn at random', 'principal')
+    .option('--allocation <name>', 'bits of capsule-mixed: picture (each its own) or static', 'picture')
+    .option('--without <parts>', 'to measure what each gives: rotation, weights, sensitivity, allocation', '')
+    .option('--retention <shares>', 'codec capsule: shares of rows to keep, comma-separated', '0.4')
+    .option('--schedule <name>', 'codec capsule: flat or pyramid (early layers keep more)', 'flat')
     .option('--threads <n>', 'threads (0: as many as the process may run on)', '0')
-    .addHelpText('after', EXAMPLES)
-    .action(
-      async (
-        flags: Record<'model' | 'images' | 'out' | 'count' | 'retention' | 'schedule' | 'threads', string>,
-      ) => {
-        if (flags.schedule !== 'flat' && flags.schedule !== 'pyramid') {
-          throw new KvcError('CONFIG_INVALID', `--schedule: ${flags.schedule} is neither flat nor pyramid`);
-        }
-        await calibrate(
-          {
-            model: flags.model,
-            images: flags.images,
-            out: flags.out,
-            count: positiveInteger('--count', flags.count),
-            retentions: parseRetentions(flags.retention),
-            schedule: flags.schedule,
-            threads: flags.threads === '0' ? 0 : positiveInteger('--threads', flags.threads),
-          },
-          progressLine,
-        );
-      },
-    );
+    .addHelpText('after', CALIBRATE_HELP)
+    .action(async (flags: CalibrateFlags) => {
+      await calibrate(calibrateOptions(flags), progressLine);
+    });
 }

@@ -3,6 +3,7 @@ import { registerAsk } from './ask/ask.command.js';
 import { registerBench } from './bench/bench.command.js';
 import { registerCalibrate } from './calibrate.js';
 import { registerEval } from './eval/eval.command.js';
+import { registerProfile } from './profile-show.js';
 import { registerServe } from './serve.command.js';
 import { registerUp } from './up/up.command.js';
 
@@ -16,6 +17,7 @@ export function createProgram(): Command {
   registerAsk(program);
   registerServe(program);
   registerCalibrate(program);
+  registerProfile(program);
   registerEval(program);
   registerBench(program);
   return program;

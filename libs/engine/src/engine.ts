@@ -10,6 +10,8 @@ import type {
   NativeEngine,
   NativeEngineInfo,
   NativeEngineOptions,
+  PackedFitOptions,
+  PerturbOptions,
   StepPlan,
   StepResult,
 } from './native.js';
@@ -73,6 +75,18 @@ export class Engine implements NativeEngine {
 
   fit(options: FitOptions): Promise<void> {
     return this.#call(() => this.#native.fit(options));
+  }
+
+  fitPacked(options: PackedFitOptions): Promise<void> {
+    return this.#call(() => this.#native.fitPacked(options));
+  }
+
+  observe(slots: Int32Array, segment: number): Promise<void> {
+    return this.#call(() => this.#native.observe(slots, segment));
+  }
+
+  perturb(options: PerturbOptions): Promise<number> {
+    return this.#call(() => this.#native.perturb(options));
   }
 
   dispose(): Promise<void> {

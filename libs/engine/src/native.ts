@@ -172,6 +172,43 @@ export interface FitOptions {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
+/** A profile of packed rows; `native/src/fit/packed_fit.h` says what each choice means. */
+export interface PackedFitOptions {
+  readonly codec: 'capsule-q8' | 'capsule-q4' | 'capsule-mixed';
+  /** Group of each row of the span, 0 and up without gaps. */
+  readonly groups: Int32Array;
+  readonly markerRows: Int32Array;
+  readonly keyTemplate: TemplateKind;
+  readonly valueTemplate: TemplateKind;
+  readonly rotate: boolean;
+  /** By the attention that was observed. */
+  readonly weighRows: boolean;
+  readonly basis: 'principal' | 'rows';
+  readonly allocation: 'picture' | 'static' | 'leading' | 'equal';
+  /** Of a row, for `leading` and `equal`; else 0. */
+  readonly bits: number;
+  /** Of a capsule at most, header included. */
+  readonly bytes: number;
+  /** `[layer][KV head][keys, values]`, or empty: all parts err alike. */
+  readonly sensitivities: Float64Array;
+  readonly path: string;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+export type TemplateKind = 'none' | 'markers' | 'group' | 'all';
+
+export interface PerturbOptions {
+  readonly slot: number;
+  readonly segment: number;
+  readonly layer: number;
+  readonly kvHead: number;
+  /** 0: keys, 1: values. */
+  readonly part: number;
+  /** Of the part's deviation over the pictures added so far; negative takes the same noise off. */
+  readonly relative: number;
+  readonly seed: number;
+}
+
 /** One engine. Rejections carry `code` of the error catalogue. */
 export interface NativeEngine {
   readonly info: NativeEngineInfo;
@@ -198,6 +235,15 @@ export interface NativeEngine {
   addToGram(slot: number, segment: number, covered: Int32Array): Promise<void>;
   /** Calibration: fits a profile from everything added and writes it. */
   fit(options: FitOptions): Promise<void>;
+  /** Calibration: the same for a profile of packed rows. */
+  fitPacked(options: PackedFitOptions): Promise<void>;
+  /**
+   * Calibration: what these slots append from now on tells how much the rows of their raw segment are attended
+   * to; no slots: none any more.
+   */
+  observe(slots: Int32Array, segment: number): Promise<void>;
+  /** Calibration: adds Gaussian noise to one part of a raw segment, over the rows' weights; gives its squared size. */
+  perturb(options: PerturbOptions): Promise<number>;
   /** Refuses new work, waits for work in flight, then frees everything. Idempotent. */
   dispose(): Promise<void>;
 }

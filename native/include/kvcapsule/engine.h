@@ -129,6 +129,32 @@ struct FitRequest {
   std::vector<std::pair<std::string, std::string>> metadata;
 };
 
+// One part of one layer and KV head of a raw span.
+struct PerturbRequest {
+  int32_t slot = 0, segment = 0;
+  int32_t layer = 0, kv_head = 0;
+  KvPart part = KvPart::kKey;
+  double relative = 0;  // negative takes the same noise off; of the part's deviation over the pictures added so far
+  uint64_t seed = 0;
+};
+
+// A profile of version 2; src/fit/packed_fit.h says what each choice means.
+struct PackedFitRequest {
+  std::string codec;                                // "capsule-q8", "capsule-q4", "capsule-mixed"
+  std::vector<int32_t> groups;                      // [n]
+  std::vector<int32_t> marker_rows;                 // ascending
+  std::string key_template, value_template;         // "none", "markers", "group", "all"
+  bool rotate = true;
+  bool weigh_rows = true;                           // by the attention that was observed
+  std::string basis;                                // "principal", "rows"
+  std::string allocation;                           // "picture", "static", "leading", "equal"
+  int32_t bits = 0;                                 // of a row, for "leading" and "equal"
+  int64_t bytes = 0;                                // of a capsule at most
+  std::vector<double> sensitivities;                // [layer][kv head][keys, values], or empty
+  std::string path;                                 // where the profile goes
+  std::vector<std::pair<std::string, std::string>> metadata;
+};
+
 class Engine {
  public:
   // Throws Error(kModelInvalid | kProfileInvalid | kConfigInvalid).
@@ -161,6 +187,13 @@ class Engine {
   virtual void AddToGram(int32_t slot, int32_t segment, std::span<const int32_t> covered) = 0;
   // Fits from everything added so far; returns nothing, writes the file.
   virtual void Fit(const FitRequest& request) = 0;
+  virtual void FitPacked(const PackedFitRequest& request) = 0;
+  // Calibration: from now on the rows that these slots append after their raw segment `segment` tell how much
+  // its rows are attended to. No slots: none any more. In an observed slot all segments are raw.
+  virtual void Observe(std::span<const int32_t> slots, int32_t segment) = 0;
+  // Calibration: adds Gaussian noise to a raw span's rows, each row's divided by its weight, and returns the
+  // squared size of the noise before that. Statistics of spans with as many rows must have been gathered.
+  virtual double Perturb(const PerturbRequest& request) = 0;
 };
 
 }  // namespace kvcapsule

@@ -133,11 +133,26 @@ float QueryTile::Weigh(int32_t i, float* logits, int32_t columns) {
 void QueryTile::AttendCapsule(const KvPool& pool, const CapsuleSegment& segment) {
   if (const auto* rows = dynamic_cast<const RowFormat*>(segment.format.get())) {
     AttendRows(pool, segment, *rows);
-  } else if (const auto* packed = dynamic_cast<const PackedFormat*>(segment.format.get())) {
-    AttendPacked(pool, segment, *packed);
+  } else if (const auto* short_rows = dynamic_cast<const CapsuleFormat*>(segment.format.get())) {
+    AttendShortRows(pool, segment, *short_rows);
   } else {
-    AttendShortRows(pool, segment, dynamic_cast<const CapsuleFormat&>(*segment.format));
+    AttendDecoded(pool, segment);
   }
+}
+
+void QueryTile::AttendDecoded(const KvPool& pool, const CapsuleSegment& segment) {
+  const int32_t dim = geometry_.head_dim;
+  const int64_t floats = static_cast<int64_t>(segment.tokens) * dim;
+  float* decoded = Room(decoded_, 2 * floats);
+  for (const KvPart part : {KvPart::kKey, KvPart::kValue})
+    segment.format->Decode(pool, segment, layer_, part, kv_head_, decoded + static_cast<int>(part) * floats);
+  const LoadRows load = [&](KvPart part, int32_t first, int32_t count, float* rows) {
+    for (int32_t i = 0; i < count; ++i, rows += padded_dim_) {
+      std::copy_n(decoded + static_cast<int>(part) * floats + static_cast<int64_t>(first + i) * dim, dim, rows);
+      std::fill(rows + dim, rows + padded_dim_, 0.0f);
+    }
+  };
+  AttendPanels(load, segment.tokens, 0, false, [](int32_t) {});
 }
 
 void QueryTile::AttendRows(const KvPool& pool, const CapsuleSegment& segment, const RowFormat& format) {

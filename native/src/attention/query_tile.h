@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "kv/codec/capsule/capsule_format.h"
-#include "kv/codec/packed/packed_format.h"
 #include "kv/pool.h"
 #include "kv/sequence_table.h"
 
@@ -44,10 +43,8 @@ class QueryTile {
   void AttendRawPanels(const KvPool& pool, const RawSegment& segment, int32_t tokens, int32_t start,
                        bool causal);
   void AttendRows(const KvPool& pool, const CapsuleSegment& segment, const RowFormat& format);
-  void AttendPacked(const KvPool& pool, const CapsuleSegment& segment, const PackedFormat& format);
-  // Logits of all rows into weights_; they become weights and the output grows by the weighted values.
-  void PackedLogits(const KvPool& pool, const CapsuleSegment& segment, const PackedFormat& format);
-  void PackedOutput(const KvPool& pool, const CapsuleSegment& segment, const PackedFormat& format);
+  // Of any format, reconstructed.
+  void AttendDecoded(const KvPool& pool, const CapsuleSegment& segment);
   void AttendShortRows(const KvPool& pool, const CapsuleSegment& segment, const CapsuleFormat& format);
   // Tiles lie a block apart, where no hardware prefetcher follows.
   void PrefetchPanel(const KvPool& pool, const RawSegment& segment, int32_t first_token,
@@ -68,9 +65,7 @@ class QueryTile {
   std::vector<float> short_;      // [stacked][m] S, then W
   std::vector<float> weights_;    // [stacked][tokens or n] logits, then weights
   std::vector<float> mean_;       // [padded_dim] mu
-  std::vector<float> turned_;     // [stacked][padded_dim] queries as a packed capsule's keys want them
-  std::vector<float> mapped_;     // [stacked][padded_dim] those times A^-T; then W (C + O)
-  std::vector<float> direct_;     // [stacked][t] logits, then weights of the template rows
+  std::vector<float> decoded_;    // [2][n][head_dim] keys and values of a capsule
 };
 
 }  // namespace kvcapsule

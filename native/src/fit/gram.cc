@@ -7,6 +7,7 @@
 #include <string>
 
 #include "common/half.h"
+#include "kv/codec/packed/packed_format.h"
 #include "kvcapsule/error.h"
 
 namespace kvcapsule {
@@ -16,17 +17,18 @@ using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowM
 using MatrixMap = Eigen::Map<Matrix>;
 using ConstMatrixMap = Eigen::Map<const Matrix>;
 
+using FloatMatrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
 // Covered rows of one (layer, part, head), [n][head_dim].
-Matrix Gather(const KvPool& pool, const RawSegment& segment, const std::vector<int32_t>& covered,
+FloatMatrix Gather(const KvPool& pool, const RawSegment& segment, const std::vector<int32_t>& covered,
               int32_t layer, KvPart part, int32_t kv_head) {
   const KvGeometry& geometry = pool.geometry();
-  Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> rows(covered.size(),
-                                                                             geometry.head_dim);
+  FloatMatrix rows(covered.size(), geometry.head_dim);
   for (size_t i = 0; i < covered.size(); ++i) {
     ToFloat(geometry.dtype, RawRow(pool, segment, layer, part, kv_head, covered[i]), geometry.head_dim,
             rows.row(i).data());
   }
-  return rows.cast<double>();
+  return rows;
 }
 
 // Pivoted Cholesky without the factor's rows nobody needs: m times the row with the largest residual.
@@ -117,18 +119,17 @@ CapsuleHead FitHead(const Matrix& key_gram, const Matrix& value_gram, const Matr
 
 }  // namespace
 
-GramAccumulator::GramAccumulator(const KvGeometry& geometry, int32_t tokens)
-    : geometry_(geometry), tokens_(tokens) {
+GramAccumulator::GramAccumulator(const KvGeometry& geometry, int32_t tokens, float rope_theta)
+    : geometry_(geometry), tokens_(tokens), rope_theta_(rope_theta) {
   if (tokens <= 0) throw Error(ErrorCode::kConfigInvalid, "a span to be fitted has no tokens");
-  const size_t heads = static_cast<size_t>(geometry.layers) * geometry.kv_heads;
+  const size_t parts = 2 * static_cast<size_t>(geometry.layers) * geometry.kv_heads;
   const size_t n = tokens;
-  key_gram_.assign(heads, std::vector<double>(n * n));
-  value_gram_.assign(heads, std::vector<double>(n * n));
-  value_sum_.assign(heads, std::vector<double>(n * geometry.head_dim));
+  grams_.assign(parts, std::vector<double>(n * n));
+  sums_.assign(parts, std::vector<double>(n * geometry.head_dim));
 }
 
 void GramAccumulator::Add(const KvPool& pool, const RawSegment& segment,
-                          const std::vector<int32_t>& covered) {
+                          const std::vector<int32_t>& covered, int32_t position) {
   if (static_cast<int64_t>(covered.size()) != tokens_) {
     throw Error(ErrorCode::kConfigInvalid, "the fit is for spans of " + std::to_string(tokens_) +
                                                " covered tokens, not " + std::to_string(covered.size()));
@@ -138,19 +139,25 @@ void GramAccumulator::Add(const KvPool& pool, const RawSegment& segment,
       throw Error(ErrorCode::kConfigInvalid, "covered rows are not ascending rows of the segment");
     }
   }
-  const auto add = [this](std::vector<double>& gram, const Matrix& rows) {
-    MatrixMap(gram.data(), tokens_, tokens_).selfadjointView<Eigen::Lower>().rankUpdate(rows);
-  };
-  for (int32_t layer = 0; layer < geometry_.layers; ++layer) {
-    for (int32_t kv_head = 0; kv_head < geometry_.kv_heads; ++kv_head) {
-      const size_t at = static_cast<size_t>(layer) * geometry_.kv_heads + kv_head;
-      add(key_gram_[at], Gather(pool, segment, covered, layer, KvPart::kKey, kv_head));
-      const Matrix values = Gather(pool, segment, covered, layer, KvPart::kValue, kv_head);
-      add(value_gram_[at], values);
-      MatrixMap(value_sum_[at].data(), tokens_, geometry_.head_dim) += values;
-    }
+  for (size_t i = 0; i < grams_.size(); ++i) {
+    const auto head = static_cast<int32_t>(i / 2);
+    const auto part = static_cast<KvPart>(i % 2);
+    FloatMatrix rows = Gather(pool, segment, covered, head / geometry_.kv_heads, part, head % geometry_.kv_heads);
+    if (part == KvPart::kKey) RotateRows(rows.data(), tokens_, geometry_.head_dim, geometry_.head_dim, rope_theta_, -position);
+    const Matrix wide = rows.cast<double>();
+    MatrixMap(grams_[i].data(), tokens_, tokens_).selfadjointView<Eigen::Lower>().rankUpdate(wide);
+    MatrixMap(sums_[i].data(), tokens_, geometry_.head_dim) += wide;
   }
   ++pictures_;
+}
+
+double GramAccumulator::Deviation(int32_t part) const {
+  if (pictures_ == 0) return 0;
+  const auto pictures = static_cast<double>(pictures_);
+  double squares = 0;
+  for (int32_t i = 0; i < tokens_; ++i) squares += grams_[part][static_cast<size_t>(i) * tokens_ + i];
+  for (const double sum : sums_[part]) squares -= sum * sum / pictures;
+  return std::sqrt(std::max(squares, 0.0) / (pictures * tokens_ * geometry_.head_dim));
 }
 
 CapsuleProfile GramAccumulator::Fit(const FitOptions& options) const {
@@ -179,8 +186,8 @@ CapsuleProfile GramAccumulator::Fit(const FitOptions& options) const {
         static_cast<int32_t>(std::ceil(static_cast<double>(retention) * tokens_ - 1e-4)), 1, tokens_);
     for (int32_t kv_head = 0; kv_head < geometry_.kv_heads; ++kv_head) {
       const size_t at = static_cast<size_t>(layer) * geometry_.kv_heads + kv_head;
-      profile.heads.push_back(FitHead(full(key_gram_[at]), full(value_gram_[at]),
-                                      ConstMatrixMap(value_sum_[at].data(), tokens_, geometry_.head_dim),
+      profile.heads.push_back(FitHead(full(grams_[2 * at]), full(grams_[2 * at + 1]),
+                                      ConstMatrixMap(sums_[2 * at + 1].data(), tokens_, geometry_.head_dim),
                                       pictures_, m, options.ridge));
     }
   }

@@ -12,10 +12,21 @@ namespace kvcapsule {
 
 class GramAccumulator {
  public:
-  GramAccumulator(const KvGeometry& geometry, int32_t tokens);
-  // Adds the covered rows (exactly `tokens`, ascending) of a raw segment.
-  void Add(const KvPool& pool, const RawSegment& segment, const std::vector<int32_t>& covered);
+  // Keys are turned back to position 0 by rotary positions of base rope_theta; 0: they are not rotated.
+  GramAccumulator(const KvGeometry& geometry, int32_t tokens, float rope_theta = 0);
+  // Adds the covered rows (exactly `tokens`, ascending) of a raw segment whose first row has this position.
+  void Add(const KvPool& pool, const RawSegment& segment, const std::vector<int32_t>& covered,
+           int32_t position = 0);
   int64_t pictures() const { return pictures_; }
+  const KvGeometry& geometry() const { return geometry_; }
+  int32_t tokens() const { return tokens_; }
+
+  // Of part [layer][kv head][keys, values]: sum over pictures of X X^T, lower triangle of [n][n], and of X,
+  // [n][head_dim].
+  const double* gram(int32_t part) const { return grams_[part].data(); }
+  const double* sum(int32_t part) const { return sums_[part].data(); }
+  // Of a part's numbers about their mean over the pictures; 0 before the first picture.
+  double Deviation(int32_t part) const;
 
   struct FitOptions {
     std::vector<float> retention;   // [layers], in (0, 1]; m = ceil(r n)
@@ -29,8 +40,9 @@ class GramAccumulator {
   KvGeometry geometry_;
   int32_t tokens_;
   int64_t pictures_ = 0;
-  // [layers * kv_heads] each n x n or n x head_dim, double, row-major
-  std::vector<std::vector<double>> key_gram_, value_gram_, value_sum_;
+  float rope_theta_;
+  // [layer][kv head][keys, values] each n x n or n x head_dim, double, row-major
+  std::vector<std::vector<double>> grams_, sums_;
 };
 
 }  // namespace kvcapsule

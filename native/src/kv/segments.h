@@ -29,4 +29,12 @@ struct Sequence {
   std::vector<Segment> segments;
 };
 
+// Tokens in the segments before that one.
+inline int32_t TokensBefore(const Sequence& sequence, int32_t segment) {
+  int32_t tokens = 0;
+  for (int32_t i = 0; i < segment; ++i)
+    tokens += std::visit([](const auto& each) { return each.tokens; }, sequence.segments[i]);
+  return tokens;
+}
+
 }  // namespace kvcapsule

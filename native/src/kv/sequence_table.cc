@@ -245,13 +245,6 @@ class Staging {
     jobs_.push_back(std::move(job));
   }
 
-  static int32_t TokensBefore(const Sequence& sequence, int32_t segment) {
-    int32_t tokens = 0;
-    for (int32_t i = 0; i < segment; ++i)
-      tokens += std::visit([](const auto& each) { return each.tokens; }, sequence.segments[i]);
-    return tokens;
-  }
-
   void CheckCapsule(const Op& op, const KvFormat& format, int32_t tokens,
                     std::span<const int32_t> pages) const {
     op.Require(format.geometry() == pool_.geometry(), "the format is for another geometry");

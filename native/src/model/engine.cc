@@ -4,10 +4,15 @@
 #include <chrono>
 #include <cstring>
 #include <map>
+#include <random>
+#include <set>
 #include <unordered_map>
 
 #include "attention/paged_attention.h"
+#include "fit/attention_statistics.h"
 #include "fit/gram.h"
+#include "fit/packed_fit.h"
+#include "common/half.h"
 #include "kv/codec/registry.h"
 #include "model/decoder.h"
 #include "model/image_encoder.h"
@@ -68,9 +73,14 @@ class CpuEngine final : public Engine {
   std::vector<float> ReadRows(int32_t slot, int32_t segment) const override;
   void AddToGram(int32_t slot, int32_t segment, std::span<const int32_t> covered) override;
   void Fit(const FitRequest& request) override;
+  void FitPacked(const PackedFitRequest& request) override;
+  double Perturb(const PerturbRequest& request) override;
+  void Observe(std::span<const int32_t> slots, int32_t segment) override;
 
  private:
   void DescribeModel();
+  const RawSegment& RawSpan(int32_t slot, int32_t segment) const;
+  const GramAccumulator& OnlyGram() const;
   void CheckImages(const StepPlan& plan) const;
   void Embed(const StepPlan& plan, int32_t row, float* out) const;
   // Moves the tables' token counts by the chunks' rows, forwards or back.
@@ -92,7 +102,14 @@ class CpuEngine final : public Engine {
   ModelInfo info_;
   std::unordered_map<int32_t, std::vector<float>> images_;  // handle -> [tokens][hidden]
   int32_t next_handle_ = 0;
+  // Adds the queries of observed slots to the statistics of their spans.
+  void ObserveQueries(const std::vector<AttentionChunk>& chunks, int32_t layer, const AttentionShape& shape,
+                      const float* queries);
+
   std::map<int32_t, GramAccumulator> grams_;  // by covered tokens
+  std::map<int32_t, AttentionStatistics> attention_;  // likewise
+  std::set<int32_t> observed_slots_;
+  int32_t observed_segment_ = 0;
 };
 
 void CpuEngine::DescribeModel() {
@@ -174,8 +191,10 @@ std::span<const float> CpuEngine::Forward(const StepPlan& plan, const std::vecto
                                           std::span<float> queries) {
   DecoderInput input{chunks, plan.positions, plan.samples,
                      [&](int32_t row, float* out) { Embed(plan, row, out); }};
-  if (plan.return_queries) {
+  if (plan.return_queries || !observed_slots_.empty()) {
     input.observe = [&](int32_t layer, const AttentionShape& shape, const float* from) {
+      ObserveQueries(chunks, layer, shape, from);
+      if (!plan.return_queries) return;
       const int64_t floats = int64_t{shape.heads} * config_.text.head_dim;
       float* to = queries.data() + layer * plan.samples.size() * floats;
       for (const int32_t row : plan.samples) to = std::copy_n(from + row * floats, floats, to);
@@ -228,31 +247,117 @@ std::vector<float> CpuEngine::ReadRows(int32_t slot, int32_t segment) const {
   return ReadSegmentRows(pool_, segments[segment]);
 }
 
-void CpuEngine::AddToGram(int32_t slot, int32_t segment, std::span<const int32_t> covered) {
+const RawSegment& CpuEngine::RawSpan(int32_t slot, int32_t segment) const {
   const auto fail = [](const char* problem) {
-    throw Error(ErrorCode::kPlanInvalid, std::string("gram: ") + problem);
+    throw Error(ErrorCode::kPlanInvalid, std::string("span: ") + problem);
   };
   if (!table_.contains(slot)) fail("the slot is not open");
   const std::vector<Segment>& segments = table_.at(slot).segments;
   if (segment < 0 || static_cast<size_t>(segment) >= segments.size()) fail("no such segment");
   const auto* raw = std::get_if<RawSegment>(&segments[segment]);
   if (!raw) fail("the segment is not raw");
+  return *raw;
+}
+
+void CpuEngine::AddToGram(int32_t slot, int32_t segment, std::span<const int32_t> covered) {
+  const auto fail = [](const char* problem) {
+    throw Error(ErrorCode::kPlanInvalid, std::string("gram: ") + problem);
+  };
+  const RawSegment* raw = &RawSpan(slot, segment);
   if (covered.empty()) fail("no rows are covered");
   for (size_t i = 0; i < covered.size(); ++i) {
     if (covered[i] < 0 || covered[i] >= raw->tokens) fail("a covered row is outside the segment");
     if (i > 0 && covered[i] <= covered[i - 1]) fail("covered rows do not ascend");
   }
   const auto tokens = static_cast<int32_t>(covered.size());
-  grams_.try_emplace(tokens, pool_.geometry(), tokens)
-      .first->second.Add(pool_, *raw, {covered.begin(), covered.end()});
+  grams_.try_emplace(tokens, pool_.geometry(), tokens, config_.text.rope_theta)
+      .first->second.Add(pool_, *raw, {covered.begin(), covered.end()},
+                         TokensBefore(table_.at(slot), segment));
 }
 
-void CpuEngine::Fit(const FitRequest& request) {
+const GramAccumulator& CpuEngine::OnlyGram() const {
   if (grams_.size() != 1) {
     throw Error(ErrorCode::kConfigInvalid, grams_.empty()
                                                ? "fit: no picture has been added"
                                                : "fit: pictures of different numbers of tokens were added");
   }
+  return grams_.begin()->second;
+}
+
+void CpuEngine::Observe(std::span<const int32_t> slots, int32_t segment) {
+  for (const int32_t slot : slots) {
+    const RawSegment& raw = RawSpan(slot, segment);
+    attention_.try_emplace(raw.tokens, pool_.geometry(), raw.tokens);
+  }
+  observed_slots_ = {slots.begin(), slots.end()};
+  observed_segment_ = segment;
+}
+
+void CpuEngine::ObserveQueries(const std::vector<AttentionChunk>& chunks, int32_t layer,
+                               const AttentionShape& shape, const float* queries) {
+  for (const AttentionChunk& chunk : chunks) {
+    if (!observed_slots_.contains(chunk.slot) || chunk.segment <= observed_segment_) continue;
+    const Sequence& sequence = table_.at(chunk.slot);
+    const auto& span = std::get<RawSegment>(sequence.segments[observed_segment_]);
+    attention_.at(span.tokens).Add(pool_, sequence, observed_segment_, chunk, shape, layer, queries);
+  }
+}
+
+double CpuEngine::Perturb(const PerturbRequest& request) {
+  const RawSegment& raw = RawSpan(request.slot, request.segment);
+  const auto gram = grams_.find(raw.tokens);
+  const KvGeometry& geometry = pool_.geometry();
+  if (gram == grams_.end() || request.layer < 0 || request.layer >= geometry.layers || request.kv_head < 0 ||
+      request.kv_head >= geometry.kv_heads) {
+    throw Error(ErrorCode::kPlanInvalid, "perturb: no statistics of such a part");
+  }
+  const int32_t number =
+      (request.layer * geometry.kv_heads + request.kv_head) * 2 + static_cast<int32_t>(request.part);
+  const auto observed = attention_.find(raw.tokens);
+  const std::vector<float> weights = observed == attention_.end() ? std::vector<float>(raw.tokens, 1.0f)
+                                                                  : observed->second.Weights(number);
+  std::mt19937_64 rng(request.seed);
+  std::normal_distribution<float> noise;
+  const auto size = static_cast<float>(request.relative * gram->second.Deviation(number));
+  std::vector<float> row(geometry.head_dim);
+  double squares = 0;
+  for (int32_t i = 0; i < raw.tokens; ++i) {
+    auto* bytes = const_cast<uint8_t*>(RawRow(pool_, raw, request.layer, request.part, request.kv_head, i));
+    ToFloat(geometry.dtype, bytes, geometry.head_dim, row.data());
+    for (float& x : row) {
+      const float added = size * noise(rng);
+      squares += static_cast<double>(added) * added;
+      x += added / weights[i];
+    }
+    FromFloat(geometry.dtype, row.data(), geometry.head_dim, bytes);
+  }
+  return squares;
+}
+
+void CpuEngine::FitPacked(const PackedFitRequest& request) {
+  PackedFitOptions options;
+  options.codec = request.codec;
+  options.groups = request.groups;
+  options.marker_rows = request.marker_rows;
+  options.key_template = ParseTemplate(request.key_template);
+  options.value_template = ParseTemplate(request.value_template);
+  options.rotate = request.rotate;
+  options.basis = ParseBasis(request.basis);
+  options.bits_kind = ParseBits(request.allocation);
+  options.bits = request.bits;
+  options.bytes = request.bytes;
+  options.sensitivities = request.sensitivities;
+  options.rope_theta = config_.text.rope_theta;
+  const auto observed = attention_.find(OnlyGram().tokens());
+  if (request.weigh_rows && observed != attention_.end()) {
+    for (int32_t part = 0; part < 2 * config_.text.layers * config_.text.kv_heads; ++part)
+      options.weights.push_back(observed->second.Weights(part));
+  }
+  SavePackedProfile(request.path, kvcapsule::FitPacked(OnlyGram(), options), request.metadata);
+}
+
+void CpuEngine::Fit(const FitRequest& request) {
+  const GramAccumulator& gram = OnlyGram();
   if (request.retention.size() != static_cast<size_t>(config_.text.layers)) {
     throw Error(ErrorCode::kConfigInvalid, "fit: retention does not have one number a layer");
   }
@@ -262,7 +367,7 @@ void CpuEngine::Fit(const FitRequest& request) {
   }
   GramAccumulator::FitOptions options;
   options.retention = request.retention;
-  SaveProfile(request.path, grams_.begin()->second.Fit(options), request.metadata);
+  SaveProfile(request.path, gram.Fit(options), request.metadata);
 }
 
 }  // namespace

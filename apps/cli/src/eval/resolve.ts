@@ -111,7 +111,7 @@ export async function resolveEntry({ base, scaled }: Lane, series: Series, entry
       sharedBytes: entry.profile === undefined ? 0 : (await stat(entry.profile)).size,
       encodingBytes: Math.ceil(span.length / info.blockTokens) * info.blockBytes + held,
     },
-    ...(profile !== undefined && { retention: profile.retention }),
+    ...(profile?.retention !== undefined && { retention: profile.retention }),
   };
 }
 

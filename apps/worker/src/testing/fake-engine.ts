@@ -158,6 +158,18 @@ export class FakeEngine implements NativeEngine {
     return Promise.reject(new Error('not here'));
   }
 
+  fitPacked(): Promise<void> {
+    return Promise.reject(new Error('not here'));
+  }
+
+  observe(): Promise<void> {
+    return Promise.reject(new Error('not here'));
+  }
+
+  perturb(): Promise<number> {
+    return Promise.reject(new Error('not here'));
+  }
+
   dispose(): Promise<void> {
     return Promise.resolve();
   }

@@ -1,3 +1,4 @@
+export { describeProfile, type PartDescription, type ProfileDetails } from './describe.js';
 export {
   discoverProfiles,
   PROFILE_FORMAT,

@@ -19,7 +19,7 @@ const metadataSchema = z.object({
   head_dim: count,
   /** Version 1 knows one codec only. */
   codec: z.enum(['capsule', 'capsule-q8', 'capsule-q4', 'capsule-mixed']).default('capsule'),
-  retention: z.string().min(1),
+  retention: z.string().min(1).optional(),
   source: z.string().optional(),
   pictures: count.optional(),
   content_sha256: z.string().regex(/^[0-9a-f]{64}$/),
@@ -40,8 +40,8 @@ export interface ProfileDescription {
   /** Covered tokens n of the spans it fits. */
   readonly tokens: number;
   readonly codec: z.infer<typeof metadataSchema>['codec'];
-  /** Share of rows kept, one number or one a layer, as it was fitted. */
-  readonly retention: string;
+  /** Share of rows kept, one number or one a layer, as it was fitted; version 1 only. */
+  readonly retention: string | undefined;
   readonly contentSha256: string;
   /** What it was fitted on: `scenes:SEED` or `folder`; profiles of other hands may not say. */
   readonly source?: string;

@@ -21,12 +21,15 @@ export interface SafetensorsHeader {
   readonly dataOffset: number;
   /** Length that the tensors' offsets ask for. */
   readonly dataBytes: number;
+  readonly tensors: ReadonlyMap<string, TensorEntry>;
 }
+
+export type TensorEntry = z.infer<typeof tensorSchema>;
 
 function parseHeader(json: string, dataOffset: number): SafetensorsHeader {
   const { __metadata__: metadata, ...tensors } = headerSchema.parse(JSON.parse(json));
   const ends = Object.values(tensors).map((tensor) => tensor.data_offsets[1]);
-  return { metadata, dataOffset, dataBytes: Math.max(0, ...ends) };
+  return { metadata, dataOffset, dataBytes: Math.max(0, ...ends), tensors: new Map(Object.entries(tensors)) };
 }
 
 /** Header of a safetensors file. Throws a plain Error (or zod's) on anything that is not one. */
@@ -44,6 +47,18 @@ export async function readHeader(path: string): Promise<SafetensorsHeader> {
   } finally {
     await file.close();
   }
+}
+
+/** Numbers of an F32, I32 or U8 tensor; undefined when there is none of that name. */
+export function tensorNumbers(file: Buffer, header: SafetensorsHeader, name: string): number[] | undefined {
+  const entry = header.tensors.get(name);
+  if (entry === undefined) return undefined;
+  const [begin, end] = entry.data_offsets;
+  const bytes = file.subarray(header.dataOffset + begin, header.dataOffset + end);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (entry.dtype === 'U8') return [...bytes];
+  const read = entry.dtype === 'F32' ? view.getFloat32.bind(view) : view.getInt32.bind(view);
+  return Array.from({ length: Math.floor(bytes.length / 4) }, (_, index) => read(index * 4, true));
 }
 
 /** SHA-256 in hex over the tensors' bytes; the header is not in it, since it holds the hash. */

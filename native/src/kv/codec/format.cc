@@ -59,7 +59,7 @@ int32_t KvFormat::Pages(int32_t tokens) const {
 }
 
 void KvFormat::Encode(const KvPool& pool, const RawSegment& source, std::span<const int32_t> covered,
-                      const CapsuleSegment& target) const {
+                      const CapsuleSegment& target, const RunTasks& run) const {
   if (!Covers(static_cast<int32_t>(covered.size())) ||
       static_cast<size_t>(target.tokens) != covered.size() ||
       target.pages.size() != static_cast<size_t>(Pages(target.tokens))) {
@@ -67,14 +67,23 @@ void KvFormat::Encode(const KvPool& pool, const RawSegment& source, std::span<co
                                              " does not cover " + std::to_string(covered.size()) +
                                              " tokens in " + std::to_string(target.pages.size()) + " pages");
   }
-  WriteHeader(pool, target);
-  for (int32_t layer = 0; layer < geometry_.layers; ++layer) {
-    for (int32_t kv_head = 0; kv_head < geometry_.kv_heads; ++kv_head)
-      EncodeHead(pool, source, covered, target, layer, kv_head);
-  }
+  EncodeRows(pool, source, covered, target, run);
 }
 
-void KvFormat::WriteHeader(const KvPool& pool, const CapsuleSegment& target) const {
+void RunInTurn(int32_t count, const std::function<void(int32_t)>& task) {
+  for (int32_t i = 0; i < count; ++i) task(i);
+}
+
+void HeadwiseFormat::EncodeRows(const KvPool& pool, const RawSegment& source,
+                                std::span<const int32_t> covered, const CapsuleSegment& target,
+                                const RunTasks& run) const {
+  WriteHeader(pool, target);
+  const int32_t heads = geometry().kv_heads;
+  run(geometry().layers * heads,
+      [&](int32_t i) { EncodeHead(pool, source, covered, target, i / heads, i % heads); });
+}
+
+void KvFormat::WriteHeader(const KvPool& pool, const CapsuleSegment& target, float bit_price) const {
   CapsuleHeader header;
   header.field_bytes = sizeof header;
   header.codec = static_cast<uint32_t>(number_);
@@ -82,9 +91,10 @@ void KvFormat::WriteHeader(const KvPool& pool, const CapsuleSegment& target) con
   header.tokens = target.tokens;
   header.position = target.position;
   header.profile_hash = Fnv1a(info_.profile_id);
-  std::vector<uint8_t> bytes(info_.header_bytes);
-  std::memcpy(bytes.data(), &header, sizeof header);
-  PagedBytes(pool, target.pages).Write(0, bytes.data(), info_.header_bytes);
+  header.bit_price = bit_price;
+  uint8_t slot[CapsuleHeader::kSlotBytes] = {};
+  std::memcpy(slot, &header, sizeof header);
+  PagedBytes(pool, target.pages).Write(0, slot, sizeof slot);
 }
 
 void KvFormat::CheckHeader(const KvPool& pool, const CapsuleSegment& segment) const {

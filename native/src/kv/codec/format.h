@@ -2,6 +2,7 @@
 // number. A codec is a folder beside this file, and all of them run test/format_conformance_test.cc.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -22,6 +23,8 @@ struct CapsuleHeader {
   int32_t tokens = 0;
   int32_t position = 0;
   uint64_t profile_hash = 0;  // FNV-1a of the profile's id
+  float bit_price = 0;        // of packed rows whose bits are chosen for each picture
+  uint32_t unused = 0;        // no padding: equal headers have equal bytes
 
   static constexpr uint32_t kVersion = 2;
   static constexpr int64_t kSlotBytes = 64;
@@ -57,7 +60,10 @@ class PagedBytes {
   std::span<const int32_t> pages_;
 };
 
-// Rows of one (layer, KV head) are encoded apart from all others, so callers may share them out.
+// Runs task(0) .. task(count - 1), in any order, perhaps at once; returns when all have ended.
+using RunTasks = std::function<void(int32_t count, const std::function<void(int32_t)>& task)>;
+void RunInTurn(int32_t count, const std::function<void(int32_t)>& task);
+
 class KvFormat {
  public:
   KvFormat(const KvGeometry& geometry, CodecNumber number, FormatInfo info);
@@ -74,13 +80,10 @@ class KvFormat {
   bool Covers(int32_t tokens) const { return info_.tokens == 0 ? tokens > 0 : tokens == info_.tokens; }
 
   // Encodes the covered rows (ascending row numbers of the raw segment, target.tokens of them) into the
-  // target's pages. Throws Error(kPlanInvalid) when the counts do not fit.
+  // target's pages. The bytes do not depend on how tasks are run. Throws Error(kPlanInvalid) when the counts
+  // do not fit.
   void Encode(const KvPool& pool, const RawSegment& source, std::span<const int32_t> covered,
-              const CapsuleSegment& target) const;
-  // The same in steps: header first, then every (layer, KV head) in any order.
-  void WriteHeader(const KvPool& pool, const CapsuleSegment& target) const;
-  virtual void EncodeHead(const KvPool& pool, const RawSegment& source, std::span<const int32_t> covered,
-                          const CapsuleSegment& target, int32_t layer, int32_t kv_head) const = 0;
+              const CapsuleSegment& target, const RunTasks& run = RunInTurn) const;
 
   // Reconstructs all rows of one part, [tokens][head_dim] float, by plain loops: the oracle of attention.
   virtual void Decode(const KvPool& pool, const CapsuleSegment& segment, int32_t layer, KvPart part,
@@ -92,6 +95,10 @@ class KvFormat {
 
  protected:
   virtual int64_t PayloadBytes(int32_t tokens) const = 0;
+  virtual void EncodeRows(const KvPool& pool, const RawSegment& source, std::span<const int32_t> covered,
+                          const CapsuleSegment& target, const RunTasks& run) const = 0;
+  // Writes the header slot; what else header_bytes counts is the format's own.
+  void WriteHeader(const KvPool& pool, const CapsuleSegment& target, float bit_price = 0) const;
 
  private:
   const KvGeometry geometry_;
@@ -107,10 +114,22 @@ const uint8_t* RawRow(const KvPool& pool, const RawSegment& segment, int32_t lay
 // them.
 std::vector<float> ReadSegmentRows(const KvPool& pool, const Segment& segment);
 
-// A format whose rows can be had in any range without the others: what attention reads panel by panel.
-class RowFormat : public KvFormat {
+// A format that encodes each (layer, KV head) apart from all others.
+class HeadwiseFormat : public KvFormat {
  public:
   using KvFormat::KvFormat;
+
+ protected:
+  virtual void EncodeHead(const KvPool& pool, const RawSegment& source, std::span<const int32_t> covered,
+                          const CapsuleSegment& target, int32_t layer, int32_t kv_head) const = 0;
+  void EncodeRows(const KvPool& pool, const RawSegment& source, std::span<const int32_t> covered,
+                  const CapsuleSegment& target, const RunTasks& run) const final;
+};
+
+// A format whose rows can be had in any range without the others: what attention reads panel by panel.
+class RowFormat : public HeadwiseFormat {
+ public:
+  using HeadwiseFormat::HeadwiseFormat;
   // `count` rows from `first` on to float rows `stride` apart; only the first head_dim floats are written.
   virtual void ReadRows(const KvPool& pool, const CapsuleSegment& segment, int32_t layer, KvPart part,
                         int32_t kv_head, int32_t first, int32_t count, float* out, int64_t stride) const = 0;

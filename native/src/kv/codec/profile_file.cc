@@ -217,6 +217,12 @@ void ProfileWriter::AddHalf(const std::string& name, const std::vector<int32_t>&
   AddBytes(name, "F16", shape, owned_.back().data(), owned_.back().size());
 }
 
+void ProfileWriter::AddOwned(const std::string& name, const std::vector<float>& values) {
+  const auto* bytes = reinterpret_cast<const uint8_t*>(values.data());
+  owned_.emplace_back(bytes, bytes + values.size() * sizeof(float));
+  AddBytes(name, "F32", {static_cast<int32_t>(values.size())}, owned_.back().data(), owned_.back().size());
+}
+
 void ProfileWriter::WriteTo(const std::string& path, const char* version, const ProfileMetadata& metadata) {
   Json texts = Json::object();
   for (const auto& [key, value] : metadata) texts[key] = value;

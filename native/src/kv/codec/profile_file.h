@@ -66,13 +66,15 @@ class ProfileReader {
 };
 
 // Collects tensors end to end; the header is written first, then the same bytes in the same order. Values
-// must stay where they are until WriteTo, those of AddHalf excepted.
+// must stay where they are until WriteTo, those of AddHalf and AddOwned excepted.
 class ProfileWriter {
  public:
   void Add(const std::string& name, const std::vector<int32_t>& shape, const std::vector<float>& values);
   void Add(const std::string& name, const std::vector<int32_t>& shape, const std::vector<int32_t>& values);
   void Add(const std::string& name, const std::vector<int32_t>& shape, const std::vector<uint8_t>& values);
   void AddHalf(const std::string& name, const std::vector<int32_t>& shape, const std::vector<float>& values);
+  // A short list that need not outlive the call.
+  void AddOwned(const std::string& name, const std::vector<float>& values);
   // Written beside and renamed, so that a reader never sees half a profile. Throws Error(kProfileInvalid)
   // when it cannot be, or when the metadata lack a model_revision.
   void WriteTo(const std::string& path, const char* version, const ProfileMetadata& metadata);

@@ -51,7 +51,7 @@ class ValueEncoder {
 }  // namespace
 
 CapsuleFormat::CapsuleFormat(const KvGeometry& geometry, std::shared_ptr<const CapsuleProfile> profile)
-    : KvFormat(geometry, CodecNumber::kRows, InfoOf(geometry, *profile)), profile_(std::move(profile)) {}
+    : HeadwiseFormat(geometry, CodecNumber::kRows, InfoOf(geometry, *profile)), profile_(std::move(profile)) {}
 
 int64_t CapsuleFormat::PayloadBytes(int32_t /*tokens*/) const {
   int64_t rows = 0;

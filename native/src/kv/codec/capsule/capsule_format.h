@@ -9,13 +9,11 @@ namespace kvcapsule {
 
 // The header, padded to whole rows, then rows [layer][K,V][kv head][m][head_dim]; m differs by layer and
 // head. A block holds a whole number of rows, so no row straddles two runs of pages.
-class CapsuleFormat final : public KvFormat {
+class CapsuleFormat final : public HeadwiseFormat {
  public:
   CapsuleFormat(const KvGeometry& geometry, std::shared_ptr<const CapsuleProfile> profile);
 
   const CapsuleProfile& profile() const { return *profile_; }
-  void EncodeHead(const KvPool& pool, const RawSegment& source, std::span<const int32_t> covered,
-                  const CapsuleSegment& target, int32_t layer, int32_t kv_head) const override;
   void Decode(const KvPool& pool, const CapsuleSegment& segment, int32_t layer, KvPart part, int32_t kv_head,
               float* out) const override;
 
@@ -41,6 +39,8 @@ class CapsuleFormat final : public KvFormat {
   }
 
  protected:
+  void EncodeHead(const KvPool& pool, const RawSegment& source, std::span<const int32_t> covered,
+                  const CapsuleSegment& target, int32_t layer, int32_t kv_head) const override;
   int64_t PayloadBytes(int32_t tokens) const override;
 
  private:

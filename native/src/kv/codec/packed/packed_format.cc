@@ -3,10 +3,10 @@
 #include <Eigen/LU>
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <utility>
 
 #include "common/half.h"
-#include "kv/codec/packed/row_code.h"
 #include "kv/gemm.h"
 #include "kv/simd.h"
 #include "kvcapsule/error.h"
@@ -20,6 +20,8 @@ FormatInfo InfoOf(const PackedProfile& profile) {
   info.profile_id = profile.id;
   info.tokens = profile.tokens;
   info.marker_rows = profile.marker_rows;
+  info.header_bytes =
+      CapsuleHeader::kSlotBytes + static_cast<int64_t>(profile.parts.size() * sizeof(uint32_t));
   return info;
 }
 
@@ -47,15 +49,11 @@ std::vector<float> Inverse(const std::vector<float>& matrix, int32_t dim, const 
 }
 
 PackedUnit MakeUnit(const PackedPart& part, const PackedProfile& profile,
-                    const std::vector<int32_t>& group_begins, int32_t padded) {
+                    const std::vector<int32_t>& columns, const std::vector<int32_t>& group_begins,
+                    int32_t padded) {
   const int32_t dim = profile.head_dim;
   PackedUnit unit;
   unit.rank = part.rank();
-  unit.bytes = unit.rank;
-  for (const uint8_t bits : part.bits) {
-    unit.row_offsets.push_back(unit.bytes);
-    unit.bytes += RowCodeBytes(bits, dim);
-  }
   unit.rank_begins = {0};
   unit.basis_begins = {0};
   unit.encode = part.basis;
@@ -70,13 +68,19 @@ PackedUnit MakeUnit(const PackedPart& part, const PackedProfile& profile,
     unit.rank_begins.push_back(unit.rank_begins[g] + part.ranks[g]);
     unit.basis_begins.push_back(unit.basis_begins[g] + static_cast<int64_t>(part.ranks[g]) * extent);
   }
-  unit.transform = Pad(part.transform, dim, padded);
-  unit.inverse = Pad(Inverse(part.transform, dim, profile.id), dim, padded);
-  unit.offset_rows = Pad(part.offset, dim, padded);
+  unit.deviations = part.deviations;
+  for (const float deviation : part.deviations)
+    unit.energies.push_back(part.sensitivity * static_cast<float>(dim) * deviation * deviation);
+  unit.bits = part.bits;
+  std::vector<int32_t> column_of(profile.tokens);
+  for (int32_t c = 0; c < profile.tokens; ++c) column_of[columns[c]] = c;
+  for (const int32_t row : part.template_rows) unit.template_columns.push_back(column_of[row]);
   unit.template_rows = Pad(part.rows, dim, padded);
-  unit.mean = Pad(part.mean, dim, padded);
+  unit.means = Pad(part.means, dim, padded);
   return unit;
 }
+
+int64_t LevelBytes(const PackedUnit& unit) { return (unit.rank + 1) / 2; }
 
 }  // namespace
 
@@ -85,24 +89,29 @@ PackedFormat::PackedFormat(const KvGeometry& geometry, PackedProfile profile)
       profile_(std::move(profile)),
       padded_dim_(RoundToLanes(geometry.head_dim)),
       columns_(profile_.Columns()),
-      group_begins_(profile_.GroupBegins()) {
-  std::vector<int32_t> column_of(profile_.tokens);
-  for (int32_t c = 0; c < profile_.tokens; ++c) column_of[columns_[c]] = c;
-  for (const int32_t row : profile_.template_rows) template_columns_.push_back(column_of[row]);
+      group_begins_(profile_.GroupBegins()),
+      transform_(Pad(profile_.transform, geometry.head_dim, padded_dim_)),
+      inverse_(Pad(Inverse(profile_.transform, geometry.head_dim, profile_.id), geometry.head_dim, padded_dim_)) {
+  rows_offset_ = info().header_bytes;
+  int64_t static_bytes = 0;
   for (const PackedPart& part : profile_.parts) {
-    units_.push_back(MakeUnit(part, profile_, group_begins_, padded_dim_));
-    units_.back().offset = info().header_bytes + payload_bytes_;
-    payload_bytes_ += units_.back().bytes;
+    units_.push_back(MakeUnit(part, profile_, columns_, group_begins_, padded_dim_));
+    units_.back().levels_offset = rows_offset_;
+    rows_offset_ += LevelBytes(units_.back());
+    for (const uint8_t bits : part.bits) static_bytes += RowCodeBytes(bits, geometry.head_dim);
   }
+  bytes_ = profile_.chooses_bits() ? profile_.bytes : rows_offset_ + static_bytes;
+  if (bytes_ < rows_offset_)
+    throw Error(ErrorCode::kProfileInvalid, "profile " + profile_.id + " has capsules too small for its rows");
 }
 
-int64_t PackedFormat::PayloadBytes(int32_t /*tokens*/) const { return payload_bytes_; }
+int64_t PackedFormat::PayloadBytes(int32_t /*tokens*/) const { return bytes_ - info().header_bytes; }
 
-void PackedFormat::Rotate(float* data, int64_t rows, int64_t stride, int32_t positions) const {
-  if (profile_.rope_theta == 0 || positions == 0) return;
-  const int32_t half = geometry().head_dim / 2;
+void RotateRows(float* data, int64_t rows, int64_t stride, int32_t dim, float rope_theta, int32_t positions) {
+  if (rope_theta == 0 || positions == 0) return;
+  const int32_t half = dim / 2;
   for (int32_t c = 0; c < half; ++c) {
-    const double angle = positions * std::pow(static_cast<double>(profile_.rope_theta), -1.0 * c / half);
+    const double angle = positions * std::pow(static_cast<double>(rope_theta), -1.0 * c / half);
     const auto cosine = static_cast<float>(std::cos(angle)), sine = static_cast<float>(std::sin(angle));
     for (int64_t r = 0; r < rows; ++r) {
       float& x = data[r * stride + c];
@@ -114,69 +123,155 @@ void PackedFormat::Rotate(float* data, int64_t rows, int64_t stride, int32_t pos
   }
 }
 
-void PackedFormat::EncodeHead(const KvPool& pool, const RawSegment& source, std::span<const int32_t> covered,
-                              const CapsuleSegment& target, int32_t layer, int32_t kv_head) const {
-  EncodePart(pool, source, covered, target, layer, KvPart::kKey, kv_head);
-  EncodePart(pool, source, covered, target, layer, KvPart::kValue, kv_head);
-}
-
-void PackedFormat::EncodePart(const KvPool& pool, const RawSegment& source, std::span<const int32_t> covered,
-                              const CapsuleSegment& target, int32_t layer, KvPart part,
-                              int32_t kv_head) const {
-  const PackedUnit& own = unit(layer, part, kv_head);
+// Rows in column order, keys at position 0, templates off.
+void PackedFormat::GatherRows(const KvPool& pool, const RawSegment& source, std::span<const int32_t> covered,
+                              int32_t position, size_t number, std::vector<float>& rows) const {
+  const PackedUnit& unit = units_[number];
+  const auto part = static_cast<KvPart>(number % 2);
+  const auto head = static_cast<int32_t>(number / 2);
   const int32_t n = profile_.tokens, dim = geometry().head_dim, padded = padded_dim_;
-  thread_local std::vector<float> rows, mixed, coefficients;
   rows.assign(static_cast<size_t>(n) * padded, 0);
-  mixed.resize(static_cast<size_t>(own.rank) * padded);
-  coefficients.resize(mixed.size());
   for (int32_t c = 0; c < n; ++c) {
-    ToFloat(geometry().dtype, RawRow(pool, source, layer, part, kv_head, covered[columns_[c]]), dim,
-            rows.data() + static_cast<size_t>(c) * padded);
+    ToFloat(geometry().dtype,
+            RawRow(pool, source, head / geometry().kv_heads, part, head % geometry().kv_heads,
+                   covered[columns_[c]]),
+            dim, rows.data() + static_cast<size_t>(c) * padded);
   }
-  if (part == KvPart::kKey) Rotate(rows.data(), n, padded, -target.position);
+  if (part == KvPart::kKey) RotateRows(rows.data(), n, padded, dim, profile_.rope_theta, -position);
   const auto subtract = [&](int32_t column, const float* from, float sign) {
     float* row = rows.data() + static_cast<size_t>(column) * padded;
     for (int32_t i = 0; i < dim; ++i) row[i] -= sign * from[i];
   };
-  if (!own.mean.empty()) {
-    for (int32_t c = 0; c < n; ++c) subtract(c, own.mean.data(), 1);
-    for (const int32_t c : template_columns_) subtract(c, own.mean.data(), -1);
+  if (!unit.means.empty()) {
+    const auto mean = [&](int32_t column) {
+      return unit.means.data() + static_cast<size_t>(profile_.groups[columns_[column]]) * padded;
+    };
+    for (int32_t c = 0; c < n; ++c) subtract(c, mean(c), 1);
+    for (const int32_t c : unit.template_columns) subtract(c, mean(c), -1);
   }
-  for (size_t t = 0; t < template_columns_.size(); ++t)
-    subtract(template_columns_[t], own.template_rows.data() + t * padded, 1);
-  // C = E X A - O
+  for (size_t t = 0; t < unit.template_columns.size(); ++t)
+    subtract(unit.template_columns[t], unit.template_rows.data() + t * padded, 1);
+}
+
+// C = E X A with the scale and energy of each row.
+void PackedFormat::Project(const std::vector<float>& rows, const PackedUnit& unit, Draft& draft) const {
+  const int32_t dim = geometry().head_dim, padded = padded_dim_;
+  thread_local std::vector<float> mixed;
+  mixed.resize(static_cast<size_t>(unit.rank) * padded);
+  draft.coefficients.resize(mixed.size());
   for (size_t g = 0; g + 1 < group_begins_.size(); ++g) {
     const int32_t extent = group_begins_[g + 1] - group_begins_[g];
-    GemmNN(own.rank_begins[g + 1] - own.rank_begins[g], padded, extent,
-           own.encode.data() + own.basis_begins[g], extent,
+    GemmNN(unit.rank_begins[g + 1] - unit.rank_begins[g], padded, extent,
+           unit.encode.data() + unit.basis_begins[g], extent,
            rows.data() + static_cast<size_t>(group_begins_[g]) * padded, padded,
-           mixed.data() + static_cast<size_t>(own.rank_begins[g]) * padded, padded, false);
+           mixed.data() + static_cast<size_t>(unit.rank_begins[g]) * padded, padded, false);
   }
-  GemmNN(own.rank, padded, dim, mixed.data(), padded, own.transform.data(), padded, coefficients.data(),
+  GemmNN(unit.rank, padded, dim, mixed.data(), padded, transform_.data(), padded, draft.coefficients.data(),
          padded, false);
-  for (size_t i = 0; i < own.offset_rows.size(); ++i) coefficients[i] -= own.offset_rows[i];
-  std::vector<uint8_t> bytes(own.bytes);
-  const std::vector<uint8_t>& bits = profile_.part(layer, kv_head, part).bits;
-  for (int32_t r = 0; r < own.rank; ++r) {
-    bytes[r] = EncodeRow(coefficients.data() + static_cast<size_t>(r) * padded, bits[r], dim,
-                         bytes.data() + own.row_offsets[r]);
+  for (int32_t r = 0; r < unit.rank; ++r) {
+    const float* row = draft.coefficients.data() + static_cast<size_t>(r) * padded;
+    float squares = 0;
+    for (int32_t c = 0; c < dim; ++c) squares += row[c] * row[c];
+    draft.levels.push_back(ScaleLevel(std::sqrt(squares / static_cast<float>(dim)), unit.deviations[r]));
+    draft.energies.push_back(unit.energies[r] * EnergyFactor(draft.levels[r]));
   }
-  PagedBytes(pool, target.pages).Write(own.offset, bytes.data(), own.bytes);
+}
+
+float PackedFormat::ChoosePrice(const std::vector<Draft>& drafts) const {
+  std::vector<float> energies;
+  for (const Draft& draft : drafts) energies.insert(energies.end(), draft.energies.begin(), draft.energies.end());
+  return PriceThatFits(energies, (bytes_ - rows_offset_) / RowCodeBytes(1, geometry().head_dim));
+}
+
+void PackedFormat::PlaceRows(float price, std::vector<Draft>& drafts) const {
+  const BitThresholds thresholds = ThresholdsOf(price);
+  int64_t offset = rows_offset_;
+  for (size_t u = 0; u < drafts.size(); ++u) {
+    Draft& draft = drafts[u];
+    draft.offset = offset;
+    for (int32_t r = 0; r < units_[u].rank; ++r) {
+      draft.bits.push_back(profile_.chooses_bits() ? BitsOf(draft.energies[r], thresholds) : units_[u].bits[r]);
+      offset += RowCodeBytes(draft.bits[r], geometry().head_dim);
+    }
+    draft.bytes = offset - draft.offset;
+  }
+}
+
+void PackedFormat::EncodeRows(const KvPool& pool, const RawSegment& source, std::span<const int32_t> covered,
+                              const CapsuleSegment& target, const RunTasks& run) const {
+  std::vector<Draft> drafts(units_.size());
+  const auto count = static_cast<int32_t>(units_.size());
+  run(count, [&](int32_t u) {
+    thread_local std::vector<float> rows;
+    GatherRows(pool, source, covered, target.position, u, rows);
+    Project(rows, units_[u], drafts[u]);
+  });
+  const float price = profile_.chooses_bits() ? ChoosePrice(drafts) : 0;
+  PlaceRows(price, drafts);
+  const PagedBytes bytes(pool, target.pages);
+  WriteHeader(pool, target, price);
+  std::vector<uint32_t> begins;
+  for (const Draft& draft : drafts) begins.push_back(static_cast<uint32_t>(draft.offset));
+  bytes.Write(CapsuleHeader::kSlotBytes, begins.data(), static_cast<int64_t>(begins.size() * sizeof(uint32_t)));
+  run(count, [&](int32_t u) {
+    const Draft& draft = drafts[u];
+    const int32_t dim = geometry().head_dim;
+    std::vector<uint8_t> levels(LevelBytes(units_[u])), codes(draft.bytes);
+    int64_t at = 0;
+    for (int32_t r = 0; r < units_[u].rank; ++r) {
+      levels[r / 2] |= static_cast<uint8_t>(draft.levels[r] << (r % 2 * 4));
+      if (draft.bits[r] == 0) continue;
+      EncodeRow(draft.coefficients.data() + static_cast<size_t>(r) * padded_dim_,
+                units_[u].deviations[r] * ScaleFactor(draft.levels[r]), draft.bits[r], dim, codes.data() + at);
+      at += RowCodeBytes(draft.bits[r], dim);
+    }
+    bytes.Write(units_[u].levels_offset, levels.data(), static_cast<int64_t>(levels.size()));
+    bytes.Write(draft.offset, codes.data(), draft.bytes);
+  });
+}
+
+void PackedFormat::ReadRowTable(const KvPool& pool, const CapsuleSegment& segment, int32_t layer, KvPart part,
+                                int32_t kv_head, std::vector<PackedRow>& rows) const {
+  const PackedUnit& own = unit(layer, part, kv_head);
+  const PagedBytes bytes(pool, segment.pages);
+  thread_local std::vector<uint8_t> scratch;
+  CapsuleHeader header;
+  std::memcpy(&header, bytes.Read(0, sizeof header, scratch), sizeof header);
+  const auto number = static_cast<int64_t>(UnitNumber(layer, part, kv_head));
+  uint32_t offset = 0;
+  std::memcpy(&offset,
+              bytes.Read(CapsuleHeader::kSlotBytes + number * static_cast<int64_t>(sizeof offset),
+                         sizeof offset, scratch),
+              sizeof offset);
+  const BitThresholds thresholds = ThresholdsOf(header.bit_price);
+  const uint8_t* levels = bytes.Read(own.levels_offset, LevelBytes(own), scratch);
+  rows.resize(own.rank);
+  int64_t at = offset;
+  for (int32_t r = 0; r < own.rank; ++r) {
+    const int32_t level = levels[r / 2] >> (r % 2 * 4) & 15;
+    rows[r].offset = at;
+    rows[r].scale = own.deviations[r] * ScaleFactor(level);
+    rows[r].bits =
+        own.bits.empty() ? BitsOf(own.energies[r] * EnergyFactor(level), thresholds) : own.bits[r];
+    at += RowCodeBytes(rows[r].bits, geometry().head_dim);
+  }
 }
 
 void PackedFormat::ReadCoefficients(const KvPool& pool, const CapsuleSegment& segment, int32_t layer,
                                     KvPart part, int32_t kv_head, float* out) const {
-  const PackedUnit& own = unit(layer, part, kv_head);
   const int32_t dim = geometry().head_dim;
-  const std::vector<uint8_t>& bits = profile_.part(layer, kv_head, part).bits;
+  thread_local std::vector<PackedRow> rows;
   thread_local std::vector<uint8_t> scratch;
-  const uint8_t* bytes = PagedBytes(pool, segment.pages).Read(own.offset, own.bytes, scratch);
-  for (int32_t r = 0; r < own.rank; ++r) {
-    float* row = out + static_cast<int64_t>(r) * padded_dim_;
-    DecodeRow(bytes + own.row_offsets[r], bytes[r], bits[r], dim, row);
-    std::fill(row + dim, row + padded_dim_, 0.0f);
+  ReadRowTable(pool, segment, layer, part, kv_head, rows);
+  if (rows.empty()) return;
+  const int64_t begin = rows.front().offset;
+  const int64_t end = rows.back().offset + RowCodeBytes(rows.back().bits, dim);
+  const uint8_t* codes = PagedBytes(pool, segment.pages).Read(begin, end - begin, scratch);
+  for (const PackedRow& row : rows) {
+    DecodeRow(codes + (row.offset - begin), row.scale, row.bits, dim, out);
+    std::fill(out + dim, out + padded_dim_, 0.0f);
+    out += padded_dim_;
   }
-  for (size_t i = 0; i < own.offset_rows.size(); ++i) out[i] += own.offset_rows[i];
 }
 
 void PackedFormat::Decode(const KvPool& pool, const CapsuleSegment& segment, int32_t layer, KvPart part,
@@ -185,29 +280,28 @@ void PackedFormat::Decode(const KvPool& pool, const CapsuleSegment& segment, int
   const int32_t n = profile_.tokens, dim = geometry().head_dim, padded = padded_dim_;
   std::vector<float> coefficients(static_cast<size_t>(own.rank) * padded);
   ReadCoefficients(pool, segment, layer, part, kv_head, coefficients.data());
-  std::vector<double> row(dim), plain(dim);
-  for (size_t g = 0; g + 1 < group_begins_.size(); ++g) {
-    const int32_t extent = group_begins_[g + 1] - group_begins_[g];
-    for (int32_t i = 0; i < extent; ++i) {
-      std::fill(row.begin(), row.end(), 0.0);
-      for (int32_t r = own.rank_begins[g]; r < own.rank_begins[g + 1]; ++r) {
-        const double u = own.expand[own.basis_begins[g] + static_cast<int64_t>(r - own.rank_begins[g]) * extent + i];
-        for (int32_t c = 0; c < dim; ++c) row[c] += u * coefficients[static_cast<size_t>(r) * padded + c];
-      }
-      const int32_t column = group_begins_[g] + i;
-      const auto found = std::find(template_columns_.begin(), template_columns_.end(), column);
-      const float* base = own.mean.empty() ? nullptr : own.mean.data();
-      if (found != template_columns_.end())
-        base = own.template_rows.data() + (found - template_columns_.begin()) * padded;
-      float* to = out + static_cast<int64_t>(columns_[column]) * dim;
-      for (int32_t c = 0; c < dim; ++c) {
-        plain[c] = base ? base[c] : 0;
-        for (int32_t k = 0; k < dim; ++k) plain[c] += row[k] * own.inverse[static_cast<size_t>(k) * padded + c];
-        to[c] = static_cast<float>(plain[c]);
-      }
+  std::vector<double> mixed(dim);
+  for (int32_t column = 0; column < n; ++column) {
+    const int32_t group = profile_.groups[columns_[column]];
+    const int32_t extent = group_begins_[group + 1] - group_begins_[group];
+    const float* expand = own.expand.data() + own.basis_begins[group] + (column - group_begins_[group]);
+    std::fill(mixed.begin(), mixed.end(), 0.0);
+    for (int32_t r = own.rank_begins[group]; r < own.rank_begins[group + 1]; ++r, expand += extent) {
+      for (int32_t c = 0; c < dim; ++c)
+        mixed[c] += static_cast<double>(*expand) * coefficients[static_cast<size_t>(r) * padded + c];
+    }
+    const auto found = std::find(own.template_columns.begin(), own.template_columns.end(), column);
+    const float* base = own.means.empty() ? nullptr : own.means.data() + static_cast<size_t>(group) * padded;
+    if (found != own.template_columns.end())
+      base = own.template_rows.data() + (found - own.template_columns.begin()) * padded;
+    float* to = out + static_cast<int64_t>(columns_[column]) * dim;
+    for (int32_t c = 0; c < dim; ++c) {
+      double sum = base ? base[c] : 0;
+      for (int32_t k = 0; k < dim; ++k) sum += mixed[k] * inverse_[static_cast<size_t>(k) * padded + c];
+      to[c] = static_cast<float>(sum);
     }
   }
-  if (part == KvPart::kKey) Rotate(out, n, dim, segment.position);
+  if (part == KvPart::kKey) RotateRows(out, n, dim, dim, profile_.rope_theta, segment.position);
 }
 
 }  // namespace kvcapsule

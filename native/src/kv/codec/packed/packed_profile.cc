@@ -22,13 +22,13 @@ bool Ascending(const std::vector<int32_t>& rows, int32_t end) {
 }
 
 // Rows of an optional list: absent is empty.
-std::vector<int32_t> ReadRows(ProfileReader& reader, const char* name, int32_t tokens) {
+std::vector<int32_t> ReadRows(ProfileReader& reader, const std::string& name, int32_t tokens) {
   if (!reader.Has(name)) return {};
   const std::vector<uint64_t> shape = reader.Shape(name);
   if (shape.size() != 1 || shape[0] > static_cast<uint64_t>(tokens))
-    reader.Fail(std::string("has more rows than n in ") + name);
+    reader.Fail("has more rows than n in " + name);
   auto rows = reader.Integers(name, shape);
-  if (!Ascending(rows, tokens)) reader.Fail(std::string("has rows that do not ascend inside [0, n) in ") + name);
+  if (!Ascending(rows, tokens)) reader.Fail("has rows that do not ascend inside [0, n) in " + name);
   return rows;
 }
 
@@ -43,17 +43,6 @@ std::vector<int32_t> ReadGroups(ProfileReader& reader, int32_t tokens) {
   return groups;
 }
 
-void CheckBits(const ProfileReader& reader, const PackedPart& part, const std::string& name) {
-  size_t row = 0;
-  for (const int32_t rank : part.ranks) {
-    for (int32_t r = 0; r < rank; ++r, ++row) {
-      const bool descending = r == 0 || part.bits[row] <= part.bits[row - 1];
-      if (part.bits[row] < 1 || part.bits[row] > 8 || !descending)
-        reader.Fail("has bits that do not descend from 8 to 1 in " + name);
-    }
-  }
-}
-
 // What one part reads, with the extents that the profile fixes.
 struct PartReader {
   ProfileReader& reader;
@@ -62,6 +51,11 @@ struct PartReader {
   int32_t layer, kv_head, part;
 
   std::string Name(const char* what) const { return PartTensor(layer, kv_head, part, what); }
+  void Require(const std::vector<float>& values, float least, float most, const char* what) const {
+    for (const float x : values) {
+      if (!(x >= least && x <= most)) reader.Fail("has numbers out of range in " + Name(what));
+    }
+  }
 
   PackedPart Read() const {
     const auto n = static_cast<uint64_t>(profile.tokens), dim = static_cast<uint64_t>(profile.head_dim);
@@ -75,17 +69,22 @@ struct PartReader {
       rank += out.ranks[g];
       floats += static_cast<uint64_t>(out.ranks[g]) * extent;
     }
-    out.bits = reader.Bytes(Name("bits"), {rank});
-    CheckBits(reader, out, Name("bits"));
     out.basis = reader.Floats(Name("basis"), {floats});
-    out.transform = reader.Floats(Name("transform"), {dim, dim});
+    out.deviations = reader.Floats(Name("deviations"), {rank});
+    Require(out.deviations, 0, 1e18f, "deviations");
+    out.sensitivity = reader.Floats(Name("sensitivity"), {1})[0];
+    Require({out.sensitivity}, 0, 1e18f, "sensitivity");
+    if (!profile.chooses_bits()) {
+      out.bits = reader.Bytes(Name("bits"), {rank});
+      if (std::any_of(out.bits.begin(), out.bits.end(), [](uint8_t bits) { return bits > 8; }))
+        reader.Fail("has bits above 8 in " + Name("bits"));
+    }
     out.weights = reader.Floats(Name("weights"), {n});
-    if (!std::all_of(out.weights.begin(), out.weights.end(), [](float w) { return w > 1e-6f && w < 1e6f; }))
-      reader.Fail("has row weights that are not between 1e-6 and 1e6 in " + Name("weights"));
-    if (reader.Has(Name("offset"))) out.offset = reader.Floats(Name("offset"), {rank, dim});
-    if (reader.Has(Name("mean"))) out.mean = reader.Floats(Name("mean"), {dim});
-    if (!profile.template_rows.empty())
-      out.rows = reader.Floats(Name("template"), {profile.template_rows.size(), dim});
+    Require(out.weights, 1e-6f, 1e6f, "weights");
+    out.template_rows = ReadRows(reader, Name("template_rows"), profile.tokens);
+    if (!out.template_rows.empty()) out.rows = reader.Floats(Name("template"), {out.template_rows.size(), dim});
+    if (reader.Has(Name("spectrum"))) out.spectrum = reader.Floats(Name("spectrum"), {n});
+    if (reader.Has(Name("means"))) out.means = reader.Floats(Name("means"), {out.ranks.size(), dim});
     return out;
   }
 };
@@ -133,7 +132,9 @@ PackedProfile ReadPackedProfile(ProfileReader& reader, const KvGeometry& geometr
   profile.rope_theta = ReadRopeTheta(reader);
   profile.groups = ReadGroups(reader, profile.tokens);
   profile.marker_rows = ReadRows(reader, "marker_rows", profile.tokens);
-  profile.template_rows = ReadRows(reader, "template_rows", profile.tokens);
+  const auto dim = static_cast<uint64_t>(profile.head_dim);
+  profile.transform = reader.Floats("transform", {dim, dim});
+  profile.bytes = reader.Integer("bytes", 0, INT32_MAX);
   const auto begins = profile.GroupBegins();
   for (int32_t layer = 0; layer < geometry.layers; ++layer) {
     for (int32_t kv_head = 0; kv_head < geometry.kv_heads; ++kv_head) {
@@ -151,28 +152,31 @@ void SavePackedProfile(const std::string& path, const PackedProfile& profile,
   ProfileMetadata texts = metadata;
   texts.emplace_back("codec", profile.codec);
   texts.emplace_back("n", std::to_string(profile.tokens));
+  texts.emplace_back("bytes", std::to_string(profile.bytes));
   texts.emplace_back("rope_theta", std::to_string(profile.rope_theta));
   ProfileWriter writer;
   const auto length = [](const auto& list) { return static_cast<int32_t>(list.size()); };
   writer.Add("groups", {profile.tokens}, profile.groups);
   if (!profile.marker_rows.empty())
     writer.Add("marker_rows", {length(profile.marker_rows)}, profile.marker_rows);
-  if (!profile.template_rows.empty())
-    writer.Add("template_rows", {length(profile.template_rows)}, profile.template_rows);
+  writer.AddHalf("transform", {profile.head_dim, profile.head_dim}, profile.transform);
   for (int32_t i = 0; i < length(profile.parts); ++i) {
     const PackedPart& part = profile.parts[i];
     const auto name = [&](const char* what) {
       return PartTensor(i / 2 / profile.kv_heads, i / 2 % profile.kv_heads, i % 2, what);
     };
     writer.Add(name("ranks"), {length(part.ranks)}, part.ranks);
-    writer.Add(name("bits"), {part.rank()}, part.bits);
     writer.AddHalf(name("basis"), {length(part.basis)}, part.basis);
-    writer.AddHalf(name("transform"), {profile.head_dim, profile.head_dim}, part.transform);
+    writer.Add(name("deviations"), {part.rank()}, part.deviations);
+    if (!part.spectrum.empty()) writer.Add(name("spectrum"), {profile.tokens}, part.spectrum);
+    writer.AddOwned(name("sensitivity"), {part.sensitivity});
+    if (!profile.chooses_bits()) writer.Add(name("bits"), {part.rank()}, part.bits);
     writer.Add(name("weights"), {profile.tokens}, part.weights);
-    if (!part.offset.empty()) writer.AddHalf(name("offset"), {part.rank(), profile.head_dim}, part.offset);
-    if (!part.mean.empty()) writer.Add(name("mean"), {profile.head_dim}, part.mean);
-    if (!part.rows.empty())
-      writer.AddHalf(name("template"), {length(profile.template_rows), profile.head_dim}, part.rows);
+    if (!part.template_rows.empty()) {
+      writer.Add(name("template_rows"), {length(part.template_rows)}, part.template_rows);
+      writer.AddHalf(name("template"), {length(part.template_rows), profile.head_dim}, part.rows);
+    }
+    if (!part.means.empty()) writer.AddHalf(name("means"), {length(part.ranks), profile.head_dim}, part.means);
   }
   writer.WriteTo(path, kPackedVersion, texts);
 }

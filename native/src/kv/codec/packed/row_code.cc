@@ -1,19 +1,19 @@
 #include "kv/codec/packed/row_code.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstring>
 
 namespace kvcapsule {
 namespace {
 
-constexpr int32_t kMaxBits = 8;
-constexpr float kCodesPerOctave = 8, kUnitCode = 128;
+constexpr int32_t kUnitLevel = 10;
 
-// Lloyd-optimal step sizes of uniform mid-rise quantisers of 2^b levels for a Gaussian (Max, 1960).
-constexpr std::array<float, kMaxBits + 1> kSteps = {0,       1.59577f, 0.99569f, 0.58602f, 0.33520f,
-                                                    0.18814f, 0.10406f, 0.05687f, 0.03076f};
+// Uniform mid-rise quantisers of 2^b levels for a Gaussian: best step and its error (Max, 1960).
+constexpr std::array<float, kMaxRowBits + 1> kSteps = {0,        1.59577f, 0.99569f, 0.58602f, 0.33520f,
+                                                       0.18814f, 0.10406f, 0.05687f, 0.03076f};
+constexpr std::array<float, kMaxRowBits + 1> kErrors = {1,          0.363380f,  0.118846f,  0.0374397f, 0.0115429f,
+                                                        0.00349521f, 0.00104005f, 0.000304333f, 0.0000876862f};
 
 // Fields of a code, highest first.
 template <class Visit>
@@ -23,94 +23,82 @@ void VisitFields(int32_t bits, Visit visit) {
   }
 }
 
-struct Quantiser {
-  float inverse, step, middle, top;
-
-  Quantiser(float scale, int32_t bits)
-      : inverse(1 / (scale * kSteps[bits])),
-        step(scale * kSteps[bits]),
-        middle(0.5f * static_cast<float>((1 << bits) - 1)),
-        top(static_cast<float>((1 << bits) - 1)) {}
-
-  float Code(float x) const {
-    return std::clamp(std::floor(x * inverse + (middle + 0.5f)), 0.0f, top);
+struct ScaleTable {
+  std::array<float, kScaleLevels> factor{}, energy{};
+  ScaleTable() {
+    for (int32_t i = 0; i < kScaleLevels; ++i) {
+      factor[i] = static_cast<float>(std::pow(10.0, (i - kUnitLevel) * 0.1));
+      energy[i] = factor[i] * factor[i];
+    }
   }
 };
 
-float SquaredError(const float* row, int32_t dim, const Quantiser& quantiser) {
-  // Lanes of their own, in a fixed order: the compiler may keep them in one vector.
-  float lanes[8] = {};
-  for (int32_t c = 0; c < dim; c += 8) {
-    for (int32_t i = 0; i < 8; ++i) {
-      const float x = row[c + i];
-      const float error = x - (quantiser.Code(x) - quantiser.middle) * quantiser.step;
-      lanes[i] += error * error;
-    }
-  }
-  float sum = 0;
-  for (const float lane : lanes) sum += lane;
-  return sum;
-}
-
-// Climbs down from the deviation's code while the error falls.
-uint8_t BestScale(const float* row, int32_t bits, int32_t dim) {
-  float squares = 0;
-  for (int32_t c = 0; c < dim; ++c) squares += row[c] * row[c];
-  const float deviation = std::sqrt(squares / static_cast<float>(dim));
-  if (!(deviation > ScaleOfCode(1))) return 0;
-  const auto error = [&](int32_t code) {
-    return SquaredError(row, dim, Quantiser(ScaleOfCode(static_cast<uint8_t>(code)), bits));
-  };
-  int32_t best = std::clamp(
-      static_cast<int32_t>(std::lrintf(std::log2(deviation) * kCodesPerOctave + kUnitCode)), 1, 255);
-  float least = error(best);
-  for (const int32_t direction : {1, -1}) {
-    bool moved = false;
-    for (int32_t next = best + direction; next >= 1 && next <= 255; next += direction) {
-      const float tried = error(next);
-      if (!(tried < least)) break;
-      least = tried;
-      best = next;
-      moved = true;
-    }
-    if (moved) break;
-  }
-  return static_cast<uint8_t>(best);
+const ScaleTable& Scales() {
+  static const ScaleTable table;
+  return table;
 }
 
 }  // namespace
 
-float GaussianStep(int32_t bits) { return kSteps[bits]; }
-
-float ScaleOfCode(uint8_t code) {
-  static const auto table = [] {
-    std::array<float, 256> scales{};
-    for (int32_t i = 1; i < 256; ++i)
-      scales[i] = std::exp2((static_cast<float>(i) - kUnitCode) / kCodesPerOctave);
-    return scales;
-  }();
-  return table[code];
+int32_t ScaleLevel(float deviation_of_row, float deviation) {
+  const float steps = 10 * std::log10(deviation_of_row / deviation);
+  // Not a number where both are zero, minus infinity where the row is.
+  if (!(steps > -kUnitLevel)) return 0;
+  return std::min(kUnitLevel + static_cast<int32_t>(std::lrintf(std::min(steps, 100.0f))), kScaleLevels - 1);
 }
 
-uint8_t EncodeRow(const float* row, int32_t bits, int32_t dim, uint8_t* codes) {
-  const uint8_t scale = BestScale(row, bits, dim);
-  std::memset(codes, 0, RowCodeBytes(bits, dim));
-  if (scale == 0) return 0;
-  const Quantiser quantiser(ScaleOfCode(scale), bits);
+float ScaleFactor(int32_t level) { return Scales().factor[level]; }
+float EnergyFactor(int32_t level) { return Scales().energy[level]; }
+float GaussianError(int32_t bits) { return kErrors[bits]; }
+float GaussianStep(int32_t bits) { return kSteps[bits]; }
+
+BitThresholds ThresholdsOf(float price) {
+  BitThresholds thresholds;
+  for (int32_t b = 1; b <= kMaxRowBits; ++b) thresholds[b - 1] = price / (kErrors[b - 1] - kErrors[b]);
+  return thresholds;
+}
+
+float PriceThatFits(std::span<const float> energies, int64_t room) {
+  const auto fits = [&](float price) {
+    const BitThresholds thresholds = ThresholdsOf(price);
+    int64_t bits = 0;
+    for (const float energy : energies) bits += BitsOf(energy, thresholds);
+    return bits <= room;
+  };
+  // Above the most energetic row's first bit nothing is bought.
+  float high = 1e-30f;
+  for (const float energy : energies) high = std::max(high, energy);
+  float low = high * 1e-12f;
+  if (fits(low)) return low;
+  while (high > low * 1.000001f) {
+    const float middle = std::sqrt(low) * std::sqrt(high);
+    if (!(middle > low && middle < high)) break;
+    (fits(middle) ? high : low) = middle;
+  }
+  return high;
+}
+
+void EncodeRow(const float* row, float scale, int32_t bits, int32_t dim, uint8_t* codes) {
+  const float step = scale * kSteps[bits], top = static_cast<float>((1 << bits) - 1);
+  const float inverse = step > 0 ? 1 / step : 0, middle = 0.5f * top + 0.5f;
+  thread_local std::array<uint8_t, 4096> all;  // head_dim is at most 4096
+  for (int32_t c = 0; c < dim; ++c)
+    all[c] = static_cast<uint8_t>(std::clamp(row[c] * inverse + middle, 0.0f, top));
   VisitFields(bits, [&](int32_t width, int32_t shift) {
     const int32_t bytes = dim * width / 8;
-    for (int32_t c = 0; c < dim; ++c) {
-      const auto code = static_cast<uint32_t>(quantiser.Code(row[c]));
-      const uint32_t field = code >> shift & ((1u << width) - 1);
-      codes[c % bytes] |= static_cast<uint8_t>(field << (c / bytes * width));
+    const uint32_t mask = (1u << width) - 1;
+    std::memset(codes, 0, bytes);
+    for (int32_t slot = 0; slot < 8 / width; ++slot) {
+      const uint8_t* from = all.data() + slot * bytes;
+      for (int32_t j = 0; j < bytes; ++j)
+        codes[j] = static_cast<uint8_t>(codes[j] | (from[j] >> shift & mask) << (slot * width));
     }
     codes += bytes;
   });
-  return scale;
 }
 
-void DecodeRow(const uint8_t* codes, uint8_t scale, int32_t bits, int32_t dim, float* row) {
-  const float step = ScaleOfCode(scale) * kSteps[bits];
+void DecodeRow(const uint8_t* codes, float scale, int32_t bits, int32_t dim, float* row) {
+  const float step = scale * kSteps[bits];
   std::fill_n(row, dim, -0.5f * static_cast<float>((1 << bits) - 1) * step);
   VisitFields(bits, [&](int32_t width, int32_t shift) {
     const int32_t bytes = dim * width / 8;

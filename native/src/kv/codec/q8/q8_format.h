@@ -9,10 +9,12 @@ namespace kvcapsule {
 class Q8Format final : public RowFormat {
  public:
   explicit Q8Format(const KvGeometry& geometry);
-  void EncodeHead(const KvPool& pool, const RawSegment& source, std::span<const int32_t> covered,
-                  const CapsuleSegment& target, int32_t layer, int32_t kv_head) const override;
   void ReadRows(const KvPool& pool, const CapsuleSegment& segment, int32_t layer, KvPart part,
                 int32_t kv_head, int32_t first, int32_t count, float* out, int64_t stride) const override;
+
+ protected:
+  void EncodeHead(const KvPool& pool, const RawSegment& source, std::span<const int32_t> covered,
+                  const CapsuleSegment& target, int32_t layer, int32_t kv_head) const override;
 };
 
 }  // namespace kvcapsule

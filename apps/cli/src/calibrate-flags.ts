@@ -1,0 +1,104 @@
+import { KvcError } from '@kvcapsule/contracts';
+import type { PackedChoices } from './calibrate-packed.js';
+import { parseRatios, parseRetentions } from './calibrate-retention.js';
+import type { CalibrateOptions } from './calibrate.js';
+
+export type CalibrateFlags = Readonly<
+  Record<
+    | 'model'
+    | 'images'
+    | 'out'
+    | 'count'
+    | 'codec'
+    | 'ratio'
+    | 'groups'
+    | 'keyTemplate'
+    | 'valueTemplate'
+    | 'basis'
+    | 'allocation'
+    | 'without'
+    | 'retention'
+    | 'schedule'
+    | 'threads',
+    string
+  >
+>;
+
+export const CALIBRATE_HELP = `
+Examples:
+  kvcapsule calibrate --model MODEL --images pictures/ --out MODEL/profiles/capsule-mixed-x16.safetensors
+  kvcapsule calibrate --model deploy/models/emoji-vlm --images scenes:1001 --ratio 8,16,32 --out mixed.safetensors
+  kvcapsule calibrate --model MODEL --images pictures/ --codec capsule --retention 0.25,0.4 --out capsule.safetensors`;
+
+const TEMPLATES = ['none', 'markers', 'group', 'all'] as const;
+const PARTS = ['rotation', 'weights', 'sensitivity', 'allocation'] as const;
+const ROW_BITS = { 'capsule-q8': 8, 'capsule-q4': 4, 'capsule-mixed': 0 } as const;
+
+function positiveInteger(flag: string, text: string): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value > 0) return value;
+  throw new KvcError('CONFIG_INVALID', `${flag}: ${text} is not a whole number above 0`);
+}
+
+function oneOf<Name extends string>(flag: string, text: string, names: readonly Name[]): Name {
+  const found = names.find((name) => name === text);
+  if (found === undefined)
+    throw new KvcError('CONFIG_INVALID', `${flag}: ${text} is none of ${names.join(', ')}`);
+  return found;
+}
+
+/** How rows get their bits: mixed by water-filling, else one number for the leading rows or for equal shares. */
+function allocationOf(
+  flags: CalibrateFlags,
+  bits: number,
+  equal: boolean,
+): PackedChoices['fit']['allocation'] {
+  const mixed = oneOf('--allocation', flags.allocation, ['picture', 'static']);
+  if (bits === 0 && equal)
+    throw new KvcError('CONFIG_INVALID', '--without allocation: capsule-mixed is nothing without it');
+  if (bits === 0) return mixed;
+  return equal ? 'equal' : 'leading';
+}
+
+function packedChoices(flags: CalibrateFlags): PackedChoices {
+  const codec = oneOf('--codec', flags.codec, ['capsule-q8', 'capsule-q4', 'capsule-mixed']);
+  const without = flags.without
+    .split(',')
+    .filter((part) => part !== '')
+    .map((part) => oneOf('--without', part, PARTS));
+  const bits = ROW_BITS[codec];
+  return {
+    fit: {
+      codec,
+      keyTemplate: oneOf('--key-template', flags.keyTemplate, TEMPLATES),
+      valueTemplate: oneOf('--value-template', flags.valueTemplate, TEMPLATES),
+      basis: oneOf('--basis', flags.basis, ['principal', 'rows']),
+      rotate: !without.includes('rotation'),
+      weighRows: !without.includes('weights'),
+      allocation: allocationOf(flags, bits, without.includes('allocation')),
+      bits,
+    },
+    ratios: parseRatios(flags.ratio),
+    groups: oneOf('--groups', flags.groups, ['tiles', 'whole']),
+    measureSensitivity: !without.includes('sensitivity'),
+  };
+}
+
+/** @throws KvcError CONFIG_INVALID naming the flag */
+export function calibrateOptions(flags: CalibrateFlags): CalibrateOptions {
+  return {
+    model: flags.model,
+    images: flags.images,
+    out: flags.out,
+    count: positiveInteger('--count', flags.count),
+    threads: flags.threads === '0' ? 0 : positiveInteger('--threads', flags.threads),
+    fit:
+      flags.codec === 'capsule'
+        ? {
+            kind: 'rows',
+            retentions: parseRetentions(flags.retention),
+            schedule: oneOf('--schedule', flags.schedule, ['flat', 'pyramid']),
+          }
+        : { kind: 'packed', choices: packedChoices(flags) },
+  };
+}

@@ -1,0 +1,31 @@
+import type { ProfileDetails } from '@kvcapsule/engine';
+import { describe, expect, it } from 'vitest';
+import { profileHtml, profileTable } from './profile-show.js';
+
+const DETAILS: ProfileDetails = {
+  metadata: { version: '2', pictures: '12', bytes: '4096', source: '<b>' },
+  tokens: 20,
+  codec: 'capsule-mixed',
+  parts: [
+    { layer: 0, part: 'keys', retention: 0.25, bitsPerRow: 3, error: 0.125, spectrum: [4, 2, 1] },
+    { layer: 0, part: 'values', retention: 0.5, bitsPerRow: 2, error: 0, spectrum: [] },
+  ],
+};
+
+describe('profile show', () => {
+  it('tells rows, bits and error of each part', () => {
+    const lines = profileTable(DETAILS).split('\n');
+    expect(lines[0]).toBe('codec capsule-mixed, n = 20, version 2, 12 pictures');
+    expect(lines[1]).toBe('bytes a capsule: 4096');
+    expect(lines[4]?.split(/\s{2,}/)).toEqual(['', '0', 'keys', '25.0 %', '3.00', '0.75', '12.5 %']);
+    expect(lines[5]?.trim().endsWith('-')).toBe(true);
+  });
+
+  it('plots them on a page that runs nothing', () => {
+    const page = profileHtml(DETAILS);
+    expect(page.match(/<svg/g)).toHaveLength(4);
+    expect(page.match(/<polyline/g)).toHaveLength(2);
+    expect(page).not.toContain('<script');
+    expect(page).not.toMatch(/NaN|Infinity/);
+  });
+});

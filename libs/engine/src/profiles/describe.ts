@@ -1,0 +1,169 @@
+import { readFile } from 'node:fs/promises';
+import { KvcError } from '@kvcapsule/contracts';
+import { z } from 'zod';
+import { readHeader, tensorNumbers, type SafetensorsHeader } from './safetensors.js';
+
+/** Squared error of the best uniform quantiser of a unit Gaussian, by bits; as in native/src/kv/codec/packed. */
+const GAUSSIAN_ERRORS = [
+  1, 0.36338, 0.118846, 0.0374397, 0.0115429, 0.00349521, 0.00104005, 0.000304333, 0.0000876862,
+];
+const HEADER_BYTES = 64;
+const UNIT_BYTES = 4;
+
+/** One layer's keys or values, all KV heads together. */
+export interface PartDescription {
+  readonly layer: number;
+  readonly part: 'keys' | 'values';
+  /** Coefficient rows stored (of a picture like the mean one) as a share of n. */
+  readonly retention: number;
+  /** Of a stored row, a channel. */
+  readonly bitsPerRow: number;
+  /** Squared error expected, as a share of the variance about the template; 0 where it is not known. */
+  readonly error: number;
+  /** Deviations of coefficient rows, strongest first. */
+  readonly spectrum: readonly number[];
+}
+
+export interface ProfileDetails {
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly tokens: number;
+  readonly codec: string;
+  readonly parts: readonly PartDescription[];
+}
+
+interface PartRows {
+  readonly layer: number;
+  readonly part: 'keys' | 'values';
+  readonly sensitivity: number;
+  readonly deviations: readonly number[];
+  readonly spectrum: readonly number[];
+  bits: readonly number[];
+}
+
+const countsSchema = z.object({
+  n: z.coerce.number().int().positive(),
+  layers: z.coerce.number().int().positive().max(4096),
+  kv_heads: z.coerce.number().int().positive().max(4096),
+  head_dim: z.coerce.number().int().positive().max(4096),
+  bytes: z.coerce.number().int().nonnegative().default(0),
+});
+type Counts = z.infer<typeof countsSchema>;
+
+function bitsAt(energy: number, price: number): number {
+  let bits = 0;
+  while (bits < 8 && energy * ((GAUSSIAN_ERRORS[bits] ?? 0) - (GAUSSIAN_ERRORS[bits + 1] ?? 0)) > price)
+    bits += 1;
+  return bits;
+}
+
+/** Bits that a picture with the profile's own deviations would get. */
+function fillBits(rows: readonly PartRows[], { head_dim: dim, bytes }: Counts): void {
+  const stored = rows.reduce((sum, { deviations }) => sum + Math.ceil(deviations.length / 2), 0);
+  const room = ((bytes - HEADER_BYTES - UNIT_BYTES * rows.length - stored) * 8) / dim;
+  const energies = rows.map(({ sensitivity, deviations }) =>
+    deviations.map((x) => sensitivity * dim * x * x),
+  );
+  let low = 0;
+  let high = Math.max(...energies.flat());
+  const total = (price: number) => energies.flat().reduce((sum, energy) => sum + bitsAt(energy, price), 0);
+  for (let step = 0; step < 60; step += 1) {
+    const middle = step < 40 && low > 0 ? Math.sqrt(low * high) : (low + high) / 2;
+    if (total(middle) > room) low = middle;
+    else high = middle;
+  }
+  for (const [index, row] of rows.entries())
+    row.bits = (energies[index] ?? []).map((energy) => bitsAt(energy, high));
+}
+
+function packedRows(file: Buffer, header: SafetensorsHeader, counts: Counts): PartRows[] {
+  const rows: PartRows[] = [];
+  for (let layer = 0; layer < counts.layers; layer += 1) {
+    for (let head = 0; head < counts.kv_heads; head += 1) {
+      for (const part of ['keys', 'values'] as const) {
+        const read = (what: string) =>
+          tensorNumbers(file, header, `layers.${layer}.heads.${head}.${part}.${what}`);
+        const deviations = read('deviations') ?? [];
+        rows.push({
+          layer,
+          part,
+          sensitivity: read('sensitivity')?.[0] ?? 0,
+          deviations,
+          spectrum: read('spectrum') ?? deviations,
+          bits: read('bits') ?? [],
+        });
+      }
+    }
+  }
+  if (counts.bytes > 0) fillBits(rows, counts);
+  return rows;
+}
+
+const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
+
+function describePart(rows: readonly PartRows[], tokens: number): PartDescription {
+  const [first] = rows;
+  const bits = rows.flatMap((row) => row.bits);
+  const stored = bits.filter((count) => count > 0).length;
+  const kept = rows.flatMap(({ deviations, bits: own }) =>
+    deviations.map((x, index) => x * x * (1 - (GAUSSIAN_ERRORS[own[index] ?? 0] ?? 1))),
+  );
+  const variance = sum(rows.flatMap(({ spectrum }) => spectrum.map((x) => x * x)));
+  return {
+    layer: first?.layer ?? 0,
+    part: first?.part ?? 'keys',
+    retention: stored / (tokens * rows.length),
+    bitsPerRow: stored > 0 ? sum(bits) / stored : 0,
+    error: variance > 0 ? 1 - sum(kept) / variance : 0,
+    spectrum: rows.flatMap(({ spectrum }) => spectrum).sort((a, b) => b - a),
+  };
+}
+
+/** Masks and 16-bit rows: what is kept is all there is to tell. */
+function describeRows(header: SafetensorsHeader, counts: Counts): PartDescription[] {
+  return Array.from({ length: counts.layers }, (_, layer) => {
+    const rows = Array.from(
+      { length: counts.kv_heads },
+      (__, head) => header.tensors.get(`layers.${layer}.heads.${head}.mask`)?.shape[0] ?? 0,
+    );
+    const retention = sum(rows) / (counts.n * counts.kv_heads);
+    return (['keys', 'values'] as const).map((part) => ({
+      layer,
+      part,
+      retention,
+      bitsPerRow: 16,
+      error: 0,
+      spectrum: [],
+    }));
+  }).flat();
+}
+
+/**
+ * What a profile keeps, layer by layer.
+ *
+ * @throws KvcError PROFILE_INVALID when the file is no profile
+ */
+export async function describeProfile(path: string): Promise<ProfileDetails> {
+  try {
+    const [file, header] = await Promise.all([readFile(path), readHeader(path)]);
+    const { metadata } = header;
+    const counts = countsSchema.parse(metadata);
+    const codec = metadata['codec'] ?? 'capsule';
+    if (metadata['version'] !== '2')
+      return { metadata, tokens: counts.n, codec, parts: describeRows(header, counts) };
+    const rows = packedRows(file, header, counts);
+    const parts = Array.from({ length: counts.layers }, (_, layer) =>
+      (['keys', 'values'] as const).map((part) =>
+        describePart(
+          rows.filter((row) => row.layer === layer && row.part === part),
+          counts.n,
+        ),
+      ),
+    ).flat();
+    return { metadata, tokens: counts.n, codec, parts };
+  } catch (cause) {
+    const reason = cause instanceof z.ZodError ? z.prettifyError(cause) : (cause as Error).message;
+    throw new KvcError('PROFILE_INVALID', `profile ${path}: it cannot be read as a profile (${reason})`, {
+      cause,
+    });
+  }
+}
