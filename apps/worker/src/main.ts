@@ -10,16 +10,17 @@ import {
   openEngine,
   servedCodecs,
 } from '@kvcapsule/engine';
-import { openModelFolder } from '@kvcapsule/model';
+import { type ModelFolder, openModelFolder } from '@kvcapsule/model';
 import { decodeImage } from '@kvcapsule/multimodal';
 import { parseConfig } from '@kvcapsule/platform/config';
 import { createLogger, type Logger } from '@kvcapsule/platform/logging';
 import { createRedisClient, RedisLedger, RedisRegistry } from '@kvcapsule/platform/redis';
-import { createMetrics } from '@kvcapsule/platform/telemetry';
+import { createMetrics, type WorkerMetrics } from '@kvcapsule/platform/telemetry';
 
 import { type WorkerConfig, workerConfigSchema } from './config.js';
+import { planMemory, reportMemory } from './memory/plan-memory.js';
+import { blockBytes, poolBlocks } from './memory/pool-size.js';
 import { nameImageProcessor } from './pictures/image-processor.js';
-import { poolBlocks } from './pool-size.js';
 import { startWorker, type Worker } from './worker.js';
 
 /** Best first. */
@@ -42,7 +43,8 @@ async function main(): Promise<void> {
 async function open(config: WorkerConfig, logger: Logger): Promise<Worker> {
   const redis = await createRedisClient(config.redis);
   const folder = await openModelFolder(config.model);
-  const { engine, codec, blocks } = await openNative(config, logger);
+  const metrics = createMetrics('worker');
+  const { engine, codec, blocks } = await openNative(config, folder, metrics, logger);
   const { version, ggml } = (await loadBinding()).buildInfo();
   const worker = await startWorker({
     engine,
@@ -52,7 +54,7 @@ async function open(config: WorkerConfig, logger: Logger): Promise<Worker> {
     imageProcessor: await nameImageProcessor(config.model, engine.modelRevision, config.weights),
     registry: new RedisRegistry(redis),
     ledger: new RedisLedger(redis),
-    metrics: createMetrics('worker'),
+    metrics,
     createDetokenizer: () => folder.detokenizer(),
     stopTokenIds: new Set(folder.eosTokenIds),
     model: {
@@ -81,10 +83,15 @@ async function open(config: WorkerConfig, logger: Logger): Promise<Worker> {
 
 async function openNative(
   config: WorkerConfig,
+  folder: ModelFolder,
+  metrics: WorkerMetrics,
   logger: Logger,
 ): Promise<{ engine: Engine; codec: Codec; blocks: number }> {
   const profiles = config.profile.length > 0 ? config.profile : await discoverProfiles(config.model);
-  const blocks = poolBlocks(config.poolMib, await modelGeometry(config.model), config.kvDtype);
+  const geometry = await modelGeometry(config.model);
+  const blocks = poolBlocks(config.poolMib, geometry, config.kvDtype);
+  const poolBytes = blocks * blockBytes(geometry, config.kvDtype);
+  reportMemory(await planMemory(config, { folder, profiles, poolBytes }), metrics, logger);
   const options = {
     modelDir: config.model,
     weights: config.weights,

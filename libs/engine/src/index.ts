@@ -3,5 +3,6 @@ export * from './engine.js';
 export * from './formats.js';
 export * from './model-geometry.js';
 export * from './model-revision.js';
+export * from './model-size.js';
 export * from './native.js';
 export * from './profiles/index.js';

@@ -20,7 +20,7 @@ export interface DecodedImage {
 export type DecodeImage = (encoded: Uint8Array, param: string) => Promise<DecodedImage>;
 
 /** Decoded pictures are large; so many at once fill the engine's slices. */
-const PARALLEL_PICTURES = 4;
+export const PARALLEL_PICTURES = 4;
 
 export interface PictureEncoderOptions {
   readonly engine: NativeEngine;

@@ -118,6 +118,18 @@ export const METRICS = {
       type: 'gauge',
       labels: [],
     },
+    memoryPlan: {
+      name: 'kvcapsule_worker_memory_plan_bytes',
+      help: 'Memory planned at start, by part: weights, pool, encoder_cache, profiles, workspace or runtime',
+      type: 'gauge',
+      labels: ['part'],
+    },
+    memoryLimit: {
+      name: 'kvcapsule_worker_memory_limit_bytes',
+      help: 'Memory of the machine, or of the process’s control group where that has less',
+      type: 'gauge',
+      labels: [],
+    },
     compress: {
       name: 'kvcapsule_worker_compress_seconds',
       help: 'Turning one picture’s span into a capsule',

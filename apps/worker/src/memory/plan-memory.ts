@@ -1,0 +1,50 @@
+import { stat } from 'node:fs/promises';
+
+import { modelSize } from '@kvcapsule/engine';
+import type { ModelFolder } from '@kvcapsule/model';
+import type { WorkerMetrics } from '@kvcapsule/platform/telemetry';
+import type { Logger } from 'pino';
+
+import type { WorkerConfig } from '../config.js';
+import { PARALLEL_PICTURES } from '../pictures/picture-encoder.js';
+import { checkMemoryPlan, memoryLimit, memoryPlan, type MemoryPlan, planMib } from './memory-plan.js';
+import { DTYPE_BYTES } from './pool-size.js';
+
+const MIB = 2 ** 20;
+/** A picture of this size has as many tiles as one can have, whatever its shape. */
+const LARGE_EDGE = 4096;
+
+export interface Opened {
+  readonly folder: ModelFolder;
+  readonly profiles: readonly string[];
+  readonly poolBytes: number;
+}
+
+/** What a worker with these settings will need. Reads sizes only; nothing is loaded. */
+export async function planMemory(config: WorkerConfig, opened: Opened): Promise<MemoryPlan> {
+  const { folder, profiles, poolBytes } = opened;
+  const files = await Promise.all(profiles.map((path) => stat(path)));
+  const { imageTokens } = folder.pictureSpan(LARGE_EDGE, LARGE_EDGE);
+  return memoryPlan({
+    size: await modelSize(config.model),
+    weightBytes: DTYPE_BYTES[config.weights],
+    poolBytes,
+    encoderCacheBytes: config.encoderCacheMib * MIB,
+    profileBytes: files.reduce((sum, { size }) => sum + size, 0),
+    maxStepTokens: config.maxStepTokens,
+    maxRunning: config.maxRunning,
+    tiles: (PARALLEL_PICTURES * imageTokens) / folder.tokensPerTile,
+  });
+}
+
+/** Says the plan in log and metrics, and throws `CONFIG_INVALID` when it cannot fit. */
+export function reportMemory(plan: MemoryPlan, metrics: WorkerMetrics, logger: Logger): void {
+  const limit = memoryLimit();
+  for (const [part, bytes] of Object.entries(plan)) metrics.memoryPlan.set({ part }, bytes);
+  metrics.memoryLimit.set(limit.bytes);
+  logger.info(
+    { planMib: planMib(plan), limitMib: Math.floor(limit.bytes / MIB), of: limit.of },
+    'memory plan',
+  );
+  checkMemoryPlan(plan, limit);
+}

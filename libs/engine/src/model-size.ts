@@ -1,0 +1,66 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { KvcError } from '@kvcapsule/contracts';
+import { z } from 'zod';
+import { readHeader } from './profiles/safetensors.js';
+
+const count = z.int().positive();
+const configSchema = z.object({
+  text_config: z.object({ hidden_size: count, intermediate_size: count, vocab_size: count }),
+  vision_config: z.object({
+    hidden_size: count,
+    intermediate_size: count,
+    num_attention_heads: count,
+    image_size: count,
+    patch_size: count,
+  }),
+});
+
+/** What a model's weights and activations are made of, in numbers. */
+export interface ModelSize {
+  /** Of all weights. */
+  readonly parameters: number;
+  readonly hidden: number;
+  readonly intermediate: number;
+  readonly vocab: number;
+  readonly vision: {
+    readonly hidden: number;
+    readonly intermediate: number;
+    readonly heads: number;
+    /** Of one tile. */
+    readonly patches: number;
+  };
+}
+
+/**
+ * Reads a model's sizes from `config.json` and the headers of its weights; loads nothing.
+ *
+ * @throws KvcError MODEL_INVALID naming the file
+ */
+export async function modelSize(modelDir: string): Promise<ModelSize> {
+  const config = join(modelDir, 'config.json');
+  try {
+    const { text_config: text, vision_config: vision } = configSchema.parse(
+      JSON.parse(await readFile(config, 'utf8')),
+    );
+    const files = (await readdir(modelDir)).filter((name) => name.endsWith('.safetensors'));
+    const headers = await Promise.all(files.map((name) => readHeader(join(modelDir, name))));
+    return {
+      parameters: headers
+        .flatMap(({ tensors }) => [...tensors.values()])
+        .reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0),
+      hidden: text.hidden_size,
+      intermediate: text.intermediate_size,
+      vocab: text.vocab_size,
+      vision: {
+        hidden: vision.hidden_size,
+        intermediate: vision.intermediate_size,
+        heads: vision.num_attention_heads,
+        patches: Math.trunc(vision.image_size / vision.patch_size) ** 2,
+      },
+    };
+  } catch (cause) {
+    const reason = cause instanceof z.ZodError ? z.prettifyError(cause) : (cause as Error).message;
+    throw new KvcError('MODEL_INVALID', `${modelDir}: ${reason}`, { cause });
+  }
+}
