@@ -30,8 +30,14 @@ class Peer:
         return time.perf_counter() - start
 
     def answer(self, request: dict) -> dict:
+        """The answer to one request of the protocol."""
         if request["op"] == "open":
             return {}
+        cpu = time.process_time()
+        answer = self.compute(request)
+        return {**answer, "cpuSeconds": time.process_time() - cpu}
+
+    def compute(self, request: dict) -> dict:
         if request["op"] == "prefill":
             self.cache = DynamicCache()
             seconds = self.forward(torch.tensor(request["prompts"]))

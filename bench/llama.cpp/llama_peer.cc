@@ -1,9 +1,10 @@
 // Drives llama.cpp's library for `kvcapsule bench engine`. Usage: llama-peer MODEL.gguf THREADS
 // Reads one JSON object a line and answers each with one:
 //   {"op": "open", "sequences": n, "context": tokens of each}   {}
-//   {"op": "prefill", "prompts": [[id...]...]}                  {"seconds": s, "tokens": [id...]}
-//   {"op": "decode", "steps": n}                                {"seconds": [s...], "tokens": [[id...]...]}
-//   {"op": "mixed", "steps": n, "chunk": [id...]}               the same
+//   {"op": "prefill", "prompts": [[id...]...]}      {"seconds": s, "cpuSeconds": s, "tokens": [id...]}
+//   {"op": "decode", "steps": n}                    {"seconds": [s...], "cpuSeconds": s, "tokens": [[id...]...]}
+//   {"op": "mixed", "steps": n, "chunk": [id...]}   the same
+// cpuSeconds is the CPU time of all threads, of all steps together.
 // prefill forgets what was there and computes all prompts as one batch; decode continues every sequence by its
 // most likely token, one step for all of them at a time; mixed does so for all but the last, which takes the chunk as a
 // part of its prompt in every step. Keys and values are F16, everything else is llama.cpp's
@@ -12,6 +13,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -32,6 +34,12 @@ using Clock = std::chrono::steady_clock;
 
 double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+double CpuSeconds() {
+  timespec time;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
 }
 
 class Peer {
@@ -62,6 +70,7 @@ class Peer {
     const auto prompts = request.at("prompts").get<std::vector<std::vector<llama_token>>>();
     llama_memory_clear(llama_get_memory(context_.get()), true);
     const auto start = Clock::now();
+    const double cpu = CpuSeconds();
     batch_->Clear();
     positions_.clear();
     std::vector<int32_t> last;
@@ -73,12 +82,13 @@ class Peer {
       positions_.push_back(static_cast<llama_pos>(prompts[sequence].size()));
     }
     next_ = Decode(last);
-    return {{"seconds", SecondsSince(start)}, {"tokens", next_}};
+    return {{"seconds", SecondsSince(start)}, {"cpuSeconds", CpuSeconds() - cpu}, {"tokens", next_}};
   }
 
   json Continue(const json& request) {
     const auto chunk = request.value("chunk", std::vector<llama_token>{});
     json seconds = json::array(), tokens = json::array();
+    const double cpu = CpuSeconds();
     for (int step = request.at("steps"); step > 0; --step) {
       const auto start = Clock::now();
       batch_->Clear();
@@ -97,7 +107,7 @@ class Peer {
       seconds.push_back(SecondsSince(start));
       tokens.push_back(next_);
     }
-    return {{"seconds", seconds}, {"tokens", tokens}};
+    return {{"seconds", seconds}, {"cpuSeconds", CpuSeconds() - cpu}, {"tokens", tokens}};
   }
 
  private:

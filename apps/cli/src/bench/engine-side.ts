@@ -12,6 +12,12 @@ export async function timed(work: () => Promise<void>): Promise<number> {
   return (performance.now() - started) / 1000;
 }
 
+/** CPU time that this process has used. */
+export function cpuSeconds(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
+}
+
 /** This engine through its addon, as the worker drives it. Sequence s lives in slot s, in one raw segment. */
 export class EngineSide implements Side {
   readonly name = 'kvcapsule';
@@ -42,32 +48,23 @@ export class EngineSide implements Side {
     }
     this.#opened = prompts.length;
     this.#lengths = prompts.map(() => 0);
+    const cpu = cpuSeconds();
     const seconds = await timed(async () => {
       for (const rows of cutRows(prompts)) await this.#step(rows, ops.splice(0));
     });
-    return { seconds: [seconds], tokens: [...this.#next] };
+    return { seconds: [seconds], cpuSeconds: cpuSeconds() - cpu, tokens: [...this.#next] };
   }
 
-  async decode(steps: number): Promise<Timed<number[][]>> {
-    const seconds: number[] = [];
-    const tokens: number[][] = [];
-    for (let step = 0; step < steps; step++) {
-      seconds.push(await timed(() => this.#step(this.#decodeRows(this.#opened), [])));
-      tokens.push([...this.#next]);
-    }
-    return { seconds, tokens };
+  decode(steps: number): Promise<Timed<number[][]>> {
+    return this.#repeat(steps, () => this.#decodeRows(this.#opened));
   }
 
-  async mixed(steps: number, chunk: readonly number[]): Promise<Timed<number[][]>> {
-    const seconds: number[] = [];
-    const tokens: number[][] = [];
+  mixed(steps: number, chunk: readonly number[]): Promise<Timed<number[][]>> {
     const last = this.#opened - 1;
-    for (let step = 0; step < steps; step++) {
-      const rows = [...this.#decodeRows(last), { slot: last, tokens: chunk, sampled: true }];
-      seconds.push(await timed(() => this.#step(rows, [])));
-      tokens.push([...this.#next]);
-    }
-    return { seconds, tokens };
+    return this.#repeat(steps, () => [
+      ...this.#decodeRows(last),
+      { slot: last, tokens: chunk, sampled: true },
+    ]);
   }
 
   /** Forgets all sequences. The engine is its owner's to dispose. */
@@ -75,6 +72,17 @@ export class EngineSide implements Side {
     const ops = Array.from({ length: this.#opened }, (_, slot) => [PageOp.Close, slot, 0]).flat();
     this.#opened = 0;
     await this.#engine.step(buildPlan(ops, new Map(), {}).plan);
+  }
+
+  async #repeat(steps: number, rows: () => readonly Rows[]): Promise<Timed<number[][]>> {
+    const seconds: number[] = [];
+    const tokens: number[][] = [];
+    const cpu = cpuSeconds();
+    for (let step = 0; step < steps; step++) {
+      seconds.push(await timed(() => this.#step(rows(), [])));
+      tokens.push([...this.#next]);
+    }
+    return { seconds, cpuSeconds: cpuSeconds() - cpu, tokens };
   }
 
   #decodeRows(sequences: number): Rows[] {

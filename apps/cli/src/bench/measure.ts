@@ -6,7 +6,7 @@ import { quantile } from '../eval/statistics.js';
 import { EngineSide, STEP_TOKENS } from './engine-side.js';
 import type { BenchOptions } from './options.js';
 import { PictureContexts, type PictureContext } from './picture-contexts.js';
-import type { Side } from './side.js';
+import type { Side, Timed } from './side.js';
 
 export type Kind = 'prefill' | 'decode' | 'mixed';
 
@@ -19,6 +19,8 @@ export interface Point {
   readonly context: number;
   /** Seconds of a step (the median of a round's), by side or codec, in the order of the rounds. */
   readonly seconds: Readonly<Record<string, readonly number[]>>;
+  /** CPU time of a step, all threads together (the mean of a round's). */
+  readonly cpuSeconds: Readonly<Record<string, readonly number[]>>;
   /** Share of all next tokens on which a peer agrees with this engine. */
   readonly agreement: Readonly<Record<string, number>>;
 }
@@ -47,11 +49,26 @@ function agreementOf(tokens: ReadonlyMap<string, readonly number[]>, own: string
   );
 }
 
+type Times = Pick<Timed<never>, 'seconds' | 'cpuSeconds'>;
+
 interface Round {
-  readonly prefill: readonly number[];
-  readonly decode: readonly number[];
-  readonly mixed: readonly number[];
+  readonly times: Readonly<Partial<Record<Kind, Times>>>;
   readonly tokens: readonly number[];
+}
+
+/** Times of the rounds, by side. */
+class Rounds {
+  readonly #seconds: Record<string, number[]> = {};
+  readonly #cpuSeconds: Record<string, number[]> = {};
+
+  add(side: string, { seconds, cpuSeconds }: Times): void {
+    (this.#seconds[side] ??= []).push(quantile(seconds, 0.5));
+    (this.#cpuSeconds[side] ??= []).push(cpuSeconds / seconds.length);
+  }
+
+  get times(): Pick<Point, 'seconds' | 'cpuSeconds'> {
+    return { seconds: this.#seconds, cpuSeconds: this.#cpuSeconds };
+  }
 }
 
 async function textRound(
@@ -63,11 +80,9 @@ async function textRound(
   const decode = await side.decode(options.steps);
   const chunk = given[0]?.slice(0, MIXED_CHUNK) ?? [];
   const steps = Math.max(4, Math.floor(options.steps / 8));
-  const mixed = given.length > 1 && side.mixed ? (await side.mixed(steps, chunk)).seconds : [];
+  const mixed = given.length > 1 && side.mixed ? await side.mixed(steps, chunk) : undefined;
   return {
-    prefill: prefill.seconds,
-    decode: decode.seconds,
-    mixed,
+    times: { prefill, decode, ...(mixed && { mixed }) },
     tokens: [...prefill.tokens, ...decode.tokens.flat()],
   };
 }
@@ -81,9 +96,7 @@ async function textPoints(
   options: BenchOptions,
 ): Promise<Point[]> {
   const kinds = ['prefill', 'decode', 'mixed'] as const;
-  const seconds = new Map(
-    kinds.map((kind) => [kind, new Map(sides.map(({ name }) => [name, [] as number[]]))]),
-  );
+  const rounds = { prefill: new Rounds(), decode: new Rounds(), mixed: new Rounds() };
   const tokens = new Map<string, readonly number[]>();
   const given = prompts(batch, context, vocab);
   const room = context + options.steps + Math.ceil(options.steps / 8 + 4) * MIXED_CHUNK;
@@ -92,24 +105,26 @@ async function textPoints(
     for (const side of round % 2 === 0 ? sides : sides.toReversed()) {
       const measured = await textRound(side, given, options);
       tokens.set(side.name, measured.tokens);
-      if (round < 0) continue;
       for (const kind of kinds) {
-        if (measured[kind].length > 0) seconds.get(kind)?.get(side.name)?.push(quantile(measured[kind], 0.5));
+        const times = measured.times[kind];
+        if (round >= 0 && times) rounds[kind].add(side.name, times);
       }
     }
   }
   const agreement = agreementOf(tokens, sides[0]?.name ?? '');
   return kinds
-    .map((kind) => ({ kind, filled: [...(seconds.get(kind) ?? [])].filter(([, list]) => list.length > 0) }))
-    .filter(({ filled }) => filled.length > 0)
-    .map(({ kind, filled }) => ({
-      content: 'text',
-      kind,
-      batch,
-      context,
-      seconds: Object.fromEntries(filled),
-      agreement: kind === 'mixed' ? {} : agreement,
-    }));
+    .map((kind): Point => {
+      const { times } = rounds[kind];
+      return {
+        content: 'text',
+        kind,
+        batch,
+        context,
+        ...times,
+        agreement: kind === 'mixed' ? {} : agreement,
+      };
+    })
+    .filter(({ seconds }) => Object.keys(seconds).length > 0);
 }
 
 export async function measureText(
@@ -156,12 +171,12 @@ async function picturePoint(
     const context = await contexts.build(codec, batch, pictures);
     if (context) built.push(context);
   }
-  const seconds = new Map(built.map(({ codec }) => [codec, [] as number[]]));
+  const rounds = new Rounds();
   for (let round = -WARM_UP_ROUNDS; round < options.repeats; round++) {
     for (const context of round % 2 === 0 ? built : built.toReversed()) {
       const steps = Math.min(options.pictureSteps, contexts.stepsLeft(context));
-      const median = quantile(await contexts.decode(context, steps), 0.5);
-      if (round >= 0) seconds.get(context.codec)?.push(median);
+      const times = await contexts.decode(context, steps);
+      if (round >= 0) rounds.add(context.codec, times);
     }
   }
   await contexts.clear();
@@ -171,7 +186,7 @@ async function picturePoint(
     kind: 'decode',
     batch,
     context,
-    seconds: Object.fromEntries(seconds),
+    ...rounds.times,
     agreement: {},
   };
 }

@@ -2,8 +2,12 @@ import { z } from 'zod';
 import { LineProcess } from './line-process.js';
 import type { Side, Timed } from './side.js';
 
-const prefillSchema = z.object({ seconds: z.number(), tokens: z.array(z.int()) });
-const decodeSchema = z.object({ seconds: z.array(z.number()), tokens: z.array(z.array(z.int())) });
+const prefillSchema = z.object({ seconds: z.number(), cpuSeconds: z.number(), tokens: z.array(z.int()) });
+const decodeSchema = z.object({
+  seconds: z.array(z.number()),
+  cpuSeconds: z.number(),
+  tokens: z.array(z.array(z.int())),
+});
 
 /** llama.cpp or transformers, in a process that speaks the protocol of `bench/llama.cpp/llama_peer.cc`. */
 export class PeerSide implements Side {
@@ -21,8 +25,8 @@ export class PeerSide implements Side {
   }
 
   async prefill(prompts: readonly (readonly number[])[]): Promise<Timed<number[]>> {
-    const { seconds, tokens } = prefillSchema.parse(await this.#process.ask({ op: 'prefill', prompts }));
-    return { seconds: [seconds], tokens };
+    const { seconds, ...rest } = prefillSchema.parse(await this.#process.ask({ op: 'prefill', prompts }));
+    return { seconds: [seconds], ...rest };
   }
 
   async mixed(steps: number, chunk: readonly number[]): Promise<Timed<number[][]>> {

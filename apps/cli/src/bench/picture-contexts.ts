@@ -7,7 +7,8 @@ import {
   type PicturePrompt,
   type SlotWork,
 } from '../step-plan.js';
-import { timed } from './engine-side.js';
+import { cpuSeconds, timed } from './engine-side.js';
+import type { Timed } from './side.js';
 
 /** Room for the tokens that a measured context grows by. */
 const TEXT_BLOCKS = 64;
@@ -95,8 +96,12 @@ export class PictureContexts {
   }
 
   /** Seconds of each step of all sequences of a context. */
-  async decode(context: PictureContext, steps: number): Promise<number[]> {
+  async decode(
+    context: PictureContext,
+    steps: number,
+  ): Promise<Pick<Timed<never>, 'seconds' | 'cpuSeconds'>> {
     const seconds: number[] = [];
+    const cpu = cpuSeconds();
     const position = Math.min(context.tokens, this.#engine.info.contextTokens - 1);
     for (let step = 0; step < steps; step++) {
       const works = new Map<number, SlotWork>();
@@ -112,7 +117,7 @@ export class PictureContexts {
         }),
       );
     }
-    return seconds;
+    return { seconds, cpuSeconds: cpuSeconds() - cpu };
   }
 
   /** Steps that a context can still take. */

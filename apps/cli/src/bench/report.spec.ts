@@ -10,6 +10,7 @@ const TEXT: Point = {
   batch: 2,
   context: 64,
   seconds: { kvcapsule: [0.001, 0.002, 0.001], 'llama.cpp': [0.003, 0.004, 0.001] },
+  cpuSeconds: { kvcapsule: [0.002, 0.002, 0.002], 'llama.cpp': [0.006, 0.006, 0.006] },
   agreement: { 'llama.cpp': 0.5 },
 };
 const PICTURES: Point = {
@@ -18,6 +19,7 @@ const PICTURES: Point = {
   batch: 1,
   context: 4096,
   seconds: { raw: [0.01, 0.01, 0.01], q4: [0.005, 0.005, 0.005] },
+  cpuSeconds: { raw: [0.01, 0.01, 0.01], q4: [0.008, 0.008, 0.008] },
   agreement: {},
 };
 const REPORT: BenchReport = {
@@ -52,6 +54,8 @@ describe('rows of the report', () => {
     expect(own?.ratio?.median).toBe(1);
     // 3, 2 and 1
     expect(peer?.ratio?.median).toBe(2);
+    expect(peer?.cpuRatio?.median).toBeCloseTo(3, 12);
+    expect(peer?.cpuMilliseconds).toBeCloseTo(6, 12);
     expect(own?.tokensPerSecond).toBeCloseTo(2000, 6);
     expect(peer?.agreement).toBe(0.5);
   });

@@ -68,6 +68,8 @@ export function costOf(report: BenchReport, point: Point, side: string): StepCos
 export interface Row {
   readonly side: string;
   readonly milliseconds: Spread;
+  /** CPU time of a step, all threads. */
+  readonly cpuMilliseconds: number;
   readonly tokensPerSecond: number;
   readonly gigabytesPerSecond: number | undefined;
   readonly gigaflops: number | undefined;
@@ -75,6 +77,8 @@ export interface Row {
   readonly reached: number | undefined;
   /** Baseline's time against this one's, above 1 = faster than the baseline. */
   readonly ratio: Spread | undefined;
+  /** The same of CPU time. */
+  readonly cpuRatio: Spread | undefined;
   /** Most that the ratio could be. */
   readonly ceiling: number | undefined;
   readonly agreement: number | undefined;
@@ -82,14 +86,15 @@ export interface Row {
 
 /** A point's baseline: raw rows for pictures; for text this engine's times stand against each peer's. */
 export function rowsOf(report: BenchReport, point: Point): Row[] {
-  const raw = point.seconds['raw'];
-  const own = point.seconds[OWN];
   return Object.entries(point.seconds).map(([side, seconds]) => {
     const times = spread(seconds);
     const cost = costOf(report, point, side);
     const tokens = point.kind === 'prefill' ? point.batch * point.context : point.batch;
-    const baseline =
-      point.content === 'pictures' ? raw && pairedRatio(raw, seconds) : own && pairedRatio(seconds, own);
+    const against = (times: Point['seconds']) => {
+      const [mine, base] = [times[side] ?? [], times[point.content === 'pictures' ? 'raw' : OWN]];
+      if (base === undefined) return undefined;
+      return point.content === 'pictures' ? pairedRatio(base, mine) : pairedRatio(mine, base);
+    };
     const storage = report.storage[side as Codec];
     const bytes = WEIGHT_BYTES[report.weights] ?? 4;
     const scale = (value: number) => value * 1e3;
@@ -101,11 +106,13 @@ export function rowsOf(report: BenchReport, point: Point): Row[] {
         q75: scale(times.q75),
         n: times.n,
       },
+      cpuMilliseconds: scale(spread(point.cpuSeconds[side] ?? []).median),
       tokensPerSecond: tokens / times.median,
       gigabytesPerSecond: cost && cost.bytes / times.median / 1e9,
       gigaflops: cost && cost.flops / times.median / 1e9,
       reached: cost && leastSeconds(cost, roofFor(report, cost)) / times.median,
-      ratio: baseline,
+      ratio: against(point.seconds),
+      cpuRatio: against(point.cpuSeconds),
       ceiling:
         point.content === 'pictures' && storage
           ? ceilingRatio(report.geometry, bytes, point.batch, point.context, storage, report.roof)
@@ -133,8 +140,8 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
 
 function pointTable(report: BenchReport, points: readonly Point[], pictures: boolean): string {
   const head = ['', 'batch', pictures ? 'visual tokens each' : 'tokens each', pictures ? 'codec' : 'side'];
-  head.push('ms a step [quartiles]', 'tokens/s', 'GB/s', 'GFLOP/s', 'of the roof');
-  head.push(pictures ? 'times raw' : 'kvcapsule is faster by');
+  head.push('ms a step [quartiles]', 'CPU ms', 'tokens/s', 'GB/s', 'GFLOP/s', 'of the roof');
+  head.push(...(pictures ? ['times raw', 'in CPU time'] : ['times as long as kvcapsule', 'in CPU time']));
   head.push(pictures ? 'ceiling' : 'same tokens');
   const rows = points.flatMap((point) =>
     rowsOf(report, point).map((row) => [
@@ -143,11 +150,14 @@ function pointTable(report: BenchReport, points: readonly Point[], pictures: boo
       String(point.context),
       row.side,
       withSpread(row.milliseconds, 3),
+      number(row.cpuMilliseconds, 3),
       number(row.tokensPerSecond, 0),
       number(row.gigabytesPerSecond, 1),
       number(row.gigaflops, 1),
       percent(row.reached),
-      row.ratio === undefined || row.side === OWN || row.side === 'raw' ? '' : withSpread(row.ratio, 2),
+      ...[row.ratio, row.cpuRatio].map((ratio) =>
+        ratio === undefined || row.side === OWN || row.side === 'raw' ? '' : withSpread(ratio, 2),
+      ),
       pictures ? number(row.ceiling, 2) : percent(row.agreement),
     ]),
   );
@@ -185,7 +195,7 @@ export function renderMarkdown(report: BenchReport): string {
   const pictures = report.points.filter(({ content }) => content === 'pictures');
   const parts = [
     `# Engine benchmark
-Weights ${report.weights}, keys and values f16, ${report.threads} threads on every side; sides take turns in every round. Ratios are of rounds measured one right after the other. "Of the roof" is the least time that bytes and operations of a step allow on the measured roof, as a share of the time taken.`,
+Weights ${report.weights}, keys and values f16, ${report.threads} threads on every side; sides take turns in every round. Ratios are of rounds measured one right after the other. "Of the roof" is the least time that bytes and operations of a step allow on the measured roof, as a share of the time taken. CPU time is of all threads of a side's process; other work on the machine does not stretch it.`,
   ];
   if (text.length > 0) {
     parts.push(`## Text only

@@ -15,6 +15,8 @@ export interface Side {
 export interface Timed<Tokens> {
   /** Of each step; a prefill is one. */
   readonly seconds: readonly number[];
+  /** CPU time of all threads of the side's process, of all steps together: what a busy machine does not stretch. */
+  readonly cpuSeconds: number;
   /** Most likely tokens of every sequence (of each step). */
   readonly tokens: Tokens;
 }
