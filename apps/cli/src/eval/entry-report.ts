@@ -1,7 +1,7 @@
 import { QUESTION_KINDS, type QuestionKind } from '@kvcapsule/testing';
 import { isBaseline, type Entry } from './entries.js';
 import type { SceneRecord } from './journal.js';
-import type { EntryBytes, PictureBytes, Resolved } from './resolve.js';
+import type { EntryBytes, PartKept, PictureBytes, Resolved } from './resolve.js';
 import { quantile } from './statistics.js';
 import { pairUp, summarise, type Pair, type Summary } from './summary.js';
 import type { SuiteName } from './suites.js';
@@ -20,8 +20,8 @@ export interface EntryReport {
   readonly codec: string;
   readonly group: Entry['group'];
   readonly definesHard: boolean;
-  /** Share of rows kept by its profile, one number or one a layer. */
-  readonly retention?: string;
+  /** By layer, keys and values; empty without a profile. */
+  readonly kept: readonly PartKept[];
   /** Absent, with the ratios, for another engine that does not tell. */
   readonly bytes?: EntryBytes;
   /** Raw bytes of the picture's tokens over held bytes; with the shared bytes divided among n pictures. */
@@ -106,7 +106,7 @@ function meanCosines(records: readonly SceneRecord[]): number[][] {
 }
 
 function reportEntry(
-  { entry, codec, key, bytes, retention }: Resolved,
+  { entry, codec, key, bytes, kept }: Resolved,
   rawKey: string,
   picture: PictureBytes,
   records: Records,
@@ -124,7 +124,7 @@ function reportEntry(
     codec,
     group: entry.group,
     definesHard: entry.hard === true,
-    ...(retention !== undefined && { retention }),
+    kept,
     ...(bytes && ratios(bytes, picture.rawBytes)),
     ...toldRatio(pairs),
     questions: summarise(pairs, baseline),

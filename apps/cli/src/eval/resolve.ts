@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { KvcError } from '@kvcapsule/contracts';
-import type { Engine } from '@kvcapsule/engine';
+import { describeProfile, type Engine, type PartDescription } from '@kvcapsule/engine';
 import { entryKey, type Entry } from './entries.js';
 import { fitSpan, heldBytes, rawBytes } from './formats.js';
 import type { Asker, Lane } from './lane.js';
@@ -27,13 +27,16 @@ export interface EntryBytes {
   readonly encodingBytes: number;
 }
 
+/** What a profile keeps of one layer's keys or values. */
+export type PartKept = Pick<PartDescription, 'layer' | 'part' | 'retention' | 'bitsPerRow'>;
+
 /** An entry with everything that is known of it before it is measured. */
 export interface Resolved extends Measured {
   readonly entry: Entry;
   readonly codec: string;
   /** Absent for another engine, which tells its own in its answers or not at all. */
   readonly bytes?: EntryBytes;
-  readonly retention?: string;
+  readonly kept: readonly PartKept[];
 }
 
 async function spanOf(asker: Asker, series: Series): Promise<readonly number[]> {
@@ -66,7 +69,12 @@ async function resolveRemote(entry: Entry, url: string): Promise<Resolved> {
     ...(apiKey !== undefined && { apiKey }),
   };
   const identity = { ...entry, model: remote.model };
-  return { key: entryKey(identity, undefined), entry, codec: entry.kvCodec ?? 'remote', remote };
+  return { key: entryKey(identity, undefined), entry, codec: entry.kvCodec ?? 'remote', kept: [], remote };
+}
+
+async function keptBy(profile: string): Promise<PartKept[]> {
+  const { parts } = await describeProfile(profile);
+  return parts.map(({ layer, part, retention, bitsPerRow }) => ({ layer, part, retention, bitsPerRow }));
 }
 
 /**
@@ -87,6 +95,7 @@ export async function resolveEntry({ base, scaled }: Lane, series: Series, entry
       key: entryKey(entry, undefined),
       entry,
       codec: 'raw',
+      kept: [],
       bytes,
       ...(longestEdge !== undefined && { longestEdge }),
       ...(detail !== undefined && { detail }),
@@ -111,7 +120,7 @@ export async function resolveEntry({ base, scaled }: Lane, series: Series, entry
       sharedBytes: entry.profile === undefined ? 0 : (await stat(entry.profile)).size,
       encodingBytes: Math.ceil(span.length / info.blockTokens) * info.blockBytes + held,
     },
-    ...(profile?.retention !== undefined && { retention: profile.retention }),
+    kept: entry.profile === undefined ? [] : await keptBy(entry.profile),
   };
 }
 

@@ -1,6 +1,5 @@
 import { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
-import { registerCalibrate } from '../../calibrate.js';
 import { reportEntries } from '../entry-report.js';
 import { registerEval } from '../eval.command.js';
 import type { EvalReport } from '../evaluate.js';
@@ -18,12 +17,17 @@ const RESOLVED: Resolved[] = [
     codec: 'raw',
     entry: { name: 'raw', codec: 'raw', group: 'rival' },
     bytes: { ...BYTES, sharedBytes: 0 },
+    kept: [],
   },
   {
     key: 't',
     codec: 'capsule',
     entry: { name: 'thin <1>', profile: 'p', group: 'ours' },
     bytes: BYTES,
+    kept: [
+      { layer: 0, part: 'keys', retention: 0.25, bitsPerRow: 3.5 },
+      { layer: 0, part: 'values', retention: 0.5, bitsPerRow: 4 },
+    ],
     format: 2,
   },
   {
@@ -31,9 +35,16 @@ const RESOLVED: Resolved[] = [
     codec: 'raw',
     entry: { name: 'blurred', codec: 'raw', detail: 64, hard: true, group: 'rival' },
     bytes: BYTES,
+    kept: [],
     detail: 64,
   },
 ];
+
+/** Of one and three rows, in two layers. */
+const COSINES_OF_SCENE = [1, 3].map((samples) => ({
+  samples,
+  sums: [[1, 0.9, 0.8, 0.7].map((cosine) => samples * cosine), [samples, samples, samples, samples - 1]],
+}));
 
 /** Two scenes of two questions; only the second question of each is one that `wrong` gets wrong. */
 function records(key: string, suite: SceneRecord['suite']): SceneRecord[] {
@@ -48,6 +59,7 @@ function records(key: string, suite: SceneRecord['suite']): SceneRecord[] {
     entry: key,
     suite,
     scene,
+    ...(suite === 'attention' && key === 't' && { cosines: COSINES_OF_SCENE[scene] }),
     outcomes: [0, 1].map((question) => ({
       kind: question === 0 ? ('cell' as const) : ('list' as const),
       correct: !(question === 1 && wrong.includes(scene)),
@@ -103,11 +115,17 @@ describe('renderMarkdown', () => {
   const text = renderMarkdown(REPORT);
 
   it('has a row an entry in every table and what it takes to measure again', () => {
-    expect(text).toContain('| thin <1> | 2.50 | 75.00 % (3/4) | -25.00 [-50.00, 0.00] | 1 | 0 | 0.29167 ');
+    expect(text).toContain(
+      '| thin <1> | 2.50 | 75.00 % (3/4) | -25.00 [-50.00, 0.00] | 1 (25.00 %) | 0 (0.00 %) | 0.29167 ',
+    );
     expect(text).toContain('| thin <1> | 10 | 400 | 1000 | 1400 | 2.50 | 0.71 | 2.00 | 2.44 |');
     expect(text).toContain('Hard: the questions that “blurred” gets wrong.');
     expect(text).toContain('| thin <1> | question 10 | 75.00 % (3/4) |');
     expect(text).toContain('| thin <1> | 1 of 2 | 75.00 % (3/4) |');
+    expect(text).toContain(
+      '| thin <1> | 0 | 25.00 | 3.50 | 50.00 | 4.00 | 1.00000 | 0.90000 | 0.80000 | 0.70000 |',
+    );
+    expect(text).toContain('| thin <1> | 1 | – | – | – | – | 1.00000 | 1.00000 | 1.00000 | 0.50000 |');
     expect(text).toContain('| commit | abc |');
   });
 });
@@ -145,23 +163,10 @@ describe('paretoFront', () => {
 describe('flags', () => {
   const run = (...args: string[]) => {
     const program = new Command();
-    registerCalibrate(program);
     registerEval(program);
     return program.parseAsync(args, { from: 'user' });
   };
   const model = ['--model', 'no such folder', '--out', 'out.json'];
-
-  it.each([
-    ['--schedule', 'steep'],
-    ['--retention', '0'],
-    ['--count', 'many'],
-    ['--threads', '-1'],
-  ])('calibrate refuses %s %s by name', async (flag, value) => {
-    await expect(run('calibrate', ...model, '--images', 'scenes:1', flag, value)).rejects.toMatchObject({
-      code: 'CONFIG_INVALID',
-      message: expect.stringContaining(flag) as string,
-    });
-  });
 
   it.each([
     ['--artwork', 'mine'],
@@ -181,13 +186,9 @@ describe('flags', () => {
     const out = ['--model', '.', '--out', 'no-such-folder/out.json'];
     const refusal = { code: 'CONFIG_INVALID', message: expect.stringContaining('--out') as string };
     await expect(run('eval', ...out)).rejects.toMatchObject(refusal);
-    await expect(run('calibrate', ...out, '--images', 'scenes:1')).rejects.toMatchObject(refusal);
   });
 
   it('names a model folder that is not there', async () => {
     await expect(run('eval', ...model)).rejects.toMatchObject({ code: 'MODEL_INVALID' });
-    await expect(run('calibrate', ...model, '--images', 'scenes:1')).rejects.toMatchObject({
-      code: 'MODEL_INVALID',
-    });
   });
 });

@@ -59,7 +59,8 @@ function fidelity({ entries }: EvalReport): Table {
     ],
     rows: entries.map(({ name, ratio, questions }) => {
       const { againstRaw } = questions;
-      const flips = againstRaw === undefined ? [NONE, NONE] : [againstRaw.lost, againstRaw.won].map(String);
+      const rate = (flips: number) => `${flips} (${percent(flips / questions.questions)} %)`;
+      const flips = againstRaw === undefined ? [NONE, NONE] : [againstRaw.lost, againstRaw.won].map(rate);
       const tail =
         againstRaw === undefined
           ? [NONE, NONE]
@@ -167,17 +168,30 @@ const several = (report: EvalReport) =>
       entry.several.map(({ pictures, place, summary }) => ({ label: `${place} of ${pictures}`, summary })),
   );
 
+/** Rows kept and bits a row of one layer's keys or values. */
+function keptCells({ kept }: EntryReport, layer: number, part: 'keys' | 'values'): string[] {
+  const found = kept.find((one) => one.layer === layer && one.part === part);
+  return found === undefined ? [NONE, NONE] : [percent(found.retention), found.bitsPerRow.toFixed(2)];
+}
+
 function attention({ entries }: EvalReport): Table {
   return {
-    title: 'Attention output by layer',
+    title: 'By layer and part',
     note:
-      'Mean cosine with raw’s attention output of the rows that answer tokens are drawn from. Keys, values, both: raw’s own ' +
-      'queries, with that part of the picture’s span from the codec and the rest raw. Running: the codec’s own run, in which ' +
-      'every layer inherits the error of those before it. The paper reports .58 (keys), .76 (values) and .60 (both) for its ' +
-      'final attention output at 0.40 of the rows.',
-    columns: ['entry', 'layer', ...COSINES],
-    rows: entries.flatMap(({ name, attention: layers }) =>
-      layers.map((cosines, layer) => [name, String(layer), ...cosines.map((value) => value.toFixed(5))]),
+      'Kept: coefficient rows stored of a picture like the mean one, in % of its rows, and bits a channel of a stored row. ' +
+      'Then the mean cosine with raw’s attention output, for the rows that answer tokens are drawn from. Keys, values, both: ' +
+      'raw’s own queries, with that part of the picture’s span from the codec and the rest raw. Running: the codec’s own run, ' +
+      'in which every layer inherits the error of those before it. The paper reports .58 (keys), .76 (values) and .60 (both) ' +
+      'for its final attention output at 0.40 of the rows in 16 bits.',
+    columns: ['entry', 'layer', 'keys kept', 'bits', 'values kept', 'bits', ...COSINES],
+    rows: entries.flatMap((entry) =>
+      entry.attention.map((cosines, layer) => [
+        entry.name,
+        String(layer),
+        ...keptCells(entry, layer, 'keys'),
+        ...keptCells(entry, layer, 'values'),
+        ...cosines.map((value) => value.toFixed(5)),
+      ]),
     ),
   };
 }
