@@ -98,6 +98,12 @@ export function registerProfile(program: Command): void {
   program
     .command('profile')
     .description('look into capsule profiles')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  kvcapsule profile show deploy/models/emoji-vlm/profiles/capsule-r40.safetensors`,
+    )
     .command('show')
     .description('what a profile keeps of each layer')
     .argument('<file>', 'profile')
