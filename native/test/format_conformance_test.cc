@@ -98,8 +98,9 @@ TEST_P(FormatTest, WritesItsBytesAndNoneBesides) {
     const auto format = GetParam().make(rng, geometry, tokens);
     const int64_t bytes = format->Bytes(tokens);
     EXPECT_EQ(format->Pages(tokens), (bytes + geometry.PageBytes() - 1) / geometry.PageBytes());
-    if (format->info().tokens == 0)
+    if (format->info().tokens == 0) {
       EXPECT_EQ(bytes, format->info().header_bytes + tokens * format->info().bytes_per_token);
+    }
     const CapsuleSegment target{format, scene.TakePages(format->Pages(tokens)), tokens, 0};
     const RawSegment raw = Raw(scene);
     const int64_t pool_bytes = scene.pool.blocks() * geometry.BlockBytes();

@@ -238,7 +238,9 @@ TEST(AttentionStatisticsTest, RowsThatAreLookedAtWeighMore) {
     double squares = 0;
     for (const float w : weights) squares += static_cast<double>(w) * w;
     EXPECT_NEAR(squares, 30, 1e-3);
-    if (part % 2 == 1) EXPECT_EQ(std::max_element(weights.begin(), weights.end()) - weights.begin(), 11);
+    if (part % 2 == 1) {
+      EXPECT_EQ(std::max_element(weights.begin(), weights.end()) - weights.begin(), 11);
+    }
     EXPECT_GT(*std::min_element(weights.begin(), weights.end()), 0.05);
   }
 }

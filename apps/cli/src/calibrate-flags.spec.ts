@@ -15,6 +15,7 @@ const FLAGS: CalibrateFlags = {
   basis: 'principal',
   allocation: 'picture',
   without: '',
+  rowBits: '',
   retention: '0.4',
   schedule: 'flat',
   threads: '0',
@@ -52,6 +53,7 @@ describe('calibrateOptions', () => {
     expect(fitOf({ codec: 'capsule-q4' })).toMatchObject({
       choices: { fit: { allocation: 'leading', bits: 4 } },
     });
+    expect(fitOf({ codec: 'capsule-q4', rowBits: '2' })).toMatchObject({ choices: { fit: { bits: 2 } } });
     expect(fitOf({ codec: 'capsule-q8', without: 'allocation,rotation' })).toMatchObject({
       choices: { fit: { allocation: 'equal', bits: 8, rotate: false } },
     });
@@ -65,6 +67,8 @@ describe('calibrateOptions', () => {
     ['--key-template', { keyTemplate: 'some' }],
     ['--without', { without: 'weights,luck' }],
     ['--without allocation', { without: 'allocation' }],
+    ['--row-bits', { rowBits: '2' }],
+    ['--row-bits', { codec: 'capsule-q4', rowBits: '9' }],
     ['--count', { count: '0' }],
     ['--threads', { threads: '-1' }],
     ['--schedule', { codec: 'capsule', schedule: 'steep' }],

@@ -17,6 +17,7 @@ export type CalibrateFlags = Readonly<
     | 'basis'
     | 'allocation'
     | 'without'
+    | 'rowBits'
     | 'retention'
     | 'schedule'
     | 'threads',
@@ -60,13 +61,24 @@ function allocationOf(
   return equal ? 'equal' : 'leading';
 }
 
+/** Bits of a row; 0: by water-filling. */
+function rowBits(codec: keyof typeof ROW_BITS, text: string): number {
+  const own = ROW_BITS[codec];
+  if (text === '') return own;
+  const bits = positiveInteger('--row-bits', text);
+  if (own === 0 || bits > 8) {
+    throw new KvcError('CONFIG_INVALID', '--row-bits: 1 to 8, for capsule-q8 and capsule-q4');
+  }
+  return bits;
+}
+
 function packedChoices(flags: CalibrateFlags): PackedChoices {
   const codec = oneOf('--codec', flags.codec, ['capsule-q8', 'capsule-q4', 'capsule-mixed']);
   const without = flags.without
     .split(',')
     .filter((part) => part !== '')
     .map((part) => oneOf('--without', part, PARTS));
-  const bits = ROW_BITS[codec];
+  const bits = rowBits(codec, flags.rowBits);
   return {
     fit: {
       codec,

@@ -274,32 +274,40 @@ void PackedFormat::ReadCoefficients(const KvPool& pool, const CapsuleSegment& se
   }
 }
 
+const float* PackedFormat::TemplateOf(const PackedUnit& unit, int32_t column) const {
+  const auto found = std::find(unit.template_columns.begin(), unit.template_columns.end(), column);
+  if (found != unit.template_columns.end())
+    return unit.template_rows.data() + (found - unit.template_columns.begin()) * padded_dim_;
+  if (unit.means.empty()) return nullptr;
+  return unit.means.data() + static_cast<size_t>(profile_.groups[columns_[column]]) * padded_dim_;
+}
+
 void PackedFormat::Decode(const KvPool& pool, const CapsuleSegment& segment, int32_t layer, KvPart part,
                           int32_t kv_head, float* out) const {
   const PackedUnit& own = unit(layer, part, kv_head);
   const int32_t n = profile_.tokens, dim = geometry().head_dim, padded = padded_dim_;
   std::vector<float> coefficients(static_cast<size_t>(own.rank) * padded);
   ReadCoefficients(pool, segment, layer, part, kv_head, coefficients.data());
-  std::vector<double> mixed(dim);
+  // C A^-1 once a coefficient row, then U^T.
+  std::vector<double> plain(static_cast<size_t>(own.rank) * dim), row(dim);
+  for (int32_t r = 0; r < own.rank; ++r) {
+    for (int32_t k = 0; k < dim; ++k) {
+      const double coefficient = coefficients[static_cast<size_t>(r) * padded + k];
+      for (int32_t c = 0; c < dim; ++c)
+        plain[static_cast<size_t>(r) * dim + c] += coefficient * inverse_[static_cast<size_t>(k) * padded + c];
+    }
+  }
   for (int32_t column = 0; column < n; ++column) {
     const int32_t group = profile_.groups[columns_[column]];
     const int32_t extent = group_begins_[group + 1] - group_begins_[group];
     const float* expand = own.expand.data() + own.basis_begins[group] + (column - group_begins_[group]);
-    std::fill(mixed.begin(), mixed.end(), 0.0);
+    const float* base = TemplateOf(own, column);
+    for (int32_t c = 0; c < dim; ++c) row[c] = base ? base[c] : 0;
     for (int32_t r = own.rank_begins[group]; r < own.rank_begins[group + 1]; ++r, expand += extent) {
       for (int32_t c = 0; c < dim; ++c)
-        mixed[c] += static_cast<double>(*expand) * coefficients[static_cast<size_t>(r) * padded + c];
+        row[c] += static_cast<double>(*expand) * plain[static_cast<size_t>(r) * dim + c];
     }
-    const auto found = std::find(own.template_columns.begin(), own.template_columns.end(), column);
-    const float* base = own.means.empty() ? nullptr : own.means.data() + static_cast<size_t>(group) * padded;
-    if (found != own.template_columns.end())
-      base = own.template_rows.data() + (found - own.template_columns.begin()) * padded;
-    float* to = out + static_cast<int64_t>(columns_[column]) * dim;
-    for (int32_t c = 0; c < dim; ++c) {
-      double sum = base ? base[c] : 0;
-      for (int32_t k = 0; k < dim; ++k) sum += mixed[k] * inverse_[static_cast<size_t>(k) * padded + c];
-      to[c] = static_cast<float>(sum);
-    }
+    std::copy(row.begin(), row.end(), out + static_cast<int64_t>(columns_[column]) * dim);
   }
   if (part == KvPart::kKey) RotateRows(out, n, dim, dim, profile_.rope_theta, segment.position);
 }

@@ -83,6 +83,8 @@ class PackedFormat final : public KvFormat {
   void GatherRows(const KvPool& pool, const RawSegment& source, std::span<const int32_t> covered,
                   int32_t position, size_t unit, std::vector<float>& rows) const;
   void Project(const std::vector<float>& rows, const PackedUnit& unit, Draft& draft) const;
+  // What was taken off a column's row, [padded_dim]; null: nothing.
+  const float* TemplateOf(const PackedUnit& unit, int32_t column) const;
   float ChoosePrice(const std::vector<Draft>& drafts) const;
   void PlaceRows(float price, std::vector<Draft>& drafts) const;
 
