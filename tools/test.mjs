@@ -8,6 +8,8 @@ import { join, resolve } from 'node:path';
 const root = resolve(import.meta.dirname, '..');
 const out = join(root, '.cache/test');
 const full = process.argv.includes('--full');
+// property tests run millions of operations then
+if (full) process.env.KVCAPSULE_TEST_FULL = '1';
 
 async function run(command, args) {
   const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] });

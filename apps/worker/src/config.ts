@@ -42,6 +42,12 @@ export const workerConfigSchema = z.object({
     .default(32)
     .meta({ description: 'Prompt tokens computed in a step beside running answers' }),
   maxRunning: natural.max(4096).default(64).meta({ description: 'Requests computed at one time' }),
+  swapMib: z
+    .number()
+    .int()
+    .min(0)
+    .default(256)
+    .meta({ description: 'Bound of KV pages kept outside the pool while their requests wait' }),
   encoderCacheMib: z
     .number()
     .int()

@@ -26,6 +26,8 @@ import { startWorker, type Worker } from './worker.js';
 /** Best first. */
 const DEFAULT_CODECS: readonly Codec[] = ['capsule-mixed', 'capsule'];
 
+const MIB = 2 ** 20;
+
 async function main(): Promise<void> {
   const config = parseConfig({
     schema: workerConfigSchema,
@@ -60,12 +62,18 @@ async function open(config: WorkerConfig, logger: Logger): Promise<Worker> {
     model: {
       id: basename(resolve(config.model)),
       revision: engine.modelRevision,
+      precision: `${config.weights}/${config.kvDtype}`,
       engineVersion: `${version} ggml ${ggml}`,
     },
     profileId: engine.profiles
       .map(({ path, contentSha256 }) => `${basename(path)}@${contentSha256}`)
       .join(','),
-    config: { ...config, poolBlocks: blocks, encoderCacheBytes: config.encoderCacheMib * 2 ** 20 },
+    config: {
+      ...config,
+      poolBlocks: blocks,
+      swapPages: Math.floor((config.swapMib * MIB) / engine.info.pageBytes),
+      encoderCacheBytes: config.encoderCacheMib * MIB,
+    },
     onReplaced: () => {
       process.exitCode = 1;
       process.kill(process.pid, 'SIGTERM');

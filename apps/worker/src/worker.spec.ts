@@ -5,6 +5,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 
 import { FakeEngine } from './testing/fake-engine.js';
 import {
+  type Answer,
   type AskOptions,
   generateOf,
   type Rig,
@@ -66,6 +67,11 @@ async function expectNothingLeft(rig: Rig): Promise<void> {
   expect([rig.worker.serving.running, rig.worker.serving.waiting]).toEqual([0, 0]);
 }
 
+/** What an answer cost, however much of its prompt was cached. */
+function computedUsage({ finished }: Answer): object {
+  return { ...finished?.usage, cachedTokens: expect.any(Number) as number };
+}
+
 describe('answers', () => {
   it('do not change with batching, chunking and preemption', async () => {
     const roomy = await rigOf({
@@ -89,7 +95,7 @@ describe('answers', () => {
         text: expected.text,
         tokenIds: expected.tokenIds,
         logprobs: expected.logprobs,
-        finished: { reason: expected.finished?.reason, usage: expected.finished?.usage },
+        finished: { reason: expected.finished?.reason, usage: computedUsage(expected) },
       });
       expect(answer.finished?.usage?.completionTokens).toBe(answer.tokenIds.length);
     }
@@ -126,10 +132,10 @@ describe('answers', () => {
     const { finished } = await router.ask(
       generateOf({ id: 'a', parts: [[10], { tokens: 40, mark: 1 }, [11]] }),
     );
-    // one block each of text, capsule, markers and text; 44 tokens at 512 / 16 bytes
+    // one block each of text, markers and text, three pages of capsule; 44 tokens at 512 / 16 bytes
     expect(finished?.usage?.kv).toEqual({
-      ...{ codec: 'capsule', bytes: 4n * 512n, rawBytes: 44n * 32n },
-      pictures: { bytes: 2n * 512n, rawBytes: 42n * 32n },
+      ...{ codec: 'capsule', bytes: 3n * 512n + 3n * 64n, rawBytes: 44n * 32n },
+      pictures: { bytes: 512n + 3n * 64n, rawBytes: 42n * 32n },
     });
   });
 
@@ -348,7 +354,8 @@ describe('pictures', () => {
     const answers = [await ask('a', []), await ask('b', []), await ask('c', [5]), await ask('d', [5])];
     expect(new Set(answers.map(({ text }) => text)).size).toBe(1);
     expect([rig.engine.encoded, decoded]).toEqual([1, 2]);
-    expect(await lookups(rig)).toEqual({ hit: 3, miss: 1 });
+    // of the same file not even the features are needed
+    expect(await lookups(rig)).toEqual({ hit: 1, miss: 1 });
     await expectNothingLeft(rig);
   });
 
@@ -542,7 +549,7 @@ describe('counters', () => {
       expect(answer).toMatchObject({
         text: expected.text,
         tokenIds: expected.tokenIds,
-        finished: { reason: expected.finished?.reason, usage: expected.finished?.usage },
+        finished: { reason: expected.finished?.reason, usage: computedUsage(expected) },
       });
       const logprobs = ({ events }: typeof answer) =>
         events.flatMap(({ event }) =>
@@ -553,6 +560,121 @@ describe('counters', () => {
     }
     expect(await sum(tight.metrics.preemptions)).toBeGreaterThan(1);
     expect(await sum(big.metrics.preemptions)).toBe(0);
+  });
+});
+
+describe('the prefix cache', () => {
+  const text = (count: number, from = 0): number[] =>
+    Array.from({ length: count }, (_, index) => 10 + ((index * 7 + from) % 40));
+
+  it.each([31, 32, 33, 47, 48, 49])(
+    'F07: leaves a token of a cached prompt of %i to compute',
+    async (count) => {
+      const rig = await rigOf();
+      const router = new RouterSide(rig.client);
+      const ask = (id: string, parts: AskOptions['parts']) =>
+        router.ask(generateOf({ id, parts, maxTokens: 5 }));
+      const answers = [];
+      for (const id of ['a', 'b', 'c']) answers.push(await ask(id, [text(count)]));
+      expect(new Set(answers.map((answer) => answer.text)).size).toBe(1);
+      const cached = answers.map(({ finished }) => finished?.usage?.cachedTokens);
+      expect(cached).toEqual([0, count - 1, count - 1]);
+      const longer = await ask('d', [[...text(count), 9, 9, 9]]);
+      expect(longer.finished?.usage?.cachedTokens).toBe(count);
+      const cold = await rigOf();
+      const expected = await new RouterSide(cold.client).ask(
+        generateOf({ id: 'd', parts: [[...text(count), 9, 9, 9]], maxTokens: 5 }),
+      );
+      expect(longer.text).toBe(expected.text);
+      await expectNothingLeft(rig);
+    },
+  );
+
+  it.each([
+    ['raw', 0],
+    ['capsule', 3],
+  ])(
+    'F02: gives a %s picture that comes again without encoding it, beside new ones',
+    async (kvCodec, pages) => {
+      const rig = await rigOf({ engine: new FakeEngine(64, PROFILES) });
+      const router = new RouterSide(rig.client);
+      const ask = (id: string, marks: readonly number[]) => {
+        const pictures = marks.map((mark) => ({ tokens: 40, mark }));
+        return router.ask(generateOf({ id, parts: [text(5), ...pictures, [11, 12]], kvCodec, maxTokens: 5 }));
+      };
+      const cold = await ask('a', [1, 2]);
+      const [again, other] = [await ask('b', [1, 2]), await ask('c', [1, 3])];
+      expect(again.text).toBe(cold.text);
+      expect([cold, again, other].map(({ finished }) => finished?.usage?.cachedTokens)).toEqual([0, 90, 47]);
+      expect(rig.engine.encoded).toBe(3);
+      expect(again.finished?.usage?.kv).toEqual(cold.finished?.usage?.kv);
+      const pageBytes = BigInt(pages) * 64n;
+      expect(cold.finished?.usage?.kv?.pictures?.bytes).toBe(pages > 0 ? 2n * (512n + pageBytes) : 6n * 512n);
+      await expectNothingLeft(rig);
+    },
+  );
+
+  it('gives nothing to a picture that only looks alike by its size', async () => {
+    const rig = await rigOf();
+    const router = new RouterSide(rig.client);
+    const ask = (id: string, mark: number) =>
+      router.ask(generateOf({ id, parts: [text(5), { tokens: 20, mark }, [11]], maxTokens: 5 }));
+    const [first, second] = [await ask('a', 1), await ask('b', 2)];
+    expect(second.finished?.usage?.cachedTokens).toBe(5);
+    expect(second.text).not.toBe(first.text);
+  });
+
+  it('gives way to running requests, and answers as cold then', async () => {
+    const rig = await rigOf({ engine: new FakeEngine(8) });
+    const router = new RouterSide(rig.client);
+    const roomy = new RouterSide((await rigOf({ engine: new FakeEngine(400) })).client);
+    for (let index = 0; index < 12; index += 1) {
+      const generate = generateOf({ id: `r${index}`, parts: [text(60, index % 4)], maxTokens: 20 });
+      expect((await router.ask(generate)).text).toBe((await roomy.ask(generate)).text);
+    }
+    expect(rig.worker.serving.scheduler.counters.evictedPages).toBeGreaterThan(0);
+    await expectNothingLeft(rig);
+  });
+});
+
+describe('the pressure ladder', () => {
+  it('moves pages out and back before it preempts, and changes no answer', async () => {
+    const engine = new FakeEngine(16, PROFILES);
+    const tight = await rigOf({ ...ENDLESS, engine, config: { maxStepTokens: 31, swapPages: 1_000 } });
+    const big = await rigOf({ ...ENDLESS, engine: new FakeEngine(400, PROFILES) });
+    const [alone, together] = [new RouterSide(big.client), new RouterSide(tight.client)];
+    const all = requests(12).map((options) => generateOf({ ...options, maxTokens: 100 }));
+    for (const generate of all) together.send(generate);
+    for (const generate of all) {
+      expect((await together.answer(generate.requestId)).text).toBe((await alone.ask(generate)).text);
+    }
+    const { swapsOut, swapsIn, preemptions } = tight.worker.serving.scheduler.counters;
+    expect(swapsOut).toBeGreaterThan(0);
+    expect([swapsIn, preemptions]).toEqual([swapsOut, 0]);
+    await expectNothingLeft(tight);
+  });
+
+  it('compresses raw pictures first, but none of a request that names its codec', async () => {
+    const run = async (kvCodec: string) => {
+      const engine = new FakeEngine(11, PROFILES);
+      const rig = await rigOf({ ...ENDLESS, engine, codec: 'raw', config: { swapPages: 1_000 } });
+      const router = new RouterSide(rig.client);
+      const all = Array.from({ length: 2 }, (_, index) =>
+        generateOf({
+          id: `r${index}`,
+          parts: [[10], { tokens: 40, mark: index }, [11]],
+          kvCodec,
+          maxTokens: 46,
+        }),
+      );
+      await Promise.all(all.map((generate) => router.ask(generate)));
+      await expectNothingLeft(rig);
+      return rig.worker.serving.scheduler.counters;
+    };
+    expect(await run('')).toMatchObject({ preemptions: 0, swapsOut: 0 });
+    expect((await run('')).recompressions).toBeGreaterThan(0);
+    expect((await run('raw')).recompressions).toBe(0);
+    expect((await run('raw')).swapsOut).toBeGreaterThan(0);
   });
 });
 

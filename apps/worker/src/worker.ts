@@ -27,7 +27,13 @@ export interface WorkerParts {
   readonly imageProcessor: string;
   readonly createDetokenizer: () => Detokenizer;
   readonly stopTokenIds: ReadonlySet<number>;
-  readonly model: { readonly id: string; readonly revision: string; readonly engineVersion: string };
+  readonly model: {
+    readonly id: string;
+    readonly revision: string;
+    /** Types of weights and raw rows. */
+    readonly precision: string;
+    readonly engineVersion: string;
+  };
   readonly codec: Codec;
   /** Name and hash of the profiles in use; empty with codec raw. */
   readonly profileId: string;
@@ -36,6 +42,7 @@ export interface WorkerParts {
     readonly listen: string;
     readonly advertise?: string | undefined;
     readonly poolBlocks: number;
+    readonly swapPages: number;
     readonly maxStepTokens: number;
     readonly maxPrefillChunk: number;
     readonly maxRunning: number;
@@ -68,8 +75,8 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const identity = (): { workerId: string; epoch: number } => ({ workerId: config.id, epoch: epoch() });
   const leases = new LeaseKeeper(parts.ledger, identity, logger);
   const serving = new Serving({
-    ...parts,
     ...config,
+    ...parts,
     leases,
   });
   const drain = async (timeoutMs: number): Promise<number> => {

@@ -1,4 +1,5 @@
 import type { Event, Generate } from '@kvcapsule/contracts/worker';
+import type { PictureForm } from '@kvcapsule/domain/identity';
 import type { ScheduledPicture } from '@kvcapsule/domain/scheduling';
 import type { Codec } from '@kvcapsule/engine';
 
@@ -18,6 +19,8 @@ export interface GenerationPicture extends ScheduledPicture {
   readonly imageTokens: number;
   /** Per row of the span: -1 for a marker, or the row of the picture's features. */
   readonly featureRows: Int32Array;
+  /** How the span is kept, for its name. */
+  readonly form: PictureForm;
 }
 
 /** What a valid request asks for. */
@@ -42,6 +45,8 @@ export class Generation {
   readonly penalised: TokenCounts | undefined;
   /** Features in the engine that this request has pinned, by picture. */
   readonly features = new Map<number, Features>();
+  /** Tokens of the prompt that its admission found in the prefix cache. */
+  cachedTokens = 0;
   started = false;
   ended = false;
   deadlineTimer: NodeJS.Timeout | undefined;

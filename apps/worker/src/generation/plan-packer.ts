@@ -82,5 +82,15 @@ function encodeChange(change: PageChange): number[] {
       const counted = [pages, blocks, restRows].flatMap((list) => [list.length, ...list]);
       return [PageOp.Compress, change.slot, 2 + counted.length, segment, profile, ...counted];
     }
+    case 'attachBlocks': {
+      const { slot, segment, tokens, blocks } = change;
+      return [PageOp.AttachBlocks, slot, 2 + blocks.length, segment, tokens, ...blocks];
+    }
+    case 'attachCapsule': {
+      const { slot, profile, tokens, pages } = change;
+      return [PageOp.AttachCapsule, slot, 2 + pages.length, profile, tokens, ...pages];
+    }
+    case 'copyBlock':
+      return [PageOp.CopyBlock, -1, 2, change.from, change.to];
   }
 }

@@ -1,6 +1,15 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 import type { Generate } from '@kvcapsule/contracts/worker';
-import { chooseFormat, type Codec, type NativeEngineInfo, servedCodecs } from '@kvcapsule/engine';
+import type { PictureForm } from '@kvcapsule/domain/identity';
+import type { ScheduledPicture } from '@kvcapsule/domain/scheduling';
+import {
+  chooseFormat,
+  type Codec,
+  type FormatChoice,
+  type NativeEngineInfo,
+  servedCodecs,
+  type SpanShape,
+} from '@kvcapsule/engine';
 import { z } from 'zod';
 
 import type { GenerationPicture, GenerationSpec } from './generation.js';
@@ -69,7 +78,10 @@ function toPictures(generate: Generate, info: NativeEngineInfo, codec: Codec): G
       return -1;
     });
     if (imageTokens === 0) throw invalid(`pictures.${index}: the span has no image token`);
-    const choice = chooseFormat(info, codec, { length, markerRows });
+    const span = { length, markerRows };
+    const choice = chooseFormat(info, codec, span);
+    // who names a codec gets it, whatever becomes of the pool
+    const underPressure = generate.kvCodec === '' && !choice ? smallestCapsule(info, span) : undefined;
     return {
       offset,
       length,
@@ -79,8 +91,27 @@ function toPictures(generate: Generate, info: NativeEngineInfo, codec: Codec): G
       featureRows,
       restRows: choice?.restRows ?? markerRows,
       capsule: choice && { profile: choice.format, pages: choice.pages },
+      form: formOf(info, choice),
+      ...(underPressure && { underPressure }),
     };
   });
+}
+
+/** The format that keeps a span in the fewest pages, of those fitted for it. */
+function smallestCapsule(info: NativeEngineInfo, span: SpanShape): ScheduledPicture['underPressure'] {
+  const fitted = servedCodecs(info)
+    .filter((codec) => codec.startsWith('capsule'))
+    .flatMap((codec) => chooseFormat(info, codec, span) ?? [])
+    .sort((a, b) => a.pages - b.pages || a.format - b.format);
+  const [least] = fitted;
+  if (!least) return undefined;
+  const { format: profile, pages, restRows } = least;
+  return { capsule: { profile, pages }, restRows, form: formOf(info, least) };
+}
+
+function formOf(info: NativeEngineInfo, choice: FormatChoice | undefined): PictureForm {
+  const { codec = 'raw', profileId = '' } = choice ? (info.formats[choice.format] ?? {}) : {};
+  return { codec, profileId };
 }
 
 function knownCodec(name: string, info: NativeEngineInfo): Codec {

@@ -58,11 +58,11 @@ export class PictureEncoder {
     return this.#room.takenBytes;
   }
 
-  /** Makes the features that are not there. Rejects with `IMAGE_*` or the engine's error. */
-  async encode(generation: Generation): Promise<void> {
+  /** Makes the features that are not there, of picture `from` and those after it. Rejects with `IMAGE_*` or the engine's error. */
+  async encode(generation: Generation, from = 0): Promise<void> {
     const missing = generation.spec.pictures
       .map((picture, index) => ({ picture, index }))
-      .filter(({ index }) => !generation.features.has(index));
+      .filter(({ index }) => index >= from && !generation.features.has(index));
     if (missing.length === 0) return;
     await this.#room.take(missing.reduce((sum, { picture }) => sum + this.#bytesOf(picture), 0));
     const settled = await Promise.allSettled(

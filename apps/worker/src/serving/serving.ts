@@ -2,7 +2,8 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { FinishReason, type Generate } from '@kvcapsule/contracts/worker';
-import { Scheduler, type ScheduledStep } from '@kvcapsule/domain/scheduling';
+import { type ContentName, rootName } from '@kvcapsule/domain/identity';
+import { type ScheduledRequest, Scheduler, type ScheduledStep } from '@kvcapsule/domain/scheduling';
 import type { Codec, NativeEngine, StepPlan, StepResult } from '@kvcapsule/engine';
 import type { WorkerMetrics } from '@kvcapsule/platform/telemetry';
 import type { Logger } from 'pino';
@@ -14,12 +15,18 @@ import { readSamples } from '../generation/sampling-arrays.js';
 import { type Detokenizer, NO_TEXT, type SampledToken, TextStream } from '../generation/text-stream.js';
 import { validateGenerate } from '../generation/validate.js';
 import { type DecodeImage, PictureEncoder } from '../pictures/picture-encoder.js';
+import { nameFile } from '../pictures/picture-name.js';
 import { LeaseBalancer } from './lease-balancer.js';
+import { SwapStore } from './swap-store.js';
 import { rawTokenBytes, usageOf } from './usage.js';
 
 export interface ServingOptions {
   readonly engine: NativeEngine;
   readonly poolBlocks: number;
+  /** Pages of waiting requests whose bytes may be kept outside the pool. */
+  readonly swapPages: number;
+  /** What the model computes depends on these. */
+  readonly model: { readonly revision: string; readonly precision: string };
   readonly maxStepTokens: number;
   readonly maxPrefillChunk: number;
   readonly maxRunning: number;
@@ -56,6 +63,8 @@ export class Serving {
   readonly pictures: PictureEncoder;
   readonly #options: ServingOptions;
   readonly #balancer: LeaseBalancer;
+  readonly #swapped: SwapStore;
+  readonly #root: ContentName;
   readonly #generations = new Map<string, Generation>();
   #state: ServingState = 'ready';
   #loop: Promise<void> | undefined;
@@ -66,12 +75,16 @@ export class Serving {
   #whenEmpty: (() => void)[] = [];
 
   constructor(options: ServingOptions) {
-    const { engine, poolBlocks, maxStepTokens, maxPrefillChunk, maxRunning, leases } = options;
+    const { engine, poolBlocks, maxStepTokens, maxPrefillChunk, maxRunning, swapPages, leases } = options;
     this.#options = options;
-    const limits = { maxStepTokens, maxPrefillChunk, maxRunning };
+    const limits = { maxStepTokens, maxPrefillChunk, maxRunning, swapPages };
     this.scheduler = new Scheduler({ blocks: poolBlocks, ...limits, shape: engine.info });
     this.pictures = new PictureEncoder(options);
     this.#balancer = new LeaseBalancer(this.scheduler, leases, engine.info.pagesPerBlock);
+    this.#swapped = new SwapStore(engine);
+    const { revision: modelRevision, precision } = options.model;
+    const { imageProcessor } = options;
+    this.#root = rootName({ modelRevision, precision, imageProcessor, tenant: '', cacheSalt: '' });
   }
 
   get state(): ServingState {
@@ -187,14 +200,19 @@ export class Serving {
     }, waitMs);
   }
 
-  /** Takes the lease over and makes the pictures' features, then queues the request. */
+  /** Takes the lease over and makes the features of pictures that are not cached, then queues the request. */
   async #prepare(generation: Generation): Promise<void> {
-    const { key, spec, promptTokens } = generation;
-    const { lease, pictures, priority } = spec;
+    const { key, spec } = generation;
+    const { lease } = spec;
     try {
-      await Promise.all([lease && this.#options.leases.accept(key, lease), this.pictures.encode(generation)]);
+      const request = await this.#nameContent(generation);
+      const cached = this.scheduler.cachedPictures(request);
+      await Promise.all([
+        lease && this.#options.leases.accept(key, lease),
+        this.pictures.encode(generation, cached),
+      ]);
       if (generation.ended) await this.#options.leases.release(key);
-      else this.scheduler.add({ id: key, promptTokens, pictures, priority });
+      else this.scheduler.add(request, cached);
       this.#signal();
     } catch (error) {
       this.#fail(generation, error);
@@ -202,9 +220,20 @@ export class Serving {
     }
   }
 
+  async #nameContent({ key, spec, promptTokens }: Generation): Promise<ScheduledRequest> {
+    const { priority, promptTokenIds: tokenIds } = spec;
+    const pictures = await Promise.all(
+      spec.pictures.map(async (picture) => {
+        const contentSha256 = Buffer.from(await nameFile(picture.encoded), 'hex');
+        return { ...picture, content: { ...picture.form, contentSha256 } };
+      }),
+    );
+    return { id: key, promptTokens, pictures, priority, content: { root: this.#root, tokenIds } };
+  }
+
   async #run(): Promise<void> {
     while (!this.#stopped) {
-      if (this.#balancer.takePressure()) this.#countPreempted(this.scheduler.preemptLast());
+      if (this.#balancer.takePressure()) this.scheduler.relieve();
       const step = this.scheduler.plan(this.#balancer.admits);
       if (step) {
         await this.#execute(step);
@@ -232,12 +261,14 @@ export class Serving {
 
   async #execute(step: ScheduledStep): Promise<void> {
     for (const key of step.preempted) this.#countPreempted(key);
+    for (const key of step.missing) this.#encodeMissing(key);
     for (const key of step.exhausted) this.#endExhausted(key);
-    if (step.rows === 0) return;
+    if (step.rows + step.changes.length === 0) return;
     let result: StepResult, plan: StepPlan;
     const startMs = performance.now();
     try {
       plan = packStep(step, (key) => this.#generation(key));
+      await this.#swapped.move(step);
       result = await this.#options.engine.step(plan);
     } catch (error) {
       await this.#recover(step, error);
@@ -267,7 +298,8 @@ export class Serving {
   /** All events of one step leave in one turn of the event loop, so in one frame a stream. */
   #deliver(step: ScheduledStep, sampled: readonly SampledToken[]): void {
     const tokens = new Map(step.samples.map(({ id }, index) => [id, sampled[index]]));
-    const samples = this.scheduler.complete(step);
+    const drawn = sampled.map(({ tokenId }) => tokenId);
+    const samples = this.scheduler.complete(step, drawn);
     for (const { id, picture, start, rows } of step.chunks) {
       const generation = this.#generations.get(id);
       if (!generation) continue;
@@ -285,8 +317,13 @@ export class Serving {
   #markStarted(generation: Generation): void {
     if (generation.started) return;
     generation.started = true;
-    const { promptTokens } = generation;
-    generation.emit({ $case: 'started', value: { promptTokens, cachedTokens: 0 } });
+    const { promptTokens, key, spec } = generation;
+    const cachedTokens = this.scheduler.cachedTokens(key);
+    generation.cachedTokens = cachedTokens;
+    spec.pictures.forEach(({ offset, length }, index) => {
+      if (offset + length <= cachedTokens) this.pictures.release(generation, index);
+    });
+    generation.emit({ $case: 'started', value: { promptTokens, cachedTokens } });
   }
 
   #acceptToken(generation: Generation, token: SampledToken): void {
@@ -304,11 +341,16 @@ export class Serving {
     else if (generation.completionTokens >= maxTokens) this.#finish(generation, 'length');
   }
 
-  #countPreempted(key: string | undefined): void {
-    const generation = key === undefined ? undefined : this.#generations.get(key);
+  #countPreempted(key: string): void {
+    const generation = this.#generations.get(key);
     if (!generation) return;
     this.#options.metrics.preemptions.inc();
-    if (generation.spec.pictures.length === 0) return;
+    this.pictures.release(generation);
+  }
+
+  #encodeMissing(key: string): void {
+    const generation = this.#generations.get(key);
+    if (!generation) return;
     // room is taken all at once: nothing is held while it waits for it
     this.pictures.release(generation);
     this.pictures.encode(generation).then(
@@ -383,6 +425,7 @@ export class Serving {
     clearTimeout(generation.deadlineTimer);
     this.#generations.delete(generation.key);
     this.scheduler.finish(generation.key);
+    this.#swapped.forget(generation.key);
     this.pictures.release(generation);
     void this.#options.leases.release(generation.key);
     this.#signal();

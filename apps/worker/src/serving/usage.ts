@@ -11,7 +11,7 @@ export function usageOf(generation: Generation, info: NativeEngineInfo): Usage {
   return {
     promptTokens: generation.promptTokens,
     completionTokens: generation.completionTokens,
-    cachedTokens: 0,
+    cachedTokens: generation.cachedTokens,
     kv: kvUsageOf(generation, info),
   };
 }

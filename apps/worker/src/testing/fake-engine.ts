@@ -141,6 +141,7 @@ export class FakeEngine implements NativeEngine {
       const taken = this.#taken[view.getUint32(index * PAGE_BYTES) - 1];
       if (taken?.part !== 0) return;
       const { kind, rows } = taken.content;
+      // a slot that is closed in the next step's first changes may still name these pages
       this.#put(kind, [...pages.subarray(index, index + taken.content.pages.length)], [...rows]);
     });
     return Promise.resolve();
@@ -185,11 +186,17 @@ export class FakeEngine implements NativeEngine {
   }
 
   /** Fresh pages: nobody may be using them. */
+  #take(kind: Content['kind'], pages: readonly number[], rows: Row[]): void {
+    for (const page of pages) {
+      if ((this.#users.get(page) ?? 0) > 0) throw new Error(`page ${page} is in use`);
+    }
+    this.#put(kind, pages, rows);
+  }
+
   #put(kind: Content['kind'], pages: readonly number[], rows: Row[]): void {
     for (const page of pages) {
       if (page < 0 || page >= this.poolBlocks * PAGES_PER_BLOCK)
         throw new Error(`page ${page} is out of range`);
-      if ((this.#users.get(page) ?? 0) > 0) throw new Error(`page ${page} is in use`);
     }
     const content: Content = { kind, pages, rows };
     for (const page of pages) {
@@ -237,7 +244,7 @@ export class FakeEngine implements NativeEngine {
     }
     if (code === PageOp.CopyBlock) {
       const [from = -1, to = -1] = args;
-      this.#put('raw', pagesOf(to), [...(this.#contents.get(from * PAGES_PER_BLOCK)?.rows ?? [])]);
+      this.#take('raw', pagesOf(to), [...(this.#contents.get(from * PAGES_PER_BLOCK)?.rows ?? [])]);
       return;
     }
     const segments = this.#segments(slot);
@@ -264,7 +271,7 @@ export class FakeEngine implements NativeEngine {
     if (raw?.kind !== 'raw') throw new Error('blocks for a segment that is not raw');
     const attached = code === PageOp.AttachBlocks ? (args.shift() ?? 0) : undefined;
     if (attached === undefined) {
-      for (const block of args) this.#put('raw', pagesOf(block), []);
+      for (const block of args) this.#take('raw', pagesOf(block), []);
     } else if (
       raw.tokens !== raw.blocks.length * BLOCK_TOKENS ||
       Math.ceil(attached / BLOCK_TOKENS) !== args.length
@@ -289,9 +296,9 @@ export class FakeEngine implements NativeEngine {
     const covered = rows.filter((_, row) => !rest.has(row));
     const markers = rows.filter((_, row) => rest.has(row));
     if (covered.length !== info.tokens) throw new Error('the covered rows are not the format’s number');
-    this.#put('capsule', pages, covered);
+    this.#take('capsule', pages, covered);
     blocks.forEach((block, index) => {
-      this.#put('raw', pagesOf(block), markers.slice(index * BLOCK_TOKENS, (index + 1) * BLOCK_TOKENS));
+      this.#take('raw', pagesOf(block), markers.slice(index * BLOCK_TOKENS, (index + 1) * BLOCK_TOKENS));
     });
     this.#use('capsule', pages);
     for (const block of blocks) this.#use('raw', pagesOf(block));

@@ -1,3 +1,4 @@
-export * from './block-allocator.js';
 export * from './page-demand.js';
+export * from './page-pool.js';
+export * from './prefix-cache.js';
 export * from './stored-span.js';

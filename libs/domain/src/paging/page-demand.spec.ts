@@ -24,10 +24,10 @@ describe('promptPages', () => {
   });
 
   it('has its peak while raw span, capsule and marker rows stand side by side', () => {
-    // capsule of 9 pages: 2 blocks; 40 markers: 3 blocks
+    // capsule of 9 pages; 40 markers: 3 blocks
     expect(promptPages({ tokens: 330, pictures: [picture], capsulePages: { 272: 9 } })).toEqual({
-      peakPages: (1 + 20 + 5) * 8,
-      restingPages: (1 + 5 + 1) * 8,
+      peakPages: (1 + 20 + 3) * 8 + 9,
+      restingPages: (1 + 3 + 1) * 8 + 9,
     });
   });
 

@@ -42,11 +42,6 @@ export function rawBlocks(tokens: number, shape: BlockShape = BLOCK_SHAPE): numb
   return Math.ceil(tokens / shape.blockTokens);
 }
 
-/** Blocks that one capsule takes: whole ones, its last may be partly used. */
-export function capsuleBlocks(pages: number, shape: BlockShape = BLOCK_SHAPE): number {
-  return Math.ceil(pages / shape.pagesPerBlock);
-}
-
 /** Cuts a prompt into its segments: every picture's span is one, and so is every run of text between. */
 export function promptSegments(
   tokens: number,
@@ -67,24 +62,26 @@ export function promptSegments(
 }
 
 /**
- * Pages a prompt needs. The peak is where a picture's raw span, its capsule and its marker rows stand side by
- * side, before the raw span is given back. The router reserves it, the worker admits by it.
+ * Pages a prompt needs: whole blocks for raw rows, single pages for capsules. The peak is where a picture's raw
+ * span, its capsule and its marker rows stand side by side, before the raw span is given back. The router reserves
+ * it, the worker admits by it.
  */
 export function promptPages(prompt: PromptShape, shape: BlockShape = BLOCK_SHAPE): PageDemand {
+  const rawPages = (tokens: number): number => rawBlocks(tokens, shape) * shape.pagesPerBlock;
   let resting = 0;
   let peak = 0;
   for (const segment of promptSegments(prompt.tokens, prompt.pictures)) {
-    const raw = rawBlocks(segment.length, shape);
+    const raw = rawPages(segment.length);
     const picture = segment.picture === undefined ? undefined : prompt.pictures[segment.picture];
     const pages = picture && prompt.capsulePages?.[picture.imageTokens];
     peak = Math.max(peak, resting + raw);
     if (picture && pages !== undefined) {
-      const compressed = capsuleBlocks(pages, shape) + rawBlocks(picture.length - picture.imageTokens, shape);
+      const compressed = pages + rawPages(picture.length - picture.imageTokens);
       peak = Math.max(peak, resting + raw + compressed);
       resting += compressed;
     } else {
       resting += raw;
     }
   }
-  return { peakPages: peak * shape.pagesPerBlock, restingPages: resting * shape.pagesPerBlock };
+  return { peakPages: peak, restingPages: resting };
 }

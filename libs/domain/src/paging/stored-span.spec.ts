@@ -37,7 +37,7 @@ describe('storedPrompt', () => {
       { offset: 5, length: 42, stored: { pages: 3, restTokens: 2 } },
       { offset: 47, length: 33, stored: undefined },
     ];
-    // text 1, capsule 1, markers 1, raw span 3, text 1
-    expect(promptPages(storedPrompt(90, pictures)).restingPages).toBe(7 * 8);
+    // blocks: text 1, markers 1, raw span 3, text 1
+    expect(promptPages(storedPrompt(90, pictures)).restingPages).toBe(6 * 8 + 3);
   });
 });

@@ -1,224 +1,227 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import { Scheduler } from './scheduler.js';
-import type { PageChange, ScheduledRequest, ScheduledStep } from './step.js';
+import { rootName } from '../identity/index.js';
+import { fullRuns } from '../testing/full-runs.js';
+import { expectedAnswer, PageTables } from '../testing/page-tables.js';
+import { Scheduler, type SchedulerOptions } from './scheduler.js';
+import type { ScheduledPicture, ScheduledRequest, ScheduledStep } from './step.js';
 
-interface TableSegment {
-  readonly blocks: number[];
-  readonly tokens: number[];
-  readonly sealed: boolean;
-}
-
-/** An engine's page tables without an engine: checks every change and remembers which token lies where. */
-class Tables {
-  readonly slots = new Map<number, TableSegment[]>();
-  readonly #owner = new Map<number, number>();
-
-  constructor(readonly blocks: number) {}
-
-  get held(): number {
-    return this.#owner.size;
-  }
-
-  apply(step: ScheduledStep): void {
-    for (const change of step.changes) this.#change(change);
-    for (const { slot, segment, start, rows } of step.chunks) {
-      const segments = this.#slot(slot);
-      const raw = segments[segment];
-      if (!raw) throw new Error('chunk for a segment that is not there');
-      expect(raw.sealed).toBe(false);
-      const before = segments.slice(0, segment + 1).reduce((sum, { tokens }) => sum + tokens.length, 0);
-      const after = segments.slice(segment + 1).reduce((sum, { tokens }) => sum + tokens.length, 0);
-      expect([before, after]).toEqual([start, 0]);
-      raw.tokens.push(...Array.from({ length: rows }, (_, index) => start + index));
-      expect(raw.tokens.length).toBeLessThanOrEqual(raw.blocks.length * 16);
-    }
-  }
-
-  #slot(slot: number): TableSegment[] {
-    const segments = this.slots.get(slot);
-    if (!segments) throw new Error(`slot ${slot} is not open`);
-    return segments;
-  }
-
-  #own(slot: number, blocks: readonly number[]): void {
-    for (const block of blocks) {
-      expect(block).toBeLessThan(this.blocks);
-      if (this.#owner.has(block)) throw new Error(`block ${block} has an owner`);
-      this.#owner.set(block, slot);
-    }
-  }
-
-  #change(change: PageChange): void {
-    if (change.kind === 'open') {
-      expect(this.slots.has(change.slot)).toBe(false);
-      this.slots.set(change.slot, []);
-      return;
-    }
-    const segments = this.#slot(change.slot);
-    if (change.kind === 'close') {
-      for (const { blocks } of segments) for (const block of blocks) this.#owner.delete(block);
-      this.slots.delete(change.slot);
-    } else if (change.kind === 'segment') {
-      segments.push({ blocks: [], tokens: [], sealed: false });
-    } else if (change.kind === 'blocks') {
-      this.#own(change.slot, change.blocks);
-      segments[change.segment]?.blocks.push(...change.blocks);
-    } else {
-      this.#compress(segments, change);
-    }
-  }
-
-  #compress(segments: TableSegment[], change: PageChange & { kind: 'compress' }): void {
-    const raw = segments[change.segment];
-    if (!raw) throw new Error('no span to compress');
-    const pageBlocks = [...new Set(change.pages.map((page) => Math.floor(page / 8)))];
-    this.#own(change.slot, [...pageBlocks, ...change.blocks]);
-    for (const block of raw.blocks) this.#owner.delete(block);
-    const rest = new Set(change.restRows);
-    const capsule = {
-      blocks: pageBlocks,
-      tokens: raw.tokens.filter((_, row) => !rest.has(row)),
-      sealed: true,
-    };
-    const markers = {
-      blocks: [...change.blocks],
-      tokens: raw.tokens.filter((_, row) => rest.has(row)),
-      sealed: true,
-    };
-    expect(change.blocks.length).toBe(Math.ceil(markers.tokens.length / 16));
-    segments.splice(change.segment, 1, capsule, ...(markers.tokens.length > 0 ? [markers] : []));
-  }
-}
+const ROOT = rootName({
+  ...{ modelRevision: 'm', precision: 'f16', imageProcessor: 'p' },
+  ...{ tenant: '', cacheSalt: '' },
+});
 
 interface Script {
   readonly request: ScheduledRequest;
+  readonly tokenIds: readonly number[];
   readonly arriveAt: number;
   readonly answerTokens: number;
   readonly abortAt: number | undefined;
 }
 
-const picture = (offset: number, length: number, markers: number, pages: number | undefined) => ({
-  offset,
-  length,
-  restRows: Array.from({ length: markers }, (_, index) => index * 2),
-  capsule: pages === undefined ? undefined : { profile: 0, pages },
-});
+const everyOther = (count: number): number[] => Array.from({ length: count }, (_, index) => index * 2);
 
+function picture(
+  offset: number,
+  length: number,
+  markers: number,
+  pages: number | undefined,
+): ScheduledPicture {
+  const capsule = pages === undefined ? undefined : { profile: 0, pages };
+  return { offset, length, restRows: everyOther(markers), capsule };
+}
+
+/** Few documents, pictures and lengths, so that requests begin alike. */
 const requestShape = fc.record({
+  document: fc.nat(1),
+  fork: fc.integer({ min: 0, max: 90 }),
   parts: fc.array(
     fc.record({
-      text: fc.nat(30),
-      markers: fc.nat(4),
-      covered: fc.integer({ min: 5, max: 60 }),
-      pages: fc.option(fc.integer({ min: 1, max: 10 }), { nil: undefined }),
+      text: fc.constantFrom(0, 5, 16, 21),
+      markers: fc.constantFrom(0, 3),
+      covered: fc.constantFrom(20, 44),
+      shows: fc.nat(1),
+      kept: fc.constantFrom('raw', 'capsule', 'pressed'),
     }),
     { maxLength: 2 },
   ),
   tail: fc.integer({ min: 0, max: 40 }),
+  named: fc.boolean(),
   priority: fc.integer({ min: -1, max: 1 }),
-  answerTokens: fc.integer({ min: 1, max: 60 }),
-  arriveAt: fc.nat(40),
-  abortAt: fc.option(fc.nat(80), { nil: undefined }),
+  answerTokens: fc.integer({ min: 1, max: 110 }),
+  arriveAt: fc.nat(20),
+  abortAt: fc.option(fc.nat(90), { nil: undefined, freq: 3 }),
 });
 
-function toScript(
-  shape: typeof requestShape extends fc.Arbitrary<infer T> ? T : never,
-  index: number,
-): Script {
-  let tokens = 0;
-  const pagesByTokens = new Map<number, number | undefined>();
-  const pictures = shape.parts.map(({ text, markers, covered, pages }) => {
-    // one profile a count of covered tokens, as in an engine
-    if (!pagesByTokens.has(covered)) pagesByTokens.set(covered, pages);
-    const span = picture(tokens + text, covered + markers, markers, pagesByTokens.get(covered));
-    tokens += text + covered + markers;
+type Shape = typeof requestShape extends fc.Arbitrary<infer T> ? T : never;
+
+function toPicture(offset: number, part: Shape['parts'][number]): ScheduledPicture {
+  const { markers, covered, shows, kept } = part;
+  const capsule = { profile: covered, pages: covered === 20 ? 3 : 10 };
+  const form = { codec: 'capsule', profileId: `n${covered}` };
+  const restRows = everyOther(markers);
+  const span = { offset, length: covered + markers, restRows };
+  const contentSha256 = Uint8Array.of(shows + 1);
+  if (kept === 'capsule') return { ...span, capsule, content: { ...form, contentSha256 } };
+  const content = { codec: 'raw', profileId: '', contentSha256 };
+  const raw = { ...span, capsule: undefined, content };
+  return kept === 'raw' ? raw : { ...raw, underPressure: { capsule, restRows, form } };
+}
+
+function toScript(shape: Shape, index: number): Script {
+  let promptTokens = 0;
+  const pictures = shape.parts.map((part) => {
+    const span = toPicture(promptTokens + part.text, part);
+    promptTokens += part.text + span.length;
     return span;
   });
-  tokens += shape.tail;
-  const { priority } = shape;
-  const request = { id: `r${index}`, promptTokens: Math.max(tokens, 1), pictures, priority };
-  return { request, arriveAt: shape.arriveAt, answerTokens: shape.answerTokens, abortAt: shape.abortAt };
+  promptTokens = Math.max(1, promptTokens + shape.tail);
+  const tokenIds = Array.from({ length: promptTokens }, (_, at) =>
+    at < shape.fork ? (at * 7 + shape.document) % 5 : (at * 3 + shape.fork) % 5,
+  );
+  const { priority, arriveAt, answerTokens, abortAt, named } = shape;
+  const content = named ? { content: { root: ROOT, tokenIds } } : {};
+  const request = { id: `r${index}`, promptTokens, pictures, priority, ...content };
+  return { request, tokenIds, arriveAt, answerTokens, abortAt };
 }
 
-interface Run {
+/** A worker's part: runs steps on the tables, aborts in mid-step, makes features anew, lets steps fail. */
+class Harness {
   readonly scheduler: Scheduler;
-  readonly tables: Tables;
-  readonly ended: Map<string, string>;
-  readonly generated: Map<string, number>;
-}
+  readonly tables: PageTables;
+  readonly ended = new Map<string, string>();
+  readonly #answers = new Map<string, number[]>();
+  readonly #expected = new Map<string, number[]>();
+  operations = 0;
 
-/** One step, with an abort in mid-step when asked for. */
-function runStep(run: Run, scripts: readonly Script[], abort: readonly string[]): boolean {
-  const { scheduler, tables, ended, generated } = run;
-  const step = scheduler.plan();
-  if (step) {
-    for (const id of step.exhausted) ended.set(id, 'exhausted');
-    if (step.rows > 0) tables.apply(step);
-    expect(tables.held).toBeLessThanOrEqual(tables.blocks);
-    expect(step.rows).toBe(step.chunks.reduce((sum, { rows }) => sum + rows, 0));
-    for (const id of step.preempted) scheduler.ready(id);
+  constructor(
+    options: SchedulerOptions,
+    readonly scripts: readonly Script[],
+    readonly failAt: ReadonlySet<number>,
+  ) {
+    this.scheduler = new Scheduler(options);
+    this.tables = new PageTables(options.blocks);
   }
-  for (const id of abort) if (scheduler.finish(id)) ended.set(id, 'abort');
-  if (step) {
-    for (const { id } of scheduler.complete(step)) {
-      const count = (generated.get(id) ?? 0) + 1;
-      generated.set(id, count);
-      const script = scripts.find(({ request }) => request.id === id);
-      if (count === script?.answerTokens && scheduler.finish(id)) ended.set(id, 'done');
+
+  tick(tick: number): boolean {
+    for (const script of this.scripts.filter(({ arriveAt }) => arriveAt === tick)) this.#arrive(script);
+    const step = this.scheduler.plan();
+    if (step) {
+      this.operations += step.changes.length + step.chunks.length;
+      for (const id of step.exhausted) this.ended.set(id, 'exhausted');
+      const fails = this.failAt.has(tick) && step.rows > 0;
+      const tokens = fails ? [] : this.tables.run(step, (id) => this.#find(id));
+      this.#abort(tick);
+      if (fails) this.#fail(step);
+      else this.#complete(step, tokens);
+      for (const id of step.missing) this.scheduler.ready(id);
+    } else {
+      this.#abort(tick);
+    }
+    this.#checkAccounts();
+    return step !== undefined;
+  }
+
+  #find(id: string): { request: ScheduledRequest; tokens: readonly number[] } {
+    const script = this.scripts.find(({ request }) => request.id === id);
+    if (!script) throw new Error('a request that nobody made');
+    return { request: script.request, tokens: [...script.tokenIds, ...(this.#answers.get(id) ?? [])] };
+  }
+
+  #arrive({ request }: Script): void {
+    try {
+      this.scheduler.add(request, this.scheduler.cachedPictures(request));
+    } catch {
+      this.ended.set(request.id, 'refused');
     }
   }
-  const held = scheduler.running.reduce((sum, id) => sum + scheduler.pages(id).held, 0);
-  expect(scheduler.pool.heldPages).toBe(held);
-  expect(scheduler.pool.freePages + held).toBe(scheduler.pool.capacityPages);
-  return step !== undefined;
+
+  #abort(tick: number): void {
+    for (const { request, abortAt } of this.scripts) {
+      if (abortAt === tick && this.scheduler.finish(request.id)) this.ended.set(request.id, 'abort');
+    }
+  }
+
+  #fail(step: ScheduledStep): void {
+    this.tables.fail(step);
+    for (const id of this.scheduler.fail(step)) this.ended.set(id, 'failed');
+  }
+
+  #complete(step: ScheduledStep, tokens: readonly number[]): void {
+    const drawn = new Map(step.samples.map(({ id }, index) => [id, tokens[index] ?? -1]));
+    for (const { id } of this.scheduler.complete(step, tokens)) {
+      const answer = [...(this.#answers.get(id) ?? []), drawn.get(id) ?? -1];
+      this.#answers.set(id, answer);
+      const script = this.scripts.find(({ request }) => request.id === id);
+      if (script) this.#checkAnswer(script, answer);
+      if (answer.length === script?.answerTokens && this.scheduler.finish(id)) this.ended.set(id, 'done');
+    }
+  }
+
+  /** As cold, token for token, unless a picture of the request may be compressed under pressure. */
+  #checkAnswer({ request, tokenIds, answerTokens }: Script, answer: readonly number[]): void {
+    if (request.pictures.some(({ underPressure }) => underPressure)) return;
+    const { id } = request;
+    const expected = this.#expected.get(id) ?? expectedAnswer(request, tokenIds, answerTokens);
+    this.#expected.set(id, expected);
+    if (answer.at(-1) !== expected[answer.length - 1])
+      throw new Error(`token ${answer.length} of ${id} is not the cold one`);
+  }
+
+  #checkAccounts(): void {
+    const { pool, running } = this.scheduler;
+    if (pool.freePages + pool.heldPages !== pool.capacityPages) throw new Error('pages got lost');
+    const held = running.reduce((sum, id) => sum + this.scheduler.pages(id).held, 0);
+    // each request's share is rounded up
+    if (held < pool.heldPages || held > pool.heldPages + running.length)
+      throw new Error(`requests hold ${held} pages, the pool has given ${pool.heldPages}`);
+  }
 }
 
+const scenario = fc.record({
+  shapes: fc.array(requestShape, { minLength: 1, maxLength: 14, size: 'max' }),
+  blocks: fc.integer({ min: 7, max: 26 }),
+  maxStepTokens: fc.integer({ min: 1, max: 60 }),
+  maxPrefillChunk: fc.integer({ min: 1, max: 60 }),
+  maxRunning: fc.integer({ min: 1, max: 8 }),
+  swapPages: fc.constantFrom(0, 60, 1_000),
+  failAt: fc.array(fc.nat(300), { maxLength: 2 }),
+});
+
 describe('Scheduler', () => {
-  it('keeps pages whole, ends every request and leaves nothing behind', () => {
+  it('answers as cold whatever is cached, moved or preempted, ends every request and leaves nothing behind', () => {
+    const seen = { recompressions: 0, swapsOut: 0, preemptions: 0, prefixHitTokens: 0, evictedPages: 0 };
+    let operations = 0;
     fc.assert(
-      fc.property(
-        fc.array(requestShape, { minLength: 1, maxLength: 12 }),
-        fc.integer({ min: 8, max: 30 }),
-        fc.integer({ min: 1, max: 60 }),
-        fc.integer({ min: 1, max: 5 }),
-        fc.integer({ min: 1, max: 60 }),
-        (shapes, blocks, maxStepTokens, maxRunning, maxPrefillChunk) => {
-          const scripts = shapes.map(toScript);
-          const scheduler = new Scheduler({ blocks, maxStepTokens, maxRunning, maxPrefillChunk });
-          const run: Run = { scheduler, tables: new Tables(blocks), ended: new Map(), generated: new Map() };
-          for (let tick = 0; run.ended.size < scripts.length; tick += 1) {
-            for (const { request } of scripts.filter(({ arriveAt }) => arriveAt === tick)) {
-              try {
-                scheduler.add(request);
-              } catch {
-                run.ended.set(request.id, 'refused');
-              }
-            }
-            const abort = scripts.filter(({ abortAt }) => abortAt === tick).map(({ request }) => request.id);
-            const worked = runStep(run, scripts, abort);
-            expect(worked || tick <= 80).toBe(true);
-            expect(tick).toBeLessThan(20_000);
-          }
-          for (const [id, reason] of run.ended) {
-            const script = scripts.find(({ request }) => request.id === id);
-            if (reason === 'done') expect(run.generated.get(id)).toBe(script?.answerTokens);
-          }
-          expect(scheduler.pool.freePages).toBe(scheduler.pool.capacityPages);
-          expect([scheduler.running, scheduler.waiting]).toEqual([[], []]);
-        },
-      ),
-      { numRuns: 300, seed: 5 },
+      fc.property(scenario, ({ shapes, failAt, ...options }) => {
+        const scripts = shapes.map(toScript);
+        const run = new Harness(options, scripts, new Set(failAt));
+        for (let tick = 0; run.ended.size < scripts.length; tick += 1) {
+          const worked = run.tick(tick);
+          if (!worked && tick > 90) throw new Error('requests are left that nobody works on');
+          if (tick > 20_000) throw new Error('it does not end');
+        }
+        const { pool, running, waiting, counters } = run.scheduler;
+        expect(pool.freePages).toBe(pool.capacityPages);
+        expect([running, waiting]).toEqual([[], []]);
+        expect(counters.swapsIn).toBeLessThanOrEqual(counters.swapsOut);
+        for (const key of Object.keys(seen) as (keyof typeof seen)[]) seen[key] += counters[key];
+        operations += run.operations;
+      }),
+      { numRuns: fullRuns(200, 20_000), seed: 5 },
     );
-  }, 60_000);
+    // every rung was stood on
+    for (const [name, count] of Object.entries(seen)) expect(count, name).toBeGreaterThan(20);
+    expect(operations).toBeGreaterThan(fullRuns(20_000, 2_000_000));
+  }, 600_000);
 
   it('runs decodes before prefill and cuts prefill at the budget', () => {
     const scheduler = new Scheduler({ blocks: 64, maxStepTokens: 20, maxRunning: 4 });
     scheduler.add({ id: 'a', promptTokens: 4, pictures: [] });
     const first = scheduler.plan();
     expect(first?.samples).toEqual([{ id: 'a', row: 3 }]);
-    if (first) scheduler.complete(first);
+    if (first) scheduler.complete(first, []);
     scheduler.add({ id: 'b', promptTokens: 50, pictures: [] });
     const second = scheduler.plan();
     expect(second?.chunks.map(({ id, start, rows }) => [id, start, rows])).toEqual([
@@ -233,7 +236,7 @@ describe('Scheduler', () => {
     scheduler.add({ id: 'a', promptTokens: 40, pictures: [] });
     const first = scheduler.plan();
     expect(first?.rows).toBe(40);
-    if (first) scheduler.complete(first);
+    if (first) scheduler.complete(first, []);
     scheduler.add({ id: 'b', promptTokens: 11, pictures: [] });
     scheduler.add({ id: 'c', promptTokens: 30, pictures: [] });
     const rowsOf = (step: ScheduledStep | undefined) =>
@@ -243,7 +246,7 @@ describe('Scheduler', () => {
       ['a', 40, 1],
       ['b', 0, 8],
     ]);
-    if (second) scheduler.complete(second);
+    if (second) scheduler.complete(second, []);
     expect(rowsOf(scheduler.plan())).toEqual([
       ['a', 41, 1],
       ['b', 8, 3],
@@ -264,7 +267,7 @@ describe('Scheduler', () => {
     const ended: string[] = [];
     for (let step = scheduler.plan(); step; step = scheduler.plan()) {
       if (ended.length === 0) expect(scheduler.running).toEqual(['urgent', 'first']);
-      for (const { id } of scheduler.complete(step)) {
+      for (const { id } of scheduler.complete(step, [])) {
         if (scheduler.pages(id).tokens < 5) continue;
         scheduler.finish(id);
         ended.push(id);
@@ -274,8 +277,9 @@ describe('Scheduler', () => {
     scheduler.add({ id: 'old', promptTokens: 3, pictures: [], priority: 1 });
     scheduler.add({ id: 'young', promptTokens: 3, pictures: [] });
     const step = scheduler.plan();
-    if (step) scheduler.complete(step);
-    expect(scheduler.preemptLast()).toBe('old');
+    if (step) scheduler.complete(step, []);
+    scheduler.relieve();
+    expect(scheduler.plan()?.preempted).toEqual(['old']);
   });
 
   it('lets others pass one whose features are made again', () => {
@@ -285,15 +289,16 @@ describe('Scheduler', () => {
     scheduler.add({ id: 'c', promptTokens: 5, pictures: [] });
     const run = () => {
       const step = scheduler.plan();
-      if (step) scheduler.complete(step);
-      return scheduler.running;
+      if (step) scheduler.complete(step, []);
+      return [scheduler.running, step?.preempted, step?.missing];
     };
-    expect(run()).toEqual(['a', 'b']);
-    expect(scheduler.preemptLast()).toBe('b');
-    expect(run()).toEqual(['a', 'c']);
+    expect(run()).toEqual([['a', 'b'], [], []]);
+    scheduler.relieve();
+    expect(run()).toEqual([['a'], ['b'], []]);
+    expect(run()).toEqual([['a', 'c'], [], ['b']]);
     scheduler.ready('b');
     scheduler.finish('a');
-    expect(run()).toEqual(['b', 'c']);
+    expect(run()).toEqual([['b', 'c'], [], []]);
   });
 
   it('makes what follows a compressed span wait for the next step', () => {
@@ -305,12 +310,12 @@ describe('Scheduler', () => {
       [1, 10, 60],
     ]);
     expect(first?.samples).toEqual([]);
-    if (first) scheduler.complete(first);
+    if (first) scheduler.complete(first, []);
     const second = scheduler.plan();
     expect(second?.changes.map(({ kind }) => kind)).toEqual(['compress', 'segment', 'blocks']);
     expect(second?.changes[0]).toMatchObject({ segment: 1, profile: 0, restRows: [0, 2, 4, 6] });
     expect(second?.chunks).toMatchObject([{ segment: 3, start: 70, rows: 30 }]);
-    expect(scheduler.pages('a').held).toBe((1 + 1 + 1 + 2) * 8);
+    expect(scheduler.pages('a')).toMatchObject({ held: (1 + 1 + 2) * 8 + 3, capsule: 3 });
   });
 
   it('preempts the youngest and keeps what it generated as text, not as prompt', () => {
@@ -321,7 +326,7 @@ describe('Scheduler', () => {
     const preempted: string[] = [];
     for (let step = scheduler.plan(); step; step = scheduler.plan()) {
       preempted.push(...step.preempted);
-      for (const { id } of scheduler.complete(step)) {
+      for (const { id } of scheduler.complete(step, [])) {
         counts.set(id, (counts.get(id) ?? 0) + 1);
         if (counts.get(id) === 30) scheduler.finish(id);
       }
@@ -336,10 +341,10 @@ describe('Scheduler', () => {
     const exhausted: string[] = [];
     for (let step = scheduler.plan(); step; step = scheduler.plan()) {
       exhausted.push(...step.exhausted);
-      scheduler.complete(step);
+      scheduler.complete(step, []);
     }
     expect(exhausted).toEqual(['a']);
-    expect(scheduler.pool.freeBlocks).toBe(1);
+    expect(scheduler.pool.freePages).toBe(8);
     expect(() => {
       scheduler.add({ id: 'b', promptTokens: 17, pictures: [] });
     }).toThrow('KV pages');
@@ -356,14 +361,56 @@ describe('Scheduler', () => {
     expect(scheduler.pool.heldPages).toBe(8);
   });
 
-  it('ignores the sample of a request that lost its pages in mid-step', () => {
+  it('takes nothing from the only request when pages are needed elsewhere', () => {
     const scheduler = new Scheduler({ blocks: 8, maxStepTokens: 64, maxRunning: 2 });
     scheduler.add({ id: 'a', promptTokens: 5, pictures: [] });
-    scheduler.add({ id: 'b', promptTokens: 5, pictures: [] });
-    const step = scheduler.plan();
-    if (!step) throw new Error('no step');
-    expect(scheduler.preemptLast()).toBe('b');
-    expect(scheduler.complete(step).map(({ id }) => id)).toEqual(['a']);
-    expect(scheduler.preemptLast()).toBeUndefined();
+    for (let step = 0; step < 3; step += 1) {
+      scheduler.relieve();
+      const planned = scheduler.plan();
+      expect(planned).toMatchObject({ preempted: [], exhausted: [], rows: step === 0 ? 5 : 1 });
+      if (planned) scheduler.complete(planned, [0]);
+    }
+  });
+
+  it('swaps before it preempts, and goes on where it was', () => {
+    const scheduler = new Scheduler({ blocks: 4, maxStepTokens: 64, maxRunning: 4, swapPages: 16 });
+    const tables = new PageTables(4);
+    const requests = new Map(['old', 'young'].map((id) => [id, { id, promptTokens: 15, pictures: [] }]));
+    const answers = new Map([...requests.keys()].map((id): [string, number[]] => [id, []]));
+    for (const request of requests.values()) scheduler.add(request);
+    const prompt = everyOther(15);
+    for (let step = scheduler.plan(); step; step = scheduler.plan()) {
+      const drawn = tables.run(step, (id) => ({
+        request: requests.get(id) ?? { id, promptTokens: 0, pictures: [] },
+        tokens: [...prompt, ...(answers.get(id) ?? [])],
+      }));
+      const { samples } = step;
+      for (const { id } of scheduler.complete(step, drawn)) {
+        answers.get(id)?.push(drawn[samples.findIndex((sample) => sample.id === id)] ?? -1);
+        if (answers.get(id)?.length === 40) scheduler.finish(id);
+      }
+    }
+    const expected = expectedAnswer({ id: '', promptTokens: 15, pictures: [] }, prompt, 40);
+    expect([...answers.values()]).toEqual([expected, expected]);
+    expect(scheduler.counters).toMatchObject({ swapsOut: 1, swapsIn: 1, preemptions: 0 });
+  });
+
+  it('compresses a raw picture before it moves a sequence', () => {
+    const scheduler = new Scheduler({ blocks: 12, maxStepTokens: 64, maxRunning: 4, swapPages: 100 });
+    const form = { codec: 'capsule', profileId: 'p' };
+    const underPressure = { capsule: { profile: 0, pages: 3 }, restRows: [0], form };
+    for (const id of ['a', 'b']) {
+      const span = { ...picture(2, 46, 0, undefined), underPressure };
+      scheduler.add({ id, promptTokens: 50, pictures: [span] });
+    }
+    const changes: string[] = [];
+    for (let count = 0; count < 30; count += 1) {
+      const step = scheduler.plan();
+      if (!step) break;
+      changes.push(...step.changes.map(({ kind }) => kind).filter((kind) => kind === 'compress'));
+      scheduler.complete(step, [0, 0]);
+    }
+    expect(changes).toEqual(['compress']);
+    expect(scheduler.counters).toMatchObject({ recompressions: 1, swapsOut: 0, preemptions: 0 });
   });
 });

@@ -1,8 +1,8 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 
-import { BLOCK_SHAPE, BlockAllocator, type BlockShape } from '../paging/index.js';
-import { Sequence, type SequenceWork } from './sequence.js';
-import type { PageChange, ScheduledRequest, ScheduledStep, StepSample } from './step.js';
+import { BLOCK_SHAPE, type BlockShape, PagePool, PrefixCache, type PrefixMatch } from '../paging/index.js';
+import { type PageSource, Sequence, type SequenceWork } from './sequence.js';
+import type { PageChange, PageMove, ScheduledRequest, ScheduledStep, StepSample } from './step.js';
 
 export interface SchedulerOptions {
   readonly blocks: number;
@@ -12,10 +12,13 @@ export interface SchedulerOptions {
   readonly maxPrefillChunk?: number;
   /** Sequences that hold pages at one time. */
   readonly maxRunning: number;
+  /** Pages whose bytes may be kept elsewhere while their sequences wait; 0 when absent. */
+  readonly swapPages?: number;
   readonly shape?: BlockShape;
 }
 
 export interface SequencePages {
+  /** A run that n sequences share counts as its pages over n, so that all sequences together hold what is held. */
   readonly held: number;
   /** Those of them that hold capsules. */
   readonly capsule: number;
@@ -27,27 +30,60 @@ export interface SequencePages {
   readonly prefilling: boolean;
 }
 
+/** The pool as others see it: what only the prefix cache holds is free. `freePages + heldPages = capacityPages`. */
+export interface PoolAccount {
+  readonly capacityPages: number;
+  readonly freePages: number;
+  readonly heldPages: number;
+  /** Of the free pages: those that hold cached content. */
+  readonly cachedPages: number;
+}
+
+/** What has happened so far. The rungs of the ladder in their order: evictions, recompressions, swaps, preemptions. */
+export interface SchedulerCounters {
+  readonly evictedPages: number;
+  readonly recompressions: number;
+  readonly swapsOut: number;
+  readonly swapsIn: number;
+  readonly preemptions: number;
+  /** Tokens that requests brought to their first admission, and those of them that the prefix cache held. */
+  readonly prefixTokens: number;
+  readonly prefixHitTokens: number;
+}
+
 /** What one `plan` call gathers. */
 interface Draft {
   readonly number: number;
   readonly work: Map<Sequence, SequenceWork>;
+  /** Changes before all work. */
+  readonly head: PageChange[];
+  readonly reads: PageMove[];
+  readonly writes: PageMove[];
   /** Rows that the step may have. */
   maxRows: number;
   readonly preempted: string[];
+  readonly missing: string[];
   readonly exhausted: string[];
 }
 
 /**
- * Continuous batching over a pool of blocks: running decodes first, then chunks of prefill, then admissions while
- * pages last, all in order of priority and, within one, of arrival. A sequence that cannot get a block preempts the
- * last in this order, which is computed again later with what it has generated as part of its text; the first
- * therefore always goes on and nothing starves within its priority. Pure: no time, no tensors, no I/O. Use: `plan`, run the step, `complete` (or `fail`), `finish` what
- * has ended.
+ * Continuous batching over a pool of pages: running decodes first, then chunks of prefill, then admissions while
+ * pages last, all in order of priority and, within one, of arrival. A request that names its content begins with the
+ * longest prefix that the cache holds, and leaves there what it computes.
+ *
+ * When the running sequences' next rows do not fit, pages come from, in this order: content that nobody uses; raw
+ * pictures of running sequences, which become capsules where they may; the last sequence's pages, whose bytes are
+ * kept elsewhere; and last from preemption: it is computed again later with what it has generated as part of its
+ * text. The first in order always goes on, so nothing starves within its priority.
+ *
+ * Pure: no time, no tensors, no I/O. Use: `plan`, run the step, `complete` (or `fail`), `finish` what has ended.
  */
 export class Scheduler {
-  readonly pool: BlockAllocator;
   readonly #options: SchedulerOptions;
   readonly #shape: BlockShape;
+  readonly #pages: PagePool;
+  readonly #cache: PrefixCache;
+  readonly #source: PageSource;
   readonly #sequences = new Map<string, Sequence>();
   /** By priority and arrival, as what waits. */
   readonly #running: Sequence[] = [];
@@ -57,15 +93,48 @@ export class Scheduler {
   #closing: number[] = [];
   #arrivals = 0;
   #steps = 0;
+  #swappedPages = 0;
+  #pressed = false;
+  /** Prefix lookups of requests that waited for their first admission. */
+  readonly #admitted = new WeakMap<Sequence, number>();
+  readonly #counts = { recompressions: 0, swapsOut: 0, swapsIn: 0, preemptions: 0, tokens: 0, hits: 0 };
 
   constructor(options: SchedulerOptions) {
     this.#options = options;
     this.#shape = options.shape ?? BLOCK_SHAPE;
-    this.pool = new BlockAllocator(options.blocks, this.#shape.pagesPerBlock);
+    const pool = new PagePool(options.blocks, this.#shape.pagesPerBlock);
+    this.#pages = pool;
+    this.#cache = new PrefixCache(pool);
+    this.#source = {
+      takeBlocks: (count) => this.#sure(count, () => pool.allocateBlocks(count)),
+      takeCapsule: (pages) =>
+        this.#sure(Math.ceil(pages / this.#shape.pagesPerBlock), () => pool.allocateCapsule(pages)),
+      tailTakesBlock: (pages) => pool.tailTakesBlock(pages),
+      release: (runs) => {
+        pool.release(runs);
+      },
+    };
     this.#freeSlots = Array.from(
       { length: options.maxRunning },
       (_, index) => options.maxRunning - 1 - index,
     );
+  }
+
+  get pool(): PoolAccount {
+    const { capacityPages } = this.#pages;
+    const cachedPages = this.#cache.idlePages;
+    const freePages = this.#pages.freePages + cachedPages;
+    return { capacityPages, freePages, heldPages: capacityPages - freePages, cachedPages };
+  }
+
+  get counters(): SchedulerCounters {
+    const { tokens, hits, ...counts } = this.#counts;
+    return {
+      ...counts,
+      evictedPages: this.#cache.evictedPages,
+      prefixTokens: tokens,
+      prefixHitTokens: hits,
+    };
   }
 
   get running(): readonly string[] {
@@ -80,55 +149,77 @@ export class Scheduler {
     return this.#sequences.has(id);
   }
 
+  /** Tokens of the prompt that were not computed when the request was first admitted; 0 before. */
+  cachedTokens(id: string): number {
+    const sequence = this.#sequences.get(id);
+    return (sequence && this.#admitted.get(sequence)) ?? 0;
+  }
+
+  /**
+   * How many of a request's pictures, from the first on, are in the prefix cache: no features are needed for them.
+   * It may be fewer at its admission; the step that finds so names it in `missing`.
+   */
+  cachedPictures(request: ScheduledRequest): number {
+    const { chain } = new Sequence(request, 0, this.#shape);
+    const units = chain?.units.slice(0, this.#cache.count(chain)) ?? [];
+    return units.filter(({ picture }) => picture !== undefined).length;
+  }
+
   /** What a request holds. Zeros for one that is not here. */
   pages(id: string): SequencePages {
     const sequence = this.#sequences.get(id);
     if (!sequence) return { held: 0, capsule: 0, peak: 0, tokens: 0, prefilling: false };
-    const perBlock = this.#shape.pagesPerBlock;
+    const inPool = sequence.slot >= 0;
+    const share = (runs: readonly number[]) => (inPool ? this.#pages.shareOf(runs, this.#cache.holds) : 0);
+    const held = Math.ceil(share(sequence.runs));
     return {
-      held: sequence.heldBlocks * perBlock,
-      capsule: sequence.capsuleBlocks * perBlock,
-      peak: sequence.peakBlocks * perBlock,
+      held,
+      capsule: Math.floor(share(sequence.capsuleRuns)),
+      peak: held + sequence.blocksFor(this.#source) * this.#shape.pagesPerBlock,
       tokens: sequence.computed,
       prefilling: !sequence.decoding,
     };
   }
 
-  /** Queues a request. Throws `KV_CAPACITY_EXCEEDED` when its prompt can never fit. */
-  add(request: ScheduledRequest): void {
+  /**
+   * Queues a request. Throws `KV_CAPACITY_EXCEEDED` when its prompt can never fit.
+   * @param featuresFrom the first picture whose features are there; those before it are expected in the cache
+   */
+  add(request: ScheduledRequest, featuresFrom = 0): void {
     if (this.#sequences.has(request.id)) throw new KvcError('INVALID_REQUEST', 'The request id is in use.');
     if (request.promptTokens < 1) throw new KvcError('INVALID_REQUEST', 'The prompt has no tokens.');
     const sequence = new Sequence(request, this.#arrivals++, this.#shape);
-    if (sequence.peakBlocks > this.pool.blocks) {
-      const pages = sequence.peakBlocks * this.#shape.pagesPerBlock;
-      const message = `The prompt needs ${pages} KV pages; this worker has ${this.pool.capacityPages}.`;
+    sequence.featuresFrom = featuresFrom;
+    const blocks = sequence.blocksFor({ tailTakesBlock: (pages) => pages > 0 });
+    if (blocks > this.#pages.blocks) {
+      const pages = blocks * this.#shape.pagesPerBlock;
+      const message = `The prompt needs ${pages} KV pages; this worker has ${this.#pages.capacityPages}.`;
       throw new KvcError('KV_CAPACITY_EXCEEDED', message);
     }
     this.#sequences.set(request.id, sequence);
     insertInOrder(this.#waiting, sequence);
   }
 
-  /** The features of a preempted request's pictures are there again. */
+  /** The features of all pictures of a request that was `missing` them are there. */
   ready(id: string): void {
     const sequence = this.#sequences.get(id);
-    if (sequence) sequence.ready = true;
+    if (!sequence) return;
+    sequence.ready = true;
+    sequence.featuresFrom = 0;
   }
 
   /** Ends a request at any point, also while its step is under way. False when it is not (or no longer) here. */
   finish(id: string): boolean {
     const sequence = this.#sequences.get(id);
     if (!sequence) return false;
-    this.#sequences.delete(id);
-    remove(this.#waiting, sequence);
-    this.#stop(sequence);
+    sequence.sealTail(this.#cache);
+    this.#drop(sequence);
     return true;
   }
 
-  /** Takes the pages of the last running request by priority and arrival, unless it is the only one. Not during a step's planning. */
-  preemptLast(): string | undefined {
-    const victim = this.#running.length > 1 ? this.#running.at(-1) : undefined;
-    if (victim) this.#preempt(victim);
-    return victim?.id;
+  /** Pages are needed elsewhere: the next `plan` frees some as if they had run out here, unless one request runs alone. */
+  relieve(): void {
+    this.#pressed = true;
   }
 
   /**
@@ -136,29 +227,38 @@ export class Scheduler {
    * @param admit whether waiting requests may start; one always may when nothing runs.
    */
   plan(admit = true): ScheduledStep | undefined {
-    const { maxStepTokens, maxPrefillChunk = maxStepTokens } = this.#options;
-    const number = ++this.#steps;
-    const draft: Draft = { number, work: new Map(), maxRows: maxStepTokens, preempted: [], exhausted: [] };
-    const running = [...this.#running];
-    for (const sequence of running.filter(({ decoding }) => decoding)) this.#schedule(sequence, draft);
-    const decodes = plannedRows(draft);
-    if (decodes > 0) draft.maxRows = Math.min(maxStepTokens, decodes + maxPrefillChunk);
-    for (const sequence of running.filter(({ decoding }) => !decoding)) this.#schedule(sequence, draft);
-    if (draft.preempted.length === 0) this.#admit(draft, admit);
+    const { maxStepTokens } = this.#options;
+    const lists = { head: [], reads: [], writes: [], preempted: [], missing: [], exhausted: [] };
+    const draft: Draft = { ...lists, number: ++this.#steps, work: new Map(), maxRows: maxStepTokens };
+    const roomy = this.#makeRoom(draft);
+    // before any page changes hands in this step: the bytes are written before its changes
+    if (roomy) this.#resume(draft, admit);
+    for (const [sequence, rows] of this.#share(draft)) this.#schedule(sequence, rows, draft);
+    if (roomy) this.#admit(draft, admit);
     return this.#assemble(draft);
   }
 
-  /** Takes a step's outcome in. Returns the samples whose token counts: those of requests not preempted or gone. */
-  complete(step: ScheduledStep): StepSample[] {
-    const sampled = new Set<string>();
-    for (const { id } of step.samples) {
+  /**
+   * Takes a step's outcome in. Returns the samples whose token counts: those of requests not preempted or gone.
+   * @param tokens that were drawn, in the order of the step's samples
+   */
+  complete(step: ScheduledStep, tokens: ArrayLike<number>): StepSample[] {
+    const counted = step.samples.filter(({ id }, index) => {
       const sequence = this.#sequences.get(id);
-      if (sequence?.inStep !== step.number) continue;
+      if (sequence?.inStep !== step.number) return false;
       sequence.generated += 1;
-      sampled.add(id);
+      sequence.chain?.push(tokens[index] ?? 0);
+      return true;
+    });
+    for (const { id, start, rows } of step.chunks) {
+      const sequence = this.#sequences.get(id);
+      if (sequence?.inStep === step.number) sequence.confirm(start + rows, this.#cache);
     }
-    this.#leaveStep(step);
-    return step.samples.filter(({ id }) => sampled.has(id));
+    for (const { id } of step.chunks) {
+      const sequence = this.#sequences.get(id);
+      if (sequence?.inStep === step.number) sequence.inStep = undefined;
+    }
+    return counted;
   }
 
   /**
@@ -166,102 +266,249 @@ export class Scheduler {
    * Returns their ids.
    */
   fail(step: ScheduledStep): string[] {
-    const failed = [...this.#sequences.values()].filter(({ inStep }) => inStep === step.number);
-    for (const { id } of failed) this.finish(id);
+    const moved = new Set([...step.reads, ...step.writes].map(({ id }) => id));
+    const failed = [...this.#sequences.values()].filter(
+      ({ inStep, id }) => inStep === step.number || moved.has(id),
+    );
+    for (const sequence of failed) this.#drop(sequence);
     const closed = new Set(step.slots);
     this.#closing = this.#closing.filter((slot) => !closed.has(slot));
     return failed.map(({ id }) => id);
   }
 
-  #leaveStep(step: ScheduledStep): void {
-    for (const { id } of step.chunks) {
-      const sequence = this.#sequences.get(id);
-      if (sequence?.inStep === step.number) sequence.inStep = undefined;
+  /** How many rows each running sequence may have: one for a decode, then prefill as far as the step goes. */
+  #share(draft: Draft): Map<Sequence, number> {
+    const { maxStepTokens, maxPrefillChunk = maxStepTokens } = this.#options;
+    const decoding = this.#running.filter((sequence) => sequence.decoding).slice(0, maxStepTokens);
+    const share = new Map(decoding.map((sequence) => [sequence, 1]));
+    const decodes = share.size;
+    draft.maxRows = decodes > 0 ? Math.min(maxStepTokens, decodes + maxPrefillChunk) : maxStepTokens;
+    let left = draft.maxRows - decodes;
+    for (const sequence of this.#running) {
+      const rows = Math.min(left, sequence.totalTokens - sequence.computed);
+      if (sequence.decoding || rows <= 0) continue;
+      share.set(sequence, rows);
+      left -= rows;
+    }
+    return share;
+  }
+
+  /** Goes down the ladder until the running sequences' next rows fit. True when they did from the first. */
+  #makeRoom(draft: Draft): boolean {
+    const pressed = this.#pressed && this.#running.length > 1;
+    this.#pressed = false;
+    for (let relieved = false; ; relieved = true) {
+      const needed = this.#neededNow(draft);
+      const short = needed > this.#available || (pressed && !relieved);
+      if (this.#recompress(needed, short, draft)) continue;
+      const victim = this.#running.at(-1);
+      if (!short || !victim) return !relieved;
+      if (this.#running.length === 1) {
+        this.#exhaust(victim, draft);
+      } else if (!this.#swapOut(victim, draft)) {
+        this.#preempt(victim);
+        draft.preempted.push(victim.id);
+      }
     }
   }
 
-  #schedule(sequence: Sequence, draft: Draft): void {
-    if (!this.#running.includes(sequence)) return;
-    const budget = draft.maxRows - plannedRows(draft);
-    if (budget <= 0 || sequence.computed >= sequence.totalTokens) return;
-    const work = draft.work.get(sequence) ?? { changes: [], chunks: [], rows: 0, samples: false };
-    draft.work.set(sequence, work);
-    sequence.inStep = draft.number;
-    sequence.advance(
-      budget,
-      work,
-      (count) => this.#take(sequence, count, draft),
-      (blocks) => {
-        this.pool.free(blocks);
-      },
+  /** Blocks that the running sequences' next rows take. */
+  #neededNow(draft: Draft): number {
+    return [...this.#share(draft)].reduce(
+      (sum, [sequence, rows]) => sum + sequence.blocksFor(this.#source, rows),
+      0,
     );
   }
 
-  /** Blocks for a sequence, at the expense of the last ones if need be; of itself if it is the last. */
-  #take(sequence: Sequence, count: number, draft: Draft): readonly number[] | undefined {
-    for (;;) {
-      const taken = this.pool.allocate(count);
-      if (taken) return taken;
-      const victim = this.#running.at(-1);
-      if (!victim) throw new Error('a sequence that does not run asks for blocks');
-      draft.work.delete(victim);
-      if (victim === sequence && this.#running.length === 1) {
-        draft.exhausted.push(sequence.id);
-        this.finish(sequence.id);
-        return undefined;
-      }
-      this.#preempt(victim);
-      draft.preempted.push(victim.id);
-      if (victim === sequence) return undefined;
+  /**
+   * Compresses the last raw picture that may be, when pages are short or would not last for this very rung: capsule
+   * and rows stand side by side for a moment.
+   */
+  #recompress(needed: number, short: boolean, draft: Draft): boolean {
+    for (const sequence of [...this.#running].reverse()) {
+      const blocks = sequence.blocksToRecompress(this.#source);
+      if (blocks === undefined || blocks > this.#available) continue;
+      if (!short && needed + blocks <= this.#available) return false;
+      const entry = sequence.recompress(this.#source, draft.head);
+      if (entry) this.#cache.leave([entry]);
+      this.#counts.recompressions += 1;
+      return true;
     }
+    return false;
+  }
+
+  #swapOut(sequence: Sequence, draft: Draft): boolean {
+    const { pages } = sequence;
+    if (this.#swappedPages + pages.length > (this.#options.swapPages ?? 0)) return false;
+    draft.reads.push({ id: sequence.id, pages });
+    this.#leaveSlot(sequence);
+    this.#give(sequence.swapOut());
+    this.#swappedPages += pages.length;
+    this.#counts.swapsOut += 1;
+    insertInOrder(this.#waiting, sequence);
+    return true;
+  }
+
+  #schedule(sequence: Sequence, rows: number, draft: Draft): void {
+    const work = draft.work.get(sequence) ?? { changes: [], chunks: [], rows: 0, samples: false };
+    draft.work.set(sequence, work);
+    sequence.inStep = draft.number;
+    sequence.advance(rows, work, this.#source);
   }
 
   #admit(draft: Draft, admit: boolean): void {
     for (;;) {
       // one whose features are made again may need what those behind it hold
       const next = this.#waiting.find(({ ready }) => ready);
-      if (!next || plannedRows(draft) >= draft.maxRows) return;
-      if (this.#running.length > 0 && !(admit && this.#fits(next))) return;
-      remove(this.#waiting, next);
-      if (this.#running.length === 0 && next.peakBlocks > this.pool.blocks) {
-        draft.exhausted.push(next.id);
-        this.finish(next.id);
-        continue;
-      }
-      next.slot = this.#freeSlots.pop() ?? -1;
-      insertInOrder(this.#running, next);
-      const open: PageChange = { kind: 'open', slot: next.slot };
-      draft.work.set(next, { changes: [open], chunks: [], rows: 0, samples: false });
-      this.#schedule(next, draft);
+      const rows = draft.maxRows - plannedRows(draft);
+      if (!next || next.swapped || rows <= 0) return;
+      if (this.#running.length > 0 && !admit) return;
+      if (this.#begin(next, draft)) this.#schedule(next, rows, draft);
+      else if (next.ready && this.#running.length > 0) return;
+      else if (next.ready) this.#exhaust(next, draft);
     }
   }
 
-  /** Whether its peak and one block to go on fit beside what running prefills have yet to take. */
-  #fits(sequence: Sequence): boolean {
+  #exhaust(sequence: Sequence, draft: Draft): void {
+    draft.exhausted.push(sequence.id);
+    this.finish(sequence.id);
+  }
+
+  /** Starts a sequence with what the cache holds of it. False when it does not fit, or has to wait for features. */
+  #begin(next: Sequence, draft: Draft): boolean {
+    // at least the newest token is computed: its logits are what is asked for
+    const match = next.chain && this.#cache.match(next.chain, next.totalTokens - 1);
+    if (next.pictureAfter(match?.tokens ?? 0) < next.featuresFrom) {
+      this.#cache.leave(match?.entries ?? []);
+      return this.#await(next, draft);
+    }
+    const fits = this.#fits(next.blocksFor(this.#source, Infinity, match?.tokens ?? 0));
+    if (!fits) {
+      this.#cache.leave(match?.entries ?? []);
+      if (!match || this.#running.length > 0) return false;
+      // alone it fits without the cache, whose tails may keep blocks from it
+      if (next.featuresFrom > 0) return this.#await(next, draft);
+      if (!this.#fits(next.blocksFor(this.#source))) return false;
+    }
+    const work = this.#enterSlot(next, draft);
+    if (match && fits) this.#attach(next, match, work);
+    if (!this.#admitted.has(next)) {
+      const hits = Math.min(next.computed, next.request.promptTokens);
+      this.#admitted.set(next, hits);
+      this.#counts.tokens += next.request.promptTokens;
+      this.#counts.hits += hits;
+    }
+    return true;
+  }
+
+  /** Lets a sequence wait for the features of its pictures. */
+  #await(sequence: Sequence, draft: Draft): false {
+    sequence.ready = false;
+    draft.missing.push(sequence.id);
+    return false;
+  }
+
+  #attach(sequence: Sequence, match: PrefixMatch, work: SequenceWork): void {
+    this.#pages.share(match.entries.flatMap(({ runs }) => runs));
+    if (!match.partial) {
+      sequence.attach(match, undefined, work);
+      return;
+    }
+    // the source must outlast the making of room for its copy
+    const { runs } = match.partial.entry;
+    this.#pages.share(runs);
+    const [copy] = this.#source.takeBlocks(1);
+    sequence.attach(match, copy, work);
+    this.#pages.release(runs);
+  }
+
+  /** Brings sequences' pages back as long as the next in order is one that was swapped out. */
+  #resume(draft: Draft, admit: boolean): void {
+    for (;;) {
+      const next = this.#waiting.find(({ ready }) => ready);
+      if (!next?.swapped || (this.#running.length > 0 && !admit)) return;
+      const blocks = next.blocksToRestore(this.#source) + next.blocksFor(this.#source);
+      if (!this.#fits(blocks + this.#neededNow(draft))) {
+        if (this.#running.length > 0) return;
+        this.#exhaust(next, draft);
+        continue;
+      }
+      next.restore(this.#source, this.#enterSlot(next, draft));
+      const { id, pages } = next;
+      draft.writes.push({ id, pages });
+      this.#swappedPages -= pages.length;
+      this.#counts.swapsIn += 1;
+    }
+  }
+
+  /** Whether so many blocks and one to go on fit beside what running prefills have yet to take. */
+  #fits(blocks: number): boolean {
     if (this.#freeSlots.length === 0) return false;
+    if (this.#running.length === 0) return blocks <= this.#available;
     const promised = this.#running
       .filter(({ decoding }) => !decoding)
-      .reduce((sum, other) => sum + Math.max(0, other.peakBlocks - other.heldBlocks), 0);
-    return sequence.peakBlocks + 1 + promised <= this.pool.freeBlocks;
+      .reduce((sum, other) => sum + other.blocksFor(this.#source), 0);
+    return blocks + 1 + promised <= this.#available;
   }
 
-  #preempt(sequence: Sequence): void {
-    this.#stop(sequence);
-    sequence.ready = sequence.request.pictures.length === 0;
-    insertInOrder(this.#waiting, sequence);
+  /** Blocks that can be had: free, or held by nothing but the cache. */
+  get #available(): number {
+    return this.#pages.freeBlocks + this.#cache.idleBlocks;
   }
 
-  #stop(sequence: Sequence): void {
+  /** Evicts until `blocks` are free, then takes what was asked for. */
+  #sure<T>(blocks: number, take: () => T | undefined): T {
+    for (;;) {
+      const taken = this.#pages.freeBlocks >= blocks || this.#cache.idlePages === 0 ? take() : undefined;
+      if (taken !== undefined) return taken;
+      if (!this.#cache.evict()) throw new Error('pages were promised that are not there');
+    }
+  }
+
+  #enterSlot(sequence: Sequence, draft: Draft): SequenceWork {
+    remove(this.#waiting, sequence);
+    insertInOrder(this.#running, sequence);
+    sequence.slot = this.#freeSlots.pop() ?? -1;
+    const open: PageChange = { kind: 'open', slot: sequence.slot };
+    const work: SequenceWork = { changes: [open], chunks: [], rows: 0, samples: false };
+    draft.work.set(sequence, work);
+    return work;
+  }
+
+  #leaveSlot(sequence: Sequence): void {
     if (sequence.slot < 0) return;
     remove(this.#running, sequence);
     this.#freeSlots.push(sequence.slot);
     this.#closing.push(sequence.slot);
-    this.pool.free(sequence.reset());
+  }
+
+  #preempt(sequence: Sequence): void {
+    this.#counts.preemptions += 1;
+    this.#stop(sequence);
+    insertInOrder(this.#waiting, sequence);
+  }
+
+  #drop(sequence: Sequence): void {
+    this.#sequences.delete(sequence.id);
+    remove(this.#waiting, sequence);
+    if (sequence.swapped) this.#swappedPages -= sequence.pages.length;
+    this.#stop(sequence);
+  }
+
+  #stop(sequence: Sequence): void {
+    this.#leaveSlot(sequence);
+    this.#give(sequence.reset());
+  }
+
+  #give({ runs, entries }: ReturnType<Sequence['reset']>): void {
+    this.#pages.release(runs);
+    this.#cache.leave(entries);
   }
 
   #assemble(draft: Draft): ScheduledStep | undefined {
     const rows = plannedRows(draft);
-    if (rows === 0 && draft.exhausted.length === 0) return undefined;
+    const { number, head, reads, writes, preempted, missing, exhausted } = draft;
+    if (rows + head.length + reads.length + missing.length + exhausted.length === 0) return undefined;
     const work = [...draft.work.entries()];
     const samples: StepSample[] = [];
     let row = 0;
@@ -269,23 +516,21 @@ export class Scheduler {
       row += part.rows;
       if (part.samples) samples.push({ id: sequence.id, row: row - 1 });
     }
-    const closes: PageChange[] = rows > 0 ? this.#takeClosing() : [];
+    const closes = this.#closing.map((slot): PageChange & { kind: 'close' } => ({ kind: 'close', slot }));
+    this.#closing = [];
     return {
-      number: draft.number,
-      changes: [...closes, ...work.flatMap(([, part]) => part.changes)],
+      number,
+      reads,
+      writes,
+      changes: [...closes, ...head, ...work.flatMap(([, part]) => part.changes)],
       chunks: work.flatMap(([, part]) => part.chunks),
       samples,
       rows,
       slots: [...new Set([...closes.map(({ slot }) => slot), ...work.map(([sequence]) => sequence.slot)])],
-      preempted: draft.preempted,
-      exhausted: draft.exhausted,
+      preempted,
+      missing,
+      exhausted,
     };
-  }
-
-  #takeClosing(): PageChange[] {
-    const closes = this.#closing.map((slot): PageChange => ({ kind: 'close', slot }));
-    this.#closing = [];
-    return closes;
   }
 }
 

@@ -1,3 +1,12 @@
+import type { ContentName, PictureForm } from '../identity/index.js';
+
+/** A format that a span is compressed to, and what it leaves out. */
+export interface SpanCapsule {
+  /** The engine's number of the format. */
+  readonly profile: number;
+  readonly pages: number;
+}
+
 /** A picture's span of a prompt as the scheduler sees it. */
 export interface ScheduledPicture {
   /** First token of the span, markers included. */
@@ -5,8 +14,19 @@ export interface ScheduledPicture {
   readonly length: number;
   /** Rows of the span that a capsule does not cover (its markers), ascending. */
   readonly restRows: readonly number[];
-  /** The profile that fits the covered rows; `undefined`: the span stays raw. */
-  readonly capsule: { readonly profile: number; readonly pages: number } | undefined;
+  /** The format that fits the covered rows; `undefined`: the span stays raw. */
+  readonly capsule: SpanCapsule | undefined;
+  /** What its name is made of; needed where the request names its content. */
+  readonly content?: PictureForm & { readonly contentSha256: Uint8Array };
+  /**
+   * What a raw span may become when pages run out while the request runs; absent: it stays raw. Whoever asked for a
+   * codec by name has none.
+   */
+  readonly underPressure?: {
+    readonly capsule: SpanCapsule;
+    readonly restRows: readonly number[];
+    readonly form: PictureForm;
+  };
 }
 
 export interface ScheduledRequest {
@@ -16,6 +36,8 @@ export interface ScheduledRequest {
   readonly priority?: number;
   /** Ascending, without overlap. */
   readonly pictures: readonly ScheduledPicture[];
+  /** What its keys and values are named by; absent: nothing is taken from the prefix cache or left in it. */
+  readonly content?: { readonly root: ContentName; readonly tokenIds: readonly number[] };
 }
 
 /** Changes of the page tables, applied in order before the step's forward pass. */
@@ -37,7 +59,22 @@ export type PageChange =
       readonly pages: readonly number[];
       readonly blocks: readonly number[];
       readonly restRows: readonly number[];
-    };
+    }
+  | {
+      readonly kind: 'attachBlocks';
+      readonly slot: number;
+      readonly segment: number;
+      readonly tokens: number;
+      readonly blocks: readonly number[];
+    }
+  | {
+      readonly kind: 'attachCapsule';
+      readonly slot: number;
+      readonly profile: number;
+      readonly tokens: number;
+      readonly pages: readonly number[];
+    }
+  | { readonly kind: 'copyBlock'; readonly from: number; readonly to: number };
 
 /** Consecutive tokens `[start, start + rows)` of one sequence, all in one segment. */
 export interface StepChunk {
@@ -56,17 +93,30 @@ export interface StepSample {
   readonly row: number;
 }
 
+/** All pages of one sequence in the order of its segments. */
+export interface PageMove {
+  readonly id: string;
+  readonly pages: readonly number[];
+}
+
 /** One step's work for all sequences, in counts; who packs it for an engine adds the token ids. */
 export interface ScheduledStep {
   readonly number: number;
+  /** Pages to be read and kept by the request's id, before everything else: they are given away in this step. */
+  readonly reads: readonly PageMove[];
+  /** Pages that get the bytes kept for the request, after the reads and before the changes. */
+  readonly writes: readonly PageMove[];
+  /** To be applied also when there are no rows. */
   readonly changes: readonly PageChange[];
   readonly chunks: readonly StepChunk[];
   readonly samples: readonly StepSample[];
   readonly rows: number;
   /** Every slot that this step touches. */
   readonly slots: readonly number[];
-  /** Requests that lost their pages: they wait again, and not before `ready` is called for them. */
+  /** Requests that lost their pages and are computed again later. */
   readonly preempted: readonly string[];
+  /** Requests that wait for the features of their pictures until `ready` is called for them. */
+  readonly missing: readonly string[];
   /** Requests that need more blocks than the pool has; they are out of the scheduler already. */
   readonly exhausted: readonly string[];
 }

@@ -1,0 +1,120 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+
+import { ContentChain } from './content-chain.js';
+import { pictureName, type RootContent, rootName, textName } from './content-name.js';
+
+const ROOT: RootContent = {
+  ...{ modelRevision: 'model', precision: 'f16/f16', imageProcessor: 'p' },
+  ...{ tenant: '', cacheSalt: '' },
+};
+const PICTURE = { contentSha256: Uint8Array.of(1, 2, 3), codec: 'capsule', profileId: 'profile' };
+
+describe('names', () => {
+  it('are 256 bits and say nothing of the salt', () => {
+    expect(rootName({ ...ROOT, cacheSalt: 'secret' })).toMatch(/^[0-9a-f]{64}$/);
+  });
+
+  it('differ wherever any field differs, however the fields join', () => {
+    const text = fc.string({ maxLength: 3, unit: fc.constantFrom('a', 'b', '\0', 'model', 'é') });
+    const root = fc.record({
+      modelRevision: text,
+      precision: text,
+      imageProcessor: text,
+      tenant: text,
+      cacheSalt: text,
+    });
+    fc.assert(
+      fc.property(root, root, (a, b) => {
+        expect(rootName(a) === rootName(b)).toBe(JSON.stringify(a) === JSON.stringify(b));
+      }),
+      { numRuns: 2_000, seed: 3 },
+    );
+  });
+
+  it.each([
+    ['the model', { cacheSalt: 'model' }],
+    ['a profile', { cacheSalt: 'profile' }],
+    ['the tenant that another request has', { tenant: 'a', cacheSalt: 'bc' }],
+    ['a longer tenant', { tenant: 'ab', cacheSalt: 'c' }],
+    ['nothing, as a tenant', { tenant: 'bc' }],
+    ['two fields in one', { tenant: '', cacheSalt: 'abc' }],
+  ])('F05: of a salt that spells %s are its own', (_, changed) => {
+    const roots = [
+      {},
+      { tenant: 'model' },
+      { tenant: 'abc' },
+      { precision: 'profile' },
+      { imageProcessor: 'bc' },
+    ];
+    const name = rootName({ ...ROOT, ...changed });
+    for (const other of roots) expect(rootName({ ...ROOT, ...other })).not.toBe(name);
+  });
+
+  it('of pictures depend on content, form, tokens and what is before', () => {
+    const parent = rootName(ROOT);
+    const names = [
+      pictureName(parent, PICTURE, [1, 2]),
+      pictureName(parent, PICTURE, [1, 3]),
+      pictureName(parent, { ...PICTURE, contentSha256: Uint8Array.of(1, 2, 4) }, [1, 2]),
+      pictureName(parent, { ...PICTURE, codec: 'raw' }, [1, 2]),
+      pictureName(parent, { ...PICTURE, profileId: 'other' }, [1, 2]),
+      pictureName(parent, { ...PICTURE, codec: 'capsul', profileId: 'eprofile' }, [1, 2]),
+      pictureName(textName(parent, [0]), PICTURE, [1, 2]),
+      textName(parent, [1, 2]),
+      textName(parent, [1, 2, 0]),
+      textName(parent, [258]),
+    ];
+    expect(new Set(names).size).toBe(names.length);
+  });
+});
+
+describe('ContentChain', () => {
+  const chainOf = (tokenIds: readonly number[], segments: ConstructorParameters<typeof ContentChain>[1]) =>
+    new ContentChain(rootName(ROOT), segments, [PICTURE], tokenIds, 16);
+  const range = (count: number, from = 0): number[] =>
+    Array.from({ length: count }, (_, index) => index + from);
+
+  it('cuts text in blocks inside each segment, and takes a picture whole', () => {
+    const chain = chainOf(range(90), [
+      { start: 0, length: 21, picture: undefined },
+      { start: 21, length: 30, picture: 0 },
+      { start: 51, length: 39, picture: undefined },
+    ]);
+    expect(chain.units.map(({ start, tokenIds, picture }) => [start, tokenIds.length, picture])).toEqual([
+      [0, 16, undefined],
+      [16, 5, undefined],
+      [21, 30, 0],
+      [51, 16, undefined],
+      [67, 16, undefined],
+    ]);
+    expect(chain.tail).toEqual(range(7, 83));
+    for (const [index, unit] of chain.units.entries()) {
+      expect(unit.parent).toBe(chain.units[index - 1]?.name ?? chain.root);
+    }
+  });
+
+  it('names what is generated like what was asked', () => {
+    const segment = [{ start: 0, length: 3, picture: undefined }];
+    const grown = chainOf(range(3), segment);
+    for (const token of range(40, 3)) grown.push(token);
+    expect(grown.units).toEqual(chainOf(range(43), segment).units);
+    expect(grown.tail).toEqual(range(11, 32));
+    expect(grown.slice(30, 33)).toEqual([30, 31, 32]);
+  });
+
+  it('shares names exactly as far as the tokens agree', () => {
+    const names = (tokenIds: readonly number[]) =>
+      chainOf(tokenIds, [{ start: 0, length: tokenIds.length, picture: undefined }]).units.map(
+        ({ name }) => name,
+      );
+    fc.assert(
+      fc.property(fc.nat(79), (at) => {
+        const [a, b] = [names(range(80)), names(range(80).map((token) => (token === at ? 999 : token)))];
+        const shared = a.filter((name, index) => name === b[index]).length;
+        expect(shared).toBe(Math.floor(at / 16));
+      }),
+      { seed: 4 },
+    );
+  });
+});

@@ -1,0 +1,2 @@
+export * from './content-chain.js';
+export * from './content-name.js';

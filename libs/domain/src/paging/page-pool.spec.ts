@@ -1,0 +1,147 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+
+import { fullRuns } from '../testing/full-runs.js';
+import { capsuleRuns, PagePool } from './page-pool.js';
+
+describe('PagePool', () => {
+  it('gives all or nothing', () => {
+    const pool = new PagePool(4, 8);
+    expect(pool.allocateBlocks(3)).toHaveLength(3);
+    expect(pool.allocateBlocks(2)).toBeUndefined();
+    expect(pool.allocateCapsule(9)).toBeUndefined();
+    expect([pool.freeBlocks, pool.freePages, pool.heldPages]).toEqual([1, 8, 24]);
+  });
+
+  it('lays tails together and keeps whole blocks free', () => {
+    const pool = new PagePool(4, 8);
+    const capsules = [11, 3, 2].map((pages) => pool.allocateCapsule(pages) ?? []);
+    const tails = capsules.map((pages) => Math.floor((pages.at(-1) ?? 0) / 8));
+    expect(new Set(tails).size).toBe(1);
+    expect(capsules[0]?.slice(0, 8)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+    expect([pool.freeBlocks, pool.freePages]).toEqual([2, 16]);
+    expect([pool.tailTakesBlock(0), pool.tailTakesBlock(1)]).toEqual([false, true]);
+  });
+
+  it('puts a tail into the hole that it leaves least of', () => {
+    const pool = new PagePool(3, 8);
+    const tails = [3, 1, 2, 2].map((pages) => pool.allocateCapsule(pages) ?? []);
+    pool.release([tails[0]?.[0] ?? -1, tails[2]?.[0] ?? -1]);
+    expect(pool.allocateCapsule(2)).toEqual(tails[2]);
+    expect(pool.allocateCapsule(2)).toEqual(tails[0]?.slice(0, 2));
+  });
+
+  it('frees a run with its last holder', () => {
+    const pool = new PagePool(2, 8);
+    const pages = pool.allocateCapsule(10) ?? [];
+    const runs = capsuleRuns(pages, 8);
+    pool.share(runs);
+    pool.release(runs);
+    expect(pool.heldPages).toBe(10);
+    pool.release(runs);
+    expect([pool.heldPages, pool.freeBlocks]).toEqual([0, 2]);
+  });
+
+  it('refuses to share or release what is not held, and changes nothing then', () => {
+    const pool = new PagePool(4, 8);
+    const [a = -1, b = -1] = pool.allocateBlocks(2) ?? [];
+    pool.release([a * 8]);
+    expect(() => {
+      pool.release([b * 8, a * 8]);
+    }).toThrow('not begin');
+    expect(() => {
+      pool.release([b * 8, b * 8]);
+    }).toThrow('not begin');
+    expect(() => {
+      pool.release([b * 8 + 1]);
+    }).toThrow('not begin');
+    expect(() => {
+      pool.share([b * 8, 99]);
+    }).toThrow('not begin');
+    expect([pool.heldPages, pool.references(b * 8)]).toEqual([8, 1]);
+  });
+
+  it('never gives a page to two runs and keeps every account over random operations', () => {
+    const operations = fc.array(
+      fc.record({ kind: fc.nat(4), size: fc.integer({ min: 1, max: 21 }), pick: fc.nat() }),
+      { minLength: 40, maxLength: 80 },
+    );
+    let done = 0;
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 24 }), operations, (blocks, script) => {
+        const pool = new PagePool(blocks, 8);
+        const holders: { runs: number[]; pages: number[] }[] = [];
+        for (const { kind, size, pick } of script) {
+          if (kind <= 1) {
+            const got = kind === 0 ? pool.allocateCapsule(size) : pool.allocateBlocks(size % 5);
+            const pages =
+              kind === 0
+                ? got
+                : got?.flatMap((block) => Array.from({ length: 8 }, (_, at) => block * 8 + at));
+            if (!pages) continue;
+            holders.push({ runs: capsuleRuns(pages, 8), pages });
+          } else if (holders.length > 0) {
+            const at = pick % holders.length;
+            const holder = holders[at];
+            if (kind === 2 && holder) {
+              pool.share(holder.runs);
+              holders.push(holder);
+            } else {
+              pool.release(holders.splice(at, 1)[0]?.runs ?? []);
+            }
+          }
+          if (done % 8 === 0) checkAccounts(pool, holders);
+          done += 1;
+        }
+        checkAccounts(pool, holders);
+      }),
+      { numRuns: fullRuns(700, 50_000), seed: 1 },
+    );
+    expect(done).toBeGreaterThan(fullRuns(25_000, 2_000_000));
+  }, 600_000);
+
+  it('wastes little on tails when capsules come and go', () => {
+    const pool = new PagePool(200, 8);
+    const rows = fc.sample(fc.tuple(fc.integer({ min: 3, max: 12 }), fc.nat()), { numRuns: 4_000, seed: 2 });
+    const held: number[][] = [];
+    for (const [size, pick] of rows) {
+      const pages = held.length < 150 ? pool.allocateCapsule(size) : undefined;
+      if (pages) held.push(pages);
+      else pool.release(capsuleRuns(held.splice(pick % held.length, 1)[0] ?? [], 8));
+      // pages that only another tail could use
+      const stranded = pool.freePages - pool.freeBlocks * 8;
+      if (held.length > 100) expect(stranded / pool.heldPages).toBeLessThan(0.1);
+    }
+  });
+});
+
+/** Everything the pool says, counted from the holders. */
+function checkAccounts(
+  pool: PagePool,
+  holders: readonly { runs: readonly number[]; pages: readonly number[] }[],
+): void {
+  const owners = new Map<number, object>();
+  const times = new Map<number, number>();
+  for (const { runs, pages } of holders) {
+    for (const page of pages) {
+      if ((owners.get(page) ?? pages) !== pages) throw new Error(`page ${page} is in two runs`);
+      if (page < 0 || page >= pool.capacityPages) throw new Error(`page ${page} is out of range`);
+      owners.set(page, pages);
+    }
+    pages.forEach((page, index) => {
+      const follows = index % 8 === 0 || (page === (pages[index - 1] ?? 0) + 1 && page % 8 !== 0);
+      const aligned = index % 8 !== 0 || pages.length - index < 8 || page % 8 === 0;
+      if (!follows || !aligned) throw new Error('a run is not consecutive inside one block');
+    });
+    for (const run of runs) times.set(run, (times.get(run) ?? 0) + 1);
+  }
+  for (const [run, count] of times) {
+    if (pool.references(run) !== count) throw new Error(`page ${run} has the wrong number of references`);
+  }
+  const used = new Set([...owners.keys()].map((page) => Math.floor(page / 8)));
+  expect([pool.heldPages, pool.freePages, pool.freeBlocks]).toEqual([
+    owners.size,
+    pool.capacityPages - owners.size,
+    pool.blocks - used.size,
+  ]);
+}

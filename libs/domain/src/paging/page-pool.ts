@@ -1,0 +1,182 @@
+/**
+ * Which pages of the pool are held, and by how many. Pages are given out in **runs**: consecutive pages inside one
+ * block, named by their first page. A raw block is a run of all its pages. A capsule takes whole blocks and one
+ * shorter run for its tail, which lies in a block beside other capsules' tails.
+ *
+ * At all times `freePages + heldPages === capacityPages`, no page is in two runs, and a run is free exactly when it
+ * has no references. Tails go where they leave the least room over, so that whole blocks stay free for raw rows.
+ */
+export class PagePool {
+  readonly capacityPages: number;
+  /** Bit p of a block's byte: its page p is free. */
+  readonly #free: Uint8Array;
+  /** Wholly free blocks; the last one is given out next, so that recently used memory stays warm. */
+  readonly #freeBlocks: number[];
+  /** Partly free blocks by their longest run of free pages. */
+  readonly #partial: Set<number>[];
+  /** Of the run that begins at a page; 0 elsewhere. */
+  readonly #references: Int32Array;
+  readonly #lengths: Uint8Array;
+  #freePages: number;
+
+  constructor(
+    readonly blocks: number,
+    readonly pagesPerBlock: number,
+  ) {
+    if (!Number.isInteger(blocks) || blocks < 1) throw new RangeError('a pool needs at least one block');
+    if (!(pagesPerBlock >= 1 && pagesPerBlock <= 8)) throw new RangeError('a block has one to eight pages');
+    this.capacityPages = blocks * pagesPerBlock;
+    this.#freePages = this.capacityPages;
+    this.#free = new Uint8Array(blocks).fill(this.#wholeBlock);
+    this.#freeBlocks = Array.from({ length: blocks }, (_, index) => blocks - 1 - index);
+    this.#partial = Array.from({ length: pagesPerBlock }, () => new Set<number>());
+    this.#references = new Int32Array(this.capacityPages);
+    this.#lengths = new Uint8Array(this.capacityPages);
+  }
+
+  get freePages(): number {
+    return this.#freePages;
+  }
+
+  get heldPages(): number {
+    return this.capacityPages - this.#freePages;
+  }
+
+  /** Wholly free blocks: what raw rows can get. */
+  get freeBlocks(): number {
+    return this.#freeBlocks.length;
+  }
+
+  /** Whether a capsule's tail of so many pages would begin a block of its own. */
+  tailTakesBlock(pages: number): boolean {
+    return pages > 0 && this.#partial.slice(pages).every((blocks) => blocks.size === 0);
+  }
+
+  /** All of `count` blocks with one reference each or, when fewer are free, none (`undefined`). */
+  allocateBlocks(count: number): number[] | undefined {
+    if (!Number.isInteger(count) || count < 0) throw new RangeError('a block count is a natural number');
+    if (count > this.#freeBlocks.length) return undefined;
+    return Array.from({ length: count }, () => {
+      const block = this.#freeBlocks.pop() ?? 0;
+      this.#hold(block, 0, this.pagesPerBlock);
+      return block;
+    });
+  }
+
+  /** All pages of a capsule with one reference a run, whole blocks first, or none (`undefined`). */
+  allocateCapsule(pages: number): number[] | undefined {
+    if (!Number.isInteger(pages) || pages < 1) throw new RangeError('a capsule has at least one page');
+    const tail = pages % this.pagesPerBlock;
+    const whole = (pages - tail) / this.pagesPerBlock;
+    if (whole + (this.tailTakesBlock(tail) ? 1 : 0) > this.freeBlocks) return undefined;
+    const taken = (this.allocateBlocks(whole) ?? []).flatMap((block) =>
+      this.#pages(block * this.pagesPerBlock, this.pagesPerBlock),
+    );
+    return tail === 0 ? taken : [...taken, ...this.#pages(this.#allocateTail(tail), tail)];
+  }
+
+  /** References of a run; 0 when it is not held. */
+  references(run: number): number {
+    return this.#references[run] ?? 0;
+  }
+
+  /** Pages of the runs, each over its holders; one holder less where `unowned` says that the last one is no owner. */
+  shareOf(runs: readonly number[], unowned: (run: number) => boolean): number {
+    return runs.reduce((sum, run) => {
+      const holders = this.references(run) - (unowned(run) ? 1 : 0);
+      return sum + (this.#lengths[run] ?? 0) / Math.max(1, holders);
+    }, 0);
+  }
+
+  /** One more holder for each run. Throws, changing nothing, when one of them is not held. */
+  share(runs: readonly number[]): void {
+    for (const run of runs)
+      if (this.references(run) < 1) throw new Error(`page ${run} does not begin a held run`);
+    for (const run of runs) this.#references[run] = this.references(run) + 1;
+  }
+
+  /** One holder less for each run; the last one frees it. Throws, changing nothing, when one is not held so often. */
+  release(runs: readonly number[]): void {
+    const times = new Map<number, number>();
+    for (const run of runs) {
+      const count = (times.get(run) ?? 0) + 1;
+      if (count > this.references(run)) throw new Error(`page ${run} does not begin a held run`);
+      times.set(run, count);
+    }
+    for (const run of runs) {
+      const left = this.references(run) - 1;
+      this.#references[run] = left;
+      if (left === 0) this.#giveBack(run);
+    }
+  }
+
+  get #wholeBlock(): number {
+    return 2 ** this.pagesPerBlock - 1;
+  }
+
+  #pages(first: number, count: number): number[] {
+    return Array.from({ length: count }, (_, index) => first + index);
+  }
+
+  /** First page of a fresh tail run. The caller has made sure that there is room. */
+  #allocateTail(pages: number): number {
+    const sets = this.#partial.slice(pages);
+    const [partial] = sets.find((blocks) => blocks.size > 0) ?? [];
+    const block = partial ?? this.#freeBlocks.pop() ?? 0;
+    if (partial !== undefined) this.#partial[longestRun(this.#free[block] ?? 0)]?.delete(block);
+    const offset = shortestFit(this.#free[block] ?? 0, pages, this.pagesPerBlock);
+    this.#hold(block, offset, pages);
+    this.#file(block);
+    return block * this.pagesPerBlock + offset;
+  }
+
+  #hold(block: number, offset: number, pages: number): void {
+    const run = block * this.pagesPerBlock + offset;
+    this.#free[block] = (this.#free[block] ?? 0) & ~((2 ** pages - 1) << offset);
+    this.#references[run] = 1;
+    this.#lengths[run] = pages;
+    this.#freePages -= pages;
+  }
+
+  #giveBack(run: number): void {
+    const pages = this.#lengths[run] ?? 0;
+    const block = Math.floor(run / this.pagesPerBlock);
+    const before = this.#free[block] ?? 0;
+    this.#partial[longestRun(before)]?.delete(block);
+    this.#free[block] = before | ((2 ** pages - 1) << (run % this.pagesPerBlock));
+    this.#lengths[run] = 0;
+    this.#freePages += pages;
+    this.#file(block);
+  }
+
+  /** Puts a block where the next allocation looks for it. */
+  #file(block: number): void {
+    const free = this.#free[block] ?? 0;
+    if (free === this.#wholeBlock) this.#freeBlocks.push(block);
+    else if (free !== 0) this.#partial[longestRun(free)]?.add(block);
+  }
+}
+
+/** The runs that a capsule's pages make, for `share` and `release`. */
+export function capsuleRuns(pages: readonly number[], pagesPerBlock: number): number[] {
+  return pages.filter((_, index) => index % pagesPerBlock === 0);
+}
+
+/** Longest run of ones. */
+function longestRun(bits: number): number {
+  let length = 0;
+  for (let rest = bits; rest !== 0; rest &= rest << 1) length += 1;
+  return length;
+}
+
+/** Where the shortest run of ones begins that is long enough. */
+function shortestFit(bits: number, length: number, width: number): number {
+  let best = { offset: 0, room: Infinity };
+  for (let offset = 0; offset < width;) {
+    let room = 0;
+    while (offset + room < width && ((bits >> (offset + room)) & 1) === 1) room += 1;
+    if (room >= length && room < best.room) best = { offset, room };
+    offset += room + 1;
+  }
+  return best.offset;
+}

@@ -1,0 +1,235 @@
+import type { ContentChain, ContentName, ContentUnit } from '../identity/index.js';
+import { Heap } from './heap.js';
+import { capsuleRuns, type PagePool } from './page-pool.js';
+
+/** Raw rows of text in one block; fewer than a block's where a segment or a sequence ended. */
+export interface CachedText {
+  readonly kind: 'text';
+  readonly block: number;
+}
+
+/** A picture's whole span: raw, or a capsule beside the rows that it does not cover. */
+export interface CachedPicture {
+  readonly kind: 'picture';
+  readonly capsule:
+    { readonly format: number; readonly tokens: number; readonly pages: readonly number[] } | undefined;
+  readonly raw: { readonly tokens: number; readonly blocks: readonly number[] } | undefined;
+}
+
+export type CachedContent = CachedText | CachedPicture;
+
+/** One named piece of content and who uses it. Only the cache changes it. */
+export interface CacheEntry {
+  readonly name: ContentName;
+  readonly parent: ContentName;
+  readonly tokenIds: readonly number[];
+  readonly content: CachedContent;
+  readonly runs: readonly number[];
+  readonly pages: number;
+  /** Order of arrival, to break ties. */
+  readonly serial: number;
+  users: number;
+  /** Idle entries that follow this one. */
+  idleChildren: number;
+  /** What its next eviction is ordered by; see {@link PrefixCache}. */
+  rank: number;
+}
+
+/** The longest prefix that is there. Its entries are in use by the caller: `leave` gives them back. */
+export interface PrefixMatch {
+  readonly entries: readonly CacheEntry[];
+  /** Tokens of the entries. */
+  readonly tokens: number;
+  /** A block that begins with the tokens that follow, to be copied and gone on in. Not in use by the caller. */
+  readonly partial: { readonly entry: CacheEntry; readonly tokens: number } | undefined;
+}
+
+/** A picture's tokens are made by the tower and computed again, so they cost about twice as much as text. */
+const PICTURE_TOKEN_COST = 2;
+
+/**
+ * Content that later requests may share, by name. It holds one reference on the pages of each entry; an entry that
+ * no sequence uses is idle, and only idle ones are evicted.
+ *
+ * Eviction takes the entry that is cheapest to rebuild per page, aged: an entry's rank is the clock when it was last
+ * used plus its cost per page, the least rank goes first and becomes the clock (GreedyDual-Size). One that others
+ * follow stays until they have gone, since they could not be found without it.
+ */
+export class PrefixCache {
+  readonly #pool: PagePool;
+  readonly #entries = new Map<ContentName, CacheEntry>();
+  readonly #children = new Map<ContentName, Set<CacheEntry>>();
+  readonly #idle = new Heap<{ readonly entry: CacheEntry; readonly rank: number }>(
+    (a, b) => a.rank < b.rank || (a.rank === b.rank && a.entry.serial > b.entry.serial),
+  );
+  /** First pages of all entries' runs. */
+  readonly #runs = new Set<number>();
+  #idlePages = 0;
+  #idleBlocks = 0;
+  #clock = 0;
+  #serials = 0;
+  #evictedPages = 0;
+
+  constructor(pool: PagePool) {
+    this.#pool = pool;
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** Pages that nothing but the cache holds: free for whoever needs them. */
+  get idlePages(): number {
+    return this.#idlePages;
+  }
+
+  /** Whether the cache is one of the holders of a run. */
+  readonly holds = (run: number): boolean => this.#runs.has(run);
+
+  /** Whole blocks among them. */
+  get idleBlocks(): number {
+    return this.#idleBlocks;
+  }
+
+  get evictedPages(): number {
+    return this.#evictedPages;
+  }
+
+  /** The longest cached prefix of at most `limit` tokens, in use from here on. */
+  match(chain: ContentChain, limit: number): PrefixMatch {
+    const entries: CacheEntry[] = [];
+    let tokens = 0;
+    let parent = chain.root;
+    let wanted = chain.tail;
+    for (const unit of chain.units) {
+      const entry = this.#entries.get(unit.name);
+      if (!entry || tokens + unit.tokenIds.length > limit) {
+        wanted = unit.picture === undefined ? unit.tokenIds : [];
+        break;
+      }
+      this.#use(entry);
+      entries.push(entry);
+      tokens += unit.tokenIds.length;
+      parent = unit.name;
+    }
+    return { entries, tokens, partial: this.#longestStart(parent, wanted, limit - tokens) };
+  }
+
+  /** How many units of the chain are there now, from the first on; nothing is taken into use. */
+  count(chain: ContentChain): number {
+    const missing = chain.units.findIndex(({ name }) => !this.#entries.has(name));
+    return missing < 0 ? chain.units.length : missing;
+  }
+
+  /**
+   * Names content whose pages the caller holds. They are sealed from here on, and the entry is in use by the caller.
+   * `undefined` when the name is there already: the caller's pages stay its own.
+   */
+  insert(
+    unit: Pick<ContentUnit, 'name' | 'parent' | 'tokenIds'>,
+    content: CachedContent,
+  ): CacheEntry | undefined {
+    if (this.#entries.has(unit.name)) return undefined;
+    const { name, parent, tokenIds } = unit;
+    const runs = runsOf(content, this.#pool.pagesPerBlock);
+    const pages = pagesOf(content, this.#pool.pagesPerBlock);
+    const serial = this.#serials++;
+    const idleChildren = [...(this.#children.get(name) ?? [])].filter(({ users }) => users === 0).length;
+    const entry = { name, parent, tokenIds, content, runs, pages, serial, users: 1, idleChildren, rank: 0 };
+    this.#pool.share(runs);
+    for (const run of runs) this.#runs.add(run);
+    this.#entries.set(name, entry);
+    const siblings = this.#children.get(parent) ?? new Set();
+    this.#children.set(parent, siblings.add(entry));
+    return entry;
+  }
+
+  /** The caller uses these no more. Give them in the order of the sequence. */
+  leave(entries: readonly CacheEntry[]): void {
+    // the last ones first: of equal rank the end of a sequence goes before its beginning
+    for (const entry of [...entries].reverse()) {
+      entry.users -= 1;
+      if (entry.users > 0) continue;
+      const { kind } = entry.content;
+      const cost = entry.tokenIds.length * (kind === 'picture' ? PICTURE_TOKEN_COST : 1);
+      entry.rank = this.#clock + cost / entry.pages;
+      this.#countIdle(entry, 1);
+      this.#offer(entry);
+    }
+  }
+
+  /** Frees the pages of the cheapest idle entry. False when there is none. */
+  evict(): boolean {
+    for (let least = this.#idle.pop(); least; least = this.#idle.pop()) {
+      const { entry, rank } = least;
+      if (entry.rank !== rank || !this.#evictable(entry)) continue;
+      this.#clock = Math.max(this.#clock, rank);
+      this.#evictedPages += entry.pages;
+      this.#countIdle(entry, -1);
+      this.#entries.delete(entry.name);
+      const siblings = this.#children.get(entry.parent);
+      siblings?.delete(entry);
+      if (siblings?.size === 0) this.#children.delete(entry.parent);
+      for (const run of entry.runs) this.#runs.delete(run);
+      this.#pool.release(entry.runs);
+      const parent = this.#entries.get(entry.parent);
+      if (parent) this.#offer(parent);
+      return true;
+    }
+    return false;
+  }
+
+  #use(entry: CacheEntry): void {
+    entry.users += 1;
+    if (entry.users === 1) this.#countIdle(entry, -1);
+  }
+
+  #countIdle(entry: CacheEntry, sign: 1 | -1): void {
+    this.#idlePages += sign * entry.pages;
+    this.#idleBlocks += sign * blocksOf(entry, this.#pool.pagesPerBlock);
+    const parent = this.#entries.get(entry.parent);
+    if (parent) parent.idleChildren += sign;
+  }
+
+  #evictable(entry: CacheEntry): boolean {
+    return entry.users === 0 && entry.idleChildren === 0 && this.#entries.get(entry.name) === entry;
+  }
+
+  #offer(entry: CacheEntry): void {
+    if (this.#evictable(entry)) this.#idle.push({ entry, rank: entry.rank });
+  }
+
+  #longestStart(parent: ContentName, wanted: readonly number[], limit: number): PrefixMatch['partial'] {
+    let best: PrefixMatch['partial'];
+    for (const entry of this.#children.get(parent) ?? []) {
+      if (entry.content.kind !== 'text') continue;
+      const most = Math.min(limit, wanted.length, entry.tokenIds.length);
+      let tokens = 0;
+      while (tokens < most && entry.tokenIds[tokens] === wanted[tokens]) tokens += 1;
+      if (tokens > (best?.tokens ?? 0)) best = { entry, tokens };
+    }
+    return best;
+  }
+}
+
+function rawBlocksOf(content: CachedContent): readonly number[] {
+  return content.kind === 'text' ? [content.block] : (content.raw?.blocks ?? []);
+}
+
+function runsOf(content: CachedContent, pagesPerBlock: number): number[] {
+  const capsule = content.kind === 'picture' ? content.capsule : undefined;
+  return [
+    ...capsuleRuns(capsule?.pages ?? [], pagesPerBlock),
+    ...rawBlocksOf(content).map((block) => block * pagesPerBlock),
+  ];
+}
+
+function pagesOf(content: CachedContent, pagesPerBlock: number): number {
+  const capsule = content.kind === 'picture' ? (content.capsule?.pages.length ?? 0) : 0;
+  return capsule + rawBlocksOf(content).length * pagesPerBlock;
+}
+
+function blocksOf({ content }: CacheEntry, pagesPerBlock: number): number {
+  const capsule = content.kind === 'picture' ? (content.capsule?.pages.length ?? 0) : 0;
+  return Math.floor(capsule / pagesPerBlock) + rawBlocksOf(content).length;
+}
