@@ -9,6 +9,7 @@
 #include "sampling/logit_adjustments.h"
 #include "sampling/logprobs.h"
 #include "sampling/sampler.h"
+#include "sampling/truncation.h"
 #include "scene.h"
 
 namespace kvcapsule {
@@ -59,10 +60,11 @@ TEST(SamplingTest, UniformsAreSpreadEvenlyAndStayBelowOne) {
 TEST(SamplingTest, FollowsTheExactDistribution) {
   testing::Rng rng(4);
   const auto base = testing::Gaussian(rng, 37, 2);
-  const SamplingParams cases[] = {{1.0f, 1, 0}, {0.7f, 1, 0},      {2.5f, 1, 0}, {1, 0.8f, 0},
-                                  {1, 0.3f, 0}, {1, 1, 5},         {1, 1, 1},    {1.3f, 0.9f, 12},
-                                  {1, 1, 1000}, {1, 0.999999f, 36},
-                                  {1, 1, 0, 0, 0, 0.2f}, {1.5f, 0.9f, 9, 0, 0, 0.05f}, {2, 1, 0, 0, 0, 1}};
+  const SamplingParams cases[] = {{1.0f, 1, 0},       {0.7f, 1, 0},          {2.5f, 1, 0},
+                                  {1, 0.8f, 0},       {1, 0.3f, 0},          {1, 1, 5},
+                                  {1, 1, 1},          {1.3f, 0.9f, 12},      {1, 1, 1000},
+                                  {1, 0.999999f, 36}, {1, 1, 0, 0, 0, 0.2f}, {1.5f, 0.9f, 9, 0, 0, 0.05f},
+                                  {2, 1, 0, 0, 0, 1}};
   for (SamplingParams params : cases) {
     auto logits = base;
     logits[3] = -kInfinity;
@@ -71,8 +73,7 @@ TEST(SamplingTest, FollowsTheExactDistribution) {
     constexpr int32_t kDraws = 40000;
     std::vector<int32_t> counts(logits.size());
     params.seed = 12345;
-    for (params.position = 0; params.position < kDraws; ++params.position)
-      ++counts[Sample(logits, params)];
+    for (params.position = 0; params.position < kDraws; ++params.position) ++counts[Sample(logits, params)];
     for (size_t i = 0; i < logits.size(); ++i) {
       const double deviation = std::sqrt(want[i] * (1 - want[i]) / kDraws);
       EXPECT_TRUE(std::abs(static_cast<double>(counts[i]) / kDraws - want[i]) <= 5 * deviation + 1e-12)
@@ -162,6 +163,53 @@ TEST(SamplingTest, MinPKeepsWhatIsLikelyEnoughBesideThePeak) {
   EXPECT_EQ(drawn(1, 1), (std::vector<bool>{true, false, false, false}));
   EXPECT_EQ(drawn(0.4f, 2), (std::vector<bool>{true, true, true, false})) << "counts after the temperature";
   EXPECT_EQ(drawn(0.2f, 1e30f), (std::vector<bool>{true, true, true, true}));
+}
+
+// What a full sort keeps.
+Cut SortedCut(const std::vector<float>& logits, const std::vector<float>& weights, double total,
+              int32_t top_k, float top_p) {
+  std::vector<int32_t> order(logits.size());
+  for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int32_t>(i);
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return logits[a] > logits[b]; });
+  size_t kept = order.size();
+  if (top_k > 0 && static_cast<size_t>(top_k) < kept) {
+    kept = top_k;
+    total = 0;
+    for (size_t i = 0; i < kept; ++i) total += weights[order[i]];
+  }
+  double sum = weights[order[0]];
+  size_t count = 1;
+  while (count < kept && sum < top_p * total) sum += weights[order[count++]];
+  const int32_t last = order[top_p < 1 ? count - 1 : kept - 1];
+  return {logits[last], last};
+}
+
+TEST(TruncationTest, KeepsWhatAFullSortWould) {
+  testing::Rng rng(11);
+  for (int32_t round = 0; round < 3000; ++round) {
+    const auto size = static_cast<size_t>(1 + rng() % (round % 10 == 0 ? 6000 : 300));
+    auto logits = testing::Gaussian(rng, static_cast<int64_t>(size), round % 3 == 0 ? 0.1f : 4);
+    if (round % 4 == 0) {
+      for (float& logit : logits) logit = std::round(logit);  // many ties
+    }
+    if (round % 5 == 0) logits[rng() % size] = -kInfinity;
+    const float peak = *std::max_element(logits.begin(), logits.end());
+    if (peak == -kInfinity) continue;
+    std::vector<float> weights(size);
+    double total = 0;
+    for (size_t i = 0; i < size; ++i) total += weights[i] = std::exp(logits[i] - peak);
+    const auto top_k = round % 2 == 0 ? 0 : static_cast<int32_t>(1 + rng() % (size + 2));
+    const float top_p = round % 3 == 1 ? 1 : static_cast<float>(rng() % 10000) / 10000 + 1e-6f;
+    if (top_k == 0 && top_p == 1) continue;
+    const Cut cut = FindCut(logits, weights, total, top_k, top_p);
+    if (top_p == 1 && static_cast<size_t>(top_k) >= size) {
+      EXPECT_EQ(cut.logit, -kInfinity) << "all are kept";
+      continue;
+    }
+    const Cut want = SortedCut(logits, weights, total, top_k, top_p);
+    ASSERT_EQ(cut.id, want.id) << "round " << round << " size " << size << " k " << top_k << " p " << top_p;
+    ASSERT_EQ(cut.logit, want.logit);
+  }
 }
 
 // Straight from the definition.

@@ -37,7 +37,8 @@ describe('keys', () => {
 describe('operations', () => {
   it('lists the model', async () => {
     router = await new Harness().start();
-    const model = { id: 'demo', object: 'model', owned_by: 'kvcapsule', max_model_len: 64 };
+    const extensions = { max_model_len: 64, kv_codecs: ['capsule', 'q8', 'raw'] };
+    const model = { id: 'demo', object: 'model', owned_by: 'kvcapsule', ...extensions };
     expect(await (await get('/v1/models')).json()).toMatchObject({ object: 'list', data: [model] });
     expect(await (await get('/v1/models/demo')).json()).toMatchObject(model);
     const other = await get('/v1/models/other');

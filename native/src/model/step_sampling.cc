@@ -33,8 +33,8 @@ void CheckUsers(const std::string& name, std::span<const int32_t> samples, size_
 void CheckOffsets(const std::string& name, std::span<const int32_t> offsets, size_t n, size_t size) {
   const size_t wanted = n == 0 && offsets.empty() ? 0 : n + 1;
   Require(offsets.size() == wanted, name + ".offsets and " + name + ".samples differ in length");
-  const bool whole = offsets.empty() ? size == 0
-                                     : offsets.front() == 0 && static_cast<size_t>(offsets.back()) == size;
+  const bool whole =
+      offsets.empty() ? size == 0 : offsets.front() == 0 && static_cast<size_t>(offsets.back()) == size;
   Require(whole, name + ".offsets do not cover its tokens");
   for (size_t i = 1; i < offsets.size(); ++i)
     Require(offsets[i] >= offsets[i - 1], At((name + ".offsets").c_str(), i) + "is below the one before");
@@ -124,7 +124,8 @@ int64_t TokensLeft(const LogitAdjustments& adjustments, int32_t vocab) {
     for (int32_t token = vocab; token % 32 != 0; ++token) left -= Allows(adjustments.allowed, token);
   }
   for (size_t i = 0; i < adjustments.bias_tokens.size(); ++i)
-    left -= adjustments.bias_values[i] == -kInfinity && Allows(adjustments.allowed, adjustments.bias_tokens[i]);
+    left -=
+        adjustments.bias_values[i] == -kInfinity && Allows(adjustments.allowed, adjustments.bias_tokens[i]);
   return left;
 }
 
@@ -145,7 +146,8 @@ void CheckFeatures(const SampleFeatures& features, size_t samples, int32_t vocab
   if (features.masks.samples.empty() && features.bias.samples.empty()) return;
   FeatureCursor cursor(features, vocab);
   for (size_t i = 0; i < samples; ++i)
-    Require(TokensLeft(cursor.At(static_cast<int32_t>(i)), vocab) > 0, At("samples", i) + "may draw no token");
+    Require(TokensLeft(cursor.At(static_cast<int32_t>(i)), vocab) > 0,
+            At("samples", i) + "may draw no token");
 }
 
 }  // namespace

@@ -1,11 +1,11 @@
 #include "sampling/sampler.h"
 
 #include <algorithm>
-#include <bit>
 #include <limits>
 #include <vector>
 
 #include "kv/simd.h"
+#include "sampling/truncation.h"
 #include "sampling/vocab.h"
 
 namespace kvcapsule {
@@ -30,85 +30,57 @@ double DropUnlikely(std::vector<float>& weights, float min_p) {
   return sum;
 }
 
-// Candidates in falling order of logit (ties: lower id first), sorted only as far as anyone looks. A
-// candidate is one word, logit above id, so that sorting needs no look-ups: three times as fast.
-class Ranking {
- public:
-  void Add(float logit, int32_t id) {
-    const uint32_t bits = std::bit_cast<uint32_t>(logit + 0.0f);  // -0 and 0 are a tie
-    const uint32_t falling = bits & 0x80000000u ? bits : ~(bits | 0x80000000u);
-    keys_.push_back(static_cast<uint64_t>(falling) << 32 | static_cast<uint32_t>(id));
-  }
-  size_t size() const { return keys_.size(); }
-  int32_t operator[](size_t rank) {
-    if (rank >= sorted_) Extend(rank + 1);
-    return static_cast<int32_t>(keys_[rank] & 0xffffffffu);
-  }
-
- private:
-  void Extend(size_t least) {
-    const size_t end = std::min(keys_.size(), std::max<size_t>(4 * sorted_, std::max<size_t>(least, 64)));
-    const auto from = keys_.begin() + static_cast<std::ptrdiff_t>(sorted_),
-               to = keys_.begin() + static_cast<std::ptrdiff_t>(end);
-    if (end < keys_.size()) std::nth_element(from, to - 1, keys_.end());
-    std::sort(from, to);
-    sorted_ = end;
-  }
-
-  std::vector<uint64_t> keys_;
-  size_t sorted_ = 0;
-};
-
-// Candidates for top-p alone need a weight of (1 - top_p) / n of all: were a lighter one inside the set, it
-// and all that follow would weigh less than 1 - top_p together, so the set was complete before it.
-Ranking Rank(std::span<const float> logits, const SamplingParams& params, const std::vector<float>& weights,
-             double total) {
-  const double n = static_cast<double>(logits.size());
-  const auto of_top_p = params.top_k > 0 ? 0.0f : static_cast<float>((1 - params.top_p) * total / n * 0.999);
-  const float least = std::max(of_top_p, std::min(params.min_p, 1.0f));
-  Ranking ranking;
-  for (size_t i = 0; i < logits.size(); ++i) {
-    if (weights[i] >= least) ranking.Add(logits[i], static_cast<int32_t>(i));
-  }
-  return ranking;
+// The weights of what is kept; 0 in the place of others.
+KVC_INLINE FloatV Kept(FloatV logits, FloatV weights, IntV ids, const Cut& cut) {
+  const IntV kept = (logits > SetV(cut.logit)) | ((logits == SetV(cut.logit)) & (ids <= cut.id));
+  return kept ? weights : FloatV{};
 }
 
-// The first id at which the running sum passes target; the last one with weight where rounding leaves none.
-template <class IdAt>
-int32_t Draw(size_t count, const std::vector<float>& weights, double target, IdAt id_at) {
-  double sum = 0;
-  int32_t last = id_at(0);
-  for (size_t i = 0; i < count; ++i) {
-    const int32_t id = id_at(i);
-    if (weights[id] <= 0) continue;
+bool Keeps(const Cut& cut, float logit, int32_t id) {
+  return logit > cut.logit || (logit == cut.logit && id <= cut.id);
+}
+
+// The first kept id, in their order, at which the running sum passes a share `uniform` of it all; the last
+// one with weight where rounding leaves none. Sums blocks first, so that one id at a time is looked at in one
+// of them only.
+int32_t Draw(std::span<const float> logits, const std::vector<float>& weights, const Cut& cut,
+             double uniform) {
+  constexpr size_t kBlock = 32 * kLanes;
+  thread_local std::vector<double> sums;
+  sums.clear();
+  IntV lanes;
+  for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = lane;
+  double total = 0;
+  for (size_t begin = 0; begin < logits.size(); begin += kBlock) {
+    const size_t end = std::min(begin + kBlock, logits.size());
+    FloatV sum = {};
+    size_t i = begin;
+    for (; i + kLanes <= end; i += kLanes)
+      sum += Kept(LoadV(logits.data() + i), LoadV(weights.data() + i), lanes + static_cast<int32_t>(i), cut);
+    double block = SumV(sum);
+    for (; i < end; ++i) block += Keeps(cut, logits[i], static_cast<int32_t>(i)) ? weights[i] : 0;
+    sums.push_back(block);
+    total += block;
+  }
+  const double target = uniform * total;
+  double before = 0, after = 0;  // of the blocks before the chosen one, and with it
+  size_t chosen = 0;
+  for (size_t block = 0; block < sums.size(); ++block) {
+    if (sums[block] <= 0) continue;
+    chosen = block;
+    before = after;
+    after += sums[block];
+    if (after > target) break;
+  }
+  int32_t last = 0;
+  for (size_t i = chosen * kBlock; i < std::min((chosen + 1) * kBlock, logits.size()); ++i) {
+    const auto id = static_cast<int32_t>(i);
+    if (weights[i] <= 0 || !Keeps(cut, logits[i], id)) continue;
     last = id;
-    sum += weights[id];
-    if (sum > target) break;
+    before += weights[i];
+    if (before > target) break;
   }
   return last;
-}
-
-int32_t DrawTruncated(std::span<const float> logits, const SamplingParams& params,
-                      const std::vector<float>& weights, double total, double uniform) {
-  Ranking ranking = Rank(logits, params, weights, total);
-  size_t kept = ranking.size();
-  if (params.top_k > 0 && static_cast<size_t>(params.top_k) < kept) {
-    kept = params.top_k;
-    total = 0;
-    for (size_t i = 0; i < kept; ++i) total += weights[ranking[i]];
-  }
-  if (params.top_p < 1) {
-    // The smallest set whose share reaches top_p: the token that crosses it belongs to it.
-    const double wanted = params.top_p * total;
-    double sum = 0;
-    size_t count = 0;
-    do {
-      sum += weights[ranking[count++]];
-    } while (count < kept && sum < wanted);
-    kept = count;
-    total = sum;
-  }
-  return Draw(kept, weights, uniform * total, [&](size_t i) { return ranking[i]; });
 }
 
 }  // namespace
@@ -138,8 +110,9 @@ int32_t Sample(std::span<const float> logits, const SamplingParams& params) {
   double total = Weigh(logits, peak.value, scale, weights.data());
   if (params.min_p > 0) total = DropUnlikely(weights, std::min(params.min_p, 1.0f));
   const double uniform = CounterUniform(params.seed, static_cast<uint32_t>(params.position));
-  if (params.top_k > 0 || params.top_p < 1) return DrawTruncated(logits, params, weights, total, uniform);
-  return Draw(logits.size(), weights, uniform * total, [](size_t i) { return static_cast<int32_t>(i); });
+  Cut cut;
+  if (params.top_k > 0 || params.top_p < 1) cut = FindCut(logits, weights, total, params.top_k, params.top_p);
+  return Draw(logits, weights, cut, uniform);
 }
 
 }  // namespace kvcapsule

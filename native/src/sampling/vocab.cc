@@ -23,7 +23,7 @@ Peak FindPeak(std::span<const float> logits) {
   size_t i = 0;
   for (; i + kLanes <= logits.size(); i += kLanes, at += kLanes) {
     const FloatV x = LoadV(logits.data() + i);
-    const IntV higher = x > top;  // strict, so each lane keeps its lowest id
+    const IntV higher = x > top;        // strict, so each lane keeps its lowest id
     unsound |= ~(x < SetV(kInfinity));  // true for NaN as well
     top = higher ? x : top;
     top_at = higher ? at : top_at;

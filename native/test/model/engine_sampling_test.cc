@@ -80,8 +80,8 @@ class EngineSampling : public ::testing::Test {
 TEST_F(EngineSampling, MasksHoldTheirSamplesAtAnyTemperature) {
   const std::vector<int32_t> samples = {0, 2};
   std::vector<uint32_t> bits(2 * kMaskWords);
-  bits[0] = 1u << 7;                               // sample 0: token 7 alone
-  bits[kMaskWords + 1] = 1u << 8 | 1u << 9;        // sample 2: tokens 40 and 41
+  bits[0] = 1u << 7;                         // sample 0: token 7 alone
+  bits[kMaskWords + 1] = 1u << 8 | 1u << 9;  // sample 2: tokens 40 and 41
   SampleFeatures features;
   features.masks = {samples, bits};
   for (const float temperature : {0.0f, 1.0f, 1e4f}) {
@@ -130,8 +130,7 @@ TEST_F(EngineSampling, LogprobsAreRawWhateverIsDone) {
   EXPECT_EQ(got.tokens[1], 95);
   EXPECT_NEAR(got.logprobs[1], logprob(1, 95), 1e-5);
   EXPECT_EQ(got.top_tokens[0], Best(Row(got, 1)));
-  for (int32_t i = 0; i < 3; ++i)
-    EXPECT_NEAR(got.top_logprobs[i], logprob(1, got.top_tokens[i]), 1e-5);
+  for (int32_t i = 0; i < 3; ++i) EXPECT_NEAR(got.top_logprobs[i], logprob(1, got.top_tokens[i]), 1e-5);
   EXPECT_NEAR(got.logprobs[2], logprob(2, got.tokens[2]), 1e-5);
   EXPECT_TRUE(Run({}).logprobs.empty());
 }

@@ -39,6 +39,7 @@ export class ModelsController {
       created: this.#created,
       owned_by: 'kvcapsule',
       max_model_len: this.generation.contextTokens,
+      kv_codecs: this.generation.kvCodecs,
     };
   }
 }

@@ -78,6 +78,11 @@ export class GenerationService implements OnApplicationShutdown {
     );
   }
 
+  /** Every codec that some worker serves, in order of their names; none while there is no worker. */
+  get kvCodecs(): string[] {
+    return [...new Set(this.#workers().flatMap(({ record }) => record.codecs))].sort();
+  }
+
   /**
    * Feeds the sink until the answer is complete. Rejects with a `KvcError`: before `sink.started` nothing was
    * sent, after it the answer is cut. When the signal fires it rejects with the signal's reason.
@@ -111,10 +116,8 @@ export class GenerationService implements OnApplicationShutdown {
 
   /** A codec that no worker serves is the request's fault; while there is no worker at all, nobody can say. */
   #checkCodec({ kvCodec }: GenerationRequest): void {
-    const workers = this.#workers();
-    if (kvCodec === undefined || workers.length === 0) return;
-    const known = [...new Set(workers.flatMap(({ record }) => record.codecs))].sort();
-    if (known.includes(kvCodec)) return;
+    const known = this.kvCodecs;
+    if (kvCodec === undefined || known.length === 0 || known.includes(kvCodec)) return;
     const message = `No worker serves that codec; kv_codec may be ${known.join(', ')}.`;
     throw new KvcError('KV_CODEC_UNAVAILABLE', message, { param: 'kv_codec' });
   }

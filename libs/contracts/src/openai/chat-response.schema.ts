@@ -81,6 +81,8 @@ export const Model = z
     owned_by: z.string(),
     /** Extension: prompt and answer together, in tokens. */
     max_model_len: z.int(),
+    /** Extension: what `kv_codec` may be; empty while no worker is there. */
+    kv_codecs: z.array(z.string()),
   })
   .meta({ id: 'Model' });
 export type Model = z.infer<typeof Model>;
