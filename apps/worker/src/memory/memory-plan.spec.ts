@@ -11,6 +11,7 @@ const demand: MemoryDemand = {
   },
   weightBytes: 4,
   poolBytes: 512 * MIB,
+  swapBytes: 0,
   encoderCacheBytes: 128 * MIB,
   profileBytes: 3 * MIB,
   ...{ maxStepTokens: 1024, maxRunning: 64, tiles: 8 },

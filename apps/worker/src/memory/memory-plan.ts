@@ -16,6 +16,8 @@ export interface MemoryDemand {
   /** Bytes of one weight in memory. */
   readonly weightBytes: number;
   readonly poolBytes: number;
+  /** Pages kept outside the pool, at most. */
+  readonly swapBytes: number;
   readonly encoderCacheBytes: number;
   /** Profile files together. */
   readonly profileBytes: number;
@@ -27,15 +29,16 @@ export interface MemoryDemand {
 
 /** Bytes by what they are for. */
 export type MemoryPlan = Readonly<
-  Record<'weights' | 'pool' | 'encoder_cache' | 'profiles' | 'workspace' | 'runtime', number>
+  Record<'weights' | 'pool' | 'swap' | 'encoder_cache' | 'profiles' | 'workspace' | 'runtime', number>
 >;
 
 /** What a worker's memory will be made of when everything in it is full. */
 export function memoryPlan(demand: MemoryDemand): MemoryPlan {
-  const { size, weightBytes, poolBytes, encoderCacheBytes, profileBytes } = demand;
+  const { size, weightBytes, poolBytes, swapBytes, encoderCacheBytes, profileBytes } = demand;
   return {
     weights: size.parameters * weightBytes,
     pool: poolBytes,
+    swap: swapBytes,
     encoder_cache: encoderCacheBytes,
     profiles: profileBytes,
     workspace: Math.max(stepFloats(demand), towerFloats(demand)) * FLOAT_BYTES,

@@ -29,6 +29,7 @@ export async function planMemory(config: WorkerConfig, opened: Opened): Promise<
     size: await modelSize(config.model),
     weightBytes: DTYPE_BYTES[config.weights],
     poolBytes,
+    swapBytes: config.swapMib * MIB,
     encoderCacheBytes: config.encoderCacheMib * MIB,
     profileBytes: files.reduce((sum, { size }) => sum + size, 0),
     maxStepTokens: config.maxStepTokens,

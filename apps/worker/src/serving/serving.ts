@@ -17,6 +17,7 @@ import { validateGenerate } from '../generation/validate.js';
 import { type DecodeImage, PictureEncoder } from '../pictures/picture-encoder.js';
 import { nameFile } from '../pictures/picture-name.js';
 import { LeaseBalancer } from './lease-balancer.js';
+import { PressureMetrics } from './pressure-metrics.js';
 import { SwapStore } from './swap-store.js';
 import { rawTokenBytes, usageOf } from './usage.js';
 
@@ -64,6 +65,7 @@ export class Serving {
   readonly #options: ServingOptions;
   readonly #balancer: LeaseBalancer;
   readonly #swapped: SwapStore;
+  readonly #pressure: PressureMetrics;
   readonly #root: ContentName;
   readonly #generations = new Map<string, Generation>();
   #state: ServingState = 'ready';
@@ -82,6 +84,7 @@ export class Serving {
     this.pictures = new PictureEncoder(options);
     this.#balancer = new LeaseBalancer(this.scheduler, leases, engine.info.pagesPerBlock);
     this.#swapped = new SwapStore(engine);
+    this.#pressure = new PressureMetrics(options.metrics);
     const { revision: modelRevision, precision } = options.model;
     const { imageProcessor } = options;
     this.#root = rootName({ modelRevision, precision, imageProcessor, tenant: '', cacheSalt: '' });
@@ -158,11 +161,12 @@ export class Serving {
     const pages = this.scheduler.running.map((key) => this.scheduler.pages(key));
     const capsulePages = pages.reduce((sum, { capsule }) => sum + capsule, 0);
     const tokens = pages.reduce((sum, part) => sum + part.tokens, 0);
-    const { freePages, heldPages } = this.scheduler.pool;
+    const { freePages, heldPages, cachedPages } = this.scheduler.pool;
     metrics.requestsRunning.set(this.running);
     metrics.requestsWaiting.set(this.waiting);
     metrics.pagesFree.set(freePages);
     metrics.pagesHeld.set(heldPages);
+    metrics.pagesCached.set(cachedPages);
     metrics.kvBytes.set({ codec: 'capsule' }, capsulePages * pageBytes);
     metrics.kvBytes.set({ codec: 'raw' }, (heldPages - capsulePages) * pageBytes);
     metrics.encoderCacheBytes.set(this.pictures.cache.bytes);
@@ -260,7 +264,8 @@ export class Serving {
   }
 
   async #execute(step: ScheduledStep): Promise<void> {
-    for (const key of step.preempted) this.#countPreempted(key);
+    this.#pressure.update(this.scheduler.counters);
+    for (const key of step.preempted) this.#releasePictures(key);
     for (const key of step.missing) this.#encodeMissing(key);
     for (const key of step.exhausted) this.#endExhausted(key);
     if (step.rows + step.changes.length === 0) return;
@@ -341,11 +346,9 @@ export class Serving {
     else if (generation.completionTokens >= maxTokens) this.#finish(generation, 'length');
   }
 
-  #countPreempted(key: string): void {
+  #releasePictures(key: string): void {
     const generation = this.#generations.get(key);
-    if (!generation) return;
-    this.#options.metrics.preemptions.inc();
-    this.pictures.release(generation);
+    if (generation) this.pictures.release(generation);
   }
 
   #encodeMissing(key: string): void {

@@ -96,15 +96,45 @@ export const METRICS = {
     },
     pagesFree: {
       name: 'kvcapsule_worker_pages_free',
-      help: 'Pages of the pool that nothing holds',
+      help: 'Pages of the pool that no request holds',
       type: 'gauge',
       labels: [],
     },
     pagesHeld: {
       name: 'kvcapsule_worker_pages_held',
-      help: 'Pages of the pool that are held; free and held add up to the capacity',
+      help: 'Pages of the pool that requests hold; free and held add up to the capacity',
       type: 'gauge',
       labels: [],
+    },
+    pagesCached: {
+      name: 'kvcapsule_worker_pages_cached',
+      help: 'Pages among the free ones that hold content which a request may go on from',
+      type: 'gauge',
+      labels: [],
+    },
+    prefixTokens: {
+      name: 'kvcapsule_worker_prefix_cache_tokens_total',
+      help: 'Prompt tokens at the first admission of their request, by outcome: hit (not computed) or miss',
+      type: 'counter',
+      labels: ['outcome'],
+    },
+    evictedPages: {
+      name: 'kvcapsule_worker_evicted_pages_total',
+      help: 'Pages of cached content given away; the first thing done when pages run short',
+      type: 'counter',
+      labels: [],
+    },
+    recompressions: {
+      name: 'kvcapsule_worker_recompressions_total',
+      help: 'Raw pictures of running requests made into capsules because pages ran short; the second',
+      type: 'counter',
+      labels: [],
+    },
+    swaps: {
+      name: 'kvcapsule_worker_swaps_total',
+      help: 'Requests whose pages were moved, by direction: out (the third) or in',
+      type: 'counter',
+      labels: ['direction'],
     },
     kvBytes: {
       name: 'kvcapsule_worker_kv_bytes',
@@ -120,7 +150,7 @@ export const METRICS = {
     },
     memoryPlan: {
       name: 'kvcapsule_worker_memory_plan_bytes',
-      help: 'Memory planned at start, by part: weights, pool, encoder_cache, profiles, workspace or runtime',
+      help: 'Memory planned at start, by part: weights, pool, swap, encoder_cache, profiles, workspace or runtime',
       type: 'gauge',
       labels: ['part'],
     },
@@ -171,7 +201,7 @@ export const METRICS = {
     },
     preemptions: {
       name: 'kvcapsule_worker_preemptions_total',
-      help: 'Requests put back to waiting because pages ran out',
+      help: 'Requests put back to be computed again because pages ran short; the last',
       type: 'counter',
       labels: [],
     },
