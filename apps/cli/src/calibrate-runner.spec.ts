@@ -59,6 +59,11 @@ class TableCheck {
     if (code === PageOp.Close) this.slots.delete(slot);
     if (code === PageOp.Segment) segments?.push({ blocks: [], tokens: 0, capsule: false });
     if (code === PageOp.Blocks) segments?.[args[0]!]?.blocks.push(...args.slice(1));
+    if (code === PageOp.AttachBlocks) {
+      const [segment, tokens, ...blocks] = args as [number, number, ...number[]];
+      expect(blocks.length).toBe(Math.ceil(tokens / INFO.blockTokens));
+      segments?.splice(segment, 1, { blocks, tokens, capsule: false });
+    }
     if (code === PageOp.Compress) this.#compress(segments ?? [], args);
   }
 
@@ -116,6 +121,22 @@ describe('BatchRunner', () => {
       }
     },
   );
+
+  it('rewinds to the pictures, in the blocks they have, as often as it is asked to', async () => {
+    const engine = new TableCheck();
+    const runner = new BatchRunner(engine as unknown as Engine, 2 * 8);
+    await runner.prefill([prompt(1), prompt(2)]);
+    const blocksOf = () => [...engine.slots.values()].map((segments) => segments.map(({ blocks }) => blocks));
+    const before = structuredClone(blocksOf());
+    const text = new Map([0, 1].map((slot) => [slot, { tokens: Array<number>(40).fill(50), samples: 1 }]));
+    for (let round = 0; round < 5; round++) {
+      await runner.extend(text, { newSegment: true });
+      await runner.rewind();
+      expect(blocksOf()).toEqual(before);
+    }
+    runner.close();
+    await runner.prefill([prompt(3), prompt(4)]);
+  });
 
   it('gives image tokens the rows of their picture and positions that run on', async () => {
     const engine = new TableCheck();

@@ -59,10 +59,11 @@ describe('the built addon', () => {
     const engine = await openEngine(OPTIONS);
     try {
       expect(engine.info).toMatchObject({ layers: 6, kvHeads: 2, headDim: 64, vocab: 1088, blockTokens: 16 });
-      expect(engine.profiles.map((profile) => profile.tokens)).toEqual([272]);
+      expect(engine.profiles.map((profile) => profile.tokens)).toEqual([312, 272]);
       expect(engine.info.formats).toMatchObject([
         { codec: 'q8', tokens: 0, pages: 0, bytesPerToken: 6 * 2 * 2 * 66 },
         { codec: 'q4', tokens: 0, pages: 0, bytesPerToken: 6 * 2 * 2 * 36 },
+        { codec: 'capsule-mixed', tokens: 312, pages: 9, bytesPerToken: 0 },
         { codec: 'capsule', tokens: 272, bytesPerToken: 0, markerRows: new Int32Array() },
       ]);
       const result = await engine.step(textPlan([1, 3, 50, 51, 2]));
