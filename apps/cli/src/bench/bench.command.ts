@@ -123,7 +123,9 @@ async function measure(options: BenchOptions, command: string, log: Report): Pro
 async function benchEngine(flags: BenchFlags): Promise<void> {
   const options = parseBenchFlags(flags);
   await checkOutput(flags.out);
-  const command = `kvcapsule ${process.argv.slice(2).join(' ')}`;
+  // where the interpreter lies is of no use elsewhere
+  const args = process.argv.slice(2).map((arg) => (arg !== '' && arg === flags.python ? 'PYTHON' : arg));
+  const command = `kvcapsule ${args.join(' ')}`;
   const report = await measure(options, command, (line) => process.stderr.write(`${line}\n`));
   const { dir, name } = parse(flags.out);
   const markdown = renderMarkdown(report);
