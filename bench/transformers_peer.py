@@ -42,6 +42,8 @@ class Peer:
             self.cache = DynamicCache()
             seconds = self.forward(torch.tensor(request["prompts"]))
             return {"seconds": seconds, "tokens": self.next[:, 0].tolist()}
+        if request["op"] != "decode":
+            raise ValueError(f"unknown op {request['op']}")
         seconds, tokens = [], []
         for _ in range(request["steps"]):
             seconds.append(self.forward(self.next))

@@ -64,11 +64,12 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Best of several rounds in which all threads begin together: others on the machine can only slow a round
-// down.
+// Best of many short rounds in which all threads begin together: others on the machine can only slow a round
+// down, and leave some rounds of a millisecond alone.
+constexpr int kRounds = 64;
+
 template <class Body>
 double BestRate(int32_t threads, Body body) {
-  constexpr int kRounds = 15;
   std::vector<double> work(threads);
   double best = 0;
   auto begin = Clock::now();
@@ -85,7 +86,7 @@ double BestRate(int32_t threads, Body body) {
   const auto run = [&](int32_t thread) {
     for (int round = 0; round < kRounds; ++round) {
       barrier.arrive_and_wait();
-      work[thread] = body(thread);
+      work[thread] = body(thread, round);
     }
     barrier.arrive_and_wait();
   };
@@ -100,17 +101,20 @@ double BestRate(int32_t threads, Body body) {
 Roof MeasureRoof(int32_t threads, int64_t bytes) {
   const LargeBuffer memory(bytes);
   std::memset(memory.data(), 0, bytes);
-  const int64_t share = bytes / threads / 64 * 64;
+  constexpr int64_t kMostPerRound = 16 << 20;  // of all threads
+  const int64_t pieces = std::clamp<int64_t>(bytes / kMostPerRound, 1, kRounds);
+  const int64_t share = bytes / pieces / threads / 64 * 64;
   std::vector<float> sinks(threads);
   Roof roof;
-  roof.read_bytes_per_second = BestRate(threads, [&](int32_t thread) {
-    const auto* data = reinterpret_cast<const float*>(memory.data() + thread * share);
+  roof.read_bytes_per_second = BestRate(threads, [&](int32_t thread, int round) {
+    const int64_t piece = round % pieces * threads + thread;
+    const auto* data = reinterpret_cast<const float*>(memory.data() + piece * share);
     sinks[thread] += HWY_DYNAMIC_DISPATCH(ReadAll)(data, share / static_cast<int64_t>(sizeof(float)));
     return static_cast<double>(share);
   });
-  roof.flops_per_second = BestRate(threads, [&](int32_t thread) {
-    constexpr int64_t kRounds = 1'000'000;
-    const int64_t operations = HWY_DYNAMIC_DISPATCH(MultiplyAdd)(kRounds, sinks[thread] + 1, &sinks[thread]);
+  roof.flops_per_second = BestRate(threads, [&](int32_t thread, int) {
+    constexpr int64_t kTimes = 300'000;
+    const int64_t operations = HWY_DYNAMIC_DISPATCH(MultiplyAdd)(kTimes, sinks[thread] + 1, &sinks[thread]);
     return static_cast<double>(operations);
   });
   return roof;

@@ -10,7 +10,7 @@ struct Roof {
 };
 
 // bytes: read over and over, shared out between the threads; more than the caches hold tells about memory.
-// Takes about half a second of each thread. Throws Error(kEngineFailed) when there is no memory for it.
+// Takes some tenths of a second of each thread. Throws Error(kEngineFailed) when there is no memory for it.
 Roof MeasureRoof(int32_t threads, int64_t bytes);
 
 }  // namespace kvcapsule

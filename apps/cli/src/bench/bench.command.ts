@@ -13,7 +13,7 @@ import { stepParameters, type Storage } from './ceilings.js';
 import { writeGguf } from './gguf.js';
 import { measurePictures, measureText, openBenchEngine, type Point } from './measure.js';
 import { parseBenchFlags, type BenchFlags, type BenchOptions } from './options.js';
-import { PeerSide } from './peer-side.js';
+import { LlamaSide, PeerSide } from './peer-side.js';
 import { renderHtml } from './plot.js';
 import { OWN, renderMarkdown, storageOf, type BenchReport } from './report.js';
 import { spread } from './spread.js';
@@ -46,7 +46,7 @@ async function startPeers(options: BenchOptions, folder: string, log: Report): P
     if (name === 'llama.cpp') {
       const gguf = join(folder, 'text.gguf');
       await writeGguf(options.model, options.weights, gguf);
-      peers.push(new PeerSide(name, await llamaDriver(log), [gguf, threads]));
+      peers.push(new LlamaSide(name, await llamaDriver(log), [gguf, threads]));
     } else {
       const script = join(ROOT, 'bench/transformers_peer.py');
       peers.push(new PeerSide(name, options.python, [script, options.model, threads, options.weights]));
