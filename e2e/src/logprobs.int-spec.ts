@@ -167,7 +167,7 @@ describe("log-probabilities over OpenAI's Node SDK", () => {
     }
   });
 
-  it('tells the same numbers alone, in a batch and again', async () => {
+  it('tells the same numbers alone, in a batch and from the prefix cache', async () => {
     const seeds = Array.from({ length: 16 }, (_, seed) => seed);
     const sampled = (seed: number) =>
       plain({ top_logprobs: 5, temperature: 1, seed, messages: question(seed) });
@@ -178,5 +178,7 @@ describe("log-probabilities over OpenAI's Node SDK", () => {
     for (const seed of seeds) alone.push(await sampled(seed));
     expect(await Promise.all(seeds.map(sampled))).toEqual(alone);
     expect(await Promise.all(seeds.toReversed().map(sampled))).toEqual(alone.toReversed());
+    const { usage } = await client.chat.completions.create(request({ messages: question(0) }));
+    expect(usage?.prompt_tokens_details?.cached_tokens).toBeGreaterThan(100);
   });
 });

@@ -36,8 +36,8 @@ struct PlanBuilder {
     seed.push_back(0);
   }
   StepPlan View(bool return_logits) const {
-    return {ops,     chunks,      tokens, positions, image_handles, image_rows,
-            samples, temperature, top_p,  top_k,     seed,          return_logits, {}};
+    return {ops,         chunks, tokens, positions, image_handles, image_rows, samples,
+            temperature, top_p,  top_k,  seed,      return_logits, false,      {}};
   }
 };
 
