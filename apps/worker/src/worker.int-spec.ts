@@ -148,6 +148,7 @@ async function generateOf(example: GoldenCase, id = example.name): Promise<Gener
     sampling: GREEDY,
     kvCodec: '',
     priority: 0,
+    cacheSalt: '',
     maxTokens: example.answer_ids.length,
     stop: [],
     deadlineUnixMs: 0n,

@@ -117,6 +117,13 @@ describe('an answer', () => {
     expect(router.worker.received.map(({ sampling }) => sampling?.topLogprobs)).toEqual([4, 0, undefined]);
   });
 
+  it('passes the cache salt on, and refuses an empty one', async () => {
+    for (const salt of ['a', undefined]) await router.chat('abc', { cache_salt: salt });
+    expect(router.worker.received.map(({ cacheSalt }) => cacheSalt)).toEqual(['a', '']);
+    for (const salt of ['', 'a'.repeat(257), 7])
+      expect((await router.chat('abc', { cache_salt: salt })).status).toBe(400);
+  });
+
   it('passes the priority on, and refuses one that is no whole number', async () => {
     for (const priority of [-3, 2 ** 31 - 1, undefined]) await router.chat('abc', { priority });
     expect(router.worker.received.map(({ priority }) => priority)).toEqual([-3, 2 ** 31 - 1, 0]);

@@ -27,6 +27,7 @@ export function generationRequest(body: ChatCompletionRequest): GenerationReques
     topLogprobs: body.logprobs ? (body.top_logprobs ?? 0) : undefined,
     minTokens: body.min_tokens ?? 0,
     ignoreEos: body.ignore_eos ?? false,
+    cacheSalt: body.cache_salt ?? '',
     priority: body.priority ?? 0,
     kvCodec: body.kv_codec ?? undefined,
     seed: body.seed == null ? randomBytes(8).readBigUInt64LE() : BigInt.asUintN(64, BigInt(body.seed)),

@@ -252,6 +252,7 @@ export class GenerationService implements OnApplicationShutdown {
       stop: [...request.stop],
       deadlineUnixMs: BigInt(deadlineUnixMs),
       priority: request.priority,
+      cacheSalt: request.cacheSalt,
       kvCodec: request.kvCodec ?? '',
     };
   }

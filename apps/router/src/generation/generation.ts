@@ -36,6 +36,8 @@ export interface GenerationRequest {
   readonly topLogprobs: number | undefined;
   readonly minTokens: number;
   readonly ignoreEos: boolean;
+  /** Only requests with the same salt share cached prefixes; empty: none. */
+  readonly cacheSalt: string;
   /** Lower ones go first on their worker. */
   readonly priority: number;
   /** How the KV of pictures is kept; undefined leaves it to the worker. */

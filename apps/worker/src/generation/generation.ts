@@ -33,6 +33,8 @@ export interface GenerationSpec {
   readonly kvCodec: Codec;
   readonly maxTokens: number;
   readonly deadlineUnixMs: number | undefined;
+  /** Only requests with the same one share cached prefixes. */
+  readonly cacheSalt: string;
   /** Lower ones go first. */
   readonly priority: number;
 }

@@ -59,6 +59,7 @@ export function validateGenerate(generate: Generate, { info, codec, endTokens }:
     sampling: toSampling(generate.sampling, info.vocab, endTokens),
     maxTokens: Math.min(generate.maxTokens, info.contextTokens - tokenIds.length),
     priority: generate.priority,
+    cacheSalt: generate.cacheSalt,
     deadlineUnixMs: generate.deadlineUnixMs > 0n ? Number(generate.deadlineUnixMs) : undefined,
   };
 }

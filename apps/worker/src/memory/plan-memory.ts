@@ -23,7 +23,8 @@ export interface Opened {
 /** What a worker with these settings will need. Reads sizes only; nothing is loaded. */
 export async function planMemory(config: WorkerConfig, opened: Opened): Promise<MemoryPlan> {
   const { folder, profiles, poolBytes } = opened;
-  const files = await Promise.all(profiles.map((path) => stat(path)));
+  // one that is not there is named when the engine opens
+  const files = await Promise.all(profiles.map((path) => stat(path).catch(() => ({ size: 0 }))));
   const { imageTokens } = folder.pictureSpan(LARGE_EDGE, LARGE_EDGE);
   return memoryPlan({
     size: await modelSize(config.model),

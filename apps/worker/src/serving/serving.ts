@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { FinishReason, type Generate } from '@kvcapsule/contracts/worker';
-import { type ContentName, rootName } from '@kvcapsule/domain/identity';
+import { rootName } from '@kvcapsule/domain/identity';
 import { type ScheduledRequest, Scheduler, type ScheduledStep } from '@kvcapsule/domain/scheduling';
 import type { Codec, NativeEngine, StepPlan, StepResult } from '@kvcapsule/engine';
 import type { WorkerMetrics } from '@kvcapsule/platform/telemetry';
@@ -66,7 +66,8 @@ export class Serving {
   readonly #balancer: LeaseBalancer;
   readonly #swapped: SwapStore;
   readonly #pressure: PressureMetrics;
-  readonly #root: ContentName;
+  /** What names of content begin with, but for the request's salt. */
+  readonly #root: Omit<Parameters<typeof rootName>[0], 'cacheSalt'>;
   readonly #generations = new Map<string, Generation>();
   #state: ServingState = 'ready';
   #loop: Promise<void> | undefined;
@@ -87,7 +88,7 @@ export class Serving {
     this.#pressure = new PressureMetrics(options.metrics);
     const { revision: modelRevision, precision } = options.model;
     const { imageProcessor } = options;
-    this.#root = rootName({ modelRevision, precision, imageProcessor, tenant: '', cacheSalt: '' });
+    this.#root = { modelRevision, precision, imageProcessor, tenant: '' };
   }
 
   get state(): ServingState {
@@ -225,14 +226,15 @@ export class Serving {
   }
 
   async #nameContent({ key, spec, promptTokens }: Generation): Promise<ScheduledRequest> {
-    const { priority, promptTokenIds: tokenIds } = spec;
+    const { priority, promptTokenIds: tokenIds, cacheSalt } = spec;
+    const root = rootName({ ...this.#root, cacheSalt });
     const pictures = await Promise.all(
       spec.pictures.map(async (picture) => {
         const contentSha256 = Buffer.from(await nameFile(picture.encoded), 'hex');
         return { ...picture, content: { ...picture.form, contentSha256 } };
       }),
     );
-    return { id: key, promptTokens, pictures, priority, content: { root: this.#root, tokenIds } };
+    return { id: key, promptTokens, pictures, priority, content: { root, tokenIds } };
   }
 
   async #run(): Promise<void> {

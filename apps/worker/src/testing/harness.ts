@@ -187,6 +187,7 @@ export interface AskOptions {
   readonly kvCodec?: string;
   readonly deadlineUnixMs?: bigint;
   readonly priority?: number;
+  readonly cacheSalt?: string;
   readonly lease?: Generate['lease'];
 }
 
@@ -222,6 +223,7 @@ export function generateOf(options: AskOptions): Generate {
       ...options.sampling,
     },
     priority: options.priority ?? 0,
+    cacheSalt: options.cacheSalt ?? '',
     kvCodec: options.kvCodec ?? '',
     maxTokens: options.maxTokens ?? 20,
     stop: [...(options.stop ?? [])],

@@ -87,6 +87,8 @@ export const ChatCompletionRequest = z
     /** Wins over `max_tokens`. */
     max_completion_tokens: tokens,
     ...sampling,
+    /** Extension: only requests with the same salt share cached prefixes. */
+    cache_salt: z.string().min(1).max(256).nullish(),
     /** Extension: requests with lower ones go first on their worker. */
     priority: z
       .int()

@@ -141,6 +141,8 @@ export interface Generate {
   kvCodec: string;
   /** Lower ones are admitted first and preempted last; equal ones by arrival. */
   priority: number;
+  /** What the prompt leaves in the worker's cache is found only by requests with the same salt; empty = none. */
+  cacheSalt: string;
 }
 
 /** The pages the router reserved in the ledger for this request. */
@@ -509,6 +511,7 @@ function createBaseGenerate(): Generate {
     deadlineUnixMs: 0n,
     kvCodec: "",
     priority: 0,
+    cacheSalt: "",
   };
 }
 
@@ -550,6 +553,9 @@ export const Generate: MessageFns<Generate> = {
     }
     if (message.priority !== 0) {
       writer.uint32(80).sint32(message.priority);
+    }
+    if (message.cacheSalt !== "") {
+      writer.uint32(90).string(message.cacheSalt);
     }
     return writer;
   },
@@ -657,6 +663,14 @@ export const Generate: MessageFns<Generate> = {
             message.priority = reader.sint32();
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.cacheSalt = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -701,6 +715,11 @@ export const Generate: MessageFns<Generate> = {
         ? globalThis.String(object.kv_codec)
         : "",
       priority: isSet(object.priority) ? globalThis.Number(object.priority) : 0,
+      cacheSalt: isSet(object.cacheSalt)
+        ? globalThis.String(object.cacheSalt)
+        : isSet(object.cache_salt)
+        ? globalThis.String(object.cache_salt)
+        : "",
     };
   },
 
@@ -736,6 +755,9 @@ export const Generate: MessageFns<Generate> = {
     if (message.priority !== 0) {
       obj.priority = Math.round(message.priority);
     }
+    if (message.cacheSalt !== "") {
+      obj.cacheSalt = message.cacheSalt;
+    }
     return obj;
   },
 
@@ -758,6 +780,7 @@ export const Generate: MessageFns<Generate> = {
       : 0n;
     message.kvCodec = object.kvCodec ?? "";
     message.priority = object.priority ?? 0;
+    message.cacheSalt = object.cacheSalt ?? "";
     return message;
   },
 };

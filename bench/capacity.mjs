@@ -1,0 +1,169 @@
+// How many conversations of four pictures a pool of fixed size serves, and what happens when it is too small:
+// the default codec beside raw, in one run. Through the API; pictures and conversations are real requests.
+//
+// Usage: node bench/capacity.mjs [--pool-mib 10] [--most 80] [--seconds 40]
+//   capacity: N conversations have had their first turn; all ask again at once. N is served when all are answered
+//     without preemption and every one finds its four pictures where it left them.
+//   goodput: more conversations than a raw pool holds take turns for --seconds; answers a second.
+//   pressure: as many new conversations at once as need four times the pool as raw rows, with long answers:
+//     preemptions, and whether the answers are those of a pool that is never short.
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { cpus } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import sharp from 'sharp';
+import { ask, Cluster, ROOT } from '../e2e/dist/harness.js';
+
+const { values } = parseArgs({
+  options: {
+    'pool-mib': { type: 'string', default: '10' },
+    most: { type: 'string', default: '80' },
+    seconds: { type: 'string', default: '40' },
+  },
+});
+const poolMib = values['pool-mib'];
+/** Keys and values of a token of the demo model as raw 16-bit rows. */
+const RAW_TOKEN_BYTES = 2 * 6 * 2 * 64 * 2;
+const FOUR_PICTURES_TOKENS = 4 * 312;
+const rawConversations = (Number(poolMib) * 2 ** 20) / RAW_TOKEN_BYTES / FOUR_PICTURES_TOKENS;
+
+const start = (codec, pool) =>
+  Cluster.start({
+    // every picture's features stay: what is measured is the pool
+    workerArgs: ['--pool-mib', pool, '--max-prefill-chunk', '2048', '--encoder-cache-mib', '512', ...codec],
+  });
+const CODECS = { raw: ['--codec', 'raw', '--swap-mib', '0'], default: [] };
+
+async function pictureOf(seed) {
+  const pixels = Buffer.alloc(256 * 256 * 3);
+  for (let at = 0; at < pixels.length; at += 1)
+    pixels[at] = (Math.imul(seed + 1, 2654435761) >>> ((at >> 12) % 24)) ^ (at >> 7);
+  const png = await sharp(pixels, { raw: { width: 256, height: 256, channels: 3 } })
+    .png()
+    .toBuffer();
+  return `data:image/png;base64,${png.toString('base64')}`;
+}
+
+const conversations = await Promise.all(
+  Array.from({ length: Number(values.most) }, async (_, index) => ({
+    first: ask(
+      'Describe the image.',
+      ...(await Promise.all([0, 1, 2, 3].map((n) => pictureOf(index * 4 + n)))),
+    ),
+  })),
+);
+
+async function turn(cluster, messages, maxTokens) {
+  const response = await cluster.chat({
+    model: 'emoji-vlm',
+    ...{ messages, temperature: 0, max_tokens: maxTokens, ignore_eos: true },
+  });
+  if (response.status !== 200) throw new Error(`${response.status} ${await response.text()}`);
+  const { choices, usage } = await response.json();
+  return { text: choices[0].message.content, usage };
+}
+
+const opening = (cluster, { first }) => turn(cluster, [first], 4);
+function again(cluster, { first }, maxTokens = 16) {
+  const history = [first, { role: 'assistant', content: 'bus.' }, ask('What is at A1?')];
+  return turn(cluster, history, maxTokens);
+}
+const preemptions = (cluster) => cluster.workerMetric(0, 'kvcapsule_worker_preemptions_total');
+
+/** Whether so many conversations are served at once from what their first turns left. */
+async function serves(codec, count) {
+  const cluster = await start(CODECS[codec], poolMib);
+  try {
+    const some = conversations.slice(0, count);
+    for (const conversation of some) await opening(cluster, conversation);
+    const before = await preemptions(cluster);
+    const answers = await Promise.all(some.map((conversation) => again(cluster, conversation)));
+    const hits = answers.filter(
+      ({ usage }) => usage.prompt_tokens_details.cached_tokens >= FOUR_PICTURES_TOKENS,
+    );
+    return hits.length === count && (await preemptions(cluster)) === before;
+  } finally {
+    await cluster.stop();
+  }
+}
+
+/** The largest count that is served, by bisection. */
+async function capacity(codec, low, high) {
+  if (await serves(codec, high)) return high;
+  while (high - low > Math.max(1, Math.floor(low / 16))) {
+    const middle = Math.floor((low + high) / 2);
+    if (await serves(codec, middle)) low = middle;
+    else high = middle;
+  }
+  return low;
+}
+
+/** Answers a second while some conversations, more than raw rows have room for, take turns. */
+async function goodput(codec, count) {
+  const cluster = await start(CODECS[codec], poolMib);
+  try {
+    const some = conversations.slice(0, count);
+    for (const conversation of some) await opening(cluster, conversation);
+    const end = performance.now() + Number(values.seconds) * 1000;
+    let answered = 0,
+      next = 0;
+    const client = async () => {
+      while (performance.now() < end) {
+        await again(cluster, some[next++ % count]);
+        if (performance.now() < end) answered += 1;
+      }
+    };
+    await Promise.all(Array.from({ length: 4 }, client));
+    return answered / Number(values.seconds);
+  } finally {
+    await cluster.stop();
+  }
+}
+
+async function pressure(codec, count, pool) {
+  const cluster = await start(CODECS[codec], pool);
+  try {
+    const some = conversations.slice(0, count);
+    const answers = await Promise.all(some.map(({ first }) => turn(cluster, [first], 300)));
+    return { preemptions: await preemptions(cluster), texts: answers.map(({ text }) => text) };
+  } finally {
+    await cluster.stop();
+  }
+}
+
+const held = Math.max(1, Math.floor(rawConversations));
+const raw = await capacity('raw', 0, held);
+const capsule = await capacity('default', raw, Number(values.most));
+console.error({ raw, capsule });
+const turns = Math.min(capsule, raw * 10);
+const rates = { raw: [], default: [] };
+for (let round = 0; round < 3; round += 1)
+  for (const codec of ['raw', 'default']) rates[codec].push(await goodput(codec, turns));
+console.error(rates);
+const crowd = Math.ceil(rawConversations * 4);
+const tight = {
+  raw: await pressure('raw', crowd, poolMib),
+  default: await pressure('default', crowd, poolMib),
+};
+const large = { raw: await pressure('raw', crowd, '512'), default: await pressure('default', crowd, '512') };
+const same = (codec) => tight[codec].texts.filter((text, at) => text === large[codec].texts[at]).length;
+const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
+const result = {
+  command: `node bench/capacity.mjs --pool-mib ${poolMib} --most ${values.most} --seconds ${values.seconds}`,
+  commit: execFileSync('git', ['rev-parse', 'HEAD'], { cwd: ROOT }).toString().trim(),
+  machine: `${cpus()[0].model}, ${cpus().length} cores`,
+  conversations_served: { raw, default: capsule, ratio: capsule / raw },
+  goodput: {
+    conversations: turns,
+    answers_per_second: rates,
+    ratio: median(rates.default) / median(rates.raw),
+  },
+  pressure: {
+    conversations: crowd,
+    preemptions: { raw: tight.raw.preemptions, default: tight.default.preemptions },
+    answers_as_with_a_large_pool: { raw: same('raw'), default: same('default'), of: crowd },
+  },
+};
+console.log(JSON.stringify(result, undefined, 2));
+writeFileSync(join(ROOT, 'bench/results/capacity.json'), `${JSON.stringify(result, undefined, 2)}\n`);

@@ -1,0 +1,199 @@
+import sharp from 'sharp';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ask, Cluster, picture, until } from './harness.js';
+
+interface Answer {
+  readonly choices: readonly [
+    { readonly message: { readonly content: string }; readonly finish_reason: string },
+  ];
+  readonly usage: {
+    readonly prompt_tokens: number;
+    readonly completion_tokens: number;
+    readonly prompt_tokens_details: { readonly cached_tokens: number };
+  };
+}
+
+let cluster: Cluster;
+/** Keeps nothing of what it has seen: its answers are those of a fresh worker. */
+let cold: Cluster;
+beforeAll(async () => {
+  cluster = await Cluster.start({ workerArgs: ['--pool-mib', '24', '--encoder-cache-mib', '1'] });
+  cold = await Cluster.start({ workerArgs: ['--pool-mib', '24', '--encoder-cache-mib', '0'] });
+});
+afterAll(async () => {
+  await cluster.stop();
+  await cold.stop();
+});
+
+async function answer(messages: readonly object[], more: object = {}, to = cluster): Promise<Answer> {
+  const response = await to.chat({ model: 'emoji-vlm', temperature: 0, max_tokens: 24, messages, ...more });
+  expect([response.status, response.status === 200 ? '' : await response.text()]).toEqual([200, '']);
+  return (await response.json()) as Answer;
+}
+const textOf = ({ choices: [choice] }: Answer): string => choice.message.content;
+const cachedOf = ({ usage }: Answer): number => usage.prompt_tokens_details.cached_tokens;
+
+let salts = 0;
+/** As on a fresh worker: a salt of its own shares nothing. */
+const fresh = async (messages: readonly object[], more: object = {}): Promise<Answer> => {
+  const alone = await answer(messages, { ...more, cache_salt: `fresh ${String((salts += 1))}` }, cold);
+  expect(cachedOf(alone)).toBe(0);
+  return alone;
+};
+
+async function png(pixels: Buffer, width: number, height: number, channels: 1 | 3 = 3): Promise<string> {
+  const file = await sharp(pixels, { raw: { width, height, channels } }).png().toBuffer();
+  return `data:image/png;base64,${file.toString('base64')}`;
+}
+
+function noise(bytes: number, seed: number): Buffer {
+  let state = seed + 1;
+  return Buffer.from(
+    Uint8Array.from({ length: bytes }, () => (state = Math.imul(state, 1_103_515_245) + 12_345) >>> 24),
+  );
+}
+
+describe('cases from the field: what is kept and found again', () => {
+  it('F02: pictures of one request do not push each other out of a small cache', async () => {
+    const urls = await Promise.all(
+      [1, 2, 3, 4, 5, 6].map((seed) => png(noise(256 * 256 * 3, seed), 256, 256)),
+    );
+    const [a = '', b = '', ...rest] = urls;
+    for (const url of [a, b]) await answer([ask('Describe the image.', url)]);
+    const messages = [ask('Describe the image.', ...rest, a, b)];
+    const expected = textOf(await fresh(messages));
+    expect(textOf(await answer(messages))).toBe(expected);
+    expect(textOf(await answer(messages))).toBe(expected);
+  });
+
+  it('F03, F04: no picture is taken for another, whatever bytes or shape they share', async () => {
+    const bytes = noise(64 * 256 * 3, 9);
+    const grey = noise(64 * 64 * 3, 5);
+    const urls = [
+      await png(bytes, 64, 256),
+      await png(bytes, 256, 64),
+      await png(grey, 64, 64),
+      await png(grey, 64, 192, 1),
+      ...(await Promise.all(
+        Array.from({ length: 12 }, (_, seed) => png(noise(3 * 64 * 64, 100 + seed), 64, 64)),
+      )),
+    ];
+    const question = (url: string) => [ask('Describe the image.', url)];
+    const expected: string[] = [];
+    for (const url of urls) {
+      const first = await answer(question(url));
+      // a picture nobody has seen shares the text before it at most
+      expect(cachedOf(first)).toBeLessThan(16);
+      expected.push(textOf(await fresh(question(url))));
+      expect(textOf(first)).toBe(expected.at(-1));
+    }
+    for (const [index, url] of [...urls.entries()].reverse())
+      expect(textOf(await answer(question(url)))).toBe(expected[index]);
+  });
+
+  it('F05: a salt shares nothing with another, whatever names it spells', async () => {
+    const messages = [ask('What is at A1? '.repeat(8), picture('b'))];
+    const salts = ['emoji-vlm', 'capsule', 'a', 'ab', 'a\u0000b', 'abc', undefined];
+    for (const salt of salts) {
+      const cached = cachedOf(await answer(messages, { cache_salt: salt }));
+      // what has no salt shares the first tokens of a turn with other requests without one
+      if (salt === undefined) expect(cached).toBeLessThan(16);
+      else expect(cached).toBe(0);
+    }
+    for (const salt of salts)
+      expect(cachedOf(await answer(messages, { cache_salt: salt }))).toBeGreaterThan(300);
+  });
+
+  it('F07: a prompt that is wholly cached still computes its last token', async () => {
+    for (const remainder of [0, 1, 15]) {
+      let text = `case ${String(remainder)}`;
+      let prompt = (await answer([ask(text)], { max_tokens: 1 })).usage.prompt_tokens;
+      while (prompt % 16 !== remainder || prompt < 64) {
+        text += prompt < 64 ? ' bus' : ' a';
+        prompt = (await answer([ask(text)], { max_tokens: 1, cache_salt: `count ${String(text.length)}` }))
+          .usage.prompt_tokens;
+        expect(text.length).toBeLessThan(2000);
+      }
+      const answers: Answer[] = [];
+      for (let time = 0; time < 3; time += 1)
+        answers.push(await answer([ask(text)], { logprobs: true, top_logprobs: 3 }));
+      for (const one of answers) {
+        expect(cachedOf(one)).toBeLessThan(one.usage.prompt_tokens);
+        expect(one.choices).toEqual(answers[0]?.choices);
+      }
+      const fullBlocks = Math.floor((prompt - 1) / 16) * 16;
+      for (const one of answers.slice(1)) expect(cachedOf(one)).toBeGreaterThanOrEqual(fullBlocks);
+      const longer = await answer([ask(`${text} and one more`)]);
+      expect(cachedOf(longer)).toBeGreaterThanOrEqual(fullBlocks - 16);
+      expect(textOf(longer)).toBe(textOf(await fresh([ask(`${text} and one more`)])));
+    }
+  }, 120_000);
+
+  it('F29: answers, logprobs and usage under preemption are those of a big pool', async () => {
+    const small = await Cluster.start({ workerArgs: ['--pool-mib', '2', '--swap-mib', '0'] });
+    try {
+      const body = (seed: number) => ({
+        ...{ temperature: 1, seed, frequency_penalty: 1, logprobs: true, ignore_eos: true, max_tokens: 400 },
+      });
+      const messages = (seed: number) => [ask(`Hello ${String(seed)}! `.repeat(10))];
+      const seeds = [1, 2, 3, 4];
+      const tight = await Promise.all(seeds.map((seed) => answer(messages(seed), body(seed), small)));
+      for (const [index, seed] of seeds.entries()) {
+        const expected = await fresh(messages(seed), body(seed));
+        expect(tight[index]?.choices).toEqual(expected.choices);
+        expect(tight[index]?.usage.completion_tokens).toBe(400);
+        expect(cachedOf(tight[index] ?? expected)).toBeLessThan(16 * 4);
+      }
+      expect(await small.workerMetric(0, 'kvcapsule_worker_preemptions_total')).toBeGreaterThan(1);
+    } finally {
+      await small.stop();
+    }
+  }, 120_000);
+
+  it('F33: what started is what ended, and tokens are those of the usages', async () => {
+    const reasons = ['stop', 'length', 'abort', 'error'];
+    const read = async () => {
+      const value = (name: string) => cluster.workerMetric(0, name).catch(() => 0);
+      const ended = await Promise.all(
+        reasons.map((reason) => value(`kvcapsule_worker_requests_total{reason="${reason}"}`)),
+      );
+      return {
+        started: await value('kvcapsule_worker_requests_started_total'),
+        ended,
+        prompt: await value('kvcapsule_worker_tokens_total{kind="prompt"}'),
+        completion: await value('kvcapsule_worker_tokens_total{kind="completion"}'),
+      };
+    };
+    const before = await read();
+    const done: Answer[] = [];
+    for (let index = 0; index < 5; index += 1)
+      done.push(await answer([ask('Hello!')], { max_tokens: 3 + index, ignore_eos: true }));
+    for (let index = 0; index < 5; index += 1) {
+      const response = await cluster.chat({ model: 'emoji-vlm', n: 0, messages: [ask('x')] });
+      expect(response.status).toBe(400);
+    }
+    const sum = (of: (answer: Answer) => number) => done.reduce((total, one) => total + of(one), 0);
+    const middle = await read();
+    expect(middle.started - before.started).toBe(5);
+    expect(middle.prompt - before.prompt).toBe(sum(({ usage }) => usage.prompt_tokens));
+    expect(middle.completion - before.completion).toBe(sum(({ usage }) => usage.completion_tokens));
+    for (let index = 0; index < 5; index += 1) {
+      const stop = new AbortController();
+      const more = { stream: true, ignore_eos: true, max_tokens: 4000 };
+      const response = await cluster.chat(
+        { model: 'emoji-vlm', messages: [ask('Hello!')], ...more },
+        { signal: stop.signal },
+      );
+      await response.body?.getReader().read();
+      stop.abort();
+    }
+    await until(
+      async () => (await cluster.workerMetric(0, 'kvcapsule_worker_requests_running')) === 0,
+      5_000,
+    );
+    const after = await read();
+    expect(after.started - before.started).toBe(10);
+    const changes = after.ended.map((count, index) => count - (before.ended[index] ?? 0));
+    expect(changes).toEqual([0, 5, 5, 0]);
+  });
+});
