@@ -189,6 +189,19 @@ Napi::Promise Perturb(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
       [=](Napi::Env env) { return Napi::Number::New(env, *squares); });
 }
 
+Napi::Promise SaveStatistics(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
+  const std::string path = ReadString(info[0], "path");
+  return thread->Submit(info.Env(), [=](EnginePtr& engine) { engine->SaveStatistics(path); }, Nothing);
+}
+
+Napi::Promise LoadStatistics(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
+  const std::string path = ReadString(info[0], "path");
+  auto pictures = std::make_shared<int64_t>();
+  return thread->Submit(
+      info.Env(), [=](EnginePtr& engine) { *pictures = engine->LoadStatistics(path); },
+      [=](Napi::Env env) { return Napi::Number::New(env, static_cast<double>(*pictures)); });
+}
+
 Napi::Promise Observe(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
   auto slots = std::make_shared<std::vector<int32_t>>(ReadInt32Array(info[0], "slots"));
   const auto segment = static_cast<int32_t>(ReadInteger(info[1], "segment", 0, INT32_MAX));
@@ -214,6 +227,8 @@ Napi::Object EngineObject(Napi::Env env, const ThreadPtr& thread, const ModelInf
   AddMethod(object, "fit", bind(Fit));
   AddMethod(object, "fitPacked", bind(FitPacked));
   AddMethod(object, "observe", bind(Observe));
+  AddMethod(object, "saveStatistics", bind(SaveStatistics));
+  AddMethod(object, "loadStatistics", bind(LoadStatistics));
   AddMethod(object, "perturb", bind(Perturb));
   AddMethod(object, "dispose",
             [thread](const Napi::CallbackInfo& call) { return thread->Dispose(call.Env()); });

@@ -14,11 +14,6 @@ Napi::Object ReadObject(const Napi::Value& value, const char* name) {
   return value.As<Napi::Object>();
 }
 
-std::string ReadString(const Napi::Value& value, const char* name) {
-  if (!value.IsString()) Fail(value.Env(), std::string(name) + " must be a string");
-  return value.As<Napi::String>().Utf8Value();
-}
-
 template <class T>
 std::vector<T> ReadArray(const Napi::Value& value, const char* name, napi_typedarray_type type,
                          const char* type_name) {
@@ -82,6 +77,11 @@ Dtype ReadDtype(const Napi::Value& value, const char* name) {
 }
 
 }  // namespace
+
+std::string ReadString(const Napi::Value& value, const char* name) {
+  if (!value.IsString()) Fail(value.Env(), std::string(name) + " must be a string");
+  return value.As<Napi::String>().Utf8Value();
+}
 
 StepPlan OwnedPlan::View() const {
   const SampleFeatures features{

@@ -26,6 +26,7 @@ struct OwnedPlan {
 
 EngineOptions ReadEngineOptions(const Napi::Value& value);
 OwnedPlan ReadPlan(const Napi::Value& value);
+std::string ReadString(const Napi::Value& value, const char* name);
 FitRequest ReadFitRequest(const Napi::Value& value);
 PackedFitRequest ReadPackedFitRequest(const Napi::Value& value);
 PerturbRequest ReadPerturbRequest(const Napi::Value& value);

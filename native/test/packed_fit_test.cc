@@ -1,10 +1,13 @@
 #include "fit/packed_fit.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <filesystem>
 #include <numeric>
 
 #include "fit/attention_statistics.h"
+#include "fit/statistics_file.h"
 #include "kvcapsule/error.h"
 #include "scene.h"
 
@@ -212,6 +215,36 @@ TEST(PackedFitTest, RefusesWhatDoesNotFit) {
   EXPECT_EQ(ParseTemplate("group"), TemplateKind::kGroup);
   EXPECT_EQ(ParseBits("equal"), BitsKind::kEqual);
   EXPECT_EQ(ParseBasis("rows"), BasisKind::kRows);
+}
+
+TEST(StatisticsFileTest, GoesOnWhereItStoppedAndRefusesOtherFiles) {
+  const std::string path = std::filesystem::temp_directory_path() / ("statistics-" + std::to_string(getpid()));
+  Pictures pictures(7);
+  GramAccumulator whole(kGeometry, kTokens, 10000), first(kGeometry, kTokens, 10000);
+  GramAccumulator second(kGeometry, kTokens, 10000);
+  AttentionStatistics attention(kGeometry, kTokens), loaded(kGeometry, kTokens);
+  for (int32_t i = 0; i < 6; ++i) {
+    const RawSegment& raw = pictures.Next();
+    whole.Add(pictures.scene.pool, raw, Pictures::AllRows(), 5);
+    if (i < 4) first.Add(pictures.scene.pool, raw, Pictures::AllRows(), 5);
+    if (i == 3) {
+      SaveStatistics(path, first, attention);
+      ASSERT_EQ(StatisticsTokens(path, kGeometry), kTokens);
+      LoadStatistics(path, second, loaded);
+      EXPECT_EQ(second.pictures(), 4);
+    }
+    if (i >= 4) second.Add(pictures.scene.pool, raw, Pictures::AllRows(), 5);
+  }
+  const auto one = FitPacked(whole, pictures.Options(500)), other = FitPacked(second, pictures.Options(500));
+  for (size_t i = 0; i < one.parts.size(); ++i) EXPECT_EQ(one.parts[i].basis, other.parts[i].basis);
+
+  EXPECT_THROW(StatisticsTokens(path, {3, 1, kDim, Dtype::kF32}), Error);
+  std::filesystem::resize_file(path, std::filesystem::file_size(path) - 8);
+  EXPECT_THROW(LoadStatistics(path, second, loaded), Error);
+  std::filesystem::resize_file(path, 10);
+  EXPECT_THROW(StatisticsTokens(path, kGeometry), Error);
+  std::filesystem::remove(path);
+  EXPECT_THROW(StatisticsTokens(path, kGeometry), Error);
 }
 
 TEST(AttentionStatisticsTest, RowsThatAreLookedAtWeighMore) {

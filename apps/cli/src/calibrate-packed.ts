@@ -1,3 +1,4 @@
+import { access } from 'node:fs/promises';
 import { KvcError } from '@kvcapsule/contracts';
 import {
   type Engine,
@@ -30,6 +31,8 @@ const BATCH_PICTURES = 8;
 /** Room for a batch of the longest picture spans a model of 8,192 positions can hold. */
 export const POOL_BLOCKS = 1024;
 const ANSWER_TOKENS = 24;
+/** Pictures between two saves; whole batches. */
+const SAVE_EVERY = 64;
 /** Pictures that errors are tried on. */
 const PROBES = 24;
 /** Noise as a share of a part's deviation: about what a capsule of 16 times leaves. */
@@ -83,25 +86,46 @@ export class PackedCalibration {
     return this.#picture.length;
   }
 
-  /** Rows of all pictures, and how the model looks at them while it answers, into the engine's statistics. */
+  /**
+   * Rows of all pictures, and how the model looks at them while it answers, into the engine's statistics. With a
+   * `statistics` file from an earlier run the pictures that are in it are only looked at where probes are made.
+   */
   async gather(
     pictures: AsyncIterable<CalibrationPicture>,
+    statistics: string,
     onProgress: (done: number) => void,
   ): Promise<void> {
+    const gathered = await this.#resume(statistics);
     let batch: CalibrationPicture[] = [];
     const flush = async () => {
-      if (batch.length > 0) await this.#add(batch);
-      onProgress(this.#pictures);
+      await this.#add(batch, this.#pictures >= gathered);
+      this.#pictures += batch.length;
       batch = [];
+      onProgress(this.#pictures);
+      if (this.#pictures > gathered && this.#pictures % SAVE_EVERY === 0) {
+        await this.#engine.saveStatistics(statistics);
+      }
     };
     for await (const picture of pictures) {
       batch.push(picture);
       if (batch.length === BATCH_PICTURES) await flush();
     }
     if (batch.length > 0) await flush();
+    await this.#engine.saveStatistics(statistics);
   }
 
-  async #add(batch: readonly CalibrationPicture[]): Promise<void> {
+  /** Pictures of an earlier run, whole batches of them; 0 when there is none. */
+  async #resume(statistics: string): Promise<number> {
+    const missing = await access(statistics).then(
+      () => false,
+      () => true,
+    );
+    return missing ? 0 : this.#engine.loadStatistics(statistics);
+  }
+
+  async #add(batch: readonly CalibrationPicture[], fresh: boolean): Promise<void> {
+    const probing = this.#probes.length < PROBES;
+    if (!fresh && !probing) return;
     const asked: { prompt: PicturePrompt; question: readonly number[] }[] = [];
     for (const picture of batch) {
       const image = await this.#engine.encodeImage(picture.rgb, picture.width, picture.height);
@@ -111,9 +135,11 @@ export class PackedCalibration {
     }
     await this.#runner.prefill(asked.map(({ prompt }) => prompt));
     const slots = Int32Array.from(asked.keys());
-    const covered = Int32Array.from(this.#picture.keys());
-    for (const slot of slots) await this.#engine.addToGram(slot, PICTURE_SEGMENT, covered);
-    await this.#engine.observe(slots, PICTURE_SEGMENT);
+    if (fresh) {
+      const covered = Int32Array.from(this.#picture.keys());
+      for (const slot of slots) await this.#engine.addToGram(slot, PICTURE_SEGMENT, covered);
+      await this.#engine.observe(slots, PICTURE_SEGMENT);
+    }
     const answers = await this.#answer(asked.map(({ question }) => question));
     await this.#engine.observe(new Int32Array(), PICTURE_SEGMENT);
     this.#runner.close();
@@ -121,7 +147,6 @@ export class PackedCalibration {
       if (this.#probes.length < PROBES) this.#probes.push({ prompt, question, answer: answers[slot] ?? [] });
       else await this.#engine.releaseImage(prompt.imageHandle);
     }
-    this.#pictures += batch.length;
   }
 
   #checkShape(name: string, picture: readonly number[]): void {

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { sceneOfSeries } from '@kvcapsule/testing';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { calibrateOptions } from './calibrate-flags.js';
 import { calibrate, type CalibrateOptions } from './calibrate.js';
 import { entriesAgainst } from './eval/entries.js';
 import { evaluate, type EvalOptions } from './eval/evaluate.js';
@@ -26,6 +27,25 @@ const calibration = (changed: Partial<CalibrateOptions>): CalibrateOptions => ({
   threads: 2,
   ...changed,
 });
+
+const PACKED_FLAGS = {
+  model: '',
+  images: '',
+  out: '',
+  count: '1',
+  codec: 'capsule-mixed',
+  ratio: '16',
+  groups: 'tiles',
+  keyTemplate: 'group',
+  valueTemplate: 'all',
+  basis: 'principal',
+  allocation: 'picture',
+  without: '',
+  rowBits: '',
+  retention: '1',
+  schedule: 'flat',
+  threads: '2',
+};
 
 const evaluation = (profiles: readonly string[], changed: Partial<EvalOptions> = {}): EvalOptions => ({
   model: DEFAULT_MODEL_DIR,
@@ -63,6 +83,23 @@ describe('calibrate and eval', () => {
     expect(whole?.questions.againstRaw?.top1Agreement.value).toBe(1);
     expect(thinKl).toBeGreaterThan(10 * (wholeKl ?? NaN));
     expect(thin?.bytes?.heldBytes).toBeLessThan((raw?.bytes?.heldBytes ?? 0) / 4);
+  });
+
+  it('fits packed profiles of several sizes, each within its pages and the larger one closer to raw', async () => {
+    const choices = calibrateOptions({ ...PACKED_FLAGS, ratio: '8,40' }).fit;
+    const paths = await calibrate(calibration({ count: 24, fit: choices }), quiet);
+    const { entries } = await evaluate(
+      evaluation(paths, { journal: join(folder, 'packed.journal.jsonl') }),
+      'test',
+      quiet,
+    );
+    const [raw, large, small] = entries;
+    expect(entries.map(({ name }) => name)).toEqual(['raw', 'capsule-x8', 'capsule-x40']);
+    const kl = (entry: typeof raw) => entry?.questions.againstRaw?.klMean.value ?? NaN;
+    expect(kl(large)).toBeLessThan(2e-3);
+    expect(kl(small)).toBeGreaterThan(3 * kl(large));
+    expect(large?.bytes.heldBytes).toBeLessThanOrEqual((raw?.bytes.heldBytes ?? 0) / 8);
+    expect(small?.bytes.heldBytes).toBeLessThanOrEqual((raw?.bytes.heldBytes ?? 0) / 40);
   });
 
   it('takes a folder of pictures, at most as many as asked for', async () => {

@@ -1,4 +1,5 @@
-import { stat } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { rm, stat } from 'node:fs/promises';
 import { KvcError } from '@kvcapsule/contracts';
 import { openEngine, PROFILE_FORMAT, sealProfile, verifyProfile, type Engine } from '@kvcapsule/engine';
 import type { Command } from 'commander';
@@ -143,6 +144,12 @@ async function calibrateRows(
   return paths;
 }
 
+/** Where an unfinished run leaves what it has gathered: another model or other pictures never meet it. */
+function statisticsPath(engine: Engine, { out, images }: CalibrateOptions): string {
+  const key = createHash('sha256').update(`${engine.modelRevision} ${images}`).digest('hex');
+  return `${out}.${key.slice(0, 12)}.statistics`;
+}
+
 async function calibratePacked(
   engine: Engine,
   prompts: PromptMaker,
@@ -151,10 +158,19 @@ async function calibratePacked(
   report: (line: string) => void,
 ): Promise<string[]> {
   const calibration = new PackedCalibration(engine, prompts);
-  await calibration.gather(calibrationPictures(options.images, options.count), (done) => {
+  const statistics = statisticsPath(engine, options);
+  await calibration.gather(calibrationPictures(options.images, options.count), statistics, (done) => {
     report(`pictures ${done}/${options.count}`);
   });
-  return fitPacked(calibration, engine, choices, { out: options.out, pictures: sourceName(options) }, report);
+  const paths = await fitPacked(
+    calibration,
+    engine,
+    choices,
+    { out: options.out, pictures: sourceName(options) },
+    report,
+  );
+  await rm(statistics);
+  return paths;
 }
 
 /**

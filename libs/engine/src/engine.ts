@@ -85,6 +85,14 @@ export class Engine implements NativeEngine {
     return this.#call(() => this.#native.observe(slots, segment));
   }
 
+  saveStatistics(path: string): Promise<void> {
+    return this.#call(() => this.#native.saveStatistics(path));
+  }
+
+  loadStatistics(path: string): Promise<number> {
+    return this.#call(() => this.#native.loadStatistics(path));
+  }
+
   perturb(options: PerturbOptions): Promise<number> {
     return this.#call(() => this.#native.perturb(options));
   }

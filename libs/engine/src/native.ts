@@ -237,6 +237,9 @@ export interface NativeEngine {
   fit(options: FitOptions): Promise<void>;
   /** Calibration: the same for a profile of packed rows. */
   fitPacked(options: PackedFitOptions): Promise<void>;
+  /** Calibration: what has been gathered goes to a file; reading one back gives its number of pictures. */
+  saveStatistics(path: string): Promise<void>;
+  loadStatistics(path: string): Promise<number>;
   /**
    * Calibration: what these slots append from now on tells how much the rows of their raw segment are attended
    * to; no slots: none any more.

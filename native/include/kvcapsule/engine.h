@@ -188,6 +188,10 @@ class Engine {
   // Fits from everything added so far; returns nothing, writes the file.
   virtual void Fit(const FitRequest& request) = 0;
   virtual void FitPacked(const PackedFitRequest& request) = 0;
+  // Calibration: what has been gathered, of pictures of one number of tokens, to a file and back; loading gives
+  // the number of pictures and replaces what there is. Throws Error(kConfigInvalid).
+  virtual void SaveStatistics(const std::string& path) const = 0;
+  virtual int64_t LoadStatistics(const std::string& path) = 0;
   // Calibration: from now on the rows that these slots append after their raw segment `segment` tell how much
   // its rows are attended to. No slots: none any more. In an observed slot all segments are raw.
   virtual void Observe(std::span<const int32_t> slots, int32_t segment) = 0;

@@ -25,6 +25,16 @@ class AttentionStatistics {
   // that few questions do not decide too much.
   std::vector<float> Weights(int32_t part) const;
 
+  // All sums, for a file.
+  template <class Visit>
+  void VisitNumbers(Visit visit) const {
+    for (const auto& numbers : counts_) visit(numbers);
+  }
+  template <class Visit>
+  void VisitNumbers(Visit visit) {
+    for (auto& numbers : counts_) visit(numbers);
+  }
+
  private:
   KvGeometry geometry_;
   int32_t tokens_;

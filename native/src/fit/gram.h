@@ -25,6 +25,20 @@ class GramAccumulator {
   // [n][head_dim].
   const double* gram(int32_t part) const { return grams_[part].data(); }
   const double* sum(int32_t part) const { return sums_[part].data(); }
+  // All sums, for a file; pictures are counted apart.
+  template <class Visit>
+  void VisitNumbers(Visit visit) const {
+    for (const auto* lists : {&grams_, &sums_}) {
+      for (const auto& numbers : *lists) visit(numbers);
+    }
+  }
+  template <class Visit>
+  void VisitNumbers(Visit visit) {
+    for (auto* lists : {&grams_, &sums_}) {
+      for (auto& numbers : *lists) visit(numbers);
+    }
+  }
+  void set_pictures(int64_t pictures) { pictures_ = pictures; }
   // Of a part's numbers about their mean over the pictures; 0 before the first picture.
   double Deviation(int32_t part) const;
 

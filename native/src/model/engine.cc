@@ -12,6 +12,7 @@
 #include "fit/attention_statistics.h"
 #include "fit/gram.h"
 #include "fit/packed_fit.h"
+#include "fit/statistics_file.h"
 #include "common/half.h"
 #include "kv/codec/registry.h"
 #include "model/decoder.h"
@@ -75,6 +76,8 @@ class CpuEngine final : public Engine {
   void Fit(const FitRequest& request) override;
   void FitPacked(const PackedFitRequest& request) override;
   double Perturb(const PerturbRequest& request) override;
+  void SaveStatistics(const std::string& path) const override;
+  int64_t LoadStatistics(const std::string& path) override;
   void Observe(std::span<const int32_t> slots, int32_t segment) override;
 
  private:
@@ -282,6 +285,25 @@ const GramAccumulator& CpuEngine::OnlyGram() const {
                                                : "fit: pictures of different numbers of tokens were added");
   }
   return grams_.begin()->second;
+}
+
+void CpuEngine::SaveStatistics(const std::string& path) const {
+  const GramAccumulator& gram = OnlyGram();
+  const auto observed = attention_.find(gram.tokens());
+  kvcapsule::SaveStatistics(
+      path, gram,
+      observed == attention_.end() ? AttentionStatistics(gram.geometry(), gram.tokens()) : observed->second);
+}
+
+int64_t CpuEngine::LoadStatistics(const std::string& path) {
+  const int32_t tokens = StatisticsTokens(path, pool_.geometry());
+  GramAccumulator gram(pool_.geometry(), tokens, config_.text.rope_theta);
+  AttentionStatistics attention(pool_.geometry(), tokens);
+  kvcapsule::LoadStatistics(path, gram, attention);
+  grams_.clear();
+  attention_.clear();
+  attention_.emplace(tokens, std::move(attention));
+  return grams_.emplace(tokens, std::move(gram)).first->second.pictures();
 }
 
 void CpuEngine::Observe(std::span<const int32_t> slots, int32_t segment) {

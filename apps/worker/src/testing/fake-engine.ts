@@ -163,6 +163,14 @@ export class FakeEngine implements NativeEngine {
     return Promise.reject(new Error('not here'));
   }
 
+  saveStatistics(): Promise<void> {
+    return Promise.reject(new Error('not here'));
+  }
+
+  loadStatistics(): Promise<number> {
+    return Promise.reject(new Error('not here'));
+  }
+
   observe(): Promise<void> {
     return Promise.reject(new Error('not here'));
   }
