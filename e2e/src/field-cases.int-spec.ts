@@ -14,6 +14,11 @@ interface Answer {
   readonly usage: { readonly prompt_tokens: number; readonly completion_tokens: number };
 }
 
+/** What was used, however much of the prompt was cached. */
+function computed(usage: Answer['usage'] | undefined): object {
+  return { ...usage, prompt_tokens_details: undefined };
+}
+
 describe('cases from the field', () => {
   let cluster: Cluster;
   beforeAll(async () => {
@@ -84,14 +89,14 @@ describe('cases from the field', () => {
       const two = await Promise.all(
         [parts, joined].map((content) => answer([{ role: 'system', content }, user])),
       );
-      expect(two[0]?.usage).toEqual(two[1]?.usage);
+      expect(computed(two[0]?.usage)).toEqual(computed(two[1]?.usage));
       expect(two[0]?.choices[0].message.content).toBe(two[1]?.choices[0].message.content);
       const history = await Promise.all(
         [parts, joined].map((content) =>
           answer([user, { role: 'assistant', content }, ask('What is at A1?')], { max_tokens: 2 }),
         ),
       );
-      expect(history[0]?.usage).toEqual(history[1]?.usage);
+      expect(computed(history[0]?.usage)).toEqual(computed(history[1]?.usage));
     }
   });
 
