@@ -189,6 +189,30 @@ const scenario = fc.record({
   failAt: fc.array(fc.nat(300), { maxLength: 2 }),
 });
 
+/** A picture becomes a capsule and its request is preempted, both in one step. */
+const RECOMPRESSED_THEN_PREEMPTED: ReturnType<typeof scenario.generate>['value'] = {
+  shapes: [
+    plain(0, 18, 0),
+    plain(0, 7, 11),
+    {
+      ...plain(31, 3, 13),
+      parts: [
+        { text: 5, markers: 0, covered: 20, shows: 0, kept: 'raw' },
+        { text: 16, markers: 3, covered: 20, shows: 0, kept: 'pressed' },
+      ],
+    },
+    plain(33, 17, 1),
+    { ...plain(38, 12, 5), parts: [{ text: 16, markers: 0, covered: 20, shows: 0, kept: 'raw' }] },
+    plain(0, 1, 0),
+  ],
+  ...{ blocks: 22, maxStepTokens: 39, maxPrefillChunk: 37, maxRunning: 5, swapPages: 0, failAt: [] },
+};
+
+function plain(tail: number, answerTokens: number, arriveAt: number): Shape {
+  const same = { document: 0, fork: 0, parts: [], named: false, priority: 0, abortAt: undefined };
+  return { ...same, tail, answerTokens, arriveAt };
+}
+
 describe('Scheduler', () => {
   it('answers as cold whatever is cached, moved or preempted, ends every request and leaves nothing behind', () => {
     const seen = { recompressions: 0, swapsOut: 0, preemptions: 0, prefixHitTokens: 0, evictedPages: 0 };
@@ -209,7 +233,7 @@ describe('Scheduler', () => {
         for (const key of Object.keys(seen) as (keyof typeof seen)[]) seen[key] += counters[key];
         operations += run.operations;
       }),
-      { numRuns: fullRuns(200, 20_000), seed: 5 },
+      { numRuns: fullRuns(300, 20_000), seed: 5, examples: [[RECOMPRESSED_THEN_PREEMPTED]] },
     );
     // every rung was stood on
     for (const [name, count] of Object.entries(seen)) expect(count, name).toBeGreaterThan(20);

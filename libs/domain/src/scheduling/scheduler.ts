@@ -56,7 +56,7 @@ interface Draft {
   readonly number: number;
   readonly work: Map<Sequence, SequenceWork>;
   /** Changes before all work. */
-  readonly head: PageChange[];
+  head: PageChange[];
   readonly reads: PageMove[];
   readonly writes: PageMove[];
   /** Rows that the step may have. */
@@ -303,9 +303,14 @@ export class Scheduler {
       if (this.#recompress(needed, short, draft)) continue;
       const victim = this.#running.at(-1);
       if (!short || !victim) return !relieved;
+      // what is read is read before the changes: a capsule of this step is not there yet
+      const { slot } = victim;
+      const changed = draft.head.some((change) => 'slot' in change && change.slot === slot);
+      if (this.#running.length > 1 && !changed && this.#swapOut(victim, draft)) continue;
+      draft.head = draft.head.filter((change) => !('slot' in change && change.slot === slot));
       if (this.#running.length === 1) {
         this.#exhaust(victim, draft);
-      } else if (!this.#swapOut(victim, draft)) {
+      } else {
         this.#preempt(victim);
         draft.preempted.push(victim.id);
       }
