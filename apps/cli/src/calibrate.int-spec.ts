@@ -98,8 +98,8 @@ describe('calibrate and eval', () => {
     const kl = (entry: typeof raw) => entry?.questions.againstRaw?.klMean.value ?? NaN;
     expect(kl(large)).toBeLessThan(2e-3);
     expect(kl(small)).toBeGreaterThan(3 * kl(large));
-    expect(large?.bytes.heldBytes).toBeLessThanOrEqual((raw?.bytes.heldBytes ?? 0) / 8);
-    expect(small?.bytes.heldBytes).toBeLessThanOrEqual((raw?.bytes.heldBytes ?? 0) / 40);
+    expect(large?.bytes?.heldBytes).toBeLessThanOrEqual((raw?.bytes?.heldBytes ?? 0) / 8);
+    expect(small?.bytes?.heldBytes).toBeLessThanOrEqual((raw?.bytes?.heldBytes ?? 0) / 40);
   });
 
   it('takes a folder of pictures, at most as many as asked for', async () => {

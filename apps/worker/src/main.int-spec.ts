@@ -41,6 +41,7 @@ function hello(requestId: string, maxTokens: number, lease?: Generate['lease']):
     sampling: GREEDY,
     kvCodec: '',
     priority: 0,
+    cacheSalt: '',
     maxTokens,
     stop: [],
     deadlineUnixMs: 0n,
