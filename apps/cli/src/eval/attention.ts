@@ -16,7 +16,6 @@ const VALUE = 1;
 
 /** The parts of a span that are taken from its compressed form. */
 export const PARTS = ['keys', 'values', 'both'] as const;
-export type Part = (typeof PARTS)[number];
 
 function offset(shape: AttentionShape, tokens: number, layer: number, part: number, kvHead: number): number {
   return ((layer * 2 + part) * shape.kvHeads + kvHead) * tokens * shape.headDim;

@@ -116,7 +116,7 @@ describe('renderMarkdown', () => {
 
   it('has a row an entry in every table and what it takes to measure again', () => {
     expect(text).toContain(
-      '| thin <1> | 2.50 | 75.00 % (3/4) | -25.00 [-50.00, 0.00] | 1 (25.00 %) | 0 (0.00 %) | 0.29167 ',
+      '| thin <1> | 2.50 | 75.00 % (3/4) | -25.00 [-50.00, 0.00] | 1 (25.00 %) | 0 (0.00 %) | 0.291667 ',
     );
     expect(text).toContain('| thin <1> | 10 | 400 | 1000 | 1400 | 2.50 | 0.71 | 2.00 | 2.44 |');
     expect(text).toContain('Hard: the questions that “blurred” gets wrong.');

@@ -15,7 +15,7 @@ export interface Table {
 }
 
 const NONE = '–';
-const kl = (nats: number) => nats.toFixed(5);
+const kl = (nats: number) => nats.toFixed(6);
 const signed = (value: number) => `${value > 0 ? '+' : ''}${value.toFixed(2)}`;
 const interval = ({ low, high }: Estimate, show: (value: number) => string) =>
   `[${show(low)}, ${show(high)}]`;
