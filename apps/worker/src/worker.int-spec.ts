@@ -260,7 +260,7 @@ describe('the same request with the same seed', () => {
       const profiles = await discoverProfiles(MODEL_DIR);
       const roomy = await serve(700, 8192, profiles, types);
       const tight = await serve(68, 100, profiles, types);
-      const generates = await sampled(['raw', 'q8', 'q4', 'capsule']);
+      const generates = await sampled(['raw', 'q8', 'q4', 'capsule', 'capsule-mixed']);
       const alone = new Map<string, Answer>();
       for (const generate of generates) alone.set(generate.requestId, await roomy.router.ask(generate));
       const expectSame = async (router: RouterSide, batch: readonly Generate[]): Promise<void> => {
