@@ -2,7 +2,7 @@
 // the default codec beside raw, in one run. Through the API; pictures and conversations are real requests.
 //
 // Usage: node bench/capacity.mjs [--pool-mib 10] [--most 80] [--seconds 40]
-//   capacity: N conversations have had their first turn; all ask again at once. N is served when all are answered
+//   capacity: N conversations have had their first turn; all ask again. N is served when all are answered
 //     without preemption and every one finds its four pictures where it left them.
 //   goodput: more conversations than a raw pool holds take turns for --seconds; answers a second.
 //   pressure: as many new conversations at once as need four times the pool as raw rows, with long answers:
@@ -12,8 +12,7 @@ import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import sharp from 'sharp';
-import { ask, Cluster, ROOT } from '../e2e/dist/harness.js';
+import { ask, Cluster, pngUri, ROOT } from '../e2e/dist/harness.js';
 
 const { values } = parseArgs({
   options: {
@@ -33,16 +32,15 @@ const start = (codec, pool) =>
     // every picture's features stay: what is measured is the pool
     workerArgs: ['--pool-mib', pool, '--max-prefill-chunk', '2048', '--encoder-cache-mib', '512', ...codec],
   });
+/** Requests on their way at one time; the router queues no longer than its limit. */
+const CLIENTS = 6;
 const CODECS = { raw: ['--codec', 'raw', '--swap-mib', '0'], default: [] };
 
-async function pictureOf(seed) {
+function pictureOf(seed) {
   const pixels = Buffer.alloc(256 * 256 * 3);
   for (let at = 0; at < pixels.length; at += 1)
     pixels[at] = (Math.imul(seed + 1, 2654435761) >>> ((at >> 12) % 24)) ^ (at >> 7);
-  const png = await sharp(pixels, { raw: { width: 256, height: 256, channels: 3 } })
-    .png()
-    .toBuffer();
-  return `data:image/png;base64,${png.toString('base64')}`;
+  return pngUri(pixels, 256, 256);
 }
 
 const conversations = await Promise.all(
@@ -71,14 +69,25 @@ function again(cluster, { first }, maxTokens = 16) {
 }
 const preemptions = (cluster) => cluster.workerMetric(0, 'kvcapsule_worker_preemptions_total');
 
-/** Whether so many conversations are served at once from what their first turns left. */
+/** Some at one time, in the order of the list. */
+async function inParallel(list, work) {
+  const results = [];
+  let next = 0;
+  const client = async () => {
+    for (let at = next++; at < list.length; at = next++) results[at] = await work(list[at]);
+  };
+  await Promise.all(Array.from({ length: CLIENTS }, client));
+  return results;
+}
+
+/** Whether so many conversations go on from what their first turns left. */
 async function serves(codec, count) {
   const cluster = await start(CODECS[codec], poolMib);
   try {
     const some = conversations.slice(0, count);
     for (const conversation of some) await opening(cluster, conversation);
     const before = await preemptions(cluster);
-    const answers = await Promise.all(some.map((conversation) => again(cluster, conversation)));
+    const answers = await inParallel(some, (conversation) => again(cluster, conversation));
     const hits = answers.filter(
       ({ usage }) => usage.prompt_tokens_details.cached_tokens >= FOUR_PICTURES_TOKENS,
     );
@@ -114,7 +123,7 @@ async function goodput(codec, count) {
         if (performance.now() < end) answered += 1;
       }
     };
-    await Promise.all(Array.from({ length: 4 }, client));
+    await Promise.all(Array.from({ length: CLIENTS }, client));
     return answered / Number(values.seconds);
   } finally {
     await cluster.stop();

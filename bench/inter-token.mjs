@@ -12,8 +12,7 @@ import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import sharp from 'sharp';
-import { ask, Cluster, MODEL_DIR, ROOT } from '../e2e/dist/harness.js';
+import { ask, Cluster, MODEL_DIR, pngUri, ROOT } from '../e2e/dist/harness.js';
 
 const { values } = parseArgs({
   options: {
@@ -79,7 +78,13 @@ let seed = 1;
 async function keepStreaming() {
   while (!stop.signal.aborted) {
     let last;
-    const body = { temperature: 2, seed: seed++, max_tokens: 2000, messages: [ask('Hello!')] };
+    const body = {
+      temperature: 1,
+      seed: seed++,
+      ignore_eos: true,
+      max_tokens: 2000,
+      messages: [ask('Hello!')],
+    };
     await stream(
       body,
       (now) => {
@@ -93,8 +98,7 @@ async function keepStreaming() {
   }
 }
 
-async function randomPicture() {
-  const raw = { width: edge, height: edge, channels: 3 };
+function randomPicture() {
   const pixels = Buffer.alloc(edge * edge * 3);
   const [r, g, b] = [seed * 37, seed * 91, seed * 53];
   for (let at = 0; at < pixels.length; at += 3) {
@@ -103,8 +107,7 @@ async function randomPicture() {
     pixels[at + 2] = (b + at) & 255;
   }
   seed += 1;
-  const png = await sharp(pixels, { raw }).png({ compressionLevel: 1 }).toBuffer();
-  return `data:image/png;base64,${png.toString('base64')}`;
+  return pngUri(pixels, edge, edge);
 }
 
 const quantile = (samples, q) => {

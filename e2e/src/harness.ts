@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import sharp from 'sharp';
 import { type RedisServer, startRedis } from '@kvcapsule/platform/redis-server';
 
 export const ROOT = resolve(import.meta.dirname, '../..');
@@ -147,6 +148,17 @@ export async function until(check: () => Promise<boolean> | boolean, timeoutMs: 
 export function picture(name: string): string {
   const bytes = readFileSync(join(MODEL_DIR, 'golden', `${name}.png`));
   return `data:image/png;base64,${bytes.toString('base64')}`;
+}
+
+/** Pixels `[height][width][channels]` as a PNG in a data URI. */
+export async function pngUri(
+  pixels: Uint8Array,
+  width: number,
+  height: number,
+  channels: 1 | 3 = 3,
+): Promise<string> {
+  const png = await sharp(pixels, { raw: { width, height, channels } }).png().toBuffer();
+  return `data:image/png;base64,${png.toString('base64')}`;
 }
 
 /** A user message with pictures before its text, as the demo model learned it. */

@@ -1,6 +1,5 @@
-import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ask, Cluster, picture, until } from './harness.js';
+import { ask, Cluster, picture, pngUri, until } from './harness.js';
 
 interface Answer {
   readonly choices: readonly [
@@ -41,11 +40,6 @@ const fresh = async (messages: readonly object[], more: object = {}): Promise<An
   return alone;
 };
 
-async function png(pixels: Buffer, width: number, height: number, channels: 1 | 3 = 3): Promise<string> {
-  const file = await sharp(pixels, { raw: { width, height, channels } }).png().toBuffer();
-  return `data:image/png;base64,${file.toString('base64')}`;
-}
-
 function noise(bytes: number, seed: number): Buffer {
   let state = seed + 1;
   return Buffer.from(
@@ -56,7 +50,7 @@ function noise(bytes: number, seed: number): Buffer {
 describe('cases from the field: what is kept and found again', () => {
   it('F02: pictures of one request do not push each other out of a small cache', async () => {
     const urls = await Promise.all(
-      [1, 2, 3, 4, 5, 6].map((seed) => png(noise(256 * 256 * 3, seed), 256, 256)),
+      [1, 2, 3, 4, 5, 6].map((seed) => pngUri(noise(256 * 256 * 3, seed), 256, 256)),
     );
     const [a = '', b = '', ...rest] = urls;
     for (const url of [a, b]) await answer([ask('Describe the image.', url)]);
@@ -70,12 +64,12 @@ describe('cases from the field: what is kept and found again', () => {
     const bytes = noise(64 * 256 * 3, 9);
     const grey = noise(64 * 64 * 3, 5);
     const urls = [
-      await png(bytes, 64, 256),
-      await png(bytes, 256, 64),
-      await png(grey, 64, 64),
-      await png(grey, 64, 192, 1),
+      await pngUri(bytes, 64, 256),
+      await pngUri(bytes, 256, 64),
+      await pngUri(grey, 64, 64),
+      await pngUri(grey, 64, 192, 1),
       ...(await Promise.all(
-        Array.from({ length: 12 }, (_, seed) => png(noise(3 * 64 * 64, 100 + seed), 64, 64)),
+        Array.from({ length: 12 }, (_, seed) => pngUri(noise(3 * 64 * 64, 100 + seed), 64, 64)),
       )),
     ];
     const question = (url: string) => [ask('Describe the image.', url)];
