@@ -57,8 +57,11 @@ class FormatTest : public ::testing::TestWithParam<Codec> {
   }
 };
 
-const KvGeometry kGeometries[] = {{2, 2, 64, Dtype::kF16},  {3, 1, 24, Dtype::kF32}, {1, 3, 8, Dtype::kBF16},
-                                  {2, 1, 128, Dtype::kBF16}, {1, 2, 40, Dtype::kF16}};
+const KvGeometry kGeometries[] = {{2, 2, 64, Dtype::kF16},
+                                  {3, 1, 24, Dtype::kF32},
+                                  {1, 3, 8, Dtype::kBF16},
+                                  {2, 1, 128, Dtype::kBF16},
+                                  {1, 2, 40, Dtype::kF16}};
 
 TEST_P(FormatTest, ComesBackWithinItsErrorForAnyNumberOfRows) {
   uint64_t seed = 0;
@@ -152,8 +155,8 @@ TEST_P(FormatTest, CoversTheRowsItIsGivenAndNoOthers) {
   // The same rows without gaps, in a pool of their own.
   for (int32_t i = 0; i < tokens; ++i) {
     for (int32_t unit = 0; unit < 4; ++unit) {
-      std::memcpy(const_cast<uint8_t*>(RawRow(packed.pool, Raw(packed), 0, static_cast<KvPart>(unit % 2),
-                                              unit / 2, i)),
+      std::memcpy(const_cast<uint8_t*>(
+                      RawRow(packed.pool, Raw(packed), 0, static_cast<KvPart>(unit % 2), unit / 2, i)),
                   RawRow(scene.pool, raw, 0, static_cast<KvPart>(unit % 2), unit / 2, covered[i]),
                   geometry.RowBytes());
     }
@@ -175,7 +178,7 @@ TEST_P(FormatTest, RefusesHeadersThatItCannotReadAndNoOthers) {
   Scene scene = Filled(geometry, 0, 40, 2);
   const auto format = GetParam().make(rng, geometry, 40);
   const CapsuleSegment target{format, scene.TakePages(format->Pages(40)), 40, 0};
-  const auto check = [&](const std::function<void(CapsuleHeader&, uint8_t* appended)>& damage) {
+  const auto check = [&](const std::function<void(CapsuleHeader&, uint8_t * appended)>& damage) {
     format->Encode(scene.pool, Raw(scene), Rows(40), target);
     uint8_t* start = scene.pool.Page(target.pages[0]);
     CapsuleHeader header;
@@ -214,29 +217,25 @@ TEST_P(FormatTest, RefusesHeadersThatItCannotReadAndNoOthers) {
 
 INSTANTIATE_TEST_SUITE_P(
     Codecs, FormatTest,
-    ::testing::Values(Codec{"q8", [](auto&, const auto& g, int32_t) { return std::make_shared<Q8Format>(g); },
-                            1e-4},
-                      Codec{"q4", [](auto&, const auto& g, int32_t) { return std::make_shared<Q4Format>(g); },
-                            2e-2},
-                      Codec{"capsule",
-                            [](auto&, const auto& g, int32_t tokens) {
-                              return testing::IdentityFormat(g, tokens);
-                            },
-                            1e-12},
-                      Codec{"packed_static",
-                            [](auto& rng, const auto& g, int32_t tokens) {
-                              testing::PackedOptions options{1, 8, 8, 3, 7, true, true};
-                              return std::make_shared<PackedFormat>(
-                                  g, testing::RandomPackedProfile(rng, g, tokens, options));
-                            },
-                            1e-3},
-                      Codec{"packed_mixed",
-                            [](auto& rng, const auto& g, int32_t tokens) {
-                              testing::PackedOptions options{1, 0, 8, 3, 7, true, true, true};
-                              return std::make_shared<PackedFormat>(
-                                  g, testing::RandomPackedProfile(rng, g, tokens, options));
-                            },
-                            0.1}),
+    ::testing::Values(
+        Codec{"q8", [](auto&, const auto& g, int32_t) { return std::make_shared<Q8Format>(g); }, 1e-4},
+        Codec{"q4", [](auto&, const auto& g, int32_t) { return std::make_shared<Q4Format>(g); }, 2e-2},
+        Codec{"capsule",
+              [](auto&, const auto& g, int32_t tokens) { return testing::IdentityFormat(g, tokens); }, 1e-12},
+        Codec{"packed_static",
+              [](auto& rng, const auto& g, int32_t tokens) {
+                testing::PackedOptions options{1, 8, 8, 3, 7, true, true};
+                return std::make_shared<PackedFormat>(g,
+                                                      testing::RandomPackedProfile(rng, g, tokens, options));
+              },
+              1e-3},
+        Codec{"packed_mixed",
+              [](auto& rng, const auto& g, int32_t tokens) {
+                testing::PackedOptions options{1, 0, 8, 3, 7, true, true, true};
+                return std::make_shared<PackedFormat>(g,
+                                                      testing::RandomPackedProfile(rng, g, tokens, options));
+              },
+              0.1}),
     [](const auto& info) { return info.param.name; });
 
 }  // namespace

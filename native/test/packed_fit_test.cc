@@ -23,7 +23,8 @@ const KvGeometry kGeometry{2, 1, kDim, Dtype::kF32};
 // Pictures whose rows share fading directions over the tokens of each group, around a mean of their own.
 class Pictures {
  public:
-  explicit Pictures(uint64_t seed) : scene(kGeometry, 64, seed), directions_(Gaussian(scene.rng, 4 * kTokens * 12)) {
+  explicit Pictures(uint64_t seed)
+      : scene(kGeometry, 64, seed), directions_(Gaussian(scene.rng, 4 * kTokens * 12)) {
     for (int32_t i = 0; i < kTokens; ++i) groups.push_back(i * kGroups / kTokens);
     mean_ = Gaussian(scene.rng, 4 * kTokens * kDim, 2);
     scene.Open(0);
@@ -51,7 +52,8 @@ class Pictures {
   }
 
   // Squared error of a fresh picture's parts, weighted by row, relative to its size about the mean.
-  double Error(const PackedProfile& profile, const std::vector<float>& weights = std::vector<float>(kTokens, 1)) {
+  double Error(const PackedProfile& profile,
+               const std::vector<float>& weights = std::vector<float>(kTokens, 1)) {
     const RawSegment raw = Next();
     const auto format = std::make_shared<PackedFormat>(kGeometry, profile);
     const CapsuleSegment capsule{format, scene.TakePages(format->Pages(kTokens)), kTokens, 5};
@@ -91,7 +93,8 @@ class Pictures {
 
  private:
   std::vector<float> Rows(int32_t part) {
-    std::vector<float> rows(mean_.begin() + part * kTokens * kDim, mean_.begin() + (part + 1) * kTokens * kDim);
+    std::vector<float> rows(mean_.begin() + part * kTokens * kDim,
+                            mean_.begin() + (part + 1) * kTokens * kDim);
     for (int32_t g = 0; g < kGroups; ++g) {
       // Busy tiles and quiet ones, elsewhere in every picture.
       const float strength = std::exp2(std::normal_distribution<float>(0, 1)(scene.rng));
@@ -170,7 +173,9 @@ TEST(PackedFitTest, DearPartsGetTheBits) {
   const auto statistics = pictures.Statistics(40);
   auto options = pictures.Options(480);
   options.bits_kind = BitsKind::kStatic;
-  const auto bits = [](const PackedPart& part) { return std::accumulate(part.bits.begin(), part.bits.end(), 0); };
+  const auto bits = [](const PackedPart& part) {
+    return std::accumulate(part.bits.begin(), part.bits.end(), 0);
+  };
   options.sensitivities = {1, 1, 1, 1};
   const auto even = FitPacked(statistics, options);
   options.sensitivities = {100, 1, 1, 1};
@@ -182,7 +187,8 @@ TEST(PackedFitTest, DearPartsGetTheBits) {
 TEST(PackedFitTest, EqualStatisticsGiveEqualProfiles) {
   Pictures pictures(5);
   const auto statistics = pictures.Statistics(20);
-  const auto one = FitPacked(statistics, pictures.Options(600)), other = FitPacked(statistics, pictures.Options(600));
+  const auto one = FitPacked(statistics, pictures.Options(600)),
+             other = FitPacked(statistics, pictures.Options(600));
   EXPECT_EQ(one.transform, other.transform);
   for (size_t i = 0; i < one.parts.size(); ++i) {
     EXPECT_EQ(one.parts[i].basis, other.parts[i].basis);
@@ -197,12 +203,16 @@ TEST(PackedFitTest, RefusesWhatDoesNotFit) {
       [](auto& o) { o.groups.pop_back(); },
       [](auto& o) { o.groups[0] = kTokens; },
       [](auto& o) { std::fill(o.groups.begin(), o.groups.end(), 1); },
-      [](auto& o) { o.marker_rows = {3, 2}; },
+      [](auto& o) {
+        o.marker_rows = {3, 2};
+      },
       [](auto& o) { o.bits = 9; },
       [](auto& o) { o.bits_kind = BitsKind::kLeading; },
       [](auto& o) { o.bytes = 60; },
       [](auto& o) { o.sensitivities = {1}; },
-      [](auto& o) { o.sensitivities = {1, 1, 1, NAN}; },
+      [](auto& o) {
+        o.sensitivities = {1, 1, 1, NAN};
+      },
       [](auto& o) { o.weights.assign(3, std::vector<float>(kTokens, 1)); },
   };
   for (const auto& fault : faults) {
@@ -218,7 +228,8 @@ TEST(PackedFitTest, RefusesWhatDoesNotFit) {
 }
 
 TEST(StatisticsFileTest, GoesOnWhereItStoppedAndRefusesOtherFiles) {
-  const std::string path = std::filesystem::temp_directory_path() / ("statistics-" + std::to_string(getpid()));
+  const std::string path =
+      std::filesystem::temp_directory_path() / ("statistics-" + std::to_string(getpid()));
   Pictures pictures(7);
   GramAccumulator whole(kGeometry, kTokens, 10000), first(kGeometry, kTokens, 10000);
   GramAccumulator second(kGeometry, kTokens, 10000);

@@ -1,10 +1,11 @@
+#include "kv/codec/packed/packed_profile.h"
+
 #include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <functional>
 
-#include "kv/codec/packed/packed_profile.h"
 #include "kv/codec/registry.h"
 #include "kvcapsule/error.h"
 #include "scene.h"
@@ -73,11 +74,21 @@ TEST_F(PackedProfileTest, WhatDoesNotFitIsRefusedWithTheReason) {
   const std::pair<const char*, std::function<void(PackedProfile&)>> damages[] = {
       {"codec that is none", [](auto& p) { p.codec = "capsule-q9"; }},
       {"names an n", [](auto& p) { p.tokens = 0; }},
-      {"another type, shape or size", [](auto& p) { p.groups.push_back(0); p.tokens = 31; }},
+      {"another type, shape or size",
+       [](auto& p) {
+         p.groups.push_back(0);
+         p.tokens = 31;
+       }},
       {"groups outside", [](auto& p) { p.groups[3] = -1; }},
       {"empty group", [](auto& p) { p.groups[3] = 9; }},
-      {"rows that do not ascend", [](auto& p) { p.marker_rows = {7, 0, 29}; }},
-      {"rows that do not ascend", [](auto& p) { p.marker_rows = {0, 7, 30}; }},
+      {"rows that do not ascend",
+       [](auto& p) {
+         p.marker_rows = {7, 0, 29};
+       }},
+      {"rows that do not ascend",
+       [](auto& p) {
+         p.marker_rows = {0, 7, 30};
+       }},
       {"rows that do not ascend", [](auto& p) { p.parts[0].template_rows[0] = -1; }},
       {"more basis rows", [](auto& p) { p.parts[2].ranks[0] = 31; }},
       {"more basis rows", [](auto& p) { p.parts[2].ranks[0] = -1; }},

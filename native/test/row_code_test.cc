@@ -29,7 +29,8 @@ TEST(RowCodeTest, ErrsAsItsTableSays) {
     for (int32_t i = 0; i < kRows; ++i) {
       const auto row = Gaussian(rng, 64, 3);
       const auto back = ThereAndBack(row, 3, bits);
-      for (size_t c = 0; c < row.size(); ++c) error += std::pow((static_cast<double>(back[c]) - row[c]) / 3, 2);
+      for (size_t c = 0; c < row.size(); ++c)
+        error += std::pow((static_cast<double>(back[c]) - row[c]) / 3, 2);
     }
     const double mean = error / (64 * kRows);
     // At many bits a few clipped values make most of the error.
@@ -72,7 +73,8 @@ TEST(RowCodeTest, BitsCostLeastInErrorAndPriceTogether) {
     for (float energy = 1e-3f; energy < 1e6f; energy *= 1.37f) {
       const int32_t bits = BitsOf(energy, thresholds);
       const auto cost = [&](int32_t b) { return energy * GaussianError(b) + price * static_cast<float>(b); };
-      for (int32_t b = 0; b <= kMaxRowBits; ++b) EXPECT_LE(cost(bits), cost(b) * 1.00001f) << energy << " " << b;
+      for (int32_t b = 0; b <= kMaxRowBits; ++b)
+        EXPECT_LE(cost(bits), cost(b) * 1.00001f) << energy << " " << b;
     }
   }
 }

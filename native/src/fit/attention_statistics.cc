@@ -61,14 +61,17 @@ void AttentionStatistics::Add(const KvPool& pool, const Sequence& sequence, int3
     const VisibleRows rows = Gather(pool, sequence, span, chunk, layer, kv_head);
     const auto all = static_cast<int32_t>(rows.keys.size()) / dim;
     std::vector<double>& keys = counts_[(static_cast<size_t>(layer) * geometry_.kv_heads + kv_head) * 2];
-    std::vector<double>& values = counts_[(static_cast<size_t>(layer) * geometry_.kv_heads + kv_head) * 2 + 1];
+    std::vector<double>& values =
+        counts_[(static_cast<size_t>(layer) * geometry_.kv_heads + kv_head) * 2 + 1];
     for (int32_t r = 0; r < chunk.rows * group; ++r) {
       const int32_t row = r / group, seen = all - chunk.rows + row + 1;
       const float* query =
-          queries + ((static_cast<int64_t>(chunk.first_row) + row) * shape.heads + kv_head * group + r % group) * dim;
+          queries +
+          ((static_cast<int64_t>(chunk.first_row) + row) * shape.heads + kv_head * group + r % group) * dim;
       weights.assign(seen, 0);
       for (int32_t i = 0; i < seen; ++i) {
-        for (int32_t c = 0; c < dim; ++c) weights[i] += query[c] * rows.keys[static_cast<size_t>(i) * dim + c];
+        for (int32_t c = 0; c < dim; ++c)
+          weights[i] += query[c] * rows.keys[static_cast<size_t>(i) * dim + c];
       }
       const float top = *std::max_element(weights.begin(), weights.end());
       float total = 0;

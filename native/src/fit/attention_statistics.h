@@ -13,16 +13,16 @@ class AttentionStatistics {
  public:
   AttentionStatistics(const KvGeometry& geometry, int32_t tokens);
 
-  // Adds a chunk's rows to the statistics of one layer. Segment `span` holds `tokens` raw rows and lies before
-  // the chunk's; all segments up to there are raw. queries: [step rows][heads][head_dim], post-RoPE; the keys
-  // and values of the chunk are in the pool.
+  // Adds a chunk's rows to the statistics of one layer. Segment `span` holds `tokens` raw rows and lies
+  // before the chunk's; all segments up to there are raw. queries: [step rows][heads][head_dim], post-RoPE;
+  // the keys and values of the chunk are in the pool.
   void Add(const KvPool& pool, const Sequence& sequence, int32_t span, const AttentionChunk& chunk,
            const AttentionShape& shape, int32_t layer, const float* queries);
 
   // w [tokens] of part [layer][kv head][keys, values], mean square 1; all 1 before the first row.
   // With p the attention of a row to the span, o the part of its output that comes from there: values count
-  // by sum p_i^2, keys by sum p_i^2 |v_i - o|^2 |q|^2; w_i^2 is the square root of the count over its mean, so
-  // that few questions do not decide too much.
+  // by sum p_i^2, keys by sum p_i^2 |v_i - o|^2 |q|^2; w_i^2 is the square root of the count over its mean,
+  // so that few questions do not decide too much.
   std::vector<float> Weights(int32_t part) const;
 
   // All sums, for a file.

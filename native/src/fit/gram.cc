@@ -21,7 +21,7 @@ using FloatMatrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::
 
 // Covered rows of one (layer, part, head), [n][head_dim].
 FloatMatrix Gather(const KvPool& pool, const RawSegment& segment, const std::vector<int32_t>& covered,
-              int32_t layer, KvPart part, int32_t kv_head) {
+                   int32_t layer, KvPart part, int32_t kv_head) {
   const KvGeometry& geometry = pool.geometry();
   FloatMatrix rows(covered.size(), geometry.head_dim);
   for (size_t i = 0; i < covered.size(); ++i) {
@@ -128,8 +128,8 @@ GramAccumulator::GramAccumulator(const KvGeometry& geometry, int32_t tokens, flo
   sums_.assign(parts, std::vector<double>(n * geometry.head_dim));
 }
 
-void GramAccumulator::Add(const KvPool& pool, const RawSegment& segment,
-                          const std::vector<int32_t>& covered, int32_t position) {
+void GramAccumulator::Add(const KvPool& pool, const RawSegment& segment, const std::vector<int32_t>& covered,
+                          int32_t position) {
   if (static_cast<int64_t>(covered.size()) != tokens_) {
     throw Error(ErrorCode::kConfigInvalid, "the fit is for spans of " + std::to_string(tokens_) +
                                                " covered tokens, not " + std::to_string(covered.size()));
@@ -142,8 +142,10 @@ void GramAccumulator::Add(const KvPool& pool, const RawSegment& segment,
   for (size_t i = 0; i < grams_.size(); ++i) {
     const auto head = static_cast<int32_t>(i / 2);
     const auto part = static_cast<KvPart>(i % 2);
-    FloatMatrix rows = Gather(pool, segment, covered, head / geometry_.kv_heads, part, head % geometry_.kv_heads);
-    if (part == KvPart::kKey) RotateRows(rows.data(), tokens_, geometry_.head_dim, geometry_.head_dim, rope_theta_, -position);
+    FloatMatrix rows =
+        Gather(pool, segment, covered, head / geometry_.kv_heads, part, head % geometry_.kv_heads);
+    if (part == KvPart::kKey)
+      RotateRows(rows.data(), tokens_, geometry_.head_dim, geometry_.head_dim, rope_theta_, -position);
     const Matrix wide = rows.cast<double>();
     MatrixMap(grams_[i].data(), tokens_, tokens_).selfadjointView<Eigen::Lower>().rankUpdate(wide);
     MatrixMap(sums_[i].data(), tokens_, geometry_.head_dim) += wide;

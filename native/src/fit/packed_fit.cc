@@ -21,8 +21,8 @@ constexpr double kCandidateBudget = 1.7;
 
 // A row that a part could store, before any is left out.
 struct Candidate {
-  double energy = 0;     // sensitivity * head_dim * variance of a channel
-  double place = 0;      // rank in its group, from 0 to 1
+  double energy = 0;  // sensitivity * head_dim * variance of a channel
+  double place = 0;   // rank in its group, from 0 to 1
   int32_t bits = 0;
 };
 
@@ -80,7 +80,8 @@ class Fitter {
       require(group >= 0 && group < n, "a group is out of range");
       seen[group] = true;
     }
-    require(std::is_partitioned(seen.begin(), seen.end(), [](bool used) { return used; }), "a group is empty");
+    require(std::is_partitioned(seen.begin(), seen.end(), [](bool used) { return used; }),
+            "a group is empty");
     for (size_t i = 0; i < options_.marker_rows.size(); ++i) {
       require(options_.marker_rows[i] >= 0 && options_.marker_rows[i] < n, "a marker row is out of range");
       require(i == 0 || options_.marker_rows[i] > options_.marker_rows[i - 1], "marker rows do not ascend");
@@ -88,9 +89,9 @@ class Fitter {
     const bool fixed = options_.bits_kind == BitsKind::kLeading || options_.bits_kind == BitsKind::kEqual;
     require(fixed ? options_.bits >= 1 && options_.bits <= kMaxRowBits : options_.bits == 0,
             "bits are not 1 to 8, or not wanted");
-    require(options_.sensitivities.empty() ||
-                static_cast<int32_t>(options_.sensitivities.size()) == PartCount(),
-            "there is not one sensitivity a part");
+    require(
+        options_.sensitivities.empty() || static_cast<int32_t>(options_.sensitivities.size()) == PartCount(),
+        "there is not one sensitivity a part");
     require(options_.weights.empty() || static_cast<int32_t>(options_.weights.size()) == PartCount(),
             "there is not one list of weights a part");
     for (const auto& weights : options_.weights)
@@ -107,7 +108,8 @@ class Fitter {
       const float sign = options_.rotate && (rng_() & 1) ? -unit : unit;
       for (int32_t j = 0; j < dim; ++j) {
         const bool odd = std::popcount(static_cast<uint32_t>(i & j)) % 2 == 1;
-        if (options_.rotate || i == j) profile_.transform[static_cast<size_t>(i) * dim + j] = odd && options_.rotate ? -sign : sign;
+        if (options_.rotate || i == j)
+          profile_.transform[static_cast<size_t>(i) * dim + j] = odd && options_.rotate ? -sign : sign;
       }
     }
   }
@@ -136,7 +138,8 @@ class Fitter {
       if (std::binary_search(part.template_rows.begin(), part.template_rows.end(), row)) continue;
       counts[profile_.groups[row]] += pictures;
       for (int32_t c = 0; c < dim; ++c)
-        means[static_cast<size_t>(profile_.groups[row]) * dim + c] += sum[static_cast<int64_t>(row) * dim + c];
+        means[static_cast<size_t>(profile_.groups[row]) * dim + c] +=
+            sum[static_cast<int64_t>(row) * dim + c];
     }
     for (size_t i = 0; i < means.size(); ++i)
       part.means.push_back(static_cast<float>(means[i] / std::max(counts[i / dim], 1.0)));
@@ -156,8 +159,8 @@ class Fitter {
     return all;
   }
 
-  // Gram of a group's weighted residuals, a channel of a picture: [n_g][n_g]. An orthonormal channel transform
-  // leaves it as it is.
+  // Gram of a group's weighted residuals, a channel of a picture: [n_g][n_g]. An orthonormal channel
+  // transform leaves it as it is.
   Matrix ResidualGram(int32_t number, const Matrix& templates, size_t group) const {
     const std::vector<float>& weights = profile_.parts[number].weights;
     const int32_t n = profile_.tokens, dim = profile_.head_dim;
@@ -264,7 +267,8 @@ class Fitter {
   }
 
   void ChooseRows() {
-    if (options_.bits_kind == BitsKind::kLeading || options_.bits_kind == BitsKind::kEqual) return TakeLeading();
+    if (options_.bits_kind == BitsKind::kLeading || options_.bits_kind == BitsKind::kEqual)
+      return TakeLeading();
     const bool by_picture = options_.bits_kind == BitsKind::kPicture;
     const double budget = static_cast<double>(Room()) * (by_picture ? kCandidateBudget : 1.0);
     std::vector<float> energies;
@@ -329,7 +333,8 @@ class Fitter {
 template <class Enum>
 Enum Parse(const std::string& text, std::initializer_list<const char*> names) {
   const auto found = std::find(names.begin(), names.end(), text);
-  if (found == names.end()) throw Error(ErrorCode::kConfigInvalid, "fit: " + text.substr(0, 40) + " is no choice");
+  if (found == names.end())
+    throw Error(ErrorCode::kConfigInvalid, "fit: " + text.substr(0, 40) + " is no choice");
   return static_cast<Enum>(found - names.begin());
 }
 

@@ -30,18 +30,19 @@ enum class BitsKind {
 
 struct PackedFitOptions {
   std::string codec = "capsule-mixed";
-  std::vector<int32_t> groups;           // [n]
-  std::vector<int32_t> marker_rows;      // ascending
+  std::vector<int32_t> groups;       // [n]
+  std::vector<int32_t> marker_rows;  // ascending
   TemplateKind key_template = TemplateKind::kGroup, value_template = TemplateKind::kAll;
-  bool rotate = true;                    // channels by a random-sign Hadamard transform
+  bool rotate = true;  // channels by a random-sign Hadamard transform
   BasisKind basis = BasisKind::kPrincipal;
   BitsKind bits_kind = BitsKind::kPicture;
-  int32_t bits = 0;                      // 1 to 8 for kLeading and kEqual
-  int64_t bytes = 0;                     // of a capsule at most, header included
-  std::vector<double> sensitivities;     // [layer][kv head][keys, values]; empty: an error of one size costs the same in all
+  int32_t bits = 0;   // 1 to 8 for kLeading and kEqual
+  int64_t bytes = 0;  // of a capsule at most, header included
+  std::vector<double>
+      sensitivities;  // [layer][kv head][keys, values]; empty: an error of one size costs the same in all
   std::vector<std::vector<float>> weights;  // w [n] of each part; empty: all rows alike
   float rope_theta = 0;
-  uint64_t seed = 1;                     // of signs and random rows
+  uint64_t seed = 1;  // of signs and random rows
 };
 
 // From "none", "markers", "group", "all"; "principal", "rows"; "picture", "static", "leading", "equal". Throw

@@ -8,7 +8,8 @@
 namespace kvcapsule {
 
 // Written beside and renamed. Throws Error(kConfigInvalid) when it cannot be.
-void SaveStatistics(const std::string& path, const GramAccumulator& gram, const AttentionStatistics& attention);
+void SaveStatistics(const std::string& path, const GramAccumulator& gram,
+                    const AttentionStatistics& attention);
 
 // Tokens a picture of the file, for which the two are to be made. Both throw Error(kConfigInvalid) when there
 // is no such file, it is damaged, or it belongs to another geometry.

@@ -60,8 +60,7 @@ int32_t KvFormat::Pages(int32_t tokens) const {
 
 void KvFormat::Encode(const KvPool& pool, const RawSegment& source, std::span<const int32_t> covered,
                       const CapsuleSegment& target, const RunTasks& run) const {
-  if (!Covers(static_cast<int32_t>(covered.size())) ||
-      static_cast<size_t>(target.tokens) != covered.size() ||
+  if (!Covers(static_cast<int32_t>(covered.size())) || static_cast<size_t>(target.tokens) != covered.size() ||
       target.pages.size() != static_cast<size_t>(Pages(target.tokens))) {
     throw Error(ErrorCode::kPlanInvalid, "format " + info_.codec + " " + info_.profile_id +
                                              " does not cover " + std::to_string(covered.size()) +

@@ -163,8 +163,8 @@ std::vector<float> ProfileReader::Floats(const std::string& name, const std::vec
   if (found != tensors_.end() && found->second.dtype == "F16") {
     const auto halves = ReadTensor<uint16_t>(Take(name, "F16", shape));
     values.resize(halves.size());
-    ToFloat(Dtype::kF16, reinterpret_cast<const uint8_t*>(halves.data()),
-            static_cast<int64_t>(halves.size()), values.data());
+    ToFloat(Dtype::kF16, reinterpret_cast<const uint8_t*>(halves.data()), static_cast<int64_t>(halves.size()),
+            values.data());
   } else {
     values = ReadTensor<float>(Take(name, "F32", shape));
   }

@@ -51,7 +51,8 @@ class ValueEncoder {
 }  // namespace
 
 CapsuleFormat::CapsuleFormat(const KvGeometry& geometry, std::shared_ptr<const CapsuleProfile> profile)
-    : HeadwiseFormat(geometry, CodecNumber::kRows, InfoOf(geometry, *profile)), profile_(std::move(profile)) {}
+    : HeadwiseFormat(geometry, CodecNumber::kRows, InfoOf(geometry, *profile)),
+      profile_(std::move(profile)) {}
 
 int64_t CapsuleFormat::PayloadBytes(int32_t /*tokens*/) const {
   int64_t rows = 0;
@@ -108,12 +109,10 @@ void CapsuleFormat::Decode(const KvPool& pool, const CapsuleSegment& segment, in
     }
   }
   for (int32_t r = 0; r < head.rows; ++r) {
-    ToFloat(geometry().dtype, Row(pool, segment, layer, part, kv_head, r), dim,
-            row.data());
+    ToFloat(geometry().dtype, Row(pool, segment, layer, part, kv_head, r), dim, row.data());
     for (int32_t i = 0; i < tokens; ++i) {
       const float weight = mix[static_cast<size_t>(r) * tokens + i];
-      for (int32_t c = 0; c < dim; ++c)
-        out[static_cast<int64_t>(i) * dim + c] += weight * row[c];
+      for (int32_t c = 0; c < dim; ++c) out[static_cast<int64_t>(i) * dim + c] += weight * row[c];
     }
   }
 }

@@ -48,9 +48,8 @@ std::vector<float> Inverse(const std::vector<float>& matrix, int32_t dim, const 
   return out;
 }
 
-PackedUnit MakeUnit(const PackedPart& part, const PackedProfile& profile,
-                    const std::vector<int32_t>& columns, const std::vector<int32_t>& group_begins,
-                    int32_t padded) {
+PackedUnit MakeUnit(const PackedPart& part, const PackedProfile& profile, const std::vector<int32_t>& columns,
+                    const std::vector<int32_t>& group_begins, int32_t padded) {
   const int32_t dim = profile.head_dim;
   PackedUnit unit;
   unit.rank = part.rank();
@@ -91,7 +90,8 @@ PackedFormat::PackedFormat(const KvGeometry& geometry, PackedProfile profile)
       columns_(profile_.Columns()),
       group_begins_(profile_.GroupBegins()),
       transform_(Pad(profile_.transform, geometry.head_dim, padded_dim_)),
-      inverse_(Pad(Inverse(profile_.transform, geometry.head_dim, profile_.id), geometry.head_dim, padded_dim_)) {
+      inverse_(
+          Pad(Inverse(profile_.transform, geometry.head_dim, profile_.id), geometry.head_dim, padded_dim_)) {
   rows_offset_ = info().header_bytes;
   int64_t static_bytes = 0;
   for (const PackedPart& part : profile_.parts) {
@@ -102,7 +102,8 @@ PackedFormat::PackedFormat(const KvGeometry& geometry, PackedProfile profile)
   }
   bytes_ = profile_.chooses_bits() ? profile_.bytes : rows_offset_ + static_bytes;
   if (bytes_ < rows_offset_)
-    throw Error(ErrorCode::kProfileInvalid, "profile " + profile_.id + " has capsules too small for its rows");
+    throw Error(ErrorCode::kProfileInvalid,
+                "profile " + profile_.id + " has capsules too small for its rows");
 }
 
 int64_t PackedFormat::PayloadBytes(int32_t /*tokens*/) const { return bytes_ - info().header_bytes; }
@@ -179,7 +180,8 @@ void PackedFormat::Project(const std::vector<float>& rows, const PackedUnit& uni
 
 float PackedFormat::ChoosePrice(const std::vector<Draft>& drafts) const {
   std::vector<float> energies;
-  for (const Draft& draft : drafts) energies.insert(energies.end(), draft.energies.begin(), draft.energies.end());
+  for (const Draft& draft : drafts)
+    energies.insert(energies.end(), draft.energies.begin(), draft.energies.end());
   return PriceThatFits(energies, (bytes_ - rows_offset_) / RowCodeBytes(1, geometry().head_dim));
 }
 
@@ -190,7 +192,8 @@ void PackedFormat::PlaceRows(float price, std::vector<Draft>& drafts) const {
     Draft& draft = drafts[u];
     draft.offset = offset;
     for (int32_t r = 0; r < units_[u].rank; ++r) {
-      draft.bits.push_back(profile_.chooses_bits() ? BitsOf(draft.energies[r], thresholds) : units_[u].bits[r]);
+      draft.bits.push_back(profile_.chooses_bits() ? BitsOf(draft.energies[r], thresholds)
+                                                   : units_[u].bits[r]);
       offset += RowCodeBytes(draft.bits[r], geometry().head_dim);
     }
     draft.bytes = offset - draft.offset;
@@ -212,7 +215,8 @@ void PackedFormat::EncodeRows(const KvPool& pool, const RawSegment& source, std:
   WriteHeader(pool, target, price);
   std::vector<uint32_t> begins;
   for (const Draft& draft : drafts) begins.push_back(static_cast<uint32_t>(draft.offset));
-  bytes.Write(CapsuleHeader::kSlotBytes, begins.data(), static_cast<int64_t>(begins.size() * sizeof(uint32_t)));
+  bytes.Write(CapsuleHeader::kSlotBytes, begins.data(),
+              static_cast<int64_t>(begins.size() * sizeof(uint32_t)));
   run(count, [&](int32_t u) {
     const Draft& draft = drafts[u];
     const int32_t dim = geometry().head_dim;
@@ -222,7 +226,8 @@ void PackedFormat::EncodeRows(const KvPool& pool, const RawSegment& source, std:
       levels[r / 2] |= static_cast<uint8_t>(draft.levels[r] << (r % 2 * 4));
       if (draft.bits[r] == 0) continue;
       EncodeRow(draft.coefficients.data() + static_cast<size_t>(r) * padded_dim_,
-                units_[u].deviations[r] * ScaleFactor(draft.levels[r]), draft.bits[r], dim, codes.data() + at);
+                units_[u].deviations[r] * ScaleFactor(draft.levels[r]), draft.bits[r], dim,
+                codes.data() + at);
       at += RowCodeBytes(draft.bits[r], dim);
     }
     bytes.Write(units_[u].levels_offset, levels.data(), static_cast<int64_t>(levels.size()));
@@ -251,8 +256,7 @@ void PackedFormat::ReadRowTable(const KvPool& pool, const CapsuleSegment& segmen
     const int32_t level = levels[r / 2] >> (r % 2 * 4) & 15;
     rows[r].offset = at;
     rows[r].scale = own.deviations[r] * ScaleFactor(level);
-    rows[r].bits =
-        own.bits.empty() ? BitsOf(own.energies[r] * EnergyFactor(level), thresholds) : own.bits[r];
+    rows[r].bits = own.bits.empty() ? BitsOf(own.energies[r] * EnergyFactor(level), thresholds) : own.bits[r];
     at += RowCodeBytes(rows[r].bits, geometry().head_dim);
   }
 }
@@ -294,7 +298,8 @@ void PackedFormat::Decode(const KvPool& pool, const CapsuleSegment& segment, int
     for (int32_t k = 0; k < dim; ++k) {
       const double coefficient = coefficients[static_cast<size_t>(r) * padded + k];
       for (int32_t c = 0; c < dim; ++c)
-        plain[static_cast<size_t>(r) * dim + c] += coefficient * inverse_[static_cast<size_t>(k) * padded + c];
+        plain[static_cast<size_t>(r) * dim + c] +=
+            coefficient * inverse_[static_cast<size_t>(k) * padded + c];
     }
   }
   for (int32_t column = 0; column < n; ++column) {

@@ -28,11 +28,11 @@ struct PackedUnit {
 struct PackedRow {
   int64_t offset = 0;  // of its codes in the capsule
   int32_t bits = 0;
-  float scale = 0;     // times GaussianStep(bits) is the distance of two codes
+  float scale = 0;  // times GaussianStep(bits) is the distance of two codes
 };
 
-// Turns `rows` rows of dim floats, `stride` apart, by `positions` places, as the model turned its keys (channel
-// pairs c, c + dim / 2); negative turns back. rope_theta 0: not at all.
+// Turns `rows` rows of dim floats, `stride` apart, by `positions` places, as the model turned its keys
+// (channel pairs c, c + dim / 2); negative turns back. rope_theta 0: not at all.
 void RotateRows(float* data, int64_t rows, int64_t stride, int32_t dim, float rope_theta, int32_t positions);
 
 // Capsule bytes: header slot; for each unit [layer][kv head][keys, values] where its rows begin (uint32); the

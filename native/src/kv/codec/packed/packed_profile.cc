@@ -82,7 +82,8 @@ struct PartReader {
     out.weights = reader.Floats(Name("weights"), {n});
     Require(out.weights, 1e-6f, 1e6f, "weights");
     out.template_rows = ReadRows(reader, Name("template_rows"), profile.tokens);
-    if (!out.template_rows.empty()) out.rows = reader.Floats(Name("template"), {out.template_rows.size(), dim});
+    if (!out.template_rows.empty())
+      out.rows = reader.Floats(Name("template"), {out.template_rows.size(), dim});
     if (reader.Has(Name("spectrum"))) out.spectrum = reader.Floats(Name("spectrum"), {n});
     if (reader.Has(Name("means"))) out.means = reader.Floats(Name("means"), {out.ranks.size(), dim});
     return out;
@@ -176,7 +177,8 @@ void SavePackedProfile(const std::string& path, const PackedProfile& profile,
       writer.Add(name("template_rows"), {length(part.template_rows)}, part.template_rows);
       writer.AddHalf(name("template"), {length(part.template_rows), profile.head_dim}, part.rows);
     }
-    if (!part.means.empty()) writer.AddHalf(name("means"), {length(part.ranks), profile.head_dim}, part.means);
+    if (!part.means.empty())
+      writer.AddHalf(name("means"), {length(part.ranks), profile.head_dim}, part.means);
   }
   writer.WriteTo(path, kPackedVersion, texts);
 }

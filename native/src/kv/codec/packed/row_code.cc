@@ -12,8 +12,8 @@ constexpr int32_t kUnitLevel = 10;
 // Uniform mid-rise quantisers of 2^b levels for a Gaussian: best step and its error (Max, 1960).
 constexpr std::array<float, kMaxRowBits + 1> kSteps = {0,        1.59577f, 0.99569f, 0.58602f, 0.33520f,
                                                        0.18814f, 0.10406f, 0.05687f, 0.03076f};
-constexpr std::array<float, kMaxRowBits + 1> kErrors = {1,          0.363380f,  0.118846f,  0.0374397f, 0.0115429f,
-                                                        0.00349521f, 0.00104005f, 0.000304333f, 0.0000876862f};
+constexpr std::array<float, kMaxRowBits + 1> kErrors = {
+    1, 0.363380f, 0.118846f, 0.0374397f, 0.0115429f, 0.00349521f, 0.00104005f, 0.000304333f, 0.0000876862f};
 
 // Fields of a code, highest first.
 template <class Visit>

@@ -9,7 +9,9 @@ namespace kvcapsule {
 inline constexpr int32_t kMaxRowBits = 8;
 
 // Bytes of a row; dim is a multiple of 8.
-inline constexpr int64_t RowCodeBytes(int32_t bits, int32_t dim) { return static_cast<int64_t>(bits) * dim / 8; }
+inline constexpr int64_t RowCodeBytes(int32_t bits, int32_t dim) {
+  return static_cast<int64_t>(bits) * dim / 8;
+}
 
 // A row's scale is its profile's deviation times 10^(level - 10) dB / 10, in steps of 2 dB: levels 0 to 15.
 inline constexpr int32_t kScaleLevels = 16;
@@ -36,10 +38,10 @@ inline int32_t BitsOf(float energy, const BitThresholds& thresholds) {
 // The least price, to a part in a million, at which all rows together take at most `room` bits a channel.
 float PriceThatFits(std::span<const float> energies, int64_t room);
 
-// x = scale * step(bits) * (code - (2^bits - 1) / 2). The codes' bits lie in fields of 8, 4, 2 and 1 bits, the
-// highest first (7 bits: a field of 4, one of 2, one of 1). In a field of k bits byte j holds the channels
-// j + s * dim * k / 8, s = 0 .. 8/k - 1, from its low end up: whole vectors unpack by one shift and one mask.
-// Rows of 0 bits take no bytes and are zero.
+// x = scale * step(bits) * (code - (2^bits - 1) / 2). The codes' bits lie in fields of 8, 4, 2 and 1 bits,
+// the highest first (7 bits: a field of 4, one of 2, one of 1). In a field of k bits byte j holds the
+// channels j + s * dim * k / 8, s = 0 .. 8/k - 1, from its low end up: whole vectors unpack by one shift and
+// one mask. Rows of 0 bits take no bytes and are zero.
 void EncodeRow(const float* row, float scale, int32_t bits, int32_t dim, uint8_t* codes);
 void DecodeRow(const uint8_t* codes, float scale, int32_t bits, int32_t dim, float* row);
 
