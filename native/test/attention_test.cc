@@ -6,6 +6,7 @@
 #include "kv/codec/q4/q4_format.h"
 #include "kv/codec/q8/q8_format.h"
 #include "scene.h"
+#include "targets.h"
 
 namespace kvcapsule {
 namespace {
@@ -16,21 +17,41 @@ using testing::OracleAttention;
 using testing::RandomFormat;
 using testing::Scene;
 
-struct Case {
+struct Shape {
   int32_t kv_heads, group, head_dim;
   Dtype dtype;
   const char* name;
 };
+struct Case : Shape {
+  int64_t target;
+};
+
+// Every shape on the machine's best target; on each other one, the shapes that take its paths.
+std::vector<Case> Cases() {
+  constexpr Shape kShapes[] = {{2, 2, 128, Dtype::kF16, "gqa128f16"}, {2, 3, 64, Dtype::kF32, "gqa64f32"},
+                               {2, 1, 40, Dtype::kBF16, "mha40bf16"}, {2, 1, 64, Dtype::kF32, "mha64f32"},
+                               {1, 4, 24, Dtype::kF32, "gqa24f32"},   {3, 1, 8, Dtype::kF32, "mha8f32"},
+                               {2, 2, 80, Dtype::kF32, "gqa80f32"},   {1, 7, 128, Dtype::kBF16, "gqa128bf16"}};
+  constexpr int kForEachTarget = 3;
+  std::vector<Case> cases;
+  const auto targets = hwy::SupportedAndGeneratedTargets();
+  for (size_t t = 0; t < targets.size(); ++t) {
+    for (size_t s = 0; s < std::size(kShapes); ++s) {
+      if (t == 0 || s < kForEachTarget) cases.push_back({kShapes[s], targets[t]});
+    }
+  }
+  return cases;
+}
 
 std::vector<float> Attend(Scene& scene, const std::vector<AttentionChunk>& chunks,
                           const AttentionShape& shape, const std::vector<float>& queries, int32_t workers,
                           int32_t layer = 1) {
   std::vector<float> out(queries.size(), NAN);
+  CapsuleOperators operators;
+  AttentionStep step(scene.pool, scene.table, chunks, shape, &operators);
   std::vector<std::thread> threads;
   for (int32_t i = 0; i < workers; ++i) {
-    threads.emplace_back([&, i] {
-      PagedAttention(scene.pool, scene.table, chunks, shape, layer, queries.data(), out.data(), i, workers);
-    });
+    threads.emplace_back([&] { step.Run(layer, queries.data(), out.data()); });
   }
   for (auto& thread : threads) thread.join();
   return out;
@@ -91,6 +112,8 @@ AttentionChunk RandomSequence(Scene& scene, int32_t slot, int32_t first_row, int
 }
 
 class AttentionTest : public ::testing::TestWithParam<Case> {
+  testing::UseTarget use_{GetParam().target};
+
  protected:
   KvGeometry Geometry() const { return {2, GetParam().kv_heads, GetParam().head_dim, GetParam().dtype}; }
   AttentionShape Shape() const {
@@ -162,13 +185,9 @@ TEST_P(AttentionTest, SeesAnEarlierSegmentWrittenInTheSameStep) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Shapes, AttentionTest,
-    ::testing::Values(Case{2, 1, 64, Dtype::kF32, "mha64f32"}, Case{2, 3, 64, Dtype::kF32, "gqa64f32"},
-                      Case{1, 4, 24, Dtype::kF32, "gqa24f32"}, Case{3, 1, 8, Dtype::kF32, "mha8f32"},
-                      Case{2, 2, 80, Dtype::kF32, "gqa80f32"}, Case{2, 2, 128, Dtype::kF16, "gqa128f16"},
-                      Case{2, 1, 40, Dtype::kBF16, "mha40bf16"}),
-    [](const auto& param) { return param.param.name; });
+INSTANTIATE_TEST_SUITE_P(Shapes, AttentionTest, ::testing::ValuesIn(Cases()), [](const auto& param) {
+  return std::string(param.param.name) + hwy::TargetName(param.param.target);
+});
 
 // Against exact rows, not the pool's rounded ones: what the pool's type costs.
 TEST(AttentionPrecisionTest, NarrowPoolsStayWithinTheirRounding) {

@@ -110,7 +110,8 @@ TEST(CapsuleTest, FullRankReproducesRawAttention) {
   const auto attend = [&](int32_t own) {
     const AttentionChunk chunk{0, own, 0, 5, 7};
     std::vector<float> out(queries.size());
-    PagedAttention(scene.pool, scene.table, {&chunk, 1}, {4, 0.125f}, 0, queries.data(), out.data(), 0, 1);
+    CapsuleOperators operators;
+    AttentionStep(scene.pool, scene.table, {&chunk, 1}, {4, 0.125f}, &operators).Run(0, queries.data(), out.data());
     return out;
   };
   const auto raw = attend(1);

@@ -13,6 +13,7 @@
 #include "kv/simd.h"
 #include "kvcapsule/error.h"
 #include "scene.h"
+#include "targets.h"
 
 namespace kvcapsule {
 namespace {
@@ -146,58 +147,55 @@ void ExpectProduct(const std::vector<float>& got, const std::vector<double>& wan
   }
 }
 
-TEST(GemmTest, EqualsPlainLoopsAtOddShapes) {
+class SimdTest : public testing::TargetTest {};
+
+TEST_P(SimdTest, ProductEqualsPlainLoopsAtOddShapes) {
   testing::Rng rng(11);
   for (int trial = 0; trial < 150; ++trial) {
-    const int m = testing::Between(rng, 1, 15), n = testing::Between(rng, 1, 90),
+    const int m = testing::Between(rng, 1, 25), n = kLanes * testing::Between(rng, 1, 6),
               k = testing::Between(rng, 1, 70);
     const auto a = testing::Gaussian(rng, m * k), b = testing::Gaussian(rng, n * k);
-    std::vector<double> nn(m * n), nt(m * n);
+    std::vector<double> want(m * n);
     for (int i = 0; i < m; ++i) {
       for (int j = 0; j < n; ++j) {
-        for (int p = 0; p < k; ++p) {
-          nn[i * n + j] += static_cast<double>(a[i * k + p]) * b[p * n + j];
-          nt[i * n + j] += static_cast<double>(a[i * k + p]) * b[j * k + p];
-        }
+        for (int p = 0; p < k; ++p) want[i * n + j] += static_cast<double>(a[i * k + p]) * b[p * n + j];
       }
     }
     std::vector<float> c(m * n, NAN);
     GemmNN(m, n, k, a.data(), k, b.data(), n, c.data(), n, false);
-    ExpectProduct(c, nn, k);
-    c.assign(m * n, NAN);
-    GemmNT(m, n, k, a.data(), k, b.data(), k, c.data(), n);
-    ExpectProduct(c, nt, k);
-    if (n % kLanes != 0) continue;
+    ExpectProduct(c, want, k);
+    for (int i = 0; i < m; ++i) {
+      std::vector<float> row(n, NAN);
+      GemmNN(1, n, k, a.data() + i * k, k, b.data(), n, row.data(), n, false);
+      ASSERT_TRUE(std::equal(row.begin(), row.end(), c.begin() + i * n)) << "row " << i << " of " << m;
+    }
     c.assign(m * n, 1);
     GemmNN(m, n, k, a.data(), k, b.data(), n, c.data(), n, true);
-    for (double& x : nn) x += 1;
-    ExpectProduct(c, nn, k);
+    for (double& x : want) x += 1;
+    ExpectProduct(c, want, k);
   }
 }
 
-TEST(GemmTest, TransposeIsExact) {
-  testing::Rng rng(12);
-  const int rows = 3 * kLanes, columns = 2 * kLanes, ldo = rows + 5;
-  const auto in = testing::Gaussian(rng, rows * columns);
-  std::vector<float> out(columns * ldo);
-  Transpose(rows, columns, in.data(), columns, out.data(), ldo);
-  for (int i = 0; i < rows; ++i) {
-    for (int j = 0; j < columns; ++j) ASSERT_EQ(out[j * ldo + i], in[i * columns + j]);
+TEST_P(SimdTest, ExpIsExactToTwoUnits) {
+  for (int count = 1; count <= 40; ++count) {
+    for (float x = -87.3f; x <= 80.0f; x += 0.537f) {
+      std::vector<float> logits(count, x + 1), weights(count, NAN);
+      const double sum = ExpWeights(logits, 1, 1, weights.data());
+      const double want = std::exp(static_cast<double>(x + 1) - 1);
+      // x + 1 - 1 has lost the last bits of x where x is small
+      ASSERT_TRUE(std::abs(weights[0] - want) <= 2.5e-7 * want) << x;
+      ASSERT_EQ(weights, std::vector<float>(count, weights[0]));
+      ASSERT_TRUE(std::abs(sum - count * want) <= 1e-6 * count * want);
+    }
   }
+  std::vector<float> weights(3);
+  const float extremes[] = {0, -INFINITY, -1e30f};
+  EXPECT_EQ(ExpWeights(extremes, 0, 1, weights.data()), 1);
+  EXPECT_EQ(weights, (std::vector<float>{1, 0, 0}));
 }
 
-TEST(SimdTest, ExpIsExactToTwoUnits) {
-  for (float x = -87.3f; x <= 88.0f; x += 0.0137f) {
-    float got[kLanes];
-    StoreV(got, ExpV(SetV(x)));
-    const double want = std::exp(static_cast<double>(x));
-    ASSERT_TRUE(std::abs(got[0] - want) <= 2.5e-7 * want) << x;
-    ASSERT_EQ(got[0], got[kLanes - 1]);
-  }
-  EXPECT_EQ(SumV(ExpV(SetV(0))), kLanes);
-  EXPECT_EQ(SumV(ExpV(SetV(-INFINITY))), 0);
-  EXPECT_EQ(SumV(ExpV(SetV(-1e30f))), 0);
-}
+INSTANTIATE_TEST_SUITE_P(Targets, SimdTest, ::testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),
+                         [](const auto& param) { return hwy::TargetName(param.param); });
 
 }  // namespace
 }  // namespace kvcapsule

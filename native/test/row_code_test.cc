@@ -4,7 +4,9 @@
 
 #include <cmath>
 
+#include "attention/kernels.h"
 #include "scene.h"
+#include "targets.h"
 
 namespace kvcapsule {
 namespace {
@@ -78,6 +80,32 @@ TEST(RowCodeTest, BitsCostLeastInErrorAndPriceTogether) {
     }
   }
 }
+
+class UnpackTest : public testing::TargetTest {};
+
+TEST_P(UnpackTest, GivesWhatDecodeRowGivesForEveryWidth) {
+  testing::Rng rng(7);
+  for (const int32_t dim : {8, 40, 64, 80, 128}) {
+    for (int32_t bits = 0; bits <= 8; ++bits) {
+      for (int32_t trial = 0; trial < 20; ++trial) {
+        // Exactly as long as the row, at any address: a byte read past it is seen by AddressSanitizer.
+        const int32_t shift = Between(rng, 0, 7);
+        std::vector<uint8_t> bytes(shift + RowCodeBytes(bits, dim));
+        for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(Between(rng, 0, 255));
+        const float scale = std::exp2(static_cast<float>(Between(rng, -9, 9)));
+        std::vector<float> want(dim), got(dim, NAN);
+        DecodeRow(bytes.data() + shift, scale, bits, dim, want.data());
+        UnpackRow(bytes.data() + shift, scale, bits, dim, got.data());
+        const float largest = bits > 0 ? scale * GaussianStep(bits) * static_cast<float>(1 << bits) : 0;
+        for (int32_t c = 0; c < dim; ++c)
+          ASSERT_TRUE(std::abs(got[c] - want[c]) <= 1e-6f * largest) << bits << " bits, channel " << c << " of " << dim;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, UnpackTest, ::testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),
+                         [](const auto& param) { return hwy::TargetName(param.param); });
 
 }  // namespace
 }  // namespace kvcapsule

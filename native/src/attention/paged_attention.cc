@@ -1,104 +1,333 @@
 #include "attention/paged_attention.h"
 
 #include <algorithm>
+#include <atomic>
 #include <variant>
 
-#include "attention/query_tile.h"
+#include "attention/kernels.h"
+#include "attention/step_plan.h"
 #include "common/half.h"
+#include "kv/codec/capsule/capsule_format.h"
+#include "kv/codec/packed/packed_format.h"
+#include "kv/codec/packed/row_code.h"
+#include "kv/codec/q4/q4_format.h"
 
 namespace kvcapsule {
 namespace {
 
-// Oracle: test/attention_test.cc. Measured on one busy core of an AVX-512 Xeon, 6 layers of 4 heads of 64,
-// F16 rows: prefill of 320 tokens 4.5 ms (70 GFLOP/s), one decode row over 4,096 tokens 2.5 ms (10 GB/s).
-
-// Stacked query rows of one tile: enough that a panel's conversion to float is paid by many rows, few
-// enough that queries, weights and sums stay in the second-level cache.
-constexpr int32_t kTileRows = 96;
-
-// Rows of one chunk and KV head; what a worker takes at a time.
-struct WorkItem {
-  const AttentionChunk* chunk;
-  int32_t kv_head;
-  int32_t first;  // in the chunk
-  int32_t rows;
-  double cost;  // stacked rows x tokens seen
+struct WorkerScratch {
+  AttentionScratch kernel;
+  std::vector<float> queries, states, rows;
+  std::vector<const uint8_t*> pointers;
+  std::vector<CapsuleVisit> visits;
+  std::vector<std::vector<PackedRow>> tables;  // of packed capsules, keys and values
+  std::vector<std::vector<uint8_t>> units;     // of capsules whose bytes do not lie together
 };
 
-// Tokens that a segment holds once this step's rows are written, whether or not the table counts them yet.
-int32_t TokensOf(const RawSegment& raw, std::span<const AttentionChunk> chunks, int32_t slot,
-                 int32_t segment) {
-  int32_t tokens = raw.tokens;
-  for (const AttentionChunk& chunk : chunks) {
-    if (chunk.slot == slot && chunk.segment == segment) tokens = std::max(tokens, chunk.start + chunk.rows);
-  }
-  return tokens;
-}
+float* Room(std::vector<float>& buffer, int64_t floats) { return AttentionScratch::Room(buffer, floats); }
 
-class Step {
+}  // namespace
+
+class AttentionStep::Runner {
  public:
-  Step(const KvPool& pool, const SequenceTable& table, std::span<const AttentionChunk> chunks,
-       const AttentionShape& shape)
+  Runner(const KvPool& pool, const SequenceTable& table, std::span<const AttentionChunk> chunks,
+         const AttentionShape& shape, CapsuleOperators* operators)
       : pool_(pool),
         table_(table),
-        chunks_(chunks),
         shape_(shape),
-        group_(shape.heads / pool.geometry().kv_heads) {}
-
-  // Calls visit(item) for every item, in an order that depends on the plan alone.
-  template <class Visit>
-  void ForEach(Visit visit) const {
-    const int32_t rows_per_tile = std::max(1, kTileRows / group_);
-    for (const AttentionChunk& chunk : chunks_) {
-      const double before = TokensBefore(chunk);
-      for (int32_t kv_head = 0; kv_head < pool_.geometry().kv_heads; ++kv_head) {
-        for (int32_t first = 0; first < chunk.rows; first += rows_per_tile) {
-          const int32_t rows = std::min(rows_per_tile, chunk.rows - first);
-          // 32 tokens' worth stands for what every item costs however little it sees.
-          const double cost = (before + chunk.start + first + rows + 32.0) * (rows * group_ + 4.0);
-          visit(WorkItem{&chunk, kv_head, first, rows, cost});
-        }
-      }
+        operators_(*operators),
+        group_(shape.heads / pool.geometry().kv_heads),
+        dim_(pool.geometry().head_dim),
+        plan_(PlanStep(pool, table, chunks, shape, *operators)),
+        states_(plan_.state_floats),
+        layers_(pool.geometry().layers) {
+    for (Progress& progress : layers_) {
+      progress.left = std::vector<std::atomic<int32_t>>(plan_.tiles.size());
+      for (size_t i = 0; i < plan_.tiles.size(); ++i)
+        progress.left[i] = static_cast<int32_t>(plan_.tiles[i].parts->size());
     }
   }
 
-  void Run(const WorkItem& item, int32_t layer, const float* queries, float* out) const {
-    thread_local QueryTile tile;
-    const AttentionChunk& chunk = *item.chunk;
-    const int64_t row = static_cast<int64_t>(chunk.first_row) + item.first;
-    const Sequence& sequence = table_.at(chunk.slot);
-    tile.Begin(pool_.geometry(), layer, item.kv_head, group_, item.rows, shape_.scale, shape_.heads, queries,
-               row);
-    for (int32_t i = 0; i < chunk.segment; ++i) {
-      if (const auto* raw = std::get_if<RawSegment>(&sequence.segments[i])) {
-        tile.AttendRaw(pool_, *raw, TokensOf(*raw, chunks_, chunk.slot, i));
+  void Run(int32_t layer, const float* queries, float* out) {
+    thread_local WorkerScratch scratch;
+    Progress& progress = layers_[layer];
+    Worker worker{{layer, queries, out}, progress, scratch};
+    const auto items = static_cast<int32_t>(plan_.items.size());
+    for (;;) {
+      const int32_t next = progress.next.fetch_add(1, std::memory_order_relaxed);
+      if (next >= items) return;
+      const AttentionItem& item = plan_.items[next];
+      if (!item.capsules.empty()) {
+        RunCapsules(item, worker);
+      } else if (plan_.tiles[item.tile].states < 0) {
+        RunTile(plan_.tiles[item.tile], worker);
       } else {
-        tile.AttendCapsule(pool_, std::get<CapsuleSegment>(sequence.segments[i]));
+        RunParts(item, worker);
       }
     }
-    tile.AttendOwn(pool_, std::get<RawSegment>(sequence.segments[chunk.segment]), chunk.start + item.first);
-    tile.Finish(shape_.heads, row, out);
   }
+
+  int64_t Macs() const { return plan_.macs; }
 
  private:
-  double TokensBefore(const AttentionChunk& chunk) const {
-    const Sequence& sequence = table_.at(chunk.slot);
-    double tokens = 0;
-    for (int32_t i = 0; i < chunk.segment; ++i) {
-      const auto* raw = std::get_if<RawSegment>(&sequence.segments[i]);
-      tokens += raw ? raw->tokens : std::get<CapsuleSegment>(sequence.segments[i]).tokens;
+  struct Call {
+    int32_t layer;
+    const float* queries;
+    float* out;
+  };
+  struct Progress {
+    std::atomic<int32_t> next{0};
+    std::vector<std::atomic<int32_t>> left;  // parts of each split tile that are not computed yet
+  };
+  struct Worker {
+    Call call;
+    Progress& progress;
+    WorkerScratch& scratch;
+  };
+
+  void RunParts(const AttentionItem& item, const Worker& worker) {
+    const AttentionTile& tile = plan_.tiles[item.tile];
+    const float* queries = Queries(tile, worker.call, Room(worker.scratch.queries, QueryFloats(tile)));
+    int32_t done = 0;
+    for (int32_t p = item.first_part; p < item.first_part + item.parts; ++p) {
+      if ((*tile.parts)[p].kind == PartKind::kCapsule) continue;
+      AttendPart(tile, (*tile.parts)[p], queries, worker, StateOf(tile, p));
+      ++done;
     }
-    return tokens;
+    Done(item.tile, done, worker);
+  }
+
+  void RunTile(const AttentionTile& tile, const Worker& worker) const {
+    const float* queries = Queries(tile, worker.call, Room(worker.scratch.queries, QueryFloats(tile)));
+    const int32_t stacked = tile.rows * group_;
+    const int64_t floats = SoftmaxState::Floats(stacked, dim_);
+    float* room = Room(worker.scratch.states, 2 * floats);
+    const SoftmaxState all = SoftmaxState::At(room, stacked, dim_);
+    const SoftmaxState one = SoftmaxState::At(room + floats, stacked, dim_);
+    Clear(all);
+    for (const AttentionPart& part : *tile.parts) {
+      if (part.segment == tile.chunk->segment && part.first >= tile.chunk->start + tile.first + tile.rows) break;
+      AttendPart(tile, part, queries, worker, one);
+      Merge(one, all);
+    }
+    Finish(tile, all, worker.call.out);
+  }
+
+  void RunCapsules(const AttentionItem& item, const Worker& worker) {
+    WorkerScratch& scratch = worker.scratch;
+    int64_t query_floats = 0;
+    for (const auto& capsule : item.capsules) query_floats += QueryFloats(plan_.tiles[capsule.first]);
+    float* queries = Room(scratch.queries, query_floats);
+    const auto& [t0, p0] = item.capsules.front();
+    const CapsuleOperator& head = Operator(plan_.tiles[t0], PartOf(t0, p0), worker);
+    BeginVisits(item.capsules.size(), head, scratch);
+    for (const auto& [t, p] : item.capsules) {
+      const AttentionTile& tile = plan_.tiles[t];
+      AddVisit(tile, PartOf(t, p), worker, Queries(tile, worker.call, queries), StateOf(tile, p));
+      queries += QueryFloats(tile);
+    }
+    AttendCapsules(head, scratch.visits, scratch.kernel);
+    for (const auto& capsule : item.capsules) Done(capsule.first, 1, worker);
+  }
+
+  void AttendPart(const AttentionTile& tile, const AttentionPart& part, const float* queries, const Worker& worker,
+                  const SoftmaxState& state) const {
+    AttentionScratch& kernel = worker.scratch.kernel;
+    if (part.kind == PartKind::kCapsule) {
+      const CapsuleOperator& head = Operator(tile, part, worker);
+      BeginVisits(1, head, worker.scratch);
+      AddVisit(tile, part, worker, queries, state);
+      return AttendCapsules(head, worker.scratch.visits, kernel);
+    }
+    if (part.kind == PartKind::kRows) return AttendQuantRows(Quantised(tile, part, worker), queries, kernel, state);
+    if (part.kind == PartKind::kDecoded) return AttendRows(Decoded(tile, part, worker), {}, queries, kernel, state);
+    const bool own = part.segment == tile.chunk->segment;
+    const int32_t start = tile.chunk->start + tile.first - part.first;  // of the tile's first row in this part
+    const int32_t count = own ? std::min(part.count, start + tile.rows) : part.count;
+    AttendRows(RawRows(tile, part, count, worker), {own, start + 1, group_}, queries, kernel, state);
+  }
+
+  PartRows RawRows(const AttentionTile& tile, const AttentionPart& part, int32_t count, const Worker& worker) const {
+    constexpr int32_t kTokens = KvGeometry::kBlockTokens;
+    const KvGeometry& geometry = pool_.geometry();
+    const auto& raw = std::get<RawSegment>(SegmentOf(tile, part));
+    worker.scratch.pointers.resize(2 * static_cast<size_t>(count));
+    const uint8_t** keys = worker.scratch.pointers.data();
+    const uint8_t** values = keys + count;
+    const int64_t row_bytes = geometry.RowBytes();
+    for (int32_t i = 0; i < count; i += kTokens) {  // parts begin at a block's first token
+      const int32_t block = raw.blocks[(part.first + i) / kTokens], rows = std::min(kTokens, count - i);
+      const uint8_t* key = pool_.Tile(block, worker.call.layer, KvPart::kKey, tile.kv_head);
+      const uint8_t* value = pool_.Tile(block, worker.call.layer, KvPart::kValue, tile.kv_head);
+      for (int32_t r = 0; r < rows; ++r) {
+        keys[i + r] = key + r * row_bytes;
+        values[i + r] = value + r * row_bytes;
+      }
+    }
+    return {geometry.dtype, count, keys, values};
+  }
+
+  QuantRows Quantised(const AttentionTile& tile, const AttentionPart& part, const Worker& worker) const {
+    const auto& capsule = std::get<CapsuleSegment>(SegmentOf(tile, part));
+    const auto& format = static_cast<const RowFormat&>(*part.format);
+    const auto* q4 = dynamic_cast<const Q4Format*>(&format);
+    const int64_t code_bytes = q4 ? dim_ / 2 : dim_, scale_bytes = q4 ? 2 * q4->groups() : 2;
+    const PagedBytes bytes(pool_, capsule.pages);
+    auto& units = worker.scratch.units;
+    if (units.size() < 4) units.resize(4);
+    const auto read = [&](KvPart side, bool scales, std::vector<uint8_t>& gathered) {
+      const int64_t unit = format.UnitOffset(capsule.tokens, worker.call.layer, side, tile.kv_head);
+      const int64_t row_bytes = scales ? scale_bytes : code_bytes;
+      return bytes.Read(unit + (scales ? capsule.tokens * code_bytes : 0) + part.first * row_bytes,
+                        part.count * row_bytes, gathered);
+    };
+    return {q4 ? QuantCode::kQ4 : QuantCode::kQ8,      part.count,
+            read(KvPart::kKey, false, units[0]),   read(KvPart::kKey, true, units[1]),
+            read(KvPart::kValue, false, units[2]), read(KvPart::kValue, true, units[3])};
+  }
+
+  // Reconstructed keys and values.
+  PartRows Decoded(const AttentionTile& tile, const AttentionPart& part, const Worker& worker) const {
+    const auto& capsule = std::get<CapsuleSegment>(SegmentOf(tile, part));
+    const int64_t floats = static_cast<int64_t>(part.count) * dim_;
+    float* rows = Room(worker.scratch.rows, 2 * floats);
+    part.format->Decode(pool_, capsule, worker.call.layer, KvPart::kKey, tile.kv_head, rows);
+    part.format->Decode(pool_, capsule, worker.call.layer, KvPart::kValue, tile.kv_head, rows + floats);
+    worker.scratch.pointers.resize(2 * static_cast<size_t>(part.count));
+    const uint8_t** pointers = worker.scratch.pointers.data();
+    for (int64_t i = 0; i < 2LL * part.count; ++i) pointers[i] = reinterpret_cast<const uint8_t*>(rows + i * dim_);
+    return {Dtype::kF32, part.count, pointers, pointers + part.count};
+  }
+
+  static void BeginVisits(size_t count, const CapsuleOperator& head, WorkerScratch& scratch) {
+    scratch.visits.clear();
+    scratch.pointers.resize(2 * count * head.keys.rows);
+    if (scratch.units.size() < 2 * count) scratch.units.resize(2 * count);
+    if (scratch.tables.size() < 2 * count) scratch.tables.resize(2 * count);
+  }
+
+  void AddVisit(const AttentionTile& tile, const AttentionPart& part, const Worker& worker, const float* queries,
+                const SoftmaxState& state) const {
+    WorkerScratch& scratch = worker.scratch;
+    const size_t nth = scratch.visits.size();
+    const auto& segment = std::get<CapsuleSegment>(SegmentOf(tile, part));
+    CapsuleVisit visit;
+    visit.queries = queries;
+    visit.state = state;
+    if (const auto* packed = dynamic_cast<const PackedFormat*>(part.format)) {
+      const auto read = [&](KvPart side, size_t place) {
+        packed->ReadRowTable(pool_, segment, worker.call.layer, side, tile.kv_head, scratch.tables[place]);
+        return Packed(segment, scratch.tables[place], scratch.units[place]);
+      };
+      visit.keys = read(KvPart::kKey, 2 * nth);
+      visit.values = read(KvPart::kValue, 2 * nth + 1);
+      visit.turn = part.turn;
+    } else {
+      const int32_t m = Operator(tile, part, worker).keys.rows;
+      const uint8_t** rows = scratch.pointers.data() + 2 * nth * m;
+      visit.rows = {pool_.geometry().dtype, m, rows, rows + m};
+      StoredRows(segment, worker.call.layer, tile.kv_head, rows, rows + m);
+    }
+    scratch.visits.push_back(visit);
+  }
+
+  // Rows of a table as they lie in the pages, or gathered.
+  PackedRows Packed(const CapsuleSegment& segment, const std::vector<PackedRow>& table,
+                    std::vector<uint8_t>& gathered) const {
+    if (table.empty()) return {};
+    const int64_t begin = table.front().offset;
+    const int64_t end = table.back().offset + RowCodeBytes(table.back().bits, dim_);
+    return {PagedBytes(pool_, segment.pages).Read(begin, end - begin, gathered), table.data()};
+  }
+
+  // Pointers to a capsule's stored rows.
+  void StoredRows(const CapsuleSegment& segment, int32_t layer, int32_t kv_head, const uint8_t** keys,
+                  const uint8_t** values) const {
+    const auto& format = static_cast<const CapsuleFormat&>(*segment.format);
+    const int64_t row_bytes = pool_.geometry().RowBytes();
+    for (const KvPart side : {KvPart::kKey, KvPart::kValue}) {
+      const uint8_t** to = side == KvPart::kKey ? keys : values;
+      format.VisitRuns(pool_, segment, layer, side, kv_head,
+                       [&](int32_t first, int32_t count, const uint8_t* bytes) {
+                         for (int32_t i = 0; i < count; ++i) to[first + i] = bytes + i * row_bytes;
+                       });
+    }
+  }
+
+  // Parts are merged in their order by the worker that computed the last of them.
+  void Done(int32_t index, int32_t parts, const Worker& worker) {
+    if (worker.progress.left[index].fetch_sub(parts, std::memory_order_acq_rel) != parts) return;
+    const AttentionTile& tile = plan_.tiles[index];
+    const int32_t stacked = tile.rows * group_;
+    const SoftmaxState all =
+        SoftmaxState::At(Room(worker.scratch.states, SoftmaxState::Floats(stacked, dim_)), stacked, dim_);
+    Clear(all);
+    for (int32_t p = 0; p < static_cast<int32_t>(tile.parts->size()); ++p) Merge(StateOf(tile, p), all);
+    Finish(tile, all, worker.call.out);
+  }
+
+  const AttentionPart& PartOf(int32_t tile, int32_t part) const { return (*plan_.tiles[tile].parts)[part]; }
+
+  const Segment& SegmentOf(const AttentionTile& tile, const AttentionPart& part) const {
+    return table_.at(tile.chunk->slot).segments[part.segment];
+  }
+
+  const CapsuleOperator& Operator(const AttentionTile& tile, const AttentionPart& part, const Worker& worker) const {
+    return operators_.At(*part.format, worker.call.layer, tile.kv_head);
+  }
+
+  SoftmaxState StateOf(const AttentionTile& tile, int32_t p) {
+    const int32_t stacked = tile.rows * group_;
+    return SoftmaxState::At(states_.data() + tile.states + p * SoftmaxState::Floats(stacked, dim_), stacked, dim_);
+  }
+
+  int64_t QueryFloats(const AttentionTile& tile) const { return static_cast<int64_t>(tile.rows) * group_ * dim_; }
+
+  // Where row `row` of a tile begins in queries and out.
+  int64_t Offset(const AttentionTile& tile, int32_t row) const {
+    return ((static_cast<int64_t>(tile.chunk->first_row) + tile.first + row) * shape_.heads +
+            static_cast<int64_t>(tile.kv_head) * group_) *
+           dim_;
+  }
+
+  // Rows and the heads of a group stacked: row (r, g) is r * group + g.
+  const float* Queries(const AttentionTile& tile, const Call& call, float* to) const {
+    const int64_t floats = static_cast<int64_t>(group_) * dim_;
+    for (int32_t r = 0; r < tile.rows; ++r) {
+      const float* from = call.queries + Offset(tile, r);
+      for (int64_t i = 0; i < floats; ++i) to[r * floats + i] = from[i] * shape_.scale;
+    }
+    return to;
+  }
+
+  void Finish(const AttentionTile& tile, const SoftmaxState& state, float* out) const {
+    const int32_t padded = RoundToLanes(dim_);
+    for (int32_t i = 0; i < state.rows; ++i) {
+      const float* from = state.out + static_cast<int64_t>(i) * padded;
+      float* to = out + Offset(tile, i / group_) + static_cast<int64_t>(i % group_) * dim_;
+      for (int32_t c = 0; c < dim_; ++c) to[c] = from[c] / state.sum[i];
+    }
   }
 
   const KvPool& pool_;
   const SequenceTable& table_;
-  std::span<const AttentionChunk> chunks_;
   const AttentionShape shape_;
-  const int32_t group_;
+  const CapsuleOperators& operators_;
+  const int32_t group_, dim_;
+  const StepPlan plan_;
+  std::vector<float> states_;  // of the split tiles' parts
+  std::vector<Progress> layers_;
 };
 
-}  // namespace
+AttentionStep::AttentionStep(const KvPool& pool, const SequenceTable& table, std::span<const AttentionChunk> chunks,
+                             const AttentionShape& shape, CapsuleOperators* operators)
+    : runner_(std::make_unique<Runner>(pool, table, chunks, shape, operators)) {}
+
+AttentionStep::~AttentionStep() = default;
+
+void AttentionStep::Run(int32_t layer, const float* queries, float* out) { runner_->Run(layer, queries, out); }
+
+int64_t AttentionStep::Macs() const { return runner_->Macs(); }
 
 void WriteKv(const KvPool& pool, const SequenceTable& table, std::span<const AttentionChunk> chunks,
              int32_t layer, const float* keys, const float* values, int32_t ith, int32_t nth) {
@@ -127,22 +356,6 @@ void WriteKv(const KvPool& pool, const SequenceTable& table, std::span<const Att
       }
     }
   }
-}
-
-void PagedAttention(const KvPool& pool, const SequenceTable& table, std::span<const AttentionChunk> chunks,
-                    const AttentionShape& shape, int32_t layer, const float* queries, float* out, int32_t ith,
-                    int32_t nth) {
-  const Step step(pool, table, chunks, shape);
-  double total = 0;
-  step.ForEach([&](const WorkItem& item) { total += item.cost; });
-  // A worker takes the items whose middle falls into its share of the cost: contiguous, disjoint, complete.
-  double passed = 0;
-  step.ForEach([&](const WorkItem& item) {
-    const double middle = (passed + item.cost / 2) / total;
-    passed += item.cost;
-    const auto owner = std::min<int32_t>(nth - 1, static_cast<int32_t>(middle * nth));
-    if (owner == ith) step.Run(item, layer, queries, out);
-  });
 }
 
 }  // namespace kvcapsule

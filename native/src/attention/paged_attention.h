@@ -2,8 +2,10 @@
 // softmax: every segment yields (max, sum, output), merged by log-sum-exp. method.md, "Fused attention".
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <span>
 
+#include "attention/operators.h"
 #include "kv/pool.h"
 #include "kv/sequence_table.h"
 
@@ -24,16 +26,34 @@ struct AttentionShape {
 };
 
 // Writes keys and values [rows][kv_heads][head_dim] (float, post-RoPE) of all chunks into the pool.
-// Worker ith of nth does its share; all shares must end before PagedAttention of the same layer starts.
+// Worker ith of nth does its share; all shares must end before AttentionStep::Run of the same layer starts.
 void WriteKv(const KvPool& pool, const SequenceTable& table, std::span<const AttentionChunk> chunks,
              int32_t layer, const float* keys, const float* values, int32_t ith, int32_t nth);
 
-// out [rows][heads][head_dim] for queries of the same shape (float, post-RoPE). A row sees all tokens of
-// the segments before its own and, in its own, rows up to and including itself. Work is split over
-// (chunk, kv head, row tile) so that nth workers finish together; result is independent of nth and of
-// which other chunks are in the step.
-void PagedAttention(const KvPool& pool, const SequenceTable& table, std::span<const AttentionChunk> chunks,
-                    const AttentionShape& shape, int32_t layer, const float* queries, float* out,
-                    int32_t ith, int32_t nth);
+// One step's attention, planned once for all layers: which rows look at which parts of their sequences, in pieces
+// that any number of workers take as they come. Segments are cut into parts at multiples of kPartTokens from their
+// start and a fitted capsule is one part, so where sums are split depends on the sequence alone: the result is the same bit for bit
+// whatever the number of workers, the other chunks of the step, and how a prompt is cut into chunks.
+class AttentionStep {
+ public:
+  static constexpr int32_t kPartTokens = 1024;
+
+  // Everything referred to outlives the step. Chunks as checked by ResolveChunks.
+  AttentionStep(const KvPool& pool, const SequenceTable& table, std::span<const AttentionChunk> chunks,
+                const AttentionShape& shape, CapsuleOperators* operators);
+  ~AttentionStep();
+
+  // out [rows][heads][head_dim] for queries of the same shape (float, post-RoPE). A row sees all tokens of the
+  // segments before its own and, in its own, rows up to and including itself. All workers of a layer call this
+  // once; when the last returns, out is complete. A layer runs once a step, after the layer before it.
+  void Run(int32_t layer, const float* queries, float* out);
+
+  // Multiply-adds of one layer, to choose how many workers are worth waking.
+  int64_t Macs() const;
+
+ private:
+  class Runner;
+  std::unique_ptr<Runner> runner_;
+};
 
 }  // namespace kvcapsule

@@ -12,6 +12,7 @@ struct LayerCall {
   const SequenceTable* table;
   std::span<const AttentionChunk> chunks;
   AttentionShape shape;
+  AttentionStep* attention;
   int32_t layer;
   QkvOp qkv;
   DenseOp out, gate_up, down;
@@ -29,11 +30,10 @@ void WriteKvOp(ggml_tensor* out, int ith, int nth, void* user) {
           keys + rows * call.qkv.config->kv_heads * dim, ith, nth);
 }
 
-void AttentionOp(ggml_tensor* out, int ith, int nth, void* user) {
+void AttentionOp(ggml_tensor* out, int ith, int /*nth*/, void* user) {
   const auto& call = *static_cast<const LayerCall*>(user);
   if (call.input->observe && ith == 0) call.input->observe(call.layer, call.shape, Floats(out->src[0]));
-  PagedAttention(*call.pool, *call.table, call.chunks, call.shape, call.layer, Floats(out->src[0]),
-                 static_cast<float*>(out->data), ith, nth);
+  call.attention->Run(call.layer, Floats(out->src[0]), static_cast<float*>(out->data));
 }
 
 // Builds one step's graph.
@@ -120,6 +120,7 @@ std::span<const float> Decoder::Forward(const DecoderInput& input, const KvPool&
                                         const SequenceTable& table, CpuBackend& backend) {
   const TextConfig& text = config_.text;
   const AttentionShape shape{text.heads, 1.0f / std::sqrt(static_cast<float>(text.head_dim))};
+  AttentionStep attention(pool, table, input.chunks, shape, &operators_);
   rope_.Prepare(input.positions);
   Work work{0, weights_.head.matrix.bytes()};
   std::vector<LayerCall> calls(text.layers);
@@ -130,6 +131,7 @@ std::span<const float> Decoder::Forward(const DecoderInput& input, const KvPool&
     call.table = &table;
     call.chunks = input.chunks;
     call.shape = shape;
+    call.attention = &attention;
     call.layer = i;
     call.input = &input;
     call.qkv.config = &text;
@@ -147,7 +149,8 @@ std::span<const float> Decoder::Forward(const DecoderInput& input, const KvPool&
   StepGraph step(text, input);
   step.Build(calls, head);
   work.macs = work.weight_bytes / ggml_type_size(weights_.token_embedding->type) *
-              static_cast<int64_t>(input.positions.size());
+                  static_cast<int64_t>(input.positions.size()) +
+              attention.Macs() * text.layers;
   backend.Compute(step.graph(), work, [&] { step.Fill(input); });
   if (!step.logits()) return {};
   return {Floats(step.logits()), static_cast<size_t>(ggml_nelements(step.logits()))};

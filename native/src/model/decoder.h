@@ -35,6 +35,7 @@ class Decoder {
   const ModelConfig& config_;
   const Weights& weights_;
   RopeTable rope_;
+  CapsuleOperators operators_;
 };
 
 }  // namespace kvcapsule

@@ -5,11 +5,13 @@
 #include <cmath>
 #include <limits>
 
-#include "kv/simd.h"
+#include "sampling/simd.h"
 #include "sampling/vocab.h"
 
 namespace kvcapsule {
 namespace {
+
+using namespace sampling;
 
 // The likeliest tokens so far, likeliest first.
 class TopList {

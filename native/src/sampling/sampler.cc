@@ -4,12 +4,14 @@
 #include <limits>
 #include <vector>
 
-#include "kv/simd.h"
+#include "sampling/simd.h"
 #include "sampling/truncation.h"
 #include "sampling/vocab.h"
 
 namespace kvcapsule {
 namespace {
+
+using namespace sampling;
 
 constexpr float kGreedyBelow = 1e-5f;
 

@@ -5,10 +5,12 @@
 #include <functional>
 #include <vector>
 
-#include "kv/simd.h"
+#include "sampling/simd.h"
 
 namespace kvcapsule {
 namespace {
+
+using namespace sampling;
 
 // Candidates as one word each, falling logit above rising id, so that sorting needs no look-ups.
 using Keys = std::vector<uint64_t>;

@@ -4,9 +4,12 @@
 
 #include "kv/simd.h"
 #include "kvcapsule/error.h"
+#include "sampling/simd.h"
 
 namespace kvcapsule {
 namespace {
+
+using sampling::FloatV, sampling::IntV, sampling::LoadV, sampling::SetV, sampling::StoreV;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
@@ -19,9 +22,9 @@ void Better(Peak& peak, float value, int32_t id) {
 Peak FindPeak(std::span<const float> logits) {
   FloatV top = SetV(-kInfinity);
   IntV top_at = {}, at = {}, unsound = {};
-  for (int lane = 0; lane < kLanes; ++lane) at[lane] = lane;
+  for (int lane = 0; lane < sampling::kLanes; ++lane) at[lane] = lane;
   size_t i = 0;
-  for (; i + kLanes <= logits.size(); i += kLanes, at += kLanes) {
+  for (; i + sampling::kLanes <= logits.size(); i += sampling::kLanes, at += sampling::kLanes) {
     const FloatV x = LoadV(logits.data() + i);
     const IntV higher = x > top;        // strict, so each lane keeps its lowest id
     unsound |= ~(x < SetV(kInfinity));  // true for NaN as well
@@ -30,7 +33,7 @@ Peak FindPeak(std::span<const float> logits) {
   }
   Peak peak{0, -kInfinity};
   bool sound = true;
-  for (int lane = 0; lane < kLanes; ++lane) {
+  for (int lane = 0; lane < sampling::kLanes; ++lane) {
     sound &= unsound[lane] == 0;
     Better(peak, top[lane], top_at[lane]);
   }
@@ -44,22 +47,7 @@ Peak FindPeak(std::span<const float> logits) {
 }
 
 double Weigh(std::span<const float> logits, float peak, float scale, float* weights) {
-  double sum = 0;
-  size_t i = 0;
-  for (; i + kLanes <= logits.size(); i += kLanes) {
-    const FloatV weight = ExpV((LoadV(logits.data() + i) - peak) * scale);
-    if (weights) StoreV(weights + i, weight);
-    sum += SumV(weight);
-  }
-  if (i < logits.size()) {
-    const int left = static_cast<int>(logits.size() - i);
-    const FloatV weight = ExpV((LoadPartV(logits.data() + i, left) - peak) * scale);
-    for (int lane = 0; lane < left; ++lane) {
-      if (weights) weights[i + lane] = weight[lane];
-      sum += weight[lane];
-    }
-  }
-  return sum;
+  return ExpWeights(logits, peak, scale, weights);
 }
 
 }  // namespace kvcapsule

@@ -138,10 +138,11 @@ class RowFormat : public HeadwiseFormat {
     ReadRows(pool, segment, layer, part, kv_head, 0, segment.tokens, out, geometry().head_dim);
   }
 
- protected:
-  int64_t PayloadBytes(int32_t tokens) const final { return tokens * info().bytes_per_token; }
   // Where the rows of (layer, part, KV head) begin; each of the 2 * layers * kv_heads units is as long.
   int64_t UnitOffset(int32_t tokens, int32_t layer, KvPart part, int32_t kv_head) const;
+
+ protected:
+  int64_t PayloadBytes(int32_t tokens) const final { return tokens * info().bytes_per_token; }
 };
 
 }  // namespace kvcapsule

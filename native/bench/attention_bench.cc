@@ -1,0 +1,281 @@
+// Speed of attention alone, on random data, beside the machine's roofs measured in the same run.
+// Usage: attention_bench [name=value]...
+//   geometry=demo|7b   6 layers of 4 heads over 2 KV heads of 64; 2 of the 28 layers of 28 heads over 4 of 128
+//   codec=f16|bf16|f32|q8|q4|capsule|packed   the last four as pictures of `picture` tokens over an F16 pool; capsule
+//   is profile version 1 with `retention` of the rows; packed is version 2 with that share in every group of `group`
+//   tokens, rows of `bits` bits and `markers` template rows
+//   tokens=16384 batch=4 rows=1 (query rows a sequence: more is prefill) threads=1 picture=312 retention=0.25 rounds=5
+//   clock=wall|cpu   cpu: the thread's own time, for one thread on a machine that others use too; the roofs are by the wall
+// Best of all rounds; a step visits every layer once, so data larger than the caches comes from memory.
+#include <algorithm>
+#include <barrier>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "attention/paged_attention.h"
+#include "backend/roof.h"
+#include "common/half.h"
+#include "kv/codec/capsule/capsule_format.h"
+#include "kv/codec/packed/packed_format.h"
+#include "kv/codec/q4/q4_format.h"
+#include "kv/codec/q8/q8_format.h"
+
+namespace kvcapsule::bench {
+namespace {
+
+struct Options {
+  std::map<std::string, std::string> values = {
+      {"geometry", "demo"}, {"codec", "f16"}, {"tokens", "16384"}, {"batch", "4"},       {"rows", "1"},
+      {"threads", "1"},     {"rounds", "5"},  {"picture", "312"},  {"retention", "0.25"},
+      {"clock", "wall"},    {"group", "16"},  {"bits", "4"},       {"markers", "40"}};
+
+  int32_t Int(const std::string& name) const { return std::stoi(values.at(name)); }
+  double Real(const std::string& name) const { return std::stod(values.at(name)); }
+};
+
+KvGeometry GeometryOf(const Options& options) {
+  const std::string& codec = options.values.at("codec");
+  const Dtype dtype = codec == "f32" ? Dtype::kF32 : codec == "bf16" ? Dtype::kBF16 : Dtype::kF16;
+  return options.values.at("geometry") == "demo" ? KvGeometry{6, 2, 64, dtype} : KvGeometry{2, 4, 128, dtype};
+}
+
+int32_t Heads(const Options& options) { return options.values.at("geometry") == "demo" ? 4 : 28; }
+
+std::vector<float> Gaussian(std::mt19937& rng, int64_t count, float scale) {
+  std::normal_distribution<float> normal(0, scale);
+  std::vector<float> values(count);
+  for (float& value : values) value = normal(rng);
+  return values;
+}
+
+std::shared_ptr<const KvFormat> RandomCapsule(std::mt19937& rng, const KvGeometry& geometry, int32_t tokens,
+                                              double retention) {
+  auto profile = std::make_shared<CapsuleProfile>();
+  profile->tokens = tokens;
+  profile->layers = geometry.layers;
+  profile->kv_heads = geometry.kv_heads;
+  profile->head_dim = geometry.head_dim;
+  CapsuleHead head;
+  head.rows = std::max(1, static_cast<int32_t>(std::lround(retention * tokens)));
+  head.theta = Gaussian(rng, static_cast<int64_t>(head.rows) * tokens, 1 / std::sqrt(static_cast<float>(head.rows)));
+  head.basis = Gaussian(rng, static_cast<int64_t>(head.rows) * tokens, 1 / std::sqrt(static_cast<float>(tokens)));
+  head.mean = Gaussian(rng, geometry.head_dim, 1);
+  profile->heads.assign(static_cast<size_t>(geometry.layers) * geometry.kv_heads, head);
+  return std::make_shared<CapsuleFormat>(geometry, profile);
+}
+
+// Orthonormal; dim is a power of two.
+std::vector<float> Hadamard(int32_t dim) {
+  std::vector<float> matrix(static_cast<size_t>(dim) * dim);
+  for (int32_t i = 0; i < dim; ++i) {
+    for (int32_t j = 0; j < dim; ++j)
+      matrix[i * dim + j] = (__builtin_popcount(i & j) % 2 ? -1 : 1) / std::sqrt(static_cast<float>(dim));
+  }
+  return matrix;
+}
+
+std::shared_ptr<const KvFormat> RandomPacked(std::mt19937& rng, const KvGeometry& geometry, const Options& options) {
+  PackedProfile profile;
+  profile.codec = "capsule-mixed";
+  profile.tokens = options.Int("picture");
+  profile.layers = geometry.layers;
+  profile.kv_heads = geometry.kv_heads;
+  profile.head_dim = geometry.head_dim;
+  profile.rope_theta = 10000;
+  for (int32_t i = 0; i < profile.tokens; ++i) profile.groups.push_back(i / options.Int("group"));
+  profile.transform = Hadamard(geometry.head_dim);
+  const std::vector<int32_t> begins = profile.GroupBegins();
+  PackedPart part;
+  part.weights.assign(profile.tokens, 1);
+  part.sensitivity = 1;
+  for (int32_t i = 0; i < std::min(profile.tokens, options.Int("markers")); ++i) part.template_rows.push_back(i);
+  for (size_t g = 0; g + 1 < begins.size(); ++g) {
+    const int32_t tokens = begins[g + 1] - begins[g];
+    const auto rank = static_cast<int32_t>(std::lround(options.Real("retention") * tokens));
+    part.ranks.push_back(rank);
+    part.bits.insert(part.bits.end(), rank, static_cast<uint8_t>(options.Int("bits")));
+    part.deviations.insert(part.deviations.end(), rank, 1.0f);
+    const auto basis = Gaussian(rng, static_cast<int64_t>(rank) * tokens, 1 / std::sqrt(static_cast<float>(tokens)));
+    part.basis.insert(part.basis.end(), basis.begin(), basis.end());
+  }
+  part.rows = Gaussian(rng, static_cast<int64_t>(part.template_rows.size()) * geometry.head_dim, 1);
+  profile.parts.assign(2LL * geometry.layers * geometry.kv_heads, part);
+  return std::make_shared<PackedFormat>(geometry, std::move(profile));
+}
+
+// nullptr: raw.
+std::shared_ptr<const KvFormat> FormatOf(std::mt19937& rng, const KvGeometry& geometry, const Options& options) {
+  const std::string& codec = options.values.at("codec");
+  if (codec == "q8") return std::make_shared<Q8Format>(geometry);
+  if (codec == "q4") return std::make_shared<Q4Format>(geometry);
+  if (codec == "capsule") return RandomCapsule(rng, geometry, options.Int("picture"), options.Real("retention"));
+  if (codec == "packed") return RandomPacked(rng, geometry, options);
+  return nullptr;
+}
+
+// Of the option's clock, in seconds.
+double Now(const Options& options) {
+  if (options.values.at("clock") == "wall")
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  timespec time;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+}
+
+// Sequences of `tokens` visual tokens and a raw segment that the query rows are the end of.
+class Scene {
+ public:
+  explicit Scene(const Options& options)
+      : geometry(GeometryOf(options)), pool(geometry, Blocks(options)), table(&pool, options.Int("batch")) {
+    Fill();
+    for (int32_t b = 0; b < pool.blocks(); ++b) free_.push_back(b);
+    std::shuffle(free_.begin(), free_.end(), rng_);
+    const int32_t rows = options.Int("rows"), picture = options.Int("picture");
+    const auto format = FormatOf(rng_, geometry, options);
+    for (int32_t slot = 0; slot < options.Int("batch"); ++slot) {
+      const int32_t open[] = {static_cast<int32_t>(PageOp::kOpen), slot, 0};
+      table.Apply(open, {});
+      int32_t left = options.Int("tokens");
+      for (; format && left >= picture; left -= picture) {
+        table.at(slot).segments.emplace_back(CapsuleSegment{format, TakePages(format->Pages(picture)), picture, 0});
+        bytes += format->Bytes(picture);
+      }
+      const int32_t own = left + rows;
+      bytes += own * geometry.BlockBytes() / KvGeometry::kBlockTokens;
+      table.at(slot).segments.emplace_back(RawSegment{TakeBlocks((own + 15) / 16), own});
+      chunks.push_back({slot, static_cast<int32_t>(table.at(slot).segments.size()) - 1, slot * rows, rows, left});
+    }
+  }
+
+  const KvGeometry geometry;
+  KvPool pool;
+  SequenceTable table;
+  std::vector<AttentionChunk> chunks;
+  int64_t bytes = 0;  // of keys and values that a step reads, all layers
+
+ private:
+  static int64_t Blocks(const Options& options) {
+    const int64_t spans = options.Int("tokens") / options.Int("picture") + 2;
+    return options.Int("batch") * ((options.Int("tokens") + options.Int("rows")) / 16 + 2 + spans);
+  }
+  void Fill() {
+    const auto values = Gaussian(rng_, 1 << 16, 1);
+    const int64_t unit = static_cast<int64_t>(values.size()) * DtypeBytes(geometry.dtype);
+    std::vector<uint8_t> coded(unit);
+    FromFloat(geometry.dtype, values.data(), static_cast<int64_t>(values.size()), coded.data());
+    const int64_t all = pool.blocks() * geometry.BlockBytes();
+    for (int64_t at = 0; at < all; at += unit) std::memcpy(pool.Page(0) + at, coded.data(), std::min(unit, all - at));
+  }
+  std::vector<int32_t> TakeBlocks(int32_t count) {
+    std::vector<int32_t> taken(free_.end() - count, free_.end());
+    free_.resize(free_.size() - count);
+    return taken;
+  }
+  std::vector<int32_t> TakePages(int32_t count) {
+    std::vector<int32_t> pages;
+    for (const int32_t block : TakeBlocks((count + 7) / 8)) {
+      for (int32_t p = 0; p < 8 && static_cast<int32_t>(pages.size()) < count; ++p) pages.push_back(block * 8 + p);
+    }
+    return pages;
+  }
+
+  std::mt19937 rng_{1};
+  std::vector<int32_t> free_;
+};
+
+// Seconds of one step, planning included, best of the rounds.
+double BestStep(const Scene& scene, const AttentionShape& shape, const Options& options) {
+  const int32_t threads = options.Int("threads"), rounds = options.Int("rounds");
+  const int32_t rows = options.Int("batch") * options.Int("rows");
+  std::mt19937 rng(2);
+  const auto queries = Gaussian(rng, static_cast<int64_t>(rows) * shape.heads * scene.geometry.head_dim, 1);
+  std::vector<float> out(queries.size());
+  CapsuleOperators operators;
+  std::unique_ptr<AttentionStep> step;
+  std::barrier gate(threads);
+  double best = INFINITY;
+  const auto work = [&](int32_t ith) {
+    for (int32_t round = 0; round < rounds; ++round) {
+      const double begin = Now(options);
+      if (ith == 0)
+        step = std::make_unique<AttentionStep>(scene.pool, scene.table, scene.chunks, shape, &operators);
+      gate.arrive_and_wait();
+      for (int32_t layer = 0; layer < scene.geometry.layers; ++layer) {
+        step->Run(layer, queries.data(), out.data());
+        gate.arrive_and_wait();
+      }
+      if (ith == 0)
+        best = std::min(best, Now(options) - begin);
+    }
+  };
+  std::vector<std::jthread> others;
+  for (int32_t i = 1; i < threads; ++i) others.emplace_back(work, i);
+  work(0);
+  others.clear();
+  return best;
+}
+
+// Multiply-adds of one query row, layer and KV head over one capsule, as the codec's formulas have them.
+double CapsuleMacs(const CapsuleSegment& capsule, double dim) {
+  if (const auto* fitted = dynamic_cast<const CapsuleFormat*>(capsule.format.get()))
+    return 2.0 * fitted->profile().heads[0].rows * (dim + capsule.tokens);
+  if (const auto* packed = dynamic_cast<const PackedFormat*>(capsule.format.get())) {
+    const PackedPart& part = packed->profile().parts[0];
+    const auto templates = static_cast<double>(part.template_rows.size());
+    return 2 * (part.rank() * dim + static_cast<double>(part.basis.size()) + templates * dim + dim * dim);
+  }
+  return 2 * dim * capsule.tokens;
+}
+
+// Multiply-adds of one step.
+double Macs(const Scene& scene, const AttentionShape& shape, const Options& options) {
+  const double rows = options.Int("rows") * shape.heads, dim = scene.geometry.head_dim;
+  double macs = 0;
+  for (const AttentionChunk& chunk : scene.chunks) {
+    for (const Segment& segment : scene.table.at(chunk.slot).segments) {
+      const auto* capsule = std::get_if<CapsuleSegment>(&segment);
+      macs += rows * (capsule ? CapsuleMacs(*capsule, dim) : 2 * dim * (chunk.start + (chunk.rows + 1) / 2.0));
+    }
+  }
+  return macs * scene.geometry.layers;
+}
+
+int Main(int argc, char** argv) {
+  Options options;
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    const size_t equals = argument.find('=');
+    if (equals == std::string::npos || !options.values.contains(argument.substr(0, equals))) {
+      std::fprintf(stderr, "%s is not one of the options at the top of attention_bench.cc\n", argv[i]);
+      return 2;
+    }
+    options.values[argument.substr(0, equals)] = argument.substr(equals + 1);
+  }
+  const Scene scene(options);
+  const AttentionShape shape{Heads(options), 1 / std::sqrt(static_cast<float>(scene.geometry.head_dim))};
+  const double seconds = BestStep(scene, shape, options);
+  const Roof roof = MeasureRoof(options.Int("threads"), 256 << 20);
+  const double read = roof.read_bytes_per_second, flops = roof.flops_per_second;
+  const double bandwidth = static_cast<double>(scene.bytes) / seconds;
+  const double speed = 2 * Macs(scene, shape, options) / seconds;
+  for (const auto& [name, value] : options.values) std::printf("%s=%s ", name.c_str(), value.c_str());
+  const double tokens = static_cast<double>(options.Int("tokens")) * options.Int("batch") * scene.geometry.layers *
+                        scene.geometry.kv_heads;
+  std::printf("\n  step %.3f ms, %.2f ns a token, layer and KV head\n", seconds * 1e3, seconds * 1e9 / tokens);
+  std::printf("  read %.2f GB/s (%.0f %% of the roof's %.2f), %.1f GFLOP/s (%.0f %% of the roof's %.1f)\n",
+              bandwidth / 1e9, 100 * bandwidth / read, read / 1e9, speed / 1e9, 100 * speed / flops, flops / 1e9);
+  return 0;
+}
+
+}  // namespace
+}  // namespace kvcapsule::bench
+
+int main(int argc, char** argv) { return kvcapsule::bench::Main(argc, argv); }

@@ -1,0 +1,131 @@
+#include "attention/operators.h"
+
+#include <algorithm>
+
+#include "kv/codec/capsule/capsule_format.h"
+
+namespace kvcapsule {
+namespace {
+
+// [rows][columns] turned over, each row of the result padded with zeros to whole vectors.
+std::vector<float> PaddedTranspose(const float* from, int64_t rows, int64_t columns, int64_t stride) {
+  const int64_t padded = RoundToLanes(static_cast<int>(rows));
+  std::vector<float> out(columns * padded);
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < columns; ++c) out[c * padded + r] = from[r * stride + c];
+  }
+  return out;
+}
+
+std::vector<float> PaddedRows(const float* from, int64_t rows, int64_t columns) {
+  const int64_t padded = RoundToLanes(static_cast<int>(columns));
+  std::vector<float> out(rows * padded);
+  for (int64_t r = 0; r < rows; ++r) std::copy_n(from + r * columns, columns, out.begin() + r * padded);
+  return out;
+}
+
+CapsuleOperator FromCapsule(const CapsuleHead& head, int32_t tokens) {
+  CapsuleOperator made;
+  made.tokens = tokens;
+  for (CapsuleSide* side : {&made.keys, &made.values}) {
+    side->rows = head.rows;
+    side->row_begins = {0, head.rows};
+    side->column_begins = {0, tokens};
+    side->mix_begins = {0};
+  }
+  made.keys.mix = PaddedRows(head.theta.data(), head.rows, tokens);
+  made.values.mix = PaddedTranspose(head.basis.data(), head.rows, tokens, tokens);
+  made.values.direct = PaddedRows(head.mean.data(), 1, static_cast<int64_t>(head.mean.size()));
+  made.values.means = 1;
+  return made;
+}
+
+// What keys and values have in common.
+CapsuleSide FromUnit(const PackedUnit& unit, const PackedFormat& format) {
+  CapsuleSide side;
+  side.rows = unit.rank;
+  side.row_begins = unit.rank_begins;
+  side.column_begins = format.group_begins();
+  side.packed = true;
+  side.template_columns = unit.template_columns;
+  side.means = unit.means.empty() ? 0 : static_cast<int32_t>(unit.rank_begins.size()) - 1;
+  return side;
+}
+
+// Template rows less their group's mean, then the means; [t + means][padded dim].
+std::vector<float> DirectRows(const PackedUnit& unit, const std::vector<int32_t>& begins, int64_t padded) {
+  std::vector<float> rows = unit.template_rows;
+  if (unit.means.empty()) return rows;
+  for (size_t k = 0; k < unit.template_columns.size(); ++k) {
+    const auto after = std::upper_bound(begins.begin(), begins.end(), unit.template_columns[k]);
+    const float* mean = unit.means.data() + (after - begins.begin() - 1) * padded;
+    for (int64_t c = 0; c < padded; ++c) rows[k * padded + c] -= mean[c];
+  }
+  rows.insert(rows.end(), unit.means.begin(), unit.means.end());
+  return rows;
+}
+
+CapsuleOperator FromPacked(const PackedFormat& format, int32_t layer, int32_t kv_head) {
+  const int64_t dim = format.geometry().head_dim, padded = format.padded_dim();
+  CapsuleOperator made;
+  made.tokens = format.info().tokens;
+  for (const KvPart part : {KvPart::kKey, KvPart::kValue}) {
+    const PackedUnit& unit = format.unit(layer, part, kv_head);
+    CapsuleSide side = FromUnit(unit, format);
+    for (size_t g = 0; g + 1 < side.row_begins.size(); ++g) {
+      const int64_t rows = side.row_begins[g + 1] - side.row_begins[g];
+      const int64_t columns = side.column_begins[g + 1] - side.column_begins[g];
+      const float* expand = unit.expand.data() + unit.basis_begins[g];
+      const std::vector<float> mix = part == KvPart::kKey ? PaddedRows(expand, rows, columns)
+                                                          : PaddedTranspose(expand, rows, columns, columns);
+      side.mix_begins.push_back(static_cast<int64_t>(side.mix.size()));
+      side.mix.insert(side.mix.end(), mix.begin(), mix.end());
+    }
+    const std::vector<float> direct = DirectRows(unit, format.group_begins(), padded);
+    if (part == KvPart::kKey) {
+      // logits = q A^-T C^T
+      side.map = PaddedTranspose(format.inverse().data(), dim, dim, padded);
+      side.direct = PaddedTranspose(direct.data(), static_cast<int64_t>(direct.size()) / padded, dim, padded);
+      made.keys = std::move(side);
+    } else {
+      side.map = format.inverse();
+      side.direct = direct;
+      made.values = std::move(side);
+    }
+  }
+  return made;
+}
+
+}  // namespace
+
+bool CapsuleOperators::Prepare(const std::shared_ptr<const KvFormat>& format) {
+  const auto [at, fresh] = of_.try_emplace(format.get());
+  std::vector<CapsuleOperator>& heads = at->second.heads;
+  if (!fresh) return !heads.empty();
+  at->second.format = format;
+  if (const auto* capsule = dynamic_cast<const CapsuleFormat*>(format.get())) {
+    const CapsuleProfile& profile = capsule->profile();
+    for (const CapsuleHead& head : profile.heads) heads.push_back(FromCapsule(head, profile.tokens));
+  } else if (const auto* packed = dynamic_cast<const PackedFormat*>(format.get())) {
+    for (int32_t layer = 0; layer < format->geometry().layers; ++layer) {
+      for (int32_t kv_head = 0; kv_head < format->geometry().kv_heads; ++kv_head)
+        heads.push_back(FromPacked(*packed, layer, kv_head));
+    }
+  }
+  return !heads.empty();
+}
+
+const float* CapsuleOperators::Turn(const PackedFormat& format, int32_t position) {
+  if (format.profile().rope_theta == 0 || position == 0) return nullptr;
+  const auto [at, fresh] = of_.at(&format).turns.try_emplace(position);
+  if (fresh) {
+    // Pairs (1, 0) turned are the cosines and sines.
+    const int32_t dim = format.geometry().head_dim;
+    at->second.assign(dim, 0.0f);
+    std::fill_n(at->second.begin(), dim / 2, 1.0f);
+    RotateRows(at->second.data(), 1, dim, dim, format.profile().rope_theta, -position);
+  }
+  return at->second.data();
+}
+
+}  // namespace kvcapsule

@@ -1,0 +1,63 @@
+// What a step's attention consists of: parts of sequences, tiles of query rows, and the items that workers take.
+#pragma once
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "attention/operators.h"
+#include "attention/paged_attention.h"
+#include "kv/codec/format.h"
+#include "kv/pool.h"
+#include "kv/sequence_table.h"
+
+namespace kvcapsule {
+
+enum class PartKind {
+  kRaw,      // tokens of a raw segment
+  kRows,     // tokens of a Q8Format or Q4Format
+  kCapsule,  // a whole capsule with an operator; stacked with others of its format
+  kDecoded,  // a whole capsule of a format without a kernel: reconstructed, then attended to as rows
+};
+
+// Tokens [first, first + count) of a segment.
+struct AttentionPart {
+  PartKind kind;
+  int32_t segment;
+  int32_t first;
+  int32_t count;
+  const KvFormat* format = nullptr;  // nullptr: raw
+  const float* turn = nullptr;       // CapsuleVisit::turn
+};
+
+// Rows of one chunk and KV head that are finished together.
+struct AttentionTile {
+  const AttentionChunk* chunk;
+  const std::vector<AttentionPart>* parts;
+  int32_t kv_head;
+  int32_t first;        // row in the chunk
+  int32_t rows;
+  int64_t states = -1;  // floats before the split tile's states, one a part; -1: not split
+};
+
+// What a worker takes at a time: a whole tile; parts of a split tile; or capsules of one format and KV head, of any
+// number of split tiles.
+struct AttentionItem {
+  int32_t tile = -1;
+  int32_t first_part = 0, parts = 0;                   // of a split tile; capsules among them are elsewhere
+  std::vector<std::pair<int32_t, int32_t>> capsules;  // (tile, part)
+};
+
+struct StepPlan {
+  std::vector<std::vector<AttentionPart>> parts;  // by chunk
+  std::vector<AttentionTile> tiles;
+  std::vector<AttentionItem> items;  // the long ones first
+  int64_t state_floats = 0;          // of all split tiles
+  int64_t macs = 0;                  // of one layer
+};
+
+// Operators of every format met are prepared.
+StepPlan PlanStep(const KvPool& pool, const SequenceTable& table, std::span<const AttentionChunk> chunks,
+                  const AttentionShape& shape, CapsuleOperators& operators);
+
+}  // namespace kvcapsule

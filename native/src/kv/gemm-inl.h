@@ -1,0 +1,108 @@
+// The matrix product of gemm.h for one target, to be inlined into kernels. See simd-inl.h.
+#if defined(KVCAPSULE_KV_GEMM_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVCAPSULE_KV_GEMM_INL_H_
+#undef KVCAPSULE_KV_GEMM_INL_H_
+#else
+#define KVCAPSULE_KV_GEMM_INL_H_
+#endif
+
+#include "kv/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace kvcapsule {
+namespace HWY_NAMESPACE {
+
+// Rows of b one below the other.
+struct DenseRows {
+  const float* first;
+  int64_t stride;
+  HWY_INLINE const float* Row(int p) const { return first + p * stride; }
+};
+
+// Rows of b wherever they lie, in a type that the pool holds.
+template <class T>
+struct ScatteredRows {
+  const uint8_t* const* rows;
+  HWY_INLINE const T* Row(int p) const { return reinterpret_cast<const T*>(rows[p]); }
+};
+
+template <class Rows>
+struct Operands {
+  int n, k;
+  const float* a;
+  int64_t lda;
+  Rows b;
+  float* c;
+  int64_t ldc;
+};
+
+template <int kRows, int kVectors, bool kAccumulate, class Rows>
+HWY_INLINE void ProductTile(const Operands<Rows>& o, int column) {
+  float* c = o.c + column;
+  FloatV sum[kRows][kVectors];
+#pragma GCC unroll 8
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j)
+      sum[i][j] = kAccumulate ? Load(c + i * o.ldc + j * kWidth) : hn::Zero(FloatTag());
+  }
+  for (int p = 0; p < o.k; ++p) {
+    const auto* b = o.b.Row(p) + column;
+    FloatV row[kVectors];
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) row[j] = LoadWide(b + j * kWidth);
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) {
+      const FloatV x = Splat(o.a[i * o.lda + p]);
+#pragma GCC unroll 4
+      for (int j = 0; j < kVectors; ++j) sum[i][j] = hn::MulAdd(x, row[j], sum[i][j]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) Store(sum[i][j], c + i * o.ldc + j * kWidth);
+  }
+}
+
+// n is a multiple of kLanes, so of kWidth.
+template <int kRows, bool kAccumulate, class Rows>
+HWY_NOINLINE void ProductRows(const Operands<Rows>& o) {
+  constexpr int kVectors = kRows <= 2 ? 4 : 2;  // few rows: more columns keep the FMA ports busy
+  int j = 0;
+  for (; j + kVectors * kWidth <= o.n; j += kVectors * kWidth) ProductTile<kRows, kVectors, kAccumulate>(o, j);
+  for (; j < o.n; j += kWidth) ProductTile<kRows, 1, kAccumulate>(o, j);
+}
+
+// Rows by two vectors: 12 accumulators hide the latency of two FMA ports and fit 16 registers; AVX-512 has 32.
+constexpr int kProductRows = kWidth == 16 ? 8 : 6;
+
+template <bool kAccumulate, class Rows>
+HWY_INLINE void ProductRowBlock(const Operands<Rows>& o, int rows) {
+  switch (rows) {
+    case 1: return ProductRows<1, kAccumulate>(o);
+    case 2: return ProductRows<2, kAccumulate>(o);
+    case 3: return ProductRows<3, kAccumulate>(o);
+    case 4: return ProductRows<4, kAccumulate>(o);
+    case 5: return ProductRows<5, kAccumulate>(o);
+    case 6: return ProductRows<6, kAccumulate>(o);
+    case 7: return ProductRows<kWidth == 16 ? 7 : 6, kAccumulate>(o);
+    default: return ProductRows<kProductRows, kAccumulate>(o);
+  }
+}
+
+// As GemmNN of gemm.h.
+template <bool kAccumulate, class Rows>
+HWY_INLINE void Product(int m, int n, int k, const float* a, int64_t lda, Rows b, float* c, int64_t ldc) {
+  const int blocks = (m + kProductRows - 1) / kProductRows;
+  for (int block = 0, i = 0; block < blocks; ++block) {
+    const int rows = (m - i + blocks - block - 1) / (blocks - block);  // even shares: 7 rows are 4 and 3, not 6 and 1
+    ProductRowBlock<kAccumulate>(Operands<Rows>{n, k, a + i * lda, lda, b, c + i * ldc, ldc}, rows);
+    i += rows;
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace kvcapsule
+HWY_AFTER_NAMESPACE();
+#endif
