@@ -237,8 +237,8 @@ describe('Scheduler', () => {
     );
     // every rung was stood on
     for (const [name, count] of Object.entries(seen)) expect(count, name).toBeGreaterThan(20);
-    expect(operations).toBeGreaterThan(fullRuns(20_000, 2_000_000));
-  }, 600_000);
+    expect(operations).toBeGreaterThan(fullRuns(20_000, 1_000_000));
+  }, 1_800_000);
 
   it('runs decodes before prefill and cuts prefill at the budget', () => {
     const scheduler = new Scheduler({ blocks: 64, maxStepTokens: 20, maxRunning: 4 });
