@@ -193,7 +193,7 @@ void AttendCapsules(const CapsuleOperator& head, std::span<const CapsuleVisit> v
   Outputs(head, visits, stacked, scratch, shorts, weights);
 }
 
-void UnpackRow(const uint8_t* codes, uint8_t scale, int32_t bits, int32_t dim, float* row) {
+void UnpackRow(const uint8_t* codes, float scale, int32_t bits, int32_t dim, float* row) {
   UnpackAnyRow(codes, scale, bits, dim, row);
 }
 
@@ -211,7 +211,7 @@ void AttendCapsules(const CapsuleOperator& head, std::span<const CapsuleVisit> v
   HWY_DYNAMIC_DISPATCH(AttendCapsules)(head, visits, scratch);
 }
 
-void UnpackRow(const uint8_t* codes, uint8_t scale, int32_t bits, int32_t dim, float* row) {
+void UnpackRow(const uint8_t* codes, float scale, int32_t bits, int32_t dim, float* row) {
   HWY_DYNAMIC_DISPATCH(UnpackRow)(codes, scale, bits, dim, row);
 }
 
