@@ -145,7 +145,7 @@ class Scene {
       table.Apply(open, {});
       int32_t left = options.Int("tokens");
       for (; format && left >= picture; left -= picture) {
-        table.at(slot).segments.emplace_back(CapsuleSegment{format, TakePages(format->Pages(picture)), picture, 0});
+        table.at(slot).segments.emplace_back(Picture(format, picture));
         bytes += format->Bytes(picture);
       }
       const int32_t own = left + rows;
@@ -164,7 +164,8 @@ class Scene {
  private:
   static int64_t Blocks(const Options& options) {
     const int64_t spans = options.Int("tokens") / options.Int("picture") + 2;
-    return options.Int("batch") * ((options.Int("tokens") + options.Int("rows")) / 16 + 2 + spans);
+    return options.Int("batch") * ((options.Int("tokens") + options.Int("rows")) / 16 + 2 + spans) +
+           options.Int("picture") / 16 + 1;
   }
   void Fill() {
     const auto values = Gaussian(rng_, 1 << 16, 1);
@@ -179,6 +180,20 @@ class Scene {
     free_.resize(free_.size() - count);
     return taken;
   }
+  // The first is encoded from random rows, the others are copies of its bytes in pages of their own.
+  CapsuleSegment Picture(const std::shared_ptr<const KvFormat>& format, int32_t tokens) {
+    CapsuleSegment picture{format, TakePages(format->Pages(tokens)), tokens, 0};
+    if (coded_.empty()) {
+      std::vector<int32_t> covered(tokens);
+      for (int32_t i = 0; i < tokens; ++i) covered[i] = i;
+      format->Encode(pool, {TakeBlocks((tokens + 15) / 16), tokens}, covered, picture);
+      std::vector<uint8_t> scratch;
+      const uint8_t* from = PagedBytes(pool, picture.pages).Read(0, format->Bytes(tokens), scratch);
+      coded_.assign(from, from + format->Bytes(tokens));
+    }
+    PagedBytes(pool, picture.pages).Write(0, coded_.data(), static_cast<int64_t>(coded_.size()));
+    return picture;
+  }
   std::vector<int32_t> TakePages(int32_t count) {
     std::vector<int32_t> pages;
     for (const int32_t block : TakeBlocks((count + 7) / 8)) {
@@ -189,6 +204,7 @@ class Scene {
 
   std::mt19937 rng_{1};
   std::vector<int32_t> free_;
+  std::vector<uint8_t> coded_;
 };
 
 // Seconds of one step, planning included, best of the rounds.
