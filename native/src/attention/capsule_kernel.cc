@@ -16,15 +16,20 @@ HWY_BEFORE_NAMESPACE();
 namespace kvcapsule {
 namespace HWY_NAMESPACE {
 
-// Stored rows of one unit as padded float rows in scratch.values.
+// Stored rows of one unit as padded float rows in scratch.values: only those with bits, one after the other;
+// scratch.present says which they are. A third to a half of a picture's rows
+// have none: their coefficient is zero, so they take part in no product.
 HWY_INLINE const float* Unpack(const CapsuleSide& side, const PackedRows& packed, int32_t dim, AttentionScratch& scratch) {
   const int32_t padded = RoundToLanes(dim);
   float* rows = AttentionScratch::Room(scratch.values, static_cast<int64_t>(side.rows) * padded);
+  scratch.present.clear();
   for (int32_t r = 0; r < side.rows; ++r) {
-    float* row = rows + static_cast<int64_t>(r) * padded;
     const PackedRow& stored = packed.table[r];
+    if (stored.bits == 0) continue;
+    float* row = rows + static_cast<int64_t>(scratch.present.size()) * padded;
     UnpackAnyRow(packed.codes + (stored.offset - packed.table[0].offset), stored.scale, stored.bits, dim, row);
     std::fill(row + dim, row + padded, 0.0f);
+    scratch.present.push_back(r);
   }
   return rows;
 }
@@ -49,25 +54,42 @@ HWY_INLINE void TurnQueries(const CapsuleVisit& visit, float* to) {
   }
 }
 
+// S = Q C^T of a packed visit; zero for the rows that have no bits.
+HWY_INLINE void PackedLogits(const CapsuleSide& side, const CapsuleVisit& visit, const float* queries, int64_t stride,
+                             AttentionScratch& scratch, float* shorts, int64_t short_stride) {
+  const int32_t dim = visit.state.dim, padded = RoundToLanes(dim);
+  const float* rows = Unpack(side, visit.keys, dim, scratch);
+  const auto present = static_cast<int32_t>(scratch.present.size());
+  const int64_t padded_present = RoundToLanes(present);
+  float* keys = AttentionScratch::Room(scratch.keys, padded * padded_present);
+  for (int32_t r = 0; r < present; ++r)
+    scratch.wide_rows[r] = reinterpret_cast<const uint8_t*>(rows + static_cast<int64_t>(r) * padded);
+  LoadTransposed<float>(scratch.wide_rows.data(), present, padded, keys, padded_present);
+  float* dense = AttentionScratch::Room(scratch.dense, visit.state.rows * padded_present);
+  Product<false>(visit.state.rows, static_cast<int>(padded_present), dim, queries, stride,
+                 DenseRows{keys, padded_present}, dense, padded_present);
+  for (int32_t i = 0; i < visit.state.rows; ++i, shorts += short_stride, dense += padded_present) {
+    std::fill_n(shorts, side.rows, 0.0f);
+    for (int32_t r = 0; r < present; ++r) shorts[scratch.present[r]] = dense[r];
+  }
+}
+
 // S = Q C^T of every visit, one below the other.
 HWY_INLINE void StoredLogits(const CapsuleSide& side, std::span<const CapsuleVisit> visits, const float* queries,
                              int64_t stride, AttentionScratch& scratch, float* shorts, int64_t short_stride) {
   const int64_t padded_m = RoundToLanes(side.rows);
   for (const CapsuleVisit& visit : visits) {
-    const int32_t dim = visit.state.dim, padded = RoundToLanes(dim);
-    float* keys = AttentionScratch::Room(scratch.keys, padded * padded_m);
-    if (!side.packed) {
+    if (side.packed) {
+      PackedLogits(side, visit, queries, stride, scratch, shorts, short_stride);
+    } else {
+      const int32_t dim = visit.state.dim;
+      float* keys = AttentionScratch::Room(scratch.keys, RoundToLanes(dim) * padded_m);
       WithType(visit.rows.dtype, [&](auto type) {
         LoadKeys<decltype(type)>(visit.rows.keys, side.rows, dim, scratch, keys, padded_m);
       });
-    } else {
-      const float* rows = Unpack(side, visit.keys, dim, scratch);
-      for (int32_t r = 0; r < side.rows; ++r)
-        scratch.wide_rows[r] = reinterpret_cast<const uint8_t*>(rows + static_cast<int64_t>(r) * padded);
-      LoadTransposed<float>(scratch.wide_rows.data(), side.rows, padded, keys, padded_m);
+      Product<false>(visit.state.rows, static_cast<int>(padded_m), dim, queries, stride, DenseRows{keys, padded_m},
+                     shorts, short_stride);
     }
-    Product<false>(visit.state.rows, static_cast<int>(padded_m), dim, queries, stride, DenseRows{keys, padded_m},
-                   shorts, short_stride);
     queries += visit.state.rows * stride;
     shorts += visit.state.rows * short_stride;
   }
@@ -160,7 +182,12 @@ HWY_INLINE void Outputs(const CapsuleOperator& head, std::span<const CapsuleVisi
       });
     } else {
       const float* rows = Unpack(side, visit.values, dim, scratch);
-      Product<false>(state.rows, padded, side.rows, shorts, short_stride, DenseRows{rows, padded}, sums, padded);
+      const auto present = static_cast<int32_t>(scratch.present.size());
+      float* dense = AttentionScratch::Room(scratch.dense, static_cast<int64_t>(state.rows) * present);
+      for (int32_t i = 0; i < state.rows; ++i)
+        for (int32_t r = 0; r < present; ++r)
+          dense[static_cast<int64_t>(i) * present + r] = shorts[i * short_stride + scratch.present[r]];
+      Product<false>(state.rows, padded, present, dense, present, DenseRows{rows, padded}, sums, padded);
     }
     if (!side.map.empty())
       Product<false>(state.rows, padded, dim, sums, padded, DenseRows{side.map.data(), padded}, state.out, padded);

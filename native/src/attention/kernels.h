@@ -33,7 +33,8 @@ struct SoftmaxState {
 // Scratch of one thread: grows only, settles at its largest part.
 struct AttentionScratch {
   std::vector<float> keys, values, weights, shorts;  // the kernels'
-  std::vector<float> turned, mapped, direct;         // of capsules' query rows
+  std::vector<float> turned, mapped, direct, dense;  // of capsules' query rows
+  std::vector<int32_t> present;                      // rows of a packed unit that have bits
   std::vector<float> plain;                          // a panel of quantised rows
   std::vector<const uint8_t*> wide_rows, plain_rows;
   static float* Room(std::vector<float>& buffer, int64_t floats) {
