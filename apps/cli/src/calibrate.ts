@@ -3,7 +3,7 @@ import { rm, stat } from 'node:fs/promises';
 import { KvcError } from '@kvcapsule/contracts';
 import { openEngine, PROFILE_FORMAT, sealProfile, verifyProfile, type Engine } from '@kvcapsule/engine';
 import type { Command } from 'commander';
-import { checkOutput } from './calibrate-output.js';
+import { checkOutput } from './output.js';
 import { calibrationPictures, type RgbPicture } from './calibrate-pictures.js';
 import { openPromptMaker, type PromptMaker } from './calibrate-prompt.js';
 import { CALIBRATE_HELP, type CalibrateFlags, calibrateOptions } from './calibrate-flags.js';

@@ -1,7 +1,8 @@
 import { writeFile } from 'node:fs/promises';
 import { describeProfile, type PartDescription, type ProfileDetails } from '@kvcapsule/engine';
 import type { Command } from 'commander';
-import { checkOutput } from './calibrate-output.js';
+import { escapeXml } from './eval/report/xml.js';
+import { checkOutput } from './output.js';
 
 const WIDTH = 640;
 const HEIGHT = 240;
@@ -88,7 +89,7 @@ body { font: 14px sans-serif; margin: 2em; } text { font-size: 9px; }
 .keys { fill: #2b6cb0; stroke: #2b6cb0; } .values { fill: #dd6b20; stroke: #dd6b20; } .line { fill: none; }
 </style>
 <h1>Capsule profile</h1>
-<pre>${profileTable(details).replaceAll('&', '&amp;').replaceAll('<', '&lt;')}</pre>
+<pre>${escapeXml(profileTable(details))}</pre>
 ${figures.join('\n')}
 </html>
 `;

@@ -1,11 +1,11 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { cpus, loadavg, tmpdir } from 'node:os';
-import { basename, join, parse } from 'node:path';
+import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import { chooseFormat, loadBinding, type Codec, type Engine } from '@kvcapsule/engine';
 import type { Command } from 'commander';
-import { checkOutput } from '../calibrate-output.js';
+import { checkOutput, writeReport } from '../output.js';
 import { commitOf } from '../commit.js';
 import { CliError } from '../failure.js';
 import { DEFAULT_MODEL_DIR, ROOT } from '../paths.js';
@@ -127,12 +127,7 @@ async function benchEngine(flags: BenchFlags): Promise<void> {
   const args = process.argv.slice(2).map((arg) => (arg !== '' && arg === flags.python ? 'PYTHON' : arg));
   const command = `kvcapsule ${args.join(' ')}`;
   const report = await measure(options, command, (line) => process.stderr.write(`${line}\n`));
-  const { dir, name } = parse(flags.out);
-  const markdown = renderMarkdown(report);
-  await writeFile(flags.out, `${JSON.stringify(report, null, 2)}\n`);
-  await writeFile(join(dir, `${name}.md`), markdown);
-  await writeFile(join(dir, `${name}.html`), renderHtml(report));
-  process.stdout.write(markdown);
+  await writeReport(flags.out, report, { markdown: renderMarkdown(report), html: renderHtml(report) });
 }
 
 const EXAMPLES = `

@@ -1,8 +1,7 @@
-import { writeFile } from 'node:fs/promises';
 import { join, parse } from 'node:path';
 import { KvcError } from '@kvcapsule/contracts';
 import type { Command } from 'commander';
-import { checkOutput } from '../calibrate-output.js';
+import { checkOutput, writeReport } from '../output.js';
 import { entriesAgainst, readEntries, type Entry } from './entries.js';
 import { evaluate, type EvalOptions } from './evaluate.js';
 import { renderHtml } from './report/html.js';
@@ -89,12 +88,7 @@ async function runEval(flags: EvalFlags): Promise<void> {
     process.stderr.write(overwrite ? `\r\x1b[K${line}` : `${line}\n`),
   );
   if (overwrite) process.stderr.write('\n');
-  const { dir, name } = parse(flags.out);
-  const markdown = renderMarkdown(report);
-  await writeFile(flags.out, `${JSON.stringify(report, null, 2)}\n`);
-  await writeFile(join(dir, `${name}.md`), markdown);
-  await writeFile(join(dir, `${name}.html`), renderHtml(report));
-  process.stdout.write(markdown);
+  await writeReport(flags.out, report, { markdown: renderMarkdown(report), html: renderHtml(report) });
 }
 
 const EXAMPLES = `
