@@ -18,6 +18,7 @@ const FLAGS: CalibrateFlags = {
   rowBits: '',
   retention: '0.4',
   schedule: 'flat',
+  statistics: '',
   threads: '0',
 };
 

@@ -20,6 +20,7 @@ export type CalibrateFlags = Readonly<
     | 'rowBits'
     | 'retention'
     | 'schedule'
+    | 'statistics'
     | 'threads',
     string
   >
@@ -104,6 +105,7 @@ export function calibrateOptions(flags: CalibrateFlags): CalibrateOptions {
     out: flags.out,
     count: positiveInteger('--count', flags.count),
     threads: flags.threads === '0' ? 0 : positiveInteger('--threads', flags.threads),
+    ...(flags.statistics !== '' && { statistics: flags.statistics }),
     fit:
       flags.codec === 'capsule'
         ? {

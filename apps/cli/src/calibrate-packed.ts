@@ -89,9 +89,12 @@ export class PackedCalibration {
   /**
    * Rows of all pictures, and how the model looks at them while it answers, into the engine's statistics. With a
    * `statistics` file from an earlier run the pictures that are in it are only looked at where probes are made.
+   *
+   * @param count of pictures at most
    */
   async gather(
     pictures: AsyncIterable<CalibrationPicture>,
+    count: number,
     statistics: string,
     onProgress: (done: number) => void,
   ): Promise<void> {
@@ -109,6 +112,10 @@ export class PackedCalibration {
     for await (const picture of pictures) {
       batch.push(picture);
       if (batch.length === BATCH_PICTURES) await flush();
+      if (gathered === count && this.#probes.length >= PROBES) {
+        this.#pictures = gathered;
+        return;
+      }
     }
     if (batch.length > 0) await flush();
     await this.#engine.saveStatistics(statistics);

@@ -44,6 +44,7 @@ const PACKED_FLAGS = {
   rowBits: '',
   retention: '1',
   schedule: 'flat',
+  statistics: '',
   threads: '2',
 };
 

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { KvcError } from '@kvcapsule/contracts';
 import { openEngine, PROFILE_FORMAT, sealProfile, verifyProfile, type Engine } from '@kvcapsule/engine';
 import type { Command } from 'commander';
@@ -19,6 +20,8 @@ export interface CalibrateOptions {
   readonly out: string;
   readonly count: number;
   readonly threads: number;
+  /** Folder where what is gathered from the pictures stays for later fits; else it goes when this one is done. */
+  readonly statistics?: string;
   readonly fit:
     | { readonly kind: 'rows'; readonly retentions: readonly number[]; readonly schedule: Schedule }
     | { readonly kind: 'packed'; readonly choices: PackedChoices };
@@ -144,10 +147,11 @@ async function calibrateRows(
   return paths;
 }
 
-/** Where an unfinished run leaves what it has gathered: another model or other pictures never meet it. */
-function statisticsPath(engine: Engine, { out, images }: CalibrateOptions): string {
-  const key = createHash('sha256').update(`${engine.modelRevision} ${images}`).digest('hex');
-  return `${out}.${key.slice(0, 12)}.statistics`;
+/** Where what was gathered lies: another model or other pictures never meet it. */
+function statisticsPath(engine: Engine, { out, images, count, statistics }: CalibrateOptions): string {
+  const key = createHash('sha256').update(`${engine.modelRevision} ${images} ${count}`).digest('hex');
+  const name = `${key.slice(0, 12)}.statistics`;
+  return statistics === undefined ? `${out}.${name}` : join(statistics, name);
 }
 
 async function calibratePacked(
@@ -159,7 +163,8 @@ async function calibratePacked(
 ): Promise<string[]> {
   const calibration = new PackedCalibration(engine, prompts);
   const statistics = statisticsPath(engine, options);
-  await calibration.gather(calibrationPictures(options.images, options.count), statistics, (done) => {
+  const pictures = calibrationPictures(options.images, options.count);
+  await calibration.gather(pictures, options.count, statistics, (done) => {
     report(`pictures ${done}/${options.count}`);
   });
   const paths = await fitPacked(
@@ -169,7 +174,7 @@ async function calibratePacked(
     { out: options.out, pictures: sourceName(options) },
     report,
   );
-  await rm(statistics);
+  if (options.statistics === undefined) await rm(statistics);
   return paths;
 }
 
@@ -184,6 +189,7 @@ export async function calibrate(
   report: (line: string) => void,
 ): Promise<readonly string[]> {
   await checkOutput(options.out);
+  if (options.statistics !== undefined) await checkOutput(join(options.statistics, 'any'), '--statistics');
   const engine = await openEngine({
     modelDir: options.model,
     weights: 'f32',
@@ -231,6 +237,11 @@ export function registerCalibrate(program: Command): void {
     .option('--row-bits <n>', 'capsule-q8 and capsule-q4 with other bits a row, to compare', '')
     .option('--retention <shares>', 'codec capsule: shares of rows to keep, comma-separated', '0.4')
     .option('--schedule <name>', 'codec capsule: flat or pyramid (early layers keep more)', 'flat')
+    .option(
+      '--statistics <dir>',
+      'keep what is gathered from the pictures, for other fits on the same ones',
+      '',
+    )
     .option('--threads <n>', 'threads (0: as many as the process may run on)', '0')
     .addHelpText('after', CALIBRATE_HELP)
     .action(async (flags: CalibrateFlags) => {

@@ -24,6 +24,16 @@ const entrySchema = z
     kvCodec: z.enum(CODECS).optional(),
     /** What it gets wrong are the hard questions. */
     hard: z.literal(true).optional(),
+    /** What is said of it, for the report to check: so many times smaller, at most so much worse than raw. */
+    claim: z
+      .strictObject({
+        ratio: z.number().positive(),
+        /** Mean divergence, nats per answer token. */
+        klNats: z.number().positive().optional(),
+        /** Accuracy lost, in points. */
+        points: z.number().positive().optional(),
+      })
+      .optional(),
     /** What it stands for in the report. */
     group: z.enum(['ours', 'rival', 'paper', 'ablation']).default('ours'),
   })

@@ -20,6 +20,7 @@ export interface EntryReport {
   readonly codec: string;
   readonly group: Entry['group'];
   readonly definesHard: boolean;
+  readonly claim?: Entry['claim'];
   /** By layer, keys and values; empty without a profile. */
   readonly kept: readonly PartKept[];
   /** Absent, with the ratios, for another engine that does not tell. */
@@ -124,6 +125,7 @@ function reportEntry(
     codec,
     group: entry.group,
     definesHard: entry.hard === true,
+    ...(entry.claim && { claim: entry.claim }),
     kept,
     ...(bytes && ratios(bytes, picture.rawBytes)),
     ...toldRatio(pairs),

@@ -3,7 +3,7 @@ import { KvcError } from '@kvcapsule/contracts';
 import type { Command } from 'commander';
 import { checkOutput, writeReport } from '../output.js';
 import { entriesAgainst, readEntries, type Entry } from './entries.js';
-import { evaluate, type EvalOptions } from './evaluate.js';
+import { evaluate, measureShard, type EvalOptions, type Shard } from './evaluate.js';
 import { renderHtml } from './report/html.js';
 import { renderMarkdown } from './report/markdown.js';
 import { ARTWORK } from './workload.js';
@@ -22,6 +22,8 @@ type EvalFlags = Record<'model' | 'questions' | 'seed' | 'artwork' | 'out' | 'th
   readonly attention?: string;
   readonly entries?: string;
   readonly against: readonly string[];
+  readonly merge: readonly string[];
+  readonly shard?: string;
   readonly full?: true;
 };
 
@@ -35,6 +37,12 @@ function questionsOf(text: string): number {
   const count = wholeNumber('--questions', text, 1);
   if (count <= MOST_QUESTIONS) return count;
   throw new KvcError('CONFIG_INVALID', `--questions: at most ${MOST_QUESTIONS} about each picture`);
+}
+
+function shardOf(text: string): Shard {
+  const [number = 0, of = 0] = (/^(\d{1,4})\/(\d{1,4})$/.exec(text) ?? []).slice(1).map(Number);
+  if (number >= 1 && number <= of) return { index: number - 1, of };
+  throw new KvcError('CONFIG_INVALID', `--shard: ${text} is not one of several, as 1/4`);
 }
 
 function artworkOf(name: string): string {
@@ -67,6 +75,8 @@ function parseFlags(flags: EvalFlags): Omit<EvalOptions, 'entries'> {
     artwork: artworkOf(flags.artwork),
     threads: wholeNumber('--threads', flags.threads, 0),
     journal: join(dir, `${name}.journal.jsonl`),
+    merge: flags.merge,
+    ...(flags.shard !== undefined && { shard: shardOf(flags.shard) }),
   };
 }
 
@@ -84,9 +94,14 @@ async function runEval(flags: EvalFlags): Promise<void> {
   const options = parseFlags(flags);
   await checkOutput(flags.out);
   const overwrite = process.stderr.isTTY;
-  const report = await evaluate({ ...options, entries: await entriesOf(flags) }, command, (line) =>
-    process.stderr.write(overwrite ? `\r\x1b[K${line}` : `${line}\n`),
-  );
+  const progress = (line: string) => process.stderr.write(overwrite ? `\r\x1b[K${line}` : `${line}\n`);
+  const whole = { ...options, entries: await entriesOf(flags) };
+  if (whole.shard !== undefined) {
+    await measureShard(whole, progress);
+    process.stderr.write(`\nshard ${flags.shard} is measured; --merge takes up ${whole.journal}\n`);
+    return;
+  }
+  const report = await evaluate(whole, command, progress);
   if (overwrite) process.stderr.write('\n');
   await writeReport(flags.out, report, { markdown: renderMarkdown(report), html: renderHtml(report) });
 }
@@ -95,7 +110,9 @@ const EXAMPLES = `
 Examples:
   kvcapsule eval --model deploy/models/emoji-vlm --against q4 profile.safetensors --out accuracy.json
   kvcapsule eval --model deploy/models/emoji-vlm --entries entries.json --full --out accuracy.json
-  kvcapsule eval --model deploy/models/emoji-vlm --against http://127.0.0.1:8000 --scenes 50 --out served.json`;
+  kvcapsule eval --model deploy/models/emoji-vlm --against http://127.0.0.1:8000 --scenes 50 --out served.json
+  kvcapsule eval --model MODEL --against q4 --full --shard 1/2 --out a.json   (and 2/2 into b.json elsewhere)
+  kvcapsule eval --model MODEL --against q4 --full --merge a.journal.jsonl b.journal.jsonl --out whole.json`;
 
 export function registerEval(program: Command): void {
   program
@@ -121,6 +138,8 @@ export function registerEval(program: Command): void {
     )
     .option('--artwork <name>', 'known or unseen by the demo model, or one icon set', 'known')
     .option('--threads <n>', 'threads (0: as many as the process may run on)', '0')
+    .option('--shard <i/n>', 'measure the i-th of n parts only, into the journal of --out; no report')
+    .option('--merge <journal...>', 'take over the results of other processes, such as shards', [])
     .addHelpText('after', EXAMPLES)
     .action(runEval);
 }

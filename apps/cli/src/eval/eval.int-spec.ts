@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { DEFAULT_MODEL_DIR } from '../paths.js';
 import type { Entry } from './entries.js';
-import { evaluate, type EvalOptions, type EvalReport } from './evaluate.js';
+import { evaluate, measureShard, type EvalOptions, type EvalReport } from './evaluate.js';
 
 // The whole check may run on two busy cores.
 vi.setConfig({ testTimeout: 240_000 });
@@ -101,6 +101,17 @@ describe('evaluate', () => {
     await writeFile(options('stopped').journal, kept.slice(0, -20));
     const resumed = await measure(options('stopped', { threads: 1 }));
     expect(resumed.entries).toEqual(whole.entries);
+  });
+
+  it('comes to the same numbers in parts that know nothing of each other', async () => {
+    const parts = [0, 1, 2].map((index) => options(`part${index}`, { shard: { index, of: 3 }, threads: 1 }));
+    for (const part of parts) await measureShard(part, () => undefined);
+    const lines: string[] = [];
+    const merge = parts.map(({ journal }) => journal);
+    const merged = await evaluate(options('merged', { merge }), 'test', (line) => lines.push(line));
+    expect(lines).toEqual([]);
+    expect(merged.entries).toEqual(whole.entries);
+    expect(merged.machines).toEqual(whole.machines);
   });
 
   it('measures a new entry without the others, and refuses results of another series', async () => {

@@ -24,13 +24,24 @@ export interface EvalOptions extends Series {
   readonly threads: number;
   /** Where results are kept as they come, and taken up again. */
   readonly journal: string;
+  /** Journals of other processes, whose results are taken over first. */
+  readonly merge?: readonly string[];
+  /** Measures every `of`-th unit of work only, from number `index` on. */
+  readonly shard?: Shard;
+}
+
+/** One of several processes, from 0, that share a run. */
+export interface Shard {
+  readonly index: number;
+  readonly of: number;
 }
 
 export interface EvalReport {
   readonly command: string;
   readonly commit: string;
   readonly date: string;
-  readonly machine: string;
+  /** Those that measured, not the one that put the report together. */
+  readonly machines: readonly string[];
   readonly modelRevision: string;
   readonly weights: string;
   readonly kvDtype: string;
@@ -38,7 +49,7 @@ export interface EvalReport {
   readonly artwork: string;
   readonly scenes: Readonly<Record<SuiteName, number>>;
   readonly picture: PictureBytes;
-  /** Highest resident set of the measuring process, all entries together. */
+  /** Highest resident set of a measuring process, all entries together. */
   readonly peakResidentBytes: number;
   readonly entries: readonly EntryReport[];
 }
@@ -57,11 +68,18 @@ async function runIdentity(options: EvalOptions, engine: Engine): Promise<Record
   };
 }
 
-/** Another engine is asked about one picture at a time. */
-const isMissing = (journal: Journal, unit: Unit, { key, remote, format }: Resolved) =>
-  (remote === undefined || unit.suite === 'questions') &&
-  (format !== undefined || unit.suite !== 'attention') &&
-  unit.scenes.some((scene) => journal.find(key, unit.suite, scene) === undefined);
+/**
+ * Another engine is asked about one picture at a time; what an ablation leaves out shows in the plain questions;
+ * and inside attention there is nothing to see but formats of the engine.
+ */
+function takesPart({ entry, remote, format }: Resolved, suite: SuiteName): boolean {
+  if (suite === 'questions') return true;
+  if (remote !== undefined || entry.group === 'ablation') return false;
+  return suite !== 'attention' || format !== undefined;
+}
+
+const isMissing = (journal: Journal, { suite, scenes }: Unit, one: Resolved) =>
+  takesPart(one, suite) && scenes.some((scene) => journal.find(one.key, suite, scene) === undefined);
 
 /** Measures what the journal lacks of a unit; all its scenes at once, so that a run that was stopped and one
  * that was not do the same steps. */
@@ -110,9 +128,11 @@ async function measureAll(
   journal: Journal,
   report: (line: string) => void,
 ): Promise<void> {
-  const open = SUITES.flatMap((suite) => unitsOf(suite, options.scenes[suite])).filter((unit) =>
-    resolved.some((one) => isMissing(journal, unit, one)),
-  );
+  const { index, of } = options.shard ?? { index: 0, of: 1 };
+  const open = SUITES.flatMap((suite) => unitsOf(suite, options.scenes[suite]))
+    .filter((_, number) => number % of === index)
+    .filter((unit) => resolved.some((one) => isMissing(journal, unit, one)));
+  if (open.length === 0) return;
   const progress = new Progress(open.length);
   let next = 0;
   const work = async (lane: Lane) => {
@@ -122,24 +142,33 @@ async function measureAll(
     }
   };
   await Promise.all(lanes.map(work));
+  await journal.close(
+    `${cpus()[0]?.model ?? 'unknown CPU'}, ${cpus().length} threads`,
+    process.resourceUsage().maxRSS * 1024,
+  );
 }
 
-function recordsOf(journal: Journal, options: EvalOptions, key: string, suite: SuiteName): SceneRecord[] {
+function recordsOf(
+  journal: Journal,
+  options: EvalOptions,
+  resolved: readonly Resolved[],
+  key: string,
+  suite: SuiteName,
+): SceneRecord[] {
+  if (!resolved.some((one) => one.key === key && takesPart(one, suite))) return [];
   return Array.from({ length: options.scenes[suite] }, (_, scene) => journal.find(key, suite, scene)).filter(
     (record) => record !== undefined,
   );
 }
 
 /**
- * Fidelity of entries against raw KV on the same questions about generated scenes.
- *
- * @throws KvcError MODEL_INVALID, PROFILE_INVALID or CONFIG_INVALID naming what to correct
+ * Measures what the journal lacks, in so many lanes as threads are wanted, and hands on what there is to report.
  */
-export async function evaluate(
+async function withResults<T>(
   options: EvalOptions,
-  command: string,
   report: (line: string) => void,
-): Promise<EvalReport> {
+  use: (lane: Lane, resolved: readonly Resolved[], journal: Journal) => Promise<T>,
+): Promise<T> {
   const profiles = [...new Set(options.entries.flatMap(({ profile }) => profile ?? []))];
   const edges = [...new Set(options.entries.flatMap(({ longestEdge }) => longestEdge ?? []))];
   const count = options.threads === 0 ? availableParallelism() : options.threads;
@@ -155,24 +184,51 @@ export async function evaluate(
       resolved.push(await resolveEntry(lane, options, entry));
     }
     const journal = await Journal.open(options.journal, await runIdentity(options, engine));
+    await journal.merge(options.merge ?? []);
     await measureAll(lanes, options, resolved, journal, report);
-    const picture = await pictureBytes(lane.base, options);
+    return await use(lane, resolved, journal);
+  } finally {
+    await closeLanes(lanes);
+  }
+}
+
+/**
+ * One shard's part of the work, into its journal.
+ *
+ * @throws KvcError as {@link evaluate}
+ */
+export function measureShard(options: EvalOptions, report: (line: string) => void): Promise<void> {
+  return withResults(options, report, () => Promise.resolve());
+}
+
+/**
+ * Fidelity of entries against raw KV on the same questions about generated scenes.
+ *
+ * @throws KvcError MODEL_INVALID, PROFILE_INVALID or CONFIG_INVALID naming what to correct
+ */
+export function evaluate(
+  options: EvalOptions,
+  command: string,
+  report: (line: string) => void,
+): Promise<EvalReport> {
+  return withResults(options, report, async ({ base }, resolved, journal) => {
+    const picture = await pictureBytes(base, options);
     return {
       command,
       commit: await commitOf(),
       date: new Date().toISOString().slice(0, 10),
-      machine: `${cpus()[0]?.model ?? 'unknown CPU'}, ${cpus().length} threads`,
-      modelRevision: engine.modelRevision,
+      machines: journal.machines,
+      modelRevision: base.engine.modelRevision,
       weights: WEIGHTS,
       kvDtype: KV_DTYPE,
       seed: options.seed,
       artwork: options.artwork,
       scenes: options.scenes,
       picture,
-      peakResidentBytes: process.resourceUsage().maxRSS * 1024,
-      entries: reportEntries(resolved, picture, (key, suite) => recordsOf(journal, options, key, suite)),
+      peakResidentBytes: journal.peakResidentBytes,
+      entries: reportEntries(resolved, picture, (key, suite) =>
+        recordsOf(journal, options, resolved, key, suite),
+      ),
     };
-  } finally {
-    await closeLanes(lanes);
-  }
+  });
 }

@@ -18,6 +18,8 @@ const record = (scene: number): SceneRecord => ({
   outcomes: [{ kind: 'cell', correct: true, klNats: [1e-7, 0.25], agreed: 2 }],
 });
 
+const header = (run: object) => JSON.stringify({ version: 2, run, machines: [], peakResidentBytes: 0 });
+
 describe('Journal', () => {
   it('gives back what was added before, in a later run', async () => {
     const path = join(folder, 'kept.jsonl');
@@ -41,14 +43,10 @@ describe('Journal', () => {
   });
 
   it.each([
-    ['another run', `{"version":1,"run":{"seed":"7","model revision":"a"}}\n`, /another seed/],
+    ['another run', `${header({ ...RUN, seed: '7' })}\n`, /another seed/],
     ['no journal', '{"hello":1}\n', /not a journal/],
     ['no JSON', 'hello\nthere\n', /line 1 is not JSON/],
-    [
-      'a record without a scene',
-      `{"version":1,"run":${JSON.stringify(RUN)}}\n{"entry":"x"}\n`,
-      /not a journal/,
-    ],
+    ['a record without a scene', `${header(RUN)}\n{"entry":"x"}\n`, /not a journal/],
   ])('refuses %s by name', async (name, text, reason) => {
     const path = join(folder, `${name}.jsonl`);
     await writeFile(path, text);
@@ -56,5 +54,33 @@ describe('Journal', () => {
       code: 'CONFIG_INVALID',
       message: expect.stringMatching(reason) as string,
     });
+  });
+
+  it('takes over what others hold, with who measured it, and keeps it', async () => {
+    const [mine, other, third] = ['mine', 'other', 'third'].map((name) => join(folder, `${name}.jsonl`)) as [
+      string,
+      string,
+      string,
+    ];
+    const [first, second] = [await Journal.open(mine, RUN), await Journal.open(other, RUN)];
+    await first.add([record(0)]);
+    await first.close('small', 10);
+    await second.add([record(0), record(1)]);
+    await second.close('big', 30);
+    await first.merge([other]);
+    const again = await Journal.open(mine, RUN);
+    expect([0, 1].map((scene) => again.find('key', 'questions', scene))).toEqual([record(0), record(1)]);
+    expect(again.machines).toEqual(['small', 'big']);
+    expect(again.peakResidentBytes).toBe(30);
+
+    const disagreeing = await Journal.open(third, RUN);
+    await disagreeing.add([{ ...record(1), outcomes: [] }]);
+    await expect(again.merge([third])).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: expect.stringContaining('disagrees about questions, scene 1') as string,
+    });
+    await writeFile(third, `${header({ ...RUN, 'model revision': 'b' })}\n`);
+    await expect(again.merge([third])).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
+    await expect(again.merge([join(folder, 'nowhere')])).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
   });
 });

@@ -131,6 +131,9 @@ async function answerRaw(asker: Asker, plan: UnitPlan, held: readonly Held[]): P
   return { asked: measured.map(({ asked }) => asked), answers: measured.map(({ answer }) => answer) };
 }
 
+/** Five digits: more say nothing of a divergence and would be most of a journal. */
+const rounded = (nats: number) => Number(nats.toPrecision(5));
+
 /** One entry along raw's answers: its divergences, and where it leaves raw's path. */
 async function forceAlong(
   { runner, prompts }: Asker,
@@ -155,7 +158,7 @@ async function forceAlong(
     }
     const raw = answers[index]?.logits ?? [];
     return {
-      klNats: mine.map((logits, at) => klNats(raw[at] ?? logits, logits)),
+      klNats: mine.map((logits, at) => rounded(klNats(raw[at] ?? logits, logits))),
       agreed: own.filter((token, at) => token === tokens[at]).length,
     };
   });

@@ -22,7 +22,12 @@ const RESOLVED: Resolved[] = [
   {
     key: 't',
     codec: 'capsule',
-    entry: { name: 'thin <1>', profile: 'p', group: 'ours' },
+    entry: {
+      name: 'thin <1>',
+      profile: 'p',
+      group: 'ours',
+      claim: { ratio: 2.5, klNats: 0.292, points: 30 },
+    },
     bytes: BYTES,
     kept: [
       { layer: 0, part: 'keys', retention: 0.25, bitsPerRow: 3.5 },
@@ -74,7 +79,7 @@ const REPORT: EvalReport = {
   command: 'kvcapsule eval',
   commit: 'abc',
   date: '2026-01-01',
-  machine: 'some CPU',
+  machines: ['some CPU'],
   scenes: { questions: 2, conversations: 2, several: 2, attention: 0 },
   seed: 2001,
   artwork: 'known',
@@ -128,6 +133,12 @@ describe('renderMarkdown', () => {
     expect(text).toContain('| thin <1> | 1 | – | – | – | – | 1.00000 | 1.00000 | 1.00000 | 0.50000 |');
     expect(text).toContain('| commit | abc |');
   });
+
+  it('lets a claim hold at the worse end of its interval only', () => {
+    expect(text).toContain('| thin <1> | ratio at least 2.5 | 2.50 | – | yes |');
+    expect(text).toContain('| thin <1> | mean KL at most 0.292 | 0.291667 | 0.291667 | yes |');
+    expect(text).toContain('| thin <1> | accuracy lost at most 30 points | -25.00 | -50.00 | NO |');
+  });
 });
 
 describe('renderHtml', () => {
@@ -175,6 +186,8 @@ describe('flags', () => {
     ['--several', '-1'],
     ['--seed', '1.5'],
     ['--entries', 'no-such-file.json'],
+    ['--shard', '3/2'],
+    ['--shard', '0/2'],
   ])('eval refuses %s %s by name', async (flag, value) => {
     await expect(run('eval', '--model', '.', '--out', 'out.json', flag, value)).rejects.toMatchObject({
       code: 'CONFIG_INVALID',

@@ -71,6 +71,34 @@ function fidelity({ entries }: EvalReport): Table {
   };
 }
 
+function claimRows({ name, claim, ratio, questions: { againstRaw } }: EntryReport): string[][] {
+  if (claim === undefined) return [];
+  const verdict = (holds: boolean) => (holds ? 'yes' : 'NO');
+  const least = `ratio at least ${claim.ratio}`;
+  const rows = [[name, least, ratio?.toFixed(2) ?? NONE, NONE, verdict((ratio ?? 0) >= claim.ratio)]];
+  if (againstRaw === undefined) return rows;
+  const { klMean, differencePoints: difference } = againstRaw;
+  if (claim.klNats !== undefined) {
+    const holds = verdict(klMean.high <= claim.klNats);
+    rows.push([name, `mean KL at most ${claim.klNats}`, kl(klMean.value), kl(klMean.high), holds]);
+  }
+  if (claim.points !== undefined) {
+    const said = `accuracy lost at most ${claim.points} points`;
+    const holds = verdict(difference.low >= -claim.points);
+    rows.push([name, said, signed(difference.value), signed(difference.low), holds]);
+  }
+  return rows;
+}
+
+function claims({ entries }: EvalReport): Table {
+  return {
+    title: 'Claims',
+    note: 'A claim holds when the worse end of the 95 % interval holds it, not when the middle does.',
+    columns: ['entry', 'claim', 'measured', 'worse end', 'holds'],
+    rows: entries.flatMap(claimRows),
+  };
+}
+
 function bytes({ entries, picture }: EvalReport): Table {
   return {
     title: 'Bytes',
@@ -199,6 +227,7 @@ function attention({ entries }: EvalReport): Table {
 /** Everything but the plot, in the order of reading. */
 export function reportTables(report: EvalReport): Table[] {
   return [
+    claims(report),
     fidelity(report),
     bytes(report),
     byKind(report),
@@ -216,7 +245,7 @@ export function provenance(report: EvalReport): [string, string][] {
     ['command', report.command],
     ['commit', report.commit],
     ['date', report.date],
-    ['machine', report.machine],
+    ['machine', report.machines.join('; ')],
     ['model revision', report.modelRevision],
     ['types', `weights ${report.weights}, raw rows ${report.kvDtype}`],
     ['series', `seed ${report.seed}, ${report.artwork} artwork`],
@@ -224,6 +253,6 @@ export function provenance(report: EvalReport): [string, string][] {
       'scenes',
       `${questions} alone, ${turns} in conversations, ${mixed} among several, ${probed} for attention`,
     ],
-    ['peak resident bytes of the run', String(report.peakResidentBytes)],
+    ['peak resident bytes of a measuring process', String(report.peakResidentBytes)],
   ];
 }
