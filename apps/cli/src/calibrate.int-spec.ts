@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { sceneOfSeries } from '@kvcapsule/testing';
@@ -101,6 +101,22 @@ describe('calibrate and eval', () => {
     expect(kl(small)).toBeGreaterThan(3 * kl(large));
     expect(large?.bytes?.heldBytes).toBeLessThanOrEqual((raw?.bytes?.heldBytes ?? 0) / 8);
     expect(small?.bytes?.heldBytes).toBeLessThanOrEqual((raw?.bytes?.heldBytes ?? 0) / 40);
+  });
+
+  it('fits from statistics that were kept as from the pictures themselves', async () => {
+    const statistics = await mkdtemp(join(folder, 'kept-'));
+    const fit = calibrateOptions({ ...PACKED_FLAGS, without: 'sensitivity' }).fit;
+    const fitted = async (name: string) => {
+      const lines: string[] = [];
+      const out = join(folder, name);
+      await calibrate(calibration({ count: 32, fit, out, statistics }), (line) => lines.push(line));
+      return { bytes: await readFile(out), looked: lines.filter((line) => line.startsWith('pictures')).length };
+    };
+    const [first, second] = [await fitted('first.safetensors'), await fitted('second.safetensors')];
+    expect(await readdir(statistics)).toHaveLength(1);
+    expect(second.bytes.equals(first.bytes)).toBe(true);
+    // The last batch holds no questions to try errors on, so nobody looks at it again.
+    expect(second.looked).toBe(first.looked - 1);
   });
 
   it('takes a folder of pictures, at most as many as asked for', async () => {
