@@ -10,12 +10,18 @@
 #include "sampling/logprobs.h"
 #include "sampling/sampler.h"
 #include "sampling/truncation.h"
+#include "sampling/vocab.h"
 #include "scene.h"
+#include "targets.h"
 
 namespace kvcapsule {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+class SamplingTest : public testing::TargetTest {};
+class TruncationTest : public testing::TargetTest {};
+class LogprobsTest : public testing::TargetTest {};
 
 // Exact probabilities of what Sample draws, written straight from the definition.
 std::vector<double> Probabilities(const std::vector<float>& logits, const SamplingParams& params) {
@@ -36,13 +42,13 @@ std::vector<double> Probabilities(const std::vector<float>& logits, const Sampli
   return probabilities;
 }
 
-TEST(SamplingTest, PhiloxGivesThePublishedBits) {
+TEST_P(SamplingTest, PhiloxGivesThePublishedBits) {
   // Philox4x32-10 of counter 0 and key 0 begins 6627e8d5 e169c58d (Random123's known answers).
   EXPECT_EQ(CounterUniform(0, 0),
             ((0x6627e8d5u >> 5) * 67108864.0 + (0xe169c58du >> 6)) / 9007199254740992.0);
 }
 
-TEST(SamplingTest, UniformsAreSpreadEvenlyAndStayBelowOne) {
+TEST_P(SamplingTest, UniformsAreSpreadEvenlyAndStayBelowOne) {
   std::vector<int32_t> bins(64);
   for (uint32_t position = 0; position < 64000; ++position) {
     const double u = CounterUniform(77, position);
@@ -57,7 +63,25 @@ TEST(SamplingTest, UniformsAreSpreadEvenlyAndStayBelowOne) {
       << "the upper half of the seed counts";
 }
 
-TEST(SamplingTest, FollowsTheExactDistribution) {
+TEST_P(SamplingTest, WeightsAreExactToTwoUnits) {
+  for (int count = 1; count <= 130; ++count) {
+    for (float x = -87.3f; x <= 80.0f; x += 1.937f) {
+      std::vector<float> logits(count, x + 1), weights(count, NAN);
+      const double sum = Weigh(logits, 1, 1, weights.data());
+      const double want = std::exp(static_cast<double>(x + 1) - 1);
+      // x + 1 - 1 has lost the last bits of x where x is small
+      ASSERT_TRUE(std::abs(weights[0] - want) <= 2.5e-7 * want) << x;
+      ASSERT_EQ(weights, std::vector<float>(count, weights[0]));
+      ASSERT_TRUE(std::abs(sum - count * want) <= 1e-6 * count * want);
+    }
+  }
+  std::vector<float> weights(3);
+  const float extremes[] = {0, -INFINITY, -1e30f};
+  EXPECT_EQ(Weigh(extremes, 0, 1, weights.data()), 1);
+  EXPECT_EQ(weights, (std::vector<float>{1, 0, 0}));
+}
+
+TEST_P(SamplingTest, FollowsTheExactDistribution) {
   testing::Rng rng(4);
   const auto base = testing::Gaussian(rng, 37, 2);
   const SamplingParams cases[] = {{1.0f, 1, 0},       {0.7f, 1, 0},          {2.5f, 1, 0},
@@ -82,7 +106,7 @@ TEST(SamplingTest, FollowsTheExactDistribution) {
   }
 }
 
-TEST(SamplingTest, LargeVocabularyTruncationFindsTheRightSet) {
+TEST_P(SamplingTest, LargeVocabularyTruncationFindsTheRightSet) {
   testing::Rng rng(5);
   const auto logits = testing::Gaussian(rng, 5003, 1);
   for (const float top_p : {0.1f, 0.5f, 0.99f}) {
@@ -99,7 +123,7 @@ TEST(SamplingTest, LargeVocabularyTruncationFindsTheRightSet) {
   }
 }
 
-TEST(SamplingTest, TiesGoToTheLowerIdEvenBetweenTheTwoZeros) {
+TEST_P(SamplingTest, TiesGoToTheLowerIdEvenBetweenTheTwoZeros) {
   const std::vector<float> logits = {-1, -0.0f, 0.0f, 0.0f};
   EXPECT_EQ(Sample(logits, {0, 1, 0, 1, 0}), 1);
   for (int32_t position = 0; position < 200; ++position) {
@@ -108,7 +132,7 @@ TEST(SamplingTest, TiesGoToTheLowerIdEvenBetweenTheTwoZeros) {
   }
 }
 
-TEST(SamplingTest, ADrawDependsOnSeedAndPositionAlone) {
+TEST_P(SamplingTest, ADrawDependsOnSeedAndPositionAlone) {
   testing::Rng rng(6);
   const auto logits = testing::Gaussian(rng, 500, 1), other = testing::Gaussian(rng, 500, 1);
   std::map<uint64_t, int32_t> first;
@@ -122,7 +146,7 @@ TEST(SamplingTest, ADrawDependsOnSeedAndPositionAlone) {
   EXPECT_GT(differing, 40);
 }
 
-TEST(SamplingTest, ExtremesAreGreedyAndFinite) {
+TEST_P(SamplingTest, ExtremesAreGreedyAndFinite) {
   testing::Rng rng(7);
   auto logits = testing::Gaussian(rng, 300, 3);
   logits[120] = logits[40] = 50;
@@ -150,7 +174,7 @@ TEST(SamplingTest, ExtremesAreGreedyAndFinite) {
   }
 }
 
-TEST(SamplingTest, MinPKeepsWhatIsLikelyEnoughBesideThePeak) {
+TEST_P(SamplingTest, MinPKeepsWhatIsLikelyEnoughBesideThePeak) {
   const std::vector<float> logits = {0, std::log(0.5f), std::log(0.3f), std::log(0.05f)};
   const auto drawn = [&](float min_p, float temperature) {
     std::vector<bool> seen(logits.size());
@@ -184,7 +208,7 @@ Cut SortedCut(const std::vector<float>& logits, const std::vector<float>& weight
   return {logits[last], last};
 }
 
-TEST(TruncationTest, KeepsWhatAFullSortWould) {
+TEST_P(TruncationTest, KeepsWhatAFullSortWould) {
   testing::Rng rng(11);
   for (int32_t round = 0; round < 3000; ++round) {
     const auto size = static_cast<size_t>(1 + rng() % (round % 10 == 0 ? 6000 : 300));
@@ -230,7 +254,7 @@ Logprobs LogprobsOf(const std::vector<float>& logits, int32_t token, int32_t top
   return result;
 }
 
-TEST(LogprobsTest, AreOfTheWholeDistributionLikeliestFirst) {
+TEST_P(LogprobsTest, AreOfTheWholeDistributionLikeliestFirst) {
   testing::Rng rng(8);
   for (const size_t size : {1, 3, 20, 63, 64, 65, 129, 1000, 5003}) {
     auto logits = testing::Gaussian(rng, size, 2);
@@ -254,7 +278,7 @@ TEST(LogprobsTest, AreOfTheWholeDistributionLikeliestFirst) {
   }
 }
 
-TEST(LogprobsTest, EveryNumberIsFinite) {
+TEST_P(LogprobsTest, EveryNumberIsFinite) {
   std::vector<float> logits(50, -kInfinity);
   logits[9] = 3;
   logits[4] = -2e4f;
@@ -325,7 +349,7 @@ TEST(LogitAdjustmentsTest, NothingOverflowsAndForbiddenStaysForbidden) {
   EXPECT_EQ(Sample(got, {1, 1, 0, 1, 0}), 0);
 }
 
-TEST(SamplingTest, LogitsThatAreNoNumbersAreErrors) {
+TEST_P(SamplingTest, LogitsThatAreNoNumbersAreErrors) {
   for (const float bad : {static_cast<float>(NAN), kInfinity}) {
     for (size_t at : {size_t{0}, size_t{17}, size_t{36}}) {
       std::vector<float> logits(37, 1);
@@ -337,6 +361,45 @@ TEST(SamplingTest, LogitsThatAreNoNumbersAreErrors) {
   EXPECT_THROW(Sample(std::vector<float>(5, -kInfinity), {1, 1, 0, 1, 0}), Error);
   EXPECT_THROW(Sample({}, {1, 1, 0, 1, 0}), Error);
 }
+
+// What one target makes of many rows, to the last bit.
+std::vector<float> Outcomes(int64_t target) {
+  const testing::UseTarget use(target);
+  testing::Rng rng(12);
+  std::vector<float> outcomes;
+  for (const int64_t size : {1, 15, 16, 17, 63, 511, 513, 5003}) {
+    const auto logits = testing::Gaussian(rng, size, 3);
+    for (int32_t position = 0; position < 20; ++position) {
+      for (const SamplingParams& params :
+           {SamplingParams{0.8f, 1, 0, 5, position}, {1.2f, 0.9f, 0, 5, position}, {1, 0.7f, 40, 5, position},
+            {1.5f, 1, 0, 5, position, 0.02f}})
+        outcomes.push_back(static_cast<float>(Sample(logits, params)));
+    }
+    std::vector<float> weights(size);
+    outcomes.push_back(static_cast<float>(Weigh(logits, logits[0], 0.5f, weights.data())));
+    outcomes.insert(outcomes.end(), weights.begin(), weights.end());
+    outcomes.push_back(static_cast<float>(DropBelow(weights, 0.5f)));
+    const Logprobs logprobs = LogprobsOf(logits, 0, 20);
+    outcomes.insert(outcomes.end(), logprobs.top.begin(), logprobs.top.end());
+    outcomes.insert(outcomes.end(), logprobs.tokens.begin(), logprobs.tokens.end());
+  }
+  return outcomes;
+}
+
+TEST(SamplingTargetsTest, TargetsWithFusedMultiplyAddsGiveTheSameBits) {
+  const int64_t fused = HWY_AVX2 | HWY_AVX3 | HWY_AVX3_DL | HWY_NEON;
+  std::vector<std::vector<float>> all;
+  for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    if ((target & fused) != 0) all.push_back(Outcomes(target));
+  }
+  for (const std::vector<float>& outcomes : all) EXPECT_EQ(outcomes, all[0]);
+}
+
+const auto kTargets = ::testing::ValuesIn(hwy::SupportedAndGeneratedTargets());
+constexpr auto kTargetName = [](const auto& param) { return hwy::TargetName(param.param); };
+INSTANTIATE_TEST_SUITE_P(Targets, SamplingTest, kTargets, kTargetName);
+INSTANTIATE_TEST_SUITE_P(Targets, TruncationTest, kTargets, kTargetName);
+INSTANTIATE_TEST_SUITE_P(Targets, LogprobsTest, kTargets, kTargetName);
 
 }  // namespace
 }  // namespace kvcapsule

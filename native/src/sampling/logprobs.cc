@@ -5,13 +5,10 @@
 #include <cmath>
 #include <limits>
 
-#include "sampling/simd.h"
 #include "sampling/vocab.h"
 
 namespace kvcapsule {
 namespace {
-
-using namespace sampling;
 
 // The likeliest tokens so far, likeliest first.
 class TopList {
@@ -40,18 +37,16 @@ class TopList {
 };
 
 TopList FindTop(std::span<const float> logits, int32_t top) {
-  constexpr size_t kStride = 8 * kLanes;
+  constexpr size_t kBlock = 64;
+  thread_local std::vector<float> maxima;
+  BlockMaxima(logits, kBlock, maxima);
   TopList list(std::min<size_t>(top, kMaxTopLogprobs));
-  size_t i = 0;
-  for (; i + kStride <= logits.size(); i += kStride) {
-    // most strides hold nothing that enters, and one comparison says so
-    FloatV highest = LoadV(logits.data() + i);
-    for (size_t next = kLanes; next < kStride; next += kLanes)
-      highest = MaxV(LoadV(logits.data() + i + next), highest);
-    if (i > 0 && !(MaxOfV(highest) > list.bar())) continue;
-    for (size_t next = i; next < i + kStride; ++next) list.Add(logits[next], static_cast<int32_t>(next));
+  for (size_t block = 0; block < maxima.size(); ++block) {
+    // most blocks hold nothing that enters, and their maximum says so
+    if (block > 0 && !(maxima[block] > list.bar())) continue;
+    const size_t end = std::min((block + 1) * kBlock, logits.size());
+    for (size_t i = block * kBlock; i < end; ++i) list.Add(logits[i], static_cast<int32_t>(i));
   }
-  for (; i < logits.size(); ++i) list.Add(logits[i], static_cast<int32_t>(i));
   return list;
 }
 

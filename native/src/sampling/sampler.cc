@@ -4,66 +4,21 @@
 #include <limits>
 #include <vector>
 
-#include "sampling/simd.h"
 #include "sampling/truncation.h"
 #include "sampling/vocab.h"
 
 namespace kvcapsule {
 namespace {
 
-using namespace sampling;
-
 constexpr float kGreedyBelow = 1e-5f;
-
-// Weights below min_p of the peak's become 0; returns the sum of the others. The peak's own weight is 1.
-double DropUnlikely(std::vector<float>& weights, float min_p) {
-  double sum = 0;
-  size_t i = 0;
-  for (; i + kLanes <= weights.size(); i += kLanes) {
-    const FloatV weight = LoadV(weights.data() + i);
-    const FloatV kept = weight < SetV(min_p) ? FloatV{} : weight;
-    StoreV(weights.data() + i, kept);
-    sum += SumV(kept);
-  }
-  for (; i < weights.size(); ++i) {
-    if (weights[i] < min_p) weights[i] = 0;
-    sum += weights[i];
-  }
-  return sum;
-}
-
-// The weights of what is kept; 0 in the place of others.
-KVC_INLINE FloatV Kept(FloatV logits, FloatV weights, IntV ids, const Cut& cut) {
-  const IntV kept = (logits > SetV(cut.logit)) | ((logits == SetV(cut.logit)) & (ids <= cut.id));
-  return kept ? weights : FloatV{};
-}
-
-bool Keeps(const Cut& cut, float logit, int32_t id) {
-  return logit > cut.logit || (logit == cut.logit && id <= cut.id);
-}
 
 // The first kept id, in their order, at which the running sum passes a share `uniform` of it all; the last
 // one with weight where rounding leaves none. Sums blocks first, so that one id at a time is looked at in one
 // of them only.
 int32_t Draw(std::span<const float> logits, const std::vector<float>& weights, const Cut& cut,
              double uniform) {
-  constexpr size_t kBlock = 32 * kLanes;
   thread_local std::vector<double> sums;
-  sums.clear();
-  IntV lanes;
-  for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = lane;
-  double total = 0;
-  for (size_t begin = 0; begin < logits.size(); begin += kBlock) {
-    const size_t end = std::min(begin + kBlock, logits.size());
-    FloatV sum = {};
-    size_t i = begin;
-    for (; i + kLanes <= end; i += kLanes)
-      sum += Kept(LoadV(logits.data() + i), LoadV(weights.data() + i), lanes + static_cast<int32_t>(i), cut);
-    double block = SumV(sum);
-    for (; i < end; ++i) block += Keeps(cut, logits[i], static_cast<int32_t>(i)) ? weights[i] : 0;
-    sums.push_back(block);
-    total += block;
-  }
+  const double total = KeptSums(logits, weights, cut, sums);
   const double target = uniform * total;
   double before = 0, after = 0;  // of the blocks before the chosen one, and with it
   size_t chosen = 0;
@@ -75,9 +30,9 @@ int32_t Draw(std::span<const float> logits, const std::vector<float>& weights, c
     if (after > target) break;
   }
   int32_t last = 0;
-  for (size_t i = chosen * kBlock; i < std::min((chosen + 1) * kBlock, logits.size()); ++i) {
+  for (size_t i = chosen * kSumBlock; i < std::min((chosen + 1) * kSumBlock, logits.size()); ++i) {
     const auto id = static_cast<int32_t>(i);
-    if (weights[i] <= 0 || !Keeps(cut, logits[i], id)) continue;
+    if (weights[i] <= 0 || !cut.Keeps(logits[i], id)) continue;
     last = id;
     before += weights[i];
     if (before > target) break;
@@ -110,7 +65,8 @@ int32_t Sample(std::span<const float> logits, const SamplingParams& params) {
   // Never 0: an infinite temperature still must not turn a masked logit (-infinity) into 0 * infinity.
   const float scale = std::max(1 / params.temperature, std::numeric_limits<float>::min());
   double total = Weigh(logits, peak.value, scale, weights.data());
-  if (params.min_p > 0) total = DropUnlikely(weights, std::min(params.min_p, 1.0f));
+  // The peak's own weight is 1.
+  if (params.min_p > 0) total = DropBelow(weights, std::min(params.min_p, 1.0f));
   const double uniform = CounterUniform(params.seed, static_cast<uint32_t>(params.position));
   Cut cut;
   if (params.top_k > 0 || params.top_p < 1) cut = FindCut(logits, weights, total, params.top_k, params.top_p);

@@ -5,12 +5,8 @@
 #include <functional>
 #include <vector>
 
-#include "sampling/simd.h"
-
 namespace kvcapsule {
 namespace {
-
-using namespace sampling;
 
 // Candidates as one word each, falling logit above rising id, so that sorting needs no look-ups.
 using Keys = std::vector<uint64_t>;
@@ -23,36 +19,25 @@ uint64_t KeyOf(float logit, size_t id) {
 
 int32_t IdOf(uint64_t key) { return static_cast<int32_t>(key & 0xffffffffu); }
 
-float LargestOf(const float* values, size_t count) {
-  if (count < kLanes) return *std::max_element(values, values + count);
-  FloatV largest = LoadV(values);
-  for (size_t i = kLanes; i + kLanes <= count; i += kLanes) largest = MaxV(LoadV(values + i), largest);
-  return std::max(MaxOfV(largest), MaxOfV(LoadV(values + count - kLanes)));
-}
-
 // A value that at least k of the values reach, near the k-th largest: of k blocks each has one above the k-th
 // largest of the blocks' maxima.
-float BarOf(std::span<const float> values, size_t k) {
-  const size_t block = 4 * k * 64 <= values.size() ? 64 : kLanes;
-  std::vector<float> maxima;
-  maxima.reserve(values.size() / block + 1);
-  for (size_t i = 0; i < values.size(); i += block)
-    maxima.push_back(LargestOf(values.data() + i, std::min(block, values.size() - i)));
+float BarOf(std::span<const float> maxima, size_t k) {
   if (k > maxima.size()) return -std::numeric_limits<float>::infinity();
-  const auto kth = maxima.begin() + static_cast<std::ptrdiff_t>(k) - 1;
-  std::nth_element(maxima.begin(), kth, maxima.end(), std::greater<>());
+  thread_local std::vector<float> order;
+  order.assign(maxima.begin(), maxima.end());
+  const auto kth = order.begin() + static_cast<std::ptrdiff_t>(k) - 1;
+  std::nth_element(order.begin(), kth, order.end(), std::greater<>());
   return *kth;
 }
 
-// Keys of the tokens whose value reaches the bar.
-void Gather(std::span<const float> values, float bar, std::span<const float> logits, Keys& keys) {
-  constexpr size_t kStride = 4 * kLanes;
+// Keys of the tokens whose value reaches the bar. Most blocks hold none, and their maximum says so.
+void Gather(std::span<const float> values, std::span<const float> maxima, size_t block, float bar,
+            std::span<const float> logits, Keys& keys) {
   keys.clear();
-  for (size_t i = 0; i < values.size(); i += kStride) {
-    const size_t end = std::min(i + kStride, values.size());
-    // most strides hold none
-    if (LargestOf(values.data() + i, end - i) < bar) continue;
-    for (size_t id = i; id < end; ++id) {
+  for (size_t i = 0; i < maxima.size(); ++i) {
+    if (maxima[i] < bar) continue;
+    const size_t end = std::min((i + 1) * block, values.size());
+    for (size_t id = i * block; id < end; ++id) {
       if (values[id] >= bar) keys.push_back(KeyOf(logits[id], id));
     }
   }
@@ -91,10 +76,14 @@ uint64_t CrossingKey(Keys& keys, std::span<const float> weights, double wanted) 
 Cut FindCut(std::span<const float> logits, std::span<const float> weights, double total, int32_t top_k,
             float top_p) {
   thread_local Keys keys;
+  thread_local std::vector<float> maxima;
+  constexpr size_t kBlock = 64, kSmallBlock = 16;
   uint64_t last;
   if (top_k > 0 && static_cast<size_t>(top_k) < logits.size()) {
     const size_t k = top_k;
-    Gather(logits, BarOf(logits, k), logits, keys);
+    const size_t block = 4 * k * kBlock <= logits.size() ? kBlock : kSmallBlock;
+    BlockMaxima(logits, block, maxima);
+    Gather(logits, maxima, block, BarOf(maxima, k), logits, keys);
     const auto kth = keys.begin() + static_cast<std::ptrdiff_t>(k) - 1;
     std::nth_element(keys.begin(), kth, keys.end());
     last = *kth;
@@ -105,7 +94,8 @@ Cut FindCut(std::span<const float> logits, std::span<const float> weights, doubl
     // A token needs a weight of (1 - top_p) / n of all: were a lighter one kept, it and all that follow would
     // weigh less than 1 - top_p together, so the set was complete before it.
     const double n = static_cast<double>(logits.size());
-    Gather(weights, static_cast<float>((1 - top_p) * total / n * 0.999), logits, keys);
+    BlockMaxima(weights, kBlock, maxima);
+    Gather(weights, maxima, kBlock, static_cast<float>((1 - top_p) * total / n * 0.999), logits, keys);
   }
   if (top_p < 1) last = CrossingKey(keys, weights, top_p * total);
   return {logits[IdOf(last)], IdOf(last)};

@@ -1,16 +1,11 @@
 // Which tokens top-k and top-p keep.
 #pragma once
 #include <cstdint>
-#include <limits>
 #include <span>
 
-namespace kvcapsule {
+#include "sampling/vocab.h"
 
-// The last token that is kept, in the order of falling logits and, where those are equal, rising ids.
-struct Cut {
-  float logit = -std::numeric_limits<float>::infinity();
-  int32_t id = std::numeric_limits<int32_t>::max();
-};
+namespace kvcapsule {
 
 // The top_k likeliest tokens (0: all), and of those the fewest whose weights reach a share top_p of their
 // sum: the token that crosses it belongs to them. weights: [vocab], rising with the logits, `total` their
