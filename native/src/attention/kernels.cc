@@ -10,16 +10,21 @@
 #define HWY_TARGET_INCLUDE "attention/kernels.cc"
 #include <hwy/foreach_target.h>
 
-#include "attention/panel-inl.h"
+#include "attention/stream-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcapsule {
 namespace HWY_NAMESPACE {
 
-// Softmax of one panel for all rows, earlier panels' sums rescaled to the new maximum.
-HWY_INLINE void WeighPanel(float* weights, int32_t first, int32_t count, int32_t columns, const Visibility& visibility,
-                           const SoftmaxState& state) {
-  const int32_t padded = RoundToLanes(state.dim);
+HWY_INLINE void MultiplyRow(float* row, const float* factors, int32_t columns) {
+  for (int32_t j = 0; j < columns; j += kWidth) Store(hn::Mul(Load(row + j), Load(factors + j)), row + j);
+}
+
+// Softmax of one panel for all rows, earlier panels' sums rescaled to the new maximum. Logits are multiplied by their
+// keys' factors before it, weights by their values' factors after it; null: by 1.
+HWY_INLINE void WeighPanel(float* weights, int32_t first, int32_t count, const Visibility& visibility,
+                           const float* key_factors, const float* value_factors, const SoftmaxState& state) {
+  const int32_t padded = RoundToLanes(state.dim), columns = RoundToLanes(count);
   for (int32_t i = 0; i < state.rows; ++i) {
     float* row = weights + static_cast<int64_t>(i) * kPanelTokens;
     const int32_t seen =
@@ -28,6 +33,7 @@ HWY_INLINE void WeighPanel(float* weights, int32_t first, int32_t count, int32_t
       std::fill_n(row, columns, 0.0f);
       continue;
     }
+    if (key_factors) MultiplyRow(row, key_factors, columns);
     std::fill(row + seen, row + columns, kMinusInfinity);
     float added = 0;
     const float top = Weigh(row, columns, state.max[i], &added);
@@ -38,118 +44,169 @@ HWY_INLINE void WeighPanel(float* weights, int32_t first, int32_t count, int32_t
       state.max[i] = top;
     }
     state.sum[i] += added;
+    if (value_factors) MultiplyRow(row, value_factors, columns);
   }
 }
 
-// Panels of rows in the pool's type.
-template <class T>
-struct StoredPanels {
-  using Element = T;
-  const PartRows& part;
-  int32_t count() const { return part.count; }
-  const uint8_t* const* Keys(int32_t first, int32_t /*count*/) const { return part.keys + first; }
-  const uint8_t* const* Values(int32_t first, int32_t /*count*/) const { return part.values + first; }
-  void PrefetchKey(int32_t row, int64_t bytes) const { Prefetch(part.keys[row], bytes); }
-  void PrefetchValue(int32_t row, int64_t bytes) const { Prefetch(part.values[row], bytes); }
+// Sources give a panel's rows, `count` of them from `first` on, and the factors of WeighPanel.
+struct UnscaledSource {
+  const float* KeyFactors(int32_t /*first*/, int32_t /*count*/) const { return nullptr; }
+  const float* ValueFactors(int32_t /*first*/, int32_t /*count*/) const { return nullptr; }
 };
 
-HWY_INLINE void PlainQ8(const uint8_t* codes, const float* scales, int32_t dim, float* row) {
-  const hn::Rebind<int8_t, FloatTag> narrow;
-  const hn::RebindToSigned<FloatTag> whole;
-  const auto* from = reinterpret_cast<const int8_t*>(codes);
-  const FloatV scale = Splat(scales[0]);
-  int32_t c = 0;
-  for (; c + kWidth <= dim; c += kWidth) {
-    const auto code = hn::ConvertTo(FloatTag(), hn::PromoteTo(whole, hn::LoadU(narrow, from + c)));
-    Store(hn::Mul(code, scale), row + c);
+// Rows in the pool's type; head_dim is a multiple of kLanes.
+template <class T>
+struct StoredSource : UnscaledSource {
+  const PartRows& part;
+  explicit StoredSource(const PartRows& part) : part(part) {}
+  StoredRows<T> Keys(int32_t first, int32_t count) const { return Rows(part.keys, first, first + count); }
+  StoredRows<T> Values(int32_t first, int32_t count) const { return Rows(part.values, first, first + count); }
+
+ private:
+  StoredRows<T> Rows(const uint8_t* const* rows, int32_t first, int32_t next) const {
+    return {rows + first, rows + next, std::min(kPanelTokens, part.count - next)};
   }
-  for (; c < dim; ++c) row[c] = scales[0] * static_cast<float>(from[c]);
+};
+
+// Rows of any head_dim, made float a panel at a time.
+template <class T>
+struct PaddedSource : UnscaledSource {
+  const PartRows& part;
+  int32_t dim;
+  AttentionScratch& scratch;
+  PaddedSource(const PartRows& part, int32_t dim, AttentionScratch& scratch)
+      : part(part), dim(dim), scratch(scratch) {}
+  PlainRows Keys(int32_t first, int32_t count) const { return Rows(part.keys + first, count); }
+  PlainRows Values(int32_t first, int32_t count) const { return Rows(part.values + first, count); }
+
+ private:
+  PlainRows Rows(const uint8_t* const* rows, int32_t count) const {
+    Widen<T>(rows, count, dim, scratch.plain, scratch.wide_rows.data());
+    return {scratch.plain.data(), RoundToLanes(dim)};
+  }
+};
+
+// `count` F16 scales from the first-th on as float, readable to a whole panel's. Keys' and values' lie apart.
+HWY_INLINE const float* Scales(const uint8_t* stored, int64_t first, int64_t count, int64_t most, KvPart side,
+                               AttentionScratch& scratch) {
+  float* scales = AttentionScratch::Room(scratch.scales, 2 * most) + (side == KvPart::kKey ? 0 : most);
+  ToFloat(Dtype::kF16, stored + 2 * first, count, scales);
+  return scales;
 }
 
-HWY_INLINE void PlainQ4(const uint8_t* codes, const float* scales, int32_t dim, float* row) {
-  const hn::Rebind<uint8_t, FloatTag> narrow;
-  const hn::RebindToSigned<FloatTag> whole;
-  const auto low = hn::Set(whole, 15);
-  const FloatV middle = Splat(8);
-  for (int32_t first = 0; first < dim; first += Q4Format::kGroup, ++scales) {
-    const int32_t half = std::min(Q4Format::kGroup, dim - first) / 2;
-    const uint8_t* from = codes + first / 2;
-    float* to = row + first;
-    const FloatV scale = Splat(*scales);
-    int32_t j = 0;
-    for (; j + kWidth <= half; j += kWidth) {
-      const auto pair = hn::PromoteTo(whole, hn::LoadU(narrow, from + j));
-      const FloatV lower = hn::ConvertTo(FloatTag(), hn::And(pair, low));
-      const FloatV upper = hn::ConvertTo(FloatTag(), hn::ShiftRight<4>(pair));
-      Store(hn::Mul(hn::Sub(lower, middle), scale), to + j);
-      Store(hn::Mul(hn::Sub(upper, middle), scale), to + half + j);
-    }
-    for (; j < half; ++j) {
-      to[j] = *scales * static_cast<float>((from[j] & 15) - 8);
-      to[half + j] = *scales * static_cast<float>((from[j] >> 4) - 8);
-    }
-  }
-}
-
-// Panels of quantised rows, made float a panel at a time.
-struct QuantPanels {
-  using Element = float;
+// Rows of Q8Format; head_dim is a multiple of kLanes.
+struct Q8Source {
   const QuantRows& part;
   int32_t dim;
   AttentionScratch& scratch;
-
-  int32_t count() const { return part.count; }
-  const uint8_t* const* Keys(int32_t first, int32_t count) const {
-    return Plain(part.key_codes, part.key_scales, first, count);
+  Q8Rows Keys(int32_t first, int32_t /*count*/) const { return {part.key_codes + int64_t{first} * dim, dim}; }
+  Q8Rows Values(int32_t first, int32_t /*count*/) const { return {part.value_codes + int64_t{first} * dim, dim}; }
+  const float* KeyFactors(int32_t first, int32_t count) const {
+    return Scales(part.key_scales, first, count, kPanelTokens, KvPart::kKey, scratch);
   }
-  const uint8_t* const* Values(int32_t first, int32_t count) const {
-    return Plain(part.value_codes, part.value_scales, first, count);
-  }
-  // Codes lie one after the other: the machine looks ahead by itself.
-  void PrefetchKey(int32_t /*row*/, int64_t /*bytes*/) const {}
-  void PrefetchValue(int32_t /*row*/, int64_t /*bytes*/) const {}
-
- private:
-  const uint8_t* const* Plain(const uint8_t* codes, const uint8_t* stored, int32_t first, int32_t count) const {
-    const bool q8 = part.code == QuantCode::kQ8;
-    const int64_t row_bytes = q8 ? dim : dim / 2;
-    const int64_t groups = q8 ? 1 : (dim + Q4Format::kGroup - 1) / Q4Format::kGroup;
-    float* rows = AttentionScratch::Room(scratch.plain, kPanelTokens * (dim + groups));
-    float* scales = rows + static_cast<int64_t>(kPanelTokens) * dim;
-    ToFloat(Dtype::kF16, stored + 2 * groups * first, groups * count, scales);
-    codes += row_bytes * first;
-    for (int32_t i = 0; i < count; ++i) {
-      float* row = rows + static_cast<int64_t>(i) * dim;
-      if (q8) {
-        PlainQ8(codes + i * row_bytes, scales + i, dim, row);
-      } else {
-        PlainQ4(codes + i * row_bytes, scales + i * groups, dim, row);
-      }
-      scratch.plain_rows[i] = reinterpret_cast<const uint8_t*>(row);
-    }
-    return scratch.plain_rows.data();
+  const float* ValueFactors(int32_t first, int32_t count) const {
+    return Scales(part.value_scales, first, count, kPanelTokens, KvPart::kValue, scratch);
   }
 };
 
-template <class Panels>
-HWY_INLINE void AttendPanels(const Panels& panels, const Visibility& visibility, const float* queries,
-                             AttentionScratch& scratch, const SoftmaxState& state) {
-  using T = typename Panels::Element;
-  const int32_t dim = state.dim, padded = RoundToLanes(dim);
-  float* keys = AttentionScratch::Room(scratch.keys, static_cast<int64_t>(padded) * kPanelTokens);
-  float* weights = AttentionScratch::Room(scratch.weights, static_cast<int64_t>(state.rows) * kPanelTokens);
-  const int64_t row_bytes = dim * static_cast<int64_t>(sizeof(T));
-  for (int32_t first = 0; first < panels.count(); first += kPanelTokens) {
-    const int32_t count = std::min(kPanelTokens, panels.count() - first);
-    const int32_t next = first + count, ahead = std::min(kPanelTokens, panels.count() - next);
-    LoadKeys<T>(panels.Keys(first, count), count, dim, scratch, keys, kPanelTokens);
-    for (int32_t i = 0; i < ahead; ++i) panels.PrefetchKey(next + i, row_bytes);
-    const int32_t columns = RoundToLanes(count);
-    Product<false>(state.rows, columns, dim, queries, dim, DenseRows{keys, kPanelTokens}, weights, kPanelTokens);
-    WeighPanel(weights, first, count, columns, visibility, state);
-    AddValues<T, true>(panels.Values(first, count), count, dim, state.rows, weights, kPanelTokens, scratch, state.out);
-    for (int32_t i = 0; i < ahead; ++i) panels.PrefetchValue(next + i, row_bytes);
+// Rows of Q4Format; head_dim is a multiple of its groups.
+struct Q4Source : UnscaledSource {
+  const QuantRows& part;
+  int64_t row_bytes, groups;
+  AttentionScratch& scratch;
+  Q4Source(const QuantRows& part, int32_t dim, AttentionScratch& scratch)
+      : part(part), row_bytes(dim / 2), groups(dim / Q4Format::kGroup), scratch(scratch) {}
+  Q4Rows Keys(int32_t first, int32_t count) const {
+    return Rows(part.key_codes, part.key_scales, first, count, KvPart::kKey);
   }
+  Q4Rows Values(int32_t first, int32_t count) const {
+    return Rows(part.value_codes, part.value_scales, first, count, KvPart::kValue);
+  }
+
+ private:
+  Q4Rows Rows(const uint8_t* codes, const uint8_t* scales, int32_t first, int32_t count, KvPart side) const {
+    const int64_t most = kPanelTokens * groups;
+    return {codes + first * row_bytes, Scales(scales, first * groups, count * groups, most, side, scratch), row_bytes,
+            groups};
+  }
+};
+
+// Quantised rows of any head_dim, made float a panel at a time.
+struct PlainQuantSource : UnscaledSource {
+  const QuantRows& part;
+  int32_t dim;
+  AttentionScratch& scratch;
+  PlainQuantSource(const QuantRows& part, int32_t dim, AttentionScratch& scratch)
+      : part(part), dim(dim), scratch(scratch) {}
+  PlainRows Keys(int32_t first, int32_t count) const { return Rows(part.key_codes, part.key_scales, first, count); }
+  PlainRows Values(int32_t first, int32_t count) const {
+    return Rows(part.value_codes, part.value_scales, first, count);
+  }
+
+ private:
+  PlainRows Rows(const uint8_t* codes, const uint8_t* stored, int32_t first, int32_t count) const {
+    const bool q8 = part.code == QuantCode::kQ8;
+    const int32_t row_bytes = q8 ? dim : dim / 2, group = q8 ? dim : Q4Format::kGroup;
+    const int64_t groups = (dim + group - 1) / group, padded = RoundToLanes(dim);
+    const float* scale = Scales(stored, first * groups, count * groups, kPanelTokens * groups, KvPart::kKey, scratch);
+    float* rows = AttentionScratch::Room(scratch.plain, kPanelTokens * padded);
+    std::fill_n(rows, count * padded, 0.0f);
+    codes += int64_t{first} * row_bytes;
+    for (int32_t i = 0; i < count; ++i, codes += row_bytes) {
+      for (int32_t begin = 0; begin < dim; begin += group, ++scale) {
+        float* to = rows + i * padded + begin;
+        const int32_t size = std::min(group, dim - begin), half = size / 2;
+        for (int32_t j = 0; q8 && j < size; ++j) to[j] = *scale * static_cast<float>(static_cast<int8_t>(codes[j]));
+        for (int32_t j = 0; !q8 && j < half; ++j) {
+          const uint8_t pair = codes[begin / 2 + j];
+          to[j] = *scale * static_cast<float>((pair & 15) - 8);
+          to[half + j] = *scale * static_cast<float>((pair >> 4) - 8);
+        }
+      }
+    }
+    return {rows, padded};
+  }
+};
+
+// kVectors: as of FoldRow.
+template <int kVectors, class Source>
+HWY_INLINE void AttendPanels(const Source& source, int32_t tokens, const Visibility& visibility,
+                             const QueryRows& queries, AttentionScratch& scratch, const SoftmaxState& state) {
+  const int32_t padded = RoundToLanes(state.dim);
+  const bool stream = state.rows <= kStreamRows;
+  float* weights = AttentionScratch::Room(scratch.weights, static_cast<int64_t>(state.rows) * kPanelTokens);
+  for (int32_t first = 0; first < tokens; first += kPanelTokens) {
+    const int32_t count = std::min(kPanelTokens, tokens - first);
+    const auto keys = source.Keys(first, count);
+    if (stream) {
+      StreamLogits<kVectors>(keys, count, queries, weights);
+    } else {
+      float* turned = AttentionScratch::Room(scratch.keys, static_cast<int64_t>(padded) * kPanelTokens);
+      Turn(keys, count, queries.vectors, turned);
+      TurnedLogits(queries, turned, RoundToLanes(count), weights);
+    }
+    WeighPanel(weights, first, count, visibility, source.KeyFactors(first, count), source.ValueFactors(first, count),
+               state);
+    const auto values = source.Values(first, count);
+    if (stream) {
+      AddWeighted(state.rows, values, {weights, count, state.out, padded});
+    } else {
+      float* plain = AttentionScratch::Room(scratch.values, static_cast<int64_t>(padded) * kPanelTokens);
+      Copy(values, count, padded, plain);
+      AddWeighted(state.rows, PlainRows{plain, padded}, {weights, count, state.out, padded});
+    }
+  }
+}
+
+// Query rows padded with zeros, in cache lines.
+HWY_INLINE QueryRows Padded(const float* queries, const SoftmaxState& state, AttentionScratch& scratch) {
+  const int32_t padded = RoundToLanes(state.dim);
+  float* to = AttentionScratch::Room(scratch.queries, static_cast<int64_t>(state.rows) * padded);
+  for (int32_t i = 0; i < state.rows; ++i) {
+    float* row = std::copy_n(queries + static_cast<int64_t>(i) * state.dim, state.dim, to + int64_t{i} * padded);
+    std::fill(row, to + (i + int64_t{1}) * padded, 0.0f);
+  }
+  return {to, padded, state.rows, padded / kLanes};
 }
 
 void ClearState(const SoftmaxState& state) {
@@ -158,24 +215,32 @@ void ClearState(const SoftmaxState& state) {
   std::fill_n(state.out, static_cast<int64_t>(state.rows) * RoundToLanes(state.dim), 0.0f);
 }
 
-HWY_INLINE void BeginRows(AttentionScratch& scratch, const SoftmaxState& state) {
-  ClearState(state);
-  scratch.wide_rows.resize(std::max<size_t>(scratch.wide_rows.size(), kPanelTokens));
-  scratch.plain_rows.resize(kPanelTokens);
-}
-
 void AttendRows(const PartRows& part, const Visibility& visibility, const float* queries, AttentionScratch& scratch,
                 const SoftmaxState& state) {
-  BeginRows(scratch, state);
+  ClearState(state);
+  const QueryRows rows = Padded(queries, state, scratch);
   WithType(part.dtype, [&](auto type) {
-    AttendPanels(StoredPanels<decltype(type)>{part}, visibility, queries, scratch, state);
+    using T = decltype(type);
+    const StoredSource<T> source(part);
+    if (state.dim == 64) return AttendPanels<64 / kLanes>(source, part.count, visibility, rows, scratch, state);
+    if (state.dim == 128) return AttendPanels<128 / kLanes>(source, part.count, visibility, rows, scratch, state);
+    if (scratch.wide_rows.size() < kPanelTokens) scratch.wide_rows.resize(kPanelTokens);
+    AttendPanels<0>(PaddedSource<T>(part, state.dim, scratch), part.count, visibility, rows, scratch, state);
   });
 }
 
 void AttendQuantRows(const QuantRows& part, const float* queries, AttentionScratch& scratch,
                      const SoftmaxState& state) {
-  BeginRows(scratch, state);
-  AttendPanels(QuantPanels{part, state.dim, scratch}, {}, queries, scratch, state);
+  ClearState(state);
+  const QueryRows rows = Padded(queries, state, scratch);
+  const auto attend = [&](const auto& source) {
+    if (state.dim == 64) return AttendPanels<64 / kLanes>(source, part.count, {}, rows, scratch, state);
+    AttendPanels<128 / kLanes>(source, part.count, {}, rows, scratch, state);
+  };
+  if (state.dim != 64 && state.dim != 128)
+    return AttendPanels<0>(PlainQuantSource(part, state.dim, scratch), part.count, {}, rows, scratch, state);
+  if (part.code == QuantCode::kQ8) return attend(Q8Source{part, state.dim, scratch});
+  attend(Q4Source(part, state.dim, scratch));
 }
 
 void Merge(const SoftmaxState& part, const SoftmaxState& into) {

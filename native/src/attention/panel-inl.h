@@ -30,11 +30,6 @@ HWY_INLINE const T* As(const uint8_t* row) {
   return reinterpret_cast<const T*>(row);
 }
 
-HWY_INLINE void Prefetch(const uint8_t* row, int64_t bytes) {
-  constexpr int64_t kLineBytes = 64;
-  for (int64_t byte = 0; byte < bytes; byte += kLineBytes) __builtin_prefetch(row + byte, 0, 2);
-}
-
 // to [head_dim][stride]: count rows of dim elements as columns. Up to kWidth - 1 columns more are written.
 template <class T>
 HWY_INLINE void LoadTransposed(const uint8_t* const* rows, int32_t count, int32_t dim, float* to, int64_t stride) {
@@ -51,7 +46,7 @@ HWY_INLINE void LoadTransposed(const uint8_t* const* rows, int32_t count, int32_
 
 // Rows as float, padded with zeros to whole vectors; pointers to them in wide_rows.
 template <class T>
-void Widen(const uint8_t* const* rows, int32_t count, int32_t dim, std::vector<float>& room, const uint8_t** wide_rows) {
+void Widen(const uint8_t* const* rows, int32_t count, int32_t dim, ScratchFloats& room, const uint8_t** wide_rows) {
   const int32_t padded = RoundToLanes(dim);
   float* to = AttentionScratch::Room(room, static_cast<int64_t>(count) * padded);
   for (int32_t i = 0; i < count; ++i, to += padded) {
@@ -105,7 +100,7 @@ HWY_INLINE float Weigh(float* logits, int32_t columns, float top, float* added) 
   const FloatTag d;
   FloatV widest = Splat(top);
   for (int32_t j = 0; j < columns; j += kWidth) widest = hn::Max(widest, Load(logits + j));
-  top = hn::GetLane(hn::MaxOfLanes(d, widest));
+  if (!hn::AllFalse(d, hn::Gt(widest, Splat(top)))) top = hn::GetLane(hn::MaxOfLanes(d, widest));  // it seldom rises
   const FloatV peak = Splat(top);
   FloatV total = hn::Zero(d);
   for (int32_t j = 0; j < columns; j += kWidth) {

@@ -1,0 +1,93 @@
+// Rows of keys or values as they are stored, read a register of channels at a time, for one target.
+// At(row, channel) gives channels [channel, channel + kWidth) as float; Touch asks memory for a row that is wanted a
+// panel later. See kv/simd-inl.h.
+#if defined(KVCAPSULE_ATTENTION_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVCAPSULE_ATTENTION_ROWS_INL_H_
+#undef KVCAPSULE_ATTENTION_ROWS_INL_H_
+#else
+#define KVCAPSULE_ATTENTION_ROWS_INL_H_
+#endif
+
+#include "attention/panel-inl.h"
+#include "kv/codec/q4/q4_format.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace kvcapsule {
+namespace HWY_NAMESPACE {
+
+constexpr int32_t kLineBytes = 64;
+
+// Into the second-level cache: asking for the first level's takes 15 % longer, since its fill buffers are few.
+HWY_INLINE void Ask(const void* line) { __builtin_prefetch(line, 0, 2); }
+
+// Of the pool's type, wherever they lie.
+template <class T>
+struct StoredRows {
+  const uint8_t* const* rows;
+  const uint8_t* const* next;  // a panel later
+  int32_t ahead;               // rows of next
+
+  HWY_INLINE FloatV At(int32_t row, int32_t channel) const { return LoadWide(As<T>(rows[row]) + channel); }
+  // Channels [first, first + count).
+  HWY_INLINE void Touch(int32_t row, int32_t first, int32_t count) const {
+    constexpr int32_t kLine = kLineBytes / sizeof(T);
+    if (row >= ahead || first % kLine != 0) return;
+#pragma GCC unroll 8
+    for (int32_t c = first; c < first + count; c += kLine) Ask(As<T>(next[row]) + c);
+  }
+};
+
+// Float rows one below the other, padded with zeros to whole vectors of kLanes.
+struct PlainRows {
+  const float* first;
+  int64_t padded;
+  HWY_INLINE FloatV At(int32_t row, int32_t channel) const { return Load(first + row * padded + channel); }
+  HWY_INLINE void Touch(int32_t /*row*/, int32_t /*first*/, int32_t /*count*/) const {}
+};
+
+// Codes of a Q8Format unit; whoever sums multiplies by the row's scale. Codes lie one row after the other, which the
+// machine foresees by itself.
+struct Q8Rows {
+  const uint8_t* codes;
+  int64_t row_bytes;
+  HWY_INLINE FloatV At(int32_t row, int32_t channel) const {
+    const hn::Rebind<int8_t, FloatTag> narrow;
+    const hn::RebindToSigned<FloatTag> whole;
+    const auto* from = reinterpret_cast<const int8_t*>(codes) + row * row_bytes + channel;
+    return hn::ConvertTo(FloatTag(), hn::PromoteTo(whole, hn::LoadU(narrow, from)));
+  }
+  HWY_INLINE void Touch(int32_t /*row*/, int32_t /*first*/, int32_t /*count*/) const {}
+};
+
+// Rows of a Q4Format unit whose head_dim is a multiple of its groups of 32 channels.
+struct Q4Rows {
+  const uint8_t* codes;
+  const float* scales;  // [rows][groups]
+  int64_t row_bytes, groups;
+
+  HWY_INLINE FloatV At(int32_t row, int32_t channel) const {
+    constexpr int32_t kHalf = Q4Format::kGroup / 2;
+    const int32_t group = channel / Q4Format::kGroup, within = channel % Q4Format::kGroup;
+    const uint8_t* from = codes + row * row_bytes + group * kHalf + within % kHalf;
+    const FloatV scale = Splat(scales[row * groups + group]);
+    const hn::Rebind<uint8_t, FloatTag> narrow;
+    const hn::RebindToSigned<FloatTag> whole;
+    auto pair = hn::PromoteTo(whole, hn::LoadU(narrow, from));
+    if (within >= kHalf) pair = hn::ShiftRight<4>(pair);
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+    // The look-up takes the four low bits of each number; one product scales the values of both halves.
+    alignas(kLineBytes) static constexpr float kValues[] = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
+    const FloatV values = hn::Mul(hn::Load(FloatTag(), kValues), scale);
+    return FloatV{_mm512_permutexvar_ps(pair.raw, values.raw)};
+#else
+    if (within < kHalf) pair = hn::And(pair, hn::Set(whole, 15));
+    return hn::Mul(hn::Sub(hn::ConvertTo(FloatTag(), pair), Splat(8)), scale);
+#endif
+  }
+  HWY_INLINE void Touch(int32_t /*row*/, int32_t /*first*/, int32_t /*count*/) const {}
+};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace kvcapsule
+HWY_AFTER_NAMESPACE();
+#endif
