@@ -1,18 +1,17 @@
-// How many conversations of four pictures a pool of fixed size serves, and what happens when it is too small:
-// the default codec beside raw, in one run. Through the API; pictures and conversations are real requests.
+// How many conversations of four pictures a pool of fixed size serves: the default codec beside raw, in one run.
+// Through the API; pictures and conversations are real requests. pressure.mjs shows a pool that is too small.
 //
 // Usage: node bench/capacity.mjs [--pool-mib 10] [--most 80] [--seconds 40]
 //   capacity: N conversations have had their first turn; all ask again. N is served when all are answered
 //     without preemption and every one finds its four pictures where it left them.
 //   goodput: more conversations than a raw pool holds take turns for --seconds; answers a second.
-//   pressure: as many new conversations at once as need four times the pool as raw rows, with long answers:
-//     preemptions, and whether the answers are those of a pool that is never short.
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { ask, Cluster, pngUri, ROOT } from '../e2e/dist/harness.js';
+import { ask, Cluster, ROOT } from '../e2e/dist/harness.js';
+import { pictureOf } from './pictures.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -36,13 +35,6 @@ const start = (codec, pool) =>
 const CLIENTS = 6;
 const CODECS = { raw: ['--codec', 'raw', '--swap-mib', '0'], default: [] };
 
-function pictureOf(seed) {
-  const pixels = Buffer.alloc(256 * 256 * 3);
-  for (let at = 0; at < pixels.length; at += 1)
-    pixels[at] = (Math.imul(seed + 1, 2654435761) >>> ((at >> 12) % 24)) ^ (at >> 7);
-  return pngUri(pixels, 256, 256);
-}
-
 const conversations = await Promise.all(
   Array.from({ length: Number(values.most) }, async (_, index) => ({
     first: ask(
@@ -63,9 +55,9 @@ async function turn(cluster, messages, maxTokens) {
 }
 
 const opening = (cluster, { first }) => turn(cluster, [first], 4);
-function again(cluster, { first }, maxTokens = 16) {
+function again(cluster, { first }) {
   const history = [first, { role: 'assistant', content: 'bus.' }, ask('What is at A1?')];
-  return turn(cluster, history, maxTokens);
+  return turn(cluster, history, 16);
 }
 const preemptions = (cluster) => cluster.workerMetric(0, 'kvcapsule_worker_preemptions_total');
 
@@ -130,17 +122,6 @@ async function goodput(codec, count) {
   }
 }
 
-async function pressure(codec, count, pool) {
-  const cluster = await start(CODECS[codec], pool);
-  try {
-    const some = conversations.slice(0, count);
-    const answers = await Promise.all(some.map(({ first }) => turn(cluster, [first], 300)));
-    return { preemptions: await preemptions(cluster), texts: answers.map(({ text }) => text) };
-  } finally {
-    await cluster.stop();
-  }
-}
-
 const held = Math.max(1, Math.floor(rawConversations));
 const raw = await capacity('raw', 0, held);
 const capsule = await capacity('default', raw, Number(values.most));
@@ -150,13 +131,6 @@ const rates = { raw: [], default: [] };
 for (let round = 0; round < 3; round += 1)
   for (const codec of ['raw', 'default']) rates[codec].push(await goodput(codec, turns));
 console.error(rates);
-const crowd = Math.ceil(rawConversations * 4);
-const tight = {
-  raw: await pressure('raw', crowd, poolMib),
-  default: await pressure('default', crowd, poolMib),
-};
-const large = { raw: await pressure('raw', crowd, '512'), default: await pressure('default', crowd, '512') };
-const same = (codec) => tight[codec].texts.filter((text, at) => text === large[codec].texts[at]).length;
 const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
 const result = {
   command: `node bench/capacity.mjs --pool-mib ${poolMib} --most ${values.most} --seconds ${values.seconds}`,
@@ -167,11 +141,6 @@ const result = {
     conversations: turns,
     answers_per_second: rates,
     ratio: median(rates.default) / median(rates.raw),
-  },
-  pressure: {
-    conversations: crowd,
-    preemptions: { raw: tight.raw.preemptions, default: tight.default.preemptions },
-    answers_as_with_a_large_pool: { raw: same('raw'), default: same('default'), of: crowd },
   },
 };
 console.log(JSON.stringify(result, undefined, 2));

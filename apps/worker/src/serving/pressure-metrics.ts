@@ -9,7 +9,7 @@ export class PressureMetrics {
 
   update(counted: SchedulerCounters): void {
     const grown = (name: keyof SchedulerCounters): number => counted[name] - (this.#told?.[name] ?? 0);
-    const { prefixTokens, evictedPages, recompressions, swaps, preemptions } = this.metrics;
+    const { prefixTokens, evictedPages, recompressions, swaps, preemptions, recomputedTokens } = this.metrics;
     const hits = grown('prefixHitTokens');
     prefixTokens.inc({ outcome: 'hit' }, hits);
     prefixTokens.inc({ outcome: 'miss' }, grown('prefixTokens') - hits);
@@ -18,6 +18,7 @@ export class PressureMetrics {
     swaps.inc({ direction: 'out' }, grown('swapsOut'));
     swaps.inc({ direction: 'in' }, grown('swapsIn'));
     preemptions.inc(grown('preemptions'));
+    recomputedTokens.inc(grown('recomputedTokens'));
     this.#told = counted;
   }
 }

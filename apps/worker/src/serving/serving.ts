@@ -239,8 +239,7 @@ export class Serving {
 
   async #run(): Promise<void> {
     while (!this.#stopped) {
-      if (this.#balancer.takePressure()) this.scheduler.relieve();
-      const step = this.scheduler.plan(this.#balancer.admits);
+      const step = this.scheduler.plan();
       if (step) {
         await this.#execute(step);
         // an engine that answers at once would keep the event loop from everything else

@@ -46,6 +46,8 @@ export interface SchedulerCounters {
   readonly swapsOut: number;
   readonly swapsIn: number;
   readonly preemptions: number;
+  /** Tokens that were computed before a preemption and that the cache did not hold when their request came back. */
+  readonly recomputedTokens: number;
   /** Tokens that requests brought to their first admission, and those of them that the prefix cache held. */
   readonly prefixTokens: number;
   readonly prefixHitTokens: number;
@@ -94,10 +96,12 @@ export class Scheduler {
   #arrivals = 0;
   #steps = 0;
   #swappedPages = 0;
-  #pressed = false;
   /** Prefix lookups of requests that waited for their first admission. */
   readonly #admitted = new WeakMap<Sequence, number>();
-  readonly #counts = { recompressions: 0, swapsOut: 0, swapsIn: 0, preemptions: 0, tokens: 0, hits: 0 };
+  readonly #counts = {
+    ...{ recompressions: 0, swapsOut: 0, swapsIn: 0, preemptions: 0, recomputedTokens: 0 },
+    ...{ tokens: 0, hits: 0 },
+  };
 
   constructor(options: SchedulerOptions) {
     this.#options = options;
@@ -217,24 +221,16 @@ export class Scheduler {
     return true;
   }
 
-  /** Pages are needed elsewhere: the next `plan` frees some as if they had run out here, unless one request runs alone. */
-  relieve(): void {
-    this.#pressed = true;
-  }
-
-  /**
-   * The next step, or `undefined` when there is nothing to do.
-   * @param admit whether waiting requests may start; one always may when nothing runs.
-   */
-  plan(admit = true): ScheduledStep | undefined {
+  /** The next step, or `undefined` when there is nothing to do. */
+  plan(): ScheduledStep | undefined {
     const { maxStepTokens } = this.#options;
     const lists = { head: [], reads: [], writes: [], preempted: [], missing: [], exhausted: [] };
     const draft: Draft = { ...lists, number: ++this.#steps, work: new Map(), maxRows: maxStepTokens };
     const roomy = this.#makeRoom(draft);
     // before any page changes hands in this step: the bytes are written before its changes
-    if (roomy) this.#resume(draft, admit);
+    if (roomy) this.#resume(draft);
     for (const [sequence, rows] of this.#share(draft)) this.#schedule(sequence, rows, draft);
-    if (roomy) this.#admit(draft, admit);
+    if (roomy) this.#admit(draft);
     return this.#assemble(draft);
   }
 
@@ -295,11 +291,9 @@ export class Scheduler {
 
   /** Goes down the ladder until the running sequences' next rows fit. True when they did from the first. */
   #makeRoom(draft: Draft): boolean {
-    const pressed = this.#pressed && this.#running.length > 1;
-    this.#pressed = false;
     for (let relieved = false; ; relieved = true) {
       const needed = this.#neededNow(draft);
-      const short = needed > this.#available || (pressed && !relieved);
+      const short = needed > this.#available;
       if (this.#recompress(needed, short, draft)) continue;
       const victim = this.#running.at(-1);
       if (!short || !victim) return !relieved;
@@ -361,13 +355,12 @@ export class Scheduler {
     sequence.advance(rows, work, this.#source);
   }
 
-  #admit(draft: Draft, admit: boolean): void {
+  #admit(draft: Draft): void {
     for (;;) {
       // one whose features are made again may need what those behind it hold
       const next = this.#waiting.find(({ ready }) => ready);
       const rows = draft.maxRows - plannedRows(draft);
       if (!next || next.swapped || rows <= 0) return;
-      if (this.#running.length > 0 && !admit) return;
       if (this.#begin(next, draft)) this.#schedule(next, rows, draft);
       else if (next.ready && this.#running.length > 0) return;
       else if (next.ready) this.#exhaust(next, draft);
@@ -387,16 +380,18 @@ export class Scheduler {
       this.#cache.leave(match?.entries ?? []);
       return this.#await(next, draft);
     }
-    const fits = this.#fits(next.blocksFor(this.#source, Infinity, match?.tokens ?? 0));
+    const fits = this.#fits(next, next.blocksFor(this.#source, Infinity, match?.tokens ?? 0));
     if (!fits) {
       this.#cache.leave(match?.entries ?? []);
       if (!match || this.#running.length > 0) return false;
       // alone it fits without the cache, whose tails may keep blocks from it
       if (next.featuresFrom > 0) return this.#await(next, draft);
-      if (!this.#fits(next.blocksFor(this.#source))) return false;
+      if (!this.#fits(next, next.blocksFor(this.#source))) return false;
     }
     const work = this.#enterSlot(next, draft);
     if (match && fits) this.#attach(next, match, work);
+    this.#counts.recomputedTokens += Math.max(0, next.lostTokens - next.computed);
+    next.lostTokens = 0;
     if (!this.#admitted.has(next)) {
       const hits = Math.min(next.computed, next.request.promptTokens);
       this.#admitted.set(next, hits);
@@ -428,12 +423,12 @@ export class Scheduler {
   }
 
   /** Brings sequences' pages back as long as the next in order is one that was swapped out. */
-  #resume(draft: Draft, admit: boolean): void {
+  #resume(draft: Draft): void {
     for (;;) {
       const next = this.#waiting.find(({ ready }) => ready);
-      if (!next?.swapped || (this.#running.length > 0 && !admit)) return;
+      if (!next?.swapped) return;
       const blocks = next.blocksToRestore(this.#source) + next.blocksFor(this.#source);
-      if (!this.#fits(blocks + this.#neededNow(draft))) {
+      if (!this.#fits(next, blocks + this.#neededNow(draft))) {
         if (this.#running.length > 0) return;
         this.#exhaust(next, draft);
         continue;
@@ -446,14 +441,20 @@ export class Scheduler {
     }
   }
 
-  /** Whether so many blocks and one to go on fit beside what running prefills have yet to take. */
-  #fits(blocks: number): boolean {
+  /**
+   * Whether a sequence's blocks fit beside what running prefills have yet to take, with a block to grow into for
+   * each of those that run then: who comes is not to be sent away, or send others away, with the next block. And
+   * with what recompression takes before it gives: else pictures would stand raw in a full pool.
+   */
+  #fits(next: Sequence, blocks: number): boolean {
     if (this.#freeSlots.length === 0) return false;
     if (this.#running.length === 0) return blocks <= this.#available;
     const promised = this.#running
       .filter(({ decoding }) => !decoding)
       .reduce((sum, other) => sum + other.blocksFor(this.#source), 0);
-    return blocks + 1 + promised <= this.#available;
+    const running = [...this.#running, next];
+    const rungs = running.map((each) => each.mostBlocksToRecompress(this.#source));
+    return blocks + Math.max(running.length, ...rungs) + promised <= this.#available;
   }
 
   /** Blocks that can be had: free, or held by nothing but the cache. */
@@ -489,6 +490,7 @@ export class Scheduler {
 
   #preempt(sequence: Sequence): void {
     this.#counts.preemptions += 1;
+    sequence.lostTokens = sequence.computed;
     this.#stop(sequence);
     insertInOrder(this.#waiting, sequence);
   }

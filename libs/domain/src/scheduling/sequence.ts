@@ -57,6 +57,8 @@ export class Sequence {
   inStep: number | undefined;
   /** Its pages' bytes are kept elsewhere. */
   swapped = false;
+  /** What it had computed when it was preempted, until it is back. */
+  lostTokens = 0;
 
   readonly #parts: readonly PromptSegment[];
   #pictures: readonly ScheduledPicture[];
@@ -262,6 +264,15 @@ export class Sequence {
   blocksToRecompress(source: Pick<PageSource, 'tailTakesBlock'>): number | undefined {
     const found = this.#recompressible();
     return found && this.#capsuleBlocks(source, found.pressure.capsule, found.pressure.restRows.length);
+  }
+
+  /** The same for the largest of its pictures, computed or not; 0 when it has none. */
+  mostBlocksToRecompress(source: Pick<PageSource, 'tailTakesBlock'>): number {
+    return this.#pictures.reduce((most, { underPressure }) => {
+      if (!underPressure) return most;
+      const { capsule, restRows } = underPressure;
+      return Math.max(most, this.#capsuleBlocks(source, capsule, restRows.length));
+    }, 0);
   }
 
   /** Compresses a raw picture that it has attended to. Returns the entry of the cache that it gives up. */

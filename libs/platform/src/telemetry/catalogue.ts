@@ -205,6 +205,12 @@ export const METRICS = {
       type: 'counter',
       labels: [],
     },
+    recomputedTokens: {
+      name: 'kvcapsule_worker_recomputed_tokens_total',
+      help: 'Tokens of preempted requests that were computed again: those that the prefix cache had lost meanwhile',
+      type: 'counter',
+      labels: [],
+    },
     tokens: {
       name: 'kvcapsule_worker_tokens_total',
       help: 'Tokens of ended requests, by kind: prompt or completion',
