@@ -54,17 +54,19 @@ struct UnscaledSource {
   const float* ValueFactors(int32_t /*first*/, int32_t /*count*/) const { return nullptr; }
 };
 
+// Of a part's rows, those of the panel that begins at `first`.
+HWY_INLINE RowPointers PanelOf(const uint8_t* const* rows, int32_t all, int32_t first, int32_t count) {
+  return {rows + first, rows + first + count, std::clamp(all - first - count, 0, kPanelTokens)};
+}
+
 // Rows in the pool's type; head_dim is a multiple of kLanes.
 template <class T>
 struct StoredSource : UnscaledSource {
   const PartRows& part;
   explicit StoredSource(const PartRows& part) : part(part) {}
-  StoredRows<T> Keys(int32_t first, int32_t count) const { return Rows(part.keys, first, first + count); }
-  StoredRows<T> Values(int32_t first, int32_t count) const { return Rows(part.values, first, first + count); }
-
- private:
-  StoredRows<T> Rows(const uint8_t* const* rows, int32_t first, int32_t next) const {
-    return {rows + first, rows + next, std::min(kPanelTokens, part.count - next)};
+  StoredRows<T> Keys(int32_t first, int32_t count) const { return {PanelOf(part.keys, part.count, first, count)}; }
+  StoredRows<T> Values(int32_t first, int32_t count) const {
+    return {PanelOf(part.values, part.count, first, count)};
   }
 };
 
@@ -97,10 +99,13 @@ HWY_INLINE const float* Scales(const uint8_t* stored, int64_t first, int64_t cou
 // Rows of Q8Format; head_dim is a multiple of kLanes.
 struct Q8Source {
   const QuantRows& part;
-  int32_t dim;
   AttentionScratch& scratch;
-  Q8Rows Keys(int32_t first, int32_t /*count*/) const { return {part.key_codes + int64_t{first} * dim, dim}; }
-  Q8Rows Values(int32_t first, int32_t /*count*/) const { return {part.value_codes + int64_t{first} * dim, dim}; }
+  StoredRows<int8_t> Keys(int32_t first, int32_t count) const {
+    return {PanelOf(part.keys, part.count, first, count)};
+  }
+  StoredRows<int8_t> Values(int32_t first, int32_t count) const {
+    return {PanelOf(part.values, part.count, first, count)};
+  }
   const float* KeyFactors(int32_t first, int32_t count) const {
     return Scales(part.key_scales, first, count, kPanelTokens, KvPart::kKey, scratch);
   }
@@ -112,22 +117,22 @@ struct Q8Source {
 // Rows of Q4Format; head_dim is a multiple of its groups.
 struct Q4Source : UnscaledSource {
   const QuantRows& part;
-  int64_t row_bytes, groups;
+  int64_t groups;
   AttentionScratch& scratch;
   Q4Source(const QuantRows& part, int32_t dim, AttentionScratch& scratch)
-      : part(part), row_bytes(dim / 2), groups(dim / Q4Format::kGroup), scratch(scratch) {}
+      : part(part), groups(dim / Q4Format::kGroup), scratch(scratch) {}
   Q4Rows Keys(int32_t first, int32_t count) const {
-    return Rows(part.key_codes, part.key_scales, first, count, KvPart::kKey);
+    return Rows(part.keys, part.key_scales, first, count, KvPart::kKey);
   }
   Q4Rows Values(int32_t first, int32_t count) const {
-    return Rows(part.value_codes, part.value_scales, first, count, KvPart::kValue);
+    return Rows(part.values, part.value_scales, first, count, KvPart::kValue);
   }
 
  private:
-  Q4Rows Rows(const uint8_t* codes, const uint8_t* scales, int32_t first, int32_t count, KvPart side) const {
+  Q4Rows Rows(const uint8_t* const* rows, const uint8_t* scales, int32_t first, int32_t count, KvPart side) const {
     const int64_t most = kPanelTokens * groups;
-    return {codes + first * row_bytes, Scales(scales, first * groups, count * groups, most, side, scratch), row_bytes,
-            groups};
+    return {PanelOf(rows, part.count, first, count),
+            Scales(scales, first * groups, count * groups, most, side, scratch), groups};
   }
 };
 
@@ -138,33 +143,35 @@ struct PlainQuantSource : UnscaledSource {
   AttentionScratch& scratch;
   PlainQuantSource(const QuantRows& part, int32_t dim, AttentionScratch& scratch)
       : part(part), dim(dim), scratch(scratch) {}
-  PlainRows Keys(int32_t first, int32_t count) const { return Rows(part.key_codes, part.key_scales, first, count); }
-  PlainRows Values(int32_t first, int32_t count) const {
-    return Rows(part.value_codes, part.value_scales, first, count);
-  }
+  PlainRows Keys(int32_t first, int32_t count) const { return Rows(part.keys, part.key_scales, first, count); }
+  PlainRows Values(int32_t first, int32_t count) const { return Rows(part.values, part.value_scales, first, count); }
 
  private:
-  PlainRows Rows(const uint8_t* codes, const uint8_t* stored, int32_t first, int32_t count) const {
-    const bool q8 = part.code == QuantCode::kQ8;
-    const int32_t row_bytes = q8 ? dim : dim / 2, group = q8 ? dim : Q4Format::kGroup;
+  PlainRows Rows(const uint8_t* const* stored, const uint8_t* scales, int32_t first, int32_t count) const {
+    const int32_t group = part.code == QuantCode::kQ8 ? dim : Q4Format::kGroup;
     const int64_t groups = (dim + group - 1) / group, padded = RoundToLanes(dim);
-    const float* scale = Scales(stored, first * groups, count * groups, kPanelTokens * groups, KvPart::kKey, scratch);
+    const float* scale = Scales(scales, first * groups, count * groups, kPanelTokens * groups, KvPart::kKey, scratch);
     float* rows = AttentionScratch::Room(scratch.plain, kPanelTokens * padded);
     std::fill_n(rows, count * padded, 0.0f);
-    codes += int64_t{first} * row_bytes;
-    for (int32_t i = 0; i < count; ++i, codes += row_bytes) {
-      for (int32_t begin = 0; begin < dim; begin += group, ++scale) {
-        float* to = rows + i * padded + begin;
-        const int32_t size = std::min(group, dim - begin), half = size / 2;
-        for (int32_t j = 0; q8 && j < size; ++j) to[j] = *scale * static_cast<float>(static_cast<int8_t>(codes[j]));
-        for (int32_t j = 0; !q8 && j < half; ++j) {
-          const uint8_t pair = codes[begin / 2 + j];
-          to[j] = *scale * static_cast<float>((pair & 15) - 8);
-          to[half + j] = *scale * static_cast<float>((pair >> 4) - 8);
-        }
-      }
+    for (int32_t i = 0; i < count; ++i) {
+      for (int32_t begin = 0; begin < dim; begin += group, ++scale)
+        PlainGroup(stored[first + i], begin, std::min(group, dim - begin), *scale, rows + i * padded);
     }
     return {rows, padded};
+  }
+  // Channels [begin, begin + size) of a row, by the formats' definition.
+  void PlainGroup(const uint8_t* codes, int32_t begin, int32_t size, float scale, float* row) const {
+    if (part.code == QuantCode::kQ8) {
+      for (int32_t c = begin; c < begin + size; ++c)
+        row[c] = scale * static_cast<float>(static_cast<int8_t>(codes[c]));
+      return;
+    }
+    const int32_t half = size / 2;
+    for (int32_t j = 0; j < half; ++j) {
+      const uint8_t pair = codes[begin / 2 + j];
+      row[begin + j] = scale * static_cast<float>((pair & 15) - 8);
+      row[begin + half + j] = scale * static_cast<float>((pair >> 4) - 8);
+    }
   }
 };
 
@@ -175,6 +182,11 @@ HWY_INLINE void AttendPanels(const Source& source, int32_t tokens, const Visibil
   const int32_t padded = RoundToLanes(state.dim);
   const bool stream = state.rows <= kStreamRows;
   float* weights = AttentionScratch::Room(scratch.weights, static_cast<int64_t>(state.rows) * kPanelTokens);
+  // Nobody has asked for the first panel.
+  const auto first_keys = source.Keys(0, 0);
+  const auto first_values = source.Values(0, 0);
+  for (int32_t row = 0; row < kPanelTokens; ++row) first_keys.Touch(row, 0, padded);
+  for (int32_t row = 0; row < kPanelTokens; ++row) first_values.Touch(row, 0, padded);
   for (int32_t first = 0; first < tokens; first += kPanelTokens) {
     const int32_t count = std::min(kPanelTokens, tokens - first);
     const auto keys = source.Keys(first, count);
@@ -239,7 +251,7 @@ void AttendQuantRows(const QuantRows& part, const float* queries, AttentionScrat
   };
   if (state.dim != 64 && state.dim != 128)
     return AttendPanels<0>(PlainQuantSource(part, state.dim, scratch), part.count, {}, rows, scratch, state);
-  if (part.code == QuantCode::kQ8) return attend(Q8Source{part, state.dim, scratch});
+  if (part.code == QuantCode::kQ8) return attend(Q8Source{part, scratch});
   attend(Q4Source(part, state.dim, scratch));
 }
 

@@ -69,13 +69,14 @@ struct PartRows {
 
 enum class QuantCode { kQ8, kQ4 };
 
-// Rows of a Q8Format or Q4Format unit: codes one row after the other, and their scales, as those formats lay them out.
+// Rows of a Q8Format or Q4Format unit: codes wherever they lie, and their scales one row after the other, as those
+// formats lay them out.
 struct QuantRows {
   QuantCode code;
   int32_t count;
-  const uint8_t* key_codes;
+  const uint8_t* const* keys;    // [count]
+  const uint8_t* const* values;  // [count]
   const uint8_t* key_scales;
-  const uint8_t* value_codes;
   const uint8_t* value_scales;
 };
 

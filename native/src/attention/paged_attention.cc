@@ -175,15 +175,20 @@ class AttentionStep::Runner {
     const PagedBytes bytes(pool_, capsule.pages);
     auto& units = worker.scratch.units;
     if (units.size() < 4) units.resize(4);
-    const auto read = [&](KvPart side, bool scales, std::vector<uint8_t>& gathered) {
+    worker.scratch.pointers.resize(2 * static_cast<size_t>(part.count));
+    const std::span<const uint8_t*> pointers = worker.scratch.pointers;
+    QuantRows rows = {q4 ? QuantCode::kQ4 : QuantCode::kQ8, part.count, pointers.data(),
+                      pointers.data() + part.count,           nullptr,    nullptr};
+    for (const KvPart side : {KvPart::kKey, KvPart::kValue}) {
+      const bool key = side == KvPart::kKey;
       const int64_t unit = format.UnitOffset(capsule.tokens, worker.call.layer, side, tile.kv_head);
-      const int64_t row_bytes = scales ? scale_bytes : code_bytes;
-      return bytes.Read(unit + (scales ? capsule.tokens * code_bytes : 0) + part.first * row_bytes,
-                        part.count * row_bytes, gathered);
-    };
-    return {q4 ? QuantCode::kQ4 : QuantCode::kQ8,      part.count,
-            read(KvPart::kKey, false, units[0]),   read(KvPart::kKey, true, units[1]),
-            read(KvPart::kValue, false, units[2]), read(KvPart::kValue, true, units[3])};
+      bytes.ReadRows(unit + part.first * code_bytes, code_bytes, pointers.subspan(key ? 0 : part.count, part.count),
+                     units[key ? 0 : 1]);
+      (key ? rows.key_scales : rows.value_scales) =
+          bytes.Read(unit + capsule.tokens * code_bytes + part.first * scale_bytes, part.count * scale_bytes,
+                     units[key ? 2 : 3]);
+    }
+    return rows;
   }
 
   // Reconstructed keys and values.

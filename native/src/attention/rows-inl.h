@@ -17,15 +17,26 @@ namespace HWY_NAMESPACE {
 
 constexpr int32_t kLineBytes = 64;
 
+// Codes of Q8Format; whoever sums multiplies by the row's scale.
+HWY_INLINE FloatV LoadWide(const int8_t* from) {
+  const hn::Rebind<int8_t, FloatTag> narrow;
+  const hn::RebindToSigned<FloatTag> whole;
+  return hn::ConvertTo(FloatTag(), hn::PromoteTo(whole, hn::LoadU(narrow, from)));
+}
+
 // Into the second-level cache: asking for the first level's takes 15 % longer, since its fill buffers are few.
 HWY_INLINE void Ask(const void* line) { __builtin_prefetch(line, 0, 2); }
 
-// Of the pool's type, wherever they lie.
-template <class T>
-struct StoredRows {
+// Rows wherever they lie, and those that are wanted a panel later.
+struct RowPointers {
   const uint8_t* const* rows;
-  const uint8_t* const* next;  // a panel later
-  int32_t ahead;               // rows of next
+  const uint8_t* const* next;
+  int32_t ahead;  // rows of next
+};
+
+// Elements of the pool's type, or Q8Format's codes.
+template <class T>
+struct StoredRows : RowPointers {
 
   HWY_INLINE FloatV At(int32_t row, int32_t channel) const { return LoadWide(As<T>(rows[row]) + channel); }
   // Channels [first, first + count).
@@ -45,30 +56,15 @@ struct PlainRows {
   HWY_INLINE void Touch(int32_t /*row*/, int32_t /*first*/, int32_t /*count*/) const {}
 };
 
-// Codes of a Q8Format unit; whoever sums multiplies by the row's scale. Codes lie one row after the other, which the
-// machine foresees by itself.
-struct Q8Rows {
-  const uint8_t* codes;
-  int64_t row_bytes;
-  HWY_INLINE FloatV At(int32_t row, int32_t channel) const {
-    const hn::Rebind<int8_t, FloatTag> narrow;
-    const hn::RebindToSigned<FloatTag> whole;
-    const auto* from = reinterpret_cast<const int8_t*>(codes) + row * row_bytes + channel;
-    return hn::ConvertTo(FloatTag(), hn::PromoteTo(whole, hn::LoadU(narrow, from)));
-  }
-  HWY_INLINE void Touch(int32_t /*row*/, int32_t /*first*/, int32_t /*count*/) const {}
-};
-
-// Rows of a Q4Format unit whose head_dim is a multiple of its groups of 32 channels.
-struct Q4Rows {
-  const uint8_t* codes;
+// Rows of Q4Format; head_dim is a multiple of its groups of 32 channels.
+struct Q4Rows : RowPointers {
   const float* scales;  // [rows][groups]
-  int64_t row_bytes, groups;
+  int64_t groups;
 
   HWY_INLINE FloatV At(int32_t row, int32_t channel) const {
     constexpr int32_t kHalf = Q4Format::kGroup / 2;
     const int32_t group = channel / Q4Format::kGroup, within = channel % Q4Format::kGroup;
-    const uint8_t* from = codes + row * row_bytes + group * kHalf + within % kHalf;
+    const uint8_t* from = rows[row] + group * kHalf + within % kHalf;
     const FloatV scale = Splat(scales[row * groups + group]);
     const hn::Rebind<uint8_t, FloatTag> narrow;
     const hn::RebindToSigned<FloatTag> whole;
@@ -84,7 +80,11 @@ struct Q4Rows {
     return hn::Mul(hn::Sub(hn::ConvertTo(FloatTag(), pair), Splat(8)), scale);
 #endif
   }
-  HWY_INLINE void Touch(int32_t /*row*/, int32_t /*first*/, int32_t /*count*/) const {}
+  HWY_INLINE void Touch(int32_t row, int32_t first, int32_t count) const {
+    const bool halves = groups * Q4Format::kGroup < 2 * kLineBytes && row % 2 == 1;  // two rows share a line
+    if (row >= ahead || halves || first % (2 * kLineBytes) != 0) return;
+    for (int32_t c = first; c < first + count; c += 2 * kLineBytes) Ask(next[row] + c / 2);
+  }
 };
 
 }  // namespace HWY_NAMESPACE

@@ -36,7 +36,7 @@ HWY_INLINE FloatV LoadWide(const hwy::bfloat16_t* from) {
   return hn::PromoteTo(FloatTag(), hn::LoadU(hn::Rebind<hwy::bfloat16_t, FloatTag>(), from));
 }
 
-// e^x for x <= 88, 2 ulp; exactly 0 below -87.3 and for -infinity; NaN gives 0 or NaN.
+// e^x for x <= 88, 2.3 ulp; exactly 0 below -87.3 and for -infinity; NaN gives 0 or NaN.
 HWY_INLINE FloatV Exp(FloatV x) {
   const FloatTag d;
   const hn::RebindToSigned<FloatTag> di;
@@ -47,12 +47,12 @@ HWY_INLINE FloatV Exp(FloatV x) {
   const FloatV whole = hn::Sub(shifted, magic);
   FloatV r = hn::NegMulAdd(whole, Splat(0.693359375f), bounded);
   r = hn::NegMulAdd(whole, Splat(-2.12194440e-4f), r);
-  FloatV p = hn::MulAdd(Splat(1.9875691500e-4f), r, Splat(1.3981999507e-3f));
-  p = hn::MulAdd(p, r, Splat(8.3334519073e-3f));
-  p = hn::MulAdd(p, r, Splat(4.1665795894e-2f));
-  p = hn::MulAdd(p, r, Splat(1.6666665459e-1f));
-  p = hn::MulAdd(p, r, Splat(5.0000001201e-1f));
-  p = hn::Add(hn::MulAdd(p, hn::Mul(r, r), r), Splat(1.0f));
+  // (e^r - 1) / r for |r| <= ln 2 / 2, so that e^r errs by 9.2e-8 at most before rounding
+  FloatV p = hn::MulAdd(Splat(0.00828930363f), r, Splat(0.0418978371f));
+  p = hn::MulAdd(p, r, Splat(0.166676521f));
+  p = hn::MulAdd(p, r, Splat(0.499991506f));
+  p = hn::MulAdd(p, r, Splat(0.999999702f));
+  p = hn::MulAdd(p, r, Splat(1.0f));
   // the magic's own bits leave the word at the top
   const auto exponent = hn::ShiftLeft<23>(hn::BitCast(di, shifted));
   const FloatV power = hn::BitCast(d, hn::Add(hn::BitCast(di, p), exponent));

@@ -25,7 +25,7 @@ struct Cut {
 // is finite.
 Peak FindPeak(std::span<const float> logits);
 
-// weights[i] = e^((logits[i] - peak) * scale), 2 ulp; returns their sum. weights may be null: the sum alone.
+// weights[i] = e^((logits[i] - peak) * scale), 2.3 ulp; returns their sum. weights may be null: the sum alone.
 double Weigh(std::span<const float> logits, float peak, float scale, float* weights);
 
 // Weights below `least` become 0; returns the sum of the others.

@@ -43,6 +43,26 @@ const uint8_t* PagedBytes::Read(int64_t offset, int64_t bytes, std::vector<uint8
   return scratch.data();
 }
 
+void PagedBytes::ReadRows(int64_t offset, int64_t row_bytes, std::span<const uint8_t*> rows,
+                          std::vector<uint8_t>& scratch) const {
+  const int64_t run_bytes = pool_.geometry().BlockBytes(), count = static_cast<int64_t>(rows.size());
+  scratch.resize((count * row_bytes / run_bytes + 1) * row_bytes);
+  uint8_t* gathered = scratch.data();
+  for (int64_t i = 0; i < count;) {
+    const int64_t at = offset + i * row_bytes, inside = at % run_bytes;
+    const uint8_t* from = pool_.Page(pages_[at / run_bytes * KvGeometry::kPagesPerBlock]) + inside;
+    const int64_t whole = std::min((run_bytes - inside) / row_bytes, count - i);
+    for (int64_t r = 0; r < whole; ++r) rows[i + r] = from + r * row_bytes;
+    i += whole;
+    if (i == count || (run_bytes - inside) % row_bytes == 0) continue;
+    rows[i++] = gathered;
+    VisitPieces(at + whole * row_bytes, row_bytes, [&gathered](const uint8_t* piece, int64_t bytes) {
+      std::memcpy(gathered, piece, bytes);
+      gathered += bytes;
+    });
+  }
+}
+
 void PagedBytes::Write(int64_t offset, const void* from, int64_t bytes) const {
   const auto* source = static_cast<const uint8_t*>(from);
   VisitPieces(offset, bytes, [&source](uint8_t* to, int64_t piece) {

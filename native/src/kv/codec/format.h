@@ -49,6 +49,10 @@ class PagedBytes {
 
   // `bytes` bytes from `offset` on: in place where they lie consecutively, else gathered in scratch.
   const uint8_t* Read(int64_t offset, int64_t bytes, std::vector<uint8_t>& scratch) const;
+  // Where each of `rows` rows of row_bytes from `offset` on begins: in place, but for those that cross from one run
+  // of pages to another, which are gathered in scratch.
+  void ReadRows(int64_t offset, int64_t row_bytes, std::span<const uint8_t*> rows,
+                std::vector<uint8_t>& scratch) const;
   void Write(int64_t offset, const void* from, int64_t bytes) const;
 
  private:
