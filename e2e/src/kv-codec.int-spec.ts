@@ -1,6 +1,6 @@
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ask, Cluster, picture } from './harness.js';
+import { ask, Cluster, picture, until } from './harness.js';
 
 interface KvCache {
   readonly codec: string;
@@ -49,6 +49,29 @@ describe('kv_codec', () => {
     const byDefault = await answer();
     expect(kvOf(byDefault).codec).toMatch(/^capsule/);
     expect(kvOf(await answer(kvOf(byDefault).codec))).toEqual(kvOf(byDefault));
+  });
+
+  it('loses under a tenth of the pages of pictures to rounding, as the metrics tell', async () => {
+    const { codec, pictures } = kvOf(await answer());
+    const stop = new AbortController();
+    const endless = { model: 'emoji-vlm', stream: true, ignore_eos: true, max_tokens: 4_000 };
+    const bytes = async (of = codec) => ({
+      held: await cluster.workerMetric(0, `kvcapsule_worker_kv_bytes{codec="${of}"}`),
+      padding: await cluster.workerMetric(0, `kvcapsule_worker_kv_padding_bytes{codec="${of}"}`),
+    });
+    expect(await bytes()).toEqual({ held: 0, padding: 0 });
+    await cluster.chat({ ...endless, messages }, { signal: stop.signal });
+    await until(async () => (await bytes()).held > 0, 5_000);
+    const { held, padding } = await bytes();
+    expect(held).toBe(pictures.bytes);
+    expect(padding).toBeGreaterThanOrEqual(0);
+    expect(padding / held).toBeLessThan(0.1);
+    // the question before and after a picture fills no block
+    const text = await bytes('raw');
+    expect(text.padding).toBeGreaterThan(0);
+    expect(text.padding).toBeLessThan(text.held);
+    stop.abort();
+    await until(async () => (await bytes()).held === 0, 5_000);
   });
 
   it('is refused by a list of the known ones when it is none of them', async () => {

@@ -668,14 +668,24 @@ describe('the pressure ladder', () => {
           maxTokens: 46,
         }),
       );
-      await Promise.all(all.map((generate) => router.ask(generate)));
+      const answers = await Promise.all(all.map((generate) => router.ask(generate)));
       await expectNothingLeft(rig);
-      return rig.worker.serving.scheduler.counters;
+      const kept = answers.map(({ finished }) => {
+        const { codec = '', pictures } = finished?.usage?.kv ?? {};
+        return [codec, Number(pictures?.bytes) / rig.engine.info.pageBytes];
+      });
+      return { ...rig.worker.serving.scheduler.counters, kept };
     };
     expect(await run('')).toMatchObject({ preemptions: 0, swapsOut: 0 });
-    expect((await run('')).recompressions).toBeGreaterThan(0);
-    expect((await run('raw')).recompressions).toBe(0);
-    expect((await run('raw')).swapsOut).toBeGreaterThan(0);
+    const pressed = await run('');
+    expect(pressed.recompressions).toBeGreaterThan(0);
+    // usage tells what the picture became: 3 pages and a block for its markers instead of 3 blocks
+    const became = pressed.kept.filter(([codec]) => codec === 'capsule');
+    expect(became).toHaveLength(pressed.recompressions);
+    expect(new Set(became.map(([, pages]) => pages))).toEqual(new Set([11]));
+    const named = await run('raw');
+    expect(named).toMatchObject({ recompressions: 0, kept: Array(2).fill(['raw', 24]) });
+    expect(named.swapsOut).toBeGreaterThan(0);
   });
 });
 

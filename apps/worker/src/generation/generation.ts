@@ -47,6 +47,8 @@ export class Generation {
   readonly penalised: TokenCounts | undefined;
   /** Features in the engine that this request has pinned, by picture. */
   readonly features = new Map<number, Features>();
+  /** Pictures that took the form they have under pressure. */
+  readonly recompressed = new Set<number>();
   /** Tokens of the prompt that its admission found in the prefix cache. */
   cachedTokens = 0;
   started = false;

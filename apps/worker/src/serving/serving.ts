@@ -16,6 +16,7 @@ import { type Detokenizer, NO_TEXT, type SampledToken, TextStream } from '../gen
 import { validateGenerate } from '../generation/validate.js';
 import { type DecodeImage, PictureEncoder } from '../pictures/picture-encoder.js';
 import { nameFile } from '../pictures/picture-name.js';
+import { kvBytesByCodec } from './kv-bytes.js';
 import { LeaseBalancer } from './lease-balancer.js';
 import { PressureMetrics } from './pressure-metrics.js';
 import { SwapStore } from './swap-store.js';
@@ -158,18 +159,17 @@ export class Serving {
   /** Brings the gauges up to date; call before they are read. */
   updateGauges(): void {
     const { metrics, engine } = this.#options;
-    const { pageBytes } = engine.info;
-    const pages = this.scheduler.running.map((key) => this.scheduler.pages(key));
-    const capsulePages = pages.reduce((sum, { capsule }) => sum + capsule, 0);
-    const tokens = pages.reduce((sum, part) => sum + part.tokens, 0);
+    const tokens = this.scheduler.running.reduce((sum, key) => sum + this.scheduler.pages(key).tokens, 0);
     const { freePages, heldPages, cachedPages } = this.scheduler.pool;
     metrics.requestsRunning.set(this.running);
     metrics.requestsWaiting.set(this.waiting);
     metrics.pagesFree.set(freePages);
     metrics.pagesHeld.set(heldPages);
     metrics.pagesCached.set(cachedPages);
-    metrics.kvBytes.set({ codec: 'capsule' }, capsulePages * pageBytes);
-    metrics.kvBytes.set({ codec: 'raw' }, (heldPages - capsulePages) * pageBytes);
+    for (const [codec, { held, written }] of kvBytesByCodec(this.scheduler.holdings(), engine.info)) {
+      metrics.kvBytes.set({ codec }, held);
+      metrics.kvPaddingBytes.set({ codec }, held - written);
+    }
     metrics.encoderCacheBytes.set(this.pictures.cache.bytes);
     metrics.kvRawEquivalentBytes.set(tokens * rawTokenBytes(engine.info));
   }
@@ -266,6 +266,7 @@ export class Serving {
 
   async #execute(step: ScheduledStep): Promise<void> {
     this.#pressure.update(this.scheduler.counters);
+    for (const { id, picture } of step.recompressed) this.#generations.get(id)?.recompressed.add(picture);
     for (const key of step.preempted) this.#releasePictures(key);
     for (const key of step.missing) this.#encodeMissing(key);
     for (const key of step.exhausted) this.#endExhausted(key);

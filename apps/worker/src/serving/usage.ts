@@ -16,12 +16,16 @@ export function usageOf(generation: Generation, info: NativeEngineInfo): Usage {
   };
 }
 
-/** Bytes of the pages that the prompt holds, rounding included, and of its tokens as raw rows. */
+/** Bytes of the pages that the prompt holds at the end, rounding included, and of its tokens as raw rows. */
 function kvUsageOf(
-  { promptTokens, spec: { pictures, kvCodec } }: Generation,
+  { promptTokens, recompressed, spec: { pictures } }: Generation,
   info: NativeEngineInfo,
 ): KvUsage {
-  const stored = pictures.map(({ offset, length, restRows, capsule }) => ({
+  const kept = pictures.map((picture, index) => {
+    const pressed = recompressed.has(index) ? picture.underPressure : undefined;
+    return { ...picture, ...pressed };
+  });
+  const stored = kept.map(({ offset, length, restRows, capsule }) => ({
     ...{ offset, length },
     stored: capsule && { pages: capsule.pages, restTokens: restRows.length },
   }));
@@ -31,7 +35,7 @@ function kvUsageOf(
     .reduce((sum, { length }) => sum + rawBlocks(length, info), 0);
   const pictureTokens = pictures.reduce((sum, { length }) => sum + length, 0);
   return {
-    codec: pictures.some(({ capsule }) => capsule) ? kvCodec : 'raw',
+    codec: kept.find(({ capsule }) => capsule)?.form.codec ?? 'raw',
     bytes: BigInt(restingPages * info.pageBytes),
     rawBytes: BigInt(promptTokens * rawTokenBytes(info)),
     pictures: {

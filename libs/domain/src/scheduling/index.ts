@@ -1,2 +1,3 @@
+export type { Holding } from './holdings.js';
 export * from './scheduler.js';
 export type * from './step.js';

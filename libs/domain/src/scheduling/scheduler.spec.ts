@@ -189,6 +189,9 @@ class Harness {
     // each request's share is rounded up
     if (held < pool.heldPages || held > pool.heldPages + running.length)
       throw new Error(`requests hold ${held} pages, the pool has given ${pool.heldPages}`);
+    const holdings = [...this.scheduler.holdings().values()];
+    if (holdings.reduce((sum, { pages }) => sum + pages, 0) !== pool.heldPages)
+      throw new Error('holdings do not add up to the pages that are held');
   }
 }
 
@@ -364,7 +367,11 @@ describe('Scheduler', () => {
     expect(second?.changes.map(({ kind }) => kind)).toEqual(['compress', 'segment', 'blocks']);
     expect(second?.changes[0]).toMatchObject({ segment: 1, profile: 0, restRows: [0, 2, 4, 6] });
     expect(second?.chunks).toMatchObject([{ segment: 3, start: 70, rows: 30 }]);
-    expect(scheduler.pages('a')).toMatchObject({ held: (1 + 1 + 2) * 8 + 3, capsule: 3 });
+    expect(scheduler.pages('a').held).toBe((1 + 1 + 2) * 8 + 3);
+    expect([...scheduler.holdings()]).toEqual([
+      [undefined, { pages: 4 * 8, tokens: 10 + 4 + 30, pieces: 4 }],
+      [0, { pages: 3, tokens: 56, pieces: 1 }],
+    ]);
   });
 
   it('preempts the youngest and keeps what it generated as text, not as prompt', () => {

@@ -1,6 +1,7 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 
 import { BLOCK_SHAPE, type BlockShape, PagePool, PrefixCache, type PrefixMatch } from '../paging/index.js';
+import { type Holding, holdingsOf } from './holdings.js';
 import { type PageSource, Sequence, type SequenceWork } from './sequence.js';
 import type { PageChange, PageMove, ScheduledRequest, ScheduledStep, StepSample } from './step.js';
 
@@ -20,8 +21,6 @@ export interface SchedulerOptions {
 export interface SequencePages {
   /** A run that n sequences share counts as its pages over n, so that all sequences together hold what is held. */
   readonly held: number;
-  /** Those of them that hold capsules. */
-  readonly capsule: number;
   /** The most it holds at one time until its newest token is there. */
   readonly peak: number;
   /** Tokens whose keys and values the held pages keep. */
@@ -63,6 +62,7 @@ interface Draft {
   readonly writes: PageMove[];
   /** Rows that the step may have. */
   maxRows: number;
+  readonly recompressed: { readonly id: string; readonly picture: number }[];
   readonly preempted: string[];
   readonly missing: string[];
   readonly exhausted: string[];
@@ -172,17 +172,21 @@ export class Scheduler {
   /** What a request holds. Zeros for one that is not here. */
   pages(id: string): SequencePages {
     const sequence = this.#sequences.get(id);
-    if (!sequence) return { held: 0, capsule: 0, peak: 0, tokens: 0, prefilling: false };
+    if (!sequence) return { held: 0, peak: 0, tokens: 0, prefilling: false };
     const inPool = sequence.slot >= 0;
-    const share = (runs: readonly number[]) => (inPool ? this.#pages.shareOf(runs, this.#cache.holds) : 0);
-    const held = Math.ceil(share(sequence.runs));
+    const held = inPool ? Math.ceil(this.#pages.shareOf(sequence.runs, this.#cache.holds)) : 0;
     return {
       held,
-      capsule: Math.floor(share(sequence.capsuleRuns)),
       peak: held + sequence.blocksFor(this.#source) * this.#shape.pagesPerBlock,
       tokens: sequence.computed,
       prefilling: !sequence.decoding,
     };
+  }
+
+  /** What all running requests hold, by the number of its format (`undefined`: raw); the pages are the pool's held ones. */
+  holdings(): ReadonlyMap<number | undefined, Holding> {
+    const segments = this.#running.flatMap((sequence) => sequence.segments);
+    return holdingsOf(segments, this.#shape);
   }
 
   /**
@@ -224,8 +228,12 @@ export class Scheduler {
   /** The next step, or `undefined` when there is nothing to do. */
   plan(): ScheduledStep | undefined {
     const { maxStepTokens } = this.#options;
-    const lists = { head: [], reads: [], writes: [], preempted: [], missing: [], exhausted: [] };
-    const draft: Draft = { ...lists, number: ++this.#steps, work: new Map(), maxRows: maxStepTokens };
+    const moves = { head: [], reads: [], writes: [] };
+    const news = { recompressed: [], preempted: [], missing: [], exhausted: [] };
+    const draft: Draft = {
+      ...{ ...moves, ...news, number: ++this.#steps },
+      ...{ work: new Map(), maxRows: maxStepTokens },
+    };
     const roomy = this.#makeRoom(draft);
     // before any page changes hands in this step: the bytes are written before its changes
     if (roomy) this.#resume(draft);
@@ -328,8 +336,9 @@ export class Scheduler {
       const blocks = sequence.blocksToRecompress(this.#source);
       if (blocks === undefined || blocks > this.#available) continue;
       if (!short && needed + blocks <= this.#available) return false;
-      const entry = sequence.recompress(this.#source, draft.head);
+      const { picture, entry } = sequence.recompress(this.#source, draft.head);
       if (entry) this.#cache.leave([entry]);
+      draft.recompressed.push({ id: sequence.id, picture });
       this.#counts.recompressions += 1;
       return true;
     }
@@ -514,7 +523,7 @@ export class Scheduler {
 
   #assemble(draft: Draft): ScheduledStep | undefined {
     const rows = plannedRows(draft);
-    const { number, head, reads, writes, preempted, missing, exhausted } = draft;
+    const { number, head, reads, writes, recompressed, preempted, missing, exhausted } = draft;
     if (rows + head.length + reads.length + missing.length + exhausted.length === 0) return undefined;
     const work = [...draft.work.entries()];
     const samples: StepSample[] = [];
@@ -534,6 +543,7 @@ export class Scheduler {
       samples,
       rows,
       slots: [...new Set([...closes.map(({ slot }) => slot), ...work.map(([sequence]) => sequence.slot)])],
+      recompressed,
       preempted,
       missing,
       exhausted,

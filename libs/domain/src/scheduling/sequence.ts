@@ -10,6 +10,7 @@ import {
   promptSegments,
   rawBlocks,
 } from '../paging/index.js';
+import type { SegmentPages } from './holdings.js';
 import type { PageChange, ScheduledPicture, ScheduledRequest, SpanCapsule, StepChunk } from './step.js';
 
 /** Where a sequence gets its pages. The caller of `advance` has made sure that they are there. */
@@ -33,13 +34,7 @@ export interface SequenceWork {
 /** A segment of the engine's table. `part` is the segment of the prompt that it holds, or holds a part of. */
 type HeldSegment =
   | { readonly kind: 'raw'; readonly part: number; readonly blocks: number[]; tokens: number }
-  | {
-      readonly kind: 'capsule';
-      readonly part: number;
-      readonly pages: number[];
-      readonly tokens: number;
-      readonly profile: number;
-    };
+  | (SegmentPages & { readonly kind: 'capsule'; readonly part: number });
 
 /** One request's place in the pool: how far it is computed and which pages it holds. */
 export class Sequence {
@@ -124,9 +119,9 @@ export class Sequence {
     );
   }
 
-  /** First pages of the runs that hold capsules. */
-  get capsuleRuns(): number[] {
-    return this.#held.flatMap((segment) => (segment.kind === 'capsule' ? this.#runsOf(segment) : []));
+  /** As in the engine's table; nothing while its bytes are kept elsewhere. */
+  get segments(): readonly SegmentPages[] {
+    return this.swapped ? [] : this.#held;
   }
 
   /** The first picture that has to be computed when it goes on after `tokens` tokens. */
@@ -275,8 +270,11 @@ export class Sequence {
     }, 0);
   }
 
-  /** Compresses a raw picture that it has attended to. Returns the entry of the cache that it gives up. */
-  recompress(source: PageSource, changes: PageChange[]): CacheEntry | undefined {
+  /** Compresses a raw picture that it has attended to. Returns which, and the entry of the cache that it gives up. */
+  recompress(
+    source: PageSource,
+    changes: PageChange[],
+  ): { readonly picture: number; readonly entry: CacheEntry | undefined } {
     const found = this.#recompressible();
     if (!found) throw new Error('there is no raw picture to compress');
     const { at, picture, pressure } = found;
@@ -292,7 +290,7 @@ export class Sequence {
     const name = this.#chain?.units[unit]?.name;
     const entry = this.#entries.find((each) => each.name === name);
     this.#entries = this.#entries.filter((each) => each !== entry);
-    return entry;
+    return { picture, entry };
   }
 
   /** A step has ended: its rows up to `tokens` are there, and what they complete is named. */

@@ -113,6 +113,8 @@ export interface ScheduledStep {
   readonly rows: number;
   /** Every slot that this step touches. */
   readonly slots: readonly number[];
+  /** Pictures that took their form under pressure, and keep it from here on. */
+  readonly recompressed: readonly { readonly id: string; readonly picture: number }[];
   /** Requests that lost their pages and are computed again later. */
   readonly preempted: readonly string[];
   /** Requests that wait for the features of their pictures until `ready` is called for them. */

@@ -138,7 +138,13 @@ export const METRICS = {
     },
     kvBytes: {
       name: 'kvcapsule_worker_kv_bytes',
-      help: 'Bytes of keys and values held, by codec: raw or capsule',
+      help: 'Bytes of the pages that running requests hold, by the codec of what is in them',
+      type: 'gauge',
+      labels: ['codec'],
+    },
+    kvPaddingBytes: {
+      name: 'kvcapsule_worker_kv_padding_bytes',
+      help: 'Bytes of them that nothing was written to: rests of last pages and of last blocks, by codec',
       type: 'gauge',
       labels: ['codec'],
     },
