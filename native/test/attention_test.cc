@@ -137,8 +137,9 @@ TEST_P(AttentionTest, EqualsTheOracleOverAnyMixOfSegments) {
     const auto queries = Queries(scene, rows);
     const auto want = OracleAttention(scene.pool, scene.table, chunks, Shape(), 1, queries);
     const auto got = Attend(scene, chunks, Shape(), queries, 1);
-    // The oracle reads the same rounded rows, so a narrow pool type costs no exactness.
-    EXPECT_TRUE(LargestError(got, want) <= 1e-4) << LargestError(got, want) << " at seed " << seed;
+    // The oracle reads the same rounded rows, so a narrow pool type costs no exactness; 16 bits of a query's or of a
+    // packed unit's weights do.
+    EXPECT_TRUE(LargestError(got, want) <= 2e-4) << LargestError(got, want) << " at seed " << seed;
     for (int32_t workers = 2; workers <= 4; ++workers) {
       EXPECT_EQ(Attend(scene, chunks, Shape(), queries, workers), got)
           << workers << " workers, seed " << seed;

@@ -3,7 +3,6 @@
 // which part nor on the rows beside a row. One kernel for each target of Highway, chosen at start.
 #pragma once
 #include <cstdint>
-#include <new>
 #include <span>
 #include <vector>
 
@@ -25,35 +24,36 @@ struct SoftmaxState {
   static int64_t Floats(int32_t rows, int32_t dim) {
     return static_cast<int64_t>(rows) * (2 + RoundToLanes(dim));
   }
+  SoftmaxState Slice(int32_t first, int32_t count) const {
+    return {count, dim, max + first, sum + first, out + static_cast<int64_t>(first) * RoundToLanes(dim)};
+  }
   // Lays the state over Floats(rows, dim) floats.
   static SoftmaxState At(float* floats, int32_t rows, int32_t dim) {
     return {rows, dim, floats, floats + rows, floats + 2 * static_cast<int64_t>(rows)};
   }
 };
 
-// Begins at a cache line: loads of 64 bytes that cross one cost twice as much.
-template <class T>
-struct LineAllocator {
-  using value_type = T;
-  static constexpr std::align_val_t kLine{64};
-  LineAllocator() = default;
-  template <class U>
-  LineAllocator(const LineAllocator<U>& /*other*/) {}  // NOLINT(google-explicit-constructor): containers rebind
-  T* allocate(size_t count) { return static_cast<T*>(::operator new(count * sizeof(T), kLine)); }
-  void deallocate(T* data, size_t /*count*/) { ::operator delete(data, kLine); }
-  bool operator==(const LineAllocator& /*other*/) const { return true; }
+// Rows of a packed unit that have bits, one after the other, and where they are among all m. Arrays are padded to whole
+// vectors.
+struct PackedTable {
+  int32_t present = 0;
+  AlignedVector<int32_t> all_bits;  // [m] 0: not present
+  AlignedVector<int32_t> bits;      // [present]
+  AlignedVector<float> steps;       // [present] what 1 in a code is worth
+  AlignedVector<int32_t> places;    // [present] number among the m
+  AlignedVector<uint8_t> codes;     // [present] rows of a byte a channel
 };
-using ScratchFloats = std::vector<float, LineAllocator<float>>;
 
 // Scratch of one thread: grows only, settles at its largest part.
 struct AttentionScratch {
-  ScratchFloats keys, values, weights, shorts;  // the kernels'
-  ScratchFloats queries, scales, plain;         // of rows: queries, a panel's scales, a panel made float
-  ScratchFloats turned, mapped, direct, dense;  // of capsules' query rows
-  std::vector<int32_t> present;                 // rows of a packed unit that have bits
+  AlignedVector<float> keys, values, weights, shorts;        // the kernels'
+  AlignedVector<float> queries, scales, plain;               // of rows: queries, a panel's scales, a panel made float
+  AlignedVector<float> turned, mapped, direct, dense, sums;  // of capsules' query rows
+  AlignedVector<int16_t> whole;                              // query rows or weights in whole numbers
+  AlignedVector<int32_t> whole_sums;
+  PackedTable table;
   std::vector<const uint8_t*> wide_rows;
-  template <class Floats>
-  static float* Room(Floats& buffer, int64_t floats) {
+  static float* Room(AlignedVector<float>& buffer, int64_t floats) {
     if (static_cast<int64_t>(buffer.size()) < floats) buffer.resize(floats);
     return buffer.data();
   }
@@ -96,21 +96,35 @@ void AttendRows(const PartRows& part, const Visibility& visibility, const float*
 void AttendQuantRows(const QuantRows& part, const float* queries, AttentionScratch& scratch,
                      const SoftmaxState& state);
 
+// Template rows of consecutive columns.
+struct TemplateRange {
+  int32_t column;  // the first
+  int32_t count;
+  int32_t direct;  // the first's number among CapsuleSide::direct
+};
+
 // Keys or values of one layer and head of a fitted format, as the kernel reads them. Rows X of the span become
 // mix^T C map + direct: C are the m stored rows, mix is block-diagonal over groups of tokens.
 struct CapsuleSide {
   int32_t rows = 0;                    // m
-  std::vector<int32_t> row_begins;     // [groups + 1]
-  std::vector<int32_t> column_begins;  // [groups + 1]
+  AlignedVector<int32_t> row_begins;     // [groups + 1]
+  AlignedVector<int32_t> column_begins;  // [groups + 1]
   std::vector<int64_t> mix_begins;     // [groups] into mix
-  std::vector<float> mix;     // keys: [m_g][RoundToLanes(n_g)]; values: [n_g][RoundToLanes(m_g)]; padded with zeros
-  std::vector<float> map;     // what mapped queries, or weighted stored rows, are multiplied by, [dim][padded dim];
+  AlignedVector<float> mix;     // keys: [m_g][RoundToLanes(n_g)]; values: [n_g][RoundToLanes(m_g)]; padded with zeros
+  AlignedVector<float> map;     // what mapped queries, or weighted stored rows, are multiplied by, [dim][padded dim];
                               // empty: nothing
-  std::vector<int32_t> template_columns;  // [t]
-  int32_t means = 0;                      // groups with a template of all their rows: all of them or none
-  std::vector<float> direct;  // template rows, less their group's mean, then the means. Keys: one a column,
+  AlignedVector<float> signs;  // [dim] instead of a map: the Hadamard matrix, of dim 64 or 128. Keys are multiplied by
+                               // signs before it, values after
+  std::vector<TemplateRange> templates;  // ascending columns
+  int32_t template_rows = 0;             // t, of all ranges
+  int32_t means = 0;                     // groups with a template of all their rows: all of them or none
+  AlignedVector<float> direct;  // template rows, less their group's mean, then the means. Keys: one a column,
                               // [dim][RoundToLanes(t + means)]; values: [t + means][padded dim]
-  bool packed = false;  // stored rows are in the code of kv/codec/packed/row_code.h, not in the pool's type
+  bool packed = false;  // stored rows are in the code of kv/codec/packed/row_code.h, not in the pool's type:
+  AlignedVector<float> deviations, energies;  // [RoundToLanes(m)] as PackedUnit's; energies' padding is -infinity
+  AlignedVector<int32_t> bits;                // [RoundToLanes(m)] as PackedUnit's, or empty
+
+  int32_t directs() const { return template_rows + means; }
 };
 
 struct CapsuleOperator {
@@ -118,26 +132,31 @@ struct CapsuleOperator {
   CapsuleSide keys, values;
 };
 
-// The m packed rows of a unit, codes one after the other; offsets count from some common byte.
-struct PackedRows {
-  const uint8_t* codes = nullptr;  // of the first row
-  const PackedRow* table = nullptr;
+// Query rows, one for each capsule that they look at, that a format's bases are multiplied with together: their
+// weights of a whole picture's tokens stay in the second-level cache.
+inline constexpr int32_t kStackedRows = 128;
+
+// One capsule that query rows look at.
+struct CapsuleLook {
+  PartRows rows = {};              // stored rows in the pool's type; none when they are packed:
+  PackedBytes keys = {}, values = {};  // then these
+  const float* turn = nullptr;  // [dim / 2] cosines, then sines, that turn queries back by the span's position
 };
 
-// One capsule with the query rows that look at it.
+// Query rows with the capsules of one format that they look at: one softmax over all of these. What it adds up, and
+// in which order, depends on these capsules alone.
 struct CapsuleVisit {
-  PartRows rows = {};                 // stored rows in the pool's type; none when they are packed:
-  PackedRows keys = {}, values = {};  // then these
-  const float* turn = nullptr;  // [dim / 2] cosines, then sines, that turn queries back by the span's position
-  const float* queries = nullptr;
+  std::span<const CapsuleLook> looks;
+  const float* queries = nullptr;  // [state.rows][head_dim], scaled
   SoftmaxState state;
 };
 
 // All visits share the operator; their query rows are stacked for whatever does not depend on the picture.
 void AttendCapsules(const CapsuleOperator& head, std::span<const CapsuleVisit> visits, AttentionScratch& scratch);
 
-// One packed row as float, as DecodeRow of row_code.h but for rounding; dim 64 or 128.
-void UnpackRow(const uint8_t* codes, float scale, int32_t bits, int32_t dim, float* row);
+// Codes of one packed row of 1 to 8 bits, a byte a channel, shifted up until the highest bit is the byte's: so a code's
+// unit is about the same share of its row's deviation whatever the bits. Up to kOverRead bytes after the row are read.
+void UnpackCodes(const uint8_t* codes, int32_t bits, int32_t dim, uint8_t* to);
 
 // into = what one softmax over both gives. Starts from rows that saw nothing: Clear.
 void Clear(const SoftmaxState& state);

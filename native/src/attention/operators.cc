@@ -1,6 +1,10 @@
 #include "attention/operators.h"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <utility>
 
 #include "kv/codec/capsule/capsule_format.h"
 
@@ -8,18 +12,18 @@ namespace kvcapsule {
 namespace {
 
 // [rows][columns] turned over, each row of the result padded with zeros to whole vectors.
-std::vector<float> PaddedTranspose(const float* from, int64_t rows, int64_t columns, int64_t stride) {
+AlignedVector<float> PaddedTranspose(const float* from, int64_t rows, int64_t columns, int64_t stride) {
   const int64_t padded = RoundToLanes(static_cast<int>(rows));
-  std::vector<float> out(columns * padded);
+  AlignedVector<float> out(columns * padded);
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t c = 0; c < columns; ++c) out[c * padded + r] = from[r * stride + c];
   }
   return out;
 }
 
-std::vector<float> PaddedRows(const float* from, int64_t rows, int64_t columns) {
+AlignedVector<float> PaddedRows(const float* from, int64_t rows, int64_t columns) {
   const int64_t padded = RoundToLanes(static_cast<int>(columns));
-  std::vector<float> out(rows * padded);
+  AlignedVector<float> out(rows * padded);
   for (int64_t r = 0; r < rows; ++r) std::copy_n(from + r * columns, columns, out.begin() + r * padded);
   return out;
 }
@@ -44,25 +48,60 @@ CapsuleOperator FromCapsule(const CapsuleHead& head, int32_t tokens) {
 CapsuleSide FromUnit(const PackedUnit& unit, const PackedFormat& format) {
   CapsuleSide side;
   side.rows = unit.rank;
-  side.row_begins = unit.rank_begins;
-  side.column_begins = format.group_begins();
+  side.row_begins.assign(unit.rank_begins.begin(), unit.rank_begins.end());
+  side.column_begins.assign(format.group_begins().begin(), format.group_begins().end());
   side.packed = true;
-  side.template_columns = unit.template_columns;
+  const size_t padded = RoundToLanes(unit.rank);
+  side.deviations.assign(unit.deviations.begin(), unit.deviations.end());
+  side.deviations.resize(padded);
+  side.energies.assign(unit.energies.begin(), unit.energies.end());
+  side.energies.resize(padded, -std::numeric_limits<float>::infinity());
+  side.bits.assign(unit.bits.begin(), unit.bits.end());
+  if (!side.bits.empty()) side.bits.resize(padded);
+  side.template_rows = static_cast<int32_t>(unit.template_columns.size());
   side.means = unit.means.empty() ? 0 : static_cast<int32_t>(unit.rank_begins.size()) - 1;
   return side;
 }
 
-// Template rows less their group's mean, then the means; [t + means][padded dim].
-std::vector<float> DirectRows(const PackedUnit& unit, const std::vector<int32_t>& begins, int64_t padded) {
-  std::vector<float> rows = unit.template_rows;
-  if (unit.means.empty()) return rows;
-  for (size_t k = 0; k < unit.template_columns.size(); ++k) {
-    const auto after = std::upper_bound(begins.begin(), begins.end(), unit.template_columns[k]);
+// Template rows by column, less their group's mean, then the means; [t + means][padded dim]. Ranges of consecutive
+// columns go to side.
+AlignedVector<float> DirectRows(const PackedUnit& unit, const std::vector<int32_t>& begins, int64_t padded,
+                              CapsuleSide& side) {
+  std::vector<std::pair<int32_t, int64_t>> order;  // (column, number in the unit)
+  for (const int32_t column : unit.template_columns) order.emplace_back(column, order.size());
+  std::sort(order.begin(), order.end());
+  AlignedVector<float> rows;
+  for (const auto& [column, number] : order) {
+    const auto direct = static_cast<int32_t>(static_cast<int64_t>(rows.size()) / padded);
+    if (side.templates.empty() || side.templates.back().column + side.templates.back().count != column)
+      side.templates.push_back({column, 0, direct});
+    ++side.templates.back().count;
+    const auto from = unit.template_rows.begin() + number * padded;
+    rows.insert(rows.end(), from, from + padded);
+    if (unit.means.empty()) continue;
+    const auto after = std::upper_bound(begins.begin(), begins.end(), column);
     const float* mean = unit.means.data() + (after - begins.begin() - 1) * padded;
-    for (int64_t c = 0; c < padded; ++c) rows[k * padded + c] -= mean[c];
+    for (int64_t c = 0; c < padded; ++c) rows[direct * padded + c] -= mean[c];
   }
   rows.insert(rows.end(), unit.means.begin(), unit.means.end());
   return rows;
+}
+
+// s / (c dim) where the transform is diag(s) times the Hadamard matrix times c, so that its inverse is that matrix times
+// diag of these; empty when it is not, or the kernel has no code for its size.
+AlignedVector<float> SignsOf(const std::vector<float>& transform, int32_t dim) {
+  const float unit = std::abs(transform[0]);
+  if ((dim != 64 && dim != 128) || unit == 0) return {};
+  AlignedVector<float> signs;
+  for (int32_t i = 0; i < dim; ++i) {
+    const float sign = transform[static_cast<size_t>(i) * dim] < 0 ? -1 : 1;
+    for (int32_t j = 0; j < dim; ++j) {
+      const float entry = std::popcount(static_cast<uint32_t>(i & j)) % 2 ? -sign * unit : sign * unit;
+      if (transform[static_cast<size_t>(i) * dim + j] != entry) return {};
+    }
+    signs.push_back(sign / (unit * static_cast<float>(dim)));
+  }
+  return signs;
 }
 
 CapsuleOperator FromPacked(const PackedFormat& format, int32_t layer, int32_t kv_head) {
@@ -76,19 +115,20 @@ CapsuleOperator FromPacked(const PackedFormat& format, int32_t layer, int32_t kv
       const int64_t rows = side.row_begins[g + 1] - side.row_begins[g];
       const int64_t columns = side.column_begins[g + 1] - side.column_begins[g];
       const float* expand = unit.expand.data() + unit.basis_begins[g];
-      const std::vector<float> mix = part == KvPart::kKey ? PaddedRows(expand, rows, columns)
+      const AlignedVector<float> mix = part == KvPart::kKey ? PaddedRows(expand, rows, columns)
                                                           : PaddedTranspose(expand, rows, columns, columns);
       side.mix_begins.push_back(static_cast<int64_t>(side.mix.size()));
       side.mix.insert(side.mix.end(), mix.begin(), mix.end());
     }
-    const std::vector<float> direct = DirectRows(unit, format.group_begins(), padded);
+    side.signs = SignsOf(format.transform(), static_cast<int32_t>(dim));
+    const AlignedVector<float> direct = DirectRows(unit, format.group_begins(), padded, side);
     if (part == KvPart::kKey) {
       // logits = q A^-T C^T
-      side.map = PaddedTranspose(format.inverse().data(), dim, dim, padded);
+      if (side.signs.empty()) side.map = PaddedTranspose(format.inverse().data(), dim, dim, padded);
       side.direct = PaddedTranspose(direct.data(), static_cast<int64_t>(direct.size()) / padded, dim, padded);
       made.keys = std::move(side);
     } else {
-      side.map = format.inverse();
+      if (side.signs.empty()) side.map.assign(format.inverse().begin(), format.inverse().end());
       side.direct = direct;
       made.values = std::move(side);
     }

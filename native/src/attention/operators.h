@@ -27,7 +27,7 @@ class CapsuleOperators {
   struct Prepared {
     std::shared_ptr<const KvFormat> format;
     std::vector<CapsuleOperator> heads;  // [layers * kv_heads], layer-major; none: no kernel
-    std::unordered_map<int32_t, std::vector<float>> turns;  // by position
+    std::unordered_map<int32_t, AlignedVector<float>> turns;  // by position
   };
   std::unordered_map<const KvFormat*, Prepared> of_;
 };

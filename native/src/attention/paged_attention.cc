@@ -9,7 +9,6 @@
 #include "common/half.h"
 #include "kv/codec/capsule/capsule_format.h"
 #include "kv/codec/packed/packed_format.h"
-#include "kv/codec/packed/row_code.h"
 #include "kv/codec/q4/q4_format.h"
 
 namespace kvcapsule {
@@ -17,14 +16,15 @@ namespace {
 
 struct WorkerScratch {
   AttentionScratch kernel;
-  std::vector<float> queries, states, rows;
+  AlignedVector<float> queries, states, rows;
   std::vector<const uint8_t*> pointers;
+  std::vector<CapsuleLook> looks;
   std::vector<CapsuleVisit> visits;
-  std::vector<std::vector<PackedRow>> tables;  // of packed capsules, keys and values
-  std::vector<std::vector<uint8_t>> units;     // of capsules whose bytes do not lie together
+  std::vector<std::vector<uint8_t>> units;      // of quantised rows that do not lie together
+  std::vector<PackedFormat::Gathered> gathered;  // of capsules likewise, keys and values
 };
 
-float* Room(std::vector<float>& buffer, int64_t floats) { return AttentionScratch::Room(buffer, floats); }
+float* Room(AlignedVector<float>& buffer, int64_t floats) { return AttentionScratch::Room(buffer, floats); }
 
 }  // namespace
 
@@ -90,7 +90,7 @@ class AttentionStep::Runner {
     const float* queries = Queries(tile, worker.call, Room(worker.scratch.queries, QueryFloats(tile)));
     int32_t done = 0;
     for (int32_t p = item.first_part; p < item.first_part + item.parts; ++p) {
-      if ((*tile.parts)[p].kind == PartKind::kCapsule) continue;
+      if ((*tile.parts)[p].kind == PartKind::kCapsules) continue;
       AttendPart(tile, (*tile.parts)[p], queries, worker, StateOf(tile, p));
       ++done;
     }
@@ -120,7 +120,9 @@ class AttentionStep::Runner {
     float* queries = Room(scratch.queries, query_floats);
     const auto& [t0, p0] = item.capsules.front();
     const CapsuleOperator& head = Operator(plan_.tiles[t0], PartOf(t0, p0), worker);
-    BeginVisits(item.capsules.size(), head, scratch);
+    size_t looks = 0;
+    for (const auto& [t, p] : item.capsules) looks += PartOf(t, p).capsules.size();
+    BeginVisits(looks, head, scratch);
     for (const auto& [t, p] : item.capsules) {
       const AttentionTile& tile = plan_.tiles[t];
       AddVisit(tile, PartOf(t, p), worker, Queries(tile, worker.call, queries), StateOf(tile, p));
@@ -133,9 +135,9 @@ class AttentionStep::Runner {
   void AttendPart(const AttentionTile& tile, const AttentionPart& part, const float* queries, const Worker& worker,
                   const SoftmaxState& state) const {
     AttentionScratch& kernel = worker.scratch.kernel;
-    if (part.kind == PartKind::kCapsule) {
+    if (part.kind == PartKind::kCapsules) {
       const CapsuleOperator& head = Operator(tile, part, worker);
-      BeginVisits(1, head, worker.scratch);
+      BeginVisits(part.capsules.size(), head, worker.scratch);
       AddVisit(tile, part, worker, queries, state);
       return AttendCapsules(head, worker.scratch.visits, kernel);
     }
@@ -204,45 +206,43 @@ class AttentionStep::Runner {
     return {Dtype::kF32, part.count, pointers, pointers + part.count};
   }
 
-  static void BeginVisits(size_t count, const CapsuleOperator& head, WorkerScratch& scratch) {
+  // Visits of `looks` capsules in all are to be added.
+  static void BeginVisits(size_t looks, const CapsuleOperator& head, WorkerScratch& scratch) {
     scratch.visits.clear();
-    scratch.pointers.resize(2 * count * head.keys.rows);
-    if (scratch.units.size() < 2 * count) scratch.units.resize(2 * count);
-    if (scratch.tables.size() < 2 * count) scratch.tables.resize(2 * count);
+    scratch.looks.clear();
+    scratch.looks.reserve(looks);  // visits point into it
+    scratch.pointers.resize(2 * looks * head.keys.rows);
+    if (scratch.gathered.size() < 2 * looks) scratch.gathered.resize(2 * looks);
   }
 
   void AddVisit(const AttentionTile& tile, const AttentionPart& part, const Worker& worker, const float* queries,
                 const SoftmaxState& state) const {
     WorkerScratch& scratch = worker.scratch;
-    const size_t nth = scratch.visits.size();
-    const auto& segment = std::get<CapsuleSegment>(SegmentOf(tile, part));
-    CapsuleVisit visit;
-    visit.queries = queries;
-    visit.state = state;
+    const size_t first = scratch.looks.size();
+    for (const CapsulePlace& place : part.capsules) AddLook(tile, part, place, worker);
+    scratch.visits.push_back({std::span(scratch.looks).subspan(first), queries, state});
+  }
+
+  void AddLook(const AttentionTile& tile, const AttentionPart& part, const CapsulePlace& place,
+               const Worker& worker) const {
+    WorkerScratch& scratch = worker.scratch;
+    const size_t nth = scratch.looks.size();
+    const auto& segment = std::get<CapsuleSegment>(table_.at(tile.chunk->slot).segments[place.segment]);
+    CapsuleLook look;
+    look.turn = place.turn;
     if (const auto* packed = dynamic_cast<const PackedFormat*>(part.format)) {
-      const auto read = [&](KvPart side, size_t place) {
-        packed->ReadRowTable(pool_, segment, worker.call.layer, side, tile.kv_head, scratch.tables[place]);
-        return Packed(segment, scratch.tables[place], scratch.units[place]);
+      const auto locate = [&](KvPart side, size_t number) {
+        return packed->Locate(pool_, segment, worker.call.layer, side, tile.kv_head, scratch.gathered[number]);
       };
-      visit.keys = read(KvPart::kKey, 2 * nth);
-      visit.values = read(KvPart::kValue, 2 * nth + 1);
-      visit.turn = part.turn;
+      look.keys = locate(KvPart::kKey, 2 * nth);
+      look.values = locate(KvPart::kValue, 2 * nth + 1);
     } else {
       const int32_t m = Operator(tile, part, worker).keys.rows;
       const uint8_t** rows = scratch.pointers.data() + 2 * nth * m;
-      visit.rows = {pool_.geometry().dtype, m, rows, rows + m};
+      look.rows = {pool_.geometry().dtype, m, rows, rows + m};
       StoredRows(segment, worker.call.layer, tile.kv_head, rows, rows + m);
     }
-    scratch.visits.push_back(visit);
-  }
-
-  // Rows of a table as they lie in the pages, or gathered.
-  PackedRows Packed(const CapsuleSegment& segment, const std::vector<PackedRow>& table,
-                    std::vector<uint8_t>& gathered) const {
-    if (table.empty()) return {};
-    const int64_t begin = table.front().offset;
-    const int64_t end = table.back().offset + RowCodeBytes(table.back().bits, dim_);
-    return {PagedBytes(pool_, segment.pages).Read(begin, end - begin, gathered), table.data()};
+    scratch.looks.push_back(look);
   }
 
   // Pointers to a capsule's stored rows.
@@ -320,7 +320,7 @@ class AttentionStep::Runner {
   const CapsuleOperators& operators_;
   const int32_t group_, dim_;
   const StepPlan plan_;
-  std::vector<float> states_;  // of the split tiles' parts
+  AlignedVector<float> states_;  // of the split tiles' parts
   std::vector<Progress> layers_;
 };
 

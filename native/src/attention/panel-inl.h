@@ -46,7 +46,7 @@ HWY_INLINE void LoadTransposed(const uint8_t* const* rows, int32_t count, int32_
 
 // Rows as float, padded with zeros to whole vectors; pointers to them in wide_rows.
 template <class T>
-void Widen(const uint8_t* const* rows, int32_t count, int32_t dim, ScratchFloats& room, const uint8_t** wide_rows) {
+void Widen(const uint8_t* const* rows, int32_t count, int32_t dim, AlignedVector<float>& room, const uint8_t** wide_rows) {
   const int32_t padded = RoundToLanes(dim);
   float* to = AttentionScratch::Room(room, static_cast<int64_t>(count) * padded);
   for (int32_t i = 0; i < count; ++i, to += padded) {
@@ -95,12 +95,15 @@ HWY_INLINE void AddValues(const uint8_t* const* rows, int32_t count, int32_t dim
   Product<kAccumulate>(m, padded, count, a, lda, DenseRows{scratch.values.data(), padded}, out, padded);
 }
 
-// Turns a row's logits into weights under max(top, their maximum); returns that maximum.
-HWY_INLINE float Weigh(float* logits, int32_t columns, float top, float* added) {
+HWY_INLINE float Largest(const float* row, int32_t columns) {
+  FloatV widest = Splat(kMinusInfinity);
+  for (int32_t j = 0; j < columns; j += kWidth) widest = hn::Max(widest, Load(row + j));
+  return hn::GetLane(hn::MaxOfLanes(FloatTag(), widest));
+}
+
+// Turns a row's logits into weights under `top`, which none passes; returns their sum.
+HWY_INLINE float WeighUnder(float top, float* logits, int32_t columns) {
   const FloatTag d;
-  FloatV widest = Splat(top);
-  for (int32_t j = 0; j < columns; j += kWidth) widest = hn::Max(widest, Load(logits + j));
-  if (!hn::AllFalse(d, hn::Gt(widest, Splat(top)))) top = hn::GetLane(hn::MaxOfLanes(d, widest));  // it seldom rises
   const FloatV peak = Splat(top);
   FloatV total = hn::Zero(d);
   for (int32_t j = 0; j < columns; j += kWidth) {
@@ -108,7 +111,13 @@ HWY_INLINE float Weigh(float* logits, int32_t columns, float top, float* added) 
     Store(weight, logits + j);
     total = hn::Add(total, weight);
   }
-  *added = hn::GetLane(hn::SumOfLanes(d, total));
+  return hn::GetLane(hn::SumOfLanes(d, total));
+}
+
+// The same under max(top, the row's largest); returns that maximum.
+HWY_INLINE float Weigh(float* logits, int32_t columns, float top, float* added) {
+  top = std::max(top, Largest(logits, columns));
+  *added = WeighUnder(top, logits, columns);
   return top;
 }
 

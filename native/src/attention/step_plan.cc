@@ -19,9 +19,9 @@ constexpr int32_t kTileRows = 96;
 // long sequence occupies all workers.
 constexpr int32_t kSplitRows = 32;
 
-// Query rows that are stacked over capsules of one format: theta and U come from the second-level cache once for all
-// of them, and the weights of a whole picture's tokens stay there too.
-constexpr int32_t kStackedRows = 64;
+// Capsules of a format that are attended to as one part: what does not depend on the picture, such as templates of
+// values, is multiplied once for all of them. They are counted from the sequence's beginning, whatever stands between.
+constexpr size_t kPartCapsules = 8;
 
 // Tokens that a worker takes at a time, at least, of parts that are not stacked.
 constexpr int32_t kItemTokens = 512;
@@ -74,7 +74,7 @@ class Planner {
     const Sequence& sequence = table_.at(chunk.slot);
     const auto cut = [&](PartKind kind, int32_t segment, int32_t tokens, const KvFormat* format) {
       for (int32_t first = 0; first < tokens; first += AttentionStep::kPartTokens)
-        parts.push_back({kind, segment, first, std::min(AttentionStep::kPartTokens, tokens - first), format, nullptr});
+        parts.push_back({kind, segment, first, std::min(AttentionStep::kPartTokens, tokens - first), format});
     };
     for (int32_t i = 0; i <= chunk.segment; ++i) {
       if (const auto* raw = std::get_if<RawSegment>(&sequence.segments[i])) {
@@ -86,13 +86,27 @@ class Planner {
       if (dynamic_cast<const Q8Format*>(format) || dynamic_cast<const Q4Format*>(format)) {
         cut(PartKind::kRows, i, capsule.tokens, format);
       } else {
-        const PartKind kind = operators_.Prepare(capsule.format) ? PartKind::kCapsule : PartKind::kDecoded;
-        const auto* packed = dynamic_cast<const PackedFormat*>(format);
-        parts.push_back({kind, i, 0, capsule.tokens, format,
-                         packed ? operators_.Turn(*packed, capsule.position) : nullptr});
+        AddCapsule(capsule, i, parts);
       }
     }
     return parts;
+  }
+
+  void AddCapsule(const CapsuleSegment& capsule, int32_t segment, std::vector<AttentionPart>& parts) {
+    const KvFormat* format = capsule.format.get();
+    if (!operators_.Prepare(capsule.format)) {
+      parts.push_back({PartKind::kDecoded, segment, 0, capsule.tokens, format});
+      return;
+    }
+    const auto open = std::find_if(parts.rbegin(), parts.rend(), [&](const AttentionPart& part) {
+      return part.kind == PartKind::kCapsules && part.format == format;
+    });
+    const bool fresh = open == parts.rend() || open->capsules.size() == kPartCapsules;
+    AttentionPart& part =
+        fresh ? parts.emplace_back(AttentionPart{PartKind::kCapsules, segment, 0, 0, format}) : *open;
+    const auto* packed = dynamic_cast<const PackedFormat*>(format);
+    part.capsules.push_back({segment, packed ? operators_.Turn(*packed, capsule.position) : nullptr});
+    part.count += capsule.tokens;
   }
 
   void AddTiles(const AttentionChunk& chunk, const std::vector<AttentionPart>& parts) {
@@ -123,10 +137,10 @@ class Planner {
     for (int32_t i = 0; i < Count(plan_.tiles); ++i) {
       const AttentionTile& tile = plan_.tiles[i];
       if (tile.states < 0) continue;
-      const int32_t rows = tile.rows * group_;
       for (int32_t p = 0; p < Count(*tile.parts); ++p) {
         const AttentionPart& part = (*tile.parts)[p];
-        if (part.kind != PartKind::kCapsule) continue;
+        if (part.kind != PartKind::kCapsules) continue;
+        const int32_t rows = tile.rows * group_ * Count(part.capsules);
         Open& last = open[{part.format, tile.kv_head}];
         if (last.rows + rows > kStackedRows) {
           last = {plan_.items.size(), 0};
@@ -143,7 +157,7 @@ class Planner {
     AttentionItem item;
     int32_t tokens = 0;
     for (int32_t p = 0; p < Count(parts); ++p) {
-      if (parts[p].kind != PartKind::kCapsule) {
+      if (parts[p].kind != PartKind::kCapsules) {
         if (item.parts == 0) item = {index, p, 0, {}};
         item.parts = p + 1 - item.first_part;
         tokens += parts[p].count;

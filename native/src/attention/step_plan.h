@@ -16,18 +16,24 @@ namespace kvcapsule {
 enum class PartKind {
   kRaw,      // tokens of a raw segment
   kRows,     // tokens of a Q8Format or Q4Format
-  kCapsule,  // a whole capsule with an operator; stacked with others of its format
+  kCapsules,  // whole capsules of one format with an operator
   kDecoded,  // a whole capsule of a format without a kernel: reconstructed, then attended to as rows
 };
 
-// Tokens [first, first + count) of a segment.
+// A capsule among a part's.
+struct CapsulePlace {
+  int32_t segment;
+  const float* turn;  // CapsuleLook::turn
+};
+
+// Tokens [first, first + count) of a segment, or capsules.
 struct AttentionPart {
   PartKind kind;
-  int32_t segment;
+  int32_t segment;  // of capsules, the first one's
   int32_t first;
   int32_t count;
   const KvFormat* format = nullptr;  // nullptr: raw
-  const float* turn = nullptr;       // CapsuleVisit::turn
+  std::vector<CapsulePlace> capsules = {};
 };
 
 // Rows of one chunk and KV head that are finished together.
@@ -40,8 +46,8 @@ struct AttentionTile {
   int64_t states = -1;  // floats before the split tile's states, one a part; -1: not split
 };
 
-// What a worker takes at a time: a whole tile; parts of a split tile; or capsules of one format and KV head, of any
-// number of split tiles.
+// What a worker takes at a time: a whole tile; parts of a split tile; or parts that are capsules of one format and KV
+// head, of any number of split tiles.
 struct AttentionItem {
   int32_t tile = -1;
   int32_t first_part = 0, parts = 0;                   // of a split tile; capsules among them are elsewhere

@@ -1,4 +1,4 @@
-// Packed rows (kv/codec/packed/row_code.h) to float for one target. See kv/simd-inl.h.
+// Packed rows (kv/codec/packed/row_code.h) to a byte a channel for one target. See kv/simd-inl.h.
 #if defined(KVCAPSULE_ATTENTION_UNPACK_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef KVCAPSULE_ATTENTION_UNPACK_INL_H_
 #undef KVCAPSULE_ATTENTION_UNPACK_INL_H_
@@ -17,7 +17,6 @@ HWY_BEFORE_NAMESPACE();
 namespace kvcapsule {
 namespace HWY_NAMESPACE {
 
-#if HWY_TARGET != HWY_SCALAR
 using WordTag = hn::ScalableTag<uint64_t>;
 using WordV = hn::Vec<WordTag>;
 constexpr int kWords = static_cast<int>(hn::MaxLanes(WordTag()));
@@ -39,9 +38,9 @@ HWY_INLINE WordV LoadField(const uint8_t* field) {
     return hn::BitCast(d, hn::LoadDup128(bytes, field));
   } else {
     static_assert(kBytes == 32 && kCodeBytes == 64);
-    const hn::Half<decltype(bytes)> half;
-    const auto low = hn::LoadU(half, field);
-    return hn::BitCast(d, hn::Combine(bytes, low, low));
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+    return WordV{_mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(field)))};
+#endif
   }
 }
 
@@ -66,19 +65,75 @@ template <int kDim, int kBits, int kFirst>
 HWY_INLINE void UnpackFrom(const uint8_t* codes, uint8_t* to) {
   if constexpr (kFirst < kDim) {
     const WordTag d;
+    constexpr int kUp = 8 - kBits;  // to the highest bits of a byte
     WordV code = hn::Zero(d);
     if constexpr ((kBits & 8) != 0) code = FieldBits<kDim, 8, 0, kFirst>(codes);
-    if constexpr ((kBits & 4) != 0) code = hn::Or(code, FieldBits<kDim, 4, kBits & 3, kFirst>(codes));
+    if constexpr ((kBits & 4) != 0) code = hn::Or(code, FieldBits<kDim, 4, kUp + (kBits & 3), kFirst>(codes));
     if constexpr ((kBits & 2) != 0)
-      code = hn::Or(code, FieldBits<kDim, 2, kBits & 1, kFirst>(codes + kDim * (kBits & 4) / 8));
-    if constexpr ((kBits & 1) != 0) code = hn::Or(code, FieldBits<kDim, 1, 0, kFirst>(codes + kDim * (kBits & 6) / 8));
+      code = hn::Or(code, FieldBits<kDim, 2, kUp + (kBits & 1), kFirst>(codes + kDim * (kBits & 4) / 8));
+    if constexpr ((kBits & 1) != 0)
+      code = hn::Or(code, FieldBits<kDim, 1, kUp, kFirst>(codes + kDim * (kBits & 6) / 8));
     hn::StoreU(code, d, reinterpret_cast<uint64_t*>(to + kFirst));
     UnpackFrom<kDim, kBits, kFirst + kCodeBytes>(codes, to);
   }
 }
 
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+// How the fields of a row of kBits bits are read into 64 channels from kFirst on, for all bits by the same instructions:
+// rows of one picture have any number of bits in any order, and a branch on it would be guessed wrong at every other.
+template <int kDim, int kFirst>
+struct FieldPlan {
+  struct Field {
+    int64_t offset = 0;                        // of its bytes in the row
+    uint64_t mask = 0;                         // of the code's bits; 0: no such field
+    alignas(64) std::array<uint64_t, 8> turn{};  // right, so that its bits come there
+  };
+  std::array<Field, 3> fields;  // of 4, 2 and 1 bits
+
+  constexpr explicit FieldPlan(int bits) {
+    int rest = bits;
+    int64_t offset = 0;
+    for (int f = 0; f < 3; ++f) {
+      const int width = 4 >> f, bytes = kDim * width / 8;
+      if ((bits & width) == 0) continue;
+      rest -= width;
+      const int place = 8 - bits + rest;
+      fields[f].offset = offset;
+      fields[f].mask = (((1u << width) - 1) << place) * 0x0101010101010101u;
+      for (int lane = 0; lane < 8; ++lane)
+        fields[f].turn[lane] = static_cast<uint64_t>((kFirst + 8 * lane) / bytes * width - place) & 63;
+      offset += bytes;
+    }
+  }
+};
+
+template <int kDim, int kFirst>
+HWY_INLINE void UnpackEven(const uint8_t* codes, int32_t bits, uint8_t* to) {
+  using Plan = FieldPlan<kDim, kFirst>;
+  static constexpr std::array<Plan, 8> kPlans = {Plan(0), Plan(1), Plan(2), Plan(3),
+                                                 Plan(4), Plan(5), Plan(6), Plan(7)};
+  const Plan& plan = kPlans[bits];
+  const auto field = [&](auto width, int f) {
+    constexpr int kBytes = kDim * width() / 8;
+    const __m512i word = LoadField<kBytes, kFirst>(codes + plan.fields[f].offset).raw;
+    return _mm512_rorv_epi64(word, _mm512_load_si512(plan.fields[f].turn.data()));
+  };
+  constexpr int kOrKept = 0xF8;  // a | (b & c)
+  const auto mask = [&](int f) { return _mm512_set1_epi64(static_cast<int64_t>(plan.fields[f].mask)); };
+  __m512i code = _mm512_and_si512(field(std::integral_constant<int, 4>(), 0), mask(0));
+  code = _mm512_ternarylogic_epi64(code, field(std::integral_constant<int, 2>(), 1), mask(1), kOrKept);
+  code = _mm512_ternarylogic_epi64(code, field(std::integral_constant<int, 1>(), 2), mask(2), kOrKept);
+  _mm512_storeu_si512(to + kFirst, code);
+}
+#endif
+
 template <int kDim>
-HWY_INLINE void UnpackCodes(const uint8_t* codes, int32_t bits, uint8_t* to) {
+HWY_INLINE void UnpackCodesOf(const uint8_t* codes, int32_t bits, uint8_t* to) {
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+  if (bits == 8) return UnpackFrom<kDim, 8, 0>(codes, to);  // rare or, in a format of 8 bits, all of them
+  UnpackEven<kDim, 0>(codes, bits, to);
+  if constexpr (kDim == 128) UnpackEven<kDim, 64>(codes, bits, to);
+#else
   switch (bits) {
     case 1: return UnpackFrom<kDim, 1, 0>(codes, to);
     case 2: return UnpackFrom<kDim, 2, 0>(codes, to);
@@ -89,32 +144,25 @@ HWY_INLINE void UnpackCodes(const uint8_t* codes, int32_t bits, uint8_t* to) {
     case 7: return UnpackFrom<kDim, 7, 0>(codes, to);
     default: return UnpackFrom<kDim, 8, 0>(codes, to);
   }
+#endif
 }
 
-// row = scale * step * (code - middle).
+// kDim 0: any, dim.
 template <int kDim>
-HWY_INLINE void UnpackRowOf(const uint8_t* codes, float step, int32_t bits, float* row) {
-  const FloatTag d;
-  alignas(64) uint8_t bytes[kDim];
-  UnpackCodes<kDim>(codes, bits, bytes);
-  const FloatV factor = Splat(step), least = Splat(-0.5f * static_cast<float>((1 << bits) - 1) * step);
-  const hn::Rebind<uint8_t, FloatTag> narrow;
-  const hn::RebindToSigned<FloatTag> whole;
-#pragma GCC unroll 32
-  for (int c = 0; c < kDim; c += kWidth) {
-    const FloatV code = hn::ConvertTo(d, hn::PromoteTo(whole, hn::LoadU(narrow, bytes + c)));
-    Store(hn::MulAdd(code, factor, least), row + c);
-  }
+HWY_INLINE void UnpackAnyCodes(const uint8_t* codes, int32_t bits, int32_t dim, uint8_t* to) {
+  if constexpr (kDim != 0) return UnpackCodesOf<kDim>(codes, bits, to);
+  DecodeCodes(codes, bits, dim, to);
+  for (int32_t c = 0; c < dim; ++c) to[c] = static_cast<uint8_t>(to[c] << (8 - bits));
 }
-#endif
 
-HWY_INLINE void UnpackAnyRow(const uint8_t* codes, float scale, int32_t bits, int32_t dim, float* row) {
-#if HWY_TARGET != HWY_SCALAR
-  if (bits == 0) return static_cast<void>(std::fill_n(row, dim, 0.0f));
-  if (dim == 64) return UnpackRowOf<64>(codes, scale * GaussianStep(bits), bits, row);
-  if (dim == 128) return UnpackRowOf<128>(codes, scale * GaussianStep(bits), bits, row);
-#endif
-  DecodeRow(codes, scale, bits, dim, row);
+// Calls go(std::integral_constant) with the dim if code was made for it, else with 0.
+template <class Go>
+HWY_INLINE void WithDim(int32_t dim, Go go) {
+  switch (dim) {
+    case 64: return go(std::integral_constant<int, 64>());
+    case 128: return go(std::integral_constant<int, 128>());
+    default: return go(std::integral_constant<int, 0>());
+  }
 }
 
 }  // namespace HWY_NAMESPACE

@@ -27,7 +27,8 @@ int64_t CheckedBytes(const KvGeometry& geometry, int64_t blocks) {
                 "KV pool of " + std::to_string(blocks) + " blocks is out of range");
   }
   int64_t bytes = 0;
-  if (__builtin_mul_overflow(geometry.BlockBytes(), blocks, &bytes)) {
+  if (__builtin_mul_overflow(geometry.BlockBytes(), blocks, &bytes) ||
+      __builtin_add_overflow(bytes, kOverRead, &bytes)) {
     throw Error(ErrorCode::kConfigInvalid,
                 "KV pool of " + std::to_string(blocks) + " blocks passes the address space");
   }

@@ -9,6 +9,9 @@
 namespace kvcapsule {
 
 // Owns the bytes; which page holds what is decided by the caller (the worker's `paging`).
+// Bytes after what was asked for that may be read, so that kernels load whole vectors.
+inline constexpr int64_t kOverRead = 64;
+
 class KvPool {
  public:
   // Reserves blocks * geometry.BlockBytes() bytes, 64-byte aligned, touched lazily.
@@ -19,7 +22,7 @@ class KvPool {
 
   // [16][head_dim] rows of the geometry's dtype. Unchecked: plans are validated when they arrive.
   uint8_t* Tile(int64_t block, int32_t layer, KvPart part, int32_t kv_head) const;
-  // PageBytes() bytes. Consecutive page numbers are consecutive in memory.
+  // PageBytes() bytes, and kOverRead more may be read. Consecutive page numbers are consecutive in memory.
   uint8_t* Page(int64_t page) const;
 
   // Bytes of whole pages in the order named, for moving them to another memory and back: out and bytes are

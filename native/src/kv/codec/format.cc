@@ -34,7 +34,7 @@ const uint8_t* PagedBytes::Read(int64_t offset, int64_t bytes, std::vector<uint8
   const int64_t run_bytes = pool_.geometry().BlockBytes();
   if (offset % run_bytes + bytes <= run_bytes)
     return pool_.Page(pages_[offset / run_bytes * KvGeometry::kPagesPerBlock]) + offset % run_bytes;
-  scratch.resize(bytes);
+  scratch.resize(bytes + kOverRead);
   uint8_t* to = scratch.data();
   VisitPieces(offset, bytes, [&to](const uint8_t* from, int64_t piece) {
     std::memcpy(to, from, piece);

@@ -47,7 +47,8 @@ class PagedBytes {
  public:
   PagedBytes(const KvPool& pool, std::span<const int32_t> pages) : pool_(pool), pages_(pages) {}
 
-  // `bytes` bytes from `offset` on: in place where they lie consecutively, else gathered in scratch.
+  // `bytes` bytes from `offset` on: in place where they lie consecutively, else gathered in scratch. kOverRead more
+  // may be read.
   const uint8_t* Read(int64_t offset, int64_t bytes, std::vector<uint8_t>& scratch) const;
   // Where each of `rows` rows of row_bytes from `offset` on begins: in place, but for those that cross from one run
   // of pages to another, which are gathered in scratch.

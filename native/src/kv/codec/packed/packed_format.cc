@@ -2,6 +2,7 @@
 
 #include <Eigen/LU>
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <utility>
@@ -233,6 +234,30 @@ void PackedFormat::EncodeRows(const KvPool& pool, const RawSegment& source, std:
     bytes.Write(units_[u].levels_offset, levels.data(), static_cast<int64_t>(levels.size()));
     bytes.Write(draft.offset, codes.data(), draft.bytes);
   });
+}
+
+PackedBytes PackedFormat::Locate(const KvPool& pool, const CapsuleSegment& segment, int32_t layer, KvPart part,
+                                 int32_t kv_head, Gathered& scratch) const {
+  const PackedUnit& own = unit(layer, part, kv_head);
+  const PagedBytes bytes(pool, segment.pages);
+  const size_t number = UnitNumber(layer, part, kv_head);
+  // The header slot and where units begin, in the first page together.
+  const uint8_t* head = bytes.Read(0, info().header_bytes, scratch.levels);
+  CapsuleHeader header;
+  std::memcpy(&header, head, sizeof header);
+  std::array<uint32_t, 2> begins = {0, static_cast<uint32_t>(bytes_)};
+  std::memcpy(begins.data(), head + CapsuleHeader::kSlotBytes + number * sizeof(uint32_t),
+              number + 1 < units_.size() ? sizeof begins : sizeof begins[0]);
+  const int64_t begin = std::min<int64_t>(begins[0], bytes_);
+  const int64_t end = std::clamp<int64_t>(begins[1], begin, bytes_);
+  PackedBytes unit;
+  unit.thresholds = ThresholdsOf(header.bit_price);
+  unit.code_bytes = end - begin;
+  unit.levels = bytes.Read(own.levels_offset, LevelBytes(own), scratch.levels);
+  if (end > begin) unit.codes = bytes.Read(begin, end - begin, scratch.codes);
+  for (int64_t at = 0; at < LevelBytes(own); at += 64) __builtin_prefetch(unit.levels + at);
+  __builtin_prefetch(unit.codes);
+  return unit;
 }
 
 void PackedFormat::ReadRowTable(const KvPool& pool, const CapsuleSegment& segment, int32_t layer, KvPart part,

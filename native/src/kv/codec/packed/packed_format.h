@@ -31,6 +31,14 @@ struct PackedRow {
   float scale = 0;  // times GaussianStep(bits) is the distance of two codes
 };
 
+// Where a unit of a capsule lies: what attention reads it from.
+struct PackedBytes {
+  const uint8_t* levels = nullptr;  // scale levels of the m rows
+  const uint8_t* codes = nullptr;   // of the rows that have bits, by (group, rank)
+  int64_t code_bytes = 0;
+  BitThresholds thresholds = {};    // of a row's energy, where bits are chosen for each picture
+};
+
 // Turns `rows` rows of dim floats, `stride` apart, by `positions` places, as the model turned its keys
 // (channel pairs c, c + dim / 2); negative turns back. rope_theta 0: not at all.
 void RotateRows(float* data, int64_t rows, int64_t stride, int32_t dim, float rope_theta, int32_t positions);
@@ -55,6 +63,12 @@ class PackedFormat final : public KvFormat {
   void Decode(const KvPool& pool, const CapsuleSegment& segment, int32_t layer, KvPart part, int32_t kv_head,
               float* out) const override;
 
+  // What does not lie together is gathered in scratch. Bytes of a capsule that was not made here stay inside it.
+  struct Gathered {
+    std::vector<uint8_t> levels, codes;
+  };
+  PackedBytes Locate(const KvPool& pool, const CapsuleSegment& segment, int32_t layer, KvPart part, int32_t kv_head,
+                     Gathered& scratch) const;
   // Where the rows of a unit are and how they are coded; [rank].
   void ReadRowTable(const KvPool& pool, const CapsuleSegment& segment, int32_t layer, KvPart part,
                     int32_t kv_head, std::vector<PackedRow>& rows) const;

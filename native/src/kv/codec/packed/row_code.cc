@@ -47,6 +47,7 @@ int32_t ScaleLevel(float deviation_of_row, float deviation) {
   return std::min(kUnitLevel + static_cast<int32_t>(std::lrintf(std::min(steps, 100.0f))), kScaleLevels - 1);
 }
 
+const std::array<float, kScaleLevels>& ScaleFactors() { return Scales().factor; }
 float ScaleFactor(int32_t level) { return Scales().factor[level]; }
 float EnergyFactor(int32_t level) { return Scales().energy[level]; }
 float GaussianError(int32_t bits) { return kErrors[bits]; }
@@ -97,20 +98,24 @@ void EncodeRow(const float* row, float scale, int32_t bits, int32_t dim, uint8_t
   });
 }
 
-void DecodeRow(const uint8_t* codes, float scale, int32_t bits, int32_t dim, float* row) {
-  const float step = scale * kSteps[bits];
-  std::fill_n(row, dim, -0.5f * static_cast<float>((1 << bits) - 1) * step);
+void DecodeCodes(const uint8_t* codes, int32_t bits, int32_t dim, uint8_t* to) {
+  std::fill_n(to, dim, 0);
   VisitFields(bits, [&](int32_t width, int32_t shift) {
     const int32_t bytes = dim * width / 8;
     const uint32_t mask = (1u << width) - 1;
-    const float unit = step * static_cast<float>(1 << shift);
     for (int32_t slot = 0; slot < 8 / width; ++slot) {
-      float* to = row + slot * bytes;
       for (int32_t j = 0; j < bytes; ++j)
-        to[j] += unit * static_cast<float>(codes[j] >> (slot * width) & mask);
+        to[slot * bytes + j] |= static_cast<uint8_t>((codes[j] >> (slot * width) & mask) << shift);
     }
     codes += bytes;
   });
+}
+
+void DecodeRow(const uint8_t* codes, float scale, int32_t bits, int32_t dim, float* row) {
+  const float step = scale * kSteps[bits], middle = 0.5f * static_cast<float>((1 << bits) - 1);
+  thread_local std::array<uint8_t, 4096> all;  // head_dim is at most 4096
+  DecodeCodes(codes, bits, dim, all.data());
+  for (int32_t c = 0; c < dim; ++c) row[c] = step * (static_cast<float>(all[c]) - middle);
 }
 
 }  // namespace kvcapsule

@@ -18,10 +18,11 @@ inline constexpr int32_t kScaleLevels = 16;
 int32_t ScaleLevel(float deviation_of_row, float deviation);
 float ScaleFactor(int32_t level);   // of the deviation
 float EnergyFactor(int32_t level);  // its square
+const std::array<float, kScaleLevels>& ScaleFactors();
 
 // Squared error a channel of the best uniform quantiser of a Gaussian of deviation 1; 0 bits: 1.
 float GaussianError(int32_t bits);
-// Its step.
+// Its step; 0 bits: 0.
 float GaussianStep(int32_t bits);
 
 // Bits by reverse water-filling: a row gets bit b while energy * (GaussianError(b - 1) - GaussianError(b)) is
@@ -42,6 +43,9 @@ float PriceThatFits(std::span<const float> energies, int64_t room);
 // the highest first (7 bits: a field of 4, one of 2, one of 1). In a field of k bits byte j holds the
 // channels j + s * dim * k / 8, s = 0 .. 8/k - 1, from its low end up: whole vectors unpack by one shift and
 // one mask. Rows of 0 bits take no bytes and are zero.
+//
+// What a channel's number is made of: its code. to [dim].
+void DecodeCodes(const uint8_t* codes, int32_t bits, int32_t dim, uint8_t* to);
 void EncodeRow(const float* row, float scale, int32_t bits, int32_t dim, uint8_t* codes);
 void DecodeRow(const uint8_t* codes, float scale, int32_t bits, int32_t dim, float* row);
 
