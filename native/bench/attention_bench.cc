@@ -68,6 +68,7 @@ std::shared_ptr<const KvFormat> RandomCapsule(std::mt19937& rng, const KvGeometr
   head.theta = Gaussian(rng, static_cast<int64_t>(head.rows) * tokens, 1 / std::sqrt(static_cast<float>(head.rows)));
   head.basis = Gaussian(rng, static_cast<int64_t>(head.rows) * tokens, 1 / std::sqrt(static_cast<float>(tokens)));
   head.mean = Gaussian(rng, geometry.head_dim, 1);
+  for (int32_t r = 0; r < head.rows; ++r) head.mask.push_back(r);
   profile->heads.assign(static_cast<size_t>(geometry.layers) * geometry.kv_heads, head);
   return std::make_shared<CapsuleFormat>(geometry, profile);
 }
