@@ -81,7 +81,7 @@ HWY_NOINLINE void PackedLogits(const CapsuleSide& side, const StackedLook& at, c
   }
   const int64_t dense_stride = RoundToLanes(table.present) + kLanes;
   float* dense = AttentionScratch::Room(scratch.dense, rows * dense_stride);
-  InRowBlocks(rows, [&](auto block, int32_t first) {
+  InRowBlocks<kSumBlock>(rows, [&](auto block, int32_t first) {
     const int64_t row = first;
     CodeProducts<block()>(table, stride, {whole + row * stride, stride, steps + row, sums + row},
                           dense + row * dense_stride, dense_stride);
@@ -151,6 +151,30 @@ HWY_NOINLINE void HadamardRow(float* row, int32_t dim) {
   Hadamard<128>(row, row);
 }
 
+// The products of a side's bases with kRows rows, group by group: keys' short rows to columns, values' columns to short
+// rows. What a group's whole vectors write too much, the next group writes over.
+template <int kRows, bool kKeys>
+HWY_NOINLINE void MixRows(const CapsuleSide& side, const float* from, int64_t from_stride, float* to, int64_t to_stride) {
+  const auto& inner = kKeys ? side.row_begins : side.column_begins;
+  const auto& outer = kKeys ? side.column_begins : side.row_begins;
+  for (size_t g = 0; g < side.mix_begins.size(); ++g) {
+    const int32_t columns = RoundToLanes(outer[g + 1] - outer[g]);
+    const Operands<DenseRows> product = {columns, inner[g + 1] - inner[g], from + inner[g], from_stride,
+                                         DenseRows{side.mix.data() + side.mix_begins[g], columns}, to + outer[g], to_stride};
+    int32_t column = 0;
+    for (; column + 2 * kWidth <= columns; column += 2 * kWidth) ProductTile<kRows, 2, false>(product, column);
+    for (; column < columns; column += kWidth) ProductTile<kRows, 1, false>(product, column);
+  }
+}
+
+template <bool kKeys>
+HWY_INLINE void Mix(const CapsuleSide& side, int32_t rows, const float* from, int64_t from_stride, float* to,
+                    int64_t to_stride) {
+  InRowBlocks<kProductRows>(rows, [&](auto block, int32_t first) {
+    MixRows<block(), kKeys>(side, from + first * from_stride, from_stride, to + first * to_stride, to_stride);
+  });
+}
+
 // Logits of all tokens, [stacked][padded n].
 HWY_INLINE void Logits(const CapsuleOperator& head, std::span<const StackedLook> looks, int32_t stacked,
                        AttentionScratch& scratch, float* shorts, float* weights) {
@@ -175,12 +199,7 @@ HWY_INLINE void Logits(const CapsuleOperator& head, std::span<const StackedLook>
     mapped = to;
   }
   StoredLogits(side, looks, mapped, scratch, shorts, short_stride);
-  for (size_t g = 0; g < side.mix_begins.size(); ++g) {
-    const int32_t columns = RoundToLanes(side.column_begins[g + 1] - side.column_begins[g]);
-    Product<false>(stacked, columns, side.row_begins[g + 1] - side.row_begins[g], shorts + side.row_begins[g],
-                   short_stride, DenseRows{side.mix.data() + side.mix_begins[g], columns},
-                   weights + side.column_begins[g], stride);
-  }
+  Mix<true>(side, stacked, shorts, short_stride, weights, stride);
   const int32_t directs = RoundToLanes(side.directs());
   float* direct = AttentionScratch::Room(scratch.direct, static_cast<int64_t>(stacked) * directs);
   if (directs > 0)
@@ -225,7 +244,7 @@ HWY_NOINLINE void AddPackedSums(const CapsuleSide& side, const StackedLook& at, 
     Collect(table, side.rows, shorts + i * short_stride, whole_stride, collected);
     steps[i] = Quantise(collected, static_cast<int32_t>(whole_stride), INT16_MAX, whole + i * whole_stride);
   }
-  InRowBlocks(rows, [&](auto block, int32_t first) {
+  InRowBlocks<kSumBlock>(rows, [&](auto block, int32_t first) {
     const int64_t row = first;
     WeighedRows<block()>(table, stride, {whole + row * whole_stride, whole_stride, steps + row}, sums + row * stride,
                          stride);
@@ -266,12 +285,7 @@ HWY_INLINE void Outputs(const CapsuleOperator& head, std::span<const StackedLook
   const CapsuleSide& side = head.values;
   const int32_t dim = looks[0].visit->state.dim, padded = RoundToLanes(dim);
   const int64_t short_stride = Stride(side.rows), stride = Stride(head.tokens);
-  for (size_t g = 0; g < side.mix_begins.size(); ++g) {
-    const int32_t rows = RoundToLanes(side.row_begins[g + 1] - side.row_begins[g]);
-    Product<false>(stacked, rows, side.column_begins[g + 1] - side.column_begins[g],
-                   weights + side.column_begins[g], stride, DenseRows{side.mix.data() + side.mix_begins[g], rows},
-                   shorts + side.row_begins[g], short_stride);
-  }
+  Mix<false>(side, stacked, weights, stride, shorts, short_stride);
   const int32_t directs = side.directs();
   const int64_t direct_stride = RoundToLanes(directs);
   for (size_t first = 0, next; first < looks.size(); first = next) {
