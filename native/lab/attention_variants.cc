@@ -41,14 +41,13 @@ void TurnedOverAttend(const PartRows& part, const float* queries, AttentionScrat
 
 template <class T>
 struct UnaskedRows : StoredRows<T> {
-  HWY_INLINE void Touch(int32_t /*row*/, int32_t /*first*/, int32_t /*count*/) const {}
+  HWY_INLINE void Touch(int32_t /*row*/, int32_t /*dim*/) const {}
 };
 template <class T>
 struct NearerRows : StoredRows<T> {
-  HWY_INLINE void Touch(int32_t row, int32_t first, int32_t count) const {
-    constexpr int32_t kLine = kLineBytes / sizeof(T);
-    if (row >= this->ahead || first % kLine != 0) return;
-    for (int32_t c = first; c < first + count; c += kLine) __builtin_prefetch(As<T>(this->next[row]) + c, 0, 3);
+  HWY_INLINE void Touch(int32_t row, int32_t dim) const {
+    if (row >= this->ahead) return;
+    for (int32_t c = 0; c < dim; c += kLineBytes / sizeof(T)) __builtin_prefetch(As<T>(this->next[row]) + c, 0, 3);
   }
 };
 

@@ -94,6 +94,7 @@ HWY_INLINE const float* Scales(const uint8_t* stored, int64_t first, int64_t cou
                                AttentionScratch& scratch) {
   float* scales = AttentionScratch::Room(scratch.scales, 2 * most) + (side == KvPart::kKey ? 0 : most);
   ToFloat(Dtype::kF16, stored + 2 * first, count, scales);
+  for (int64_t byte = 0; byte < 2 * count; byte += kLineBytes) Ask(stored + 2 * (first + count) + byte);
   return scales;
 }
 
@@ -186,8 +187,8 @@ HWY_INLINE void AttendPanels(const Source& source, int32_t tokens, const Visibil
   // Nobody has asked for the first panel.
   const auto first_keys = source.Keys(0, 0);
   const auto first_values = source.Values(0, 0);
-  for (int32_t row = 0; row < kPanelTokens; ++row) first_keys.Touch(row, 0, padded);
-  for (int32_t row = 0; row < kPanelTokens; ++row) first_values.Touch(row, 0, padded);
+  for (int32_t row = 0; row < kPanelTokens; ++row) first_keys.Touch(row, padded);
+  for (int32_t row = 0; row < kPanelTokens; ++row) first_values.Touch(row, padded);
   for (int32_t first = 0; first < tokens; first += kPanelTokens) {
     const int32_t count = std::min(kPanelTokens, tokens - first);
     const auto keys = source.Keys(first, count);

@@ -1,5 +1,5 @@
 // Rows of keys or values as they are stored, read a register of channels at a time, for one target.
-// At(row, channel) gives channels [channel, channel + kWidth) as float; Touch asks memory for a row that is wanted a
+// At(row, channel) gives channels [channel, channel + kWidth) as float; Touch asks memory for the row that is wanted a
 // panel later. See kv/simd-inl.h.
 #if defined(KVCAPSULE_ATTENTION_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef KVCAPSULE_ATTENTION_ROWS_INL_H_
@@ -39,12 +39,9 @@ template <class T>
 struct StoredRows : RowPointers {
 
   HWY_INLINE FloatV At(int32_t row, int32_t channel) const { return LoadWide(As<T>(rows[row]) + channel); }
-  // Channels [first, first + count).
-  HWY_INLINE void Touch(int32_t row, int32_t first, int32_t count) const {
-    constexpr int32_t kLine = kLineBytes / sizeof(T);
-    if (row >= ahead || first % kLine != 0) return;
-#pragma GCC unroll 8
-    for (int32_t c = first; c < first + count; c += kLine) Ask(As<T>(next[row]) + c);
+  HWY_INLINE void Touch(int32_t row, int32_t dim) const {
+    if (row >= ahead) return;
+    for (int32_t c = 0; c < dim; c += kLineBytes / sizeof(T)) Ask(As<T>(next[row]) + c);
   }
 };
 
@@ -53,7 +50,7 @@ struct PlainRows {
   const float* first;
   int64_t padded;
   HWY_INLINE FloatV At(int32_t row, int32_t channel) const { return Load(first + row * padded + channel); }
-  HWY_INLINE void Touch(int32_t /*row*/, int32_t /*first*/, int32_t /*count*/) const {}
+  HWY_INLINE void Touch(int32_t /*row*/, int32_t /*dim*/) const {}
 };
 
 // Rows of Q4Format; head_dim is a multiple of its groups of 32 channels.
@@ -80,10 +77,10 @@ struct Q4Rows : RowPointers {
     return hn::Mul(hn::Sub(hn::ConvertTo(FloatTag(), pair), Splat(8)), scale);
 #endif
   }
-  HWY_INLINE void Touch(int32_t row, int32_t first, int32_t count) const {
-    const bool halves = groups * Q4Format::kGroup < 2 * kLineBytes && row % 2 == 1;  // two rows share a line
-    if (row >= ahead || halves || first % (2 * kLineBytes) != 0) return;
-    for (int32_t c = first; c < first + count; c += 2 * kLineBytes) Ask(next[row] + c / 2);
+  HWY_INLINE void Touch(int32_t row, int32_t dim) const {
+    const bool halves = dim < 2 * kLineBytes && row % 2 == 1;  // two rows share a line
+    if (row >= ahead || halves) return;
+    for (int32_t c = 0; c < dim; c += 2 * kLineBytes) Ask(next[row] + c / 2);
   }
 };
 

@@ -120,7 +120,7 @@ HWY_NOINLINE void StreamLogits(const Rows& rows, int32_t count, const QueryRows&
     for (int r = 0; r < kFolded; ++r) {
       FoldRow<kVectors>(rows, first + r, count - 1, queries, folded + r * kStreamRows);
 #pragma GCC unroll 2
-      for (int t = 0; t < kFoldRows; ++t) rows.Touch(first + r * kFoldRows + t, 0, queries.vectors * kLanes);
+      for (int t = 0; t < kFoldRows; ++t) rows.Touch(first + r * kFoldRows + t, queries.vectors * kLanes);
     }
     for (int32_t i = 0; i < queries.count; ++i)
       Store(Unite(folded + i, kStreamRows), logits + i * kPanelTokens + first);
@@ -138,7 +138,7 @@ HWY_NOINLINE void Turn(const Rows& rows, int32_t count, int32_t vectors, float* 
       StoreTransposed(square, keys + channel * kPanelTokens + first, kPanelTokens);
     }
   }
-  for (int32_t row = 0; row < count; ++row) rows.Touch(row, 0, vectors * kLanes);
+  for (int32_t row = 0; row < count; ++row) rows.Touch(row, vectors * kLanes);
 }
 
 // kRows query rows times kColumns registers of columns of Turn.
@@ -218,19 +218,28 @@ struct WeightedRows {
   int64_t padded;
 };
 
+// Rows of the next panel are asked for one by one, every so many rows of this one: [row, ...).
+struct Asking {
+  int32_t row, every;
+};
+
 template <int kRows, int kRegisters, class Rows>
-HWY_INLINE void AddTile(const Rows& rows, const WeightedRows& o, int32_t channel) {
+HWY_INLINE void AddTile(const Rows& rows, const WeightedRows& o, int32_t channel, Asking asking) {
   FloatV sum[kRows][kRegisters];
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 4
     for (int j = 0; j < kRegisters; ++j) sum[i][j] = Load(o.out + i * o.padded + channel + j * kWidth);
   }
+  int32_t wait = 1;
   for (int32_t p = 0; p < o.count; ++p) {
     FloatV value[kRegisters];
 #pragma GCC unroll 4
     for (int j = 0; j < kRegisters; ++j) value[j] = rows.At(p, channel + j * kWidth);
-    rows.Touch(p, channel, kRegisters * kWidth);
+    if (--wait == 0) {
+      rows.Touch(asking.row++, static_cast<int32_t>(o.padded));
+      wait = asking.every;
+    }
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i) {
       const FloatV weight = Splat(o.weights[i * kPanelTokens + p]);
@@ -245,26 +254,31 @@ HWY_INLINE void AddTile(const Rows& rows, const WeightedRows& o, int32_t channel
   }
 }
 
+// ask: whether the next panel is still to be asked for.
 template <int kRows, class Rows>
-HWY_NOINLINE void AddRows(const Rows& rows, const WeightedRows& o) {
+HWY_NOINLINE void AddRows(const Rows& rows, const WeightedRows& o, bool ask) {
   constexpr int kRegisters = kRows <= 2 ? 4 : 2;  // few rows: more channels keep the FMA ports busy
+  const auto passes = static_cast<int32_t>(o.padded / (kRegisters * kWidth));
+  Asking asking = {ask ? 0 : kPanelTokens, std::max(1, passes)};
   int32_t channel = 0;
-  for (; channel + kRegisters * kWidth <= o.padded; channel += kRegisters * kWidth)
-    AddTile<kRows, kRegisters>(rows, o, channel);
-  for (; channel < o.padded; channel += kWidth) AddTile<kRows, 1>(rows, o, channel);
+  for (; channel + kRegisters * kWidth <= o.padded; channel += kRegisters * kWidth) {
+    AddTile<kRows, kRegisters>(rows, o, channel, asking);
+    asking.row += (o.count + passes - 1) / passes;
+  }
+  for (; channel < o.padded; channel += kWidth) AddTile<kRows, 1>(rows, o, channel, {kPanelTokens, 1});
 }
 
 template <class Rows>
-HWY_INLINE void AddRowBlock(int m, const Rows& rows, const WeightedRows& o) {
+HWY_INLINE void AddRowBlock(int m, const Rows& rows, const WeightedRows& o, bool ask) {
   switch (m) {
-    case 1: return AddRows<1>(rows, o);
-    case 2: return AddRows<2>(rows, o);
-    case 3: return AddRows<3>(rows, o);
-    case 4: return AddRows<4>(rows, o);
-    case 5: return AddRows<5>(rows, o);
-    case 6: return AddRows<6>(rows, o);
-    case 7: return AddRows<kWidth == 16 ? 7 : 6>(rows, o);
-    default: return AddRows<kProductRows>(rows, o);
+    case 1: return AddRows<1>(rows, o, ask);
+    case 2: return AddRows<2>(rows, o, ask);
+    case 3: return AddRows<3>(rows, o, ask);
+    case 4: return AddRows<4>(rows, o, ask);
+    case 5: return AddRows<5>(rows, o, ask);
+    case 6: return AddRows<6>(rows, o, ask);
+    case 7: return AddRows<kWidth == 16 ? 7 : 6>(rows, o, ask);
+    default: return AddRows<kProductRows>(rows, o, ask);
   }
 }
 
@@ -274,7 +288,8 @@ HWY_INLINE void AddWeighted(int m, const Rows& rows, const WeightedRows& all) {
   const int blocks = (m + kProductRows - 1) / kProductRows;
   for (int block = 0, i = 0; block < blocks; ++block) {
     const int share = (m - i + blocks - block - 1) / (blocks - block);  // even, as in Product
-    AddRowBlock(share, rows, {all.weights + i * kPanelTokens, all.count, all.out + i * all.padded, all.padded});
+    AddRowBlock(share, rows, {all.weights + i * kPanelTokens, all.count, all.out + i * all.padded, all.padded},
+                block == 0);
     i += share;
   }
 }
@@ -285,7 +300,7 @@ HWY_NOINLINE void Copy(const Rows& rows, int32_t count, int64_t padded, float* t
   for (int32_t row = 0; row < count; ++row) {
     for (int32_t channel = 0; channel < padded; channel += kWidth)
       Store(rows.At(row, channel), to + row * padded + channel);
-    rows.Touch(row, 0, static_cast<int32_t>(padded));
+    rows.Touch(row, static_cast<int32_t>(padded));
   }
 }
 
