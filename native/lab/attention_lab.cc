@@ -208,7 +208,7 @@ class Runner {
 
  private:
   const Rows& rows_;
-  ScratchFloats floats_;
+  AlignedVector<float> floats_;
   SoftmaxState state_;
   AttentionScratch scratch_;
   const uint8_t* keys_[kPart];
