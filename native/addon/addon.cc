@@ -38,6 +38,7 @@ Napi::Object FormatObject(Napi::Env env, const ModelInfo::Format& format) {
   entry.Set("bytes", static_cast<double>(format.bytes));
   entry.Set("bytesPerToken", static_cast<double>(format.bytes_per_token));
   entry.Set("headerBytes", static_cast<double>(format.header_bytes));
+  entry.Set("macsShare", format.macs_share);
   return entry;
 }
 

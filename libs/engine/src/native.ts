@@ -41,6 +41,11 @@ export interface NativeFormatInfo {
   /** Where `tokens` is 0, n tokens take `headerBytes + n * bytesPerToken`. */
   readonly bytesPerToken: number;
   readonly headerBytes: number;
+  /**
+   * Multiply-adds of attention for a query row, as a share of raw rows': the least for the format's form, for a
+   * picture like the mean one of its profile.
+   */
+  readonly macsShare: number;
 }
 
 export interface NativeEngineInfo {

@@ -42,6 +42,7 @@ struct ModelInfo {
     int64_t bytes = 0;                 // likewise
     int64_t bytes_per_token = 0;       // where tokens is 0: n tokens take header_bytes + n * bytes_per_token
     int64_t header_bytes = 0;
+    double macs_share = 1;             // multiply-adds of a query row, as a share of raw rows'
   };
   std::vector<Format> formats;
 };

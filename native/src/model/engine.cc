@@ -129,7 +129,7 @@ void CpuEngine::DescribeModel() {
     const FormatInfo& info = format->info();
     ModelInfo::Format entry{info.codec,        info.profile_id, info.tokens,
                             info.marker_rows,  0,               0,
-                            info.bytes_per_token, info.header_bytes};
+                            info.bytes_per_token, info.header_bytes, info.macs_share};
     if (info.tokens > 0) {
       entry.pages = format->Pages(info.tokens);
       entry.bytes = format->Bytes(info.tokens);

@@ -65,11 +65,8 @@ function storages(engine: Engine, codecs: readonly Codec[]): Partial<Record<Code
     const tokens = format.tokens || 1024;
     const markerRows = [...format.markerRows];
     const choice = chooseFormat(info, codec, { length: tokens, markerRows });
-    const profile = engine.profiles.findLast((one) => one.codec === codec && one.tokens === format.tokens);
-    const kept = (profile?.retention ?? '1').split(/[\s,]+/).map(Number);
-    const retention = kept.reduce((sum, one) => sum + one, 0) / kept.length;
     if (choice) {
-      const held = { codec, tokens, pages: choice.pages, restRows: choice.restRows.length, retention };
+      const held = { codec, tokens, pages: choice.pages, restRows: choice.restRows.length, macsShare: format.macsShare };
       found[codec] = storageOf(info, held);
     }
   }

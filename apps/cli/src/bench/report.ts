@@ -42,18 +42,15 @@ export interface HeldPicture {
   readonly tokens: number;
   readonly pages: number;
   readonly restRows: number;
-  /** Share of rows that the capsule keeps, all layers together. */
-  readonly retention: number;
+  /** Multiply-adds of its attention, as a share of raw rows'. */
+  readonly macsShare: number;
 }
 
 /** Bytes of a picture's pages against raw rows of as many tokens; what stays raw beside a capsule is counted. */
 export function storageOf(info: NativeEngineInfo, held: HeldPicture): Storage {
   const rawBytes = (held.tokens * info.blockBytes) / info.blockTokens;
   const bytes = held.pages * info.pageBytes + (held.restRows * info.blockBytes) / info.blockTokens;
-  const bytesShare = bytes / rawBytes;
-  // row formats are widened and multiplied like raw rows; a capsule of the whole span takes 2md + 2mn for 2nd
-  if (!held.codec.startsWith('capsule')) return { bytesShare, macsShare: 1 };
-  return { bytesShare, macsShare: held.retention * (1 + held.tokens / info.headDim) };
+  return { bytesShare: bytes / rawBytes, macsShare: held.macsShare };
 }
 
 /** What a point's step reads and computes at least. */
@@ -203,7 +200,7 @@ ${pointTable(report, text, false)}`);
   }
   if (pictures.length > 0) {
     parts.push(`## Pictures
-Decoding after contexts of pictures, one step of all sequences. The ceiling counts bytes of weights and of stored pictures, and operations: a capsule of the whole span multiplies by its reconstruction matrices as well.
+Decoding after contexts of pictures, one step of all sequences. The ceiling counts bytes of weights and of stored pictures, and operations: a capsule multiplies by its bases and templates as well.
 
 ${pointTable(report, pictures, true)}`);
   }

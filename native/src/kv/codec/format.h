@@ -37,6 +37,9 @@ struct FormatInfo {
   std::vector<int32_t> marker_rows;  // rows of the span that are markers and covered; ascending
   int64_t header_bytes = CapsuleHeader::kSlotBytes;
   int64_t bytes_per_token = 0;  // 0 where tokens is fixed
+  // Multiply-adds of attention for a query row over such a capsule, as a share of raw rows' 2 * tokens * head_dim:
+  // what is the least for its form, for a picture like the mean one.
+  double macs_share = 1;
 };
 
 // Numbers in headers; never given to another layout.
@@ -102,13 +105,14 @@ class KvFormat {
   virtual int64_t PayloadBytes(int32_t tokens) const = 0;
   virtual void EncodeRows(const KvPool& pool, const RawSegment& source, std::span<const int32_t> covered,
                           const CapsuleSegment& target, const RunTasks& run) const = 0;
+  void SetMacsShare(double share) { info_.macs_share = share; }
   // Writes the header slot; what else header_bytes counts is the format's own.
   void WriteHeader(const KvPool& pool, const CapsuleSegment& target, float bit_price = 0) const;
 
  private:
   const KvGeometry geometry_;
   const CodecNumber number_;
-  const FormatInfo info_;
+  FormatInfo info_;
 };
 
 // Row `row` of a raw segment as stored, RowBytes() bytes.

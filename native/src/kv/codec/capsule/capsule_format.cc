@@ -17,6 +17,9 @@ FormatInfo InfoOf(const KvGeometry& geometry, const CapsuleProfile& profile) {
   info.tokens = profile.tokens;
   const int64_t row_bytes = geometry.RowBytes();
   info.header_bytes = (CapsuleHeader::kSlotBytes + row_bytes - 1) / row_bytes * row_bytes;
+  double macs = 0;  // m (d + n) for keys and as many for values
+  for (const CapsuleHead& head : profile.heads) macs += 2.0 * head.rows * (geometry.head_dim + profile.tokens);
+  info.macs_share = macs / (2.0 * profile.tokens * geometry.head_dim * static_cast<double>(profile.heads.size()));
   return info;
 }
 

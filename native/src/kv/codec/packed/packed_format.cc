@@ -80,6 +80,39 @@ PackedUnit MakeUnit(const PackedPart& part, const PackedProfile& profile, const 
   return unit;
 }
 
+// Rows of each part that have bits in a picture whose rows deviate as those of the fit did on average.
+std::vector<int32_t> MeanPresent(const PackedProfile& profile, int64_t room) {
+  std::vector<float> energies;
+  for (const PackedPart& part : profile.parts) {
+    for (const float deviation : part.deviations)
+      energies.push_back(part.sensitivity * static_cast<float>(profile.head_dim) * deviation * deviation);
+  }
+  const BitThresholds thresholds = ThresholdsOf(profile.chooses_bits() ? PriceThatFits(energies, room) : 0);
+  std::vector<int32_t> present;
+  size_t row = 0;
+  for (const PackedPart& part : profile.parts) {
+    int32_t count = 0;
+    for (int32_t r = 0; r < part.rank(); ++r, ++row)
+      count += (profile.chooses_bits() ? BitsOf(energies[row], thresholds) : part.bits[r]) > 0;
+    present.push_back(count);
+  }
+  return present;
+}
+
+// Rows with bits by d, bases, templates and the channels' transform (by additions), keys and values.
+double MacsShare(const PackedProfile& profile, int64_t room) {
+  const double dim = profile.head_dim;
+  const std::vector<int32_t> begins = profile.GroupBegins(), present = MeanPresent(profile, room);
+  double macs = 0;
+  for (size_t p = 0; p < profile.parts.size(); ++p) {
+    const PackedPart& part = profile.parts[p];
+    macs += present[p] * dim;
+    for (size_t g = 0; g < part.ranks.size(); ++g) macs += part.ranks[g] * (begins[g + 1] - begins[g]);
+    if (p % 2 == 0) macs += static_cast<double>(part.rows.size() + part.means.size());  // values': once a sequence
+  }
+  return macs / (static_cast<double>(profile.parts.size()) * profile.tokens * dim);
+}
+
 int64_t LevelBytes(const PackedUnit& unit) { return (unit.rank + 1) / 2; }
 
 }  // namespace
@@ -105,6 +138,7 @@ PackedFormat::PackedFormat(const KvGeometry& geometry, PackedProfile profile)
   if (bytes_ < rows_offset_)
     throw Error(ErrorCode::kProfileInvalid,
                 "profile " + profile_.id + " has capsules too small for its rows");
+  SetMacsShare(MacsShare(profile_, (bytes_ - rows_offset_) / RowCodeBytes(1, geometry.head_dim)));
 }
 
 int64_t PackedFormat::PayloadBytes(int32_t /*tokens*/) const { return bytes_ - info().header_bytes; }
