@@ -95,9 +95,12 @@ HWY_INLINE void AddValues(const uint8_t* const* rows, int32_t count, int32_t dim
   Product<kAccumulate>(m, padded, count, a, lda, DenseRows{scratch.values.data(), padded}, out, padded);
 }
 
-HWY_INLINE float Largest(const float* row, int32_t columns) {
-  FloatV widest = Splat(kMinusInfinity);
+// Of a row's numbers and `least`.
+HWY_INLINE float Largest(const float* row, int32_t columns, float least = kMinusInfinity) {
+  FloatV widest = Splat(least);
   for (int32_t j = 0; j < columns; j += kWidth) widest = hn::Max(widest, Load(row + j));
+  // In all panels but the first few nothing is larger, which is known sooner than what is largest.
+  if (hn::AllFalse(FloatTag(), hn::Gt(widest, Splat(least)))) return least;
   return hn::GetLane(hn::MaxOfLanes(FloatTag(), widest));
 }
 
@@ -116,7 +119,7 @@ HWY_INLINE float WeighUnder(float top, float* logits, int32_t columns) {
 
 // The same under max(top, the row's largest); returns that maximum.
 HWY_INLINE float Weigh(float* logits, int32_t columns, float top, float* added) {
-  top = std::max(top, Largest(logits, columns));
+  top = Largest(logits, columns, top);
   *added = WeighUnder(top, logits, columns);
   return top;
 }
