@@ -75,9 +75,10 @@ HWY_NOINLINE void PackedLogits(const CapsuleSide& side, const StackedLook& at, c
   int32_t* sums = scratch.whole_sums.data();
   for (int32_t i = 0; i < rows; ++i) {
     int16_t* row = whole + static_cast<int64_t>(i) * stride;
-    steps[i] = Quantise(queries + static_cast<int64_t>(i) * padded, padded, MostLevels(stride), row);
+    const WholeRow made = Quantise(queries + static_cast<int64_t>(i) * padded, padded, MostLevels(stride), row);
     std::fill(row + padded, row + stride, int16_t{0});
-    sums[i] = std::accumulate(row, row + dim, 0);
+    steps[i] = made.step;
+    sums[i] = made.sum;
   }
   const int64_t dense_stride = RoundToLanes(table.present) + kLanes;
   float* dense = AttentionScratch::Room(scratch.dense, rows * dense_stride);
@@ -242,7 +243,7 @@ HWY_NOINLINE void AddPackedSums(const CapsuleSide& side, const StackedLook& at, 
   float* steps = AttentionScratch::Room(scratch.direct, rows);
   for (int32_t i = 0; i < rows; ++i) {
     Collect(table, side.rows, shorts + i * short_stride, whole_stride, collected);
-    steps[i] = Quantise(collected, static_cast<int32_t>(whole_stride), INT16_MAX, whole + i * whole_stride);
+    steps[i] = Quantise(collected, static_cast<int32_t>(whole_stride), INT16_MAX, whole + i * whole_stride).step;
   }
   InRowBlocks<kSumBlock>(rows, [&](auto block, int32_t first) {
     const int64_t row = first;

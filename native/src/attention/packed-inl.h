@@ -11,7 +11,6 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <numeric>
 
 #include "attention/kernels.h"
 #include "attention/unpack-inl.h"
@@ -145,17 +144,27 @@ HWY_INLINE void UnpackUnit(const CapsuleSide& side, const PackedBytes& unit, con
   WithDim(dim, [&](auto known) { UnpackRows<known()>(unit.codes, next, dim, table); });
 }
 
-// Whole-number rows: values / step, rounded. step = largest / levels.
-HWY_INLINE float Quantise(const float* values, int32_t count, int32_t levels, int16_t* to) {
+struct WholeRow {
+  float step;
+  int32_t sum;
+};
+
+// Whole numbers of `count` values, whole vectors of them: values / step, rounded. step = largest / levels.
+HWY_INLINE WholeRow Quantise(const float* values, int32_t count, int32_t levels, int16_t* to) {
   const FloatTag d;
+  const IntTag di;
   const hn::Rebind<int16_t, FloatTag> narrow;
   FloatV largest = hn::Zero(d);
   for (int32_t c = 0; c < count; c += kWidth) largest = hn::Max(largest, hn::Abs(Load(values + c)));
   const float most = hn::GetLane(hn::MaxOfLanes(d, largest));
   const FloatV factor = Splat(most > 0 ? static_cast<float>(levels) / most : 0);
-  for (int32_t c = 0; c < count; c += kWidth)
-    hn::StoreU(hn::DemoteTo(narrow, hn::NearestInt(hn::Mul(Load(values + c), factor))), narrow, to + c);
-  return most / static_cast<float>(levels);
+  IntV sum = hn::Zero(di);
+  for (int32_t c = 0; c < count; c += kWidth) {
+    const IntV whole = hn::NearestInt(hn::Mul(Load(values + c), factor));
+    hn::StoreU(hn::DemoteTo(narrow, whole), narrow, to + c);
+    sum = hn::Add(sum, whole);
+  }
+  return {most / static_cast<float>(levels), hn::GetLane(hn::SumOfLanes(di, sum))};
 }
 
 // Four vectors' sums over the lanes that have the same place in their blocks, one block for each: lane i of block b is

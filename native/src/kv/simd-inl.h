@@ -1,4 +1,4 @@
-// Vector building blocks, compiled once for each target (SSE4, AVX2, AVX-512 or the portable one; the machine's
+// Vector building blocks, compiled once for each target (SSE4, AVX2 or AVX-512; the machine's
 // best is chosen when the program starts). Include inside a file that foreach_target.h compiles again.
 #if defined(KVCAPSULE_KV_SIMD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef KVCAPSULE_KV_SIMD_INL_H_
@@ -59,7 +59,6 @@ HWY_INLINE FloatV Exp(FloatV x) {
   return hn::IfThenZeroElse(hn::Lt(x, least), power);
 }
 
-#if HWY_TARGET != HWY_SCALAR
 // Four rows' 4x4 squares turned over inside each 128-bit block: lane i of block b of rows[k] becomes row i, column
 // 4b + k of the input.
 HWY_INLINE void TransposeBlocks(FloatV* rows) {
@@ -74,15 +73,10 @@ HWY_INLINE void TransposeBlocks(FloatV* rows) {
   rows[2] = hn::BitCast(d, hn::InterleaveLower(d64, high01, high23));
   rows[3] = hn::BitCast(d, hn::InterleaveUpper(d64, high01, high23));
 }
-#endif
 
 // kWidth rows in registers become columns; column c is stored at to + c * stride.
-HWY_INLINE void StoreTransposed(FloatV* rows, float* to, [[maybe_unused]] int64_t stride) {
-#if HWY_TARGET == HWY_SCALAR
-  Store(rows[0], to);
-#else
+HWY_INLINE void StoreTransposed(FloatV* rows, float* to, int64_t stride) {
   for (int i = 0; i < kWidth; i += 4) TransposeBlocks(rows + i);
-#endif
 #if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
   const FloatTag d;
   for (int k = 0; k < 4; ++k) {
@@ -101,7 +95,7 @@ HWY_INLINE void StoreTransposed(FloatV* rows, float* to, [[maybe_unused]] int64_
     Store(hn::ConcatLowerLower(d, rows[4 + k], rows[k]), to + k * stride);
     Store(hn::ConcatUpperUpper(d, rows[4 + k], rows[k]), to + (4 + k) * stride);
   }
-#elif HWY_TARGET != HWY_SCALAR
+#else
   static_assert(kWidth == 4);
   for (int k = 0; k < 4; ++k) Store(rows[k], to + k * stride);
 #endif
