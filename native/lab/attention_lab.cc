@@ -40,7 +40,7 @@ struct Shape {
   int64_t tokens;
 };
 
-constexpr int64_t kTile = 16;  // rows that lie together
+constexpr int32_t kTile = 16;  // rows that lie together
 constexpr int64_t kPart = 1024;
 
 int64_t Tiles(const Shape& shape) { return 2 * ((shape.tokens + kTile - 1) / kTile); }
@@ -184,6 +184,7 @@ class Runner {
  public:
   explicit Runner(const Rows& rows)
       : rows_(rows),
+        row_bytes_(RowBytes(rows.shape.code, rows.shape.dim)),
         floats_(SoftmaxState::Floats(rows.shape.queries, rows.shape.dim)),
         state_(SoftmaxState::At(floats_.data(), rows.shape.queries, rows.shape.dim)) {}
 
@@ -191,9 +192,13 @@ class Runner {
     const Shape& shape = rows_.shape;
     for (int64_t first = 0; first < shape.tokens; first += kPart) {
       const auto count = static_cast<int32_t>(std::min(kPart, shape.tokens - first));
-      for (int32_t i = 0; i < count; ++i) {
-        keys_[i] = rows_.Row(true, first + i);
-        values_[i] = rows_.Row(false, first + i);
+      for (int32_t i = 0; i < count; i += kTile) {
+        const uint8_t* key = rows_.Row(true, first + i);
+        const uint8_t* value = rows_.Row(false, first + i);
+        for (int32_t r = 0; r < kTile; ++r) {
+          keys_[i + r] = key + r * row_bytes_;
+          values_[i + r] = value + r * row_bytes_;
+        }
       }
       if (way.stored) {
         way.stored({DtypeOf(shape.code), count, keys_, values_}, rows_.queries.data(), scratch_, state_);
@@ -208,6 +213,7 @@ class Runner {
 
  private:
   const Rows& rows_;
+  const int64_t row_bytes_;
   AlignedVector<float> floats_;
   SoftmaxState state_;
   AttentionScratch scratch_;

@@ -1,5 +1,6 @@
 // Rows of keys or values as they are stored, read a register of channels at a time, for one target.
-// At(row, channel) gives channels [channel, channel + kWidth) as float; Touch asks memory for the row that is wanted a
+// At(row, base, offset) gives kWidth channels from base + offset on as float, where base is a multiple of kBase; loops
+// that know offset when they are compiled leave less to do in each step. Touch asks memory for the row that is wanted a
 // panel later. See kv/simd-inl.h.
 #if defined(KVCAPSULE_ATTENTION_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef KVCAPSULE_ATTENTION_ROWS_INL_H_
@@ -16,6 +17,10 @@ namespace kvcapsule {
 namespace HWY_NAMESPACE {
 
 constexpr int32_t kLineBytes = 64;
+
+// Channels: two vectors of kLanes, a group of Q4Format.
+constexpr int32_t kBase = 2 * kLanes;
+static_assert(kBase == Q4Format::kGroup);
 
 // Codes of Q8Format; whoever sums multiplies by the row's scale.
 HWY_INLINE FloatV LoadWide(const int8_t* from) {
@@ -38,7 +43,9 @@ struct RowPointers {
 template <class T>
 struct StoredRows : RowPointers {
 
-  HWY_INLINE FloatV At(int32_t row, int32_t channel) const { return LoadWide(As<T>(rows[row]) + channel); }
+  HWY_INLINE FloatV At(int32_t row, int32_t base, int32_t offset) const {
+    return LoadWide(As<T>(rows[row]) + base + offset);
+  }
   HWY_INLINE void Touch(int32_t row, int32_t dim) const {
     if (row >= ahead) return;
     for (int32_t c = 0; c < dim; c += kLineBytes / sizeof(T)) Ask(As<T>(next[row]) + c);
@@ -49,7 +56,9 @@ struct StoredRows : RowPointers {
 struct PlainRows {
   const float* first;
   int64_t padded;
-  HWY_INLINE FloatV At(int32_t row, int32_t channel) const { return Load(first + row * padded + channel); }
+  HWY_INLINE FloatV At(int32_t row, int32_t base, int32_t offset) const {
+    return Load(first + row * padded + base + offset);
+  }
   HWY_INLINE void Touch(int32_t /*row*/, int32_t /*dim*/) const {}
 };
 
@@ -58,9 +67,9 @@ struct Q4Rows : RowPointers {
   const float* scales;  // [rows][groups]
   int64_t groups;
 
-  HWY_INLINE FloatV At(int32_t row, int32_t channel) const {
+  HWY_INLINE FloatV At(int32_t row, int32_t base, int32_t offset) const {
     constexpr int32_t kHalf = Q4Format::kGroup / 2;
-    const int32_t group = channel / Q4Format::kGroup, within = channel % Q4Format::kGroup;
+    const int32_t group = base / Q4Format::kGroup + offset / Q4Format::kGroup, within = offset % Q4Format::kGroup;
     const uint8_t* from = rows[row] + group * kHalf + within % kHalf;
     const FloatV scale = Splat(scales[row * groups + group]);
     const hn::Rebind<uint8_t, FloatTag> narrow;

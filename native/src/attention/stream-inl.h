@@ -87,7 +87,7 @@ HWY_INLINE void FoldRow(const Rows& rows, int32_t row, int32_t last, const Query
 #pragma GCC unroll 2
     for (int t = 0; t < kFoldRows; ++t) {
 #pragma GCC unroll 128
-      for (int v = 0; v < kVectors * kChainRegisters; ++v) key[t][v] = rows.At(from[t], v * kWidth);
+      for (int v = 0; v < kVectors * kChainRegisters; ++v) key[t][v] = rows.At(from[t], 0, v * kWidth);
     }
   }
   const float* query = queries.first;
@@ -98,7 +98,7 @@ HWY_INLINE void FoldRow(const Rows& rows, int32_t row, int32_t last, const Query
       const FloatV x = Load(query + v * kWidth);
 #pragma GCC unroll 2
       for (int t = 0; t < kFoldRows; ++t) {
-        const FloatV y = kVectors ? key[t][kVectors ? v : 0] : rows.At(from[t], v * kWidth);
+        const FloatV y = kVectors ? key[t][kVectors ? v : 0] : rows.At(from[t], 0, v * kWidth);
         FloatV& chain = chains[t][v % kChainRegisters];
         chain = v < kChainRegisters ? hn::Mul(x, y) : hn::MulAdd(x, y, chain);
       }
@@ -134,7 +134,8 @@ HWY_NOINLINE void Turn(const Rows& rows, int32_t count, int32_t vectors, float* 
     for (int32_t channel = 0; channel < vectors * kLanes; channel += kWidth) {
       FloatV square[kWidth];
 #pragma GCC unroll 16
-      for (int i = 0; i < kWidth; ++i) square[i] = rows.At(std::min(first + i, count - 1), channel);
+      for (int i = 0; i < kWidth; ++i) 
+        square[i] = rows.At(std::min(first + i, count - 1), 0, channel);
       StoreTransposed(square, keys + channel * kPanelTokens + first, kPanelTokens);
     }
   }
@@ -224,18 +225,19 @@ struct Asking {
 };
 
 template <int kRows, int kRegisters, class Rows>
-HWY_INLINE void AddTile(const Rows& rows, const WeightedRows& o, int32_t channel, Asking asking) {
+HWY_INLINE void AddTile(const Rows& rows, const WeightedRows& o, int32_t base, int32_t offset, Asking asking) {
+  float* out = o.out + base + offset;
   FloatV sum[kRows][kRegisters];
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 4
-    for (int j = 0; j < kRegisters; ++j) sum[i][j] = Load(o.out + i * o.padded + channel + j * kWidth);
+    for (int j = 0; j < kRegisters; ++j) sum[i][j] = Load(out + i * o.padded + j * kWidth);
   }
   int32_t wait = 1;
   for (int32_t p = 0; p < o.count; ++p) {
     FloatV value[kRegisters];
 #pragma GCC unroll 4
-    for (int j = 0; j < kRegisters; ++j) value[j] = rows.At(p, channel + j * kWidth);
+    for (int j = 0; j < kRegisters; ++j) value[j] = rows.At(p, base, offset + j * kWidth);
     if (--wait == 0) {
       rows.Touch(asking.row++, static_cast<int32_t>(o.padded));
       wait = asking.every;
@@ -250,7 +252,7 @@ HWY_INLINE void AddTile(const Rows& rows, const WeightedRows& o, int32_t channel
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 4
-    for (int j = 0; j < kRegisters; ++j) Store(sum[i][j], o.out + i * o.padded + channel + j * kWidth);
+    for (int j = 0; j < kRegisters; ++j) Store(sum[i][j], out + i * o.padded + j * kWidth);
   }
 }
 
@@ -260,12 +262,16 @@ HWY_NOINLINE void AddRows(const Rows& rows, const WeightedRows& o, bool ask) {
   constexpr int kRegisters = kRows <= 2 ? 4 : 2;  // few rows: more channels keep the FMA ports busy
   const auto passes = static_cast<int32_t>(o.padded / (kRegisters * kWidth));
   Asking asking = {ask ? 0 : kPanelTokens, std::max(1, passes)};
-  int32_t channel = 0;
-  for (; channel + kRegisters * kWidth <= o.padded; channel += kRegisters * kWidth) {
-    AddTile<kRows, kRegisters>(rows, o, channel, asking);
-    asking.row += (o.count + passes - 1) / passes;
+  constexpr int kStep = kRegisters * kWidth, kBases = std::max(kStep, kBase);  // one divides the other
+  int32_t base = 0;
+  for (; base + kBases <= o.padded; base += kBases) {
+    for (int offset = 0; offset < kBases; offset += kStep) {
+      AddTile<kRows, kRegisters>(rows, o, base, offset, asking);
+      asking.row += (o.count + passes - 1) / passes;
+    }
   }
-  for (; channel < o.padded; channel += kWidth) AddTile<kRows, 1>(rows, o, channel, {kPanelTokens, 1});
+  for (int32_t channel = base; channel < o.padded; channel += kWidth)
+    AddTile<kRows, 1>(rows, o, base, channel - base, {kPanelTokens, 1});
 }
 
 template <class Rows>
@@ -299,7 +305,7 @@ template <class Rows>
 HWY_NOINLINE void Copy(const Rows& rows, int32_t count, int64_t padded, float* to) {
   for (int32_t row = 0; row < count; ++row) {
     for (int32_t channel = 0; channel < padded; channel += kWidth)
-      Store(rows.At(row, channel), to + row * padded + channel);
+      Store(rows.At(row, 0, channel), to + row * padded + channel);
     rows.Touch(row, static_cast<int32_t>(padded));
   }
 }
