@@ -36,11 +36,6 @@ function nodeIncludes() {
   return [api, dirname(require.resolve('node-addon-api/napi.h'))].map((path) => resolve(root, path));
 }
 
-function cpuFlags() {
-  const cpuinfo = existsSync('/proc/cpuinfo') ? readFileSync('/proc/cpuinfo', 'utf8') : '';
-  return /^(?:flags|Features)\s*:\s*(.*)$/m.exec(cpuinfo)?.[1] ?? process.arch;
-}
-
 /** Names everything that a build depends on. */
 function buildKey(includes) {
   const hash = createHash('sha256');
@@ -52,7 +47,7 @@ function buildKey(includes) {
   add('ggml', readFileSync(join(root, 'tools', 'fetch-ggml.sh')));
   add('builder', readFileSync(import.meta.filename));
   add('compiler', run(process.env.CXX ?? 'c++', ['--version'], { capture: true }));
-  add('cpu', cpuFlags());
+  add('architecture', process.arch);
   add('node', readFileSync(join(includes[0], 'node_api.h')));
   add('napi', readFileSync(join(includes[1], 'napi.h')));
   return hash.digest('hex').slice(0, 32);

@@ -3,8 +3,10 @@
 #include <numeric>
 
 #include "fit/gram.h"
+#include "fit/outer_product.h"
 #include "kvcapsule/error.h"
 #include "scene.h"
+#include "targets.h"
 
 namespace kvcapsule {
 namespace {
@@ -247,6 +249,28 @@ TEST(FitTest, RefusesWhatDoesNotFit) {
     EXPECT_THROW(gram.Fit({retention}), Error);
   }
 }
+
+class OuterProductTest : public testing::TargetTest {};
+
+TEST_P(OuterProductTest, IsThatOfPlainLoopsBelowTheDiagonal) {
+  Rng rng(23);
+  for (int32_t trial = 0; trial < 60; ++trial) {
+    const int32_t n = Between(rng, 1, 70), dim = Between(rng, 1, 20);
+    const auto rows = Gaussian(rng, int64_t{n} * dim);
+    std::vector<double> gram(int64_t{n} * n, 0.5);
+    AddOuterProduct(rows.data(), n, dim, gram.data());
+    for (int32_t i = 0; i < n; ++i) {
+      for (int32_t j = 0; j < n; ++j) {
+        double want = 0.5;
+        for (int32_t c = 0; c < dim && j <= i; ++c) want += static_cast<double>(rows[i * dim + c]) * rows[j * dim + c];
+        ASSERT_NEAR(gram[i * n + j], want, 1e-12) << n << " x " << dim << " at " << i << ", " << j;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, OuterProductTest, ::testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),
+                         [](const auto& param) { return hwy::TargetName(param.param); });
 
 }  // namespace
 }  // namespace kvcapsule

@@ -96,6 +96,14 @@ TEST_P(PackedMatrixTest, AnyRangeOfPanelsCanBeHadAlone) {
   }
 }
 
+TEST_P(PackedMatrixTest, OutputsAreReadBackAsTheyWereRounded) {
+  std::vector<float> row(GetParam().inputs);
+  for (size_t output = 0; output < weights_.size(); ++output) {
+    matrix_.ReadOutput(static_cast<int64_t>(output), row.data());
+    ASSERT_EQ(row, weights_[output]);
+  }
+}
+
 // more inputs than are taken at a time, and outputs that do not fill the last panel
 INSTANTIATE_TEST_SUITE_P(Shapes, PackedMatrixTest,
                          ::testing::Values(Case{64, 256, Dtype::kF32}, Case{33, 7, Dtype::kF32},

@@ -173,10 +173,18 @@ int64_t PackedMatrix::Bytes(int64_t outputs, int64_t inputs, Dtype dtype) {
   return RoundUp(outputs, kPanel) * inputs * DtypeBytes(dtype);
 }
 
+uint8_t* PackedMatrix::At(int64_t output) const {
+  return data_ + (output / kPanel * inputs_ * kPanel + output % kPanel) * DtypeBytes(dtype_);
+}
+
 void PackedMatrix::SetOutput(int64_t output, const float* weights) {
-  const int64_t size = DtypeBytes(dtype_);
-  uint8_t* to = data_ + (output / kPanel * inputs_ * kPanel + output % kPanel) * size;
-  for (int64_t i = 0; i < inputs_; ++i) FromFloat(dtype_, weights + i, 1, to + i * kPanel * size);
+  const int64_t stride = kPanel * DtypeBytes(dtype_);
+  for (int64_t i = 0; i < inputs_; ++i) FromFloat(dtype_, weights + i, 1, At(output) + i * stride);
+}
+
+void PackedMatrix::ReadOutput(int64_t output, float* weights) const {
+  const int64_t stride = kPanel * DtypeBytes(dtype_);
+  for (int64_t i = 0; i < inputs_; ++i) ToFloat(dtype_, At(output) + i * stride, 1, weights + i);
 }
 
 void PackedMatrix::Multiply(const float* x, int64_t ldx, int32_t rows, int32_t first_panel, int32_t panels,

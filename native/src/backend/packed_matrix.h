@@ -40,6 +40,7 @@ class PackedMatrix {
 
   // weights: [inputs]. Outputs that are never set give zeros.
   void SetOutput(int64_t output, const float* weights);
+  void ReadOutput(int64_t output, float* weights) const;
 
   int64_t inputs() const { return inputs_; }
   int32_t panels() const { return panels_; }
@@ -51,6 +52,9 @@ class PackedMatrix {
                 int64_t ldy) const;
 
  private:
+  // Where an output's first weight lies; the next ones are kPanel weights apart.
+  uint8_t* At(int64_t output) const;
+
   int64_t inputs_ = 0;
   int32_t panels_ = 0;
   Dtype dtype_ = Dtype::kF32;

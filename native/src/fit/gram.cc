@@ -7,6 +7,7 @@
 #include <string>
 
 #include "common/half.h"
+#include "fit/outer_product.h"
 #include "kv/codec/packed/packed_format.h"
 #include "kvcapsule/error.h"
 
@@ -146,9 +147,8 @@ void GramAccumulator::Add(const KvPool& pool, const RawSegment& segment, const s
         Gather(pool, segment, covered, head / geometry_.kv_heads, part, head % geometry_.kv_heads);
     if (part == KvPart::kKey)
       RotateRows(rows.data(), tokens_, geometry_.head_dim, geometry_.head_dim, rope_theta_, -position);
-    const Matrix wide = rows.cast<double>();
-    MatrixMap(grams_[i].data(), tokens_, tokens_).selfadjointView<Eigen::Lower>().rankUpdate(wide);
-    MatrixMap(sums_[i].data(), tokens_, geometry_.head_dim) += wide;
+    AddOuterProduct(rows.data(), tokens_, geometry_.head_dim, grams_[i].data());
+    MatrixMap(sums_[i].data(), tokens_, geometry_.head_dim) += rows.cast<double>();
   }
   ++pictures_;
 }

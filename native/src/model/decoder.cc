@@ -19,8 +19,6 @@ struct LayerCall {
   const DecoderInput* input;
 };
 
-const float* Floats(const ggml_tensor* tensor) { return static_cast<const float*>(tensor->data); }
-
 void WriteKvOp(ggml_tensor* out, int ith, int nth, void* user) {
   const auto& call = *static_cast<const LayerCall*>(user);
   const ggml_tensor* qkv = out->src[0];
@@ -105,7 +103,7 @@ class StepGraph {
   ggml_tensor* logits_ = nullptr;
 };
 
-void Set(DenseOp& op, const PackedLinear& linear, const ggml_tensor* norm, float epsilon) {
+void Set(DenseOp& op, const PackedLinear& linear, const LayerNorm& norm, float epsilon) {
   op.linear = &linear;
   op.norm = norm;
   op.epsilon = epsilon;
@@ -138,9 +136,9 @@ std::span<const float> Decoder::Forward(const DecoderInput& input, const KvPool&
     call.qkv.rope = &rope_;
     call.qkv.positions = input.positions;
     Set(call.qkv, layer.qkv, layer.input_norm, text.rms_norm_eps);
-    Set(call.out, layer.out, nullptr, 0);
+    Set(call.out, layer.out, {}, 0);
     Set(call.gate_up, layer.gate_up, layer.post_norm, text.rms_norm_eps);
-    Set(call.down, layer.down, nullptr, 0);
+    Set(call.down, layer.down, {}, 0);
     for (const PackedLinear* linear : {&layer.qkv, &layer.out, &layer.gate_up, &layer.down})
       work.weight_bytes += linear->matrix.bytes();
   }
@@ -148,8 +146,7 @@ std::span<const float> Decoder::Forward(const DecoderInput& input, const KvPool&
   Set(head, weights_.head, weights_.final_norm, text.rms_norm_eps);
   StepGraph step(text, input);
   step.Build(calls, head);
-  work.macs = work.weight_bytes / ggml_type_size(weights_.token_embedding->type) *
-                  static_cast<int64_t>(input.positions.size()) +
+  work.macs = work.weight_bytes / DtypeBytes(weights_.dtype) * static_cast<int64_t>(input.positions.size()) +
               attention.Macs() * text.layers;
   backend.Compute(step.graph(), work, [&] { step.Fill(input); });
   if (!step.logits()) return {};

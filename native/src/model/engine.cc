@@ -175,13 +175,7 @@ void CpuEngine::Embed(const StepPlan& plan, int32_t row, float* out) const {
     std::memcpy(out, &features[plan.image_rows[row] * hidden], hidden * sizeof(float));
     return;
   }
-  const ggml_tensor* table = weights_.token_embedding;
-  const auto* in = static_cast<const uint8_t*>(table->data) + plan.tokens[row] * table->nb[1];
-  if (table->type == GGML_TYPE_F32) {
-    std::memcpy(out, in, hidden * sizeof(float));
-  } else {
-    ggml_get_type_traits(table->type)->to_float(in, out, hidden);
-  }
+  weights_.embedding().ReadOutput(plan.tokens[row], out);
 }
 
 void CpuEngine::CountTokens(const std::vector<AttentionChunk>& chunks, int32_t sign) {

@@ -1,14 +1,10 @@
-// A decoder layer's operations as ggml custom operations: one pass over each weight matrix, with everything
-// that is done row by row (norm, bias, rotation, gate, residual) in the same pass. Six barriers a layer where
-// single operations take twenty. Rows are independent of each other, so results do not depend on the batch.
+// What a decoder layer has beside dense_ops.h: rotary embeddings, and the product that ends with them.
 #pragma once
-#include <atomic>
 #include <cstdint>
 #include <span>
 #include <vector>
 
-#include "ggml.h"
-#include "model/weights.h"
+#include "model/dense_ops.h"
 
 namespace kvcapsule {
 
@@ -31,30 +27,16 @@ class RopeTable {
   std::vector<std::vector<float>> blocks_;  // [kBlock][head_dim] or empty
 };
 
-// One product with a packed matrix, its rows normalised first where norm is given.
-struct DenseOp {
-  const PackedLinear* linear = nullptr;
-  const ggml_tensor* norm = nullptr;  // RMS norm's weight, or null
-  float epsilon = 0;
-  std::atomic<int32_t> next_task = 0;
-};
-
 struct QkvOp : DenseOp {
+  using DenseOp::DenseOp;
+
   const TextConfig* config = nullptr;
   const RopeTable* rope = nullptr;
   std::span<const int32_t> positions;  // [rows]
 };
 
-// All operations take x [rows][inputs] in F32. Ops outlive the graph's computation and serve it once.
-
 // Rotated queries [rows][heads][head_dim], rotated keys [rows][kv_heads][head_dim] and values, one behind the
 // other.
 ggml_tensor* ProjectQkv(ggml_context* context, ggml_tensor* x, QkvOp& op);
-// residual + W x, [rows][outputs].
-ggml_tensor* ProjectAndAdd(ggml_context* context, ggml_tensor* x, ggml_tensor* residual, DenseOp& op);
-// silu(gate x) * up x, [rows][intermediate].
-ggml_tensor* ProjectGated(ggml_context* context, ggml_tensor* x, int64_t intermediate, DenseOp& op);
-// W x, [rows][outputs].
-ggml_tensor* Project(ggml_context* context, ggml_tensor* x, int64_t outputs, DenseOp& op);
 
 }  // namespace kvcapsule

@@ -3,11 +3,30 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-
-#include "model/activations.h"
-#include "model/layers.h"
+#include <deque>
 
 namespace kvcapsule {
+namespace {
+
+// What a layer's custom operations need; lives as long as its graph.
+struct LayerCall {
+  LayerCall(const VisionLayer& layer, const TowerShape& shape, float epsilon)
+      : qkv(layer.qkv, layer.norm1, epsilon), out(layer.out), fc1(layer.fc1, layer.norm2, epsilon), fc2(layer.fc2) {
+    qkv.shape = attention.shape = shape;
+  }
+
+  ggml_tensor* Build(ggml_context* context, ggml_tensor* x, int64_t intermediate) {
+    ggml_tensor* attended = AttendTower(context, ProjectTowerQkv(context, x, qkv), attention);
+    x = ProjectAndAdd(context, attended, x, out);
+    return ProjectAndAdd(context, ProjectGelu(context, x, intermediate, fc1), x, fc2);
+  }
+
+  TowerQkvOp qkv;
+  TowerAttentionOp attention;
+  DenseOp out, fc1, fc2;
+};
+
+}  // namespace
 
 std::vector<int32_t> BucketedPositions(int32_t patches_per_side, int32_t positions_per_side) {
   std::vector<float> boundaries;
@@ -44,12 +63,18 @@ VisionTower::VisionTower(const ModelConfig& config, const Weights& weights)
     : config_(config), weights_(weights), patches_(config.patches_per_side() * config.patches_per_side()) {
   const VisionConfig& vision = config.vision;
   position_ids_ = BucketedPositions(config.patches_per_side(), vision.image_size / vision.patch_size);
+  order_ = PixelShuffleRows(config.patches_per_side(), config.scale_factor);
+}
+
+TowerShape VisionTower::Shape(int64_t tiles) const {
+  const VisionConfig& vision = config_.vision;
+  return {tiles, patches_, vision.heads, vision.hidden / vision.heads};
 }
 
 int32_t VisionTower::MaxTiles() const {
-  constexpr int64_t kScoreFloats = 32 << 20;
-  const int64_t per_tile = int64_t{patches_} * patches_ * config_.vision.heads;
-  return static_cast<int32_t>(std::max<int64_t>(1, kScoreFloats / per_tile));
+  constexpr int64_t kFloats = 32 << 20;
+  const int64_t widest = std::max<int64_t>(config_.vision.intermediate, 3 * config_.vision.hidden);
+  return static_cast<int32_t>(std::max<int64_t>(1, kFloats / (patches_ * (3 * config_.vision.hidden + widest))));
 }
 
 int64_t VisionTower::LayerMacs() const {
@@ -58,36 +83,42 @@ int64_t VisionTower::LayerMacs() const {
 }
 
 bool VisionTower::Advance(TowerBatch& batch, int32_t layers, CpuBackend& backend) const {
+  const VisionConfig& vision = config_.vision;
   const auto count = static_cast<int32_t>(batch.tiles.size());
-  const int32_t rows = patches_ * count, total = config_.vision.layers;
-  const int32_t last = std::min(total, batch.layers + std::max(1, layers));
-  const bool begins = batch.layers == 0, ends = last == total;
-  Graph graph(64 + 40 * static_cast<size_t>(last - batch.layers));
+  const int64_t rows = int64_t{patches_} * count;
+  const int32_t last = std::min(vision.layers, batch.layers + std::max(1, layers));
+  const bool begins = batch.layers == 0, ends = last == vision.layers;
+  Graph graph(16 + 8 * static_cast<size_t>(last - batch.layers));
   ggml_context* context = graph.context.get();
-  const auto input = [&](ggml_tensor* tensor) {
+  const auto input = [&](int64_t width) {
+    ggml_tensor* tensor = ggml_new_tensor_2d(context, GGML_TYPE_F32, width, rows);
     ggml_set_input(tensor);
     return tensor;
   };
-  const int64_t width = begins ? weights_.patch_embedding.weight->ne[0] : int64_t{config_.vision.hidden};
-  ggml_tensor* in = input(ggml_new_tensor_2d(context, GGML_TYPE_F32, width, rows));
-  ggml_tensor* positions = begins ? input(ggml_new_tensor_1d(context, GGML_TYPE_I32, rows)) : nullptr;
-  ggml_tensor* shuffle = ends ? input(ggml_new_tensor_1d(context, GGML_TYPE_I32, rows)) : nullptr;
-  ggml_tensor* x = begins ? Embed(context, in, positions) : in;
-  for (int32_t layer = batch.layers; layer < last; ++layer)
-    x = Layer(context, weights_.vision[layer], x, count);
-  if (ends) x = Finish(context, x, shuffle);
+  ggml_tensor* positions = begins ? input(vision.hidden) : nullptr;
+  ggml_tensor* in = begins ? input(weights_.patch_embedding.matrix.inputs()) : input(vision.hidden);
+  DenseOp embed(weights_.patch_embedding), connect(weights_.connector);
+  PatchShuffleOp shuffle{weights_.vision_norm, vision.layer_norm_eps, order_.data(), patches_};
+  std::deque<LayerCall> calls;
+  ggml_tensor* x = begins ? ProjectAndAdd(context, in, positions, embed) : in;
+  for (int32_t layer = batch.layers; layer < last; ++layer) {
+    calls.emplace_back(weights_.vision[layer], Shape(count), vision.layer_norm_eps);
+    x = calls.back().Build(context, x, vision.intermediate);
+  }
+  if (ends) {
+    const int64_t together = int64_t{config_.scale_factor} * config_.scale_factor;
+    x = NormAndShuffle(context, x, shuffle);
+    x = ggml_reshape_2d(context, x, vision.hidden * together, rows / together);
+    x = Project(context, x, config_.text.hidden, connect);
+  }
   ggml_set_output(x);
   ggml_build_forward_expand(graph.nodes, x);
-
   backend.Compute(graph, {count * LayerMacs() * (last - batch.layers), 0}, [&] {
-    const std::vector<int32_t> order = PixelShuffleRows(config_.patches_per_side(), config_.scale_factor);
-    for (int32_t row = 0; row < rows; ++row) {
-      const int32_t patch = row % patches_;
-      if (positions) static_cast<int32_t*>(positions->data)[row] = position_ids_[patch];
-      if (shuffle) static_cast<int32_t*>(shuffle->data)[row] = row - patch + order[patch];
+    if (begins) {
+      FillInput(batch, static_cast<float*>(in->data), static_cast<float*>(positions->data));
+    } else {
+      std::memcpy(in->data, batch.state.data(), ggml_nbytes(in));
     }
-    if (begins) FillPixels(batch, static_cast<float*>(in->data));
-    else std::memcpy(in->data, batch.state.data(), ggml_nbytes(in));
   });
   batch.state.resize(ggml_nelements(x));
   ggml_backend_tensor_get(x, batch.state.data(), 0, ggml_nbytes(x));
@@ -95,50 +126,15 @@ bool VisionTower::Advance(TowerBatch& batch, int32_t layers, CpuBackend& backend
   return ends;
 }
 
-void VisionTower::FillPixels(const TowerBatch& batch, float* pixels) const {
-  const int64_t tile_floats = weights_.patch_embedding.weight->ne[0] * patches_;
+void VisionTower::FillInput(const TowerBatch& batch, float* pixels, float* positions) const {
+  const int64_t tile_floats = weights_.patch_embedding.matrix.inputs() * patches_;
   for (const RgbImage* tile : batch.tiles) {
     WritePatches(*tile, config_.image, config_.vision.patch_size, pixels);
     pixels += tile_floats;
+    for (const int32_t id : position_ids_)
+      positions = std::copy_n(Floats(weights_.position_embedding) + int64_t{id} * config_.vision.hidden,
+                              config_.vision.hidden, positions);
   }
-}
-
-ggml_tensor* VisionTower::Embed(ggml_context* context, ggml_tensor* pixels, ggml_tensor* positions) const {
-  return ggml_add(context, Apply(context, weights_.patch_embedding, pixels),
-                  ggml_get_rows(context, weights_.position_embedding, positions));
-}
-
-ggml_tensor* VisionTower::Finish(ggml_context* context, ggml_tensor* x, ggml_tensor* shuffle) const {
-  const int64_t together = int64_t{config_.scale_factor} * config_.scale_factor;
-  x = Apply(context, weights_.vision_norm, config_.vision.layer_norm_eps, x);
-  x = ggml_get_rows(context, x, shuffle);
-  x = ggml_reshape_2d(context, x, config_.vision.hidden * together, shuffle->ne[0] / together);
-  return Apply(context, weights_.connector, x);
-}
-
-ggml_tensor* VisionTower::Layer(ggml_context* context, const VisionLayer& layer, ggml_tensor* x,
-                                int32_t tiles) const {
-  const float epsilon = config_.vision.layer_norm_eps;
-  x = ggml_add(context, x, Attention(context, layer, Apply(context, layer.norm1, epsilon, x), tiles));
-  ggml_tensor* hidden = Apply(context, layer.fc1, Apply(context, layer.norm2, epsilon, x));
-  return ggml_add(context, x, Apply(context, layer.fc2, GeluTanh(context, hidden)));
-}
-
-ggml_tensor* VisionTower::Attention(ggml_context* context, const VisionLayer& layer, ggml_tensor* x,
-                                    int32_t tiles) const {
-  const int64_t heads = config_.vision.heads, head_dim = config_.vision.hidden / heads;
-  const auto split = [&](const Linear& linear) {
-    return ggml_reshape_4d(context, Apply(context, linear, x), head_dim, heads, patches_, tiles);
-  };
-  ggml_tensor* q = ggml_permute(context, split(layer.q), 0, 2, 1, 3);
-  ggml_tensor* k = ggml_permute(context, split(layer.k), 0, 2, 1, 3);
-  ggml_tensor* v = ggml_cont(context, ggml_permute(context, split(layer.v), 1, 2, 0, 3));
-  ggml_tensor* scores = ggml_mul_mat(context, k, q);
-  const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
-  ggml_tensor* weights = ggml_soft_max_ext(context, scores, nullptr, scale, 0.0f);
-  ggml_tensor* mixed = ggml_permute(context, ggml_mul_mat(context, v, weights), 0, 2, 1, 3);
-  return Apply(context, layer.out,
-               ggml_cont_2d(context, mixed, config_.vision.hidden, int64_t{patches_} * tiles));
 }
 
 }  // namespace kvcapsule

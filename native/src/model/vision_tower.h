@@ -4,6 +4,7 @@
 
 #include "backend/cpu_backend.h"
 #include "model/image_processor.h"
+#include "model/tower_ops.h"
 #include "model/weights.h"
 
 namespace kvcapsule {
@@ -23,25 +24,20 @@ class VisionTower {
   // Takes the batch through up to `layers` more layers. True at the end of the tower: state is then
   // [tiles * tokens_per_tile][text hidden]. Throws Error(kEngineFailed) and leaves the batch as it was.
   bool Advance(TowerBatch& batch, int32_t layers, CpuBackend& backend) const;
-  // Most tiles of one batch: attention scores of all of them are in memory at once.
+  // Most tiles of one batch: their activations are in memory at once.
   int32_t MaxTiles() const;
   int32_t layers() const { return config_.vision.layers; }
   // About how many multiplications one layer takes for one tile.
   int64_t LayerMacs() const;
 
  private:
-  // The first layer's input: patch and position embeddings of all tiles.
-  ggml_tensor* Embed(ggml_context* context, ggml_tensor* pixels, ggml_tensor* positions) const;
-  // Norm, pixel shuffle and connector.
-  ggml_tensor* Finish(ggml_context* context, ggml_tensor* x, ggml_tensor* shuffle) const;
-  void FillPixels(const TowerBatch& batch, float* pixels) const;
-  ggml_tensor* Layer(ggml_context* context, const VisionLayer& layer, ggml_tensor* x, int32_t tiles) const;
-  ggml_tensor* Attention(ggml_context* context, const VisionLayer& layer, ggml_tensor* x,
-                         int32_t tiles) const;
+  TowerShape Shape(int64_t tiles) const;
+  void FillInput(const TowerBatch& batch, float* pixels, float* positions) const;
 
   const ModelConfig& config_;
   const Weights& weights_;
   int32_t patches_;                    // of one tile
+  std::vector<int32_t> order_;         // [patches], of pixel shuffle
   std::vector<int32_t> position_ids_;  // [patches]
 };
 

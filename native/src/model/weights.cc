@@ -64,10 +64,6 @@ class Folder {
   std::map<std::string, const TensorView*> tensors_;
 };
 
-ggml_type GgmlType(Dtype dtype) {
-  return dtype == Dtype::kF32 ? GGML_TYPE_F32 : dtype == Dtype::kF16 ? GGML_TYPE_F16 : GGML_TYPE_BF16;
-}
-
 // count elements from `begin` on, widened.
 void Widen(const TensorView& source, int64_t begin, int64_t count, const std::string& name, float* out) {
   if (source.dtype == "F32") {
@@ -81,35 +77,20 @@ void Widen(const TensorView& source, int64_t begin, int64_t count, const std::st
   }
 }
 
-// Turns source rows into the target's type by way of F32; bounded scratch, whatever the tensor's size.
-void Convert(const TensorView& source, ggml_tensor* target, Dtype type, const std::string& name) {
-  constexpr int64_t kChunk = 1 << 16;
-  const int64_t count = ggml_nelements(target);
-  std::vector<float> scratch(std::min(count, kChunk));
-  for (int64_t begin = 0; begin < count; begin += kChunk) {
-    const int64_t n = std::min(kChunk, count - begin);
-    Widen(source, begin, n, name, scratch.data());
-    FromFloat(type, scratch.data(), n, static_cast<uint8_t*>(target->data) + begin * DtypeBytes(type));
-  }
-}
-
 // First all tensors get a shape (checked against the file), then memory, then contents.
 class Loader {
  public:
   Loader(const Folder& folder, ggml_context* context, Dtype dtype)
       : folder_(folder), context_(context), matrix_type_(dtype) {}
 
-  ggml_tensor* Matrix(const std::string& name, int64_t in, int64_t out) {
-    return Declare(name, matrix_type_, in, out);
-  }
   ggml_tensor* Table(const std::string& name, int64_t in, int64_t out) {
-    return Declare(name, Dtype::kF32, in, out);
+    Check(name, in, out);
+    ggml_tensor* tensor = out == 1 ? ggml_new_tensor_1d(context_, GGML_TYPE_F32, in)
+                                   : ggml_new_tensor_2d(context_, GGML_TYPE_F32, in, out);
+    declared_.push_back({name, tensor});
+    return tensor;
   }
-  ggml_tensor* Vector(const std::string& name, int64_t size) { return Declare(name, Dtype::kF32, size, 1); }
-
-  Linear Layer(const std::string& name, int64_t in, int64_t out, bool bias) {
-    return {Matrix(name + ".weight", in, out), bias ? Vector(name + ".bias", out) : nullptr};
-  }
+  ggml_tensor* Vector(const std::string& name, int64_t size) { return Table(name, size, 1); }
   LayerNorm Norm(const std::string& name, int64_t size) {
     return {Vector(name + ".weight", size), Vector(name + ".bias", size)};
   }
@@ -145,7 +126,8 @@ class Loader {
   }
 
   void Fill() const {
-    for (const auto& [name, tensor, type] : declared_) Convert(folder_.at(name), tensor, type, Path(name));
+    for (const auto& [name, tensor] : declared_)
+      Widen(folder_.at(name), 0, ggml_nelements(tensor), Path(name), static_cast<float*>(tensor->data));
     for (const Packed& packed : packed_) {
       if (packed.bias)
         packed.target->bias.resize(int64_t{packed.target->matrix.panels()} * PackedMatrix::kPanel);
@@ -157,7 +139,6 @@ class Loader {
   struct Declared {
     std::string name;
     ggml_tensor* tensor;
-    Dtype type;
   };
   struct Packed {
     PackedLinear* target;
@@ -179,15 +160,6 @@ class Loader {
     }
   }
 
-  ggml_tensor* Declare(const std::string& name, Dtype type, int64_t in, int64_t out) {
-    Check(name, in, out);
-    const ggml_type ggml = GgmlType(type);
-    ggml_tensor* tensor =
-        out == 1 ? ggml_new_tensor_1d(context_, ggml, in) : ggml_new_tensor_2d(context_, ggml, in, out);
-    declared_.push_back({name, tensor, type});
-    return tensor;
-  }
-
   void FillPart(const Packed& packed, const Part& part) const {
     std::vector<float> row(std::max(packed.in, part.rows));
     const std::string weight = part.name + ".weight", bias = part.name + ".bias";
@@ -207,31 +179,35 @@ class Loader {
   std::vector<Packed> packed_;
 };
 
+// All rows of a file matrix, to outputs from `first` on.
+Loader::Part Whole(const std::string& name, int64_t rows, int64_t first = 0) { return {name, rows, first, rows, 0}; }
+
 void DeclareVision(Loader& loader, const ModelConfig& config, Weights& weights) {
   const VisionConfig& c = config.vision;
   const std::string root = "model.vision_model.";
   const int64_t side = c.image_size / c.patch_size;
-  weights.patch_embedding =
-      loader.Layer(root + "embeddings.patch_embedding", 3LL * c.patch_size * c.patch_size, c.hidden, true);
+  const auto pack = [&](PackedLinear& target, const std::string& name, int64_t in, int64_t out, bool bias = true) {
+    loader.Pack(target, in, out, bias, {Whole(name, out)});
+  };
+  pack(weights.patch_embedding, root + "embeddings.patch_embedding", 3LL * c.patch_size * c.patch_size, c.hidden);
   weights.position_embedding =
       loader.Table(root + "embeddings.position_embedding.weight", c.hidden, side * side);
+  weights.vision.resize(c.layers);  // the loader keeps pointers into it
   for (int32_t i = 0; i < c.layers; ++i) {
     const std::string layer = root + "encoder.layers." + std::to_string(i) + ".";
-    VisionLayer w;
+    VisionLayer& w = weights.vision[i];
     w.norm1 = loader.Norm(layer + "layer_norm1", c.hidden);
     w.norm2 = loader.Norm(layer + "layer_norm2", c.hidden);
-    w.q = loader.Layer(layer + "self_attn.q_proj", c.hidden, c.hidden, true);
-    w.k = loader.Layer(layer + "self_attn.k_proj", c.hidden, c.hidden, true);
-    w.v = loader.Layer(layer + "self_attn.v_proj", c.hidden, c.hidden, true);
-    w.out = loader.Layer(layer + "self_attn.out_proj", c.hidden, c.hidden, true);
-    w.fc1 = loader.Layer(layer + "mlp.fc1", c.hidden, c.intermediate, true);
-    w.fc2 = loader.Layer(layer + "mlp.fc2", c.intermediate, c.hidden, true);
-    weights.vision.push_back(w);
+    loader.Pack(w.qkv, c.hidden, 3LL * c.hidden, true,
+                {Whole(layer + "self_attn.q_proj", c.hidden), Whole(layer + "self_attn.k_proj", c.hidden, c.hidden),
+                 Whole(layer + "self_attn.v_proj", c.hidden, 2LL * c.hidden)});
+    pack(w.out, layer + "self_attn.out_proj", c.hidden, c.hidden);
+    pack(w.fc1, layer + "mlp.fc1", c.hidden, c.intermediate);
+    pack(w.fc2, layer + "mlp.fc2", c.intermediate, c.hidden);
   }
   weights.vision_norm = loader.Norm(root + "post_layernorm", c.hidden);
-  weights.connector =
-      loader.Layer("model.connector.modality_projection.proj",
-                   int64_t{c.hidden} * config.scale_factor * config.scale_factor, config.text.hidden, false);
+  pack(weights.connector, "model.connector.modality_projection.proj",
+       int64_t{c.hidden} * config.scale_factor * config.scale_factor, config.text.hidden, false);
 }
 
 void DeclareText(Loader& loader, const ModelConfig& config, Weights& weights) {
@@ -240,31 +216,28 @@ void DeclareText(Loader& loader, const ModelConfig& config, Weights& weights) {
   constexpr int64_t kPanel = PackedMatrix::kPanel;
   const int64_t dim = c.head_dim, padded = HeadPanels(c) * kPanel;
   const int64_t gated = (c.intermediate + kPanel - 1) / kPanel * kPanel;
-  weights.token_embedding = loader.Matrix(root + "embed_tokens.weight", c.hidden, c.vocab);
   weights.text.resize(c.layers);  // the loader keeps pointers into it
   for (int32_t i = 0; i < c.layers; ++i) {
     const std::string layer = root + "layers." + std::to_string(i) + ".";
     TextLayer& w = weights.text[i];
-    w.input_norm = loader.Vector(layer + "input_layernorm.weight", c.hidden);
-    w.post_norm = loader.Vector(layer + "post_attention_layernorm.weight", c.hidden);
+    w.input_norm.weight = loader.Vector(layer + "input_layernorm.weight", c.hidden);
+    w.post_norm.weight = loader.Vector(layer + "post_attention_layernorm.weight", c.hidden);
     const auto heads = [&](const char* name, int64_t count, int64_t first) {
       return Loader::Part{layer + "self_attn." + name, count * dim, first * padded, dim, padded - dim};
     };
     loader.Pack(w.qkv, c.hidden, (c.heads + 2 * c.kv_heads) * padded, c.attention_bias,
                 {heads("q_proj", c.heads, 0), heads("k_proj", c.kv_heads, c.heads),
                  heads("v_proj", c.kv_heads, c.heads + c.kv_heads)});
-    const auto whole = [&](const char* name, int64_t rows) {
-      return std::vector<Loader::Part>{{layer + name, rows, 0, rows, 0}};
-    };
-    loader.Pack(w.out, c.heads * dim, c.hidden, c.attention_bias, whole("self_attn.o_proj", c.hidden));
+    loader.Pack(w.out, c.heads * dim, c.hidden, c.attention_bias, {Whole(layer + "self_attn.o_proj", c.hidden)});
     loader.Pack(w.gate_up, c.hidden, 2 * gated, c.mlp_bias,
                 {{layer + "mlp.gate_proj", c.intermediate, 0, kPanel, kPanel},
                  {layer + "mlp.up_proj", c.intermediate, kPanel, kPanel, kPanel}});
-    loader.Pack(w.down, c.intermediate, c.hidden, c.mlp_bias, whole("mlp.down_proj", c.hidden));
+    loader.Pack(w.down, c.intermediate, c.hidden, c.mlp_bias, {Whole(layer + "mlp.down_proj", c.hidden)});
   }
-  weights.final_norm = loader.Vector(root + "norm.weight", c.hidden);
-  const std::string head = config.tied ? root + "embed_tokens" : "lm_head";
-  loader.Pack(weights.head, c.hidden, c.vocab, false, {{head, c.vocab, 0, c.vocab, 0}});
+  weights.final_norm.weight = loader.Vector(root + "norm.weight", c.hidden);
+  const Loader::Part embedding = Whole(root + "embed_tokens", c.vocab);
+  loader.Pack(weights.head, c.hidden, c.vocab, false, {config.tied ? embedding : Whole("lm_head", c.vocab)});
+  if (!config.tied) loader.Pack(weights.token_embedding, c.hidden, c.vocab, false, {embedding});
 }
 
 }  // namespace
@@ -275,6 +248,7 @@ Weights LoadWeights(const std::string& model_dir, const ModelConfig& config, Dty
   const size_t tensors =
       16 + 16 * static_cast<size_t>(config.vision.layers) + 16 * static_cast<size_t>(config.text.layers);
   Weights weights;
+  weights.dtype = dtype;
   weights.context.reset(ggml_init({tensors * ggml_tensor_overhead(), nullptr, /*no_alloc=*/true}));
   if (!weights.context) Fail(model_dir + ": not enough memory for the list of weights");
   Loader loader(folder, weights.context.get(), dtype);

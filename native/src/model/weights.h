@@ -11,26 +11,22 @@
 
 namespace kvcapsule {
 
-// y = W x + b. ggml shape [in, out]; bias null when the layer has none.
-struct Linear {
-  ggml_tensor* weight = nullptr;
-  ggml_tensor* bias = nullptr;
-};
-
+// An RMS norm has no bias.
 struct LayerNorm {
   ggml_tensor* weight = nullptr;
   ggml_tensor* bias = nullptr;
 };
 
-struct VisionLayer {
-  LayerNorm norm1, norm2;
-  Linear q, k, v, out, fc1, fc2;
-};
-
-// The same with its outputs in whole panels; what fills a panel up has weights and bias 0.
+// y = W x + b, its outputs in whole panels; what fills a panel up has weights and bias 0.
 struct PackedLinear {
   PackedMatrix matrix;
   std::vector<float> bias;  // [panels * 32]; empty when the layer has none
+};
+
+struct VisionLayer {
+  LayerNorm norm1, norm2;
+  PackedLinear qkv;  // queries, keys and values one behind the other
+  PackedLinear out, fc1, fc2;
 };
 
 // Panels that a head's rows take.
@@ -39,8 +35,7 @@ inline int32_t HeadPanels(const TextConfig& config) {
 }
 
 struct TextLayer {
-  ggml_tensor* input_norm = nullptr;
-  ggml_tensor* post_norm = nullptr;
+  LayerNorm input_norm, post_norm;
   PackedLinear qkv;  // query heads, then key heads, then value heads, each in HeadPanels panels
   PackedLinear out;
   PackedLinear gate_up;  // panels of gate and up in turn
@@ -48,20 +43,26 @@ struct TextLayer {
 };
 
 struct Weights {
-  Linear patch_embedding;  // [3 * patch * patch, hidden]
+  PackedLinear patch_embedding;  // of [3][patch][patch] pixels
   ggml_tensor* position_embedding = nullptr;
   std::vector<VisionLayer> vision;
   LayerNorm vision_norm;
-  Linear connector;
-  ggml_tensor* token_embedding = nullptr;
+  PackedLinear connector;
   std::vector<TextLayer> text;
-  ggml_tensor* final_norm = nullptr;
-  PackedLinear head;  // the token embedding again when tied
+  LayerNorm final_norm;
+  PackedLinear head;
+  PackedLinear token_embedding;  // without a matrix where it is the head's, tied
 
+  Dtype dtype = Dtype::kF32;  // of the matrices
   GgmlContext context;
   GgmlBuffer buffer;
   LargeBuffer packed;
   int64_t bytes = 0;
+
+  // Its outputs are the tokens' rows.
+  const PackedMatrix& embedding() const {
+    return token_embedding.matrix.panels() > 0 ? token_embedding.matrix : head.matrix;
+  }
 };
 
 // Matrices in `dtype`, norms, biases and position embeddings in F32. Reads model.safetensors or the shards

@@ -3,12 +3,20 @@
 
 #include <cmath>
 
+#include "../targets.h"
 #include "engine_driver.h"
 
 namespace kvcapsule::testing {
 namespace {
 
-class ModelFixture : public ::testing::TestWithParam<const char*> {};
+// On each of the machine's vector targets.
+class ModelFixture : public ::testing::TestWithParam<std::tuple<const char*, int64_t>> {
+ protected:
+  std::string Folder() const { return std::string(KVCAPSULE_FIXTURES) + "/" + std::get<0>(GetParam()); }
+
+ private:
+  UseTarget use_{std::get<1>(GetParam())};
+};
 
 EngineOptions Options(const std::string& model_dir, Dtype weights, int32_t threads) {
   EngineOptions options;
@@ -30,7 +38,7 @@ double WorstDifference(const std::vector<float>& a, const std::vector<float>& b)
 }
 
 TEST_P(ModelFixture, AnswersAsTransformers) {
-  const std::string folder = std::string(KVCAPSULE_FIXTURES) + "/" + GetParam();
+  const std::string folder = Folder();
   const std::vector<GoldenCase> golden = ReadGolden(folder);
   for (const int32_t chunk : {1024, 5}) {
     EngineDriver driver(Engine::Create(Options(folder, Dtype::kF32, 1)), folder);
@@ -41,9 +49,8 @@ TEST_P(ModelFixture, AnswersAsTransformers) {
   }
 }
 
-// 16-bit weights round the tower's activations too: near, not equal.
 TEST_P(ModelFixture, RunsInEveryWeightType) {
-  const std::string folder = std::string(KVCAPSULE_FIXTURES) + "/" + GetParam();
+  const std::string folder = Folder();
   const std::vector<GoldenCase> golden = ReadGolden(folder);
   double scale = 0;
   for (const float logit : golden[0].logits_at_prompt_end) scale = std::max<double>(scale, std::fabs(logit));
@@ -54,14 +61,16 @@ TEST_P(ModelFixture, RunsInEveryWeightType) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, ModelFixture,
-                         ::testing::Values("shuffle-1-plain", "shuffle-2-gqa", "shuffle-3-mha-untied",
-                                           "shuffle-4-smolvlm", "unsplit-buckets"),
-                         [](const auto& info) {
-                           std::string name = info.param;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, ModelFixture,
+    ::testing::Combine(::testing::Values("shuffle-1-plain", "shuffle-2-gqa", "shuffle-3-mha-untied",
+                                         "shuffle-4-smolvlm", "unsplit-buckets"),
+                       ::testing::ValuesIn(hwy::SupportedAndGeneratedTargets())),
+    [](const auto& info) {
+      std::string name = std::string(std::get<0>(info.param)) + "_" + hwy::TargetName(std::get<1>(info.param));
+      std::replace(name.begin(), name.end(), '-', '_');
+      return name;
+    });
 
 }  // namespace
 }  // namespace kvcapsule::testing

@@ -4,7 +4,76 @@
 #include <cmath>
 #include <cstring>
 
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kv/codec/packed/row_code.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
 namespace kvcapsule {
+namespace HWY_NAMESPACE {
+namespace {
+
+// Fields of a code, highest first.
+template <class Visit>
+HWY_INLINE void VisitFields(int32_t bits, Visit visit) {
+  for (const int32_t width : {8, 4, 2, 1}) {
+    if (bits & width) visit(width, bits & (width - 1));
+  }
+}
+
+// Plain loops that the compiler turns into vectors of each target.
+void EncodeRow(const float* row, float scale, int32_t bits, int32_t dim, uint8_t* codes) {
+  const float step = scale * GaussianStep(bits), top = static_cast<float>((1 << bits) - 1);
+  const float inverse = step > 0 ? 1 / step : 0, middle = 0.5f * top + 0.5f;
+  thread_local std::array<uint8_t, 4096> all;  // head_dim is at most 4096
+  for (int32_t c = 0; c < dim; ++c)
+    all[c] = static_cast<uint8_t>(std::clamp(row[c] * inverse + middle, 0.0f, top));
+  VisitFields(bits, [&](int32_t width, int32_t shift) {
+    const int32_t bytes = dim * width / 8;
+    const uint32_t mask = (1u << width) - 1;
+    std::memset(codes, 0, bytes);
+    for (int32_t slot = 0; slot < 8 / width; ++slot) {
+      const uint8_t* from = all.data() + slot * bytes;
+      for (int32_t j = 0; j < bytes; ++j)
+        codes[j] = static_cast<uint8_t>(codes[j] | (from[j] >> shift & mask) << (slot * width));
+    }
+    codes += bytes;
+  });
+}
+
+void DecodeCodes(const uint8_t* codes, int32_t bits, int32_t dim, uint8_t* to) {
+  std::fill_n(to, dim, 0);
+  VisitFields(bits, [&](int32_t width, int32_t shift) {
+    const int32_t bytes = dim * width / 8;
+    const uint32_t mask = (1u << width) - 1;
+    for (int32_t slot = 0; slot < 8 / width; ++slot) {
+      for (int32_t j = 0; j < bytes; ++j)
+        to[slot * bytes + j] |= static_cast<uint8_t>((codes[j] >> (slot * width) & mask) << shift);
+    }
+    codes += bytes;
+  });
+}
+
+void DecodeRow(const uint8_t* codes, float scale, int32_t bits, int32_t dim, float* row) {
+  const float step = scale * GaussianStep(bits), middle = 0.5f * static_cast<float>((1 << bits) - 1);
+  thread_local std::array<uint8_t, 4096> all;  // head_dim is at most 4096
+  DecodeCodes(codes, bits, dim, all.data());
+  for (int32_t c = 0; c < dim; ++c) row[c] = step * (static_cast<float>(all[c]) - middle);
+}
+
+}  // namespace
+}  // namespace HWY_NAMESPACE
+}  // namespace kvcapsule
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace kvcapsule {
+
+HWY_EXPORT(EncodeRow);
+HWY_EXPORT(DecodeCodes);
+HWY_EXPORT(DecodeRow);
+
 namespace {
 
 constexpr int32_t kUnitLevel = 10;
@@ -14,14 +83,6 @@ constexpr std::array<float, kMaxRowBits + 1> kSteps = {0,        1.59577f, 0.995
                                                        0.18814f, 0.10406f, 0.05687f, 0.03076f};
 constexpr std::array<float, kMaxRowBits + 1> kErrors = {
     1, 0.363380f, 0.118846f, 0.0374397f, 0.0115429f, 0.00349521f, 0.00104005f, 0.000304333f, 0.0000876862f};
-
-// Fields of a code, highest first.
-template <class Visit>
-void VisitFields(int32_t bits, Visit visit) {
-  for (const int32_t width : {8, 4, 2, 1}) {
-    if (bits & width) visit(width, bits & (width - 1));
-  }
-}
 
 struct ScaleTable {
   std::array<float, kScaleLevels> factor{}, energy{};
@@ -80,42 +141,16 @@ float PriceThatFits(std::span<const float> energies, int64_t room) {
 }
 
 void EncodeRow(const float* row, float scale, int32_t bits, int32_t dim, uint8_t* codes) {
-  const float step = scale * kSteps[bits], top = static_cast<float>((1 << bits) - 1);
-  const float inverse = step > 0 ? 1 / step : 0, middle = 0.5f * top + 0.5f;
-  thread_local std::array<uint8_t, 4096> all;  // head_dim is at most 4096
-  for (int32_t c = 0; c < dim; ++c)
-    all[c] = static_cast<uint8_t>(std::clamp(row[c] * inverse + middle, 0.0f, top));
-  VisitFields(bits, [&](int32_t width, int32_t shift) {
-    const int32_t bytes = dim * width / 8;
-    const uint32_t mask = (1u << width) - 1;
-    std::memset(codes, 0, bytes);
-    for (int32_t slot = 0; slot < 8 / width; ++slot) {
-      const uint8_t* from = all.data() + slot * bytes;
-      for (int32_t j = 0; j < bytes; ++j)
-        codes[j] = static_cast<uint8_t>(codes[j] | (from[j] >> shift & mask) << (slot * width));
-    }
-    codes += bytes;
-  });
+  HWY_DYNAMIC_DISPATCH(EncodeRow)(row, scale, bits, dim, codes);
 }
 
 void DecodeCodes(const uint8_t* codes, int32_t bits, int32_t dim, uint8_t* to) {
-  std::fill_n(to, dim, 0);
-  VisitFields(bits, [&](int32_t width, int32_t shift) {
-    const int32_t bytes = dim * width / 8;
-    const uint32_t mask = (1u << width) - 1;
-    for (int32_t slot = 0; slot < 8 / width; ++slot) {
-      for (int32_t j = 0; j < bytes; ++j)
-        to[slot * bytes + j] |= static_cast<uint8_t>((codes[j] >> (slot * width) & mask) << shift);
-    }
-    codes += bytes;
-  });
+  HWY_DYNAMIC_DISPATCH(DecodeCodes)(codes, bits, dim, to);
 }
 
 void DecodeRow(const uint8_t* codes, float scale, int32_t bits, int32_t dim, float* row) {
-  const float step = scale * kSteps[bits], middle = 0.5f * static_cast<float>((1 << bits) - 1);
-  thread_local std::array<uint8_t, 4096> all;  // head_dim is at most 4096
-  DecodeCodes(codes, bits, dim, all.data());
-  for (int32_t c = 0; c < dim; ++c) row[c] = step * (static_cast<float>(all[c]) - middle);
+  HWY_DYNAMIC_DISPATCH(DecodeRow)(codes, scale, bits, dim, row);
 }
 
 }  // namespace kvcapsule
+#endif

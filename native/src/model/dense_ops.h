@@ -1,0 +1,98 @@
+// Products with packed matrices as ggml custom operations: one pass over each weight matrix, with everything
+// that is done row by row (norm, bias, activation, residual) in the same pass. Few barriers a layer. Rows are
+// independent of each other, so results do not depend on the batch.
+#pragma once
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <initializer_list>
+#include <vector>
+
+#include "ggml.h"
+#include "model/row_ops.h"
+#include "model/weights.h"
+
+namespace kvcapsule {
+
+// A layer norm, or an RMS norm where there is no bias.
+void NormRow(const LayerNorm& norm, float epsilon, const float* x, int64_t count, float* out);
+
+// One product with a packed matrix, its rows normalised first where norm is given.
+struct DenseOp {
+  DenseOp() = default;
+  explicit DenseOp(const PackedLinear& matrix) : linear(&matrix) {}
+  DenseOp(const PackedLinear& matrix, const LayerNorm& with, float eps)
+      : linear(&matrix), norm(with), epsilon(eps) {}
+
+  const PackedLinear* linear = nullptr;
+  LayerNorm norm;
+  float epsilon = 0;
+  std::atomic<int32_t> next_task = 0;
+};
+
+// All operations take x [rows][inputs] in F32. Ops outlive the graph's computation and serve it once.
+
+// residual + W x, [rows][outputs].
+ggml_tensor* ProjectAndAdd(ggml_context* context, ggml_tensor* x, ggml_tensor* residual, DenseOp& op);
+// silu(gate x) * up x, [rows][intermediate].
+ggml_tensor* ProjectGated(ggml_context* context, ggml_tensor* x, int64_t intermediate, DenseOp& op);
+// gelu(W x), [rows][outputs].
+ggml_tensor* ProjectGelu(ggml_context* context, ggml_tensor* x, int64_t outputs, DenseOp& op);
+// W x, [rows][outputs].
+ggml_tensor* Project(ggml_context* context, ggml_tensor* x, int64_t outputs, DenseOp& op);
+
+// An operation on all of ggml's threads; user outlives the computation.
+ggml_tensor* CustomOp(ggml_context* context, int64_t columns, int64_t rows,
+                      std::initializer_list<ggml_tensor*> sources, ggml_custom_op_t run, void* user);
+
+inline const float* Floats(const ggml_tensor* tensor) { return static_cast<const float*>(tensor->data); }
+
+// `floats` of a buffer that only grows.
+inline float* Room(std::vector<float>& buffer, int64_t floats) {
+  if (static_cast<int64_t>(buffer.size()) < floats) buffer.resize(floats);
+  return buffer.data();
+}
+
+// The body of such an operation, on each thread: takes tasks until none is left. A task is a group of rows and
+// a few units of `unit_panels` panels; store(unit, first_row, rows, y) gets a unit's products with bias, y
+// [rows][unit_panels * 32].
+template <class Store>
+void RunDense(DenseOp& op, const ggml_tensor* x, int32_t unit_panels, int nth, Store store) {
+  // Rows that share a pass over a task's weights: with 256 inputs as many as half the second-level cache holds.
+  constexpr int32_t kGroupRows = 192;
+  // More tasks than threads, because a thread may lose its CPU for a while.
+  constexpr int32_t kTasksPerThread = 4;
+  const PackedMatrix& matrix = op.linear->matrix;
+  const int64_t inputs = matrix.inputs(), width = int64_t{unit_panels} * PackedMatrix::kPanel;
+  const auto rows = static_cast<int32_t>(x->ne[1]);
+  const int32_t groups = (rows + kGroupRows - 1) / kGroupRows, units = matrix.panels() / unit_panels;
+  const int32_t units_per_task = std::clamp(units * groups / (kTasksPerThread * nth), 1, units);
+  const int32_t tasks_per_group = (units + units_per_task - 1) / units_per_task;
+  thread_local std::vector<float> normed, products;
+  int32_t normed_group = -1;
+  for (int32_t task = op.next_task++; task < groups * tasks_per_group; task = op.next_task++) {
+    const int32_t group = task / tasks_per_group, first_row = group * kGroupRows;
+    const int32_t count = std::min(kGroupRows, rows - first_row);
+    const float* in = Floats(x) + first_row * inputs;
+    if (op.norm.weight) {
+      float* to = Room(normed, kGroupRows * inputs);
+      for (int32_t r = 0; group != normed_group && r < count; ++r)
+        NormRow(op.norm, op.epsilon, in + r * inputs, inputs, to + r * inputs);
+      normed_group = group;
+      in = to;
+    }
+    const int32_t first_unit = task % tasks_per_group * units_per_task;
+    const int32_t end_unit = std::min(units, first_unit + units_per_task);
+    for (int32_t unit = first_unit; unit < end_unit; ++unit) {
+      float* y = Room(products, count * width);
+      matrix.Multiply(in, inputs, count, unit * unit_panels, unit_panels, y, width);
+      if (!op.linear->bias.empty()) {
+        const float* bias = &op.linear->bias[unit * width];
+        for (int32_t r = 0; r < count; ++r) AddRow(y + r * width, bias, width, y + r * width);
+      }
+      store(unit, first_row, count, y);
+    }
+  }
+}
+
+}  // namespace kvcapsule

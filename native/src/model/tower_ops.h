@@ -1,0 +1,49 @@
+// What a layer of the vision tower has beside dense_ops.h: attention of a tile's patches to each other. All
+// patches of a tile see each other, so keys and values are laid out once as the two products read them.
+#pragma once
+#include <atomic>
+#include <cstdint>
+
+#include "model/dense_ops.h"
+
+namespace kvcapsule {
+
+// Rows of a batch are [tiles][patches]; patches are as many in every tile.
+struct TowerShape {
+  int64_t tiles = 0, patches = 0, heads = 0, head_dim = 0;
+
+  int64_t hidden() const { return heads * head_dim; }
+  // Width of a transposed key matrix [head_dim][patches] and of a value matrix [patches][head_dim], in floats;
+  // what fills them up holds anything.
+  int64_t key_stride() const;
+  int64_t value_stride() const;
+  // A head's queries [patches][head_dim], keys and values, one behind the other.
+  int64_t HeadFloats() const { return (patches + key_stride()) * head_dim + patches * value_stride(); }
+};
+
+struct TowerQkvOp : DenseOp {
+  using DenseOp::DenseOp;
+
+  TowerShape shape;
+};
+
+struct TowerAttentionOp {
+  TowerShape shape;
+  std::atomic<int32_t> next_task = 0;
+};
+
+struct PatchShuffleOp {
+  LayerNorm norm;
+  float epsilon = 0;
+  const int32_t* order = nullptr;  // [patches]: where each row of a tile comes from
+  int64_t patches = 0;
+};
+
+// x [rows][hidden] to [tiles][heads][HeadFloats()]; the matrix has queries, keys and values one behind the other.
+ggml_tensor* ProjectTowerQkv(ggml_context* context, ggml_tensor* x, TowerQkvOp& op);
+// Of that, softmax(q k^T / sqrt(head_dim)) v: [rows][hidden].
+ggml_tensor* AttendTower(ggml_context* context, ggml_tensor* qkv, TowerAttentionOp& op);
+// Normalised rows in another order.
+ggml_tensor* NormAndShuffle(ggml_context* context, ggml_tensor* x, PatchShuffleOp& op);
+
+}  // namespace kvcapsule
