@@ -1,30 +1,9 @@
 import fc from 'fast-check';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createRedisClient, RedisLedger } from '@kvcapsule/platform/redis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ask, Cluster, events, killPart, picture, until } from './harness.js';
+import { ask, Cluster, events, killPart, picture, quiet, until } from './harness.js';
 
 const LONG = { model: 'emoji-vlm', temperature: 1, seed: 1, max_tokens: 2000, messages: [ask('Hello!')] };
-
-/** Waits until everything is at zero: no page held, no request in the worker, no lease in the ledger. */
-async function quiet(cluster: Cluster, workerId = 'worker-0'): Promise<void> {
-  const redis = await createRedisClient(cluster.redis.url);
-  try {
-    const ledger = new RedisLedger(redis);
-    const atRest = async (): Promise<boolean> => {
-      const names = ['requests_waiting', 'requests_running', 'pages_held'];
-      const values = names.map((name) => cluster.workerMetric(0, `kvcapsule_worker_${name}`));
-      const account = await ledger.account(workerId);
-      return (await Promise.all(values)).every((value) => value === 0) && account?.leases === 0;
-    };
-    // requests whose client has gone may still be on their way, and a lease whose reservation was never
-    // acknowledged runs out by itself after 10 s
-    await until(atRest, 20_000);
-    expect(await ledger.account(workerId)).toMatchObject({ reservedPages: 0, committedPages: 0 });
-  } finally {
-    redis.disconnect();
-  }
-}
 
 /** Starts a stream and waits for its first event. */
 async function openStream(

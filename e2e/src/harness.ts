@@ -6,6 +6,7 @@ import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import sharp from 'sharp';
+import { createRedisClient, RedisLedger } from '@kvcapsule/platform/redis';
 import { type RedisServer, startRedis } from '@kvcapsule/platform/redis-server';
 
 export const ROOT = resolve(import.meta.dirname, '../..');
@@ -125,6 +126,31 @@ export class Cluster {
       });
     });
     return { name, process: child, ready };
+  }
+}
+
+/** Waits until everything is at zero: no page held, no request in the worker, no lease and no page in the ledger. */
+export async function quiet(cluster: Cluster, workerId = 'worker-0'): Promise<void> {
+  const redis = await createRedisClient(cluster.redis.url);
+  try {
+    const ledger = new RedisLedger(redis);
+    const atRest = async (): Promise<boolean> => {
+      const names = ['requests_waiting', 'requests_running', 'pages_held'];
+      const values = names.map((name) => cluster.workerMetric(0, `kvcapsule_worker_${name}`));
+      const account = await ledger.account(workerId);
+      const counts = [
+        ...(await Promise.all(values)),
+        account?.leases,
+        account?.reservedPages,
+        account?.committedPages,
+      ];
+      return counts.every((count) => count === 0);
+    };
+    // requests whose client has gone may still be on their way, and a lease whose reservation was never
+    // acknowledged runs out by itself after 10 s
+    await until(atRest, 20_000);
+  } finally {
+    redis.disconnect();
   }
 }
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ask, Cluster, picture, pngUri, until } from './harness.js';
+import { ask, Cluster, killPart, picture, pngUri, until } from './harness.js';
 
 interface Answer {
   readonly choices: readonly [
@@ -11,6 +11,9 @@ interface Answer {
     readonly prompt_tokens_details: { readonly cached_tokens: number };
   };
 }
+
+/** Pictures of F03: under `--full` as many as the case has. */
+const PICTURES = process.env['KVCAPSULE_TEST_FULL'] === '1' ? 2000 : 12;
 
 let cluster: Cluster;
 /** Keeps nothing of what it has seen: its answers are those of a fresh worker. */
@@ -39,6 +42,17 @@ const fresh = async (messages: readonly object[], more: object = {}): Promise<An
   expect(cachedOf(alone)).toBe(0);
   return alone;
 };
+
+/** The results in order; eight at a time. */
+async function inParallel<Item, Result>(
+  items: readonly Item[],
+  work: (item: Item) => Promise<Result>,
+): Promise<Result[]> {
+  const results: Result[] = [];
+  for (let begin = 0; begin < items.length; begin += 8)
+    results.push(...(await Promise.all(items.slice(begin, begin + 8).map((item) => work(item)))));
+  return results;
+}
 
 function noise(bytes: number, seed: number): Buffer {
   let state = seed + 1;
@@ -69,21 +83,23 @@ describe('cases from the field: what is kept and found again', () => {
       await pngUri(grey, 64, 64),
       await pngUri(grey, 64, 192, 1),
       ...(await Promise.all(
-        Array.from({ length: 12 }, (_, seed) => pngUri(noise(3 * 64 * 64, 100 + seed), 64, 64)),
+        Array.from({ length: PICTURES }, (_, seed) => pngUri(noise(3 * 64 * 64, 100 + seed), 64, 64)),
       )),
     ];
     const question = (url: string) => [ask('Describe the image.', url)];
-    const expected: string[] = [];
-    for (const url of urls) {
-      const first = await answer(question(url));
+    const expected = await inParallel(urls, async (url) => {
+      const [first, alone] = await Promise.all([answer(question(url)), fresh(question(url))]);
       // a picture nobody has seen shares the text before it at most
       expect(cachedOf(first)).toBeLessThan(16);
-      expected.push(textOf(await fresh(question(url))));
-      expect(textOf(first)).toBe(expected.at(-1));
-    }
-    for (const [index, url] of [...urls.entries()].reverse())
-      expect(textOf(await answer(question(url)))).toBe(expected[index]);
-  });
+      expect(textOf(first)).toBe(textOf(alone));
+      return textOf(alone);
+    });
+    // all of them again, in another order
+    const order = urls.map((_, index) => (index * 1_000_003 + 7) % urls.length);
+    expect(new Set(order).size).toBe(urls.length);
+    const again = await inParallel(order, async (index) => textOf(await answer(question(urls[index] ?? ''))));
+    expect(again).toEqual(order.map((index) => expected[index]));
+  }, 3_600_000);
 
   it('F05: a salt shares nothing with another, whatever names it spells', async () => {
     const messages = [ask('What is at A1? '.repeat(8), picture('b'))];
@@ -190,4 +206,53 @@ describe('cases from the field: what is kept and found again', () => {
     const changes = after.ended.map((count, index) => count - (before.ended[index] ?? 0));
     expect(changes).toEqual([0, 5, 5, 0]);
   });
+
+  it('F33: requests that are sent again after their worker was killed count once on each side', async () => {
+    const alone = await Cluster.start({ workerArgs: ['--pool-mib', '24'] });
+    try {
+      const worker = alone.workers[0];
+      if (worker === undefined) throw new Error('no worker');
+      const body = (index: number, maxTokens: number) => ({
+        model: 'emoji-vlm',
+        ...{
+          messages: [ask(`Hello ${String(index)}! `.repeat(12))],
+          ignore_eos: true,
+          max_tokens: maxTokens,
+        },
+      });
+      const indices = [0, 1, 2, 3, 4];
+      const lost = indices.map((index) => alone.chat(body(index, 4000)));
+      await until(
+        async () => (await alone.workerMetric(0, 'kvcapsule_worker_requests_running')) === 5,
+        20_000,
+      );
+      await killPart(worker);
+      for (const response of await Promise.all(lost)) expect(response.status).toBe(503);
+      alone.workers[0] = await alone.startWorker(0);
+      await until(async () => (await alone.routerMetric('kvcapsule_router_workers')) === 1, 20_000);
+      const again: Answer[] = [];
+      for (const index of [...indices, 0])
+        again.push(await answer(body(index, 5).messages, body(index, 5), alone));
+      const sum = (of: (one: Answer) => number) => again.reduce((total, one) => total + of(one), 0);
+      const worth = async (name: string, value: number) =>
+        expect([name, await alone.workerMetric(0, `kvcapsule_worker_${name}`)]).toEqual([name, value]);
+      await worth('requests_started_total', 6);
+      await worth('requests_total{reason="length"}', 6);
+      await worth(
+        'tokens_total{kind="prompt"}',
+        sum(({ usage }) => usage.prompt_tokens),
+      );
+      await worth('tokens_total{kind="completion"}', 30);
+      // the last asks what the first has asked: the only hit there is
+      expect(sum(cachedOf)).toBeGreaterThan(0);
+      await worth('prefix_cache_tokens_total{outcome="hit"}', sum(cachedOf));
+      for (const [labels, count] of [
+        ['status="503",code="worker_lost"', 5],
+        ['status="200",code="ok"', 6],
+      ] as const)
+        expect(await alone.routerMetric(`kvcapsule_router_requests_total{${labels}}`)).toBe(count);
+    } finally {
+      await alone.stop();
+    }
+  }, 120_000);
 });
