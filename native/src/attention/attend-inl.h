@@ -94,7 +94,6 @@ HWY_INLINE const float* Scales(const uint8_t* stored, int64_t first, int64_t cou
                                AttentionScratch& scratch) {
   float* scales = AttentionScratch::Room(scratch.scales, 2 * most) + (side == KvPart::kKey ? 0 : most);
   ToFloat(Dtype::kF16, stored + 2 * first, count, scales);
-  for (int64_t byte = 0; byte < 2 * count; byte += kLineBytes) Ask(stored + 2 * (first + count) + byte);
   return scales;
 }
 

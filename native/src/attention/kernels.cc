@@ -34,6 +34,12 @@ void AttendRows(const PartRows& part, const Visibility& visibility, const float*
 
 void AttendQuantRows(const QuantRows& part, const float* queries, AttentionScratch& scratch,
                      const SoftmaxState& state) {
+  const int64_t groups =
+      part.code == QuantCode::kQ8 ? 1 : (state.dim + Q4Format::kGroup - 1) / Q4Format::kGroup;
+  for (int64_t byte = 0; byte < 2 * groups * part.count; byte += kLineBytes) {
+    Ask(part.key_scales + byte);
+    Ask(part.value_scales + byte);
+  }
   ClearState(state);
   const QueryRows rows = Padded(queries, state, scratch);
   if (!FitsRegisters(state.dim))
