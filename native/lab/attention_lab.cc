@@ -43,22 +43,21 @@ struct Shape {
 constexpr int32_t kTile = 16;  // rows that lie together
 constexpr int64_t kPart = 1024;
 
-int64_t Tiles(const Shape& shape) { return 2 * ((shape.tokens + kTile - 1) / kTile); }
-
-// Keys and values of `tokens` tokens in tiles that lie in any order.
+// Keys and values of `tokens` tokens, the first half of one KV head, then of another, in blocks
+// [key, value][2 heads][kTile] that lie in any order, as a pool's do.
 struct Rows {
   Rows(const Shape& shape, uint64_t seed)
       : shape(shape),
         row_bytes(RowBytes(shape.code, shape.dim)),
         rng(seed),
-        bytes(Tiles(shape) * kTile * row_bytes),
-        places(Tiles(shape)) {
+        blocks((shape.tokens + 2 * kTile - 1) / (2 * kTile)),
+        bytes(4 * blocks.size() * kTile * row_bytes) {
     const std::vector<uint8_t> unit = RandomRows(std::min<int64_t>(4096, 2 * shape.tokens));
-    const auto size = static_cast<int64_t>(unit.size()), all = Tiles(shape) * kTile * row_bytes;
+    const auto size = static_cast<int64_t>(unit.size()), all = bytes.bytes();
     for (int64_t at = 0; at < all; at += size)
       std::memcpy(bytes.data() + at, unit.data(), std::min(size, all - at));
-    for (size_t i = 0; i < places.size(); ++i) places[i] = static_cast<int64_t>(i);
-    std::shuffle(places.begin(), places.end(), rng);
+    for (size_t i = 0; i < blocks.size(); ++i) blocks[i] = static_cast<int64_t>(i);
+    std::shuffle(blocks.begin(), blocks.end(), rng);
     const int64_t scales = Quantised(shape.code) ? shape.tokens * Groups(shape.code, shape.dim) : 0;
     key_scales = Halves(scales);
     value_scales = Halves(scales);
@@ -67,7 +66,9 @@ struct Rows {
   }
 
   const uint8_t* Row(bool key, int64_t token) const {
-    return bytes.data() + (places[2 * (token / kTile) + (key ? 0 : 1)] * kTile + token % kTile) * row_bytes;
+    const auto tile = token / kTile, count = static_cast<int64_t>(blocks.size());
+    const int64_t place = 4 * blocks[tile % count] + (key ? 0 : 2) + tile / count;
+    return bytes.data() + (place * kTile + token % kTile) * row_bytes;
   }
   const uint8_t* Scales(bool key, int64_t token) const {
     return (key ? key_scales : value_scales).data() + 2 * token * Groups(shape.code, shape.dim);
@@ -127,8 +128,8 @@ struct Rows {
 
   const int64_t row_bytes;
   std::mt19937_64 rng;
+  std::vector<int64_t> blocks;
   LargeBuffer bytes;
-  std::vector<int64_t> places;
   std::vector<uint8_t> key_scales, value_scales;
 };
 
