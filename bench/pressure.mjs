@@ -117,39 +117,44 @@ for (const [name, { worker, kvCodec }] of Object.entries(REFERENCES)) {
 }
 
 const rounds = Object.fromEntries(Object.keys(SIDES).map((side) => [side, []]));
-for (let round = 0; round < Number(values.rounds); round += 1) {
+for (let round = 1; round <= Number(values.rounds); round += 1) {
   for (const [side, { worker, kvCodec, reference }] of Object.entries(SIDES)) {
     const { answers, seconds, counted } = await crowd(worker, poolMib, () => named(kvCodec));
     const same = equal(answers, references[reference].answers);
     rounds[side].push({ ...counted, seconds, answers_as_in_a_large_pool: same });
     console.error(side, rounds[side].at(-1));
   }
+  report(round);
 }
 
-const sum = (side, counter) => rounds[side].reduce((total, round) => total + round[counter], 0);
-const fewer = (side) =>
-  sum(side, 'preemptions') === 0 ? null : sum('raw', 'preemptions') / sum(side, 'preemptions');
-const result = {
-  command: `node bench/pressure.mjs --pool-mib ${poolMib} --times ${values.times} --answer ${values.answer} --rounds ${values.rounds}`,
-  commit: execFileSync('git', ['rev-parse', 'HEAD'], { cwd: ROOT }).toString().trim(),
-  machine: `${cpus()[0].model}, ${cpus().length} cores`,
-  conversations: conversations.length,
-  answers: conversations.length * 2,
-  raw_tokens_needed: needed,
-  pool_tokens: Math.floor(POOL_TOKENS),
-  large_pool: Object.fromEntries(
-    Object.entries(references).map(([name, { counted, seconds, salted }]) => [
-      name,
-      { ...counted, seconds, answers_as_without_a_cache: salted },
-    ]),
-  ),
-  rounds,
-  preemptions: Object.fromEntries(Object.keys(SIDES).map((side) => [side, sum(side, 'preemptions')])),
-  /** null: none at all. */
-  times_fewer_preemptions_than_raw: Object.fromEntries(Object.keys(SIDES).map((side) => [side, fewer(side)])),
-};
-console.log(JSON.stringify(result, undefined, 2));
-writeFileSync(
-  join(ROOT, `bench/results/pressure-${values.answer}.json`),
-  `${JSON.stringify(result, undefined, 2)}\n`,
-);
+/** Writes what is known after so many whole rounds: a run that ends early has its numbers. */
+function report(done) {
+  const { times, answer } = values;
+  const sum = (side, counter) => rounds[side].reduce((total, one) => total + one[counter], 0);
+  const bySide = (of) => Object.fromEntries(Object.keys(SIDES).map((side) => [side, of(side)]));
+  const result = {
+    command: `node bench/pressure.mjs --pool-mib ${poolMib} --times ${times} --answer ${answer} --rounds ${done}`,
+    commit: execFileSync('git', ['rev-parse', 'HEAD'], { cwd: ROOT }).toString().trim(),
+    machine: `${cpus()[0].model}, ${cpus().length} cores`,
+    conversations: conversations.length,
+    answers: conversations.length * 2,
+    raw_tokens_needed: needed,
+    pool_tokens: Math.floor(POOL_TOKENS),
+    large_pool: Object.fromEntries(
+      Object.entries(references).map(([name, { counted, seconds, salted }]) => [
+        name,
+        { ...counted, seconds, answers_as_without_a_cache: salted },
+      ]),
+    ),
+    rounds,
+    preemptions: bySide((side) => sum(side, 'preemptions')),
+    /** null: none at all. */
+    times_fewer_preemptions_than_raw: bySide((side) =>
+      sum(side, 'preemptions') > 0 ? sum('raw', 'preemptions') / sum(side, 'preemptions') : null,
+    ),
+  };
+  writeFileSync(
+    join(ROOT, `bench/results/pressure-${answer}.json`),
+    `${JSON.stringify(result, undefined, 2)}\n`,
+  );
+}

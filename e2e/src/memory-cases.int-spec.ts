@@ -9,6 +9,7 @@ interface Answer {
     readonly prompt_tokens: number;
     readonly completion_tokens: number;
     readonly prompt_tokens_details: { readonly cached_tokens: number };
+    readonly kv_cache: { readonly codec: string };
   };
 }
 
@@ -159,6 +160,42 @@ describe('cases from the field: what is kept and found again', () => {
       await small.stop();
     }
   }, 120_000);
+
+  it.each(['raw', 'q8', 'q4'])(
+    'pictures kept as %s are compressed before anybody is moved or preempted, and usage says so',
+    async (codec) => {
+      const small = await Cluster.start({ workerArgs: ['--pool-mib', '6', '--codec', codec] });
+      try {
+        const conversations = ['a', 'b', 'c'].map((name, index) =>
+          answer(
+            [
+              ask(
+                'Describe the image.',
+                picture(name),
+                picture('d'),
+                ...(codec === 'raw' ? [] : [picture('e')]),
+              ),
+            ],
+            { ignore_eos: true, max_tokens: 600 + index },
+            small,
+          ),
+        );
+        const codecs = (await Promise.all(conversations)).map(({ usage }) => usage.kv_cache.codec);
+        const counts = await Promise.all(
+          ['recompressions_total', 'swaps_total{direction="out"}', 'preemptions_total'].map((name) =>
+            small.workerMetric(0, `kvcapsule_worker_${name}`),
+          ),
+        );
+        expect(counts[0]).toBeGreaterThan(0);
+        expect(counts.slice(1)).toEqual([0, 0]);
+        expect(codecs).toContain('capsule-mixed');
+        for (const one of codecs) expect([codec, 'capsule-mixed']).toContain(one);
+      } finally {
+        await small.stop();
+      }
+    },
+    120_000,
+  );
 
   it('F33: what started is what ended, and tokens are those of the usages', async () => {
     const reasons = ['stop', 'length', 'abort', 'error'];

@@ -1,7 +1,11 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
+#include <memory>
 
+#include "kv/codec/q4/q4_format.h"
+#include "kv/codec/q8/q8_format.h"
 #include "kv/sequence_table.h"
 #include "kvcapsule/error.h"
 #include "scene.h"
@@ -474,6 +478,40 @@ TEST(SequenceTableTest, ACapsuleKnowsTheTokensBeforeItsSpan) {
   EXPECT_EQ(std::get<CapsuleSegment>(segments[0]).position, 0);
   EXPECT_EQ(std::get<CapsuleSegment>(segments[1]).position, 7);
   EXPECT_EQ(std::get<CapsuleSegment>(segments[3]).position, 27);
+}
+
+TEST(SequenceTableTest, StoredRowsAreCompressedAsTheyAreRead) {
+  for (const bool eight_bits : {true, false}) {
+    testing::Scene scene({2, 2, 16, Dtype::kF32}, 60, 1);
+    const KvGeometry& geometry = scene.pool.geometry();
+    scene.Open(0);
+    for (const int32_t tokens : {5, 47}) scene.Fill(0, scene.AddSegment(0, tokens), tokens);
+    const std::shared_ptr<const KvFormat> rows =
+        eight_bits ? std::shared_ptr<const KvFormat>(std::make_shared<Q8Format>(geometry))
+                   : std::make_shared<Q4Format>(geometry);
+    scene.Compress(0, 1, rows, {});
+    const auto stored = ReadSegmentRows(scene.pool, scene.table.at(0).segments[1]);
+    const std::vector<int32_t> rest = {0, 20, 46};
+    scene.Compress(0, 1, IdentityFormat(geometry, 44), rest);
+
+    const auto& segments = scene.table.at(0).segments;
+    ASSERT_EQ(segments.size(), 3u);
+    EXPECT_EQ(std::get<CapsuleSegment>(segments[1]).position, 5);
+    const auto capsule = ReadSegmentRows(scene.pool, segments[1]);
+    const auto raw = ReadSegmentRows(scene.pool, segments[2]);
+    const int64_t dim = geometry.head_dim;
+    for (int64_t unit = 0; unit < 2LL * geometry.layers * geometry.kv_heads; ++unit) {
+      int64_t covered = 0, kept = 0;
+      for (int32_t row = 0; row < 47; ++row) {
+        const bool is_rest = std::binary_search(rest.begin(), rest.end(), row);
+        const auto got = is_rest ? raw.begin() + (unit * 3 + kept++) * dim
+                                 : capsule.begin() + (unit * 44 + covered++) * dim;
+        const auto want = stored.begin() + (unit * 47 + row) * dim;
+        ASSERT_TRUE(std::equal(want, want + dim, got)) << "unit " << unit << ", row " << row;
+      }
+    }
+    EXPECT_THROW(scene.Compress(0, 1, IdentityFormat(geometry, 44), {}), Error);  // fitted: no rows to read
+  }
 }
 
 TEST(SequenceTableTest, AFormatOfAnotherGeometryIsRefused) {

@@ -221,11 +221,12 @@ class Scene {
     for (size_t p = 0; p < pages.size(); p += 8) free_blocks_.push_back(pages[p] / 8);
   }
 
-  // Compresses a filled segment but for the rest rows.
+  // Compresses a filled segment, or one of stored rows, but for the rest rows.
   void Compress(int32_t slot, int32_t segment, const std::shared_ptr<const KvFormat>& format,
                 std::vector<int32_t> rest) {
-    const auto& raw = std::get<RawSegment>(table.at(slot).segments[segment]);
-    const auto pages = TakePages(format->Pages(raw.tokens - static_cast<int32_t>(rest.size())));
+    const int32_t tokens =
+        std::visit([](const auto& each) { return each.tokens; }, table.at(slot).segments[segment]);
+    const auto pages = TakePages(format->Pages(tokens - static_cast<int32_t>(rest.size())));
     std::vector<int32_t> op = {static_cast<int32_t>(PageOp::kCompress), slot, 0, segment, 0,
                                static_cast<int32_t>(pages.size())};
     op.insert(op.end(), pages.begin(), pages.end());

@@ -7,6 +7,7 @@
 #include <utility>
 #include <variant>
 
+#include "common/half.h"
 #include "kvcapsule/error.h"
 
 namespace kvcapsule {
@@ -16,7 +17,7 @@ using Formats = std::span<const std::shared_ptr<const KvFormat>>;
 
 // A compression that has been checked and waits for the whole plan to be.
 struct CompressJob {
-  RawSegment source;
+  Segment source;
   std::vector<int32_t> covered;
   std::vector<int32_t> rest;
   CapsuleSegment capsule;
@@ -130,9 +131,13 @@ class Staging {
     return *sequence;
   }
 
-  RawSegment& Raw(const Op& op, Sequence& sequence, int32_t segment) {
+  static Segment& At(const Op& op, Sequence& sequence, int32_t segment) {
     op.Require(segment >= 0 && static_cast<size_t>(segment) < sequence.segments.size(), "no such segment");
-    auto* raw = std::get_if<RawSegment>(&sequence.segments[segment]);
+    return sequence.segments[segment];
+  }
+
+  static RawSegment& Raw(const Op& op, Sequence& sequence, int32_t segment) {
+    auto* raw = std::get_if<RawSegment>(&At(op, sequence, segment));
     op.Require(raw != nullptr, "the segment is not raw");
     return *raw;
   }
@@ -218,25 +223,28 @@ class Staging {
     auto& sequence = Staged(op);
     ArgumentReader reader(op);
     const int32_t segment = reader.Next();
-    const RawSegment& raw = Raw(op, sequence, segment);
+    const Segment& source = At(op, sequence, segment);
+    const auto* stored = std::get_if<CapsuleSegment>(&source);
+    op.Require(!stored || stored->format->info().tokens == 0, "the segment is fitted, not rows");
+    const int32_t tokens = std::visit([](const auto& each) { return each.tokens; }, source);
     const auto& format = Format(op, reader.Next(), formats);
     const auto pages = reader.NextList();
     const auto blocks = reader.NextList();
     const auto rest = reader.NextList();
     reader.End();
-    CheckRest(op, raw, blocks, rest);
-    const int32_t covered = raw.tokens - static_cast<int32_t>(rest.size());
+    CheckRest(op, source, tokens, blocks, rest);
+    const int32_t covered = tokens - static_cast<int32_t>(rest.size());
     op.Require(format->Covers(covered), "the covered rows are not the format's number");
     CheckCapsule(op, *format, covered, pages);
-    CheckTargets(op, raw, pages, blocks);
+    CheckTargets(op, source, pages, blocks);
 
     CompressJob job{
-        raw,
+        source,
         {},
         {rest.begin(), rest.end()},
         {format, {pages.begin(), pages.end()}, covered, TokensBefore(sequence, segment)},
         {{blocks.begin(), blocks.end()}, static_cast<int32_t>(rest.size())}};
-    for (int32_t row = 0; row < raw.tokens; ++row) {
+    for (int32_t row = 0; row < tokens; ++row) {
       if (!std::binary_search(rest.begin(), rest.end(), row)) job.covered.push_back(row);
     }
     const auto at = sequence.segments.begin() + segment;
@@ -259,22 +267,23 @@ class Staging {
     }
   }
 
-  void CheckRest(const Op& op, const RawSegment& raw, std::span<const int32_t> blocks,
+  void CheckRest(const Op& op, const Segment& source, int32_t tokens, std::span<const int32_t> blocks,
                  std::span<const int32_t> rest) const {
     for (size_t i = 0; i < rest.size(); ++i) {
-      op.Require(rest[i] >= 0 && rest[i] < raw.tokens, "a rest row is out of range");
+      op.Require(rest[i] >= 0 && rest[i] < tokens, "a rest row is out of range");
       op.Require(i == 0 || rest[i] > rest[i - 1], "rest rows are not ascending");
     }
     constexpr size_t kTokens = KvGeometry::kBlockTokens;
-    op.Require(static_cast<size_t>(raw.tokens) <= raw.blocks.size() * kTokens,
+    const auto* raw = std::get_if<RawSegment>(&source);
+    op.Require(!raw || static_cast<size_t>(tokens) <= raw->blocks.size() * kTokens,
                "the segment has fewer blocks than its tokens take");
     op.Require(blocks.size() == (rest.size() + kTokens - 1) / kTokens,
                "not as many blocks as the rest rows take");
     CheckBlocks(op, blocks);
   }
 
-  // Encoding reads the old blocks while it writes the new pages: nothing may be both, or written twice.
-  void CheckTargets(const Op& op, const RawSegment& raw, std::span<const int32_t> pages,
+  // Encoding reads the old pages while it writes the new ones: nothing may be both, or written twice.
+  void CheckTargets(const Op& op, const Segment& source, std::span<const int32_t> pages,
                     std::span<const int32_t> blocks) const {
     std::vector<int32_t> all(pages.begin(), pages.end());
     const auto add = [&all](std::span<const int32_t> more) {
@@ -284,7 +293,12 @@ class Staging {
       }
     };
     add(blocks);
-    add(raw.blocks);
+    if (const auto* raw = std::get_if<RawSegment>(&source)) {
+      add(raw->blocks);
+    } else {
+      const auto& stored = std::get<CapsuleSegment>(source).pages;
+      all.insert(all.end(), stored.begin(), stored.end());
+    }
     op.Require(!HasRepeats(std::move(all)), "a page is both source and target, or named twice");
   }
 
@@ -295,23 +309,66 @@ class Staging {
   std::vector<Job> jobs_;
 };
 
-void CopyRows(const KvPool& pool, const RawSegment& from, const std::vector<int32_t>& rows,
-              const RawSegment& to) {
-  const KvGeometry& geometry = pool.geometry();
-  const int64_t row_bytes = geometry.RowBytes();
-  constexpr int32_t kTokens = KvGeometry::kBlockTokens;
+// Calls visit(layer, part, KV head) for each of a pool's units.
+template <class Visit>
+void VisitUnits(const KvGeometry& geometry, Visit visit) {
   for (int32_t layer = 0; layer < geometry.layers; ++layer) {
     for (const KvPart part : {KvPart::kKey, KvPart::kValue}) {
-      for (int32_t head = 0; head < geometry.kv_heads; ++head) {
-        for (int32_t i = 0; i < static_cast<int32_t>(rows.size()); ++i) {
-          const uint8_t* source =
-              pool.Tile(from.blocks[rows[i] / kTokens], layer, part, head) + rows[i] % kTokens * row_bytes;
-          std::memcpy(pool.Tile(to.blocks[i / kTokens], layer, part, head) + i % kTokens * row_bytes, source,
-                      row_bytes);
-        }
-      }
+      for (int32_t head = 0; head < geometry.kv_heads; ++head) visit(layer, part, head);
     }
   }
+}
+
+uint8_t* RowAt(const KvPool& pool, const RawSegment& segment, int32_t layer, KvPart part, int32_t head,
+               int32_t row) {
+  constexpr int32_t kTokens = KvGeometry::kBlockTokens;
+  return pool.Tile(segment.blocks[row / kTokens], layer, part, head) +
+         row % kTokens * pool.geometry().RowBytes();
+}
+
+void CopyRows(const KvPool& from_pool, const RawSegment& from, const std::vector<int32_t>& rows,
+              const KvPool& to_pool, const RawSegment& to) {
+  VisitUnits(to_pool.geometry(), [&](int32_t layer, KvPart part, int32_t head) {
+    for (int32_t i = 0; i < static_cast<int32_t>(rows.size()); ++i) {
+      std::memcpy(RowAt(to_pool, to, layer, part, head, i),
+                  RowAt(from_pool, from, layer, part, head, rows[i]), to_pool.geometry().RowBytes());
+    }
+  });
+}
+
+// Stored rows as raw ones, in the blocks [0, n) of another pool.
+RawSegment Unpack(const KvPool& pool, const CapsuleSegment& stored, const KvPool& to) {
+  const KvGeometry& geometry = pool.geometry();
+  constexpr int32_t kTokens = KvGeometry::kBlockTokens;
+  RawSegment raw{{}, stored.tokens};
+  for (int32_t block = 0; block * kTokens < stored.tokens; ++block) raw.blocks.push_back(block);
+  std::vector<float> rows(static_cast<size_t>(stored.tokens) * geometry.head_dim);
+  VisitUnits(geometry, [&](int32_t layer, KvPart part, int32_t head) {
+    stored.format->Decode(pool, stored, layer, part, head, rows.data());
+    for (int32_t row = 0; row < stored.tokens; ++row) {
+      FromFloat(geometry.dtype, rows.data() + int64_t{row} * geometry.head_dim, geometry.head_dim,
+                RowAt(to, raw, layer, part, head, row));
+    }
+  });
+  return raw;
+}
+
+// Formats encode from raw blocks of the pool that they write to: stored rows are unpacked and encoded aside,
+// since a pool that is short of pages has none to spare.
+void CompressStored(const KvPool& pool, const CompressJob& job, const CapsuleSegment& stored) {
+  constexpr int32_t kTokens = KvGeometry::kBlockTokens, kPages = KvGeometry::kPagesPerBlock;
+  const auto pages = static_cast<int32_t>(job.capsule.pages.size());
+  const int32_t raw_blocks = (stored.tokens + kTokens - 1) / kTokens;
+  const KvPool aside(pool.geometry(), raw_blocks + (pages + kPages - 1) / kPages);
+  const RawSegment raw = Unpack(pool, stored, aside);
+  CapsuleSegment capsule = job.capsule;
+  for (int32_t page = 0; page < pages; ++page) capsule.pages[page] = raw_blocks * kPages + page;
+  capsule.format->Encode(aside, raw, job.covered, capsule);
+  for (int32_t page = 0; page < pages; ++page) {
+    std::memcpy(pool.Page(job.capsule.pages[page]), aside.Page(capsule.pages[page]),
+                pool.geometry().PageBytes());
+  }
+  CopyRows(aside, raw, job.rest, pool, job.rest_segment);
 }
 
 void Run(const KvPool& pool, const Job& job) {
@@ -321,8 +378,13 @@ void Run(const KvPool& pool, const Job& job) {
     return;
   }
   const auto& compress = std::get<CompressJob>(job);
-  compress.capsule.format->Encode(pool, compress.source, compress.covered, compress.capsule);
-  CopyRows(pool, compress.source, compress.rest, compress.rest_segment);
+  if (const auto* stored = std::get_if<CapsuleSegment>(&compress.source)) {
+    CompressStored(pool, compress, *stored);
+    return;
+  }
+  const auto& raw = std::get<RawSegment>(compress.source);
+  compress.capsule.format->Encode(pool, raw, compress.covered, compress.capsule);
+  CopyRows(pool, raw, compress.rest, pool, compress.rest_segment);
 }
 
 }  // namespace

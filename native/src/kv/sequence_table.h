@@ -17,11 +17,11 @@ enum class PageOp : int32_t {
   kClose = 2,    // forget the slot; its pages may be given away at once
   kSegment = 3,  // begin a raw segment at the end
   kBlocks = 4,   // [segment, block...]: append blocks to that raw segment
-  // [segment, format, nPages, page..., nBlocks, block..., nRest, restRow...]: encode the raw segment's
-  // rows that are not in restRows (ascending row numbers of the segment; the others must be as many as the
-  // format covers) into the pages, copy the rest rows into the blocks, and put [capsule, raw rest] in the
-  // segment's place (no raw segment when nRest = 0). The old blocks are free afterwards. The span's position
-  // is the number of tokens in the segments before it.
+  // [segment, format, nPages, page..., nBlocks, block..., nRest, restRow...]: encode the rows of a segment that
+  // is raw, or stored in a format for any number of rows, but for restRows (ascending row numbers of the
+  // segment; the others must be as many as the format covers) into the pages, copy the rest rows into the
+  // blocks as raw ones, and put [capsule, raw rest] in the segment's place (no raw segment when nRest = 0). The
+  // old pages are free afterwards. The span's position is the number of tokens in the segments before it.
   kCompress = 5,
   // [segment, tokens, block...]: append blocks that hold `tokens` rows already (another sequence wrote them);
   // only the last one may be partly filled. The segment is raw and full up to here, so that rows stay dense.

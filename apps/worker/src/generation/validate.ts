@@ -1,6 +1,7 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 import type { Generate } from '@kvcapsule/contracts/worker';
 import type { PictureForm } from '@kvcapsule/domain/identity';
+import { rawBlocks } from '@kvcapsule/domain/paging';
 import type { ScheduledPicture } from '@kvcapsule/domain/scheduling';
 import {
   chooseFormat,
@@ -82,7 +83,7 @@ function toPictures(generate: Generate, info: NativeEngineInfo, codec: Codec): G
     const span = { length, markerRows };
     const choice = chooseFormat(info, codec, span);
     // who names a codec gets it, whatever becomes of the pool
-    const underPressure = generate.kvCodec === '' && !choice ? smallestCapsule(info, span) : undefined;
+    const underPressure = generate.kvCodec === '' ? smallerCapsule(info, span, choice) : undefined;
     return {
       offset,
       length,
@@ -98,14 +99,21 @@ function toPictures(generate: Generate, info: NativeEngineInfo, codec: Codec): G
   });
 }
 
-/** The format that keeps a span in the fewest pages, of those fitted for it. */
-function smallestCapsule(info: NativeEngineInfo, span: SpanShape): ScheduledPicture['underPressure'] {
+/** The format that keeps a span in the fewest pages, of those fitted for it; for one that is kept in more, as rows. */
+function smallerCapsule(
+  info: NativeEngineInfo,
+  span: SpanShape,
+  choice: FormatChoice | undefined,
+): ScheduledPicture['underPressure'] {
+  if (choice && info.formats[choice.format]?.tokens !== 0) return undefined;
+  const pagesOf = ({ pages, restRows }: FormatChoice): number =>
+    pages + rawBlocks(restRows.length, info) * info.pagesPerBlock;
   const fitted = servedCodecs(info)
     .filter((codec) => codec.startsWith('capsule'))
     .flatMap((codec) => chooseFormat(info, codec, span) ?? [])
-    .sort((a, b) => a.pages - b.pages || a.format - b.format);
+    .sort((a, b) => pagesOf(a) - pagesOf(b) || a.format - b.format);
   const [least] = fitted;
-  if (!least) return undefined;
+  if (!least || (choice && pagesOf(least) >= pagesOf(choice))) return undefined;
   const { format: profile, pages, restRows } = least;
   return { capsule: { profile, pages }, restRows, form: formOf(info, least) };
 }

@@ -42,7 +42,7 @@ const requestShape = fc.record({
       markers: fc.constantFrom(0, 3),
       covered: fc.constantFrom(20, 44),
       shows: fc.nat(1),
-      kept: fc.constantFrom('raw', 'capsule', 'pressed'),
+      kept: fc.constantFrom('raw', 'capsule', 'pressed', 'rows', 'pressed rows'),
     }),
     { maxLength: 2 },
   ),
@@ -64,9 +64,13 @@ function toPicture(offset: number, part: Shape['parts'][number]): ScheduledPictu
   const span = { offset, length: covered + markers, restRows };
   const contentSha256 = Uint8Array.of(shows + 1);
   if (kept === 'capsule') return { ...span, capsule, content: { ...form, contentSha256 } };
-  const content = { codec: 'raw', profileId: '', contentSha256 };
-  const raw = { ...span, capsule: undefined, content };
-  return kept === 'raw' ? raw : { ...raw, underPressure: { capsule, restRows, form } };
+  const asRows = kept.endsWith('rows');
+  const content = { codec: asRows ? 'q8' : 'raw', profileId: '', contentSha256 };
+  const large: ScheduledPicture = {
+    ...{ ...span, content, restRows: asRows ? [] : restRows },
+    capsule: asRows ? { profile: 0, pages: Math.ceil(span.length / 3) } : undefined,
+  };
+  return kept.startsWith('pressed') ? { ...large, underPressure: { capsule, restRows, form } } : large;
 }
 
 function toScript(shape: Shape, index: number): Script {
@@ -440,22 +444,29 @@ describe('Scheduler', () => {
     expect(scheduler.counters).toMatchObject({ swapsOut: 1, swapsIn: 1, preemptions: 0 });
   });
 
-  it('compresses a raw picture before it moves a sequence', () => {
-    const scheduler = new Scheduler({ blocks: 12, maxStepTokens: 64, maxRunning: 4, swapPages: 100 });
+  it.each([
+    ['raw', undefined],
+    ['kept as rows', { profile: 1, pages: 20 }],
+  ])('compresses a picture that is %s before it moves a sequence', (_, capsule) => {
+    const scheduler = new Scheduler({ blocks: 14, maxStepTokens: 64, maxRunning: 4, swapPages: 100 });
     const form = { codec: 'capsule', profileId: 'p' };
     const underPressure = { capsule: { profile: 0, pages: 3 }, restRows: [0], form };
     for (const id of ['a', 'b']) {
-      const span = { ...picture(2, 46, 0, undefined), underPressure };
+      const span = { ...picture(2, 46, 0, undefined), capsule, underPressure };
       scheduler.add({ id, promptTokens: 50, pictures: [span] });
     }
-    const changes: string[] = [];
-    for (let count = 0; count < 30; count += 1) {
+    const changes: unknown[] = [];
+    const recompressed: unknown[] = [];
+    while (recompressed.length === 0) {
       const step = scheduler.plan();
       if (!step) break;
-      changes.push(...step.changes.map(({ kind }) => kind).filter((kind) => kind === 'compress'));
+      const compressions = step.changes.filter((change) => change.kind === 'compress');
+      changes.push(...compressions.map(({ profile, restRows }) => [profile, ...restRows]));
+      recompressed.push(...step.recompressed);
       scheduler.complete(step, [0, 0]);
     }
-    expect(changes).toEqual(['compress']);
+    expect(changes).toEqual([...(capsule ? [[1], [1]] : []), [0, 0]]);
+    expect(recompressed).toEqual([{ id: 'b', picture: 0 }]);
     expect(scheduler.counters).toMatchObject({ recompressions: 1, swapsOut: 0, preemptions: 0 });
   });
 

@@ -73,8 +73,8 @@ interface Draft {
  * pages last, all in order of priority and, within one, of arrival. A request that names its content begins with the
  * longest prefix that the cache holds, and leaves there what it computes.
  *
- * When the running sequences' next rows do not fit, pages come from, in this order: content that nobody uses; raw
- * pictures of running sequences, which become capsules where they may; the last sequence's pages, whose bytes are
+ * When the running sequences' next rows do not fit, pages come from, in this order: content that nobody uses;
+ * pictures of running sequences, which become smaller capsules where they may; the last sequence's pages, whose bytes are
  * kept elsewhere; and last from preemption: it is computed again later with what it has generated as part of its
  * text. The first in order always goes on, so nothing starves within its priority.
  *
@@ -328,7 +328,7 @@ export class Scheduler {
   }
 
   /**
-   * Compresses the last raw picture that may be, when pages are short or would not last for this very rung: capsule
+   * Compresses the last picture that may be, when pages are short or would not last for this very rung: capsule
    * and rows stand side by side for a moment.
    */
   #recompress(needed: number, short: boolean, draft: Draft): boolean {

@@ -270,7 +270,7 @@ export class Sequence {
     }, 0);
   }
 
-  /** Compresses a raw picture that it has attended to. Returns which, and the entry of the cache that it gives up. */
+  /** Compresses a picture that it has attended to. Returns which, and the entry of the cache that it gives up. */
   recompress(
     source: PageSource,
     changes: PageChange[],
@@ -427,7 +427,7 @@ export class Sequence {
     if (picture?.capsule && this.computed === end) this.#uncompressed = picture;
   }
 
-  /** Puts capsule and rest rows in the place of the raw segment `at` of the table and frees its blocks. */
+  /** Puts capsule and rest rows in the place of the segment `at` of the table and frees its pages. */
   #compress(
     at: number,
     capsule: SpanCapsule,
@@ -435,18 +435,18 @@ export class Sequence {
     source: PageSource,
     changes: PageChange[],
   ): void {
-    const raw = this.#held[at];
-    if (raw?.kind !== 'raw') throw new Error('only a raw span can be compressed');
+    const span = this.#held[at];
+    if (!span) throw new Error('there is no span to compress');
     const pages = source.takeCapsule(capsule.pages);
     const blocks = source.takeBlocks(rawBlocks(restRows.length, this.shape));
     const { profile } = capsule;
     changes.push({ kind: 'compress', slot: this.slot, segment: at, profile, pages, blocks, restRows });
-    const { part } = raw;
+    const { part } = span;
     const rest: HeldSegment[] =
       restRows.length > 0 ? [{ kind: 'raw', part, blocks, tokens: restRows.length }] : [];
-    const tokens = raw.tokens - restRows.length;
+    const tokens = span.tokens - restRows.length;
     this.#held.splice(at, 1, { kind: 'capsule', part, pages, tokens, profile }, ...rest);
-    source.release(this.#runsOf(raw));
+    source.release(this.#runsOf(span));
   }
 
   #recompressible():
@@ -457,10 +457,11 @@ export class Sequence {
       }
     | undefined {
     for (const [at, each] of this.#held.entries()) {
-      const { picture, length } = this.#parts[each.part] ?? {};
-      const pressure = picture === undefined ? undefined : this.#pictures[picture]?.underPressure;
-      const complete = each.kind === 'raw' && each.tokens === length;
-      if (picture !== undefined && pressure && complete) return { at, picture, pressure };
+      const { picture = -1, length } = this.#parts[each.part] ?? {};
+      const { capsule, underPressure: pressure } = this.#pictures[picture] ?? {};
+      // a span that is not yet in the form it was admitted for is compressed to that one first
+      const inForm = each.tokens === length && (each.kind === 'capsule') === (capsule !== undefined);
+      if (pressure && inForm) return { at, picture, pressure };
     }
     return undefined;
   }

@@ -19,8 +19,8 @@ export interface ScheduledPicture {
   /** What its name is made of; needed where the request names its content. */
   readonly content?: PictureForm & { readonly contentSha256: Uint8Array };
   /**
-   * What a raw span may become when pages run out while the request runs; absent: it stays raw. Whoever asked for a
-   * codec by name has none.
+   * What a span that is raw, or whose capsule holds rows (q8, q4), may become when pages run out while the request
+   * runs; absent: it stays what it is. Whoever asked for a codec by name has none.
    */
   readonly underPressure?: {
     readonly capsule: SpanCapsule;

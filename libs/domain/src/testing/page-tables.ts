@@ -195,11 +195,14 @@ export class PageTables {
 
   #compress(segments: TableSegment[], change: PageChange & { kind: 'compress' }): void {
     const source = segments[change.segment];
-    if (source?.kind !== 'raw') throw new Error('no span to compress');
-    const { pages, blocks, profile } = change;
+    if (!source) throw new Error('no span to compress');
+    const { pages, blocks } = change;
     const { covered, rest } = compressed(this.#rows(source), change.restRows);
     if (blocks.length !== Math.ceil(rest.length / BLOCK_TOKENS))
       throw new Error('not as many blocks as rest rows');
+    // what was lossy before is not what it would be if it came from raw rows
+    const before = this.#profile(source);
+    const profile = before === undefined ? change.profile : mix(before, change.profile);
     this.#put(pages, { profile, rows: covered });
     this.#use(pages, covered.length);
     blocks.forEach((block, index) => {

@@ -126,7 +126,7 @@ export const METRICS = {
     },
     recompressions: {
       name: 'kvcapsule_worker_recompressions_total',
-      help: 'Raw pictures of running requests made into capsules because pages ran short; the second',
+      help: 'Pictures of running requests, raw or as q8 or q4 rows, made into capsules because pages ran short; the second',
       type: 'counter',
       labels: [],
     },
