@@ -153,17 +153,20 @@ class AttentionStep::Runner {
     constexpr int32_t kTokens = KvGeometry::kBlockTokens;
     const KvGeometry& geometry = pool_.geometry();
     const auto& raw = std::get<RawSegment>(SegmentOf(tile, part));
-    worker.scratch.pointers.resize(2 * static_cast<size_t>(count));
+    const int32_t blocks = (count + kTokens - 1) / kTokens, padded = blocks * kTokens;
+    worker.scratch.pointers.resize(2 * static_cast<size_t>(padded));
     const uint8_t** keys = worker.scratch.pointers.data();
-    const uint8_t** values = keys + count;
-    const int64_t row_bytes = geometry.RowBytes();
-    for (int32_t i = 0; i < count; i += kTokens) {  // parts begin at a block's first token
-      const int32_t block = raw.blocks[(part.first + i) / kTokens], rows = std::min(kTokens, count - i);
-      const uint8_t* key = pool_.Tile(block, worker.call.layer, KvPart::kKey, tile.kv_head);
-      const uint8_t* value = pool_.Tile(block, worker.call.layer, KvPart::kValue, tile.kv_head);
-      for (int32_t r = 0; r < rows; ++r) {
-        keys[i + r] = key + r * row_bytes;
-        values[i + r] = value + r * row_bytes;
+    const uint8_t** values = keys + padded;
+    const int64_t row_bytes = geometry.RowBytes(), block_bytes = geometry.BlockBytes();
+    const uint8_t* first_key = pool_.Tile(0, worker.call.layer, KvPart::kKey, tile.kv_head);
+    const uint8_t* first_value = pool_.Tile(0, worker.call.layer, KvPart::kValue, tile.kv_head);
+    const int32_t* block = raw.blocks.data() + part.first / kTokens;  // parts begin at a block's first token
+    for (int32_t b = 0; b < blocks; ++b) {
+      const uint8_t* key = first_key + block[b] * block_bytes;
+      const uint8_t* value = first_value + block[b] * block_bytes;
+      for (int32_t r = 0; r < kTokens; ++r) {
+        keys[b * kTokens + r] = key + r * row_bytes;
+        values[b * kTokens + r] = value + r * row_bytes;
       }
     }
     return {geometry.dtype, count, keys, values};
