@@ -34,7 +34,8 @@ HWY_INLINE void TurnedOver(const PartRows& part, const float* queries, Attention
   }
 }
 
-void TurnedOverAttend(const PartRows& part, const float* queries, AttentionScratch& scratch, const SoftmaxState& state) {
+void TurnedOverAttend(const PartRows& part, const float* queries, AttentionScratch& scratch,
+                      const SoftmaxState& state) {
   if (scratch.wide_rows.size() < kPanelTokens) scratch.wide_rows.resize(kPanelTokens);
   WithType(part.dtype, [&](auto type) { TurnedOver<decltype(type)>(part, queries, scratch, state); });
 }
