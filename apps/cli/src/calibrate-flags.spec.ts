@@ -15,6 +15,7 @@ const FLAGS: CalibrateFlags = {
   basis: 'principal',
   allocation: 'picture',
   without: '',
+  sensitivities: '',
   rowBits: '',
   retention: '0.4',
   schedule: 'flat',
@@ -39,7 +40,7 @@ describe('calibrateOptions', () => {
         },
         ratios: [8, 16],
         groups: 'tiles',
-        measureSensitivity: true,
+        sensitivity: 'measured',
       },
     });
     expect(calibrateOptions({ ...FLAGS, codec: 'capsule', retention: '0.25,1' }).fit).toEqual({
@@ -47,6 +48,12 @@ describe('calibrateOptions', () => {
       retentions: [0.25, 1],
       schedule: 'flat',
     });
+  });
+
+  it('measures what errors cost, is told, or takes all for the same', () => {
+    const sensitivity = (changed: Partial<CalibrateFlags>) => calibrateOptions({ ...FLAGS, ...changed }).fit;
+    expect(sensitivity({ without: 'sensitivity' })).toMatchObject({ choices: { sensitivity: 'equal' } });
+    expect(sensitivity({ sensitivities: '1.6,1' })).toMatchObject({ choices: { sensitivity: [1.6, 1] } });
   });
 
   it('gives one number of bits to the leading rows, or to equal shares', () => {
@@ -68,6 +75,8 @@ describe('calibrateOptions', () => {
     ['--key-template', { keyTemplate: 'some' }],
     ['--without', { without: 'weights,luck' }],
     ['--without allocation', { without: 'allocation' }],
+    ['--sensitivities', { sensitivities: '1,0' }],
+    ['--sensitivities', { sensitivities: '1,2', without: 'sensitivity' }],
     ['--row-bits', { rowBits: '2' }],
     ['--row-bits', { codec: 'capsule-q4', rowBits: '9' }],
     ['--count', { count: '0' }],

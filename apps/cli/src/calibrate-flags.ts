@@ -17,6 +17,7 @@ export type CalibrateFlags = Readonly<
     | 'basis'
     | 'allocation'
     | 'without'
+    | 'sensitivities'
     | 'rowBits'
     | 'retention'
     | 'schedule'
@@ -73,6 +74,17 @@ function rowBits(codec: keyof typeof ROW_BITS, text: string): number {
   return bits;
 }
 
+function sensitivityOf(text: string, without: boolean): PackedChoices['sensitivity'] {
+  if (text === '') return without ? 'equal' : 'measured';
+  if (without)
+    throw new KvcError('CONFIG_INVALID', '--sensitivities: --without sensitivity makes all the same');
+  return text.split(',').map((part) => {
+    const value = Number(part);
+    if (part.trim() !== '' && value > 0 && value <= 1e6) return value;
+    throw new KvcError('CONFIG_INVALID', `--sensitivities: ${part} is not a number above 0, up to 1e6`);
+  });
+}
+
 function packedChoices(flags: CalibrateFlags): PackedChoices {
   const codec = oneOf('--codec', flags.codec, ['capsule-q8', 'capsule-q4', 'capsule-mixed']);
   const without = flags.without
@@ -93,7 +105,7 @@ function packedChoices(flags: CalibrateFlags): PackedChoices {
     },
     ratios: parseRatios(flags.ratio),
     groups: oneOf('--groups', flags.groups, ['tiles', 'whole']),
-    measureSensitivity: !without.includes('sensitivity'),
+    sensitivity: sensitivityOf(flags.sensitivities, without.includes('sensitivity')),
   };
 }
 

@@ -21,8 +21,11 @@ export interface PackedChoices {
     'codec' | 'keyTemplate' | 'valueTemplate' | 'rotate' | 'weighRows' | 'basis' | 'allocation' | 'bits'
   >;
   readonly groups: 'tiles' | 'whole';
-  /** Whether a part's bits follow from what its errors cost, or all parts err alike. */
-  readonly measureSensitivity: boolean;
+  /**
+   * What a unit of squared error costs: measured, the same in all parts, or given, `[layer][keys, values]`. Only
+   * the numbers' ratios count.
+   */
+  readonly sensitivity: 'measured' | 'equal' | readonly number[];
   /** How many times smaller than raw 16-bit rows, markers included. */
   readonly ratios: readonly number[];
 }
@@ -277,6 +280,30 @@ export class PackedCalibration {
   }
 }
 
+/** `[layer][KV head][keys, values]`, or none where all cost the same. */
+async function sensitivitiesOf(
+  calibration: PackedCalibration,
+  { sensitivity }: PackedChoices,
+  { layers, kvHeads }: { readonly layers: number; readonly kvHeads: number },
+  report: (line: string) => void,
+): Promise<Float64Array> {
+  if (sensitivity === 'equal') return new Float64Array();
+  if (sensitivity === 'measured') {
+    return calibration.sensitivities((done, of) => {
+      report(`errors ${done}/${of}`);
+    });
+  }
+  if (sensitivity.length !== 2 * layers) {
+    const wanted = `${2 * layers} numbers, of keys and of values of each layer`;
+    throw new KvcError(
+      'CONFIG_INVALID',
+      `--sensitivities: ${sensitivity.length} numbers instead of ${wanted}`,
+    );
+  }
+  const partOf = (index: number) => 2 * Math.floor(index / 2 / kvHeads) + (index % 2);
+  return Float64Array.from({ length: 2 * layers * kvHeads }, (_, index) => sensitivity[partOf(index)] ?? 0);
+}
+
 /** Fits a profile for each ratio. */
 export async function fitPacked(
   calibration: PackedCalibration,
@@ -285,13 +312,9 @@ export async function fitPacked(
   source: { readonly out: string; readonly pictures: string },
   report: (line: string) => void,
 ): Promise<string[]> {
-  const sensitivities = choices.measureSensitivity
-    ? await calibration.sensitivities((done, of) => {
-        report(`errors ${done}/${of}`);
-      })
-    : new Float64Array();
-  await calibration.release();
   const { layers, kvHeads, headDim } = engine.info;
+  const sensitivities = await sensitivitiesOf(calibration, choices, { layers, kvHeads }, report);
+  await calibration.release();
   const paths: string[] = [];
   for (const ratio of choices.ratios) {
     const path = packedProfilePath(source.out, ratio, choices.ratios.length > 1);

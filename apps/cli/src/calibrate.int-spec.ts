@@ -41,6 +41,7 @@ const PACKED_FLAGS = {
   basis: 'principal',
   allocation: 'picture',
   without: '',
+  sensitivities: '',
   rowBits: '',
   retention: '1',
   schedule: 'flat',
@@ -110,7 +111,10 @@ describe('calibrate and eval', () => {
       const lines: string[] = [];
       const out = join(folder, name);
       await calibrate(calibration({ count: 32, fit, out, statistics }), (line) => lines.push(line));
-      return { bytes: await readFile(out), looked: lines.filter((line) => line.startsWith('pictures')).length };
+      return {
+        bytes: await readFile(out),
+        looked: lines.filter((line) => line.startsWith('pictures')).length,
+      };
     };
     const [first, second] = [await fitted('first.safetensors'), await fitted('second.safetensors')];
     expect(await readdir(statistics)).toHaveLength(1);

@@ -234,6 +234,11 @@ export function registerCalibrate(program: Command): void {
     .option('--basis <name>', 'coefficients: principal components, or rows drawn at random', 'principal')
     .option('--allocation <name>', 'bits of capsule-mixed: picture (each its own) or static', 'picture')
     .option('--without <parts>', 'to measure what each gives: rotation, weights, sensitivity, allocation', '')
+    .option(
+      '--sensitivities <list>',
+      'what errors in keys and values of each layer cost (default: measured)',
+      '',
+    )
     .option('--row-bits <n>', 'capsule-q8 and capsule-q4 with other bits a row, to compare', '')
     .option('--retention <shares>', 'codec capsule: shares of rows to keep, comma-separated', '0.4')
     .option('--schedule <name>', 'codec capsule: flat or pyramid (early layers keep more)', 'flat')
