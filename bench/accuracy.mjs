@@ -11,7 +11,7 @@ const MODEL = ['--model', join('deploy', 'models', 'emoji-vlm')];
 const PROFILES = join(ROOT, '.cache', 'accuracy');
 /** Of all packed profiles: one pass over the pictures, whose statistics stay. */
 const PACKED = `--images scenes:1001 --count 1536 --statistics ${PROFILES}`;
-const PAPER = '--images scenes:1001 --count 1536 --codec capsule --retention 0.4';
+const PAPER = '--images scenes:1001 --count 384 --codec capsule --retention 0.4';
 /** Rows as they are, each with a scale, as quantised caches keep them. */
 const PLAIN = '--basis rows --key-template none --value-template none --without rotation,weights,allocation';
 /**
@@ -44,8 +44,9 @@ const FITS = [
   [
     'full-template',
     ['x8', 'x12', 'x16', 'x24', 'x31', 'x32', 'x48'],
-    `${PACKED} --ratio 8,12,16,24,31,32,48 --key-template all`,
+    `${PACKED} --ratio 8,12,16,24,31,32,48 --key-template all --without sensitivity`,
   ],
+  ['measured-full', ['x16', 'x32'], `${PACKED} --ratio 16,32 --key-template all`],
   ['q8-coefficients', ['x4', 'x8', 'x16'], `${PACKED} --codec capsule-q8 --ratio 4,8,16`],
   ['q4-coefficients', ['x8', 'x16', 'x32'], `${PACKED} --codec capsule-q4 --ratio 8,16,32`],
   ['paper-flat', [], PAPER],
