@@ -36,11 +36,7 @@ const SERIES = [
 
 /** File, what becomes of its name where several are fitted, and the flags that make it. */
 const FITS = [
-  [
-    'mixed',
-    ['x2', 'x3', 'x4', 'x6', 'x8', 'x12', 'x24', 'x32', 'x48'],
-    `${PACKED} --ratio 2,3,4,6,8,12,24,32,48`,
-  ],
+  ['mixed', ['x2', 'x4', 'x6', 'x8', 'x12', 'x24', 'x32', 'x48'], `${PACKED} --ratio 2,4,6,8,12,24,32,48`],
   [
     'full-template',
     ['x8', 'x12', 'x16', 'x24', 'x31', 'x32', 'x48'],
