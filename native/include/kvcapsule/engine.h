@@ -78,8 +78,9 @@ struct SampleFeatures {
     std::span<const int32_t> samples;
     std::span<const float> factors;    // [n][3]: presence, frequency, repetition (1 = off)
     std::span<const int32_t> offsets;  // [n + 1] into tokens
-    std::span<const int32_t> tokens;   // that occurred, each once a sample
-    std::span<const int32_t> counts;   // how often in the answer; 0: in the prompt alone
+    // That occurred, each once a sample. The engine adds a kTokenDrawnBefore of the sample's row.
+    std::span<const int32_t> tokens;
+    std::span<const int32_t> counts;  // how often in the answer; 0: in the prompt alone
   } penalties;
   struct Bias {
     std::span<const int32_t> samples;
@@ -93,11 +94,15 @@ struct SampleFeatures {
   } masks;
 };
 
+// In a plan's tokens: what the step before drew for this slot and position. So a plan can be made, and
+// queued, while that step runs.
+constexpr int32_t kTokenDrawnBefore = -1;
+
 // All sequences' work of one step. Arrays belong to the caller and live until Step returns.
 struct StepPlan {
   std::span<const int32_t> ops;            // page deltas, see PageOp; applied before the forward pass
   std::span<const int32_t> chunks;         // [slot, segment, rows] each; rows are consecutive below
-  std::span<const int32_t> tokens;         // [rows] token ids
+  std::span<const int32_t> tokens;         // [rows] token ids or kTokenDrawnBefore
   std::span<const int32_t> positions;      // [rows]
   std::span<const int32_t> image_handles;  // [rows] -1: the token's own embedding
   std::span<const int32_t> image_rows;     // [rows] row of the picture's features

@@ -4,7 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <exception>
 #include <fstream>
+#include <mutex>
 #include <thread>
 
 #include "kvcapsule/error.h"
@@ -25,6 +28,25 @@ int32_t IdleCpus() {
   if (!(load >> minute >> five_minutes >> quarter >> runnable)) return online;
   constexpr int32_t kForgiven = 1;
   return online - std::max(0, runnable - 1 - kForgiven);
+}
+
+struct TaskList {
+  const int32_t count;
+  const std::function<void(int32_t)>& task;
+  std::atomic<int32_t> next = 0;
+  std::mutex mutex;
+  std::exception_ptr failure;
+};
+
+// Exceptions must not pass through ggml.
+void TakeTasks(ggml_tensor* /*out*/, int /*ith*/, int /*nth*/, void* user) {
+  auto& list = *static_cast<TaskList*>(user);
+  try {
+    for (int32_t i = list.next++; i < list.count; i = list.next++) list.task(i);
+  } catch (...) {
+    const std::lock_guard lock(list.mutex);
+    list.failure = std::current_exception();
+  }
 }
 
 }  // namespace
@@ -64,9 +86,23 @@ void CpuBackend::Compute(const Graph& graph, Work work, const std::function<void
   const int64_t nanoseconds = work.weight_bytes / 20 + work.macs / 50;
   constexpr int64_t kNanosecondsPerThread = 100'000;
   const int64_t threads = std::clamp<int64_t>(nanoseconds / kNanosecondsPerThread, 1, max_threads_);
+  ComputeOn(threads, graph.nodes);
+}
+
+void CpuBackend::Run(int32_t count, const std::function<void(int32_t)>& task) {
+  TaskList list{count, task};
+  Graph graph(1);
+  ggml_tensor* node = ggml_custom_4d(graph.context.get(), GGML_TYPE_F32, 1, 1, 1, 1, nullptr, 0, TakeTasks,
+                                     GGML_N_TASKS_MAX, &list);
+  ggml_build_forward_expand(graph.nodes, node);
+  ComputeOn(std::clamp(count, 1, max_threads_), graph.nodes);
+  if (list.failure) std::rethrow_exception(list.failure);
+}
+
+void CpuBackend::ComputeOn(int64_t threads, ggml_cgraph* nodes) {
   const int64_t idle = threads > 1 ? std::max(1, IdleCpus()) : 1;
   ggml_backend_cpu_set_n_threads(backend_, static_cast<int>(std::min(threads, idle)));
-  const ggml_status status = ggml_backend_graph_compute(backend_, graph.nodes);
+  const ggml_status status = ggml_backend_graph_compute(backend_, nodes);
   if (status != GGML_STATUS_SUCCESS) {
     throw Error(ErrorCode::kEngineFailed, std::string("ggml: ") + ggml_status_to_string(status));
   }

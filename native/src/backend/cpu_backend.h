@@ -48,10 +48,17 @@ class CpuBackend {
   // readable until the next Compute. Small graphs run on one thread, others on as many as find an idle CPU.
   // Throws Error(kEngineFailed).
   void Compute(const Graph& graph, Work work, const std::function<void()>& fill_inputs);
+  // Runs task(0) .. task(count - 1), in any order, on as many threads as find an idle CPU; returns when all
+  // have ended. Throws what a task throws, one of those where several do. Leaves the last Compute's outputs
+  // alone.
+  void Run(int32_t count, const std::function<void(int32_t)>& task);
   // Memory for all tensors of a context that have none yet.
   GgmlBuffer Allocate(ggml_context* context) const;
 
  private:
+  // Throws Error(kEngineFailed).
+  void ComputeOn(int64_t threads, ggml_cgraph* nodes);
+
   const int32_t max_threads_;
   ggml_backend_t backend_ = nullptr;
   ggml_threadpool_t threads_ = nullptr;

@@ -355,7 +355,8 @@ RawSegment Unpack(const KvPool& pool, const CapsuleSegment& stored, const KvPool
 
 // Formats encode from raw blocks of the pool that they write to: stored rows are unpacked and encoded aside,
 // since a pool that is short of pages has none to spare.
-void CompressStored(const KvPool& pool, const CompressJob& job, const CapsuleSegment& stored) {
+void CompressStored(const KvPool& pool, const CompressJob& job, const CapsuleSegment& stored,
+                    const RunTasks& run) {
   constexpr int32_t kTokens = KvGeometry::kBlockTokens, kPages = KvGeometry::kPagesPerBlock;
   const auto pages = static_cast<int32_t>(job.capsule.pages.size());
   const int32_t raw_blocks = (stored.tokens + kTokens - 1) / kTokens;
@@ -363,7 +364,7 @@ void CompressStored(const KvPool& pool, const CompressJob& job, const CapsuleSeg
   const RawSegment raw = Unpack(pool, stored, aside);
   CapsuleSegment capsule = job.capsule;
   for (int32_t page = 0; page < pages; ++page) capsule.pages[page] = raw_blocks * kPages + page;
-  capsule.format->Encode(aside, raw, job.covered, capsule);
+  capsule.format->Encode(aside, raw, job.covered, capsule, run);
   for (int32_t page = 0; page < pages; ++page) {
     std::memcpy(pool.Page(job.capsule.pages[page]), aside.Page(capsule.pages[page]),
                 pool.geometry().PageBytes());
@@ -371,7 +372,7 @@ void CompressStored(const KvPool& pool, const CompressJob& job, const CapsuleSeg
   CopyRows(aside, raw, job.rest, pool, job.rest_segment);
 }
 
-void Run(const KvPool& pool, const Job& job) {
+void Run(const KvPool& pool, const Job& job, const RunTasks& run) {
   if (const auto* copy = std::get_if<CopyJob>(&job)) {
     std::memcpy(pool.Page(int64_t{copy->to} * KvGeometry::kPagesPerBlock),
                 pool.Page(int64_t{copy->from} * KvGeometry::kPagesPerBlock), pool.geometry().BlockBytes());
@@ -379,11 +380,11 @@ void Run(const KvPool& pool, const Job& job) {
   }
   const auto& compress = std::get<CompressJob>(job);
   if (const auto* stored = std::get_if<CapsuleSegment>(&compress.source)) {
-    CompressStored(pool, compress, *stored);
+    CompressStored(pool, compress, *stored, run);
     return;
   }
   const auto& raw = std::get<RawSegment>(compress.source);
-  compress.capsule.format->Encode(pool, raw, compress.covered, compress.capsule);
+  compress.capsule.format->Encode(pool, raw, compress.covered, compress.capsule, run);
   CopyRows(pool, raw, compress.rest, pool, compress.rest_segment);
 }
 
@@ -391,7 +392,8 @@ void Run(const KvPool& pool, const Job& job) {
 
 SequenceTable::SequenceTable(KvPool* pool, int32_t max_slots) : pool_(pool), max_slots_(max_slots) {}
 
-void SequenceTable::Apply(std::span<const int32_t> ops, Formats formats) {
+void SequenceTable::Apply(std::span<const int32_t> ops, Formats formats,
+                          const RunTasks& run) {
   Staging staging(*pool_, max_slots_, sequences_);
   int32_t index = 0;
   while (!ops.empty()) {
@@ -401,7 +403,7 @@ void SequenceTable::Apply(std::span<const int32_t> ops, Formats formats) {
     staging.Run({op.index, op.code, op.slot, ops.subspan(3, ops[2])}, formats);
     ops = ops.subspan(3 + ops[2]);
   }
-  for (const Job& job : staging.jobs()) Run(*pool_, job);
+  for (const Job& job : staging.jobs()) Run(*pool_, job, run);
   staging.CommitTo(sequences_);
 }
 

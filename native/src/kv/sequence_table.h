@@ -40,8 +40,9 @@ class SequenceTable {
   // Checks everything (slots, segment kinds, block and page ranges, counts) before changing anything;
   // throws Error(kPlanInvalid) naming the op. Compressions and copies run in the order of the plan. Who
   // shares which page is not known here: that is the caller's to keep.
-  // formats: index -> format as used by kCompress.
-  void Apply(std::span<const int32_t> ops, std::span<const std::shared_ptr<const KvFormat>> formats);
+  // formats: index -> format as used by kCompress. run: how a compression's tasks are run.
+  void Apply(std::span<const int32_t> ops, std::span<const std::shared_ptr<const KvFormat>> formats,
+             const RunTasks& run = RunInTurn);
 
   const Sequence& at(int32_t slot) const;
   Sequence& at(int32_t slot);

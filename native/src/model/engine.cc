@@ -16,6 +16,7 @@
 #include "common/half.h"
 #include "kv/codec/registry.h"
 #include "model/decoder.h"
+#include "model/drawn_tokens.h"
 #include "model/image_encoder.h"
 #include "model/step_check.h"
 #include "model/step_sampling.h"
@@ -105,6 +106,7 @@ class CpuEngine final : public Engine {
   ModelInfo info_;
   std::unordered_map<int32_t, std::vector<float>> images_;  // handle -> [tokens][hidden]
   int32_t next_handle_ = 0;
+  DrawnTokens drawn_;
   // Adds the queries of observed slots to the statistics of their spans.
   void ObserveQueries(const std::vector<AttentionChunk>& chunks, int32_t layer, const AttentionShape& shape,
                       const float* queries);
@@ -206,14 +208,18 @@ std::span<const float> CpuEngine::Forward(const StepPlan& plan, const std::vecto
   }
 }
 
-StepResult CpuEngine::Step(const StepPlan& plan) {
+StepResult CpuEngine::Step(const StepPlan& given) {
+  StepPlan plan = given;
+  const std::vector<int32_t> tokens = drawn_.Fill(given);
+  plan.tokens = tokens;
   CheckPlan(plan, {options_.max_step_tokens, config_.text.vocab, config_.text.context_tokens});
   CheckImages(plan);
   StepResult result;
   const auto start = Clock::now();
-  table_.Apply(plan.ops, formats_);
+  table_.Apply(plan.ops, formats_, [this](int32_t count, const auto& task) { backend_.Run(count, task); });
   result.compress_seconds = SecondsSince(start);
   if (plan.tokens.empty()) return result;
+  drawn_.Clear();
   const std::vector<AttentionChunk> chunks = ResolveChunks(plan, table_);
   const auto forward_start = Clock::now();
   if (plan.return_queries) {
@@ -221,7 +227,8 @@ StepResult CpuEngine::Step(const StepPlan& plan) {
     result.queries.resize(plan.samples.size() * text.layers * text.heads * text.head_dim);
   }
   const std::span<const float> logits = Forward(plan, chunks, result.queries);
-  SampleRows(plan, logits, config_.text.vocab, result);
+  SampleRows(given, tokens, logits, config_.text.vocab, result);
+  drawn_.Keep(plan, chunks, result.tokens);
   result.forward_seconds = SecondsSince(forward_start);
   if (plan.return_logits) result.logits.assign(logits.begin(), logits.end());
   return result;

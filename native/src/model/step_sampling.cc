@@ -1,5 +1,6 @@
 #include "model/step_sampling.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -116,6 +117,25 @@ bool Allows(std::span<const uint32_t> bits, int32_t token) {
   return bits.empty() || (bits[token / 32] >> (token % 32) & 1) != 0;
 }
 
+struct CountedTokens {
+  std::vector<int32_t> tokens, counts;
+};
+
+// Lets the penalties see one more token of the answer. The returned arrays are what they look at after that.
+CountedTokens CountAlso(int32_t token, LogitAdjustments& adjustments) {
+  const std::span<const int32_t> seen = adjustments.seen_tokens, counts = adjustments.seen_counts;
+  CountedTokens all{{seen.begin(), seen.end()}, {counts.begin(), counts.end()}};
+  const auto place = std::find(all.tokens.begin(), all.tokens.end(), token) - all.tokens.begin();
+  if (place == std::ssize(all.tokens)) {
+    all.tokens.push_back(token);
+    all.counts.push_back(0);
+  }
+  ++all.counts[place];
+  adjustments.seen_tokens = all.tokens;
+  adjustments.seen_counts = all.counts;
+  return all;
+}
+
 int64_t TokensLeft(const LogitAdjustments& adjustments, int32_t vocab) {
   int64_t left = vocab;
   if (!adjustments.allowed.empty()) {
@@ -169,7 +189,8 @@ void CheckSampling(const StepPlan& plan, int32_t vocab) {
   CheckFeatures(plan.features, count, vocab);
 }
 
-void SampleRows(const StepPlan& plan, std::span<const float> logits, int32_t vocab, StepResult& result) {
+void SampleRows(const StepPlan& plan, std::span<const int32_t> filled, std::span<const float> logits,
+                int32_t vocab, StepResult& result) {
   const SampleFeatures& features = plan.features;
   FeatureCursor cursor(features, vocab);
   std::vector<float> adjusted;
@@ -182,7 +203,11 @@ void SampleRows(const StepPlan& plan, std::span<const float> logits, int32_t voc
     params.seed = plan.seed[i];
     params.position = plan.positions[plan.samples[i]] + 1;
     if (!features.min_p.empty()) params.min_p = features.min_p[i];
-    const LogitAdjustments adjustments = cursor.At(static_cast<int32_t>(i));
+    LogitAdjustments adjustments = cursor.At(static_cast<int32_t>(i));
+    CountedTokens counted;
+    const int32_t row = plan.samples[i];
+    if (plan.tokens[row] == kTokenDrawnBefore && adjustments.penalizes())
+      counted = CountAlso(filled[row], adjustments);
     int32_t token;
     if (adjustments.empty()) {
       token = Sample(raw, params);

@@ -11,6 +11,8 @@ namespace kvcapsule {
 void CheckSampling(const StepPlan& plan, int32_t vocab);
 
 // Fills the result's tokens and log-probabilities from logits, [samples][vocab]. The plan has been checked.
-void SampleRows(const StepPlan& plan, std::span<const float> logits, int32_t vocab, StepResult& result);
+// filled: [rows] the plan's tokens, those drawn in the step before filled in.
+void SampleRows(const StepPlan& plan, std::span<const int32_t> filled, std::span<const float> logits,
+                int32_t vocab, StepResult& result);
 
 }  // namespace kvcapsule

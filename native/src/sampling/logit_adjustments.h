@@ -18,6 +18,7 @@ struct LogitAdjustments {
   float frequency = 0;   // taken off once for each occurrence in the answer
   float presence = 0;    // taken off once when it occurred in the answer
 
+  bool penalizes() const { return repetition != 1 || frequency != 0 || presence != 0; }
   bool empty() const { return allowed.empty() && bias_tokens.empty() && seen_tokens.empty(); }
 };
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <set>
 
 #include "engine_driver.h"
 
@@ -186,6 +187,88 @@ TEST_F(EngineSampling, WhatIsWrongIsRefused) {
     f.bias = {one, ends, one, forbid};
   });
   EXPECT_EQ(Run({}).tokens.size(), 3u) << "and the engine goes on";
+}
+
+// Answers of all slots at temperature 1 with penalties that make each token depend on all before: token by
+// token, or with every plan made before the step ahead of it has run.
+class DrawnBefore : public EngineSampling {
+ protected:
+  static std::vector<int32_t> Answer(bool ahead) {
+    std::vector<int32_t> answers = RunPenalised(Prompts(1), {{}, {}, {}}).tokens;
+    std::vector<std::vector<int32_t>> known(kSlots);
+    for (int32_t step = 0; step < 9; ++step) {
+      PlanBuilder plan;
+      const auto last = answers.end() - kSlots;
+      for (int32_t slot = 0; slot < kSlots; ++slot) {
+        if (!ahead) known[slot].push_back(last[slot]);
+        plan.chunks.insert(plan.chunks.end(), {slot, 0, 1});
+        plan.Row(ahead ? kTokenDrawnBefore : last[slot], 4 + step, -1, 0);
+        plan.SampleLast();
+        plan.temperature.back() = 1;
+        plan.seed.back() = 5 + slot;
+      }
+      const StepResult result = RunPenalised(plan, known);
+      for (int32_t slot = 0; slot < kSlots && ahead; ++slot) known[slot].push_back(last[slot]);
+      answers.insert(answers.end(), result.tokens.begin(), result.tokens.end());
+    }
+    Close();
+    return answers;
+  }
+
+  static StepResult RunPenalised(const PlanBuilder& plan, const std::vector<std::vector<int32_t>>& known) {
+    std::vector<int32_t> samples, offsets = {0}, tokens, counts;
+    std::vector<float> factors;
+    for (int32_t slot = 0; slot < kSlots; ++slot) {
+      if (slot == 1) continue;  // one without
+      samples.push_back(slot);
+      factors.insert(factors.end(), {0.5f, 2, 1.25f});
+      for (const int32_t token : std::set<int32_t>(known[slot].begin(), known[slot].end())) {
+        tokens.push_back(token);
+        counts.push_back(static_cast<int32_t>(std::count(known[slot].begin(), known[slot].end(), token)));
+      }
+      offsets.push_back(static_cast<int32_t>(tokens.size()));
+    }
+    StepPlan view = plan.View(false);
+    view.features.penalties = {samples, factors, offsets, tokens, counts};
+    return engine_->Step(view);
+  }
+
+  static void Close() {
+    PlanBuilder close;
+    for (int32_t slot = 0; slot < kSlots; ++slot) close.Op(2, slot, {});
+    engine_->Step(close.View(false));
+  }
+};
+
+TEST_F(DrawnBefore, TokensAndPenaltiesAreThoseOfKnownTokens) {
+  const std::vector<int32_t> known = Answer(false);
+  EXPECT_EQ(Answer(true), known);
+  const std::set<int32_t> different(known.begin(), known.end());
+  EXPECT_GT(different.size(), 5u) << "or a wrong token would not be noticed";
+}
+
+TEST_F(DrawnBefore, AreRefusedWhereNothingWasDrawn) {
+  const auto refused = [](int32_t slot, int32_t position) {
+    PlanBuilder plan;
+    plan.chunks = {slot, 0, 1};
+    plan.Row(kTokenDrawnBefore, position, -1, 0);
+    EXPECT_THROW(engine_->Step(plan.View(false)), Error) << slot << " " << position;
+  };
+  PlanBuilder prompts = Prompts(0);
+  prompts.samples = {3, 11};  // of slots 0 and 2
+  for (const auto& array : {&prompts.temperature, &prompts.top_p}) array->pop_back();
+  prompts.top_k.pop_back();
+  prompts.seed.pop_back();
+  engine_->Step(prompts.View(false));
+  refused(1, 4);
+  refused(0, 3);
+  refused(0, 5);
+  PlanBuilder next;
+  next.chunks = {0, 0, 1};
+  next.Row(kTokenDrawnBefore, 4, -1, 0);
+  engine_->Step(next.View(false));
+  refused(2, 4);  // the step before drew nothing for it
+  Close();
 }
 
 }  // namespace
