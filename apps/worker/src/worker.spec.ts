@@ -1,6 +1,6 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { FinishReason } from '@kvcapsule/contracts/worker';
-import type { StepPlan } from '@kvcapsule/engine';
+import { type PenaltyArrays, type StepPlan, TOKEN_DRAWN_BEFORE } from '@kvcapsule/engine';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 
 import { FakeEngine } from './testing/fake-engine.js';
@@ -110,8 +110,8 @@ describe('answers', () => {
     const rig = await rigOf();
     const router = new RouterSide(rig.client);
     const [a, b] = await Promise.all([
-      router.ask(generateOf({ id: 'a', parts: [[10, 11, 12]], maxTokens: 3 })),
-      router.ask(generateOf({ id: 'b', parts: [[13, 14]], maxTokens: 3 })),
+      router.ask(generateOf({ id: 'a', parts: [[10, 11, 12]], maxTokens: 9 })),
+      router.ask(generateOf({ id: 'b', parts: [[13, 14]], maxTokens: 9 })),
     ]);
     for (const { events } of [a, b]) {
       const kinds = events.map(({ event }) => event?.$case);
@@ -193,17 +193,24 @@ describe('answers', () => {
   it('count as penalties do in vLLM: prompt for repetition, answer for all', async () => {
     const rig = await rigOf();
     const router = new RouterSide(rig.client);
-    const seen: StepPlan['penalties'][] = [];
+    const seen: (number[][] | undefined)[] = [];
     const step = rig.engine.step.bind(rig.engine);
     rig.engine.step = (plan) => {
-      if (plan.samples.length > 0) seen.push(plan.penalties);
+      if (plan.samples.length > 0) seen.push(plan.penalties && countedBy(plan, plan.penalties));
       return step(plan);
+    };
+    /** Factors, tokens and counts; a token that is not known yet is the forced one. */
+    const countedBy = ({ tokens, samples }: StepPlan, penalties: PenaltyArrays): number[][] => {
+      const counts = new Map([...penalties.tokens].map((token, at) => [token, penalties.counts[at] ?? 0]));
+      const unknown = tokens[samples[0] ?? -1] === TOKEN_DRAWN_BEFORE;
+      if (unknown) counts.set(9, (counts.get(9) ?? 0) + 1);
+      return [[...penalties.factors], [...counts.keys()], [...counts.values()]];
     };
     const ask = async (id: string, sampling: object) => {
       seen.length = 0;
       const options = { id, parts: [[10, 11, 10]], maxTokens: 3, sampling: { ...FORCED, ...sampling } };
       await router.ask(generateOf(options));
-      return seen.map((part) => part && [[...part.factors], [...part.tokens], [...part.counts]]);
+      return [...seen];
     };
     expect(await ask('none', {})).toEqual([undefined, undefined, undefined]);
     expect(await ask('output', { presencePenalty: 0.5, frequencyPenalty: 1 })).toEqual([
@@ -788,7 +795,7 @@ describe('operation', () => {
     router.send(generateOf({ id: 'a', parts: [[10]], maxTokens: 10 }));
     router.send(generateOf({ id: 'b', parts: [[11]], maxTokens: 400, seed: 1n }));
     await until(() => rig.worker.serving.running === 2);
-    const drained = drain(150);
+    const drained = drain(600);
     await until(() => rig.store.record?.load.state === 'draining');
     expect((await router.ask(generateOf({ id: 'late', parts: [[10]] }))).error?.code).toBe('DRAINING');
     expect((await router.answer('a')).finished?.reason).toBe(FinishReason.FINISH_REASON_LENGTH);

@@ -81,6 +81,12 @@ export const PageOp = {
   CopyBlock: 8,
 } as const;
 
+/**
+ * In {@link StepPlan.tokens}: what the step before drew for this slot and position. So a plan can be made and given
+ * to the engine while that step runs.
+ */
+export const TOKEN_DRAWN_BEFORE = -1;
+
 /** Penalties of the samples that have any; `n` counts those. */
 export interface PenaltyArrays {
   /** Indices of samples, ascending. */
@@ -89,7 +95,7 @@ export interface PenaltyArrays {
   readonly factors: Float32Array;
   /** `[n + 1]` into `tokens`. */
   readonly offsets: Int32Array;
-  /** Tokens that occurred, each once a sample. */
+  /** Tokens that occurred, each once a sample; the engine adds a {@link TOKEN_DRAWN_BEFORE} of the sample's row. */
   readonly tokens: Int32Array;
   /** How often each occurred in the answer; 0: in the prompt alone. */
   readonly counts: Int32Array;
@@ -118,6 +124,7 @@ export interface StepPlan {
   readonly ops: Int32Array;
   /** `[slot, segment, rows]` each. */
   readonly chunks: Int32Array;
+  /** Per row: token ids, or {@link TOKEN_DRAWN_BEFORE}. */
   readonly tokens: Int32Array;
   readonly positions: Int32Array;
   /** Per row: -1, or the handle of the picture whose features replace the token's embedding. */

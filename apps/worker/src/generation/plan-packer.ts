@@ -1,5 +1,5 @@
 import type { PageChange, ScheduledStep, StepChunk } from '@kvcapsule/domain/scheduling';
-import { PageOp, type StepPlan } from '@kvcapsule/engine';
+import { PageOp, type StepPlan, TOKEN_DRAWN_BEFORE } from '@kvcapsule/engine';
 
 import type { Generation } from './generation.js';
 import { packSampling } from './sampling-arrays.js';
@@ -18,7 +18,10 @@ const EMPTY: StepPlan = {
   seed: new BigUint64Array(),
 };
 
-/** Adds token ids, features and sampling to a scheduled step, as the engine's typed arrays. */
+/**
+ * Adds token ids, features and sampling to a scheduled step, as the engine's typed arrays. A token that is not known
+ * yet is the one that the step under way draws.
+ */
 export function packStep(step: ScheduledStep, find: (id: string) => Generation): StepPlan {
   const { rows } = step;
   const plan = {
@@ -37,7 +40,12 @@ export function packStep(step: ScheduledStep, find: (id: string) => Generation):
     ops: Int32Array.from(step.changes.flatMap(encodeChange)),
     chunks: Int32Array.from(step.chunks.flatMap((chunk) => [chunk.slot, chunk.segment, chunk.rows])),
     samples: Int32Array.from(step.samples, (sample) => sample.row),
-    ...packSampling(step.samples.map(({ id }) => find(id))),
+    ...packSampling(
+      step.samples.map(({ id, row }) => {
+        const generation = find(id);
+        return { generation, answered: (plan.positions[row] ?? 0) + 1 - generation.promptTokens };
+      }),
+    ),
   };
 }
 
@@ -57,7 +65,7 @@ function packChunk(
   if (picture && handle === undefined) throw new Error('a picture is scheduled without its features');
   for (let index = 0; index < chunk.rows; index += 1) {
     const position = chunk.start + index;
-    plan.tokens[at + index] = generation.tokenIds[position] ?? 0;
+    plan.tokens[at + index] = generation.tokenIds[position] ?? TOKEN_DRAWN_BEFORE;
     plan.positions[at + index] = position;
     const featureRow = picture?.featureRows[position - picture.offset] ?? -1;
     if (featureRow < 0) continue;

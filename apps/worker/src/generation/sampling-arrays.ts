@@ -9,11 +9,17 @@ type SamplingArrays = Pick<
   'temperature' | 'topP' | 'topK' | 'seed' | 'minP' | 'topLogprobs' | 'penalties' | 'bias'
 >;
 
-/** A step's sampling, one generation a sample; features that none of them uses have no array. */
-export function packSampling(generations: readonly Generation[]): SamplingArrays {
-  const sampling = generations.map(({ spec }) => spec.sampling);
-  const penalties = packPenalties(generations);
-  const bias = packBias(generations);
+export interface PlannedSample {
+  readonly generation: Generation;
+  /** Tokens of the answer before the one that is drawn. */
+  readonly answered: number;
+}
+
+/** A step's sampling; features that no sample uses have no array. */
+export function packSampling(samples: readonly PlannedSample[]): SamplingArrays {
+  const sampling = samples.map(({ generation }) => generation.spec.sampling);
+  const penalties = packPenalties(samples);
+  const bias = packBias(samples);
   return {
     temperature: Float32Array.from(sampling, ({ temperature }) => temperature),
     topP: Float32Array.from(sampling, ({ topP }) => topP),
@@ -28,9 +34,14 @@ export function packSampling(generations: readonly Generation[]): SamplingArrays
   };
 }
 
-function packPenalties(generations: readonly Generation[]): PenaltyArrays | undefined {
-  const users = [...generations.entries()].flatMap(([sample, { spec, penalised }]) =>
-    penalised ? [{ sample, ...spec.sampling, ...arraysOf(penalised) }] : [],
+function packPenalties(samples: readonly PlannedSample[]): PenaltyArrays | undefined {
+  const users = [...samples.entries()].flatMap(
+    ([
+      sample,
+      {
+        generation: { spec, penalised },
+      },
+    ]) => (penalised ? [{ sample, ...spec.sampling, ...arraysOf(penalised) }] : []),
   );
   if (users.length === 0) return undefined;
   return {
@@ -56,9 +67,9 @@ function packPenalties(generations: readonly Generation[]): PenaltyArrays | unde
 
 const arraysOf = ({ tokens, counts }: NonNullable<Generation['penalised']>) => ({ tokens, counts });
 
-function packBias(generations: readonly Generation[]): BiasArrays | undefined {
-  const users = [...generations.entries()].flatMap(([sample, generation]) => {
-    const bias = biasOf(generation);
+function packBias(samples: readonly PlannedSample[]): BiasArrays | undefined {
+  const users = [...samples.entries()].flatMap(([sample, planned]) => {
+    const bias = biasOf(planned);
     return bias ? [{ sample, ...bias }] : [];
   });
   if (users.length === 0) return undefined;
@@ -76,9 +87,9 @@ function packBias(generations: readonly Generation[]): BiasArrays | undefined {
   };
 }
 
-function biasOf({ spec, completionTokens }: Generation): LogitBias | undefined {
-  const { bias, biasBeforeMin, minTokens } = spec.sampling;
-  return completionTokens < minTokens ? biasBeforeMin : bias;
+function biasOf({ generation, answered }: PlannedSample): LogitBias | undefined {
+  const { bias, biasBeforeMin, minTokens } = generation.spec.sampling;
+  return answered < minTokens ? biasBeforeMin : bias;
 }
 
 function offsetsOf(users: readonly { readonly tokens: Int32Array }[]): Int32Array {

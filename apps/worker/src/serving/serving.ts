@@ -1,5 +1,3 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
-
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { FinishReason, type Generate } from '@kvcapsule/contracts/worker';
 import { rootName } from '@kvcapsule/domain/identity';
@@ -19,6 +17,7 @@ import { nameFile } from '../pictures/picture-name.js';
 import { kvBytesByCodec } from './kv-bytes.js';
 import { LeaseBalancer } from './lease-balancer.js';
 import { PressureMetrics } from './pressure-metrics.js';
+import { StepLoop } from './step-loop.js';
 import { SwapStore } from './swap-store.js';
 import { rawTokenBytes, usageOf } from './usage.js';
 
@@ -59,7 +58,15 @@ const MAX_FAILED_STEPS = 5;
 /** setTimeout's limit. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
-/** The engine loop: takes requests in, runs steps while there is work, and sends every request its news. */
+/** A step that the engine has run, with the requests that it was packed for. */
+interface Landed {
+  readonly plan: StepPlan;
+  readonly result: StepResult;
+  readonly generations: ReadonlyMap<string, Generation>;
+  readonly startMs: number;
+}
+
+/** Takes requests in, says what the engine loop does with them, and sends every request its news. */
 export class Serving {
   readonly scheduler: Scheduler;
   readonly pictures: PictureEncoder;
@@ -71,11 +78,17 @@ export class Serving {
   readonly #root: Omit<Parameters<typeof rootName>[0], 'cacheSalt'>;
   readonly #generations = new Map<string, Generation>();
   #state: ServingState = 'ready';
-  #loop: Promise<void> | undefined;
-  #stopped = false;
-  #wake: () => void = () => undefined;
-  #woken = false;
+  readonly #loop = new StepLoop<Landed>({
+    plan: (ahead) => this.#plan(ahead),
+    run: (step) => this.#run(step),
+    land: (step, landed) => {
+      this.#land(step, landed);
+    },
+    recover: (steps, error) => this.#recover(steps, error),
+  });
+  #ended: Promise<void> | undefined;
   #failedSteps = 0;
+  #lastStepEndMs = 0;
   #whenEmpty: (() => void)[] = [];
 
   constructor(options: ServingOptions) {
@@ -105,16 +118,15 @@ export class Serving {
   }
 
   start(): void {
-    this.#loop = this.#run().catch((error: unknown) => {
+    this.#ended = this.#loop.run().catch((error: unknown) => {
       this.#giveUp(error);
     });
   }
 
-  /** Ends the loop after the step under way; running requests fail with `DRAINING`. */
+  /** Ends the loop after the steps under way; running requests fail with `DRAINING`. */
   async stop(): Promise<void> {
-    this.#stopped = true;
-    this.#signal();
-    await this.#loop;
+    this.#loop.stop();
+    await this.#ended;
     this.#failAll(new KvcError('DRAINING', 'The worker is shutting down.'));
   }
 
@@ -218,7 +230,7 @@ export class Serving {
       ]);
       if (generation.ended) await this.#options.leases.release(key);
       else this.scheduler.add(request, cached);
-      this.#signal();
+      this.#loop.wake();
     } catch (error) {
       this.#fail(generation, error);
       await this.#options.leases.release(key);
@@ -226,7 +238,7 @@ export class Serving {
   }
 
   async #nameContent({ key, spec, promptTokens }: Generation): Promise<ScheduledRequest> {
-    const { priority, promptTokenIds: tokenIds, cacheSalt } = spec;
+    const { priority, promptTokenIds: tokenIds, cacheSalt, maxTokens } = spec;
     const root = rootName({ ...this.#root, cacheSalt });
     const pictures = await Promise.all(
       spec.pictures.map(async (picture) => {
@@ -234,56 +246,35 @@ export class Serving {
         return { ...picture, content: { ...picture.form, contentSha256 } };
       }),
     );
-    return { id: key, promptTokens, pictures, priority, content: { root, tokenIds } };
+    return { id: key, promptTokens, maxTokens, pictures, priority, content: { root, tokenIds } };
   }
 
-  async #run(): Promise<void> {
-    while (!this.#stopped) {
-      const step = this.scheduler.plan();
-      if (step) {
-        await this.#execute(step);
-        // an engine that answers at once would keep the event loop from everything else
-        await nextTurn();
-      } else {
-        await this.#idle();
-      }
-    }
-  }
-
-  async #idle(): Promise<void> {
-    if (!this.#woken) {
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-    }
-    this.#woken = false;
-  }
-
-  #signal(): void {
-    this.#woken = true;
-    this.#wake();
-  }
-
-  async #execute(step: ScheduledStep): Promise<void> {
+  #plan(ahead: boolean): ScheduledStep | undefined {
+    const step = this.scheduler.plan(ahead);
+    if (!step) return undefined;
     this.#pressure.update(this.scheduler.counters);
     for (const { id, picture } of step.recompressed) this.#generations.get(id)?.recompressed.add(picture);
     for (const key of step.preempted) this.#releasePictures(key);
     for (const key of step.missing) this.#encodeMissing(key);
     for (const key of step.exhausted) this.#endExhausted(key);
-    if (step.rows + step.changes.length === 0) return;
-    let result: StepResult, plan: StepPlan;
+    return step;
+  }
+
+  async #run(step: ScheduledStep): Promise<Landed> {
     const startMs = performance.now();
-    try {
-      plan = packStep(step, (key) => this.#generation(key));
-      await this.#swapped.move(step);
-      result = await this.#options.engine.step(plan);
-    } catch (error) {
-      await this.#recover(step, error);
-      return;
-    }
+    const generations = new Map(step.chunks.map(({ id }) => [id, this.#generation(id)]));
+    const plan = packStep(step, (key) => this.#generation(key));
+    if (step.reads.length + step.writes.length > 0) await this.#swapped.move(step);
+    return { plan, result: await this.#options.engine.step(plan), generations, startMs };
+  }
+
+  #land(step: ScheduledStep, { plan, result, generations, startMs }: Landed): void {
     this.#failedSteps = 0;
-    this.#observe(step, result, performance.now() - startMs);
-    this.#deliver(step, readSamples(plan, result));
+    const endMs = performance.now();
+    // a step that was planned ahead waited for the one before
+    this.#observe(step, result, endMs - Math.max(startMs, this.#lastStepEndMs));
+    this.#lastStepEndMs = endMs;
+    this.#deliver(step, readSamples(plan, result), generations);
     this.#balancer.balance();
   }
 
@@ -303,19 +294,23 @@ export class Serving {
   }
 
   /** All events of one step leave in one turn of the event loop, so in one frame a stream. */
-  #deliver(step: ScheduledStep, sampled: readonly SampledToken[]): void {
+  #deliver(
+    step: ScheduledStep,
+    sampled: readonly SampledToken[],
+    generations: ReadonlyMap<string, Generation>,
+  ): void {
     const tokens = new Map(step.samples.map(({ id }, index) => [id, sampled[index]]));
     const drawn = sampled.map(({ tokenId }) => tokenId);
     const samples = this.scheduler.complete(step, drawn);
     for (const { id, picture, start, rows } of step.chunks) {
-      const generation = this.#generations.get(id);
-      if (!generation) continue;
+      const generation = generations.get(id);
+      if (!generation || generation.ended) continue;
       this.#markStarted(generation);
       const span = picture === undefined ? undefined : generation.spec.pictures[picture];
       if (span && start + rows === span.offset + span.length) this.pictures.release(generation, picture);
     }
     for (const { id } of samples) {
-      const generation = this.#generations.get(id);
+      const generation = generations.get(id);
       const token = tokens.get(id);
       if (generation && token) this.#acceptToken(generation, token);
     }
@@ -361,7 +356,7 @@ export class Serving {
     this.pictures.encode(generation).then(
       () => {
         this.scheduler.ready(generation.key);
-        this.#signal();
+        this.#loop.wake();
       },
       (error: unknown) => {
         this.#fail(generation, error);
@@ -379,12 +374,13 @@ export class Serving {
     this.#finish(generation, 'length');
   }
 
-  /** Closes the step's slots one by one (some may not be open: then the engine refuses, and that is right). */
-  async #recover(step: ScheduledStep, error: unknown): Promise<void> {
+  /** Closes the steps' slots one by one (some may not be open: then the engine refuses, and that is right). */
+  async #recover(steps: readonly ScheduledStep[], error: unknown): Promise<void> {
     const { engine, logger } = this.#options;
-    logger.error({ err: error, step: step.number }, 'a step failed');
-    for (const slot of step.slots) await engine.step(closePlan(slot)).catch(() => undefined);
-    for (const key of this.scheduler.fail(step)) {
+    logger.error({ err: error, steps: steps.map(({ number }) => number) }, 'a step failed');
+    for (const slot of new Set(steps.flatMap(({ slots }) => slots)))
+      await engine.step(closePlan(slot)).catch(() => undefined);
+    for (const key of steps.flatMap((step) => this.scheduler.fail(step))) {
       const generation = this.#generations.get(key);
       if (generation) this.#fail(generation, asStepError(error));
     }
@@ -433,7 +429,7 @@ export class Serving {
     this.#swapped.forget(generation.key);
     this.pictures.release(generation);
     void this.#options.leases.release(generation.key);
-    this.#signal();
+    this.#loop.wake();
     if (this.#generations.size > 0) return;
     const waiters = this.#whenEmpty;
     this.#whenEmpty = [];

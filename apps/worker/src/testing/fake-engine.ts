@@ -5,6 +5,7 @@ import {
   PageOp,
   type StepPlan,
   type StepResult,
+  TOKEN_DRAWN_BEFORE,
 } from '@kvcapsule/engine';
 
 interface Row {
@@ -53,12 +54,17 @@ export class FakeEngine implements NativeEngine {
   readonly #contents = new Map<number, Content>();
   /** Pages that `readPages` has taken out; their number stands in the bytes. */
   readonly #taken: { readonly content: Content; readonly part: number }[] = [];
+  /** What the last step with rows drew, by slot. */
+  #drawn = new Map<number, { readonly position: number; readonly token: number }>();
+  /** Calls run one after the other, as on the engine's thread. */
+  #tail: Promise<unknown> = Promise.resolve();
   #handles = 0;
 
   constructor(
     readonly poolBlocks: number,
     formats: readonly { tokens: number; pages: number }[] = [],
-    readonly delayMs = 0,
+    /** Of a step or a picture. */
+    readonly delayMs: number | (() => number) = 0,
   ) {
     this.info = {
       family: 'fake',
@@ -85,6 +91,7 @@ export class FakeEngine implements NativeEngine {
         bytes: pages * 64,
         bytesPerToken: 0,
         headerBytes: 0,
+        macsShare: 1,
       })),
     };
   }
@@ -99,31 +106,59 @@ export class FakeEngine implements NativeEngine {
   }
 
   releaseImage(handle: number): Promise<void> {
-    if (!this.images.delete(handle)) return Promise.reject(new Error('released twice'));
-    return Promise.resolve();
+    return this.#queue(() => {
+      if (!this.images.delete(handle)) throw new Error('released twice');
+    });
   }
 
-  async step(plan: StepPlan): Promise<StepResult> {
-    await this.#delay();
+  step(plan: StepPlan): Promise<StepResult> {
+    return this.#queue(async () => {
+      await this.#delay();
+      return this.#step(plan);
+    });
+  }
+
+  #step(plan: StepPlan): StepResult {
+    const tokens = this.#fill(plan);
     this.steps += 1;
     this.#applyOps(plan.ops);
+    if (plan.tokens.length > 0) this.#drawn = new Map();
     if (this.failNext > 0 && plan.tokens.length > 0) {
       this.failNext -= 1;
       throw Object.assign(new Error('the engine failed'), { code: 'ENGINE_FAILED' });
     }
-    const states = this.#forward(plan);
+    const states = this.#forward({ ...plan, tokens });
     this.largestBatch = Math.max(this.largestBatch, plan.samples.length);
-    const tokens = Int32Array.from(plan.samples, (row, index) => {
+    const drawn = Int32Array.from(plan.samples, (row, index) => {
       const seed =
         (plan.temperature[index] ?? 0) > 0 ? Number(BigInt.asUintN(32, plan.seed[index] ?? 0n)) : 0;
-      return (
-        this.#forced(plan, index) ?? mix(mix(states[row] ?? 0, seed), penaltyMark(plan, index)) % FAKE_VOCAB
-      );
+      const added = plan.tokens[row] === TOKEN_DRAWN_BEFORE ? tokens[row] : undefined;
+      const mark = penaltyMark(plan, index, added);
+      return this.#forced(plan, index) ?? mix(mix(states[row] ?? 0, seed), mark) % FAKE_VOCAB;
     });
-    return { tokens, ...this.#logprobs(plan, states), compressSeconds: 0, forwardSeconds: 0 };
+    const slots = slotsOfRows(plan);
+    plan.samples.forEach((row, index) => {
+      const position = (plan.positions[row] ?? 0) + 1;
+      this.#drawn.set(slots[row] ?? -1, { position, token: drawn[index] ?? 0 });
+    });
+    return { tokens: drawn, ...this.#logprobs(plan, states), compressSeconds: 0, forwardSeconds: 0 };
+  }
+
+  #fill(plan: StepPlan): Int32Array {
+    const slots = slotsOfRows(plan);
+    return plan.tokens.map((token, row) => {
+      if (token !== TOKEN_DRAWN_BEFORE) return token;
+      const drawn = this.#drawn.get(slots[row] ?? -1);
+      if (drawn?.position !== plan.positions[row]) throw new Error('nothing was drawn there');
+      return drawn?.token ?? 0;
+    });
   }
 
   readPages(pages: Int32Array): Promise<Uint8Array> {
+    return this.#queue(() => this.#readPages(pages));
+  }
+
+  #readPages(pages: Int32Array): Uint8Array {
     const bytes = new Uint8Array(pages.length * PAGE_BYTES);
     pages.forEach((page, index) => {
       const content = this.#contents.get(page);
@@ -132,10 +167,16 @@ export class FakeEngine implements NativeEngine {
       new DataView(bytes.buffer).setUint32(index * PAGE_BYTES, this.#taken.length + 1);
       this.#taken.push({ content: copy, part: content.pages.indexOf(page) });
     });
-    return Promise.resolve(bytes);
+    return bytes;
   }
 
   writePages(pages: Int32Array, bytes: Uint8Array): Promise<void> {
+    return this.#queue(() => {
+      this.#writePages(pages, bytes);
+    });
+  }
+
+  #writePages(pages: Int32Array, bytes: Uint8Array): void {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     pages.forEach((page, index) => {
       const taken = this.#taken[view.getUint32(index * PAGE_BYTES) - 1];
@@ -144,7 +185,6 @@ export class FakeEngine implements NativeEngine {
       // a slot that is closed in the next step's first changes may still name these pages
       this.#put(kind, [...pages.subarray(index, index + taken.content.pages.length)], [...rows]);
     });
-    return Promise.resolve();
   }
 
   readRows(): Promise<Float32Array> {
@@ -183,8 +223,15 @@ export class FakeEngine implements NativeEngine {
     return Promise.resolve();
   }
 
+  #queue<T>(work: () => T | Promise<T>): Promise<T> {
+    const result = this.#tail.then(work);
+    this.#tail = result.catch(() => undefined);
+    return result;
+  }
+
   async #delay(): Promise<void> {
-    if (this.delayMs > 0) await new Promise((resolve) => setTimeout(resolve, this.delayMs));
+    const ms = typeof this.delayMs === 'number' ? this.delayMs : this.delayMs();
+    if (ms > 0) await new Promise((resolve) => setTimeout(resolve, ms));
   }
 
   #segments(slot: number): Segment[] {
@@ -389,15 +436,30 @@ function pagesOf(block: number): number[] {
   return Array.from({ length: PAGES_PER_BLOCK }, (_, page) => block * PAGES_PER_BLOCK + page);
 }
 
-/** 0 without penalties; else a function of their factors and of what they count, in any order. */
-function penaltyMark(plan: StepPlan, sample: number): number {
+/** Slot of each row of a plan. */
+function slotsOfRows({ chunks }: StepPlan): number[] {
+  const slots: number[] = [];
+  for (let at = 0; at < chunks.length; at += 3) {
+    const [slot = 0, , rows = 0] = chunks.subarray(at, at + 3);
+    slots.push(...Array.from({ length: rows }, () => slot));
+  }
+  return slots;
+}
+
+/**
+ * 0 without penalties; else a function of their factors and of what they count, in any order.
+ * @param added one more token of the answer
+ */
+function penaltyMark(plan: StepPlan, sample: number, added: number | undefined): number {
   const user = plan.penalties?.samples.indexOf(sample) ?? -1;
   if (!plan.penalties || user < 0) return 0;
   const { factors, offsets, tokens, counts } = plan.penalties;
   let mark = [...factors.subarray(3 * user, 3 * user + 3)].reduce((sum, factor) => mix(sum, factor * 64), 1);
-  for (let at = offsets[user] ?? 0; at < (offsets[user + 1] ?? 0); at += 1) {
-    mark = (mark + mix(tokens[at] ?? 0, counts[at] ?? 0)) >>> 0;
-  }
+  const counted = new Map<number, number>();
+  for (let at = offsets[user] ?? 0; at < (offsets[user + 1] ?? 0); at += 1)
+    counted.set(tokens[at] ?? 0, counts[at] ?? 0);
+  if (added !== undefined) counted.set(added, (counted.get(added) ?? 0) + 1);
+  for (const [token, count] of counted) mark = (mark + mix(token, count)) >>> 0;
   return mark;
 }
 

@@ -48,6 +48,7 @@ const requestShape = fc.record({
   ),
   tail: fc.integer({ min: 0, max: 40 }),
   named: fc.boolean(),
+  bounded: fc.boolean(),
   priority: fc.integer({ min: -1, max: 1 }),
   answerTokens: fc.integer({ min: 1, max: 110 }),
   arriveAt: fc.nat(20),
@@ -86,11 +87,22 @@ function toScript(shape: Shape, index: number): Script {
   );
   const { priority, arriveAt, answerTokens, abortAt, named } = shape;
   const content = named ? { content: { root: ROOT, tokenIds } } : {};
-  const request = { id: `r${index}`, promptTokens, pictures, priority, ...content };
+  const bound = shape.bounded ? { maxTokens: answerTokens } : {};
+  const request = { id: `r${index}`, promptTokens, pictures, priority, ...content, ...bound };
   return { request, tokenIds, arriveAt, answerTokens, abortAt };
 }
 
-/** A worker's part: runs steps on the tables, aborts in mid-step, makes features anew, lets steps fail. */
+/** A step that the tables have run; `failed`: only its changes, or nothing behind one that failed. */
+interface Run {
+  readonly step: ScheduledStep;
+  readonly tokens: readonly number[];
+  readonly failed: boolean;
+}
+
+/**
+ * A worker's part: runs steps on the tables, aborts in mid-step, makes features anew, lets steps fail. `ahead`: the
+ * outcome of each step is taken in when the next one has been planned and has run.
+ */
 class Harness {
   readonly scheduler: Scheduler;
   readonly tables: PageTables;
@@ -99,14 +111,18 @@ class Harness {
   readonly #expected = new Map<string, number[]>();
   /** Tokens computed so far, by request. */
   readonly #computed = new Map<string, number>();
+  #under: Run | undefined;
   operations = 0;
   /** Rows of tokens that had been computed before. */
   repeatedRows = 0;
+  /** Rows of requests whose end was not known when they were planned. */
+  wasted = 0;
 
   constructor(
     options: SchedulerOptions,
     readonly scripts: readonly Script[],
     readonly failAt: ReadonlySet<number>,
+    readonly ahead: boolean,
   ) {
     this.scheduler = new Scheduler(options);
     this.tables = new PageTables(options.blocks);
@@ -114,28 +130,54 @@ class Harness {
 
   tick(tick: number): boolean {
     for (const script of this.scripts.filter(({ arriveAt }) => arriveAt === tick)) this.#arrive(script);
-    const step = this.scheduler.plan();
-    if (step) {
-      this.operations += step.changes.length + step.chunks.length;
-      this.#countRepeated(step);
-      for (const id of step.exhausted) this.ended.set(id, 'exhausted');
-      const fails = this.failAt.has(tick) && step.rows > 0;
-      const tokens = fails ? [] : this.tables.run(step, (id) => this.#find(id));
-      this.#abort(tick);
-      if (fails) this.#fail(step);
-      else this.#complete(step, tokens);
-      for (const id of step.missing) this.scheduler.ready(id);
-    } else {
-      this.#abort(tick);
-    }
+    const under = this.#under;
+    const step = this.scheduler.plan(under !== undefined);
+    for (const id of step?.exhausted ?? []) this.ended.set(id, 'exhausted');
+    if (under && step && step.reads.length + step.writes.length + step.preempted.length > 0)
+      throw new Error('pages are moved while a step is under way');
+    const next = step && this.#run(step, tick);
+    this.#abort(tick);
+    this.#under = next;
+    if (under) this.#land(under);
+    if (!this.ahead && this.#under) this.#land(this.#under);
+    if (!this.ahead) this.#under = undefined;
+    for (const id of step?.missing ?? []) this.scheduler.ready(id);
     this.#checkAccounts();
-    return step !== undefined;
+    return step !== undefined || under !== undefined;
   }
 
+  #run(step: ScheduledStep, tick: number): Run {
+    this.operations += step.changes.length + step.chunks.length;
+    this.#countRepeated(step);
+    if (this.#under?.failed) return { step, tokens: [], failed: true };
+    const failed = this.failAt.has(tick) && step.rows > 0;
+    if (failed) this.tables.prepare(step);
+    const tokens = failed ? [] : this.tables.run(step, (id) => this.#find(id));
+    return { step, tokens, failed };
+  }
+
+  #land(run: Run): void {
+    if (!run.failed) {
+      this.#complete(run.step, run.tokens);
+      return;
+    }
+    for (const { step } of [run, ...(this.#under && this.#under !== run ? [this.#under] : [])]) {
+      this.tables.close(step.slots);
+      for (const id of this.scheduler.fail(step)) this.ended.set(id, 'failed');
+    }
+    this.#under = undefined;
+  }
+
+  /** What the engine knows of a request: also what the step before drew. */
   #find(id: string): { request: ScheduledRequest; tokens: readonly number[] } {
     const script = this.scripts.find(({ request }) => request.id === id);
     if (!script) throw new Error('a request that nobody made');
-    return { request: script.request, tokens: [...script.tokenIds, ...(this.#answers.get(id) ?? [])] };
+    const drawn = this.#under?.step.samples.findIndex((sample) => sample.id === id) ?? -1;
+    const last = drawn < 0 ? [] : [this.#under?.tokens[drawn] ?? -1];
+    return {
+      request: script.request,
+      tokens: [...script.tokenIds, ...(this.#answers.get(id) ?? []), ...last],
+    };
   }
 
   #arrive({ request }: Script): void {
@@ -160,14 +202,11 @@ class Harness {
     }
   }
 
-  #fail(step: ScheduledStep): void {
-    this.tables.fail(step);
-    for (const id of this.scheduler.fail(step)) this.ended.set(id, 'failed');
-  }
-
   #complete(step: ScheduledStep, tokens: readonly number[]): void {
     const drawn = new Map(step.samples.map(({ id }, index) => [id, tokens[index] ?? -1]));
-    for (const { id } of this.scheduler.complete(step, tokens)) {
+    const counted = this.scheduler.complete(step, tokens);
+    this.wasted += step.samples.length - counted.length;
+    for (const { id } of counted) {
       const answer = [...(this.#answers.get(id) ?? []), drawn.get(id) ?? -1];
       this.#answers.set(id, answer);
       const script = this.scripts.find(({ request }) => request.id === id);
@@ -207,6 +246,7 @@ const scenario = fc.record({
   maxRunning: fc.integer({ min: 1, max: 8 }),
   swapPages: fc.constantFrom(0, 60, 1_000),
   failAt: fc.array(fc.nat(300), { maxLength: 2 }),
+  ahead: fc.boolean(),
 });
 
 /** A picture becomes a capsule and its request is preempted, both in one step. */
@@ -225,25 +265,42 @@ const RECOMPRESSED_THEN_PREEMPTED: ReturnType<typeof scenario.generate>['value']
     { ...plain(38, 12, 5), parts: [{ text: 16, markers: 0, covered: 20, shows: 0, kept: 'raw' }] },
     plain(0, 1, 0),
   ],
-  ...{ blocks: 22, maxStepTokens: 39, maxPrefillChunk: 37, maxRunning: 5, swapPages: 0, failAt: [] },
+  ...{
+    blocks: 22,
+    maxStepTokens: 39,
+    maxPrefillChunk: 37,
+    maxRunning: 5,
+    swapPages: 0,
+    failAt: [],
+    ahead: false,
+  },
 };
 
 function plain(tail: number, answerTokens: number, arriveAt: number): Shape {
-  const same = { document: 0, fork: 0, parts: [], named: false, priority: 0, abortAt: undefined };
+  const same = {
+    document: 0,
+    fork: 0,
+    parts: [],
+    named: false,
+    bounded: false,
+    priority: 0,
+    abortAt: undefined,
+  };
   return { ...same, tail, answerTokens, arriveAt };
 }
 
 describe('Scheduler', () => {
   it('answers as cold whatever is cached, moved or preempted, ends every request and leaves nothing behind', () => {
-    const seen = {
+    const counted = {
       ...{ recompressions: 0, swapsOut: 0, preemptions: 0, recomputedTokens: 0 },
       ...{ prefixHitTokens: 0, evictedPages: 0 },
     };
+    const seen = { ...counted, wasted: 0 };
     let operations = 0;
     fc.assert(
-      fc.property(scenario, ({ shapes, failAt, ...options }) => {
+      fc.property(scenario, ({ shapes, failAt, ahead, ...options }) => {
         const scripts = shapes.map(toScript);
-        const run = new Harness(options, scripts, new Set(failAt));
+        const run = new Harness(options, scripts, new Set(failAt), ahead);
         for (let tick = 0; run.ended.size < scripts.length; tick += 1) {
           const worked = run.tick(tick);
           if (!worked && tick > 90) throw new Error('requests are left that nobody works on');
@@ -257,10 +314,11 @@ describe('Scheduler', () => {
         const allDone = [...run.ended.values()].every((how) => how === 'done' || how === 'refused');
         if (allDone) expect(counters.recomputedTokens).toBe(run.repeatedRows);
         else expect(counters.recomputedTokens).toBeGreaterThanOrEqual(run.repeatedRows);
-        for (const key of Object.keys(seen) as (keyof typeof seen)[]) seen[key] += counters[key];
+        for (const key of Object.keys(counted) as (keyof typeof counted)[]) seen[key] += counters[key];
         operations += run.operations;
+        seen.wasted += run.wasted;
       }),
-      { numRuns: fullRuns(300, 20_000), seed: 5, examples: [[RECOMPRESSED_THEN_PREEMPTED]] },
+      { numRuns: fullRuns(400, 20_000), seed: 5, examples: [[RECOMPRESSED_THEN_PREEMPTED]] },
     );
     // every rung was stood on
     for (const [name, count] of Object.entries(seen)) expect(count, name).toBeGreaterThan(20);
@@ -280,6 +338,35 @@ describe('Scheduler', () => {
       ['b', 0, 19],
     ]);
     expect(second?.samples).toEqual([{ id: 'a', row: 0 }]);
+  });
+
+  it('plans ahead of what a step draws, up to the length of the answer', () => {
+    const scheduler = new Scheduler({ blocks: 4, maxStepTokens: 64, maxRunning: 1 });
+    scheduler.add({ id: 'a', promptTokens: 16, pictures: [], maxTokens: 3 });
+    const steps = [scheduler.plan(), scheduler.plan(true)];
+    const rowsOf = (step: ScheduledStep | undefined) => step?.chunks.map(({ start, rows }) => [start, rows]);
+    expect(steps.map(rowsOf)).toEqual([[[0, 16]], [[16, 1]]]);
+    expect(steps.map((step) => step?.samples.length)).toEqual([1, 1]);
+    for (const step of steps) if (step) expect(scheduler.complete(step, [])).toHaveLength(1);
+    const last = scheduler.plan();
+    expect(rowsOf(last)).toEqual([[17, 1]]);
+    expect(scheduler.plan(true)).toBeUndefined();
+    if (last) expect(scheduler.complete(last, [])).toHaveLength(1);
+    expect(scheduler.plan()).toBeUndefined();
+    expect(scheduler.pages('a')).toMatchObject({ held: 16, tokens: 18 });
+  });
+
+  it('counts no token of a request that has ended, not even for another of its name', () => {
+    const scheduler = new Scheduler({ blocks: 4, maxStepTokens: 64, maxRunning: 2 });
+    scheduler.add({ id: 'a', promptTokens: 16, pictures: [] });
+    const steps = [scheduler.plan(), scheduler.plan(true)];
+    expect(scheduler.finish('a')).toBe(true);
+    expect(scheduler.pool.freePages).toBe(scheduler.pool.capacityPages);
+    scheduler.add({ id: 'a', promptTokens: 4, pictures: [] });
+    for (const step of steps) if (step) expect(scheduler.complete(step, [])).toEqual([]);
+    const next = scheduler.plan();
+    expect(next?.chunks.map(({ start, rows }) => [start, rows])).toEqual([[0, 4]]);
+    expect(next?.changes[0]).toEqual({ kind: 'close', slot: 0 });
   });
 
   it('bounds prefill beside decodes, and only there', () => {

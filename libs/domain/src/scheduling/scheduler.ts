@@ -78,7 +78,9 @@ interface Draft {
  * kept elsewhere; and last from preemption: it is computed again later with what it has generated as part of its
  * text. The first in order always goes on, so nothing starves within its priority.
  *
- * Pure: no time, no tensors, no I/O. Use: `plan`, run the step, `complete` (or `fail`), `finish` what has ended.
+ * Pure: no time, no tensors, no I/O. Use: `plan`, run the step, `complete` (or `fail`), `finish` what has ended. One
+ * step may be planned ahead while another is under way. Steps run in the order of their plans, so pages given up are
+ * free for the next plan at once, also while a step that is under way still writes to them.
  */
 export class Scheduler {
   readonly #options: SchedulerOptions;
@@ -225,8 +227,13 @@ export class Scheduler {
     return true;
   }
 
-  /** The next step, or `undefined` when there is nothing to do. */
-  plan(): ScheduledStep | undefined {
+  /**
+   * The next step, or `undefined` when there is nothing to do.
+   * @param ahead a step is still under way. The token that it draws for a request is taken as one to go on from,
+   *   whatever it will be. `undefined` also when running requests would have to give up pages or waiting ones get
+   *   theirs back: that is planned when the step has ended.
+   */
+  plan(ahead = false): ScheduledStep | undefined {
     const { maxStepTokens } = this.#options;
     const moves = { head: [], reads: [], writes: [] };
     const news = { recompressed: [], preempted: [], missing: [], exhausted: [] };
@@ -234,6 +241,7 @@ export class Scheduler {
       ...{ ...moves, ...news, number: ++this.#steps },
       ...{ work: new Map(), maxRows: maxStepTokens },
     };
+    if (ahead && (this.#mustMakeRoom(draft) || this.#resumable(draft))) return undefined;
     const roomy = this.#makeRoom(draft);
     // before any page changes hands in this step: the bytes are written before its changes
     if (roomy) this.#resume(draft);
@@ -247,21 +255,17 @@ export class Scheduler {
    * @param tokens that were drawn, in the order of the step's samples
    */
   complete(step: ScheduledStep, tokens: ArrayLike<number>): StepSample[] {
+    const find = (id: string): Sequence | undefined => {
+      const sequence = this.#sequences.get(id);
+      return sequence?.inSteps.has(step.number) ? sequence : undefined;
+    };
     const counted = step.samples.filter(({ id }, index) => {
-      const sequence = this.#sequences.get(id);
-      if (sequence?.inStep !== step.number) return false;
-      sequence.generated += 1;
-      sequence.chain?.push(tokens[index] ?? 0);
-      return true;
+      const sequence = find(id);
+      sequence?.chain?.push(tokens[index] ?? 0);
+      return sequence !== undefined;
     });
-    for (const { id, start, rows } of step.chunks) {
-      const sequence = this.#sequences.get(id);
-      if (sequence?.inStep === step.number) sequence.confirm(start + rows, this.#cache);
-    }
-    for (const { id } of step.chunks) {
-      const sequence = this.#sequences.get(id);
-      if (sequence?.inStep === step.number) sequence.inStep = undefined;
-    }
+    for (const { id, start, rows } of step.chunks) find(id)?.confirm(start + rows, this.#cache);
+    for (const { id } of step.chunks) find(id)?.inSteps.delete(step.number);
     return counted;
   }
 
@@ -272,7 +276,7 @@ export class Scheduler {
   fail(step: ScheduledStep): string[] {
     const moved = new Set([...step.reads, ...step.writes].map(({ id }) => id));
     const failed = [...this.#sequences.values()].filter(
-      ({ inStep, id }) => inStep === step.number || moved.has(id),
+      ({ inSteps, id }) => inSteps.has(step.number) || moved.has(id),
     );
     for (const sequence of failed) this.#drop(sequence);
     const closed = new Set(step.slots);
@@ -297,12 +301,25 @@ export class Scheduler {
     return share;
   }
 
+  /** Whether running sequences have to give something up before their next rows fit. */
+  #mustMakeRoom(draft: Draft): boolean {
+    const needed = this.#neededNow(draft);
+    return needed > this.#available || this.#nextToCompress(needed, false) !== undefined;
+  }
+
   /** Goes down the ladder until the running sequences' next rows fit. True when they did from the first. */
   #makeRoom(draft: Draft): boolean {
     for (let relieved = false; ; relieved = true) {
       const needed = this.#neededNow(draft);
       const short = needed > this.#available;
-      if (this.#recompress(needed, short, draft)) continue;
+      const compressed = this.#nextToCompress(needed, short);
+      if (compressed) {
+        const { picture, entry } = compressed.recompress(this.#source, draft.head);
+        if (entry) this.#cache.leave([entry]);
+        draft.recompressed.push({ id: compressed.id, picture });
+        this.#counts.recompressions += 1;
+        continue;
+      }
       const victim = this.#running.at(-1);
       if (!short || !victim) return !relieved;
       // what is read is read before the changes: a capsule of this step is not there yet
@@ -328,21 +345,16 @@ export class Scheduler {
   }
 
   /**
-   * Compresses the last picture that may be, when pages are short or would not last for this very rung: capsule
-   * and rows stand side by side for a moment.
+   * Whose picture is compressed: the last that may be, when pages are short or would not last for this very rung:
+   * capsule and rows stand side by side for a moment.
    */
-  #recompress(needed: number, short: boolean, draft: Draft): boolean {
+  #nextToCompress(needed: number, short: boolean): Sequence | undefined {
     for (const sequence of [...this.#running].reverse()) {
       const blocks = sequence.blocksToRecompress(this.#source);
       if (blocks === undefined || blocks > this.#available) continue;
-      if (!short && needed + blocks <= this.#available) return false;
-      const { picture, entry } = sequence.recompress(this.#source, draft.head);
-      if (entry) this.#cache.leave([entry]);
-      draft.recompressed.push({ id: sequence.id, picture });
-      this.#counts.recompressions += 1;
-      return true;
+      return short || needed + blocks > this.#available ? sequence : undefined;
     }
-    return false;
+    return undefined;
   }
 
   #swapOut(sequence: Sequence, draft: Draft): boolean {
@@ -360,7 +372,7 @@ export class Scheduler {
   #schedule(sequence: Sequence, rows: number, draft: Draft): void {
     const work = draft.work.get(sequence) ?? { changes: [], chunks: [], rows: 0, samples: false };
     draft.work.set(sequence, work);
-    sequence.inStep = draft.number;
+    sequence.inSteps.add(draft.number);
     sequence.advance(rows, work, this.#source);
   }
 
@@ -431,14 +443,23 @@ export class Scheduler {
     this.#pages.release(runs);
   }
 
+  /** Whether the next in order is a sequence that was swapped out, and its turn has come. */
+  #resumable(draft: Draft): Sequence | undefined {
+    const next = this.#waiting.find(({ ready }) => ready);
+    if (!next?.swapped) return undefined;
+    // one that does not fit alone never will
+    return this.#running.length === 0 || this.#fitsAgain(next, draft) ? next : undefined;
+  }
+
+  #fitsAgain(swapped: Sequence, draft: Draft): boolean {
+    const blocks = swapped.blocksToRestore(this.#source) + swapped.blocksFor(this.#source);
+    return this.#fits(swapped, blocks + this.#neededNow(draft));
+  }
+
   /** Brings sequences' pages back as long as the next in order is one that was swapped out. */
   #resume(draft: Draft): void {
-    for (;;) {
-      const next = this.#waiting.find(({ ready }) => ready);
-      if (!next?.swapped) return;
-      const blocks = next.blocksToRestore(this.#source) + next.blocksFor(this.#source);
-      if (!this.#fits(next, blocks + this.#neededNow(draft))) {
-        if (this.#running.length > 0) return;
+    for (let next = this.#resumable(draft); next; next = this.#resumable(draft)) {
+      if (!this.#fitsAgain(next, draft)) {
         this.#exhaust(next, draft);
         continue;
       }

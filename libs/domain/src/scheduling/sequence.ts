@@ -40,6 +40,7 @@ type HeldSegment =
 export class Sequence {
   readonly id: string;
   readonly priority: number;
+  /** Tokens of the answer once the steps planned so far have run. */
   generated = 0;
   /** Tokens whose keys and values are in the pool once the steps planned so far have run. */
   computed = 0;
@@ -48,8 +49,8 @@ export class Sequence {
   featuresFrom = 0;
   /** False while the features of its pictures are made again. */
   ready = true;
-  /** The step it takes part in while that is under way. */
-  inStep: number | undefined;
+  /** The steps it takes part in that are under way. */
+  readonly inSteps = new Set<number>();
   /** Its pages' bytes are kept elsewhere. */
   swapped = false;
   /** What it had computed when it was preempted, until it is back. */
@@ -88,8 +89,10 @@ export class Sequence {
     this.#chain = this.#newChain(request.content?.tokenIds);
   }
 
+  /** Tokens that are to be computed: prompt and answer so far, without the last token that the answer may have. */
   get totalTokens(): number {
-    return this.request.promptTokens + this.generated;
+    const { promptTokens, maxTokens = Infinity } = this.request;
+    return promptTokens + Math.min(this.generated, maxTokens - 1);
   }
 
   /** Only the newest token is missing. */
@@ -204,7 +207,7 @@ export class Sequence {
     const { runs } = this;
     this.swapped = true;
     this.slot = -1;
-    this.inStep = undefined;
+    this.inSteps.clear();
     return { runs, entries: this.#takeEntries() };
   }
 
@@ -232,7 +235,7 @@ export class Sequence {
     this.#tainted = false;
     this.computed = 0;
     this.slot = -1;
-    this.inStep = undefined;
+    this.inSteps.clear();
     this.swapped = false;
     this.featuresFrom = this.#pictures.length;
     return { runs, entries };
@@ -253,6 +256,7 @@ export class Sequence {
       this.#addChunk(budget - work.rows, work, source);
     }
     work.samples = this.computed === this.totalTokens && work.rows > 0;
+    if (work.samples) this.generated += 1;
   }
 
   /** Blocks that compressing its next picture under pressure takes; `undefined` when it has none to compress. */

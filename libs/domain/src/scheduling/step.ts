@@ -32,6 +32,8 @@ export interface ScheduledPicture {
 export interface ScheduledRequest {
   readonly id: string;
   readonly promptTokens: number;
+  /** Length of its answer at most, so that nothing is planned behind its last token; no bound when absent. */
+  readonly maxTokens?: number;
   /** Lower ones go first, as in vLLM; 0 when absent. */
   readonly priority?: number;
   /** Ascending, without overlap. */

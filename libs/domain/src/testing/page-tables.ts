@@ -40,7 +40,7 @@ export class PageTables {
     step: ScheduledStep,
     find: (id: string) => { request: ScheduledRequest; tokens: readonly number[] },
   ): number[] {
-    this.#prepare(step);
+    this.prepare(step);
     const rows = step.chunks.flatMap((chunk) => {
       const segments = this.#slot(chunk.slot);
       const until = segments.slice(0, chunk.segment + 1);
@@ -55,13 +55,13 @@ export class PageTables {
     return step.samples.map(({ row }) => tokenOf(rows[row] ?? 0));
   }
 
-  /** A step that fails in its forward pass: everything before that has happened, and its slots are closed. */
-  fail(step: ScheduledStep): void {
-    this.#prepare(step);
-    for (const slot of step.slots) if (this.#slots.has(slot)) this.#change({ kind: 'close', slot });
+  /** Closes what is open of these slots. */
+  close(slots: readonly number[]): void {
+    for (const slot of slots) if (this.#slots.has(slot)) this.#change({ kind: 'close', slot });
   }
 
-  #prepare(step: ScheduledStep): void {
+  /** All of a step that happens before its forward pass. */
+  prepare(step: ScheduledStep): void {
     // who is closed reads nothing more, so its pages may be written before
     for (const change of step.changes) if (change.kind === 'close') this.#change(change);
     for (const { id, pages } of step.reads) this.#read(id, pages);

@@ -1,0 +1,257 @@
+import { FinishReason, type Generate } from '@kvcapsule/contracts/worker';
+import type { ScheduledStep } from '@kvcapsule/domain/scheduling';
+import fc from 'fast-check';
+import { describe, expect, it, vi } from 'vitest';
+
+import { FakeEngine } from '../testing/fake-engine.js';
+import {
+  type Answer,
+  type AskOptions,
+  generateOf,
+  RouterSide,
+  startRig,
+  type Rig,
+  until,
+} from '../testing/harness.js';
+import { StepLoop } from './step-loop.js';
+
+vi.setConfig({ testTimeout: 120_000 });
+
+const NOTHING = { reads: [], writes: [], changes: [], chunks: [], samples: [], slots: [] };
+const NO_NEWS = { recompressed: [], preempted: [], missing: [], exhausted: [] };
+
+function stepOf(number: number, moves = false): ScheduledStep {
+  const writes = moves ? [{ id: 'a', pages: [1] }] : [];
+  return { ...NOTHING, ...NO_NEWS, number, writes, rows: 1 };
+}
+
+/** Plans steps 1 to `count`; each waits for its turn to be ended by the test. */
+class Script {
+  readonly log: string[] = [];
+  readonly #ends = new Map<number, { resolve: (result: string) => void; reject: (error: Error) => void }>();
+  #planned = 0;
+  readonly loop: StepLoop<string>;
+  readonly ended: Promise<void>;
+
+  constructor(count: number, moving: readonly number[] = []) {
+    this.loop = new StepLoop<string>({
+      plan: (ahead) => {
+        if (this.#planned === count) return undefined;
+        this.#planned += 1;
+        this.log.push(`plan ${this.#planned}${ahead ? ' ahead' : ''}`);
+        return stepOf(this.#planned, moving.includes(this.#planned));
+      },
+      run: ({ number }) => new Promise((resolve, reject) => this.#ends.set(number, { resolve, reject })),
+      land: ({ number }, result) => this.log.push(`land ${number} ${result}`),
+      recover: (steps, error) => {
+        this.log.push(`recover ${steps.map(({ number }) => number).join(' ')} ${(error as Error).message}`);
+        return Promise.resolve();
+      },
+    });
+    this.ended = this.loop.run();
+  }
+
+  async end(number: number, failure?: string): Promise<void> {
+    await until(() => this.#ends.has(number));
+    if (failure === undefined) this.#ends.get(number)?.resolve('well');
+    else this.#ends.get(number)?.reject(new Error(failure));
+    await until(() => this.log.some((line) => line.startsWith(`land ${number}`) || line.includes('recover')));
+  }
+
+  async stop(): Promise<string[]> {
+    this.loop.stop();
+    await this.ended;
+    return this.log;
+  }
+}
+
+describe('StepLoop', () => {
+  it('gives the engine the next step before it takes the last one in, and no more than that', async () => {
+    const script = new Script(3);
+    for (const number of [1, 2, 3]) await script.end(number);
+    expect(await script.stop()).toEqual([
+      'plan 1',
+      'plan 2 ahead',
+      'land 1 well',
+      'plan 3 ahead',
+      'land 2 well',
+      'land 3 well',
+    ]);
+  });
+
+  it('plans nothing beside a step that moves pages', async () => {
+    const script = new Script(3, [2]);
+    for (const number of [1, 2, 3]) await script.end(number);
+    expect(await script.stop()).toEqual([
+      'plan 1',
+      'plan 2 ahead',
+      'land 1 well',
+      'land 2 well',
+      'plan 3',
+      'land 3 well',
+    ]);
+  });
+
+  it('takes a step that was planned behind a failing one for failed as well, when it has ended', async () => {
+    const script = new Script(3);
+    const failing = script.end(1, 'broken');
+    await until(() => script.log.includes('plan 2 ahead'));
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(script.log).toEqual(['plan 1', 'plan 2 ahead']);
+    await script.end(2);
+    await failing;
+    await script.end(3);
+    expect(await script.stop()).toEqual([
+      'plan 1',
+      'plan 2 ahead',
+      'recover 1 2 broken',
+      'plan 3',
+      'land 3 well',
+    ]);
+  });
+
+  it('lets what is under way end when it is stopped', async () => {
+    const script = new Script(9);
+    await until(() => script.log.length === 2);
+    const stopped = script.stop();
+    await script.end(1);
+    await script.end(2);
+    expect(await stopped).toEqual(['plan 1', 'plan 2 ahead', 'land 1 well', 'land 2 well']);
+  });
+});
+
+const PROFILES = [{ tokens: 40, pages: 3 }];
+const PENALTIES = { presencePenalty: 0.5, frequencyPenalty: 1, repetitionPenalty: 1.5 };
+
+const requestArbitrary = fc.record({
+  text: fc.array(fc.integer({ min: 7, max: 60 }), { minLength: 1, maxLength: 40 }),
+  picture: fc.option(fc.record({ tokens: fc.constantFrom(21, 40), mark: fc.nat(3) })),
+  maxTokens: fc.integer({ min: 1, max: 60 }),
+  seed: fc.option(fc.bigInt({ min: 0n, max: 99n }), { nil: undefined }),
+  stop: fc.option(fc.integer({ min: 0, max: 63 })),
+  penalised: fc.boolean(),
+  topLogprobs: fc.option(fc.nat(2), { nil: undefined }),
+  minTokens: fc.nat(20),
+  /** Milliseconds until the router changes its mind. */
+  abortMs: fc.option(fc.nat(30), { freq: 3 }),
+  again: fc.boolean(),
+});
+type Shape = typeof requestArbitrary extends fc.Arbitrary<infer T> ? T : never;
+
+function toOptions(shape: Shape, index: number): AskOptions {
+  const { topLogprobs, minTokens } = shape;
+  const letters = (token: number): string =>
+    String.fromCharCode(97 + (token % 8)) + String.fromCharCode(97 + (token >> 3));
+  return {
+    id: `r${index}`,
+    parts: [shape.text.slice(0, 3), ...(shape.picture ? [shape.picture] : []), shape.text],
+    maxTokens: shape.maxTokens,
+    ...(shape.seed !== undefined && { seed: shape.seed }),
+    ...(shape.stop !== null && { stop: [letters(shape.stop)] }),
+    sampling: {
+      ...(shape.penalised ? PENALTIES : {}),
+      minTokens,
+      ...(topLogprobs !== undefined && { topLogprobs }),
+    },
+  };
+}
+
+/** Never plans ahead: what is under way has always been taken in. */
+function synchronous(rig: Rig): void {
+  const { scheduler } = rig.worker.serving;
+  const plan = scheduler.plan.bind(scheduler);
+  scheduler.plan = (ahead) => (ahead ? undefined : plan());
+}
+
+/** The most steps that the engine had at one time. */
+function countSteps(engine: FakeEngine): { most: number } {
+  const step = engine.step.bind(engine);
+  const counted = { most: 0 };
+  let now = 0;
+  engine.step = (plan) => {
+    now += 1;
+    counted.most = Math.max(counted.most, now);
+    return step(plan).finally(() => (now -= 1));
+  };
+  return counted;
+}
+
+function comparable({ text, tokenIds, logprobs, finished }: Answer): object {
+  return { text, tokenIds, logprobs, reason: finished?.reason };
+}
+
+async function askAll(rig: Rig, shapes: readonly Shape[]): Promise<void> {
+  const router = new RouterSide(rig.client);
+  const sync = await startRig({ engine: new FakeEngine(512, PROFILES), config: { maxRunning: 1 } });
+  synchronous(sync);
+  const expected = new RouterSide(sync.client);
+  await Promise.all(
+    shapes.map(async (shape, index) => {
+      const generate: Generate = generateOf(toOptions(shape, index));
+      router.send(generate);
+      if (shape.abortMs !== null)
+        setTimeout(() => {
+          router.abort(generate.requestId);
+        }, shape.abortMs);
+      const first = await router.answer(generate.requestId);
+      // the same name again, while the engine may still have a step of the first one
+      const answer = shape.again ? await router.ask(generate) : first;
+      const cold = await expected.ask(generate);
+      for (const each of [first, answer]) {
+        expect(each.error).toBeUndefined();
+        if (each.finished?.reason === FinishReason.FINISH_REASON_ABORT)
+          expect(each.tokenIds).toEqual(cold.tokenIds.slice(0, each.tokenIds.length));
+        else expect(comparable(each)).toEqual(comparable(cold));
+      }
+    }),
+  );
+  await sync.close();
+}
+
+describe('planning ahead', () => {
+  it('is not taken for the start of a request that comes under the name of one that just ended', async () => {
+    const rig = await startRig({ engine: new FakeEngine(64, [], 30) });
+    const router = new RouterSide(rig.client);
+    const text = Array.from({ length: 40 }, (_, at) => 7 + at);
+    const free = await router.ask(generateOf({ id: 'free', parts: [[9], text], maxTokens: 4 }));
+    // the step behind the one that draws the stop string is under way when the answer ends
+    const stopped = generateOf({ id: 'a', parts: [[9], text], stop: [free.text.slice(2, 4)] });
+    const answers = [await router.ask(stopped), await router.ask(stopped)];
+    expect(answers.map(({ finished }) => finished?.reason)).toEqual([1, 1]);
+    expect(answers.map(({ finished }) => finished?.usage?.cachedTokens)).toEqual([40, 40]);
+    await rig.close();
+  });
+
+  it('changes no token, text or log-probability, however steps last and requests end, and leaks nothing', async () => {
+    let most = 0;
+    const scenario = fc.record({
+      shapes: fc.array(requestArbitrary, { minLength: 1, maxLength: 12, size: 'max' }),
+      blocks: fc.integer({ min: 14, max: 40 }),
+      maxRunning: fc.integer({ min: 1, max: 8 }),
+      maxPrefillChunk: fc.integer({ min: 3, max: 48 }),
+      swapPages: fc.constantFrom(0, 200),
+      delays: fc.array(fc.constantFrom(0, 0, 1, 3), { minLength: 1, maxLength: 9 }),
+    });
+    await fc.assert(
+      fc.asyncProperty(scenario, async ({ shapes, blocks, delays, ...config }) => {
+        let calls = 0;
+        const engine = new FakeEngine(blocks, PROFILES, () => delays[(calls += 1) % delays.length] ?? 0);
+        const counted = countSteps(engine);
+        const rig = await startRig({ engine, config });
+        try {
+          await askAll(rig, shapes);
+          const { scheduler, pictures } = rig.worker.serving;
+          await until(() => pictures.takenBytes === 0 && engine.images.size === pictures.cache.pictures);
+          expect(scheduler.pool.freePages).toBe(scheduler.pool.capacityPages);
+          expect([rig.worker.serving.running, rig.worker.serving.waiting]).toEqual([0, 0]);
+        } finally {
+          await rig.close();
+        }
+        expect(counted.most).toBeLessThanOrEqual(2);
+        most = Math.max(most, counted.most);
+      }),
+      { numRuns: 40, seed: 11 },
+    );
+    expect(most).toBe(2);
+  });
+});
