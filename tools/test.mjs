@@ -60,10 +60,17 @@ async function ctest(buildDir) {
 /** The rooms without ggml again, under AddressSanitizer and UndefinedBehaviorSanitizer. */
 async function sanitizers() {
   const buildDir = 'native/build-sanitized';
-  const flags = '-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer';
   const configured = await run('cmake', [
-    ...['-S', 'native', '-B', buildDir, '-G', 'Ninja', '-DCMAKE_BUILD_TYPE=RelWithDebInfo'],
-    `-DCMAKE_CXX_FLAGS=${flags}`,
+    ...[
+      '-S',
+      'native',
+      '-B',
+      buildDir,
+      '-G',
+      'Ninja',
+      '-DCMAKE_BUILD_TYPE=Release',
+      '-DKVCAPSULE_SANITIZE=ON',
+    ],
   ]);
   if (configured !== 0 || (await run('cmake', ['--build', buildDir])) !== 0) return { passed: 0, failed: 1 };
   return ctest(buildDir);

@@ -113,6 +113,9 @@ class Load {
   }
 }
 
+/** Of what runs: the work tree may move on meanwhile. */
+const commit = full ? execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim() : '';
+
 /** So far; the last sample's is the whole run's. */
 async function report(
   load: Load,
@@ -121,7 +124,7 @@ async function report(
 ): Promise<object> {
   return {
     command: `KVCAPSULE_TEST_FULL=1 KVCAPSULE_SOAK_SECONDS=${String(SECONDS)} npx vitest run --config vitest.all.config.mts --project int:e2e e2e/src/soak.int-spec.ts`,
-    commit: execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim(),
+    commit,
     machine: `${String(cpus().length)} x ${cpus()[0]?.model ?? ''}`,
     loadAverage: loadavg()[0],
     seconds,

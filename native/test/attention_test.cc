@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <thread>
 
 #include "attention/paged_attention.h"
@@ -186,9 +187,75 @@ TEST_P(AttentionTest, SeesAnEarlierSegmentWrittenInTheSameStep) {
   }
 }
 
+// Overwrites some of a capsule's bytes, those of its header and tables as often as its rows'.
+void Spoil(Scene& scene, const CapsuleSegment& capsule) {
+  const KvGeometry& geometry = scene.pool.geometry();
+  for (int32_t times = Between(scene.rng, 1, 40); times > 0; --times) {
+    const bool head = Between(scene.rng, 0, 1) == 1;
+    const int32_t page = head ? 0 : Between(scene.rng, 0, static_cast<int32_t>(capsule.pages.size()) - 1);
+    const int64_t most = head ? std::min<int64_t>(256, geometry.PageBytes()) : geometry.PageBytes();
+    scene.pool.Page(capsule.pages[page])[Between(scene.rng, 0, static_cast<int32_t>(most) - 1)] =
+        static_cast<uint8_t>(Between(scene.rng, 0, 255));
+  }
+}
+
+// A capsule's bytes may be anything: its own rows are then anything too, and nobody else's.
+TEST_P(AttentionTest, SpoiltCapsulesHarmNoNeighbour) {
+  for (uint64_t seed = 1; seed <= 25; ++seed) {
+    Scene scene(Geometry(), 400, seed);
+    scene.Open(0);
+    const int32_t text = scene.AddSegment(0, 60);
+    scene.Fill(0, text, 60);
+    const AttentionChunk healthy{0, text, 0, 2, 58};
+    const AttentionChunk spoilt = RandomSequence(scene, 1, 2, Between(scene.rng, 1, 9));
+    const auto queries = Queries(scene, 2 + spoilt.rows);
+    const int64_t own = int64_t{2} * Shape().heads * GetParam().head_dim;
+    const auto want = Attend(scene, {healthy}, Shape(), {queries.begin(), queries.begin() + own}, 1);
+    for (const auto& segment : scene.table.at(1).segments) {
+      const auto* capsule = std::get_if<CapsuleSegment>(&segment);
+      if (!capsule) continue;
+      Spoil(scene, *capsule);
+      std::vector<float> rows(static_cast<size_t>(capsule->tokens) * GetParam().head_dim);
+      for (const KvPart part : {KvPart::kKey, KvPart::kValue})
+        capsule->format->Decode(scene.pool, *capsule, 1, part, 0, rows.data());
+    }
+    const auto got = Attend(scene, {healthy, spoilt}, Shape(), queries, 2);
+    EXPECT_EQ(std::vector<float>(got.begin(), got.begin() + own), want) << "seed " << seed;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Shapes, AttentionTest, ::testing::ValuesIn(Cases()), [](const auto& param) {
   return std::string(param.param.name) + hwy::TargetName(param.param.target);
 });
+
+// Shapes that nobody chose. KVCAPSULE_TEST_FULL: for longer.
+TEST(AttentionFuzzTest, EqualsTheOracleInAnyShape) {
+  const int32_t rounds = std::getenv("KVCAPSULE_TEST_FULL") ? 600 : 20;
+  const auto targets = hwy::SupportedAndGeneratedTargets();
+  for (int32_t seed = 1; seed <= rounds; ++seed) {
+    testing::Rng rng(seed);
+    const testing::UseTarget use(targets[seed % targets.size()]);
+    constexpr Dtype kTypes[] = {Dtype::kF32, Dtype::kF16, Dtype::kBF16};
+    const KvGeometry geometry{Between(rng, 1, 2), Between(rng, 1, 4), 8 * Between(rng, 1, 20),
+                              kTypes[Between(rng, 0, 2)]};
+    const AttentionShape shape{geometry.kv_heads * Between(rng, 1, 8),
+                               1 / std::sqrt(static_cast<float>(geometry.head_dim))};
+    Scene scene(geometry, 400, seed);
+    std::vector<AttentionChunk> chunks;
+    int32_t rows = 0;
+    for (int32_t slot = Between(rng, 1, 4); slot >= 1; --slot) {
+      chunks.push_back(RandomSequence(scene, slot, rows, Between(rng, 1, 12)));
+      rows += chunks.back().rows;
+    }
+    const auto queries = Gaussian(rng, int64_t{rows} * shape.heads * geometry.head_dim, 2);
+    const int32_t layer = Between(rng, 0, geometry.layers - 1);
+    const auto want = OracleAttention(scene.pool, scene.table, chunks, shape, layer, queries);
+    const auto got = Attend(scene, chunks, shape, queries, Between(rng, 1, 3), layer);
+    ASSERT_TRUE(LargestError(got, want) <= 2e-4)
+        << LargestError(got, want) << " at seed " << seed << ": " << geometry.kv_heads << " KV heads of "
+        << geometry.head_dim << ", " << shape.heads << " heads";
+  }
+}
 
 // Against exact rows, not the pool's rounded ones: what the pool's type costs.
 TEST(AttentionPrecisionTest, NarrowPoolsStayWithinTheirRounding) {

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <map>
 #include <memory>
 
@@ -457,6 +458,54 @@ TEST(SequenceTableTest, AgreesWithASimpleModelOverThousandsOfOperations) {
   EXPECT_GT(operations, 3000);
   EXPECT_GT(compressions, 150);
   EXPECT_EQ(refused, 2000);
+}
+
+// Overwrites, cuts and repeats words of a plan.
+void Spoil(testing::Rng& rng, std::vector<int32_t>& plan) {
+  constexpr int32_t kWords[] = {-1, 0, 1, 2, 8, 16, 255, INT32_MAX, INT32_MIN};
+  for (int32_t times = Between(rng, 1, 3); times > 0 && !plan.empty(); --times) {
+    const auto at = plan.begin() + Between(rng, 0, static_cast<int32_t>(plan.size()) - 1);
+    switch (Between(rng, 0, 3)) {
+      case 0: *at = kWords[Between(rng, 0, std::size(kWords) - 1)]; break;
+      case 1: *at += Between(rng, -2, 2); break;
+      case 2: plan.erase(at, plan.end()); break;
+      default: plan.insert(plan.end(), at, plan.end());
+    }
+  }
+}
+
+// KVCAPSULE_TEST_FULL: for longer.
+TEST(SequenceTableTest, ASpoiltPlanIsTakenWholeOrLeavesNoTrace) {
+  const uint64_t rounds = std::getenv("KVCAPSULE_TEST_FULL") ? 20'000 : 600;
+  int32_t refused = 0, taken = 0;
+  for (uint64_t seed = 1; seed <= rounds; ++seed) {
+    Driver driver(seed);
+    Model model;
+    for (int32_t step = 0; step < 30; ++step) {
+      Model next = model;
+      std::vector<int32_t> plan;
+      for (int32_t count = Between(driver.rng, 1, 5); count > 0; --count) driver.AddValid(next, plan);
+      auto spoilt = plan;
+      Spoil(driver.rng, spoilt);
+      try {
+        driver.table.Apply(spoilt, driver.formats);
+        ++taken;
+        break;  // not what the model says, as far as it goes
+      } catch (const Error& error) {
+        ASSERT_EQ(error.code(), ErrorCode::kPlanInvalid) << error.what();
+        ++refused;
+      }
+      driver.ExpectEqual(model);
+      driver.table.Apply(plan, driver.formats);
+      model = next;
+      driver.Fill(model);
+      driver.free.insert(driver.free.begin(), driver.dropped.begin(), driver.dropped.end());
+      driver.dropped.clear();
+      if (::testing::Test::HasFatalFailure()) return;
+    }
+  }
+  EXPECT_GT(refused, static_cast<int32_t>(rounds));
+  EXPECT_GT(taken, static_cast<int32_t>(rounds) / 4);
 }
 
 TEST(SequenceTableTest, AskingForAClosedSlotIsAnError) {

@@ -1,7 +1,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <map>
 
@@ -360,6 +362,32 @@ TEST_P(SamplingTest, LogitsThatAreNoNumbersAreErrors) {
   }
   EXPECT_THROW(Sample(std::vector<float>(5, -kInfinity), {1, 1, 0, 1, 0}), Error);
   EXPECT_THROW(Sample({}, {1, 1, 0, 1, 0}), Error);
+}
+
+// KVCAPSULE_TEST_FULL: for longer.
+TEST_P(SamplingTest, AnyBitsGiveAPossibleTokenOrAnError) {
+  const int32_t rounds = std::getenv("KVCAPSULE_TEST_FULL") ? 200'000 : 4000;
+  testing::Rng rng(31);
+  const auto any = [&] { return std::bit_cast<float>(static_cast<uint32_t>(rng())); };
+  int32_t drawn = 0;
+  for (int32_t round = 0; round < rounds; ++round) {
+    auto logits = testing::Gaussian(rng, testing::Between(rng, 1, 600), std::exp2(testing::Between(rng, -20, 20)));
+    // bits of any kind, NaN and infinity among them, in some of them
+    for (int32_t times = round % 2 * testing::Between(rng, 1, 4); times > 0; --times)
+      logits[rng() % logits.size()] = round % 4 == 1 ? any() : -kInfinity;
+    const SamplingParams params{any(), any(), static_cast<int32_t>(rng()), rng(), static_cast<int32_t>(rng()), any()};
+    try {
+      const int32_t token = Sample(logits, params);
+      ASSERT_TRUE(token >= 0 && token < static_cast<int32_t>(logits.size()) && std::isfinite(logits[token]))
+          << "round " << round << ": token " << token << " of " << logits.size();
+      const Logprobs logprobs = LogprobsOf(logits, token, testing::Between(rng, 0, 20));
+      for (const float value : logprobs.top) ASSERT_TRUE(std::isfinite(value)) << "round " << round;
+      ++drawn;
+    } catch (const Error& error) {
+      ASSERT_EQ(error.code(), ErrorCode::kEngineFailed);
+    }
+  }
+  EXPECT_GT(drawn, rounds / 2);
 }
 
 // What one target makes of many rows, to the last bit.

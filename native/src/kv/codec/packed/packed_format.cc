@@ -310,12 +310,14 @@ void PackedFormat::ReadRowTable(const KvPool& pool, const CapsuleSegment& segmen
   const BitThresholds thresholds = ThresholdsOf(header.bit_price);
   const uint8_t* levels = bytes.Read(own.levels_offset, LevelBytes(own), scratch);
   rows.resize(own.rank);
-  int64_t at = offset;
+  int64_t at = std::min<int64_t>(offset, bytes_);
   for (int32_t r = 0; r < own.rank; ++r) {
     const int32_t level = levels[r / 2] >> (r % 2 * 4) & 15;
     rows[r].offset = at;
     rows[r].scale = own.deviations[r] * ScaleFactor(level);
     rows[r].bits = own.bits.empty() ? BitsOf(own.energies[r] * EnergyFactor(level), thresholds) : own.bits[r];
+    // the pool's bytes may be spoilt: no row lies past the capsule's end
+    if (at + RowCodeBytes(rows[r].bits, geometry().head_dim) > bytes_) rows[r].bits = 0;
     at += RowCodeBytes(rows[r].bits, geometry().head_dim);
   }
 }
