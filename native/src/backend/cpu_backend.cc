@@ -34,8 +34,8 @@ struct TaskList {
   const int32_t count;
   const std::function<void(int32_t)>& task;
   std::atomic<int32_t> next = 0;
-  std::mutex mutex;
-  std::exception_ptr failure;
+  std::mutex mutex = {};
+  std::exception_ptr failure = {};
 };
 
 // Exceptions must not pass through ggml.

@@ -55,7 +55,9 @@ TEST_P(ImageEncoderTest, FeaturesDoNotDependOnSlicesAndNeighbours) {
       const auto together = Cut(*engine);
       int32_t slices = 0;
       for (; engine->EncodeSlice(together, macs) > 0; ++slices) ASSERT_LT(slices, 10'000);
-      if (macs == 1) EXPECT_GE(slices, 4) << folder;  // a layer of a tile at a time
+      if (macs == 1) {
+        EXPECT_GE(slices, 4) << folder;  // a layer of a tile at a time
+      }
       for (size_t i = 0; i < together.size(); ++i)
         EXPECT_EQ(Features(*together[i]), alone[i]) << folder << " picture " << i << " macs " << macs;
     }
