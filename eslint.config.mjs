@@ -61,7 +61,18 @@ const boundaries = (depConstraints) => [
 ];
 
 export default ts.config(
-  { ignores: ['**/dist', '**/out-tsc', '**/coverage', '**/src/gen', '**/*.mts', '**/*.mjs', '**/build*'] },
+  {
+    ignores: [
+      '.cache',
+      '**/dist',
+      '**/out-tsc',
+      '**/coverage',
+      '**/src/gen',
+      '**/*.mts',
+      '**/*.mjs',
+      '**/build*',
+    ],
+  },
   js.configs.recommended,
   ...ts.configs.recommendedTypeChecked,
   { languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } } },

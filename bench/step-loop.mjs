@@ -19,9 +19,9 @@ import { WorkerServiceClient } from '@kvcapsule/contracts/worker';
 import { openEngine } from '@kvcapsule/engine';
 import { openModelFolder } from '@kvcapsule/model';
 import { decodeImage } from '@kvcapsule/multimodal';
+import { createLogger } from '@kvcapsule/platform/logging';
 import { createRpcClient } from '@kvcapsule/platform/rpc';
 import { createMetrics } from '@kvcapsule/platform/telemetry';
-import { pino } from 'pino';
 import { startWorker } from '../apps/worker/dist/worker.js';
 
 const ROOT = join(import.meta.dirname, '..');
@@ -77,7 +77,7 @@ async function serve(threads) {
     registry: { register: () => Promise.resolve({ epoch: 1 }), heartbeat: nothing, deregister: nothing },
     ledger: { commit: nothing, extend: nothing, release: nothing },
     metrics: createMetrics('worker'),
-    logger: pino({ level: 'silent' }),
+    logger: createLogger({ name: 'step-loop', level: 'silent' }),
     decodeImage: (bytes, param) => decodeImage(bytes, { param, maxPixels: 2 ** 24 }),
     imageProcessor: 'p',
     createDetokenizer: () => model.detokenizer(),

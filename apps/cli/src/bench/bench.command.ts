@@ -66,7 +66,13 @@ function storages(engine: Engine, codecs: readonly Codec[]): Partial<Record<Code
     const markerRows = [...format.markerRows];
     const choice = chooseFormat(info, codec, { length: tokens, markerRows });
     if (choice) {
-      const held = { codec, tokens, pages: choice.pages, restRows: choice.restRows.length, macsShare: format.macsShare };
+      const held = {
+        codec,
+        tokens,
+        pages: choice.pages,
+        restRows: choice.restRows.length,
+        macsShare: format.macsShare,
+      };
       found[codec] = storageOf(info, held);
     }
   }
