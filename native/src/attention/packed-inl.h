@@ -14,6 +14,7 @@
 
 #include "attention/kernels.h"
 #include "attention/unpack-inl.h"
+#include "kv/gemm-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcapsule {
@@ -403,26 +404,6 @@ HWY_INLINE void Hadamard(const float* from, float* to) {
   }
 #pragma GCC unroll 32
   for (int i = 0; i < kVectors; ++i) Store(v[i], to + i * kWidth);
-}
-
-// Calls go(std::integral_constant, first) for blocks of up to kMost rows, as even as they can be, that together are `rows`.
-template <int kMost, class Go>
-HWY_INLINE void InRowBlocks(int32_t rows, Go go) {
-  int32_t first = 0;
-  for (int32_t left = (rows + kMost - 1) / kMost; left > 0; --left) {
-    const int32_t count = (rows - first + left - 1) / left;
-    switch (count) {
-      case 1: go(std::integral_constant<int, 1>(), first); break;
-      case 2: go(std::integral_constant<int, 2>(), first); break;
-      case 3: go(std::integral_constant<int, std::min(3, kMost)>(), first); break;
-      case 4: go(std::integral_constant<int, std::min(4, kMost)>(), first); break;
-      case 5: go(std::integral_constant<int, std::min(5, kMost)>(), first); break;
-      case 6: go(std::integral_constant<int, std::min(6, kMost)>(), first); break;
-      case 7: go(std::integral_constant<int, std::min(7, kMost)>(), first); break;
-      default: go(std::integral_constant<int, kMost>(), first); break;
-    }
-    first += count;
-  }
 }
 
 // Rows of sums that fit the registers beside what they are made of.

@@ -43,8 +43,6 @@ HWY_INLINE FloatV Fold(FloatV* chains) {
 // Folded chains of rows 0 .. kWidth - 1 (AVX-512: of rows i and i + 8 in folded[i]), `stride` registers apart, become
 // their logits in order.
 HWY_INLINE FloatV Unite(const FloatV* folded, [[maybe_unused]] int stride) {
-  if constexpr (kWidth == 1) return folded[0];
-#if HWY_TARGET != HWY_SCALAR
   const FloatTag d;
   const hn::Repartition<double, FloatTag> d64;
   FloatV quad[4];
@@ -66,7 +64,6 @@ HWY_INLINE FloatV Unite(const FloatV* folded, [[maybe_unused]] int stride) {
                       hn::InterleaveUpper(d, quad[2 * j], quad[2 * j + 1]));
   const auto a = hn::BitCast(d64, pair[0]), b = hn::BitCast(d64, pair[1]);
   return hn::Add(hn::BitCast(d, hn::InterleaveLower(d64, a, b)), hn::BitCast(d, hn::InterleaveUpper(d64, a, b)));
-#endif
 }
 
 // Stacked query rows, padded with zeros to whole vectors of kLanes channels; faster where those are cache lines.

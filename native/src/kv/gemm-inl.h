@@ -6,6 +6,10 @@
 #define KVCAPSULE_KV_GEMM_INL_H_
 #endif
 
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+
 #include "kv/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -77,29 +81,33 @@ HWY_NOINLINE void ProductRows(const Operands<Rows>& o) {
 // Rows by two vectors: 12 accumulators hide the latency of two FMA ports and fit 16 registers; AVX-512 has 32.
 constexpr int kProductRows = kWidth == 16 ? 8 : 6;
 
-template <bool kAccumulate, class Rows>
-HWY_INLINE void ProductRowBlock(const Operands<Rows>& o, int rows) {
-  switch (rows) {
-    case 1: return ProductRows<1, kAccumulate>(o);
-    case 2: return ProductRows<2, kAccumulate>(o);
-    case 3: return ProductRows<3, kAccumulate>(o);
-    case 4: return ProductRows<4, kAccumulate>(o);
-    case 5: return ProductRows<5, kAccumulate>(o);
-    case 6: return ProductRows<6, kAccumulate>(o);
-    case 7: return ProductRows<kWidth == 16 ? 7 : 6, kAccumulate>(o);
-    default: return ProductRows<kProductRows, kAccumulate>(o);
+// Calls go(std::integral_constant, first) for blocks of up to kMost rows that together are `rows`, as even as they can
+// be: 7 rows are 4 and 3, not 6 and 1.
+template <int kMost, class Go>
+HWY_INLINE void InRowBlocks(int32_t rows, Go go) {
+  int32_t first = 0;
+  for (int32_t left = (rows + kMost - 1) / kMost; left > 0; --left) {
+    const int32_t count = (rows - first + left - 1) / left;
+    switch (count) {
+      case 1: go(std::integral_constant<int, 1>(), first); break;
+      case 2: go(std::integral_constant<int, 2>(), first); break;
+      case 3: go(std::integral_constant<int, std::min(3, kMost)>(), first); break;
+      case 4: go(std::integral_constant<int, std::min(4, kMost)>(), first); break;
+      case 5: go(std::integral_constant<int, std::min(5, kMost)>(), first); break;
+      case 6: go(std::integral_constant<int, std::min(6, kMost)>(), first); break;
+      case 7: go(std::integral_constant<int, std::min(7, kMost)>(), first); break;
+      default: go(std::integral_constant<int, kMost>(), first); break;
+    }
+    first += count;
   }
 }
 
 // As GemmNN of gemm.h.
 template <bool kAccumulate, class Rows>
 HWY_INLINE void Product(int m, int n, int k, const float* a, int64_t lda, Rows b, float* c, int64_t ldc) {
-  const int blocks = (m + kProductRows - 1) / kProductRows;
-  for (int block = 0, i = 0; block < blocks; ++block) {
-    const int rows = (m - i + blocks - block - 1) / (blocks - block);  // even shares: 7 rows are 4 and 3, not 6 and 1
-    ProductRowBlock<kAccumulate>(Operands<Rows>{n, k, a + i * lda, lda, b, c + i * ldc, ldc}, rows);
-    i += rows;
-  }
+  InRowBlocks<kProductRows>(m, [&](auto block, int first) {
+    ProductRows<block(), kAccumulate>(Operands<Rows>{n, k, a + first * lda, lda, b, c + first * ldc, ldc});
+  });
 }
 
 }  // namespace HWY_NAMESPACE
