@@ -24,6 +24,8 @@ export interface ClusterOptions {
   readonly workers?: number;
   readonly workerArgs?: readonly string[];
   readonly routerArgs?: readonly string[];
+  /** Flags of Node for every part. */
+  readonly nodeArgs?: readonly string[];
 }
 
 /** A whole cluster of real processes with a private Redis; every stop leaves nothing behind. */
@@ -113,9 +115,8 @@ export class Cluster {
   }
 
   private async startPart(name: 'router' | 'worker', args: readonly string[]): Promise<Part> {
-    const child = spawn(process.execPath, [join(ROOT, 'apps', name, 'dist/main.js'), ...args], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
+    const program = [...(this.options.nodeArgs ?? []), join(ROOT, 'apps', name, 'dist/main.js')];
+    const child = spawn(process.execPath, [...program, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
     mkdirSync(this.logDir, { recursive: true });
     const logFile = join(this.logDir, `${name}-${String(child.pid)}.log`);
     child.stderr.pipe(createWriteStream(logFile));
@@ -129,26 +130,32 @@ export class Cluster {
   }
 }
 
-/** Waits until everything is at zero: no page held, no request in the worker, no lease and no page in the ledger. */
-export async function quiet(cluster: Cluster, workerId = 'worker-0'): Promise<void> {
+/**
+ * Waits until everything is at zero: no page held, no request in the worker, no lease and no page in the ledger.
+ * Resolves to what was read last.
+ */
+export async function quiet(cluster: Cluster, workerId = 'worker-0'): Promise<Record<string, number>> {
   const redis = await createRedisClient(cluster.redis.url);
   try {
     const ledger = new RedisLedger(redis);
+    let counts: Record<string, number> = {};
     const atRest = async (): Promise<boolean> => {
-      const names = ['requests_waiting', 'requests_running', 'pages_held'];
-      const values = names.map((name) => cluster.workerMetric(0, `kvcapsule_worker_${name}`));
-      const account = await ledger.account(workerId);
-      const counts = [
-        ...(await Promise.all(values)),
-        account?.leases,
-        account?.reservedPages,
-        account?.committedPages,
-      ];
-      return counts.every((count) => count === 0);
+      const [waiting = NaN, running = NaN, pagesHeld = NaN] = await Promise.all(
+        ['requests_waiting', 'requests_running', 'pages_held'].map((name) =>
+          cluster.workerMetric(0, `kvcapsule_worker_${name}`),
+        ),
+      );
+      const { leases, reservedPages, committedPages } = (await ledger.account(workerId)) ?? {};
+      counts = {
+        ...{ waiting, running, pagesHeld },
+        ...{ leases: leases ?? NaN, leasedPages: (reservedPages ?? NaN) + (committedPages ?? NaN) },
+      };
+      return Object.values(counts).every((count) => count === 0);
     };
     // requests whose client has gone may still be on their way, and a lease whose reservation was never
     // acknowledged runs out by itself after 10 s
     await until(atRest, 20_000);
+    return counts;
   } finally {
     redis.disconnect();
   }
@@ -268,7 +275,8 @@ async function stopPart(part: Part): Promise<void> {
   clearTimeout(forced);
 }
 
-function sampleOf(text: string, name: string): number {
+/** The value of a sample in a Prometheus text; `name` may carry its labels. */
+export function sampleOf(text: string, name: string): number {
   const line = text
     .split('\n')
     .find((candidate) => candidate.startsWith(`${name} `) || candidate.startsWith(`${name}{`));

@@ -98,6 +98,8 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
     }
     for (const [id, member] of this.#members) {
       if (nowMs - member.seenMs <= GONE_GRACE_MS) continue;
+      // Its heartbeats are late or do not reach Redis, but it answers: new requests go elsewhere, these go on.
+      if (member.link?.speaksWithin(GONE_GRACE_MS)) continue;
       member.link?.close(lost('The worker stopped sending heartbeats.'));
       this.#members.delete(id);
     }

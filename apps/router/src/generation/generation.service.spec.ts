@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Inflight } from '../operations/inflight.service.js';
-import { delta, endless, failed, silent, started } from '../testing/fake-worker.js';
+import { delta, endless, failed, finished, silent, started } from '../testing/fake-worker.js';
 import { Harness, until } from '../testing/harness.js';
 import { workerRecord } from '../testing/memory-ports.js';
 
@@ -160,6 +160,25 @@ describe('a worker that is lost', () => {
     const response = await router.chat('abc', { stream: true });
     router.ports.workers = [];
     expect(await response.text()).toContain('"code":"worker_lost"');
+  });
+
+  it('goes on with its answers while only its heartbeats stay away', async () => {
+    router = await new Harness().start();
+    let late = false;
+    router.worker.script = async (request, say) => {
+      say(started());
+      for (; !late; await sleep(50)) say(delta('a'));
+      say(finished(request, 1));
+    };
+    const response = await router.chat('abc', { stream: true });
+    router.ports.workers = [];
+    // longer than a worker that says nothing would be waited for
+    await sleep(7_000);
+    expect(await errorOf(await router.chat())).toMatchObject({ code: 'no_worker' });
+    late = true;
+    const text = await response.text();
+    expect(text).toContain('[DONE]');
+    expect(text).not.toContain('worker_lost');
   });
 });
 

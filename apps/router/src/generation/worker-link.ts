@@ -54,6 +54,11 @@ export class WorkerLink {
     return this.#listeners.size === 0 ? 0 : performance.now() - this.#heardMs;
   }
 
+  /** Whether requests are open and the worker has said something within that time. */
+  speaksWithin(ms: number): boolean {
+    return this.#listeners.size > 0 && this.silentMs <= ms;
+  }
+
   generate(message: Generate, listener: LinkListener): void {
     if (this.#lost) {
       listener.failed(this.#lost);

@@ -14,6 +14,9 @@ type Reply =
 // The sources run under the test runner, the built files in production: the thread's file has the same ending.
 const THREAD_FILE = new URL(`./tokenizer-thread.worker${extname(import.meta.url)}`, import.meta.url);
 
+/** Its texts live as long as one job: more room for young objects, of which V8 takes what it may, serves nobody. */
+const MAX_YOUNG_MIB = 16;
+
 /** One thread that tokenises; started with the first job, replaced if it dies, and no reason to stay alive. */
 export class TokenizerThread {
   #worker: Worker | undefined;
@@ -49,7 +52,10 @@ export class TokenizerThread {
 
   #started(): Worker {
     if (this.#worker !== undefined) return this.#worker;
-    const worker = new Worker(THREAD_FILE, { workerData: this.tokenizer });
+    const worker = new Worker(THREAD_FILE, {
+      workerData: this.tokenizer,
+      resourceLimits: { maxYoungGenerationSizeMb: MAX_YOUNG_MIB },
+    });
     const onEnd = (cause: unknown) =>
       this.#fail(worker, new KvcError('INTERNAL', 'the tokenizer failed', { cause }));
     worker.on('message', (reply: Reply) => this.#answer(reply));
