@@ -2,6 +2,7 @@
 // (max, sum, output) by itself; parts are merged in their order, so the result depends neither on who computed
 // which part nor on the rows beside a row. One kernel for each target of Highway, chosen at start.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -48,13 +49,15 @@ struct PackedTable {
 struct AttentionScratch {
   AlignedVector<float> keys, values, weights, shorts;        // the kernels'
   AlignedVector<float> queries, scales, plain;               // of rows: queries, a panel's scales, a panel made float
-  AlignedVector<float> turned, mapped, direct, dense, sums;  // of capsules' query rows
+  AlignedVector<float> turned, mapped, direct, dense, sums, steps;  // of capsules' query rows
   AlignedVector<int16_t> whole;                              // query rows or weights in whole numbers
-  AlignedVector<int32_t> whole_sums;
-  PackedTable table;
+  AlignedVector<int32_t> whole_sums, tile_sums;
+  AlignedVector<uint8_t> tile_queries;
+  std::array<PackedTable, 16> tables;  // of looks whose keys are multiplied in one go; values: the first
   std::vector<const uint8_t*> wide_rows;
-  static float* Room(AlignedVector<float>& buffer, int64_t floats) {
-    if (static_cast<int64_t>(buffer.size()) < floats) buffer.resize(floats);
+  template <class Element>
+  static Element* Room(AlignedVector<Element>& buffer, int64_t count) {
+    if (static_cast<int64_t>(buffer.size()) < count) buffer.resize(count);
     return buffer.data();
   }
 };
