@@ -38,7 +38,8 @@ struct SoftmaxState {
 // vectors.
 struct PackedTable {
   int32_t present = 0;
-  AlignedVector<int32_t> all_bits;  // [m] 0: not present
+  AlignedVector<uint8_t> present_bits;  // of each vector of the m rows, a bit a row
+  AlignedVector<int32_t> before;    // rows present before each vector of the m
   AlignedVector<int32_t> bits;      // [present]
   AlignedVector<float> steps;       // [present] what 1 in a code is worth
   AlignedVector<int32_t> places;    // [present] number among the m
@@ -53,7 +54,7 @@ struct AttentionScratch {
   AlignedVector<int16_t> whole;                              // query rows or weights in whole numbers
   AlignedVector<int32_t> whole_sums, tile_sums;
   AlignedVector<uint8_t> tile_queries;
-  std::array<PackedTable, 16> tables;  // of looks whose keys are multiplied in one go; values: the first
+  std::array<PackedTable, 8> tables;  // of looks whose keys are multiplied in one go; values: the first
   std::vector<const uint8_t*> wide_rows;
   template <class Element>
   static Element* Room(AlignedVector<Element>& buffer, int64_t count) {

@@ -78,13 +78,21 @@ HWY_INLINE IntV LoadLevels(const uint8_t* levels) {
 // Whether Spread finds the places of rows by itself.
 constexpr bool kExpands = HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL;
 
+constexpr int kMaskBytes = (kWidth + 7) / 8;
+
+// Which of the kWidth rows from the r-th on, a multiple of kWidth, have bits.
+HWY_INLINE hn::Mask<FloatTag> Present(const PackedTable& table, int32_t r) {
+  return hn::LoadMaskBits(FloatTag(), table.present_bits.data() + r / kWidth * kMaskBytes);
+}
+
 // Which rows of a unit have bits, how many and how far apart their codes stand.
 HWY_NOINLINE void ReadTable(const CapsuleSide& side, const PackedBytes& unit, int32_t dim, PackedTable& table) {
   const FloatTag d;
   const IntTag di;
   const int32_t padded = RoundToLanes(side.rows) + kLanes;
-  for (auto* list : {&table.all_bits, &table.bits, &table.places}) AttentionScratch::Room(*list, padded);
+  for (auto* list : {&table.bits, &table.places, &table.before}) AttentionScratch::Room(*list, padded);
   AttentionScratch::Room(table.steps, padded);
+  AttentionScratch::Room(table.present_bits, padded);
   static const auto units = [] {  // of a code, whose highest bit is always a byte's
     std::array<float, kLanes> made{};
     for (int32_t b = 0; b <= kMaxRowBits; ++b) made[b] = GaussianStep(b) / static_cast<float>(1 << (kMaxRowBits - b));
@@ -107,7 +115,8 @@ HWY_NOINLINE void ReadTable(const CapsuleSide& side, const PackedBytes& unit, in
     }
     const FloatV scale = hn::Mul(Load(side.deviations.data() + r), factor);
     const auto some = hn::Gt(bits, hn::Zero(di));
-    hn::StoreU(bits, di, table.all_bits.data() + r);
+    hn::StoreMaskBits(di, some, table.present_bits.data() + r / kWidth * kMaskBytes);
+    table.before[r / kWidth] = static_cast<int32_t>(present);
     hn::StoreU(hn::Compress(bits, some), di, table.bits.data() + present);
     if constexpr (!kExpands)
       hn::StoreU(hn::Compress(hn::Add(hn::Iota(di, 0), hn::Set(di, r)), some), di, table.places.data() + present);
@@ -120,7 +129,8 @@ HWY_NOINLINE void ReadTable(const CapsuleSide& side, const PackedBytes& unit, in
   // Never in a capsule that this engine wrote.
   if (RowCodeBytes(1, dim) * bits > unit.code_bytes) {
     present = 0;
-    std::fill(table.all_bits.begin(), table.all_bits.end(), 0);
+    std::fill(table.present_bits.begin(), table.present_bits.end(), uint8_t{0});
+    std::fill(table.before.begin(), table.before.end(), 0);
   }
   table.present = static_cast<int32_t>(present);
 }
@@ -285,10 +295,8 @@ HWY_INLINE void TileProducts(const PackedTable& table, int32_t dim, const WholeQ
 HWY_INLINE void Spread(const PackedTable& table, int32_t rows, const float* from, float* to) {
 #if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
   for (int32_t r = 0; r < rows; r += kWidth) {
-    const __m512i bits = _mm512_loadu_si512(table.all_bits.data() + r);
-    const __mmask16 some = _mm512_test_epi32_mask(bits, bits);
-    _mm512_storeu_ps(to + r, _mm512_maskz_expand_ps(some, _mm512_loadu_ps(from)));
-    from += __builtin_popcount(some);
+    const __m512 numbers = _mm512_loadu_ps(from + table.before[r / kWidth]);
+    _mm512_storeu_ps(to + r, _mm512_maskz_expand_ps(Present(table, r).raw, numbers));
   }
 #else
   std::fill_n(to, rows, 0.0f);
@@ -298,16 +306,11 @@ HWY_INLINE void Spread(const PackedTable& table, int32_t rows, const float* from
 
 // The present rows' numbers of from [m], each times its row's step, to [count], zero after them.
 HWY_NOINLINE void Collect(const PackedTable& table, int32_t rows, const float* from, int64_t count, float* to) {
-  const FloatTag d;
-  const IntTag di;
-  int32_t at = 0;
-  for (int32_t r = 0; r < rows; r += kWidth) {
-    const auto some = hn::Gt(hn::LoadU(di, table.all_bits.data() + r), hn::Zero(di));
-    Store(hn::Compress(Load(from + r), hn::RebindMask(d, some)), to + at);
-    at += static_cast<int32_t>(hn::CountTrue(di, some));
-  }
-  for (int32_t i = 0; i < at; i += kWidth) Store(hn::Mul(Load(to + i), Load(table.steps.data() + i)), to + i);
-  std::fill(to + at, to + count, 0.0f);
+  for (int32_t r = 0; r < rows; r += kWidth)
+    Store(hn::Compress(Load(from + r), Present(table, r)), to + table.before[r / kWidth]);
+  const int32_t present = table.present;
+  for (int32_t i = 0; i < present; i += kWidth) Store(hn::Mul(Load(to + i), Load(table.steps.data() + i)), to + i);
+  std::fill(to + present, to + count, 0.0f);
 }
 
 // Weights of rows in whole numbers.
