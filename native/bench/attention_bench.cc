@@ -3,7 +3,8 @@
 //   geometry=demo|7b   6 layers of 4 heads over 2 KV heads of 64; 2 of the 28 layers of 28 heads over 4 of 128
 //   codec=f16|bf16|f32|q8|q4|capsule|packed   the last four as pictures of `picture` tokens over an F16 pool; capsule
 //   is profile version 1 with `retention` of the rows; packed is version 2 with that share in every group of `group`
-//   tokens, rows of `bits` bits and `markers` template rows
+//   tokens, rows of `bits` bits and `markers` template rows, or with profile=FILE what that profile (version 2) says, of
+//   pictures drawn from its own statistics
 //   tokens=16384 batch=4 rows=1 (query rows a sequence: more is prefill) threads=1 picture=312 retention=0.25 rounds=5
 //   clock=wall|cpu   cpu: the thread's own time, for one thread on a machine that others use too; the roofs are by the wall
 // Best of all rounds; a step visits every layer once, so data larger than the caches comes from memory.
@@ -35,7 +36,7 @@ struct Options {
   std::map<std::string, std::string> values = {
       {"geometry", "demo"}, {"codec", "f16"}, {"tokens", "16384"}, {"batch", "4"},       {"rows", "1"},
       {"threads", "1"},     {"rounds", "5"},  {"picture", "312"},  {"retention", "0.25"},
-      {"clock", "wall"},    {"group", "16"},  {"bits", "4"},       {"markers", "40"}};
+      {"clock", "wall"},    {"group", "16"},  {"bits", "4"},       {"markers", "40"},    {"profile", ""}};
 
   int32_t Int(const std::string& name) const { return std::stoi(values.at(name)); }
   double Real(const std::string& name) const { return std::stod(values.at(name)); }
@@ -112,14 +113,50 @@ std::shared_ptr<const KvFormat> RandomPacked(std::mt19937& rng, const KvGeometry
   return std::make_shared<PackedFormat>(geometry, std::move(profile));
 }
 
+std::shared_ptr<const KvFormat> LoadProfile(const std::string& path, const KvGeometry& geometry) {
+  ProfileReader reader(path);
+  return std::make_shared<PackedFormat>(geometry, ReadPackedProfile(reader, geometry));
+}
+
 // nullptr: raw.
 std::shared_ptr<const KvFormat> FormatOf(std::mt19937& rng, const KvGeometry& geometry, const Options& options) {
   const std::string& codec = options.values.at("codec");
   if (codec == "q8") return std::make_shared<Q8Format>(geometry);
   if (codec == "q4") return std::make_shared<Q4Format>(geometry);
   if (codec == "capsule") return RandomCapsule(rng, geometry, options.Int("picture"), options.Real("retention"));
+  const std::string& profile = options.values.at("profile");
+  if (codec == "packed" && !profile.empty()) return LoadProfile(profile, geometry);
   if (codec == "packed") return RandomPacked(rng, geometry, options);
   return nullptr;
+}
+
+// Raw rows of a picture as the profile expects them: templates, and coefficients of the deviations it names.
+void DrawRows(std::mt19937& rng, const PackedFormat& format, const KvPool& pool, const RawSegment& to) {
+  const KvGeometry& geometry = format.geometry();
+  const int32_t dim = geometry.head_dim, padded = format.padded_dim();
+  const std::vector<int32_t>&columns = format.columns(), &begins = format.group_begins();
+  for (int32_t u = 0; u < 2 * geometry.layers * geometry.kv_heads; ++u) {
+    const int32_t layer = u / 2 / geometry.kv_heads, head = u / 2 % geometry.kv_heads;
+    const auto part = static_cast<KvPart>(u % 2);
+    const PackedUnit& unit = format.unit(layer, part, head);
+    auto coefficients = Gaussian(rng, static_cast<int64_t>(unit.rank) * dim, 1);
+    std::vector<float> rows(columns.size() * dim);
+    for (size_t t = 0; t < unit.template_columns.size(); ++t)
+      std::copy_n(&unit.template_rows[t * padded], dim, &rows[static_cast<size_t>(unit.template_columns[t]) * dim]);
+    for (size_t g = 0; g + 1 < begins.size(); ++g) {
+      const int32_t extent = begins[g + 1] - begins[g];
+      for (int32_t r = unit.rank_begins[g]; r < unit.rank_begins[g + 1]; ++r) {
+        const float* expand = &unit.expand[unit.basis_begins[g] + static_cast<int64_t>(r - unit.rank_begins[g]) * extent];
+        for (int32_t i = 0; i < extent * dim; ++i)
+          rows[begins[g] * dim + i] += unit.deviations[r] * expand[i / dim] * coefficients[r * dim + i % dim];
+      }
+    }
+    for (size_t c = 0; c < columns.size(); ++c) {
+      const int32_t row = columns[c];
+      FromFloat(geometry.dtype, &rows[c * dim], dim,
+                pool.Tile(to.blocks[row / 16], layer, part, head) + row % 16 * geometry.RowBytes());
+    }
+  }
 }
 
 // Of the option's clock, in seconds.
@@ -187,7 +224,9 @@ class Scene {
     if (coded_.empty()) {
       std::vector<int32_t> covered(tokens);
       for (int32_t i = 0; i < tokens; ++i) covered[i] = i;
-      format->Encode(pool, {TakeBlocks((tokens + 15) / 16), tokens}, covered, picture);
+      const RawSegment raw{TakeBlocks((tokens + 15) / 16), tokens};
+      if (const auto* packed = dynamic_cast<const PackedFormat*>(format.get())) DrawRows(rng_, *packed, pool, raw);
+      format->Encode(pool, raw, covered, picture);
       std::vector<uint8_t> scratch;
       const uint8_t* from = PagedBytes(pool, picture.pages).Read(0, format->Bytes(tokens), scratch);
       coded_.assign(from, from + format->Bytes(tokens));

@@ -33,7 +33,10 @@ export const workerConfigSchema = z.object({
     .array(z.string())
     .default([])
     .meta({ description: 'Profile file; those in MODEL/profiles without any' }),
-  weights: z.enum(DTYPES).default('f32').meta({ description: 'Type of the weights in memory' }),
+  weights: z
+    .enum(['auto', ...DTYPES])
+    .default('auto')
+    .meta({ description: 'Type of the weights in memory; auto: as most of them are stored' }),
   kvDtype: z.enum(DTYPES).default('f16').meta({ description: 'Type of raw keys and values' }),
   poolMib: natural.default(512).meta({ description: 'Size of the KV pool' }),
   threads: z.number().int().min(0).default(0).meta({ description: 'Compute threads; 0: all CPUs' }),

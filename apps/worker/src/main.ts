@@ -7,6 +7,8 @@ import {
   type Engine,
   loadBinding,
   modelGeometry,
+  modelSize,
+  type NativeDtype,
   openEngine,
   servedCodecs,
 } from '@kvcapsule/engine';
@@ -18,7 +20,7 @@ import { createRedisClient, RedisLedger, RedisRegistry } from '@kvcapsule/platfo
 import { createMetrics, type WorkerMetrics } from '@kvcapsule/platform/telemetry';
 
 import { type WorkerConfig, workerConfigSchema } from './config.js';
-import { planMemory, reportMemory } from './memory/plan-memory.js';
+import { planMemory, reportMemory, weightType } from './memory/plan-memory.js';
 import { blockBytes, poolBlocks } from './memory/pool-size.js';
 import { nameImageProcessor } from './pictures/image-processor.js';
 import { startWorker, type Worker } from './worker.js';
@@ -46,14 +48,14 @@ async function open(config: WorkerConfig, logger: Logger): Promise<Worker> {
   const redis = await createRedisClient(config.redis);
   const folder = await openModelFolder(config.model);
   const metrics = createMetrics('worker');
-  const { engine, codec, blocks } = await openNative(config, folder, metrics, logger);
+  const { engine, codec, blocks, weights } = await openNative(config, folder, metrics, logger);
   const { version, ggml } = (await loadBinding()).buildInfo();
   const worker = await startWorker({
     engine,
     codec,
     logger,
     decodeImage: (encoded, param) => decodeImage(encoded, { param, maxPixels: config.maxImagePixels }),
-    imageProcessor: await nameImageProcessor(config.model, engine.modelRevision, config.weights),
+    imageProcessor: await nameImageProcessor(config.model, engine.modelRevision, weights),
     registry: new RedisRegistry(redis),
     ledger: new RedisLedger(redis),
     metrics,
@@ -62,7 +64,7 @@ async function open(config: WorkerConfig, logger: Logger): Promise<Worker> {
     model: {
       id: basename(resolve(config.model)),
       revision: engine.modelRevision,
-      precision: `${config.weights}/${config.kvDtype}`,
+      precision: `${weights}/${config.kvDtype}`,
       engineVersion: `${version} ggml ${ggml}`,
     },
     profileId: engine.profiles
@@ -94,15 +96,17 @@ async function openNative(
   folder: ModelFolder,
   metrics: WorkerMetrics,
   logger: Logger,
-): Promise<{ engine: Engine; codec: Codec; blocks: number }> {
+): Promise<{ engine: Engine; codec: Codec; blocks: number; weights: NativeDtype }> {
   const profiles = config.profile.length > 0 ? config.profile : await discoverProfiles(config.model);
   const geometry = await modelGeometry(config.model);
   const blocks = poolBlocks(config.poolMib, geometry, config.kvDtype);
   const poolBytes = blocks * blockBytes(geometry, config.kvDtype);
-  reportMemory(await planMemory(config, { folder, profiles, poolBytes }), metrics, logger);
+  const size = await modelSize(config.model);
+  const weights = weightType(config, size);
+  reportMemory(await planMemory(config, { folder, profiles, poolBytes, size }), metrics, logger);
   const options = {
     modelDir: config.model,
-    weights: config.weights,
+    weights,
     kvDtype: config.kvDtype,
     threads: config.threads,
     poolBlocks: blocks,
@@ -124,7 +128,7 @@ async function openNative(
     throw new KvcError('PROFILE_INVALID', `There is no profile of codec ${codec} among those ${where}.`);
   }
   logger.info({ model: config.model, codec, codecs, blocks }, 'the engine is open');
-  return { engine, codec, blocks };
+  return { engine, codec, blocks, weights };
 }
 
 /** SIGTERM and SIGINT drain; a second one, or a fault nobody caught, ends the process at once. */

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 
 import { type Generate, WorkerServiceClient } from '@kvcapsule/contracts/worker';
-import { discoverProfiles, type NativeDtype, openEngine } from '@kvcapsule/engine';
+import { discoverProfiles, modelSize, type NativeDtype, openEngine } from '@kvcapsule/engine';
 import { type ModelFolder, openModelFolder } from '@kvcapsule/model';
 import { decodeImage } from '@kvcapsule/multimodal';
 import { createRpcClient } from '@kvcapsule/platform/rpc';
@@ -280,4 +280,23 @@ describe('the same request with the same seed', () => {
     },
     3 * TIMEOUT_MS,
   );
+
+  it('gives the same numbers from weights as they are stored as from 32 bits', async () => {
+    const { dtype } = await modelSize(MODEL_DIR);
+    expect(dtype).toBe('bf16');
+    const profiles = await discoverProfiles(MODEL_DIR);
+    const [stored, wide] = await Promise.all(
+      [dtype, 'f32' as const].map((weights) => serve(700, 8192, profiles, { weights, kvDtype: 'f16' })),
+    );
+    if (!stored || !wide) throw new Error('no workers');
+    for (const generate of (await sampled(['raw', 'capsule-mixed'])).slice(0, 6)) {
+      const expected = await wide.router.ask(generate);
+      expect(await stored.router.ask(generate)).toMatchObject({
+        tokenIds: expected.tokenIds,
+        logprobs: expected.logprobs,
+      });
+    }
+    await stored.close();
+    await wide.close();
+  });
 });

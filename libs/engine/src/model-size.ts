@@ -2,6 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { KvcError } from '@kvcapsule/contracts';
 import { z } from 'zod';
+import type { NativeDtype } from './native.js';
 import { readHeader } from './profiles/safetensors.js';
 
 const count = z.int().positive();
@@ -20,6 +21,8 @@ const configSchema = z.object({
 export interface ModelSize {
   /** Of all weights. */
   readonly parameters: number;
+  /** Type that most of them are stored in. */
+  readonly dtype: NativeDtype;
   readonly hidden: number;
   readonly intermediate: number;
   readonly vocab: number;
@@ -30,6 +33,21 @@ export interface ModelSize {
     /** Of one tile. */
     readonly patches: number;
   };
+}
+
+const STORED_TYPES = new Map<string, NativeDtype>([
+  ['F32', 'f32'],
+  ['F16', 'f16'],
+  ['BF16', 'bf16'],
+]);
+
+function mostCommonType(tensors: readonly { dtype: string; elements: number }[]): NativeDtype {
+  const elements = new Map<NativeDtype, number>();
+  for (const tensor of tensors) {
+    const type = STORED_TYPES.get(tensor.dtype) ?? 'f32';
+    elements.set(type, (elements.get(type) ?? 0) + tensor.elements);
+  }
+  return [...elements].reduce((most, each) => (each[1] > most[1] ? each : most), ['f32', 0])[0];
 }
 
 /**
@@ -45,10 +63,12 @@ export async function modelSize(modelDir: string): Promise<ModelSize> {
     );
     const files = (await readdir(modelDir)).filter((name) => name.endsWith('.safetensors'));
     const headers = await Promise.all(files.map((name) => readHeader(join(modelDir, name))));
+    const tensors = headers
+      .flatMap(({ tensors: named }) => [...named.values()])
+      .map(({ dtype, shape }) => ({ dtype, elements: shape.reduce((product, size) => product * size, 1) }));
     return {
-      parameters: headers
-        .flatMap(({ tensors }) => [...tensors.values()])
-        .reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0),
+      parameters: tensors.reduce((sum, { elements }) => sum + elements, 0),
+      dtype: mostCommonType(tensors),
       hidden: text.hidden_size,
       intermediate: text.intermediate_size,
       vocab: text.vocab_size,

@@ -62,60 +62,85 @@ HWY_NOINLINE void TurnQueries(const StackedLook& at, float* to) {
   }
 }
 
-// S = Q C^T of a packed look; zero for the rows that have no bits. queries [rows][padded dim], shorts [rows][stride].
-HWY_NOINLINE void PackedLogits(const CapsuleSide& side, const StackedLook& at, const float* queries, const uint8_t* next,
-                               AttentionScratch& scratch, float* shorts, int64_t short_stride) {
-  const int32_t dim = at.visit->state.dim, padded = RoundToLanes(dim), stride = CodeStride(dim), rows = at.rows();
-  PackedTable& table = scratch.table;
-  UnpackUnit(side, at.look->keys, next, dim, table);
-  scratch.whole.resize(std::max(scratch.whole.size(), static_cast<size_t>(rows) * stride));
-  int16_t* whole = scratch.whole.data();
-  float* steps = AttentionScratch::Room(scratch.direct, rows);
-  scratch.whole_sums.resize(std::max(scratch.whole_sums.size(), static_cast<size_t>(rows)));
-  int32_t* sums = scratch.whole_sums.data();
-  for (int32_t i = 0; i < rows; ++i) {
-    int16_t* row = whole + static_cast<int64_t>(i) * stride;
-    const WholeRow made = Quantise(queries + static_cast<int64_t>(i) * padded, padded, MostLevels(stride), row);
+// Mapped query rows of all looks in whole numbers, [stacked][CodeStride(dim)], and as tiles take them, look by look.
+struct WholeLooks {
+  WholeQueries queries;
+  const uint8_t* laid_out;  // null: no tiles
+};
+
+// queries [stacked][padded dim].
+HWY_INLINE WholeLooks QuantiseLooks(std::span<const StackedLook> looks, const float* queries, bool tiles,
+                                    AttentionScratch& scratch) {
+  const int32_t dim = looks[0].visit->state.dim, padded = RoundToLanes(dim), stride = CodeStride(dim);
+  const int64_t stacked = looks.back().row + looks.back().rows();
+  int16_t* whole = AttentionScratch::Room(scratch.whole, stacked * stride);
+  float* steps = AttentionScratch::Room(scratch.steps, stacked);
+  int32_t* sums = AttentionScratch::Room(scratch.whole_sums, stacked);
+  for (int64_t i = 0; i < stacked; ++i) {
+    int16_t* row = whole + i * stride;
+    const WholeRow made = Quantise(queries + i * padded, padded, MostLevels(stride), row);
     std::fill(row + padded, row + stride, int16_t{0});
     steps[i] = made.step;
     sums[i] = made.sum;
   }
+  if (!tiles) return {{whole, stride, steps, sums}, nullptr};
+  uint8_t* laid_out = AttentionScratch::Room(scratch.tile_queries, TileQueryBytes(2, dim) * stacked);
+  for (const StackedLook& at : looks)
+    LayOutTileQueries(whole + at.row * stride, stride, at.rows(), dim, laid_out + TileQueryBytes(2, dim) * at.row);
+  return {{whole, stride, steps, sums}, laid_out};
+}
+
+// S = Q C^T of a packed look; zero for the rows that have no bits. shorts [rows][stride].
+HWY_NOINLINE void PackedLogits(const CapsuleSide& side, const StackedLook& at, const WholeLooks& whole,
+                               const PackedTable& table, AttentionScratch& scratch, float* shorts,
+                               int64_t short_stride) {
+  const int32_t dim = at.visit->state.dim, stride = CodeStride(dim), rows = at.rows();
+  const WholeQueries queries = whole.queries.From(at.row);
   const int64_t dense_stride = RoundToLanes(table.present) + kLanes;
   float* dense = AttentionScratch::Room(scratch.dense, rows * dense_stride);
-  InRowBlocks<kSumBlock>(rows, [&](auto block, int32_t first) {
-    const int64_t row = first;
-    CodeProducts<block()>(table, stride, {whole + row * stride, stride, steps + row, sums + row},
-                          dense + row * dense_stride, dense_stride);
-  });
+  if (whole.laid_out) {
+    TileProducts(table, dim, queries, rows, whole.laid_out + TileQueryBytes(2, dim) * at.row, scratch, dense, dense_stride);
+  } else {
+    InRowBlocks<kSumBlock>(rows, [&](auto block, int32_t first) {
+      CodeProducts<block()>(table, stride, queries.From(first), dense + first * dense_stride, dense_stride);
+    });
+  }
   for (int32_t i = 0; i < rows; ++i) Spread(table, side.rows, dense + i * dense_stride, shorts + i * short_stride);
 }
 
-// S = Q C^T of every look, one below the other.
+// S = Q C^T of all packed looks, one below the other. Tiles that were idle for a few hundred cycles cost 600 cycles when
+// they are used again, twice what the products of a look take: so the rows of many looks are unpacked first.
+HWY_INLINE void AllPackedLogits(const CapsuleSide& side, std::span<const StackedLook> looks, const float* queries,
+                                AttentionScratch& scratch, float* shorts, int64_t short_stride) {
+  const int32_t dim = looks[0].visit->state.dim;
+  const bool tiles = WithTiles(dim);
+  const WholeLooks whole = QuantiseLooks(looks, queries, tiles, scratch);
+  const size_t burst = tiles ? scratch.tables.size() : 1;
+  const TileScope scope(tiles);
+  for (size_t first = 0, last; first < looks.size(); first = last) {
+    last = std::min(looks.size(), first + burst);
+    for (size_t i = first; i < last; ++i)
+      UnpackUnit(side, looks[i].look->keys, CodesOf(looks, i + 1, &CapsuleLook::keys), dim, scratch.tables[i - first]);
+    for (size_t i = first; i < last; ++i)
+      PackedLogits(side, looks[i], whole, scratch.tables[i - first], scratch, shorts + looks[i].row * short_stride,
+                   short_stride);
+  }
+}
+
+// S = Q C^T of every look, one below the other. queries [stacked][padded dim], shorts [stacked][stride].
 HWY_INLINE void StoredLogits(const CapsuleSide& side, std::span<const StackedLook> looks, const float* queries,
                              AttentionScratch& scratch, float* shorts, int64_t short_stride) {
+  if (side.packed) return AllPackedLogits(side, looks, queries, scratch, shorts, short_stride);
   const int64_t padded_m = RoundToLanes(side.rows);
-  for (size_t i = 0; i < looks.size(); ++i) {
-    const StackedLook& at = looks[i];
+  for (const StackedLook& at : looks) {
     const int32_t dim = at.visit->state.dim, padded = RoundToLanes(dim);
-    const float* own = queries + at.row * padded;
-    float* to = shorts + at.row * short_stride;
-    if (side.packed) {
-      PackedLogits(side, at, own, CodesOf(looks, i + 1, &CapsuleLook::keys), scratch, to, short_stride);
-      continue;
-    }
     float* keys = AttentionScratch::Room(scratch.keys, padded * padded_m);
     WithType(at.look->rows.dtype, [&](auto type) {
       LoadKeys<decltype(type)>(at.look->rows.keys, side.rows, dim, scratch, keys, padded_m);
     });
-    Product<false>(at.rows(), static_cast<int>(padded_m), dim, own, padded, DenseRows{keys, padded_m}, to, short_stride);
+    Product<false>(at.rows(), static_cast<int>(padded_m), dim, queries + at.row * padded, padded,
+                   DenseRows{keys, padded_m}, shorts + at.row * short_stride, short_stride);
   }
-}
-
-HWY_INLINE void AddTo(float* to, int32_t count, FloatV more) {
-  int32_t c = 0;
-  for (; c + kWidth <= count; c += kWidth) Store(hn::Add(Load(to + c), more), to + c);
-  const float rest = hn::GetLane(more);
-  for (; c < count; ++c) to[c] += rest;
 }
 
 HWY_INLINE void AddRow(const float* from, int32_t count, float* to) {
@@ -124,12 +149,8 @@ HWY_INLINE void AddRow(const float* from, int32_t count, float* to) {
   for (; c < count; ++c) to[c] += from[c];
 }
 
-// What the template adds to the logits of its own rows, and the means to all rows of their groups.
+// What the template adds to the logits of its own rows.
 HWY_NOINLINE void AddTemplate(const CapsuleSide& side, const float* direct, float* row) {
-  for (int32_t g = 0; g < side.means; ++g) {
-    AddTo(row + side.column_begins[g], side.column_begins[g + 1] - side.column_begins[g],
-          Splat(direct[side.template_rows + g]));
-  }
   for (const TemplateRange& range : side.templates) AddRow(direct + range.direct, range.count, row + range.column);
 }
 
@@ -152,28 +173,59 @@ HWY_NOINLINE void HadamardRow(float* row, int32_t dim) {
   Hadamard<128>(row, row);
 }
 
+// Rows that a side's bases are multiplied with at a time: groups are short, so what a tile costs to begin and to end is
+// shared by as many rows as the registers hold.
+constexpr int kMixRows = kWidth == kLanes ? 16 : kProductRows;
+
+// What a tile of products starts from: means of groups, [rows][stride] from the group's on, or zero.
+struct MixStart {
+  const float* means;  // null: zero
+  int64_t stride;
+};
+
+template <int kRows, int kVectors>
+HWY_INLINE void MixTile(const Operands<DenseRows>& o, const MixStart& start, int32_t column) {
+  FloatV sum[kRows][kVectors];
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i) {
+    const FloatV first = start.means ? Splat(start.means[i * start.stride]) : hn::Zero(FloatTag());
+#pragma GCC unroll 2
+    for (int j = 0; j < kVectors; ++j) sum[i][j] = first;
+  }
+  SumTile<kRows, kVectors>(o, column, sum);
+  StoreTile<kRows, kVectors>(o, column, sum);
+}
+
 // The products of a side's bases with kRows rows, group by group: keys' short rows to columns, values' columns to short
-// rows. What a group's whole vectors write too much, the next group writes over.
+// rows. What a group's whole vectors write too much, the next group writes over. means [rows][stride]: of keys.
 template <int kRows, bool kKeys>
-HWY_NOINLINE void MixRows(const CapsuleSide& side, const float* from, int64_t from_stride, float* to, int64_t to_stride) {
+HWY_NOINLINE void MixRows(const CapsuleSide& side, const float* from, int64_t from_stride, const MixStart& means, float* to,
+                          int64_t to_stride) {
   const auto& inner = kKeys ? side.row_begins : side.column_begins;
   const auto& outer = kKeys ? side.column_begins : side.row_begins;
   for (size_t g = 0; g < side.mix_begins.size(); ++g) {
     const int32_t columns = RoundToLanes(outer[g + 1] - outer[g]);
     const Operands<DenseRows> product = {columns, inner[g + 1] - inner[g], from + inner[g], from_stride,
                                          DenseRows{side.mix.data() + side.mix_begins[g], columns}, to + outer[g], to_stride};
+    const MixStart start = {means.means ? means.means + g : nullptr, means.stride};
     int32_t column = 0;
-    for (; column + 2 * kWidth <= columns; column += 2 * kWidth) ProductTile<kRows, 2, false>(product, column);
-    for (; column < columns; column += kWidth) ProductTile<kRows, 1, false>(product, column);
+    if constexpr (kRows <= kProductRows) {
+      for (; column + 2 * kWidth <= columns; column += 2 * kWidth) MixTile<kRows, 2>(product, start, column);
+    }
+    for (; column < columns; column += kWidth) MixTile<kRows, 1>(product, start, column);
   }
 }
 
 template <bool kKeys>
-HWY_INLINE void Mix(const CapsuleSide& side, int32_t rows, const float* from, int64_t from_stride, float* to,
-                    int64_t to_stride) {
-  InRowBlocks<kProductRows>(rows, [&](auto block, int32_t first) {
-    MixRows<block(), kKeys>(side, from + first * from_stride, from_stride, to + first * to_stride, to_stride);
-  });
+HWY_INLINE void Mix(const CapsuleSide& side, int32_t rows, const float* from, int64_t from_stride, MixStart means,
+                    float* to, int64_t to_stride) {
+  const auto mix = [&](auto block, int32_t first) {
+    const MixStart own = {means.means ? means.means + first * means.stride : nullptr, means.stride};
+    MixRows<block(), kKeys>(side, from + first * from_stride, from_stride, own, to + first * to_stride, to_stride);
+  };
+  const int32_t whole = kMixRows > kProductRows ? rows / kMixRows * kMixRows : 0;
+  for (int32_t first = 0; first < whole; first += kMixRows) mix(std::integral_constant<int, kMixRows>(), first);
+  InRowBlocks<kProductRows>(rows - whole, [&](auto block, int32_t first) { mix(block, whole + first); });
 }
 
 // Logits of all tokens, [stacked][padded n].
@@ -200,13 +252,14 @@ HWY_INLINE void Logits(const CapsuleOperator& head, std::span<const StackedLook>
     mapped = to;
   }
   StoredLogits(side, looks, mapped, scratch, shorts, short_stride);
-  Mix<true>(side, stacked, shorts, short_stride, weights, stride);
   const int32_t directs = RoundToLanes(side.directs());
   float* direct = AttentionScratch::Room(scratch.direct, static_cast<int64_t>(stacked) * directs);
   if (directs > 0)
     Product<false>(stacked, directs, dim, turned, padded, DenseRows{side.direct.data(), directs}, direct, directs);
+  const MixStart means = {side.means > 0 ? direct + side.template_rows : nullptr, directs};
+  Mix<true>(side, stacked, shorts, short_stride, means, weights, stride);
   for (int32_t i = 0; i < stacked; ++i, direct += directs, weights += stride) {
-    if (directs > 0) AddTemplate(side, direct, weights);
+    AddTemplate(side, direct, weights);
     std::fill(weights + head.tokens, weights + padded_n, kMinusInfinity);
   }
 }
@@ -234,13 +287,12 @@ HWY_NOINLINE void WeighLooks(std::span<const CapsuleVisit> visits, int32_t token
 HWY_NOINLINE void AddPackedSums(const CapsuleSide& side, const StackedLook& at, const float* shorts,
                                 int64_t short_stride, const uint8_t* next, AttentionScratch& scratch, float* sums) {
   const int32_t dim = at.visit->state.dim, stride = CodeStride(dim), rows = at.rows();
-  PackedTable& table = scratch.table;
+  PackedTable& table = scratch.tables[0];
   UnpackUnit(side, at.look->values, next, dim, table);
   const int64_t whole_stride = RoundToLanes(table.present) + kLanes;
   float* collected = AttentionScratch::Room(scratch.dense, whole_stride);
-  scratch.whole.resize(std::max(scratch.whole.size(), static_cast<size_t>(rows * whole_stride)));
-  int16_t* whole = scratch.whole.data();
-  float* steps = AttentionScratch::Room(scratch.direct, rows);
+  int16_t* whole = AttentionScratch::Room(scratch.whole, rows * whole_stride);
+  float* steps = AttentionScratch::Room(scratch.steps, rows);
   for (int32_t i = 0; i < rows; ++i) {
     Collect(table, side.rows, shorts + i * short_stride, whole_stride, collected);
     steps[i] = Quantise(collected, static_cast<int32_t>(whole_stride), INT16_MAX, whole + i * whole_stride).step;
@@ -280,15 +332,37 @@ HWY_INLINE void StoredSums(const CapsuleSide& side, std::span<const StackedLook>
   }
 }
 
+// Adds what the values' template gives for all visits, multiplied in one go: it is read once for all of them.
+HWY_INLINE void AddDirects(const CapsuleSide& side, std::span<const StackedLook> looks, const float* weights,
+                           int64_t stride, AttentionScratch& scratch) {
+  const int32_t directs = side.directs(), padded = RoundToLanes(looks[0].visit->state.dim);
+  const int64_t direct_stride = RoundToLanes(directs);
+  int32_t rows = 0;
+  for (const StackedLook& at : looks) rows += at.look == &at.visit->looks.front() ? at.rows() : 0;
+  float* direct = AttentionScratch::Room(scratch.direct, rows * direct_stride);
+  float* sums = AttentionScratch::Room(scratch.mapped, int64_t{rows} * padded);
+  std::fill_n(direct, rows * direct_stride, 0.0f);
+  float* own = direct;  // of the visit
+  for (const StackedLook& at : looks) {
+    for (int32_t i = 0; i < at.rows(); ++i)
+      AddTemplateWeights(side, weights + (at.row + i) * stride, own + i * direct_stride);
+    if (at.look == &at.visit->looks.back()) own += at.rows() * direct_stride;
+  }
+  Product<false>(rows, padded, directs, direct, direct_stride, DenseRows{side.direct.data(), padded}, sums, padded);
+  for (const StackedLook& at : looks) {
+    if (at.look != &at.visit->looks.back()) continue;
+    AddRow(sums, at.rows() * padded, at.visit->state.out);
+    sums += int64_t{at.rows()} * padded;
+  }
+}
+
 // Outputs of all visits from the weights of all tokens.
 HWY_INLINE void Outputs(const CapsuleOperator& head, std::span<const StackedLook> looks, int32_t stacked,
                         AttentionScratch& scratch, float* shorts, const float* weights) {
   const CapsuleSide& side = head.values;
   const int32_t dim = looks[0].visit->state.dim, padded = RoundToLanes(dim);
   const int64_t short_stride = Stride(side.rows), stride = Stride(head.tokens);
-  Mix<false>(side, stacked, weights, stride, shorts, short_stride);
-  const int32_t directs = side.directs();
-  const int64_t direct_stride = RoundToLanes(directs);
+  Mix<false>(side, stacked, weights, stride, {}, shorts, short_stride);
   for (size_t first = 0, next; first < looks.size(); first = next) {
     const SoftmaxState& state = looks[first].visit->state;
     next = first + looks[first].visit->looks.size();
@@ -303,16 +377,8 @@ HWY_INLINE void Outputs(const CapsuleOperator& head, std::span<const StackedLook
     }
     if (!side.map.empty())
       Product<false>(state.rows, padded, dim, sums, padded, DenseRows{side.map.data(), padded}, state.out, padded);
-    if (directs == 0) continue;
-    float* direct = AttentionScratch::Room(scratch.direct, state.rows * direct_stride);
-    std::fill_n(direct, state.rows * direct_stride, 0.0f);
-    for (const StackedLook& at : own) {
-      for (int32_t i = 0; i < state.rows; ++i)
-        AddTemplateWeights(side, weights + (at.row + i) * stride, direct + i * direct_stride);
-    }
-    Product<true>(state.rows, padded, directs, direct, direct_stride, DenseRows{side.direct.data(), padded}, state.out,
-                  padded);
   }
+  if (side.directs() > 0) AddDirects(side, looks, weights, stride, scratch);
 }
 
 HWY_INLINE void AttendStacked(const CapsuleOperator& head, std::span<const CapsuleVisit> visits,

@@ -2,6 +2,7 @@
 // (max, sum, output) by itself; parts are merged in their order, so the result depends neither on who computed
 // which part nor on the rows beside a row. One kernel for each target of Highway, chosen at start.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -37,7 +38,8 @@ struct SoftmaxState {
 // vectors.
 struct PackedTable {
   int32_t present = 0;
-  AlignedVector<int32_t> all_bits;  // [m] 0: not present
+  AlignedVector<uint8_t> present_bits;  // of each vector of the m rows, a bit a row
+  AlignedVector<int32_t> before;    // rows present before each vector of the m
   AlignedVector<int32_t> bits;      // [present]
   AlignedVector<float> steps;       // [present] what 1 in a code is worth
   AlignedVector<int32_t> places;    // [present] number among the m
@@ -48,13 +50,15 @@ struct PackedTable {
 struct AttentionScratch {
   AlignedVector<float> keys, values, weights, shorts;        // the kernels'
   AlignedVector<float> queries, scales, plain;               // of rows: queries, a panel's scales, a panel made float
-  AlignedVector<float> turned, mapped, direct, dense, sums;  // of capsules' query rows
+  AlignedVector<float> turned, mapped, direct, dense, sums, steps;  // of capsules' query rows
   AlignedVector<int16_t> whole;                              // query rows or weights in whole numbers
-  AlignedVector<int32_t> whole_sums;
-  PackedTable table;
+  AlignedVector<int32_t> whole_sums, tile_sums;
+  AlignedVector<uint8_t> tile_queries;
+  std::array<PackedTable, 8> tables;  // of looks whose keys are multiplied in one go; values: the first
   std::vector<const uint8_t*> wide_rows;
-  static float* Room(AlignedVector<float>& buffer, int64_t floats) {
-    if (static_cast<int64_t>(buffer.size()) < floats) buffer.resize(floats);
+  template <class Element>
+  static Element* Room(AlignedVector<Element>& buffer, int64_t count) {
+    if (static_cast<int64_t>(buffer.size()) < count) buffer.resize(count);
     return buffer.data();
   }
 };

@@ -14,6 +14,7 @@
 
 #include "attention/kernels.h"
 #include "attention/unpack-inl.h"
+#include "attention/wide_codes.h"
 #include "kv/gemm-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -32,12 +33,12 @@ constexpr int kCodes = 4 * kWidth;  // codes in a register
 // Bytes of a row of codes, whole registers of any target; the surplus is zero.
 constexpr int32_t CodeStride(int32_t dim) { return (dim + 4 * kLanes - 1) / (4 * kLanes) * (4 * kLanes); }
 
-// The most that 16 bits hold and that sums of `terms` products with 8-bit codes have room for in 32.
-constexpr int32_t MostLevels(int32_t terms) { return std::min(INT16_MAX, INT32_MAX / (255 * terms)); }
+// The most that tiles take of a number and that sums of `terms` products with 8-bit codes have room for in 32 bits.
+constexpr int32_t MostLevels(int32_t terms) { return std::min(kTileLevels, INT32_MAX / (255 * terms)); }
 
 // Rows whose weighted codes are summed up in 32 bits.
 constexpr int32_t kSumRows = 256;
-static_assert(MostLevels(kSumRows) == INT16_MAX);
+static_assert(255 * kSumRows <= INT32_MAX / INT16_MAX);
 
 // Sums of pairs of products in 32-bit lanes, whatever the target's order of adding.
 struct PairSums {
@@ -74,13 +75,24 @@ HWY_INLINE IntV LoadLevels(const uint8_t* levels) {
   return hn::PromoteTo(IntTag(), hn::BitCast(bytes, apart));
 }
 
+// Whether Spread finds the places of rows by itself.
+constexpr bool kExpands = HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL;
+
+constexpr int kMaskBytes = (kWidth + 7) / 8;
+
+// Which of the kWidth rows from the r-th on, a multiple of kWidth, have bits.
+HWY_INLINE hn::Mask<FloatTag> Present(const PackedTable& table, int32_t r) {
+  return hn::LoadMaskBits(FloatTag(), table.present_bits.data() + r / kWidth * kMaskBytes);
+}
+
 // Which rows of a unit have bits, how many and how far apart their codes stand.
 HWY_NOINLINE void ReadTable(const CapsuleSide& side, const PackedBytes& unit, int32_t dim, PackedTable& table) {
   const FloatTag d;
   const IntTag di;
   const int32_t padded = RoundToLanes(side.rows) + kLanes;
-  for (auto* list : {&table.all_bits, &table.bits, &table.places}) list->resize(padded);
-  table.steps.resize(padded);
+  for (auto* list : {&table.bits, &table.places, &table.before}) AttentionScratch::Room(*list, padded);
+  AttentionScratch::Room(table.steps, padded);
+  AttentionScratch::Room(table.present_bits, padded);
   static const auto units = [] {  // of a code, whose highest bit is always a byte's
     std::array<float, kLanes> made{};
     for (int32_t b = 0; b <= kMaxRowBits; ++b) made[b] = GaussianStep(b) / static_cast<float>(1 << (kMaxRowBits - b));
@@ -103,9 +115,11 @@ HWY_NOINLINE void ReadTable(const CapsuleSide& side, const PackedBytes& unit, in
     }
     const FloatV scale = hn::Mul(Load(side.deviations.data() + r), factor);
     const auto some = hn::Gt(bits, hn::Zero(di));
-    hn::StoreU(bits, di, table.all_bits.data() + r);
+    hn::StoreMaskBits(di, some, table.present_bits.data() + r / kWidth * kMaskBytes);
+    table.before[r / kWidth] = static_cast<int32_t>(present);
     hn::StoreU(hn::Compress(bits, some), di, table.bits.data() + present);
-    hn::StoreU(hn::Compress(hn::Iota(di, r), some), di, table.places.data() + present);
+    if constexpr (!kExpands)
+      hn::StoreU(hn::Compress(hn::Add(hn::Iota(di, 0), hn::Set(di, r)), some), di, table.places.data() + present);
     hn::StoreU(hn::Compress(hn::Mul(scale, Lookup(units.data(), bits)), hn::RebindMask(d, some)), d,
                table.steps.data() + present);
     present += hn::CountTrue(di, some);
@@ -115,7 +129,8 @@ HWY_NOINLINE void ReadTable(const CapsuleSide& side, const PackedBytes& unit, in
   // Never in a capsule that this engine wrote.
   if (RowCodeBytes(1, dim) * bits > unit.code_bytes) {
     present = 0;
-    std::fill(table.all_bits.begin(), table.all_bits.end(), 0);
+    std::fill(table.present_bits.begin(), table.present_bits.end(), uint8_t{0});
+    std::fill(table.before.begin(), table.before.end(), 0);
   }
   table.present = static_cast<int32_t>(present);
 }
@@ -141,7 +156,11 @@ HWY_NOINLINE void UnpackRows(const uint8_t* codes, const uint8_t* next, int32_t 
 HWY_INLINE void UnpackUnit(const CapsuleSide& side, const PackedBytes& unit, const uint8_t* next, int32_t dim,
                            PackedTable& table) {
   ReadTable(side, unit, dim, table);
-  table.codes.resize(static_cast<size_t>(RoundToLanes(side.rows) + kLanes) * CodeStride(dim));
+  AttentionScratch::Room(table.codes, (int64_t{RoundToLanes(side.rows)} + kLanes) * CodeStride(dim));
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+  if (CodeStride(dim) == dim && dim <= 128 && HasByteMatrices())
+    return UnpackByMatrices(unit.codes, next, table.bits.data(), table.present, dim, table.codes.data());
+#endif
   WithDim(dim, [&](auto known) { UnpackRows<known()>(unit.codes, next, dim, table); });
 }
 
@@ -202,14 +221,31 @@ struct WholeQueries {
   int64_t stride;       // CodeStride(dim); zeros after dim
   const float* steps;
   const int32_t* sums;  // of a row's numbers
+
+  HWY_INLINE WholeQueries From(int64_t row) const {
+    return {rows + row * stride, stride, steps + row, sums + row};
+  }
+};
+
+// What makes a product's worth of the sums of codes times a query's numbers, of kWidth rows from the r-th on.
+struct CodeScale {
+  FloatV half_steps;
+  IntV tops;
+  HWY_INLINE CodeScale(const PackedTable& table, int32_t r)
+      : half_steps(hn::Mul(Load(table.steps.data() + r), Splat(0.5f))),
+        tops(Tops(hn::LoadU(IntTag(), table.bits.data() + r))) {}
+
+  // Twice the distance from the middle of the codes; what passes 32 bits on the way comes back.
+  HWY_INLINE FloatV operator()(IntV sums, const WholeQueries& queries, int q) const {
+    const IntV middled = hn::Sub(hn::ShiftLeft<1>(sums), hn::Mul(tops, hn::Set(IntTag(), queries.sums[q])));
+    return hn::Mul(hn::Mul(hn::ConvertTo(FloatTag(), middled), half_steps), Splat(queries.steps[q]));
+  }
 };
 
 // out [kRows][out_stride]: products of query rows with all present rows, in units of both.
 template <int kRows>
 HWY_NOINLINE void CodeProducts(const PackedTable& table, int32_t stride, const WholeQueries& queries, float* out,
                                int64_t out_stride) {
-  const FloatTag d;
-  const IntTag di;
   const ShortTag ds;
   const hn::Half<ByteTag> half;
   for (int32_t r = 0; r < table.present; r += kWidth) {
@@ -236,15 +272,22 @@ HWY_NOINLINE void CodeProducts(const PackedTable& table, int32_t stride, const W
         fours[q][f] = SumsInBlocks(totals);
       }
     }
-    const IntV tops = Tops(hn::LoadU(di, table.bits.data() + r));
-    const FloatV half_steps = hn::Mul(Load(table.steps.data() + r), Splat(0.5f));
+    const CodeScale scale(table, r);
 #pragma GCC unroll 8
-    for (int q = 0; q < kRows; ++q) {
-      // Twice the distance from the middle of the codes; what passes 32 bits on the way comes back.
-      const IntV twice = hn::ShiftLeft<1>(SumsOfRows(fours[q]));
-      const IntV middled = hn::Sub(twice, hn::Mul(tops, hn::Set(di, queries.sums[q])));
-      Store(hn::Mul(hn::Mul(hn::ConvertTo(d, middled), half_steps), Splat(queries.steps[q])), out + q * out_stride + r);
-    }
+    for (int q = 0; q < kRows; ++q) Store(scale(SumsOfRows(fours[q]), queries, q), out + q * out_stride + r);
+  }
+}
+
+// As CodeProducts, of `rows` query rows that were laid out for tiles.
+HWY_INLINE void TileProducts(const PackedTable& table, int32_t dim, const WholeQueries& queries, int32_t rows,
+                             const uint8_t* laid_out, AttentionScratch& scratch, float* out, int64_t out_stride) {
+  const int64_t sum_stride = RoundToLanes(table.present);
+  int32_t* sums = AttentionScratch::Room(scratch.tile_sums, rows * sum_stride);
+  TileCodeSums(table.codes.data(), table.present, dim, laid_out, rows, sums, sum_stride);
+  for (int32_t r = 0; r < table.present; r += kWidth) {
+    const CodeScale scale(table, r);
+    for (int32_t q = 0; q < rows; ++q)
+      Store(scale(hn::LoadU(IntTag(), sums + q * sum_stride + r), queries, q), out + q * out_stride + r);
   }
 }
 
@@ -252,10 +295,8 @@ HWY_NOINLINE void CodeProducts(const PackedTable& table, int32_t stride, const W
 HWY_INLINE void Spread(const PackedTable& table, int32_t rows, const float* from, float* to) {
 #if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
   for (int32_t r = 0; r < rows; r += kWidth) {
-    const __m512i bits = _mm512_loadu_si512(table.all_bits.data() + r);
-    const __mmask16 some = _mm512_test_epi32_mask(bits, bits);
-    _mm512_storeu_ps(to + r, _mm512_maskz_expand_ps(some, _mm512_loadu_ps(from)));
-    from += __builtin_popcount(some);
+    const __m512 numbers = _mm512_loadu_ps(from + table.before[r / kWidth]);
+    _mm512_storeu_ps(to + r, _mm512_maskz_expand_ps(Present(table, r).raw, numbers));
   }
 #else
   std::fill_n(to, rows, 0.0f);
@@ -265,16 +306,11 @@ HWY_INLINE void Spread(const PackedTable& table, int32_t rows, const float* from
 
 // The present rows' numbers of from [m], each times its row's step, to [count], zero after them.
 HWY_NOINLINE void Collect(const PackedTable& table, int32_t rows, const float* from, int64_t count, float* to) {
-  const FloatTag d;
-  const IntTag di;
-  int32_t at = 0;
-  for (int32_t r = 0; r < rows; r += kWidth) {
-    const auto some = hn::Gt(hn::LoadU(di, table.all_bits.data() + r), hn::Zero(di));
-    Store(hn::Compress(Load(from + r), hn::RebindMask(d, some)), to + at);
-    at += static_cast<int32_t>(hn::CountTrue(di, some));
-  }
-  for (int32_t i = 0; i < at; i += kWidth) Store(hn::Mul(Load(to + i), Load(table.steps.data() + i)), to + i);
-  std::fill(to + at, to + count, 0.0f);
+  for (int32_t r = 0; r < rows; r += kWidth)
+    Store(hn::Compress(Load(from + r), Present(table, r)), to + table.before[r / kWidth]);
+  const int32_t present = table.present;
+  for (int32_t i = 0; i < present; i += kWidth) Store(hn::Mul(Load(to + i), Load(table.steps.data() + i)), to + i);
+  std::fill(to + present, to + count, 0.0f);
 }
 
 // Weights of rows in whole numbers.
@@ -408,6 +444,9 @@ HWY_INLINE void Hadamard(const float* from, float* to) {
 
 // Rows of sums that fit the registers beside what they are made of.
 constexpr int kSumBlock = kWidth == kLanes ? 4 : 2;
+
+// Whether codes are multiplied with tiles.
+HWY_INLINE bool WithTiles(int32_t dim) { return kWidth == kLanes && (dim == 64 || dim == 128) && HasTiles(); }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace kvcapsule

@@ -23,6 +23,10 @@ constexpr int32_t kSplitRows = 32;
 // values, is multiplied once for all of them. They are counted from the sequence's beginning, whatever stands between.
 constexpr size_t kPartCapsules = 8;
 
+// Query rows at capsules that a worker takes at a time: enough to share what is multiplied with all of them, few enough
+// that their weights, and the work of a layer, are spread.
+constexpr int32_t kItemRows = 32;
+
 // Tokens that a worker takes at a time, at least, of parts that are not stacked.
 constexpr int32_t kItemTokens = 512;
 
@@ -131,7 +135,7 @@ class Planner {
   void AddCapsuleItems() {
     struct Open {
       size_t item = 0;
-      int32_t rows = kStackedRows;
+      int32_t rows = kItemRows;
     };
     std::map<std::pair<const KvFormat*, int32_t>, Open> open;  // by format and KV head; looked up only
     for (int32_t i = 0; i < Count(plan_.tiles); ++i) {
@@ -142,7 +146,7 @@ class Planner {
         if (part.kind != PartKind::kCapsules) continue;
         const int32_t rows = tile.rows * group_ * Count(part.capsules);
         Open& last = open[{part.format, tile.kv_head}];
-        if (last.rows + rows > kStackedRows) {
+        if (last.rows + rows > kItemRows) {
           last = {plan_.items.size(), 0};
           plan_.items.emplace_back();
         }

@@ -40,33 +40,43 @@ struct Operands {
   int64_t ldc;
 };
 
-template <int kRows, int kVectors, bool kAccumulate, class Rows>
-HWY_INLINE void ProductTile(const Operands<Rows>& o, int column) {
-  float* c = o.c + column;
-  FloatV sum[kRows][kVectors];
-#pragma GCC unroll 8
-  for (int i = 0; i < kRows; ++i) {
-#pragma GCC unroll 4
-    for (int j = 0; j < kVectors; ++j)
-      sum[i][j] = kAccumulate ? Load(c + i * o.ldc + j * kWidth) : hn::Zero(FloatTag());
-  }
+// sum += what kRows rows of a give in kVectors vectors of columns.
+template <int kRows, int kVectors, class Rows>
+HWY_INLINE void SumTile(const Operands<Rows>& o, int column, FloatV (&sum)[kRows][kVectors]) {
   for (int p = 0; p < o.k; ++p) {
     const auto* b = o.b.Row(p) + column;
     FloatV row[kVectors];
 #pragma GCC unroll 4
     for (int j = 0; j < kVectors; ++j) row[j] = LoadWide(b + j * kWidth);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int i = 0; i < kRows; ++i) {
       const FloatV x = Splat(o.a[i * o.lda + p]);
 #pragma GCC unroll 4
       for (int j = 0; j < kVectors; ++j) sum[i][j] = hn::MulAdd(x, row[j], sum[i][j]);
     }
   }
-#pragma GCC unroll 8
+}
+
+template <int kRows, int kVectors, class Rows>
+HWY_INLINE void StoreTile(const Operands<Rows>& o, int column, const FloatV (&sum)[kRows][kVectors]) {
+#pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 4
-    for (int j = 0; j < kVectors; ++j) Store(sum[i][j], c + i * o.ldc + j * kWidth);
+    for (int j = 0; j < kVectors; ++j) Store(sum[i][j], o.c + column + i * o.ldc + j * kWidth);
   }
+}
+
+template <int kRows, int kVectors, bool kAccumulate, class Rows>
+HWY_INLINE void ProductTile(const Operands<Rows>& o, int column) {
+  FloatV sum[kRows][kVectors];
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j)
+      sum[i][j] = kAccumulate ? Load(o.c + column + i * o.ldc + j * kWidth) : hn::Zero(FloatTag());
+  }
+  SumTile<kRows, kVectors>(o, column, sum);
+  StoreTile<kRows, kVectors>(o, column, sum);
 }
 
 // n is a multiple of kLanes, so of kWidth.

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { cpus, loadavg, tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
-import { chooseFormat, loadBinding, type Codec, type Engine } from '@kvcapsule/engine';
+import { chooseFormat, loadBinding, modelSize, type Codec, type Engine } from '@kvcapsule/engine';
 import type { Command } from 'commander';
 import { checkOutput, writeReport } from '../output.js';
 import { commitOf } from '../commit.js';
@@ -124,7 +124,7 @@ async function measure(options: BenchOptions, command: string, log: Report): Pro
 }
 
 async function benchEngine(flags: BenchFlags): Promise<void> {
-  const options = parseBenchFlags(flags);
+  const options = parseBenchFlags(flags, (await modelSize(flags.model)).dtype);
   await checkOutput(flags.out);
   // where the interpreter lies is of no use elsewhere
   const args = process.argv.slice(2).map((arg) => (arg !== '' && arg === flags.python ? 'PYTHON' : arg));
@@ -162,7 +162,7 @@ export function registerBench(program: Command): void {
       'how pictures are stored; raw is always measured',
       'q8,q4,capsule,capsule-q8,capsule-q4,capsule-mixed',
     )
-    .option('--weights <type>', 'f32, f16 or bf16, for all sides', 'f32')
+    .option('--weights <type>', 'f32, f16, bf16 or auto (as they are stored), for all sides', 'auto')
     .option('--threads <n>', 'threads of every side (0: as many as the process may run on)', '0')
     .option(
       '--peers <list>',

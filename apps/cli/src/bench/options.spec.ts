@@ -12,17 +12,21 @@ function flags(...args: string[]): BenchFlags {
 }
 
 describe('flags of bench engine', () => {
-  it('sweeps over batches and contexts by default, without a peer that has no interpreter', () => {
-    const options = parseBenchFlags(flags());
+  it('sweeps over batches and contexts by default, with weights as stored and no peer without an interpreter', () => {
+    const options = parseBenchFlags(flags(), 'bf16');
     expect(options.batches).toEqual([1, 4, 16]);
     expect(options.contexts.at(-1)).toBe(16_384);
     expect(options.peers).toEqual(['llama.cpp']);
+    expect(options.weights).toBe('bf16');
     expect(options.threads).toBeGreaterThan(0);
   });
 
   it('sorts lists and takes what is named twice once', () => {
-    const options = parseBenchFlags(flags('--batches', '4,1,4', '--peers', 'none', '--codecs', 'q4'));
-    expect([options.batches, options.peers, options.codecs]).toEqual([[1, 4], [], ['q4']]);
+    const options = parseBenchFlags(
+      flags('--batches', '4,1,4', '--peers', 'none', '--codecs', 'q4', '--weights', 'f16'),
+      'bf16',
+    );
+    expect(options).toMatchObject({ batches: [1, 4], peers: [], codecs: ['q4'], weights: 'f16' });
   });
 
   it.each([
@@ -33,6 +37,6 @@ describe('flags of bench engine', () => {
     ['--weights', 'q8'],
     ['--repeats', ''],
   ])('refuses %s %s by name', (flag, value) => {
-    expect(() => parseBenchFlags(flags(flag, value))).toThrow(flag);
+    expect(() => parseBenchFlags(flags(flag, value), 'f32')).toThrow(flag);
   });
 });

@@ -71,10 +71,13 @@ function choices<Choice extends string>(flag: string, text: string, known: reado
     });
 }
 
-/** @throws KvcError CONFIG_INVALID naming the flag */
-export function parseBenchFlags(flags: BenchFlags): BenchOptions {
-  const [weights] = choices('--weights', flags.weights, WEIGHT_TYPES);
-  if (weights === undefined) throw new KvcError('CONFIG_INVALID', '--weights: f32, f16 or bf16');
+/**
+ * @param stored type of the model's weights
+ * @throws KvcError CONFIG_INVALID naming the flag
+ */
+export function parseBenchFlags(flags: BenchFlags, stored: WeightType): BenchOptions {
+  const [weights] = flags.weights === 'auto' ? [stored] : choices('--weights', flags.weights, WEIGHT_TYPES);
+  if (weights === undefined) throw new KvcError('CONFIG_INVALID', '--weights: auto, f32, f16 or bf16');
   const peers = choices('--peers', flags.peers, PEERS);
   const steps = wholeNumber('--steps', flags.steps, 1, 10_000);
   return {

@@ -5,7 +5,7 @@ import { checkMemoryPlan, type MemoryDemand, memoryLimit, memoryPlan, plannedByt
 const MIB = 2 ** 20;
 const demand: MemoryDemand = {
   size: {
-    parameters: 10 * MIB,
+    ...{ parameters: 10 * MIB, dtype: 'f32' },
     ...{ hidden: 256, intermediate: 640, vocab: 1024 },
     vision: { hidden: 192, intermediate: 768, heads: 3, patches: 16 },
   },

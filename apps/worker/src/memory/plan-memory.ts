@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 
-import { modelSize } from '@kvcapsule/engine';
+import type { ModelSize, NativeDtype } from '@kvcapsule/engine';
 import type { ModelFolder } from '@kvcapsule/model';
 import type { WorkerMetrics } from '@kvcapsule/platform/telemetry';
 import type { Logger } from 'pino';
@@ -14,7 +14,13 @@ const MIB = 2 ** 20;
 /** A picture of this size has as many tiles as one can have, whatever its shape. */
 const LARGE_EDGE = 4096;
 
+/** Type that weights are held in. */
+export function weightType({ weights }: WorkerConfig, { dtype }: ModelSize): NativeDtype {
+  return weights === 'auto' ? dtype : weights;
+}
+
 export interface Opened {
+  readonly size: ModelSize;
   readonly folder: ModelFolder;
   readonly profiles: readonly string[];
   readonly poolBytes: number;
@@ -22,13 +28,13 @@ export interface Opened {
 
 /** What a worker with these settings will need. Reads sizes only; nothing is loaded. */
 export async function planMemory(config: WorkerConfig, opened: Opened): Promise<MemoryPlan> {
-  const { folder, profiles, poolBytes } = opened;
+  const { folder, profiles, poolBytes, size } = opened;
   // one that is not there is named when the engine opens
   const files = await Promise.all(profiles.map((path) => stat(path).catch(() => ({ size: 0 }))));
   const { imageTokens } = folder.pictureSpan(LARGE_EDGE, LARGE_EDGE);
   return memoryPlan({
-    size: await modelSize(config.model),
-    weightBytes: DTYPE_BYTES[config.weights],
+    size,
+    weightBytes: DTYPE_BYTES[weightType(config, size)],
     poolBytes,
     swapBytes: config.swapMib * MIB,
     encoderCacheBytes: config.encoderCacheMib * MIB,

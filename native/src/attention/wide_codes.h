@@ -1,0 +1,48 @@
+// Rows of codes on processors that have more than Highway's AVX-512 target asks for. Both functions do in fewer
+// instructions what packed-inl.h and unpack-inl.h do in portable ones, to the same bits. Intel 64 and IA-32 Architectures
+// Software Developer's Manual, volume 1, chapter 18 (AMX), and volume 2, VGF2P8AFFINEQB (GFNI).
+#pragma once
+#include <cstdint>
+
+namespace kvcapsule {
+
+// AMX with 8-bit integers, and the kernel lets this process use it. Asks once.
+bool HasTiles();
+
+// GFNI, beside AVX-512.
+bool HasByteMatrices();
+
+// Sets up this thread's tiles for TileCodeSums and clears them at the end: tiles in use cost 8 KB at every switch of
+// threads. Does nothing where `wanted` is false.
+class TileScope {
+ public:
+  explicit TileScope(bool wanted);
+  ~TileScope();
+  TileScope(const TileScope&) = delete;
+  TileScope& operator=(const TileScope&) = delete;
+
+ private:
+  const bool wanted_;
+};
+
+// Most of a query's numbers: both of its bytes are signed then.
+inline constexpr int32_t kTileLevels = INT16_MAX - 128;
+
+// Bytes of `count` query rows as TileCodeSums takes them, two rows at a time. Lay them out well before: tiles wait for
+// what was stored only just now.
+constexpr int64_t TileQueryBytes(int32_t count, int32_t dim) { return (count + 1) / 2 * int64_t{4} * dim; }
+// queries [count][query_stride]: whole numbers within kTileLevels; dim 64 or 128.
+void LayOutTileQueries(const int16_t* queries, int64_t query_stride, int32_t count, int32_t dim, uint8_t* to);
+
+// sums [count][sum_stride]: products of query rows as LayOutTileQueries left them with rows of codes [..][dim], a byte a
+// channel. Needs HasTiles() and a TileScope. Reads rows of codes and writes sums up to the next multiple of 16 rows.
+void TileCodeSums(const uint8_t* codes, int32_t rows, int32_t dim, const uint8_t* queries, int32_t count,
+                  int32_t* sums, int64_t sum_stride);
+
+// Rows of codes (kv/codec/packed/row_code.h) of bits[i] bits each, one after the other, to a byte a channel, the highest
+// bit the byte's, [rows][dim]; dim 64 or 128. next: bytes that are wanted soon, asked for a row at a time, or null. Needs
+// HasByteMatrices(). Up to kOverRead bytes after the last row are read.
+void UnpackByMatrices(const uint8_t* codes, const uint8_t* next, const int32_t* bits, int32_t rows, int32_t dim,
+                      uint8_t* to);
+
+}  // namespace kvcapsule
