@@ -271,30 +271,13 @@ HWY_NOINLINE void AddRows(const Rows& rows, const WeightedRows& o, bool ask) {
     AddTile<kRows, 1>(rows, o, base, channel - base, {kPanelTokens, 1});
 }
 
-template <class Rows>
-HWY_INLINE void AddRowBlock(int m, const Rows& rows, const WeightedRows& o, bool ask) {
-  switch (m) {
-    case 1: return AddRows<1>(rows, o, ask);
-    case 2: return AddRows<2>(rows, o, ask);
-    case 3: return AddRows<3>(rows, o, ask);
-    case 4: return AddRows<4>(rows, o, ask);
-    case 5: return AddRows<5>(rows, o, ask);
-    case 6: return AddRows<6>(rows, o, ask);
-    case 7: return AddRows<kWidth == 16 ? 7 : 6>(rows, o, ask);
-    default: return AddRows<kProductRows>(rows, o, ask);
-  }
-}
-
 // m rows of weights.
 template <class Rows>
-HWY_INLINE void AddWeighted(int m, const Rows& rows, const WeightedRows& all) {
-  const int blocks = (m + kProductRows - 1) / kProductRows;
-  for (int block = 0, i = 0; block < blocks; ++block) {
-    const int share = (m - i + blocks - block - 1) / (blocks - block);  // even, as in Product
-    AddRowBlock(share, rows, {all.weights + i * kPanelTokens, all.count, all.out + i * all.padded, all.padded},
-                block == 0);
-    i += share;
-  }
+HWY_INLINE void AddWeighted(int32_t m, const Rows& rows, const WeightedRows& all) {
+  InRowBlocks<kProductRows>(m, [&](auto block, int32_t first) {
+    AddRows<block()>(rows, {all.weights + first * kPanelTokens, all.count, all.out + first * all.padded, all.padded},
+                     first == 0);
+  });
 }
 
 // Rows as floats, [count][padded].
