@@ -6,8 +6,7 @@ import base from './vitest.config.mts';
 /** Unit tests need no Redis, engine, network or weights; integration tests may use any of them. */
 const KINDS = {
   unit: { include: ['src/**/*.spec.ts'] },
-  // real processes on a busy machine: a time-out is there to end a hang, not to measure
-  int: { include: ['src/**/*.int-spec.ts'], testTimeout: 60_000, hookTimeout: 120_000 },
+  int: { include: ['src/**/*.int-spec.ts'], hookTimeout: 120_000 },
 };
 
 const workspaces = ['libs', 'apps']

@@ -1,9 +1,14 @@
+import { encodePng } from '@kvcapsule/testing/pictures';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ask, Cluster, killPart, picture, pngUri, until } from './harness.js';
+import { ask, Cluster, events, killPart, picture, pngUri, until } from './harness.js';
 
 interface Answer {
   readonly choices: readonly [
-    { readonly message: { readonly content: string }; readonly finish_reason: string },
+    {
+      readonly message: { readonly content: string };
+      readonly finish_reason: string;
+      readonly logprobs: { readonly content: readonly unknown[] } | null;
+    },
   ];
   readonly usage: {
     readonly prompt_tokens: number;
@@ -33,6 +38,23 @@ async function answer(messages: readonly object[], more: object = {}, to = clust
   expect([response.status, response.status === 200 ? '' : await response.text()]).toEqual([200, '']);
   return (await response.json()) as Answer;
 }
+/** A streamed answer, its chunks joined. */
+async function streamed(messages: readonly object[], more: object, to: Cluster): Promise<object> {
+  const body = { model: 'emoji-vlm', stream: true, messages, ...more };
+  const [done, ...chunks] = events(await (await to.chat(body)).text()).reverse();
+  expect(done).toBe('[DONE]');
+  const choices = chunks.reverse().flatMap((text) => {
+    const { choices } = JSON.parse(text) as {
+      choices: { delta: { content?: string }; logprobs: { content: unknown[] } | null }[];
+    };
+    return choices;
+  });
+  return {
+    text: choices.map(({ delta }) => delta.content ?? '').join(''),
+    logprobs: choices.flatMap(({ logprobs }) => logprobs?.content ?? []),
+  };
+}
+
 const textOf = ({ choices: [choice] }: Answer): string => choice.message.content;
 const cachedOf = ({ usage }: Answer): number => usage.prompt_tokens_details.cached_tokens;
 
@@ -62,6 +84,13 @@ function noise(bytes: number, seed: number): Buffer {
   );
 }
 
+/** 64 x 64 indices in colours that one mask turns into others. */
+function paletteUri(indices: Uint8Array, mask: number): string {
+  const palette = Array.from({ length: 256 * 3 }, (_, at) => ((at * 37) % 256) ^ mask);
+  const png = encodePng({ width: 64, height: 64, colour: 'palette', bitDepth: 8, samples: indices, palette });
+  return `data:image/png;base64,${png.toString('base64')}`;
+}
+
 describe('cases from the field: what is kept and found again', () => {
   it('F02: pictures of one request do not push each other out of a small cache', async () => {
     const urls = await Promise.all(
@@ -83,6 +112,8 @@ describe('cases from the field: what is kept and found again', () => {
       await pngUri(bytes, 256, 64),
       await pngUri(grey, 64, 64),
       await pngUri(grey, 64, 192, 1),
+      paletteUri(grey.subarray(0, 64 * 64), 0x3f),
+      paletteUri(grey.subarray(0, 64 * 64), 0xc0),
       ...(await Promise.all(
         Array.from({ length: PICTURES }, (_, seed) => pngUri(noise(3 * 64 * 64, 100 + seed), 64, 64)),
       )),
@@ -148,11 +179,18 @@ describe('cases from the field: what is kept and found again', () => {
       });
       const messages = (seed: number) => [ask(`Hello ${String(seed)}! `.repeat(10))];
       const seeds = [1, 2, 3, 4];
+      const streaming = streamed(messages(5), body(5), small);
       const tight = await Promise.all(seeds.map((seed) => answer(messages(seed), body(seed), small)));
+      const [whole] = (await fresh(messages(5), body(5))).choices;
+      expect(await streaming).toEqual({ text: whole.message.content, logprobs: whole.logprobs?.content });
       for (const [index, seed] of seeds.entries()) {
         const expected = await fresh(messages(seed), body(seed));
         expect(tight[index]?.choices).toEqual(expected.choices);
-        expect(tight[index]?.usage.completion_tokens).toBe(400);
+        expect(tight[index]?.usage).toMatchObject({
+          prompt_tokens: expected.usage.prompt_tokens,
+          completion_tokens: 400,
+          total_tokens: expected.usage.prompt_tokens + 400,
+        });
         expect(cachedOf(tight[index] ?? expected)).toBeLessThan(16 * 4);
       }
       expect(await small.workerMetric(0, 'kvcapsule_worker_preemptions_total')).toBeGreaterThan(1);

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { describeProfile, type PartDescription, type ProfileDetails } from '@kvcapsule/engine';
 import type { Command } from 'commander';
-import { escapeXml } from './eval/report/xml.js';
+import { escapeXml, htmlPage } from './html-page.js';
 import { checkOutput } from './output.js';
 
 const WIDTH = 640;
@@ -73,6 +73,11 @@ function figure(title: string, shapes: string): string {
   return `<h2>${title}</h2>\n<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}">\n${shapes}\n</svg>`;
 }
 
+const STYLE = `
+text { font-size: 9px; }
+.keys { fill: #2b6cb0; stroke: #2b6cb0; } .values { fill: #dd6b20; stroke: #dd6b20; } .line { fill: none; }
+`;
+
 /** A page of its own: retention, bits, expected error and spectra. */
 export function profileHtml(details: ProfileDetails): string {
   const { parts } = details;
@@ -82,17 +87,8 @@ export function profileHtml(details: ProfileDetails): string {
     bars('Squared error expected, share of the variance', parts, ({ error }) => error),
     ...(parts.some(({ spectrum }) => spectrum.length > 0) ? [spectra(parts)] : []),
   ];
-  return `<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>Capsule profile</title>
-<style>
-body { font: 14px sans-serif; margin: 2em; } text { font-size: 9px; }
-.keys { fill: #2b6cb0; stroke: #2b6cb0; } .values { fill: #dd6b20; stroke: #dd6b20; } .line { fill: none; }
-</style>
-<h1>Capsule profile</h1>
-<pre>${escapeXml(profileTable(details))}</pre>
-${figures.join('\n')}
-</html>
-`;
+  const body = `<pre>${escapeXml(profileTable(details))}</pre>\n${figures.join('\n')}`;
+  return htmlPage('Capsule profile', body, STYLE);
 }
 
 export function registerProfile(program: Command): void {

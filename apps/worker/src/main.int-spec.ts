@@ -100,7 +100,7 @@ it(
     const key = { workerId, epoch, leaseId: 'l' };
     await ledger.reserve(key, 16);
     router.send(hello('a', 100, { leaseId: 'l', epoch: BigInt(epoch), pages: 16 }));
-    await until(() => router.eventsOf('a').length > 2, TIMEOUT_MS);
+    await until(() => router.eventsOf('a').length > 2);
     expect(await ledger.account(workerId)).toMatchObject({ capacityPages, reservedPages: 0, leases: 1 });
     const { finished, tokenIds } = await router.answer('a');
     expect([finished?.reason, tokenIds.length]).toEqual([FinishReason.FINISH_REASON_LENGTH, 100]);
@@ -127,7 +127,7 @@ it(
   'drains at SIGTERM, leaves the registry and exits with 0',
   async () => {
     router.send(hello('c', 200));
-    await until(() => router.eventsOf('c').length > 2, TIMEOUT_MS);
+    await until(() => router.eventsOf('c').length > 2);
     const exit = once(worker, 'exit');
     worker.kill('SIGTERM');
     expect((await router.answer('c')).tokenIds).toHaveLength(200);

@@ -1,7 +1,7 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { FinishReason } from '@kvcapsule/contracts/worker';
 import { type PenaltyArrays, type StepPlan, TOKEN_DRAWN_BEFORE } from '@kvcapsule/engine';
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 
 import { FakeEngine } from './testing/fake-engine.js';
 import {
@@ -14,9 +14,6 @@ import {
   startRig,
   until,
 } from './testing/harness.js';
-
-// The whole check may run on two busy cores.
-vi.setConfig({ testTimeout: 60_000 });
 
 const rigs: Rig[] = [];
 
@@ -381,6 +378,23 @@ describe('pictures', () => {
     await expectNothingLeft(rig);
   });
 
+  it('F05: that another salt brought are computed anew, and change no answer', async () => {
+    const rig = await rigOf();
+    const router = new RouterSide(rig.client);
+    const ask = (id: string, cacheSalt: string) =>
+      router.ask(generateOf({ id, parts: [{ tokens: 20, mark: 1 }, [10]], cacheSalt }));
+    const salts = ['a', 'b', '', 'p'];
+    const cold = [];
+    for (const salt of salts) cold.push(await ask(`cold ${salt}`, salt));
+    expect(cold.map(({ finished }) => finished?.usage?.cachedTokens)).toEqual([0, 0, 0, 0]);
+    expect([rig.engine.encoded, await lookups(rig)]).toEqual([4, { miss: 4 }]);
+    const again = [];
+    for (const salt of salts) again.push(await ask(`again ${salt}`, salt));
+    expect(rig.engine.encoded).toBe(4);
+    expect(new Set([...cold, ...again].map(({ text }) => text)).size).toBe(1);
+    await expectNothingLeft(rig);
+  });
+
   it('F02: of one request stay until they are used, however small the cache', async () => {
     const parts = [3, 4, 5, 6, 1, 2].map((mark) => ({ tokens: 20, mark }));
     const roomy = await rigOf({ config: { encoderCacheBytes: 1e6 } });
@@ -568,6 +582,13 @@ describe('counters', () => {
     }
     expect(await sum(tight.metrics.preemptions)).toBeGreaterThan(1);
     expect(await sum(big.metrics.preemptions)).toBe(0);
+    // F33: what is found again after a preemption is no hit
+    const hits = (await tight.metrics.prefixTokens.get()).values.find(
+      ({ labels }) => labels.outcome === 'hit',
+    );
+    const told = await Promise.all(seeded.map(({ requestId }) => together.answer(requestId)));
+    const cached = told.reduce((all, { finished }) => all + (finished?.usage?.cachedTokens ?? NaN), 0);
+    expect(hits?.value).toBe(cached);
   });
 });
 
@@ -783,8 +804,15 @@ describe('the cluster', () => {
 
 describe('operation', () => {
   it('drains: refuses new requests, lets running ones end, aborts what is left', async () => {
-    const rig = await rigOf({ ...ENDLESS, engine: new FakeEngine(64, [], 3) });
+    const rig = await rigOf(ENDLESS);
     const router = new RouterSide(rig.client);
+    // however busy the machine is: no step before the drain has begun, and 'b' does not end by itself
+    const [begin, end] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const step = rig.engine.step.bind(rig.engine);
+    rig.engine.step = async (plan) => {
+      await (rig.engine.steps < 20 ? begin : end).promise;
+      return step(plan);
+    };
     const drain = (timeoutMs: number) =>
       new Promise<number>((resolve, reject) => {
         rig.client.drain({ timeoutMs }, (error, response) => {
@@ -794,13 +822,17 @@ describe('operation', () => {
       });
     router.send(generateOf({ id: 'a', parts: [[10]], maxTokens: 10 }));
     router.send(generateOf({ id: 'b', parts: [[11]], maxTokens: 400, seed: 1n }));
-    await until(() => rig.worker.serving.running === 2);
-    const drained = drain(600);
+    const { serving } = rig.worker;
+    await until(() => serving.running + serving.waiting === 2);
+    const drained = drain(60_000);
     await until(() => rig.store.record?.load.state === 'draining');
     expect((await router.ask(generateOf({ id: 'late', parts: [[10]] }))).error?.code).toBe('DRAINING');
+    begin.resolve();
     expect((await router.answer('a')).finished?.reason).toBe(FinishReason.FINISH_REASON_LENGTH);
+    expect(await drain(10)).toBe(1);
     expect((await router.answer('b')).finished?.reason).toBe(FinishReason.FINISH_REASON_ABORT);
-    expect(await drained).toBe(1);
+    end.resolve();
+    expect(await drained).toBe(0);
     expect(await drain(10)).toBe(0);
   });
 

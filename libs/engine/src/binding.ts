@@ -4,6 +4,7 @@ import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { KvcError } from '@kvcapsule/contracts';
+import { checkCpu, CPU_INFO } from './cpu.js';
 import type { NativeBinding } from './native.js';
 
 const run = promisify(execFile);
@@ -40,7 +41,7 @@ async function proveBinary(path: string): Promise<void> {
   }
 }
 
-async function load(path: string): Promise<NativeBinding> {
+async function load(path: string, cpuInfo: string): Promise<NativeBinding> {
   const missing = await access(path).then(
     () => false,
     () => true,
@@ -51,6 +52,7 @@ async function load(path: string): Promise<NativeBinding> {
       `the native engine is not built: ${path} does not exist (KVCAPSULE_ADDON)`,
     );
   }
+  await checkCpu(cpuInfo);
   await proveBinary(path);
   return require(path) as NativeBinding;
 }
@@ -61,10 +63,10 @@ const loaded = new Map<string, Promise<NativeBinding>>();
 /**
  * The addon, proved and loaded.
  *
- * @throws KvcError CONFIG_INVALID when there is none or it does not load on this machine
+ * @throws KvcError CONFIG_INVALID when there is none or it does not load on this machine, CPU_UNSUPPORTED
  */
-export async function loadBinding(path = addonPath()): Promise<NativeBinding> {
-  const loading = loaded.get(path) ?? load(path);
+export async function loadBinding(path = addonPath(), cpuInfo = CPU_INFO): Promise<NativeBinding> {
+  const loading = loaded.get(path) ?? load(path, cpuInfo);
   loaded.set(path, loading);
   try {
     return await loading;

@@ -104,4 +104,26 @@ describe('loadBinding', () => {
       message: expect.stringContaining('cannot be loaded') as string,
     });
   });
+
+  it('names what the processor lacks instead of being killed by it', async () => {
+    const [path, cpuInfo] = [join(modelDir, 'any.node'), join(modelDir, 'cpuinfo')];
+    await writeFile(path, 'this is no shared object');
+    const load = async (text: string) => {
+      await writeFile(cpuInfo, text);
+      return loadBinding(path, cpuInfo).catch((error: unknown) => error);
+    };
+    const least = 'fpu sse sse2 pni ssse3 cx16 sse4_1 sse4_2 popcnt pclmulqdq aes';
+    const of = (flags: string) => `processor\t: 0\nflags\t\t: ${flags}\nbugs\t\t: aes\n`;
+    expect(await load(of(least.replace(' sse4_2', '').replace(' popcnt', '')))).toMatchObject({
+      code: 'CPU_UNSUPPORTED',
+      message: 'This processor lacks sse4_2, popcnt.',
+    });
+    expect(await load(of(least.replace(' aes', '')))).toMatchObject({ code: 'CPU_UNSUPPORTED' });
+    // these are let through, to what the file itself is
+    for (const text of [of(least), 'processor\t: 0\nFeatures\t: fp asimd\n', ''])
+      expect(await load(text)).toMatchObject({ code: 'CONFIG_INVALID' });
+    expect(await loadBinding(path, join(modelDir, 'none')).catch((error: unknown) => error)).toMatchObject({
+      code: 'CONFIG_INVALID',
+    });
+  });
 });

@@ -1,12 +1,12 @@
 import { execFile } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { cpus, loadavg, tmpdir } from 'node:os';
+import { loadavg, tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import { chooseFormat, loadBinding, modelSize, type Codec, type Engine } from '@kvcapsule/engine';
 import type { Command } from 'commander';
 import { checkOutput, writeReport } from '../output.js';
-import { commitOf } from '../commit.js';
+import { commitOf, machineName } from '../provenance.js';
 import { CliError } from '../failure.js';
 import { DEFAULT_MODEL_DIR, ROOT } from '../paths.js';
 import { stepParameters, type Storage } from './ceilings.js';
@@ -110,7 +110,7 @@ async function measure(options: BenchOptions, command: string, log: Report): Pro
     if (options.contents.includes('pictures')) await measurePictures(engine, options, onPoint);
     return {
       ...{ command, commit: await commitOf(), date: new Date().toISOString().slice(0, 10) },
-      machine: `${cpus()[0]?.model ?? 'unknown CPU'}, ${cpus().length} CPUs`,
+      machine: machineName(),
       load: [begin, loadavg()[0] ?? 0],
       ...{ threads: options.threads, weights: options.weights, weightBytes, geometry, roof, cacheRoof },
       peers: peers.map(({ name }) => name),

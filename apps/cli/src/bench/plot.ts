@@ -1,4 +1,4 @@
-import { escapeXml } from '../eval/report/xml.js';
+import { escapeXml, htmlPage } from '../html-page.js';
 import type { Point } from './measure.js';
 import { OWN, renderMarkdown, rowsOf, type BenchReport } from './report.js';
 
@@ -109,8 +109,8 @@ export function drawChart({ title, y, lines }: Chart): string {
       return `<path d="M${at} ${MARGIN.top}V${bottom}" class="grid"/><text x="${at}" y="${bottom + 16}" text-anchor="middle">${x}</text>`;
     }),
   ];
-  return `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escapeXml(title)}">
-<text x="${MARGIN.left}" y="16" class="title">${escapeXml(title)}: ${escapeXml(y)}</text>
+  return `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" font-size="11" role="img" aria-label="${escapeXml(title)}">
+<text x="${MARGIN.left}" y="16" font-size="13" font-weight="600">${escapeXml(title)}: ${escapeXml(y)}</text>
 ${grid.join('\n')}
 ${paths.join('\n')}
 <text x="${(MARGIN.left + right) / 2}" y="${HEIGHT - 8}" text-anchor="middle">tokens of each sequence</text>
@@ -120,21 +120,9 @@ ${paths.join('\n')}
 /** Charts, and under them the report as it stands in Markdown. */
 export function renderHtml(report: BenchReport): string {
   const charts = chartsOf(report).map(drawChart);
-  return `<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<title>Engine benchmark</title>
-<style>
-body { font: 14px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 2rem auto; padding: 0 1rem; }
-svg { width: 620px; max-width: 100%; font-size: 11px; }
-.grid { stroke: #ddd; }
-.title { font-weight: 600; font-size: 13px; }
-pre { overflow-x: auto; }
-</style>
-<h1>Engine benchmark</h1>
-<p>${escapeXml(report.machine)}, ${escapeXml(report.date)}, commit ${escapeXml(report.commit)}</p>
+  const measured = `${report.machine}, ${report.date}, commit ${report.commit}`;
+  const body = `<p>${escapeXml(measured)}</p>
 ${charts.join('\n')}
-<pre>${escapeXml(renderMarkdown(report))}</pre>
-</html>
-`;
+<pre>${escapeXml(renderMarkdown(report))}</pre>`;
+  return htmlPage('Engine benchmark', body);
 }

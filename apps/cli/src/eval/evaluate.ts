@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { availableParallelism, cpus } from 'node:os';
+import { availableParallelism } from 'node:os';
 import { addonPath, type Engine } from '@kvcapsule/engine';
-import { commitOf } from '../commit.js';
+import { commitOf, machineName } from '../provenance.js';
 import { isBaseline, RAW_ENTRY, type Entry } from './entries.js';
 import { reportEntries, type EntryReport } from './entry-report.js';
 import { Journal, type SceneRecord } from './journal.js';
@@ -142,10 +142,7 @@ async function measureAll(
     }
   };
   await Promise.all(lanes.map(work));
-  await journal.close(
-    `${cpus()[0]?.model ?? 'unknown CPU'}, ${cpus().length} threads`,
-    process.resourceUsage().maxRSS * 1024,
-  );
+  await journal.close(machineName(), process.resourceUsage().maxRSS * 1024);
 }
 
 function recordsOf(

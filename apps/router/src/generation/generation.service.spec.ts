@@ -1,13 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KvcError } from '@kvcapsule/contracts/errors';
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { Inflight } from '../operations/inflight.service.js';
 import { delta, endless, failed, finished, silent, started } from '../testing/fake-worker.js';
 import { Harness, until } from '../testing/harness.js';
 import { workerRecord } from '../testing/memory-ports.js';
-
-// The whole check may run on two busy cores.
-vi.setConfig({ testTimeout: 60_000 });
 
 let router: Harness;
 afterEach(() => router.stop());

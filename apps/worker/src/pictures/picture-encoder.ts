@@ -93,7 +93,7 @@ export class PictureEncoder {
 
   async #encodeOne(generation: Generation, picture: GenerationPicture, index: number): Promise<void> {
     if (generation.ended) return;
-    const features = await this.#features(picture, await nameFile(picture.encoded));
+    const features = await this.#features(picture, generation.spec.cacheSalt);
     // the request may have ended while the engine computed
     const wrong = features.tokens !== picture.imageTokens;
     if (wrong || generation.ended) this.cache.unpin(features.name);
@@ -104,8 +104,9 @@ export class PictureEncoder {
   }
 
   /** The picture's features, pinned. */
-  async #features(picture: GenerationPicture, file: FileName): Promise<Features> {
+  async #features(picture: GenerationPicture, cacheSalt: string): Promise<Features> {
     const { metrics } = this.options;
+    const file = await nameFile(picture.encoded, cacheSalt);
     for (;;) {
       const known = this.cache.pinFile(file);
       if (known) {
@@ -113,16 +114,17 @@ export class PictureEncoder {
         return known;
       }
       const flight = this.#flights.get(file);
-      if (!flight) return this.#fly(file, () => this.#limiter.run(() => this.#make(picture, file)));
+      if (!flight)
+        return this.#fly(file, () => this.#limiter.run(() => this.#make(picture, file, cacheSalt)));
       // where it fails this request finds out by itself, with its own part named
       await flight.catch(() => undefined);
     }
   }
 
-  async #make({ encoded, param }: GenerationPicture, file: FileName): Promise<Features> {
+  async #make({ encoded, param }: GenerationPicture, file: FileName, cacheSalt: string): Promise<Features> {
     const { engine, decodeImage, imageProcessor, metrics } = this.options;
     const image = await decodeImage(encoded, param);
-    const name = await namePicture(image, imageProcessor);
+    const name = await namePicture(image, imageProcessor, cacheSalt);
     for (;;) {
       const known = this.cache.pin(name, file);
       if (known) {

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
 
-import { namePicture } from './picture-name.js';
+import { nameFile, namePicture } from './picture-name.js';
 
 const bytes = (length: number, step = 7): Uint8Array =>
   Uint8Array.from({ length }, (_, index) => (index * step) % 251);
-const name = (width: number, height: number, rgb = bytes(width * height * 3), processor = 'p') =>
-  namePicture({ rgb, width, height }, processor);
+const name = (width: number, height: number, rgb = bytes(width * height * 3), processor = 'p', salt = '') =>
+  namePicture({ rgb, width, height }, processor, salt);
 
 describe('namePicture', () => {
   it('gives 32 bytes that only the same picture gets', async () => {
@@ -27,6 +27,19 @@ describe('namePicture', () => {
     // fields that join to one string
     expect(await name(11, 1, bytes(33))).not.toBe(await name(1, 11, bytes(33)));
     expect(await name(1, 1, bytes(3), '1')).not.toBe(await name(1, 1, bytes(3), '11'));
+  });
+
+  it('keeps apart what requests with other salts sent', async () => {
+    const salted = [
+      ['p', ''],
+      ['p', 's'],
+      ['ps', ''],
+      ['', 'ps'],
+    ] as const;
+    const names = salted.map(([processor, salt]) => name(8, 4, bytes(96), processor, salt));
+    const files = salted.map(([, salt]) => nameFile(bytes(96), salt));
+    expect(new Set(await Promise.all(names)).size).toBe(4);
+    expect(new Set(await Promise.all(files)).size).toBe(3);
   });
 
   it('sees every byte of a picture of many chunks', async () => {

@@ -7,7 +7,7 @@ declare const pictureName: unique symbol;
 export type PictureName = string & { readonly [pictureName]: true };
 
 declare const fileName: unique symbol;
-/** SHA-256 of a picture's file, in hex: shows that its pixels are known without decoding it. */
+/** Names a picture's file for requests with one salt, 32 bytes in hex: shows that its pixels are known without decoding it. */
 export type FileName = string & { readonly [fileName]: true };
 
 /** Bytes hashed in one task on a thread of libuv; each is copied on the event loop first. */
@@ -15,15 +15,20 @@ const CHUNK_BYTES = 4 << 20;
 
 /**
  * Names the features of decoded pixels. Equal names: same pixels in the same shape, seen by the same model through
- * the same image processor. Every field stands behind its tag and length, and the pixels as the hashes of their
+ * the same image processor, for requests with the same salt. Every field stands behind its tag and length, and the pixels as the hashes of their
  * chunks, so no two different pictures share a byte stream.
  *
  * @param processor names model and image processor
+ * @param cacheSalt of the request: what others sent is not found, or how long an answer takes would tell of it
  */
-export async function namePicture(image: DecodedImage, processor: string): Promise<PictureName> {
+export async function namePicture(
+  image: DecodedImage,
+  processor: string,
+  cacheSalt: string,
+): Promise<PictureName> {
   const { rgb, width, height } = image;
   const hash = createHash('sha256').update('kvcapsule picture 1\0');
-  const fields = { processor, width, height, channels: 3, chunk: CHUNK_BYTES, bytes: rgb.length };
+  const fields = { processor, cacheSalt, width, height, channels: 3, chunk: CHUNK_BYTES, bytes: rgb.length };
   for (const [tag, value] of Object.entries(fields)) {
     const text = String(value);
     hash.update(`${tag}\0${Buffer.byteLength(text)}\0${text}`);
@@ -34,9 +39,15 @@ export async function namePicture(image: DecodedImage, processor: string): Promi
   return hash.digest('hex') as PictureName;
 }
 
-/** Names a picture's file by its bytes. */
-export async function nameFile(encoded: Uint8Array): Promise<FileName> {
-  return Buffer.from(await digest(encoded)).toString('hex') as FileName;
+/** SHA-256 of a picture's file. */
+export const hashFile = digest;
+
+/** Names a picture's file by its bytes and the request's salt. */
+export async function nameFile(encoded: Uint8Array, cacheSalt: string): Promise<FileName> {
+  const hash = createHash('sha256')
+    .update('kvcapsule file 1\0')
+    .update(await digest(encoded));
+  return hash.update(cacheSalt).digest('hex') as FileName;
 }
 
 async function digest(bytes: Uint8Array): Promise<Uint8Array> {

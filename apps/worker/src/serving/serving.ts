@@ -13,7 +13,7 @@ import { readSamples } from '../generation/sampling-arrays.js';
 import { type Detokenizer, NO_TEXT, type SampledToken, TextStream } from '../generation/text-stream.js';
 import { validateGenerate } from '../generation/validate.js';
 import { type DecodeImage, PictureEncoder } from '../pictures/picture-encoder.js';
-import { nameFile } from '../pictures/picture-name.js';
+import { hashFile } from '../pictures/picture-name.js';
 import { kvBytesByCodec } from './kv-bytes.js';
 import { LeaseBalancer } from './lease-balancer.js';
 import { PressureMetrics } from './pressure-metrics.js';
@@ -242,7 +242,7 @@ export class Serving {
     const root = rootName({ ...this.#root, cacheSalt });
     const pictures = await Promise.all(
       spec.pictures.map(async (picture) => {
-        const contentSha256 = Buffer.from(await nameFile(picture.encoded), 'hex');
+        const contentSha256 = await hashFile(picture.encoded);
         return { ...picture, content: { ...picture.form, contentSha256 } };
       }),
     );

@@ -231,9 +231,12 @@ export function generateOf(options: AskOptions): Generate {
   };
 }
 
+/** Ends a hang; a busy machine may take seconds for what takes a millisecond. */
+const PATIENCE_MS = 30_000;
+
 /** Waits until something holds, for what another process part does on its own time. */
-export async function until(holds: () => boolean, timeoutMs = 3000): Promise<void> {
-  const end = Date.now() + timeoutMs;
+export async function until(holds: () => boolean): Promise<void> {
+  const end = Date.now() + PATIENCE_MS;
   while (!holds()) {
     if (Date.now() > end) throw new Error('it did not become true in time');
     await new Promise((resolve) => setTimeout(resolve, 5));

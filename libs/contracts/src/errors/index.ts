@@ -136,6 +136,11 @@ export const ERRORS = {
     type: 'server_error',
     help: 'Fit the profile again with `kvcapsule calibrate`, or serve with --codec raw.',
   },
+  CPU_UNSUPPORTED: {
+    status: 500,
+    type: 'server_error',
+    help: 'Run workers on an x86-64 processor with SSE4.2, POPCNT, CLMUL and AES: any since 2010.',
+  },
   CONFIG_INVALID: {
     status: 500,
     type: 'server_error',

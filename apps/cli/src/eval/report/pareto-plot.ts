@@ -1,7 +1,7 @@
 import type { EntryReport } from '../entry-report.js';
 import type { EvalReport } from '../evaluate.js';
 import type { Estimate } from '../statistics.js';
-import { escapeXml } from './xml.js';
+import { escapeXml } from '../../html-page.js';
 
 const WIDTH = 860;
 const HEIGHT = 440;
@@ -140,7 +140,7 @@ function marks(points: readonly Point[], xAxis: Axis, yAxis: Axis): string {
     const label = placeLabel(name, x, middle, placed);
     const title = escapeXml(`${name}: ${ratio.toFixed(2)}×, ${y.value.toPrecision(3)}`);
     const bar = `M${x.toFixed(1)} ${yAxis.at(y.high).toFixed(1)}V${yAxis.at(y.low).toFixed(1)}`;
-    return `<g stroke="${COLOURS[group]}" fill="${COLOURS[group]}"><title>${title}</title><path d="${bar}" stroke-width="1.5"/><circle cx="${x.toFixed(1)}" cy="${middle.toFixed(1)}" r="4"/><text x="${label.left.toFixed(1)}" y="${label.bottom.toFixed(1)}" stroke="none" class="name">${escapeXml(name)}</text></g>`;
+    return `<g stroke="${COLOURS[group]}" fill="${COLOURS[group]}"><title>${title}</title><path d="${bar}" stroke-width="1.5"/><circle cx="${x.toFixed(1)}" cy="${middle.toFixed(1)}" r="4"/><text x="${label.left.toFixed(1)}" y="${label.bottom.toFixed(1)}" stroke="none" font-size="10.5">${escapeXml(name)}</text></g>`;
   });
   return drawn.join('\n');
 }
@@ -174,7 +174,6 @@ export function paretoPlot(report: EvalReport, kind: PlotKind): string {
       ? 'KL(raw ‖ entry), nats per answer token'
       : 'accuracy minus raw’s, points (what loses more stands at the edge)';
   return `<figure><svg viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" role="img" aria-label="${label} against ratio" font-family="system-ui, sans-serif" font-size="12" fill="currentColor">
-<style>.grid { stroke: currentColor; opacity: .15; fill: none } .name { font-size: 10.5px }</style>
 ${grid(x, y)}
 <path d="${path}" fill="none" stroke="currentColor" stroke-dasharray="5 4" opacity=".6"/>
 ${marks(points, x, y)}

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { cpus } from 'node:os';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
@@ -11,4 +12,10 @@ export async function commitOf(): Promise<string> {
   } catch {
     return 'unknown';
   }
+}
+
+/** The processor that results are of, and how many of its threads this machine has. */
+export function machineName(): string {
+  const all = cpus();
+  return `${all[0]?.model ?? 'unknown CPU'}, ${all.length} CPUs`;
 }
