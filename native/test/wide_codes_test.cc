@@ -34,7 +34,7 @@ TEST_P(TileSums, AreThoseOfPlainLoops) {
   std::vector<int32_t> sums(static_cast<size_t>(count) * padded, -1);
   LayOutTileQueries(queries.data(), query_stride, count, dim, laid_out.data());
   {
-    const TileScope scope(true);
+    const TileScope scope(TileUse::kProducts);
     TileCodeSums(codes.data(), rows, dim, laid_out.data(), count, sums.data(), padded);
   }
   for (int32_t q = 0; q < count; ++q) {
@@ -51,6 +51,45 @@ INSTANTIATE_TEST_SUITE_P(Sizes, TileSums,
                          ::testing::Values(Sizes{1, 1, 64}, Sizes{16, 2, 64}, Sizes{17, 3, 64}, Sizes{64, 2, 64},
                                            Sizes{115, 2, 64}, Sizes{300, 5, 64}, Sizes{33, 1, 128}, Sizes{115, 7, 128},
                                            Sizes{257, 2, 128}));
+
+class TileWeights : public ::testing::TestWithParam<Sizes> {};
+
+TEST_P(TileWeights, AreThoseOfPlainLoops) {
+  if (!HasTiles()) GTEST_SKIP() << "no AMX here";
+  const auto [rows, count, dim] = GetParam();
+  std::mt19937 rng(9);
+  const int64_t spans = TileSpans(rows), width = spans * kTileSpan;
+  AlignedVector<uint8_t> codes(static_cast<size_t>((rows + 3) / 4 * 4) * dim), laid_codes(spans * kTileSpan * dim);
+  AlignedVector<uint8_t> laid_weights(spans * 2 * kTileWeightRows * kTileSpan);
+  std::vector<int16_t> weights(static_cast<size_t>(count) * width);
+  for (uint8_t& code : codes) code = static_cast<uint8_t>(rng());
+  for (uint8_t& code : laid_codes) code = 255;  // what is left of an earlier unit weighs nothing
+  for (int32_t q = 0; q < count; ++q) {
+    for (int32_t r = 0; r < rows; ++r)
+      weights[q * width + r] = static_cast<int16_t>(static_cast<int32_t>(rng() % (2 * kTileLevels + 1)) - kTileLevels);
+  }
+  LayOutTileCodes(codes.data(), rows, dim, laid_codes.data());
+  LayOutTileWeights(weights.data(), width, count, rows, laid_weights.data());
+  std::vector<int32_t> sums(int64_t{2} * kTileWeightRows * dim);
+  {
+    const TileScope scope(TileUse::kWeighedSums);
+    TileWeighedSums(laid_codes.data(), laid_weights.data(), spans, dim, sums.data());
+  }
+  for (int32_t q = 0; q < count; ++q) {
+    for (int32_t c = 0; c < dim; ++c) {
+      int64_t sum = 0;
+      for (int32_t r = 0; r < rows; ++r) sum += int64_t{codes[int64_t{r} * dim + c]} * weights[q * width + r];
+      // vector k of 64 channels has in block b the channels 16 b + 4 k to + 3
+      const int32_t within = c % 64, place = c / 64 * 64 + within % 16 / 4 * 16 + within / 16 * 4 + within % 4;
+      const int32_t* high = sums.data() + int64_t{2} * q * dim;
+      ASSERT_EQ(256 * int64_t{high[place]} + high[dim + place], sum) << "query " << q << ", channel " << c;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Sizes, TileWeights,
+                         ::testing::Values(Sizes{1, 1, 64}, Sizes{64, 4, 64}, Sizes{65, 8, 64}, Sizes{115, 5, 128},
+                                           Sizes{256, 8, 128}));
 
 class MatrixUnpacking : public ::testing::TestWithParam<int32_t> {};
 

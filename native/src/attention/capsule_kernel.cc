@@ -108,15 +108,15 @@ HWY_NOINLINE void PackedLogits(const CapsuleSide& side, const StackedLook& at, c
   for (int32_t i = 0; i < rows; ++i) Spread(table, side.rows, dense + i * dense_stride, shorts + i * short_stride);
 }
 
-// S = Q C^T of all packed looks, one below the other. Tiles that were idle for a few hundred cycles cost 600 cycles when
-// they are used again, twice what the products of a look take: so the rows of many looks are unpacked first.
+// S = Q C^T of all packed looks, one below the other. Before tiles multiply (see TileScope), the rows of many looks are
+// unpacked.
 HWY_INLINE void AllPackedLogits(const CapsuleSide& side, std::span<const StackedLook> looks, const float* queries,
                                 AttentionScratch& scratch, float* shorts, int64_t short_stride) {
   const int32_t dim = looks[0].visit->state.dim;
   const bool tiles = WithTiles(dim);
   const WholeLooks whole = QuantiseLooks(looks, queries, tiles, scratch);
   const size_t burst = tiles ? scratch.tables.size() : 1;
-  const TileScope scope(tiles);
+  const TileScope scope(tiles ? TileUse::kProducts : TileUse::kNone);
   for (size_t first = 0, last; first < looks.size(); first = last) {
     last = std::min(looks.size(), first + burst);
     for (size_t i = first; i < last; ++i)
@@ -295,13 +295,76 @@ HWY_NOINLINE void AddPackedSums(const CapsuleSide& side, const StackedLook& at, 
   float* steps = AttentionScratch::Room(scratch.steps, rows);
   for (int32_t i = 0; i < rows; ++i) {
     Collect(table, side.rows, shorts + i * short_stride, whole_stride, collected);
-    steps[i] = Quantise(collected, static_cast<int32_t>(whole_stride), INT16_MAX, whole + i * whole_stride).step;
+    steps[i] = Quantise(collected, static_cast<int32_t>(whole_stride), kTileLevels, whole + i * whole_stride).step;
   }
   InRowBlocks<kSumBlock>(rows, [&](auto block, int32_t first) {
     const int64_t row = first;
     WeighedRows<block()>(table, stride, {whole + row * whole_stride, whole_stride, steps + row}, sums + row * stride,
                          stride);
   });
+}
+
+// Fewer query rows than this are summed up as quickly by AVX-512 as codes are laid out for tiles.
+constexpr int32_t kTiledValueRows = 4;
+
+// Looks whose values are laid out before tiles sum them up.
+constexpr size_t kTiledLooks = 8;
+
+// As AddPackedSums of the first kTiledLooks looks of a visit, with tiles.
+HWY_NOINLINE void AddTiledSums(const CapsuleSide& side, std::span<const StackedLook> looks, const float* shorts,
+                               int64_t short_stride, AttentionScratch& scratch, float* sums) {
+  const int32_t dim = looks[0].visit->state.dim, rows = looks[0].rows();
+  const size_t count = std::min(kTiledLooks, looks.size());
+  const int64_t spans = TileSpans(side.rows), width = spans * kTileSpan;
+  const int64_t blocks = (rows + kTileWeightRows - 1) / kTileWeightRows;
+  constexpr int64_t kSpanWeights = int64_t{2} * kTileWeightRows * kTileSpan;
+  constexpr int32_t kSumSpans = kSumRows / kTileSpan;
+  const int64_t parts = (spans + kSumSpans - 1) / kSumSpans;  // whose sums fit 32 bits
+  float* collected = AttentionScratch::Room(scratch.dense, width + kLanes);
+  int16_t* whole = AttentionScratch::Room(scratch.whole, rows * width);
+  float* steps = AttentionScratch::Room(scratch.steps, static_cast<int64_t>(count) * rows);
+  int32_t* tops = AttentionScratch::Room(scratch.whole_sums, static_cast<int64_t>(count) * parts * rows);
+  uint8_t* codes = AttentionScratch::Room(scratch.tile_codes, static_cast<int64_t>(count) * width * dim);
+  uint8_t* weights =
+      AttentionScratch::Room(scratch.tile_queries, static_cast<int64_t>(count) * blocks * spans * kSpanWeights);
+  int32_t* found = AttentionScratch::Room(scratch.tile_sums, int64_t{2} * kTileWeightRows * dim);
+  std::array<int32_t, kTiledLooks> present;
+  for (size_t l = 0; l < count; ++l) {
+    PackedTable& table = scratch.tables[0];
+    UnpackUnit(side, looks[l].look->values, CodesOf(looks, l + 1, &CapsuleLook::values), dim, table);
+    present[l] = table.present;
+    const int64_t own = TileSpans(table.present) * kTileSpan;
+    for (int32_t i = 0; i < rows; ++i) {
+      Collect(table, side.rows, shorts + (looks[l].row + i) * short_stride, own, collected);
+      steps[l * rows + i] = Quantise(collected, static_cast<int32_t>(own), kTileLevels, whole + i * own).step;
+      for (int32_t part = 0; part * kSumRows < table.present; ++part) {
+        const int32_t first = part * kSumRows;
+        tops[(l * parts + part) * rows + i] = WeighedTops(table, first, std::min(kSumRows, table.present - first),
+                                                          whole + i * own + first);
+      }
+    }
+    LayOutTileCodes(table.codes.data(), table.present, dim, codes + static_cast<int64_t>(l) * width * dim);
+    for (int64_t block = 0; block < blocks; ++block) {
+      const int64_t first = block * kTileWeightRows;
+      LayOutTileWeights(whole + first * own, own, static_cast<int32_t>(std::min<int64_t>(kTileWeightRows, rows - first)),
+                        table.present, weights + (static_cast<int64_t>(l) * blocks + block) * spans * kSpanWeights);
+    }
+  }
+  const TileScope scope(TileUse::kWeighedSums);
+  for (size_t l = 0; l < count; ++l) {
+    for (int32_t part = 0; part * kSumRows < present[l]; ++part) {
+      const int64_t span = int64_t{part} * kSumSpans;
+      const int64_t covered = std::min<int64_t>(kSumSpans, TileSpans(present[l]) - span);
+      for (int64_t block = 0; block < blocks; ++block) {
+        const int64_t first = block * kTileWeightRows, rest = std::min<int64_t>(kTileWeightRows, rows - first);
+        TileWeighedSums(codes + (static_cast<int64_t>(l) * width + span * kTileSpan) * dim,
+                        weights + ((static_cast<int64_t>(l) * blocks + block) * spans + span) * kSpanWeights, covered,
+                        dim, found);
+        AddTileSums(found, static_cast<int32_t>(rest), dim, steps + l * rows + first,
+                    tops + (l * parts + part) * rows + first, sums + first * dim);
+      }
+    }
+  }
 }
 
 // W C of all looks of a visit, [rows][padded dim].
@@ -313,9 +376,14 @@ HWY_INLINE void StoredSums(const CapsuleSide& side, std::span<const StackedLook>
     float* sums = AttentionScratch::Room(scratch.sums, static_cast<int64_t>(state.rows) * 2 * stride);
     float* untangled = sums + static_cast<int64_t>(state.rows) * stride;
     std::fill_n(sums, static_cast<int64_t>(state.rows) * stride, 0.0f);
-    for (size_t i = 0; i < looks.size(); ++i) {
-      AddPackedSums(side, looks[i], shorts + looks[i].row * short_stride, short_stride,
-                    CodesOf(looks, i + 1, &CapsuleLook::values), scratch, sums);
+    if (WithTiles(dim) && state.rows >= kTiledValueRows) {
+      for (size_t i = 0; i < looks.size(); i += kTiledLooks)
+        AddTiledSums(side, looks.subspan(i), shorts, short_stride, scratch, sums);
+    } else {
+      for (size_t i = 0; i < looks.size(); ++i) {
+        AddPackedSums(side, looks[i], shorts + looks[i].row * short_stride, short_stride,
+                      CodesOf(looks, i + 1, &CapsuleLook::values), scratch, sums);
+      }
     }
     for (int32_t i = 0; i < state.rows; ++i) {
       Untangle(sums + static_cast<int64_t>(i) * stride, stride, untangled);

@@ -53,7 +53,7 @@ struct AttentionScratch {
   AlignedVector<float> turned, mapped, direct, dense, sums, steps;  // of capsules' query rows
   AlignedVector<int16_t> whole;                              // query rows or weights in whole numbers
   AlignedVector<int32_t> whole_sums, tile_sums;
-  AlignedVector<uint8_t> tile_queries;
+  AlignedVector<uint8_t> tile_queries, tile_codes;
   std::array<PackedTable, 8> tables;  // of looks whose keys are multiplied in one go; values: the first
   std::vector<const uint8_t*> wide_rows;
   template <class Element>

@@ -385,6 +385,20 @@ HWY_NOINLINE void WeighedRows(const PackedTable& table, int32_t stride, const Wh
   }
 }
 
+// sums [rows][dim] += what TileWeighedSums found of so many query rows.
+HWY_INLINE void AddTileSums(const int32_t* found, int32_t rows, int32_t dim, const float* steps, const int32_t* tops,
+                            float* sums) {
+  const IntTag di;
+  for (int32_t q = 0; q < rows; ++q, found += 2 * dim, sums += dim) {
+    const FloatV step = Splat(0.5f * steps[q]);
+    for (int32_t c = 0; c < dim; c += kWidth) {
+      const IntV total = hn::Add(hn::ShiftLeft<8>(hn::LoadU(di, found + c)), hn::LoadU(di, found + dim + c));
+      const IntV middled = hn::Sub(hn::ShiftLeft<1>(total), hn::Set(di, tops[q]));
+      Store(hn::MulAdd(hn::ConvertTo(FloatTag(), middled), step, Load(sums + c)), sums + c);
+    }
+  }
+}
+
 // Channels from the order that WeighedCodes leaves them in: in each register's worth of codes, vector k has in block b
 // the channels 16 b + 4 k to 16 b + 4 k + 3.
 HWY_INLINE void Untangle(const float* from, int32_t count, float* to) {

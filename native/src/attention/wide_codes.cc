@@ -47,12 +47,22 @@ struct alignas(64) TileConfig {
 };
 
 // Tiles 0 and 1: numbers of a pair of queries, four channels in a row; 2 and 3: rows of codes; 4 to 7: sums.
-constexpr TileConfig ConfigOfTiles() {
+constexpr TileConfig ConfigOfProducts() {
   TileConfig config;
   for (int tile = 0; tile < 8; ++tile) {
     const bool codes = tile == 2 || tile == 3;
     config.rows[tile] = kTileRows;
     config.row_bytes[tile] = codes ? kTileBytes : kColumns * sizeof(int32_t);
+  }
+  return config;
+}
+
+// Tile 0: weights; 1 to 3: codes, four rows' of a channel together; 4 to 7: sums.
+constexpr TileConfig ConfigOfWeighedSums() {
+  TileConfig config;
+  for (int tile = 0; tile < 8; ++tile) {
+    config.rows[tile] = kTileRows;
+    config.row_bytes[tile] = kTileBytes;
   }
   return config;
 }
@@ -82,23 +92,25 @@ inline __m512i TurnWords(__m512i v) {
   return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), v);
 }
 
-// Bytes of 64 whole numbers, high or low; both signed, words turned.
+// Bytes of 64 whole numbers, high or low; both signed.
 struct Halves {
   __m512i high, low;
   explicit Halves(const int16_t* numbers) {
     const __m512i first = _mm512_loadu_si512(numbers), second = _mm512_loadu_si512(numbers + 32);
     const __m512i round = _mm512_set1_epi16(128);
-    low = TurnWords(Narrow(first, second));
-    high = TurnWords(Narrow(_mm512_srai_epi16(_mm512_add_epi16(first, round), 8),
-                            _mm512_srai_epi16(_mm512_add_epi16(second, round), 8)));
+    low = Narrow(first, second);
+    high = Narrow(_mm512_srai_epi16(_mm512_add_epi16(first, round), 8),
+                  _mm512_srai_epi16(_mm512_add_epi16(second, round), 8));
   }
 };
 
 // to [16][4][4 bytes]: row i has the channels 4 i .. 4 i + 3 of both queries' high and low bytes.
 inline void LayOutPair(const int16_t* one, const int16_t* other, uint8_t* to) {
   const Halves a(one), b(other);
-  const __m512i a0 = _mm512_unpacklo_epi32(a.high, a.low), a1 = _mm512_unpackhi_epi32(a.high, a.low);
-  const __m512i b0 = _mm512_unpacklo_epi32(b.high, b.low), b1 = _mm512_unpackhi_epi32(b.high, b.low);
+  const __m512i a_high = TurnWords(a.high), a_low = TurnWords(a.low);
+  const __m512i b_high = TurnWords(b.high), b_low = TurnWords(b.low);
+  const __m512i a0 = _mm512_unpacklo_epi32(a_high, a_low), a1 = _mm512_unpackhi_epi32(a_high, a_low);
+  const __m512i b0 = _mm512_unpacklo_epi32(b_high, b_low), b1 = _mm512_unpackhi_epi32(b_high, b_low);
   _mm512_storeu_si512(to, _mm512_unpacklo_epi64(a0, b0));
   _mm512_storeu_si512(to + 64, _mm512_unpackhi_epi64(a0, b0));
   _mm512_storeu_si512(to + 128, _mm512_unpacklo_epi64(a1, b1));
@@ -164,6 +176,49 @@ void SumPair(const uint8_t* codes, int32_t rows, const uint8_t* queries, int32_t
       JoinBytes(columns + t * kTileRows * kColumns, sums + at, other_sums ? other_sums + at : nullptr);
     }
   }
+}
+
+// to [4][64]: of four rows of 64 codes, those of a channel together; tile k has in block b the channels 16 b + 4 k to + 3.
+inline void LayOutFourRows(const uint8_t* codes, int32_t dim, uint8_t* to, int64_t tile_bytes) {
+  const __m512i r0 = _mm512_loadu_si512(codes), r1 = _mm512_loadu_si512(codes + dim),
+                r2 = _mm512_loadu_si512(codes + 2 * dim), r3 = _mm512_loadu_si512(codes + 3 * dim);
+  const __m512i low01 = _mm512_unpacklo_epi8(r0, r1), high01 = _mm512_unpackhi_epi8(r0, r1);
+  const __m512i low23 = _mm512_unpacklo_epi8(r2, r3), high23 = _mm512_unpackhi_epi8(r2, r3);
+  _mm512_storeu_si512(to, _mm512_unpacklo_epi16(low01, low23));
+  _mm512_storeu_si512(to + tile_bytes, _mm512_unpackhi_epi16(low01, low23));
+  _mm512_storeu_si512(to + 2 * tile_bytes, _mm512_unpacklo_epi16(high01, high23));
+  _mm512_storeu_si512(to + 3 * tile_bytes, _mm512_unpackhi_epi16(high01, high23));
+}
+
+inline void LayOutWeights(const int16_t* from, uint8_t* high, uint8_t* low) {
+  const Halves halves(from);
+  _mm512_storeu_si512(high, halves.high);
+  _mm512_storeu_si512(low, halves.low);
+}
+
+// Sums of 64 channels. Codes of a span lie span_bytes after those of the one before.
+void WeighChannels(const uint8_t* codes, int64_t span_bytes, const uint8_t* weights, int64_t spans, int32_t* sums,
+                   int64_t sum_bytes) {
+  constexpr int64_t kTile = kTileRows * kTileBytes;
+  _tile_zero(4);
+  _tile_zero(5);
+  _tile_zero(6);
+  _tile_zero(7);
+  for (int64_t span = 0; span < spans; ++span, codes += span_bytes, weights += kTile) {
+    _tile_loadd(0, weights, kTileBytes);
+    _tile_loadd(1, codes, kTileBytes);
+    _tile_dpbsud(4, 0, 1);
+    _tile_loadd(2, codes + kTile, kTileBytes);
+    _tile_dpbsud(5, 0, 2);
+    _tile_loadd(3, codes + 2 * kTile, kTileBytes);
+    _tile_dpbsud(6, 0, 3);
+    _tile_loadd(1, codes + 3 * kTile, kTileBytes);
+    _tile_dpbsud(7, 0, 1);
+  }
+  _tile_stored(4, sums, sum_bytes);
+  _tile_stored(5, sums + 16, sum_bytes);
+  _tile_stored(6, sums + 32, sum_bytes);
+  _tile_stored(7, sums + 48, sum_bytes);
 }
 
 using Fields = std::array<std::array<uint64_t, 8>, 3>;
@@ -241,13 +296,13 @@ void UnpackRows(const uint8_t* codes, const uint8_t* next, const int32_t* bits, 
 #pragma GCC pop_options
 #pragma GCC diagnostic pop
 
-TileScope::TileScope(bool wanted) : wanted_(wanted) {
-  static constexpr TileConfig kConfig = ConfigOfTiles();
-  if (wanted_) N_AVX3_WIDE::Configure(&kConfig);
+TileScope::TileScope(TileUse use) : used_(use != TileUse::kNone) {
+  static constexpr TileConfig kProducts = ConfigOfProducts(), kWeighedSums = ConfigOfWeighedSums();
+  if (used_) N_AVX3_WIDE::Configure(use == TileUse::kProducts ? &kProducts : &kWeighedSums);
 }
 
 TileScope::~TileScope() {
-  if (wanted_) N_AVX3_WIDE::Release();
+  if (used_) N_AVX3_WIDE::Release();
 }
 
 void LayOutTileQueries(const int16_t* queries, int64_t query_stride, int32_t count, int32_t dim, uint8_t* to) {
@@ -266,6 +321,31 @@ void TileCodeSums(const uint8_t* codes, int32_t rows, int32_t dim, const uint8_t
     int32_t* to = sums + q * sum_stride;
     sum(codes, rows, queries, to, q + 1 < count ? to + sum_stride : nullptr);
   }
+}
+
+void LayOutTileCodes(const uint8_t* codes, int32_t rows, int32_t dim, uint8_t* to) {
+  constexpr int64_t kTile = kTileRows * kTileBytes;
+  for (int32_t r = 0; r < rows; r += 4) {
+    uint8_t* span = to + int64_t{r} / kTileSpan * kTileSpan * dim + int64_t{r} % kTileSpan / 4 * kTileBytes;
+    for (int32_t c = 0; c < dim; c += kTileBytes, span += 4 * kTile)
+      N_AVX3_WIDE::LayOutFourRows(codes + int64_t{r} * dim + c, dim, span, kTile);
+  }
+}
+
+void LayOutTileWeights(const int16_t* weights, int64_t stride, int32_t count, int32_t rows, uint8_t* to) {
+  for (int64_t span = 0; span < TileSpans(rows); ++span, to += 2 * kTileWeightRows * kTileSpan) {
+    for (int32_t q = 0; q < count; ++q) {
+      uint8_t* high = to + int64_t{2} * q * kTileSpan;
+      N_AVX3_WIDE::LayOutWeights(weights + q * stride + span * kTileSpan, high, high + kTileSpan);
+    }
+  }
+}
+
+void TileWeighedSums(const uint8_t* codes, const uint8_t* weights, int64_t spans, int32_t dim, int32_t* sums) {
+  const auto sum_bytes = static_cast<int64_t>(dim * sizeof(int32_t));
+  for (int32_t c = 0; c < dim; c += kTileBytes)
+    N_AVX3_WIDE::WeighChannels(codes + int64_t{c} * kTileSpan, int64_t{kTileSpan} * dim, weights, spans, sums + c,
+                               sum_bytes);
 }
 
 void UnpackByMatrices(const uint8_t* codes, const uint8_t* next, const int32_t* bits, int32_t rows, int32_t dim,
