@@ -467,7 +467,9 @@ void Spoil(testing::Rng& rng, std::vector<int32_t>& plan) {
     const auto at = plan.begin() + Between(rng, 0, static_cast<int32_t>(plan.size()) - 1);
     switch (Between(rng, 0, 3)) {
       case 0: *at = kWords[Between(rng, 0, std::size(kWords) - 1)]; break;
-      case 1: *at += Between(rng, -2, 2); break;
+      case 1:  // unsigned, since it may wrap
+        *at = static_cast<int32_t>(static_cast<uint32_t>(*at) + static_cast<uint32_t>(Between(rng, -2, 2)));
+        break;
       case 2: plan.erase(at, plan.end()); break;
       default: plan.insert(plan.end(), at, plan.end());
     }
