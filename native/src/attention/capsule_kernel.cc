@@ -90,10 +90,10 @@ HWY_INLINE WholeLooks QuantiseLooks(std::span<const StackedLook> looks, const fl
   return {{whole, stride, steps, sums}, laid_out};
 }
 
-// S = Q C^T of a packed look; zero for the rows that have no bits. shorts [rows][stride].
+// S = Q C^T of the packed look that was unpacked; zero for the rows that have no bits. shorts [rows][stride].
 HWY_NOINLINE void PackedLogits(const CapsuleSide& side, const StackedLook& at, const WholeLooks& whole,
-                               const PackedTable& table, AttentionScratch& scratch, float* shorts,
-                               int64_t short_stride) {
+                               AttentionScratch& scratch, float* shorts, int64_t short_stride) {
+  const PackedTable& table = scratch.table;
   const int32_t dim = at.visit->state.dim, stride = CodeStride(dim), rows = at.rows();
   const WholeQueries queries = whole.queries.From(at.row);
   const int64_t dense_stride = RoundToLanes(table.present) + kLanes;
@@ -108,22 +108,16 @@ HWY_NOINLINE void PackedLogits(const CapsuleSide& side, const StackedLook& at, c
   for (int32_t i = 0; i < rows; ++i) Spread(table, side.rows, dense + i * dense_stride, shorts + i * short_stride);
 }
 
-// S = Q C^T of all packed looks, one below the other. Before tiles multiply (see TileScope), the rows of many looks are
-// unpacked.
+// S = Q C^T of all packed looks, one below the other.
 HWY_INLINE void AllPackedLogits(const CapsuleSide& side, std::span<const StackedLook> looks, const float* queries,
                                 AttentionScratch& scratch, float* shorts, int64_t short_stride) {
   const int32_t dim = looks[0].visit->state.dim;
   const bool tiles = WithTiles(dim);
   const WholeLooks whole = QuantiseLooks(looks, queries, tiles, scratch);
-  const size_t burst = tiles ? scratch.tables.size() : 1;
   const TileScope scope(tiles ? TileUse::kProducts : TileUse::kNone);
-  for (size_t first = 0, last; first < looks.size(); first = last) {
-    last = std::min(looks.size(), first + burst);
-    for (size_t i = first; i < last; ++i)
-      UnpackUnit(side, looks[i].look->keys, CodesOf(looks, i + 1, &CapsuleLook::keys), dim, scratch.tables[i - first]);
-    for (size_t i = first; i < last; ++i)
-      PackedLogits(side, looks[i], whole, scratch.tables[i - first], scratch, shorts + looks[i].row * short_stride,
-                   short_stride);
+  for (size_t i = 0; i < looks.size(); ++i) {
+    UnpackUnit(side, looks[i].look->keys, CodesOf(looks, i + 1, &CapsuleLook::keys), dim, tiles, scratch.table);
+    PackedLogits(side, looks[i], whole, scratch, shorts + looks[i].row * short_stride, short_stride);
   }
 }
 
@@ -287,8 +281,8 @@ HWY_NOINLINE void WeighLooks(std::span<const CapsuleVisit> visits, int32_t token
 HWY_NOINLINE void AddPackedSums(const CapsuleSide& side, const StackedLook& at, const float* shorts,
                                 int64_t short_stride, const uint8_t* next, AttentionScratch& scratch, float* sums) {
   const int32_t dim = at.visit->state.dim, stride = CodeStride(dim), rows = at.rows();
-  PackedTable& table = scratch.tables[0];
-  UnpackUnit(side, at.look->values, next, dim, table);
+  PackedTable& table = scratch.table;
+  UnpackUnit(side, at.look->values, next, dim, false, table);
   const int64_t whole_stride = RoundToLanes(table.present) + kLanes;
   float* collected = AttentionScratch::Room(scratch.dense, whole_stride);
   int16_t* whole = AttentionScratch::Room(scratch.whole, rows * whole_stride);
@@ -330,8 +324,8 @@ HWY_NOINLINE void AddTiledSums(const CapsuleSide& side, std::span<const StackedL
   int32_t* found = AttentionScratch::Room(scratch.tile_sums, int64_t{2} * kTileWeightRows * dim);
   std::array<int32_t, kTiledLooks> present;
   for (size_t l = 0; l < count; ++l) {
-    PackedTable& table = scratch.tables[0];
-    UnpackUnit(side, looks[l].look->values, CodesOf(looks, l + 1, &CapsuleLook::values), dim, table);
+    PackedTable& table = scratch.table;
+    UnpackUnit(side, looks[l].look->values, CodesOf(looks, l + 1, &CapsuleLook::values), dim, false, table);
     present[l] = table.present;
     const int64_t own = TileSpans(table.present) * kTileSpan;
     for (int32_t i = 0; i < rows; ++i) {

@@ -2,7 +2,6 @@
 // (max, sum, output) by itself; parts are merged in their order, so the result depends neither on who computed
 // which part nor on the rows beside a row. One kernel for each target of Highway, chosen at start.
 #pragma once
-#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -54,7 +53,7 @@ struct AttentionScratch {
   AlignedVector<int16_t> whole;                              // query rows or weights in whole numbers
   AlignedVector<int32_t> whole_sums, tile_sums;
   AlignedVector<uint8_t> tile_queries, tile_codes;
-  std::array<PackedTable, 8> tables;  // of looks whose keys are multiplied in one go; values: the first
+  PackedTable table;
   std::vector<const uint8_t*> wide_rows;
   template <class Element>
   static Element* Room(AlignedVector<Element>& buffer, int64_t count) {

@@ -151,16 +151,27 @@ HWY_NOINLINE void UnpackRows(const uint8_t* codes, const uint8_t* next, int32_t 
   }
 }
 
+// UnpackRows where UnpackByMatrices can do it.
+HWY_INLINE void UnpackWideRows(const PackedBytes& unit, const uint8_t* next, int32_t dim, bool tiles, PackedTable& table) {
+  constexpr int32_t kRows = 64;  // 350 cycles' worth
+  const uint8_t* codes = unit.codes;
+  for (int32_t first = 0; first < table.present; first += kRows) {
+    if (tiles) KeepTilesAwake();
+    const int32_t rows = std::min(kRows, table.present - first);
+    codes = UnpackByMatrices(codes, next ? next + (codes - unit.codes) : nullptr, table.bits.data() + first, rows, dim,
+                             table.codes.data() + int64_t{first} * dim);
+  }
+}
+
 // The unit's table and codes. A row of zero weight follows the last, so that rows can be taken in pairs, and what
-// whole vectors read after it is initialised. next: as UnpackRows'.
-HWY_INLINE void UnpackUnit(const CapsuleSide& side, const PackedBytes& unit, const uint8_t* next, int32_t dim,
+// whole vectors read after it is initialised. next: as UnpackRows'. tiles: that are in use are kept awake.
+HWY_INLINE void UnpackUnit(const CapsuleSide& side, const PackedBytes& unit, const uint8_t* next, int32_t dim, bool tiles,
                            PackedTable& table) {
+  if (tiles) KeepTilesAwake();
   ReadTable(side, unit, dim, table);
   AttentionScratch::Room(table.codes, (int64_t{RoundToLanes(side.rows)} + kLanes) * CodeStride(dim));
-#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
-  if (CodeStride(dim) == dim && dim <= 128 && HasByteMatrices())
-    return UnpackByMatrices(unit.codes, next, table.bits.data(), table.present, dim, table.codes.data());
-#endif
+  if (kWidth == kLanes && (dim == 64 || dim == 128) && HasByteMatrices())
+    return UnpackWideRows(unit, next, dim, tiles, table);
   WithDim(dim, [&](auto known) { UnpackRows<known()>(unit.codes, next, dim, table); });
 }
 

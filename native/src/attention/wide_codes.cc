@@ -81,6 +81,7 @@ bool HasByteMatrices() { return Found().byte_matrices; }
 namespace N_AVX3_WIDE {
 
 void Configure(const TileConfig* config) { _tile_loadconfig(config); }
+void Multiply() { _tile_dpbusd(7, 2, 0); }
 void Release() { _tile_release(); }
 
 inline __m512i Narrow(__m512i a, __m512i b) {
@@ -274,7 +275,7 @@ inline void Place(__m512i four, __m512i two, __m512i one, const Fields& fields, 
 }
 
 template <int kDim>
-void UnpackRows(const uint8_t* codes, const uint8_t* next, const int32_t* bits, int32_t rows, uint8_t* to) {
+const uint8_t* UnpackRows(const uint8_t* codes, const uint8_t* next, const int32_t* bits, int32_t rows, uint8_t* to) {
   constexpr int kByte = kDim / 8;  // bytes of a bit of all channels
   const uint8_t* first = codes;
   for (int32_t i = 0; i < rows; ++i, to += kDim) {
@@ -290,6 +291,7 @@ void UnpackRows(const uint8_t* codes, const uint8_t* next, const int32_t* bits, 
     }
     codes += width * kByte;
   }
+  return codes;
 }
 
 }  // namespace N_AVX3_WIDE
@@ -304,6 +306,8 @@ TileScope::TileScope(TileUse use) : used_(use != TileUse::kNone) {
 TileScope::~TileScope() {
   if (used_) N_AVX3_WIDE::Release();
 }
+
+void KeepTilesAwake() { N_AVX3_WIDE::Multiply(); }
 
 void LayOutTileQueries(const int16_t* queries, int64_t query_stride, int32_t count, int32_t dim, uint8_t* to) {
   for (int32_t q = 0; q < count; q += kPair) {
@@ -348,9 +352,9 @@ void TileWeighedSums(const uint8_t* codes, const uint8_t* weights, int64_t spans
                                sum_bytes);
 }
 
-void UnpackByMatrices(const uint8_t* codes, const uint8_t* next, const int32_t* bits, int32_t rows, int32_t dim,
-                      uint8_t* to) {
-  (dim == 64 ? N_AVX3_WIDE::UnpackRows<64> : N_AVX3_WIDE::UnpackRows<128>)(codes, next, bits, rows, to);
+const uint8_t* UnpackByMatrices(const uint8_t* codes, const uint8_t* next, const int32_t* bits, int32_t rows,
+                                int32_t dim, uint8_t* to) {
+  return (dim == 64 ? N_AVX3_WIDE::UnpackRows<64> : N_AVX3_WIDE::UnpackRows<128>)(codes, next, bits, rows, to);
 }
 
 }  // namespace kvcapsule

@@ -15,8 +15,8 @@ bool HasByteMatrices();
 enum class TileUse { kNone, kProducts, kWeighedSums };
 
 // Sets up this thread's tiles for TileCodeSums or TileWeighedSums and clears them at the end: tiles in use cost 8 KB at
-// every switch of threads. Tiles that were idle for a few hundred cycles cost 600 when they are used again, so everything
-// is laid out first, and many products follow each other.
+// every switch of threads. Tiles that were idle for some 700 cycles cost 600 when they are used again, so either
+// everything is laid out first and many products follow each other, or KeepTilesAwake is called now and then.
 class TileScope {
  public:
   explicit TileScope(TileUse use);
@@ -27,6 +27,9 @@ class TileScope {
  private:
   const bool used_;
 };
+
+// 16 cycles of work for nobody, in a TileScope of kProducts; wanted every 600 cycles.
+void KeepTilesAwake();
 
 // Most of a whole number: both of its bytes are signed then.
 inline constexpr int32_t kTileLevels = INT16_MAX - 128;
@@ -60,8 +63,8 @@ void TileWeighedSums(const uint8_t* codes, const uint8_t* weights, int64_t spans
 
 // Rows of codes (kv/codec/packed/row_code.h) of bits[i] bits each, one after the other, to a byte a channel, the highest
 // bit the byte's, [rows][dim]; dim 64 or 128. next: bytes that are wanted soon, asked for a row at a time, or null. Needs
-// HasByteMatrices(). Up to kOverRead bytes after the last row are read.
-void UnpackByMatrices(const uint8_t* codes, const uint8_t* next, const int32_t* bits, int32_t rows, int32_t dim,
-                      uint8_t* to);
+// HasByteMatrices(). Up to kOverRead bytes after the last row are read. Returns where the next row begins.
+const uint8_t* UnpackByMatrices(const uint8_t* codes, const uint8_t* next, const int32_t* bits, int32_t rows,
+                                int32_t dim, uint8_t* to);
 
 }  // namespace kvcapsule
