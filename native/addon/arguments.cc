@@ -174,6 +174,12 @@ FitRequest ReadFitRequest(const Napi::Value& value) {
   return request;
 }
 
+double ReadDouble(const Napi::Value& value, const char* name) {
+  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : std::nan("");
+  if (!std::isfinite(number)) Fail(value.Env(), std::string(name) + " must be a number");
+  return number;
+}
+
 PackedFitRequest ReadPackedFitRequest(const Napi::Value& value) {
   const Napi::Object object = ReadObject(value, "options");
   const auto text = [&object](const char* name) { return ReadString(object.Get(name), name); };
@@ -193,6 +199,8 @@ PackedFitRequest ReadPackedFitRequest(const Napi::Value& value) {
   request.allocation = text("allocation");
   request.bits = static_cast<int32_t>(ReadInteger(object.Get("bits"), "bits", 0, INT32_MAX));
   request.bytes = ReadInteger(object.Get("bytes"), "bytes", 0, INT32_MAX);
+  request.candidates = ReadDouble(object.Get("candidates"), "candidates");
+  request.row_cost = static_cast<float>(ReadDouble(object.Get("rowCost"), "rowCost"));
   request.sensitivities = ReadArray<double>(object.Get("sensitivities"), "sensitivities",
                                             napi_float64_array, "Float64Array");
   request.path = text("path");
@@ -212,9 +220,7 @@ PerturbRequest ReadPerturbRequest(const Napi::Value& value) {
   request.kv_head = number("kvHead");
   request.part = static_cast<KvPart>(ReadInteger(object.Get("part"), "part", 0, 1));
   request.seed = number("seed");
-  const Napi::Value relative = object.Get("relative");
-  request.relative = relative.IsNumber() ? relative.As<Napi::Number>().DoubleValue() : std::nan("");
-  if (!std::isfinite(request.relative)) Fail(value.Env(), "relative must be a number");
+  request.relative = ReadDouble(object.Get("relative"), "relative");
   return request;
 }
 

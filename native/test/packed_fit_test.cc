@@ -184,6 +184,23 @@ TEST(PackedFitTest, DearPartsGetTheBits) {
   EXPECT_LT(bits(skewed.parts[3]), bits(even.parts[3]));
 }
 
+TEST(PackedFitTest, RowsThatCostAreFewer) {
+  Pictures pictures(8);
+  const auto statistics = pictures.Statistics(40);
+  auto options = pictures.Options(480);
+  const auto rows = [&](double candidates, float row_cost) {
+    options.candidates = candidates;
+    options.row_cost = row_cost;
+    const PackedProfile profile = FitPacked(statistics, options);
+    EXPECT_EQ(profile.row_cost, row_cost);
+    int32_t sum = 0;
+    for (const PackedPart& part : profile.parts) sum += part.rank();
+    return sum;
+  };
+  EXPECT_LT(rows(1.2, 0), rows(2, 0));
+  EXPECT_LT(rows(1.7, 2), rows(1.7, 0));
+}
+
 TEST(PackedFitTest, EqualStatisticsGiveEqualProfiles) {
   Pictures pictures(5);
   const auto statistics = pictures.Statistics(20);
@@ -209,6 +226,8 @@ TEST(PackedFitTest, RefusesWhatDoesNotFit) {
       [](auto& o) { o.bits = 9; },
       [](auto& o) { o.bits_kind = BitsKind::kLeading; },
       [](auto& o) { o.bytes = 60; },
+      [](auto& o) { o.candidates = 0.9; },
+      [](auto& o) { o.row_cost = -1; },
       [](auto& o) { o.sensitivities = {1}; },
       [](auto& o) {
         o.sensitivities = {1, 1, 1, NAN};

@@ -23,6 +23,7 @@ class PackedProfileTest : public ::testing::Test {
     testing::Rng rng(4);
     profile_ = testing::RandomPackedProfile(rng, kGeometry, 30, {0.5, 1, 8, 3, 6, true, true});
     profile_.marker_rows = {0, 7, 29};
+    profile_.row_cost = 0.5f;
   }
   void TearDown() override { std::filesystem::remove(path_); }
 
@@ -41,6 +42,7 @@ TEST_F(PackedProfileTest, SurvivesTheRoundTrip) {
   EXPECT_EQ(loaded.codec, "capsule-mixed");
   EXPECT_EQ(loaded.tokens, 30);
   EXPECT_EQ(loaded.rope_theta, 10000);
+  EXPECT_EQ(loaded.row_cost, 0.5f);
   EXPECT_EQ(loaded.groups, profile_.groups);
   EXPECT_EQ(loaded.marker_rows, profile_.marker_rows);
   ASSERT_EQ(loaded.parts.size(), profile_.parts.size());
@@ -96,6 +98,7 @@ TEST_F(PackedProfileTest, WhatDoesNotFitIsRefusedWithTheReason) {
       {"out of range in layers.0.heads.1.values.weights", [](auto& p) { p.parts[3].weights[5] = 0; }},
       {"out of range in layers.0.heads.1.values.deviations", [](auto& p) { p.parts[3].deviations[5] = -1; }},
       {"out of range in layers.0.heads.0.keys.sensitivity", [](auto& p) { p.parts[0].sensitivity = -1; }},
+      {"row_cost outside 0..8", [](auto& p) { p.row_cost = 9; }},
       {"names an bytes", [](auto& p) { p.bytes = -1; }},
       {"capsules too small", [](auto& p) { p.bytes = 100; }},
       {"not finite", [](auto& p) { p.parts[3].basis[5] = NAN; }},

@@ -70,11 +70,13 @@ TEST(RowCodeTest, LevelsAreTheNearestAndEndSomewhere) {
 }
 
 TEST(RowCodeTest, BitsCostLeastInErrorAndPriceTogether) {
-  for (const float price : {0.01f, 1.0f, 40.0f}) {
-    const BitThresholds thresholds = ThresholdsOf(price);
+  for (const auto& [price, row_cost] : {std::pair(0.01f, 0.0f), {1.0f, 0.0f}, {40.0f, 0.375f}, {3.0f, 2.5f}}) {
+    const BitThresholds thresholds = ThresholdsOf(price, UnitThresholds(row_cost));
     for (float energy = 1e-3f; energy < 1e6f; energy *= 1.37f) {
       const int32_t bits = BitsOf(energy, thresholds);
-      const auto cost = [&](int32_t b) { return energy * GaussianError(b) + price * static_cast<float>(b); };
+      const auto cost = [&](int32_t b) {
+        return energy * GaussianError(b) + price * (static_cast<float>(b) + (b > 0 ? row_cost : 0));
+      };
       for (int32_t b = 0; b <= kMaxRowBits; ++b)
         EXPECT_LE(cost(bits), cost(b) * 1.00001f) << energy << " " << b;
     }

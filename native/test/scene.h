@@ -164,6 +164,7 @@ inline PackedProfile RandomPackedProfile(Rng& rng, const KvGeometry& geometry, i
   if (options.choose_bits) {
     for (const PackedPart& part : profile.parts) profile.bytes += part.rank() * (dim / 2) + (part.rank() + 1) / 2;
     profile.bytes += 64 + static_cast<int64_t>(profile.parts.size()) * 4;
+    profile.row_cost = 0.75f * static_cast<float>(tokens % 2);
   }
   return profile;
 }

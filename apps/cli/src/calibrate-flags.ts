@@ -19,6 +19,8 @@ export type CalibrateFlags = Readonly<
     | 'without'
     | 'sensitivities'
     | 'rowBits'
+    | 'candidates'
+    | 'rowCost'
     | 'retention'
     | 'schedule'
     | 'statistics'
@@ -41,6 +43,12 @@ function positiveInteger(flag: string, text: string): number {
   const value = Number(text);
   if (Number.isInteger(value) && value > 0) return value;
   throw new KvcError('CONFIG_INVALID', `${flag}: ${text} is not a whole number above 0`);
+}
+
+function numberWithin(flag: string, text: string, least: number, most: number): number {
+  const value = Number(text);
+  if (text.trim() !== '' && value >= least && value <= most) return value;
+  throw new KvcError('CONFIG_INVALID', `${flag}: ${text} is not a number from ${least} to ${most}`);
 }
 
 function oneOf<Name extends string>(flag: string, text: string, names: readonly Name[]): Name {
@@ -102,6 +110,8 @@ function packedChoices(flags: CalibrateFlags): PackedChoices {
       weighRows: !without.includes('weights'),
       allocation: allocationOf(flags, bits, without.includes('allocation')),
       bits,
+      candidates: numberWithin('--candidates', flags.candidates, 1, 10),
+      rowCost: numberWithin('--row-cost', flags.rowCost, 0, 8),
     },
     ratios: parseRatios(flags.ratio),
     groups: oneOf('--groups', flags.groups, ['tiles', 'whole']),

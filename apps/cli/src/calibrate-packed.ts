@@ -18,7 +18,16 @@ import type { PicturePrompt } from './step-plan.js';
 export interface PackedChoices {
   readonly fit: Pick<
     PackedFitOptions,
-    'codec' | 'keyTemplate' | 'valueTemplate' | 'rotate' | 'weighRows' | 'basis' | 'allocation' | 'bits'
+    | 'codec'
+    | 'keyTemplate'
+    | 'valueTemplate'
+    | 'rotate'
+    | 'weighRows'
+    | 'basis'
+    | 'allocation'
+    | 'bits'
+    | 'candidates'
+    | 'rowCost'
   >;
   readonly groups: 'tiles' | 'whole';
   /**
@@ -193,7 +202,7 @@ export class PackedCalibration {
   }
 
   /**
-   * Square root of the divergence a unit of squared error causes, `[layer][KV head][keys, values]`: noise in one part at a time, over
+   * Fourth root of the divergence a unit of squared error causes, `[layer][KV head][keys, values]`: noise in one part at a time, over
    * the same questions and answers.
    */
   async sensitivities(onProgress: (done: number, of: number) => void): Promise<Float64Array> {
@@ -216,8 +225,8 @@ export class PackedCalibration {
       this.#runner.close();
     }
     const tokens = this.#probes.reduce((sum, { answer }) => sum + answer.length, 0);
-    // A few questions measure it roughly; the square root keeps a wrong number from starving a part.
-    return divergence.map((sum, part) => Math.sqrt((sum / tokens / squares[part]!) * this.#probes.length));
+    // A few questions measure it roughly; the fourth root keeps a wrong number from starving a part.
+    return divergence.map((sum, part) => ((sum / tokens / squares[part]!) * this.#probes.length) ** 0.25);
   }
 
   /** Teacher forcing: logits of all answers' tokens, the slots as they were afterwards. */

@@ -43,6 +43,8 @@ const PACKED_FLAGS = {
   without: '',
   sensitivities: '',
   rowBits: '',
+  candidates: '1.5',
+  rowCost: '1',
   retention: '1',
   schedule: 'flat',
   statistics: '',

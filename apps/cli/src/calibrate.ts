@@ -240,6 +240,12 @@ export function registerCalibrate(program: Command): void {
       '',
     )
     .option('--row-bits <n>', 'capsule-q8 and capsule-q4 with other bits a row, to compare', '')
+    .option(
+      '--candidates <times>',
+      'rows that may gain bits: those that would at so many times the bytes',
+      '1.5',
+    )
+    .option('--row-cost <bits>', 'bits a channel that a row must be worth beside its own: fewer rows', '1')
     .option('--retention <shares>', 'codec capsule: shares of rows to keep, comma-separated', '0.4')
     .option('--schedule <name>', 'codec capsule: flat or pyramid (early layers keep more)', 'flat')
     .option(

@@ -201,6 +201,10 @@ export interface PackedFitOptions {
   readonly bits: number;
   /** Of a capsule at most, header included. */
   readonly bytes: number;
+  /** For `picture`: rows that get bits at so many times the bytes may get some in a picture. */
+  readonly candidates: number;
+  /** For `picture`: bits a channel that a row has to be worth beside its own. */
+  readonly rowCost: number;
   /** `[layer][KV head][keys, values]`, or empty: all parts err alike. */
   readonly sensitivities: Float64Array;
   readonly path: string;

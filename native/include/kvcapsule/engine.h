@@ -156,6 +156,8 @@ struct PackedFitRequest {
   std::string allocation;                           // "picture", "static", "leading", "equal"
   int32_t bits = 0;                                 // of a row, for "leading" and "equal"
   int64_t bytes = 0;                                // of a capsule at most
+  double candidates = 0;                            // for "picture", as is row_cost
+  float row_cost = 0;                               // bits a channel
   std::vector<double> sensitivities;                // [layer][kv head][keys, values], or empty
   std::string path;                                 // where the profile goes
   std::vector<std::pair<std::string, std::string>> metadata;

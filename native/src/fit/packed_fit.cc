@@ -16,9 +16,6 @@ namespace {
 
 using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-// Rows that may gain bits in some picture: those that get one when the budget is so many times as large.
-constexpr double kCandidateBudget = 1.7;
-
 // A row that a part could store, before any is left out.
 struct Candidate {
   double energy = 0;  // sensitivity * head_dim * variance of a channel
@@ -45,6 +42,7 @@ class Fitter {
     profile_.rope_theta = options.rope_theta;
     profile_.groups = options.groups;
     profile_.marker_rows = options.marker_rows;
+    if (options.bits_kind == BitsKind::kPicture) profile_.row_cost = options.row_cost;
     Check();
     columns_ = profile_.Columns();
     begins_ = profile_.GroupBegins();
@@ -92,6 +90,10 @@ class Fitter {
     require(
         options_.sensitivities.empty() || static_cast<int32_t>(options_.sensitivities.size()) == PartCount(),
         "there is not one sensitivity a part");
+    require(options_.candidates >= 1 && std::isfinite(options_.candidates),
+            "there are less candidates than rows");
+    require(options_.row_cost >= 0 && options_.row_cost <= kMaxRowBits,
+            "a row costs less than 0 or more than 8 bits");
     require(options_.weights.empty() || static_cast<int32_t>(options_.weights.size()) == PartCount(),
             "there is not one list of weights a part");
     for (const auto& weights : options_.weights)
@@ -270,7 +272,8 @@ class Fitter {
     if (options_.bits_kind == BitsKind::kLeading || options_.bits_kind == BitsKind::kEqual)
       return TakeLeading();
     const bool by_picture = options_.bits_kind == BitsKind::kPicture;
-    const double budget = static_cast<double>(Room()) * (by_picture ? kCandidateBudget : 1.0);
+    const double budget = static_cast<double>(Room()) * (by_picture ? options_.candidates : 1.0);
+    const BitThresholds unit = UnitThresholds(profile_.row_cost);
     std::vector<float> energies;
     VisitCandidates([&](Candidate& candidate) { energies.push_back(static_cast<float>(candidate.energy)); });
     const auto bytes_per_bit = static_cast<double>(RowCodeBytes(1, profile_.head_dim));
@@ -278,7 +281,7 @@ class Fitter {
     double levels = 0;
     for (int32_t pass = 0; pass < 3; ++pass) {
       const auto room = static_cast<int64_t>(std::max(budget - levels, 0.0) / bytes_per_bit);
-      const BitThresholds thresholds = ThresholdsOf(PriceThatFits(energies, room));
+      const BitThresholds thresholds = ThresholdsOf(PriceThatFits(energies, unit, room), unit);
       double stored = 0;
       VisitCandidates([&](Candidate& candidate) {
         candidate.bits = BitsOf(static_cast<float>(candidate.energy), thresholds);

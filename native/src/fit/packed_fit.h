@@ -38,6 +38,10 @@ struct PackedFitOptions {
   BitsKind bits_kind = BitsKind::kPicture;
   int32_t bits = 0;   // 1 to 8 for kLeading and kEqual
   int64_t bytes = 0;  // of a capsule at most, header included
+  // Of kPicture: rows that may gain bits in some picture are those that do when the bytes are so many times as
+  // many; and what a row must be worth beside its bits, in bits a channel.
+  double candidates = 1.5;
+  float row_cost = 1;
   std::vector<double>
       sensitivities;  // [layer][kv head][keys, values]; empty: an error of one size costs the same in all
   std::vector<std::vector<float>> weights;  // w [n] of each part; empty: all rows alike

@@ -369,6 +369,8 @@ void CpuEngine::FitPacked(const PackedFitRequest& request) {
   options.bits_kind = ParseBits(request.allocation);
   options.bits = request.bits;
   options.bytes = request.bytes;
+  options.candidates = request.candidates;
+  options.row_cost = request.row_cost;
   options.sensitivities = request.sensitivities;
   options.rope_theta = config_.text.rope_theta;
   const auto observed = attention_.find(OnlyGram().tokens());

@@ -34,6 +34,8 @@ const entrySchema = z
         points: z.number().positive().optional(),
       })
       .optional(),
+    /** Pictures asked about alone, where narrow intervals need more than the run's number. */
+    scenes: z.int().positive().max(100_000).optional(),
     /** What it stands for in the report. */
     group: z.enum(['ours', 'rival', 'paper', 'ablation']).default('ours'),
   })

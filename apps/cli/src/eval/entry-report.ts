@@ -43,7 +43,8 @@ export interface EntryReport {
   }[];
 }
 
-type Records = (key: string, suite: SuiteName) => readonly SceneRecord[];
+/** Records of a suite, in the order of the scenes: of what an entry is asked, and raw's on all that any is. */
+type Records = Readonly<Record<'own' | 'raw', (one: Resolved, suite: SuiteName) => readonly SceneRecord[]>>;
 
 /** Halving what an answer holds: a word, a cell, a short list, a long one. */
 const POSITIONS = [0, 2, 4, 8, 16, 32, 96] as const;
@@ -83,9 +84,11 @@ function hardQuestions(resolved: readonly Resolved[], records: Records): Readonl
   const hard = resolved.find(({ entry }) => entry.hard);
   if (hard === undefined) return undefined;
   return new Set(
-    records(hard.key, 'questions').flatMap(({ scene, outcomes }) =>
-      outcomes.flatMap(({ correct }, index) => (correct ? [] : [`${scene}/${index}`])),
-    ),
+    records
+      .own(hard, 'questions')
+      .flatMap(({ scene, outcomes }) =>
+        outcomes.flatMap(({ correct }, index) => (correct ? [] : [`${scene}/${index}`])),
+      ),
   );
 }
 
@@ -107,19 +110,21 @@ function meanCosines(records: readonly SceneRecord[]): number[][] {
 }
 
 function reportEntry(
-  { entry, codec, key, bytes, kept }: Resolved,
-  rawKey: string,
+  one: Resolved,
+  raw: Resolved | undefined,
   picture: PictureBytes,
   records: Records,
   hard: ReadonlySet<string> | undefined,
 ): EntryReport {
+  const { entry, codec, bytes, kept } = one;
   const baseline = isBaseline(entry);
-  const pairsOf = (suite: SuiteName) => pairUp(records(key, suite), records(rawKey, suite));
+  const own = (suite: SuiteName) => records.own(one, suite);
+  const raws = (suite: SuiteName) => (raw === undefined ? [] : records.raw(raw, suite));
+  const pairsOf = (suite: SuiteName) => pairUp(own(suite), raws(suite));
   const pairs = pairsOf('questions');
   const ofKind = (kind: QuestionKind) => pairs.filter(({ own }) => own.kind === kind);
   const hardPairs =
-    hard &&
-    pairUp(onlyQuestions(records(key, 'questions'), hard), onlyQuestions(records(rawKey, 'questions'), hard));
+    hard && pairUp(onlyQuestions(own('questions'), hard), onlyQuestions(raws('questions'), hard));
   return {
     name: entry.name,
     codec,
@@ -138,7 +143,7 @@ function reportEntry(
       ]),
     ),
     byPosition: byPosition(pairs),
-    attention: meanCosines(records(key, 'attention')),
+    attention: meanCosines(own('attention')),
     conversations: groupBy(pairsOf('conversations'), ({ own }) => own.turn ?? 0).map(([turn, some]) => ({
       turn,
       summary: summarise(some, baseline),
@@ -153,13 +158,12 @@ function reportEntry(
   };
 }
 
-/** @param records an entry's records of a suite, in the order of the scenes */
 export function reportEntries(
   resolved: readonly Resolved[],
   picture: PictureBytes,
   records: Records,
 ): EntryReport[] {
-  const rawKey = resolved.find(({ entry }) => isBaseline(entry))?.key ?? '';
+  const raw = resolved.find(({ entry }) => isBaseline(entry));
   const hard = hardQuestions(resolved, records);
-  return resolved.map((one) => reportEntry(one, rawKey, picture, records, hard));
+  return resolved.map((one) => reportEntry(one, raw, picture, records, hard));
 }

@@ -78,8 +78,19 @@ function takesPart({ entry, remote, format }: Resolved, suite: SuiteName): boole
   return suite !== 'attention' || format !== undefined;
 }
 
-const isMissing = (journal: Journal, { suite, scenes }: Unit, one: Resolved) =>
-  takesPart(one, suite) && scenes.some((scene) => journal.find(one.key, suite, scene) === undefined);
+/** Scenes of a suite, from number 0 on, that an entry is measured on. */
+const scenesOf = ({ scenes }: EvalOptions, suite: SuiteName, entry: Entry) =>
+  suite === 'questions' ? Math.max(scenes.questions, entry.scenes ?? 0) : scenes[suite];
+
+/** What raw is measured on, for every entry to be paired with. */
+const mostScenes = (options: EvalOptions, suite: SuiteName) =>
+  Math.max(...[RAW_ENTRY, ...options.entries].map((entry) => scenesOf(options, suite, entry)));
+
+function isMissing(journal: Journal, options: EvalOptions, { suite, scenes }: Unit, one: Resolved): boolean {
+  const wanted = isBaseline(one.entry) ? mostScenes(options, suite) : scenesOf(options, suite, one.entry);
+  const lacks = (scene: number) => scene < wanted && journal.find(one.key, suite, scene) === undefined;
+  return takesPart(one, suite) && scenes.some(lacks);
+}
 
 /** Measures what the journal lacks of a unit; all its scenes at once, so that a run that was stopped and one
  * that was not do the same steps. */
@@ -90,7 +101,7 @@ async function measureMissing(
   resolved: readonly Resolved[],
   journal: Journal,
 ): Promise<void> {
-  const missing = resolved.filter((one) => isMissing(journal, unit, one));
+  const missing = resolved.filter((one) => isMissing(journal, options, unit, one));
   const baseline = resolved.find(({ entry }) => isBaseline(entry));
   if (missing.length === 0 || baseline === undefined) return;
   const plan = await planUnit(lane.base.prompts, options, unit, options.questionsPerScene);
@@ -129,9 +140,9 @@ async function measureAll(
   report: (line: string) => void,
 ): Promise<void> {
   const { index, of } = options.shard ?? { index: 0, of: 1 };
-  const open = SUITES.flatMap((suite) => unitsOf(suite, options.scenes[suite]))
+  const open = SUITES.flatMap((suite) => unitsOf(suite, mostScenes(options, suite)))
     .filter((_, number) => number % of === index)
-    .filter((unit) => resolved.some((one) => isMissing(journal, unit, one)));
+    .filter((unit) => resolved.some((one) => isMissing(journal, options, unit, one)));
   if (open.length === 0) return;
   const progress = new Progress(open.length);
   let next = 0;
@@ -145,15 +156,9 @@ async function measureAll(
   await journal.close(machineName(), process.resourceUsage().maxRSS * 1024);
 }
 
-function recordsOf(
-  journal: Journal,
-  options: EvalOptions,
-  resolved: readonly Resolved[],
-  key: string,
-  suite: SuiteName,
-): SceneRecord[] {
-  if (!resolved.some((one) => one.key === key && takesPart(one, suite))) return [];
-  return Array.from({ length: options.scenes[suite] }, (_, scene) => journal.find(key, suite, scene)).filter(
+function recordsOf(journal: Journal, suite: SuiteName, one: Resolved, scenes: number): SceneRecord[] {
+  if (!takesPart(one, suite)) return [];
+  return Array.from({ length: scenes }, (_, scene) => journal.find(one.key, suite, scene)).filter(
     (record) => record !== undefined,
   );
 }
@@ -174,7 +179,7 @@ async function withResults<T>(
     const [lane] = lanes;
     if (lane === undefined) throw new RangeError('no lane');
     const { engine } = lane.base;
-    const drawn = SUITES.flatMap((suite) => scenesDrawn(suite, options.scenes[suite]));
+    const drawn = SUITES.flatMap((suite) => scenesDrawn(suite, mostScenes(options, suite)));
     checkSplit(options, drawn, engine.profiles);
     const resolved: Resolved[] = [];
     for (const entry of [RAW_ENTRY, ...options.entries]) {
@@ -223,9 +228,10 @@ export function evaluate(
       scenes: options.scenes,
       picture,
       peakResidentBytes: journal.peakResidentBytes,
-      entries: reportEntries(resolved, picture, (key, suite) =>
-        recordsOf(journal, options, resolved, key, suite),
-      ),
+      entries: reportEntries(resolved, picture, {
+        own: (one, suite) => recordsOf(journal, suite, one, scenesOf(options, suite, one.entry)),
+        raw: (one, suite) => recordsOf(journal, suite, one, mostScenes(options, suite)),
+      }),
     };
   });
 }

@@ -61,9 +61,20 @@ export function tensorNumbers(file: Buffer, header: SafetensorsHeader, name: str
   return Array.from({ length: Math.floor(bytes.length / 4) }, (_, index) => read(index * 4, true));
 }
 
-/** SHA-256 in hex over the tensors' bytes; the header is not in it, since it holds the hash. */
+/**
+ * SHA-256 in hex over all that the file says: its texts, its tensors' names, types, shapes and places, and their
+ * bytes. Only the text `content_sha256`, which holds the hash, is not in it.
+ */
 export function contentSha256(file: Buffer, header: SafetensorsHeader): string {
-  return createHash('sha256').update(file.subarray(header.dataOffset)).digest('hex');
+  const byName = ([a]: readonly [string, unknown], [b]: readonly [string, unknown]) => (a < b ? -1 : 1);
+  const texts = Object.entries(header.metadata).filter(([name]) => name !== 'content_sha256');
+  const tensors = [...header.tensors].map(
+    ([name, { dtype, shape, data_offsets }]) => [name, [dtype, shape, data_offsets]] as const,
+  );
+  return createHash('sha256')
+    .update(JSON.stringify([texts.sort(byName), tensors.sort(byName)]))
+    .update(file.subarray(header.dataOffset))
+    .digest('hex');
 }
 
 /** Replaces the file by one with `extra` added to its metadata, at once or not at all. */

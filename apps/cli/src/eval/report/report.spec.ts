@@ -51,8 +51,8 @@ const COSINES_OF_SCENE = [1, 3].map((samples) => ({
   sums: [[1, 0.9, 0.8, 0.7].map((cosine) => samples * cosine), [samples, samples, samples, samples - 1]],
 }));
 
-/** Two scenes of two questions; only the second question of each is one that `wrong` gets wrong. */
-function records(key: string, suite: SceneRecord['suite']): SceneRecord[] {
+/** Scenes of two questions; of the first two only the second question is one that `wrong` gets wrong. */
+function recordsOf({ key }: Resolved, suite: SceneRecord['suite'], scenes: number): SceneRecord[] {
   const place = {
     questions: {},
     conversations: { turn: 10 },
@@ -60,7 +60,7 @@ function records(key: string, suite: SceneRecord['suite']): SceneRecord[] {
     attention: {},
   }[suite];
   const wrong = { r: [], t: [1], b: [0, 1] }[key] ?? [];
-  return [0, 1].map((scene) => ({
+  return Array.from({ length: scenes }, (_, scene) => ({
     entry: key,
     suite,
     scene,
@@ -88,7 +88,10 @@ const REPORT: EvalReport = {
   kvDtype: 'f16',
   picture: PICTURE,
   peakResidentBytes: 123_456,
-  entries: reportEntries(RESOLVED, PICTURE, records),
+  entries: reportEntries(RESOLVED, PICTURE, {
+    own: (one, suite) => recordsOf(one, suite, 2),
+    raw: (one, suite) => recordsOf(one, suite, 2),
+  }),
 };
 
 describe('reportEntries', () => {
@@ -96,6 +99,15 @@ describe('reportEntries', () => {
 
   it('divides what is shared among the resident pictures', () => {
     expect(thin).toMatchObject({ ratio: 2.5, ratioShared: { 1: 1000 / 1400, 10: 2, 100: 1000 / 410 } });
+  });
+
+  it('pairs an entry that is asked about more scenes with raw on all of them', () => {
+    const [raw, most] = reportEntries(RESOLVED, PICTURE, {
+      own: (one, suite) => recordsOf(one, suite, one.key === 't' ? 4 : 2),
+      raw: (one, suite) => recordsOf(one, suite, 4),
+    });
+    expect(raw?.questions).toMatchObject({ questions: 4, correct: 4 });
+    expect(most?.questions).toMatchObject({ questions: 8, correct: 7, againstRaw: { lost: 1, won: 0 } });
   });
 
   it('asks the hard questions of every entry: those that the marked one gets wrong', () => {
@@ -135,9 +147,9 @@ describe('renderMarkdown', () => {
   });
 
   it('lets a claim hold at the worse end of its interval only', () => {
-    expect(text).toContain('| thin <1> | ratio at least 2.5 | 2.50 | – | yes |');
-    expect(text).toContain('| thin <1> | mean KL at most 0.292 | 0.291667 | 0.291667 | yes |');
-    expect(text).toContain('| thin <1> | accuracy lost at most 30 points | -25.00 | -50.00 | NO |');
+    expect(text).toContain('| thin <1> | ratio at least 2.5 | – | 2.50 | – | yes |');
+    expect(text).toContain('| thin <1> | mean KL at most 0.292 | 4 | 0.291667 | 0.291667 | yes |');
+    expect(text).toContain('| thin <1> | accuracy lost at most 30 points | 4 | -25.00 | -50.00 | NO |');
   });
 });
 

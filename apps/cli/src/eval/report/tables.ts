@@ -41,7 +41,7 @@ function fidelity({ entries }: EvalReport): Table {
   return {
     title: 'Fidelity',
     note:
-      'Every entry answers the same questions as raw; intervals are 95 %, from resampling whole pictures. ' +
+      'Every entry answers the same questions as raw, some of them more than stand in raw’s row; intervals are 95 %, from resampling whole pictures. ' +
       'Ratio: raw 16-bit bytes of all the picture’s tokens over the bytes of the pages it holds, markers and rounding included. ' +
       'Difference: accuracy minus raw’s, in points. Lost and won: questions that only raw, or only the entry, answers right. ' +
       'KL(raw ‖ entry) is in nats per answer token along raw’s answer (teacher forcing); of another engine it is a lower bound ' +
@@ -71,21 +71,22 @@ function fidelity({ entries }: EvalReport): Table {
   };
 }
 
-function claimRows({ name, claim, ratio, questions: { againstRaw } }: EntryReport): string[][] {
+function claimRows({ name, claim, ratio, questions: { questions, againstRaw } }: EntryReport): string[][] {
   if (claim === undefined) return [];
   const verdict = (holds: boolean) => (holds ? 'yes' : 'NO');
   const least = `ratio at least ${claim.ratio}`;
-  const rows = [[name, least, ratio?.toFixed(2) ?? NONE, NONE, verdict((ratio ?? 0) >= claim.ratio)]];
+  const rows = [[name, least, NONE, ratio?.toFixed(2) ?? NONE, NONE, verdict((ratio ?? 0) >= claim.ratio)]];
+  const answers = String(questions);
   if (againstRaw === undefined) return rows;
   const { klMean, differencePoints: difference } = againstRaw;
   if (claim.klNats !== undefined) {
     const holds = verdict(klMean.high <= claim.klNats);
-    rows.push([name, `mean KL at most ${claim.klNats}`, kl(klMean.value), kl(klMean.high), holds]);
+    rows.push([name, `mean KL at most ${claim.klNats}`, answers, kl(klMean.value), kl(klMean.high), holds]);
   }
   if (claim.points !== undefined) {
     const said = `accuracy lost at most ${claim.points} points`;
     const holds = verdict(difference.low >= -claim.points);
-    rows.push([name, said, signed(difference.value), signed(difference.low), holds]);
+    rows.push([name, said, answers, signed(difference.value), signed(difference.low), holds]);
   }
   return rows;
 }
@@ -94,7 +95,7 @@ function claims({ entries }: EvalReport): Table {
   return {
     title: 'Claims',
     note: 'A claim holds when the worse end of the 95 % interval holds it, not when the middle does.',
-    columns: ['entry', 'claim', 'measured', 'worse end', 'holds'],
+    columns: ['entry', 'claim', 'answers', 'measured', 'worse end', 'holds'],
     rows: entries.flatMap(claimRows),
   };
 }

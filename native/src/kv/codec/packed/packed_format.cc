@@ -87,7 +87,9 @@ std::vector<int32_t> MeanPresent(const PackedProfile& profile, int64_t room) {
     for (const float deviation : part.deviations)
       energies.push_back(part.sensitivity * static_cast<float>(profile.head_dim) * deviation * deviation);
   }
-  const BitThresholds thresholds = ThresholdsOf(profile.chooses_bits() ? PriceThatFits(energies, room) : 0);
+  const BitThresholds unit = UnitThresholds(profile.row_cost);
+  const BitThresholds thresholds =
+      ThresholdsOf(profile.chooses_bits() ? PriceThatFits(energies, unit, room) : 0, unit);
   std::vector<int32_t> present;
   size_t row = 0;
   for (const PackedPart& part : profile.parts) {
@@ -121,6 +123,7 @@ PackedFormat::PackedFormat(const KvGeometry& geometry, PackedProfile profile)
     : KvFormat(geometry, CodecNumber::kPacked, InfoOf(profile)),
       profile_(std::move(profile)),
       padded_dim_(RoundToLanes(geometry.head_dim)),
+      unit_thresholds_(UnitThresholds(profile_.row_cost)),
       columns_(profile_.Columns()),
       group_begins_(profile_.GroupBegins()),
       transform_(Pad(profile_.transform, geometry.head_dim, padded_dim_)),
@@ -217,11 +220,12 @@ float PackedFormat::ChoosePrice(const std::vector<Draft>& drafts) const {
   std::vector<float> energies;
   for (const Draft& draft : drafts)
     energies.insert(energies.end(), draft.energies.begin(), draft.energies.end());
-  return PriceThatFits(energies, (bytes_ - rows_offset_) / RowCodeBytes(1, geometry().head_dim));
+  return PriceThatFits(energies, unit_thresholds_,
+                       (bytes_ - rows_offset_) / RowCodeBytes(1, geometry().head_dim));
 }
 
 void PackedFormat::PlaceRows(float price, std::vector<Draft>& drafts) const {
-  const BitThresholds thresholds = ThresholdsOf(price);
+  const BitThresholds thresholds = ThresholdsOf(price, unit_thresholds_);
   int64_t offset = rows_offset_;
   for (size_t u = 0; u < drafts.size(); ++u) {
     Draft& draft = drafts[u];
@@ -285,7 +289,7 @@ PackedBytes PackedFormat::Locate(const KvPool& pool, const CapsuleSegment& segme
   const int64_t begin = std::min<int64_t>(begins[0], bytes_);
   const int64_t end = std::clamp<int64_t>(begins[1], begin, bytes_);
   PackedBytes unit;
-  unit.thresholds = ThresholdsOf(header.bit_price);
+  unit.thresholds = ThresholdsOf(header.bit_price, unit_thresholds_);
   unit.code_bytes = end - begin;
   unit.levels = bytes.Read(own.levels_offset, LevelBytes(own), scratch.levels);
   if (end > begin) unit.codes = bytes.Read(begin, end - begin, scratch.codes);
@@ -307,7 +311,7 @@ void PackedFormat::ReadRowTable(const KvPool& pool, const CapsuleSegment& segmen
               bytes.Read(CapsuleHeader::kSlotBytes + number * static_cast<int64_t>(sizeof offset),
                          sizeof offset, scratch),
               sizeof offset);
-  const BitThresholds thresholds = ThresholdsOf(header.bit_price);
+  const BitThresholds thresholds = ThresholdsOf(header.bit_price, unit_thresholds_);
   const uint8_t* levels = bytes.Read(own.levels_offset, LevelBytes(own), scratch);
   rows.resize(own.rank);
   int64_t at = std::min<int64_t>(offset, bytes_);

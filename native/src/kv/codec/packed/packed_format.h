@@ -104,6 +104,7 @@ class PackedFormat final : public KvFormat {
 
   const PackedProfile profile_;
   const int32_t padded_dim_;
+  const BitThresholds unit_thresholds_;
   std::vector<int32_t> columns_, group_begins_;
   std::vector<float> transform_, inverse_;
   std::vector<PackedUnit> units_;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "kv/codec/packed/row_code.h"
+
 namespace kvcapsule {
 namespace {
 
@@ -136,6 +138,9 @@ PackedProfile ReadPackedProfile(ProfileReader& reader, const KvGeometry& geometr
   const auto dim = static_cast<uint64_t>(profile.head_dim);
   profile.transform = reader.Floats("transform", {dim, dim});
   profile.bytes = reader.Integer("bytes", 0, INT32_MAX);
+  // A tensor, so that readers that know none of it refuse the file instead of taking other bits.
+  if (reader.Has("row_cost")) profile.row_cost = reader.Floats("row_cost", {1})[0];
+  if (!(profile.row_cost >= 0 && profile.row_cost <= kMaxRowBits)) reader.Fail("names a row_cost outside 0..8");
   const auto begins = profile.GroupBegins();
   for (int32_t layer = 0; layer < geometry.layers; ++layer) {
     for (int32_t kv_head = 0; kv_head < geometry.kv_heads; ++kv_head) {
@@ -160,6 +165,7 @@ void SavePackedProfile(const std::string& path, const PackedProfile& profile,
   writer.Add("groups", {profile.tokens}, profile.groups);
   if (!profile.marker_rows.empty())
     writer.Add("marker_rows", {length(profile.marker_rows)}, profile.marker_rows);
+  if (profile.row_cost > 0) writer.AddOwned("row_cost", {profile.row_cost});
   writer.AddHalf("transform", {profile.head_dim, profile.head_dim}, profile.transform);
   for (int32_t i = 0; i < length(profile.parts); ++i) {
     const PackedPart& part = profile.parts[i];

@@ -36,6 +36,7 @@ struct PackedProfile {
   int32_t layers = 0, kv_heads = 0, head_dim = 0;
   float rope_theta = 0;              // base of the rotary positions; 0: keys are not rotated
   int64_t bytes = 0;                 // of a capsule, header included, where bits are chosen for each picture
+  float row_cost = 0;                // bits a channel that a row must be worth beside its own, likewise
   std::vector<float> transform;      // A [head_dim][head_dim], of all parts
   std::vector<int32_t> marker_rows;  // rows of the span that are markers, ascending
   std::vector<int32_t> groups;       // [n] group of each row, 0 .. G-1, none of them empty

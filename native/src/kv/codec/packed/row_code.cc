@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kv/codec/packed/row_code.cc"
@@ -114,15 +115,26 @@ float EnergyFactor(int32_t level) { return Scales().energy[level]; }
 float GaussianError(int32_t bits) { return kErrors[bits]; }
 float GaussianStep(int32_t bits) { return kSteps[bits]; }
 
-BitThresholds ThresholdsOf(float price) {
+BitThresholds UnitThresholds(float row_cost) {
   BitThresholds thresholds;
-  for (int32_t b = 1; b <= kMaxRowBits; ++b) thresholds[b - 1] = price / (kErrors[b - 1] - kErrors[b]);
+  // Where some number of bits first pays for the row; from there each further bit is bought for itself.
+  float first = std::numeric_limits<float>::max();
+  for (int32_t b = 1; b <= kMaxRowBits; ++b)
+    first = std::min(first, (static_cast<float>(b) + row_cost) / (1 - kErrors[b]));
+  for (int32_t b = 1; b <= kMaxRowBits; ++b)
+    thresholds[b - 1] = std::max(first, 1 / (kErrors[b - 1] - kErrors[b]));
   return thresholds;
 }
 
-float PriceThatFits(std::span<const float> energies, int64_t room) {
+BitThresholds ThresholdsOf(float price, const BitThresholds& unit) {
+  BitThresholds thresholds;
+  for (int32_t b = 0; b < kMaxRowBits; ++b) thresholds[b] = price * unit[b];
+  return thresholds;
+}
+
+float PriceThatFits(std::span<const float> energies, const BitThresholds& unit, int64_t room) {
   const auto fits = [&](float price) {
-    const BitThresholds thresholds = ThresholdsOf(price);
+    const BitThresholds thresholds = ThresholdsOf(price, unit);
     int64_t bits = 0;
     for (const float energy : energies) bits += BitsOf(energy, thresholds);
     return bits <= room;

@@ -26,18 +26,21 @@ float GaussianError(int32_t bits);
 float GaussianStep(int32_t bits);
 
 // Bits by reverse water-filling: a row gets bit b while energy * (GaussianError(b - 1) - GaussianError(b)) is
-// more than a bit's price. Thresholds of all bits for one price; a row has as many bits as thresholds its
+// more than a bit's price. A row costs attention time whatever its bits: it gets none where they gain less than
+// they and row_cost bits more would cost, so that few rows have 1 bit. A row has as many bits as thresholds its
 // energy passes. Both sides of a capsule compare the same floats.
 using BitThresholds = std::array<float, kMaxRowBits>;
-BitThresholds ThresholdsOf(float price);
+BitThresholds UnitThresholds(float row_cost);  // where a bit's price is 1
+BitThresholds ThresholdsOf(float price, const BitThresholds& unit);
 inline int32_t BitsOf(float energy, const BitThresholds& thresholds) {
   int32_t bits = 0;
   for (const float threshold : thresholds) bits += energy > threshold;
   return bits;
 }
 
-// The least price, to a part in a million, at which all rows together take at most `room` bits a channel.
-float PriceThatFits(std::span<const float> energies, int64_t room);
+// The least price, to a part in a million, at which all rows together take at most `room` bits a channel, their
+// row_cost not counted.
+float PriceThatFits(std::span<const float> energies, const BitThresholds& unit, int64_t room);
 
 // x = scale * step(bits) * (code - (2^bits - 1) / 2). The codes' bits lie in fields of 8, 4, 2 and 1 bits,
 // the highest first (7 bits: a field of 4, one of 2, one of 1). In a field of k bits byte j holds the
