@@ -75,6 +75,7 @@ const COUNTERS = {
   recomputed_tokens: 'kvcapsule_worker_recomputed_tokens_total',
   swaps_out: 'kvcapsule_worker_swaps_total{direction="out"}',
   recompressions: 'kvcapsule_worker_recompressions_total',
+  text_recompressions: 'kvcapsule_worker_text_recompressions_total',
   evicted_pages: 'kvcapsule_worker_evicted_pages_total',
   cached_tokens: 'kvcapsule_worker_prefix_cache_tokens_total{outcome="hit"}',
   worker_cpu_seconds: 'process_cpu_seconds_total',

@@ -199,10 +199,15 @@ describe('cases from the field: what is kept and found again', () => {
     }
   }, 120_000);
 
-  it.each(['raw', 'q8', 'q4'])(
+  // q8 and q4 keep the answers small, too
+  it.each([
+    ['raw', 6, 600],
+    ['q8', 5, 900],
+    ['q4', 4, 1_600],
+  ])(
     'pictures kept as %s are compressed before anybody is moved or preempted, and usage says so',
-    async (codec) => {
-      const small = await Cluster.start({ workerArgs: ['--pool-mib', '6', '--codec', codec] });
+    async (codec, poolMib, answerTokens) => {
+      const small = await Cluster.start({ workerArgs: ['--pool-mib', `${poolMib}`, '--codec', codec] });
       try {
         const conversations = ['a', 'b', 'c'].map((name, index) =>
           answer(
@@ -214,7 +219,7 @@ describe('cases from the field: what is kept and found again', () => {
                 ...(codec === 'raw' ? [] : [picture('e')]),
               ),
             ],
-            { ignore_eos: true, max_tokens: 600 + index },
+            { ignore_eos: true, max_tokens: answerTokens + index },
             small,
           ),
         );

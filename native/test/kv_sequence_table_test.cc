@@ -37,7 +37,7 @@ class Driver {
 
   // One valid operation on `model`, appended to `plan`. False when it drew one that cannot be made.
   bool AddValid(Model& model, std::vector<int32_t>& plan) {
-    const int32_t slot = Between(rng, 0, kSlots - 1), kind = Between(rng, 0, 12);
+    const int32_t slot = Between(rng, 0, kSlots - 1), kind = Between(rng, 0, 14);
     if (!model.contains(slot)) {
       model[slot];
       return Append(plan, PageOp::kOpen, slot, {});
@@ -56,6 +56,7 @@ class Driver {
     if (segments.empty()) return false;
     const int32_t at = Between(rng, 0, static_cast<int32_t>(segments.size()) - 1);
     if (segments[at].capsule) return false;
+    if (kind >= 13) return AddSplit(segments, slot, at, plan);
     if (kind >= 10) return AddAttachBlocks(model, slot, at, kind == 11, plan);
     if (kind <= 6) {
       const auto blocks = Take(Between(rng, 1, 4));
@@ -156,6 +157,21 @@ class Driver {
     return Append(plan, PageOp::kCompress, slot, arguments);
   }
 
+  bool AddSplit(std::vector<ModelSegment>& segments, int32_t slot, int32_t at, std::vector<int32_t>& plan) {
+    ModelSegment& whole = segments[at];
+    const size_t most = std::min(whole.rows.size() / 16, whole.blocks.empty() ? 0 : whole.blocks.size() - 1);
+    if (most == 0) return false;
+    const int32_t blocks = Between(rng, 1, static_cast<int32_t>(most));
+    ModelSegment rest;
+    rest.blocks.assign(whole.blocks.begin() + blocks, whole.blocks.end());
+    rest.rows.assign(whole.rows.begin() + blocks * 16, whole.rows.end());
+    whole.blocks.resize(blocks);
+    whole.rows.resize(blocks * 16);
+    segments.insert(segments.begin() + at + 1, rest);
+    ++splits;
+    return Append(plan, PageOp::kSplit, slot, {at, blocks * 16});
+  }
+
   // A step's forward pass: fills some raw segments with rows of fresh numbers.
   void Fill(Model& model) {
     for (auto& [slot, segments] : model) {
@@ -241,7 +257,7 @@ class Driver {
   std::vector<std::shared_ptr<const KvFormat>> formats;
   std::vector<int32_t> free, dropped;
   std::map<int32_t, int32_t> holders;  // of a block, beyond the first
-  int64_t attached = 0, copies = 0;
+  int64_t attached = 0, copies = 0, splits = 0;
   float fresh = 0;
 };
 
@@ -365,6 +381,17 @@ std::vector<std::vector<int32_t>> BadOps(const std::vector<int32_t>& pages) {
       {8, -1, 2, 3, kBlocks},
       {8, -1, 2, -1, 3},
       {8, 0, 2, 3, 4},  // names a slot
+      {9, 0, 0},
+      {9, 0, 1, 0},
+      {9, 0, 3, 0, 16, 0},
+      {9, 1, 2, 0, 16},  // not open
+      {9, 0, 2, 1, 16},  // the capsule
+      {9, 0, 2, 3, 16},  // no such segment
+      {9, 0, 2, 0, 0},
+      {9, 0, 2, 0, -16},
+      {9, 0, 2, 0, 8},   // inside a block
+      {9, 0, 2, 0, 16},  // more tokens than it has
+      {9, 0, 2, 2, 16},  // no block
   };
 }
 
@@ -422,7 +449,7 @@ TEST(SequenceTableTest, ABadOpAnywhereInAPlanChangesNothing) {
 }
 
 TEST(SequenceTableTest, AgreesWithASimpleModelOverThousandsOfOperations) {
-  int64_t operations = 0, compressions = 0, refused = 0, attached = 0, copies = 0;
+  int64_t operations = 0, compressions = 0, refused = 0, attached = 0, copies = 0, splits = 0;
   for (uint64_t seed = 1; seed <= 8; ++seed) {
     Driver driver(seed);
     Model model;
@@ -452,9 +479,11 @@ TEST(SequenceTableTest, AgreesWithASimpleModelOverThousandsOfOperations) {
     }
     attached += driver.attached;
     copies += driver.copies;
+    splits += driver.splits;
   }
   EXPECT_GT(attached, 200);
   EXPECT_GT(copies, 50);
+  EXPECT_GT(splits, 50);
   EXPECT_GT(operations, 3000);
   EXPECT_GT(compressions, 150);
   EXPECT_EQ(refused, 2000);

@@ -27,7 +27,7 @@ export const workerConfigSchema = z.object({
   model: z.string().min(1).meta({ description: 'Hugging Face folder to serve' }),
   codec: z.enum(CODECS).optional().meta({
     description:
-      'How the KV of pictures is kept where a request names no kv_codec; the best capsule codec that there is a profile of, else raw',
+      'How KV is kept where a request names no kv_codec (q8 and q4: also that of text); the best capsule codec that there is a profile of, else raw',
   }),
   profile: z
     .array(z.string())

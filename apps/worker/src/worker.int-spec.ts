@@ -226,6 +226,45 @@ it(
   TIMEOUT_MS,
 );
 
+it(
+  'answers over stored text the same in a pool that is never short and in one that is, from the cache and not',
+  async () => {
+    const roomy = await serve(400, 2048, [], { weights: 'f16', kvDtype: 'f16' });
+    const tight = await serve(40, 100, [], { weights: 'f16', kvDtype: 'f16' });
+    const texts = golden.filter(({ pictures }) => pictures.length === 0);
+    const generates = await Promise.all(
+      Array.from({ length: 6 }, async (_, index) => {
+        const example = texts[index % texts.length];
+        if (!example) throw new Error('no golden case is without pictures');
+        const generate = await generateOf(example, `r${index}`);
+        const sampling = { ...GREEDY, temperature: 1, seed: BigInt(index), topLogprobs: 1, ignoreEos: true };
+        return { ...generate, sampling, maxTokens: 200, kvCodec: index % 2 === 0 ? 'q8' : 'q4' };
+      }),
+    );
+    for (const generate of generates) tight.router.send(generate);
+    for (const generate of generates) {
+      const alone = await roomy.router.ask({ ...generate, cacheSalt: generate.requestId });
+      const together = await tight.router.answer(generate.requestId);
+      expect([generate.requestId, together.tokenIds]).toEqual([generate.requestId, alone.tokenIds]);
+      expect(together.logprobs).toEqual(alone.logprobs);
+      // a second turn goes on from stored runs, under another name than raw text's
+      const history = { ...generate, tokenIds: [...generate.tokenIds, ...alone.tokenIds], maxTokens: 20 };
+      const warm = await tight.router.ask({ ...history, requestId: `${generate.requestId} again` });
+      const cold = await roomy.router.ask({ ...history, cacheSalt: 'cold' + generate.requestId });
+      expect(cold.finished?.usage?.cachedTokens).toBe(0);
+      expect([warm.tokenIds, warm.logprobs]).toEqual([cold.tokenIds, cold.logprobs]);
+      const { codec, bytes = 0n, rawBytes = 0n } = warm.finished?.usage?.kv ?? {};
+      expect(codec).toBe(generate.kvCodec);
+      expect(Number(bytes) / Number(rawBytes)).toBeLessThan(codec === 'q8' ? 0.7 : 0.5);
+    }
+    expect(tight.worker.serving.scheduler.counters.preemptions).toBeGreaterThan(0);
+    expect(tight.worker.serving.scheduler.counters.prefixHitTokens).toBeGreaterThan(0);
+    await roomy.close();
+    await tight.close();
+  },
+  TIMEOUT_MS,
+);
+
 describe('the same request with the same seed', () => {
   const BATCHES = [2, 3, 5, 8, 16];
 

@@ -79,6 +79,7 @@ export const PageOp = {
   AttachBlocks: 6,
   AttachCapsule: 7,
   CopyBlock: 8,
+  Split: 9,
 } as const;
 
 /**

@@ -97,6 +97,7 @@ class Staging {
       case PageOp::kAttachBlocks: return AttachBlocks(op);
       case PageOp::kAttachCapsule: return AttachCapsule(op, formats);
       case PageOp::kCopyBlock: return CopyBlock(op);
+      case PageOp::kSplit: return Split(op);
     }
     op.Fail("unknown operation");
   }
@@ -211,6 +212,24 @@ class Staging {
     CheckBlocks(op, op.arguments);
     op.Require(job.from != job.to, "a block is copied onto itself");
     jobs_.emplace_back(job);
+  }
+
+  void Split(const Op& op) {
+    auto& sequence = Staged(op);
+    ArgumentReader reader(op);
+    const int32_t segment = reader.Next();
+    RawSegment& raw = Raw(op, sequence, segment);
+    const int32_t tokens = reader.Next();
+    reader.End();
+    constexpr int32_t kTokens = KvGeometry::kBlockTokens;
+    op.Require(tokens > 0 && tokens % kTokens == 0, "a segment is cut at a block's edge only");
+    op.Require(tokens <= raw.tokens && tokens / kTokens < static_cast<int64_t>(raw.blocks.size()),
+               "the segment ends before the cut");
+    const auto cut = raw.blocks.begin() + tokens / kTokens;
+    RawSegment rest{{cut, raw.blocks.end()}, raw.tokens - tokens};
+    raw.blocks.erase(cut, raw.blocks.end());
+    raw.tokens = tokens;
+    sequence.segments.insert(sequence.segments.begin() + segment + 1, std::move(rest));
   }
 
   static const std::shared_ptr<const KvFormat>& Format(const Op& op, int32_t number, Formats formats) {

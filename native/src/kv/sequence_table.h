@@ -31,6 +31,9 @@ enum class PageOp : int32_t {
   kAttachCapsule = 7,
   // Slot -1; [from, to]: copy a block's bytes, for a sequence that goes on in a block which others share.
   kCopyBlock = 8,
+  // [segment, tokens]: cut a raw segment in two. The first one keeps `tokens` tokens, whole blocks and at least one;
+  // the second one gets the other blocks, at least one, and goes on as the segment was to. No byte moves.
+  kSplit = 9,
 };
 
 class SequenceTable {

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { type ErrorCode, KvcError } from '@kvcapsule/contracts/errors';
 import { type Finished, FinishReason, type Generate, type Sampling } from '@kvcapsule/contracts/worker';
 import type { LeaseKey } from '@kvcapsule/domain/ledger';
-import { promptPages, storedPrompt, storedSpan } from '@kvcapsule/domain/paging';
+import { promptPages, storedPrompt, storedRuns, storedSpan } from '@kvcapsule/domain/paging';
 import { POLICIES, rank, type WorkerView } from '@kvcapsule/domain/placement';
 import type { WorkerRecord } from '@kvcapsule/domain/registry';
 import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
@@ -137,10 +137,9 @@ export class GenerationService implements OnApplicationShutdown {
       ...span,
       stored: storedSpan(formats, codec, span, pageBytes),
     }));
-    return (
-      promptPages(storedPrompt(prompt.tokenIds.length, pictures), { blockTokens, pagesPerBlock }).peakPages +
-      pagesPerBlock
-    );
+    const shape = { blockTokens, pagesPerBlock };
+    const runs = storedRuns(formats, codec, pageBytes, shape);
+    return promptPages(storedPrompt(prompt.tokenIds.length, pictures, runs), shape).peakPages + pagesPerBlock;
   }
 
   #hasOthers(job: Job): boolean {

@@ -40,7 +40,7 @@ export interface GenerationRequest {
   readonly cacheSalt: string;
   /** Lower ones go first on their worker. */
   readonly priority: number;
-  /** How the KV of pictures is kept; undefined leaves it to the worker. */
+  /** How KV is kept; undefined leaves it to the worker. */
   readonly kvCodec: string | undefined;
 }
 

@@ -1,6 +1,6 @@
 import type { Event, Generate } from '@kvcapsule/contracts/worker';
-import type { PictureForm } from '@kvcapsule/domain/identity';
-import type { ScheduledPicture } from '@kvcapsule/domain/scheduling';
+import type { SpanForm } from '@kvcapsule/domain/identity';
+import type { ScheduledPicture, TextForm } from '@kvcapsule/domain/scheduling';
 import type { Codec } from '@kvcapsule/engine';
 
 import type { Features } from '../pictures/encoder-cache.js';
@@ -20,7 +20,7 @@ export interface GenerationPicture extends ScheduledPicture {
   /** Per row of the span: -1 for a marker, or the row of the picture's features. */
   readonly featureRows: Int32Array;
   /** How the span is kept, for its name. */
-  readonly form: PictureForm;
+  readonly form: SpanForm;
 }
 
 /** What a valid request asks for. */
@@ -31,6 +31,9 @@ export interface GenerationSpec {
   readonly pictures: readonly GenerationPicture[];
   readonly sampling: Sampling;
   readonly kvCodec: Codec;
+  /** How its text is kept, and what it may become when it is raw and pages run short. */
+  readonly text: TextForm | undefined;
+  readonly textUnderPressure: TextForm | undefined;
   readonly maxTokens: number;
   readonly deadlineUnixMs: number | undefined;
   /** Only requests with the same one share cached prefixes. */
@@ -49,11 +52,14 @@ export class Generation {
   readonly features = new Map<number, Features>();
   /** Pictures that took the form they have under pressure. */
   readonly recompressed = new Set<number>();
+  /** The same of runs of its text, by their first tokens. */
+  readonly pressedRuns = new Set<number>();
   /** Tokens of the prompt that its admission found in the prefix cache. */
   cachedTokens = 0;
   started = false;
   ended = false;
   deadlineTimer: NodeJS.Timeout | undefined;
+  #textForm: TextForm | undefined;
 
   constructor(
     /** Unique in this process; request ids are unique per stream only. */
@@ -63,6 +69,7 @@ export class Generation {
     readonly sink: EventSink,
   ) {
     this.tokenIds = [...spec.promptTokenIds];
+    this.#textForm = spec.text;
     const { presencePenalty, frequencyPenalty, repetitionPenalty } = spec.sampling;
     if (presencePenalty !== 0 || frequencyPenalty !== 0 || repetitionPenalty !== 1) {
       this.penalised = new TokenCounts(repetitionPenalty === 1 ? [] : spec.promptTokenIds);
@@ -71,6 +78,16 @@ export class Generation {
 
   get promptTokens(): number {
     return this.spec.promptTokenIds.length;
+  }
+
+  /** How its text is kept from its beginning. */
+  get textForm(): TextForm | undefined {
+    return this.#textForm;
+  }
+
+  /** It is computed again; its text, where some of it had been compressed, is compressed as it comes. */
+  restart(): void {
+    if (this.pressedRuns.size > 0) this.#textForm = this.spec.textUnderPressure;
   }
 
   get completionTokens(): number {

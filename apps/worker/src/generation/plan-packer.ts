@@ -94,6 +94,8 @@ function encodeChange(change: PageChange): number[] {
       const { slot, segment, tokens, blocks } = change;
       return [PageOp.AttachBlocks, slot, 2 + blocks.length, segment, tokens, ...blocks];
     }
+    case 'split':
+      return [PageOp.Split, change.slot, 2, change.segment, change.tokens];
     case 'attachCapsule': {
       const { slot, profile, tokens, pages } = change;
       return [PageOp.AttachCapsule, slot, 2 + pages.length, profile, tokens, ...pages];

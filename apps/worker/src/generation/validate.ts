@@ -1,8 +1,8 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 import type { Generate } from '@kvcapsule/contracts/worker';
-import type { PictureForm } from '@kvcapsule/domain/identity';
-import { rawBlocks } from '@kvcapsule/domain/paging';
-import type { ScheduledPicture } from '@kvcapsule/domain/scheduling';
+import type { SpanForm } from '@kvcapsule/domain/identity';
+import { rawBlocks, storedRuns } from '@kvcapsule/domain/paging';
+import type { ScheduledPicture, TextForm } from '@kvcapsule/domain/scheduling';
 import {
   chooseFormat,
   type Codec,
@@ -29,6 +29,9 @@ const generateSchema = z.object({
   stop: z.array(z.string()),
 });
 
+/** What raw text becomes under pressure: of the codecs that need no profile, the one that changes least. */
+const PRESSED_TEXT = 'q8' satisfies Codec;
+
 /** What a worker offers to requests. */
 export interface Offer {
   readonly info: NativeEngineInfo;
@@ -51,8 +54,12 @@ export function validateGenerate(generate: Generate, { info, codec, endTokens }:
     throw new KvcError('CONTEXT_LENGTH_EXCEEDED', message);
   }
   const kvCodec = generate.kvCodec === '' ? codec : knownCodec(generate.kvCodec, info);
+  const text = textForm(info, kvCodec);
   return {
     requestId: generate.requestId,
+    text,
+    // who names a codec gets it, whatever becomes of the pool
+    textUnderPressure: text || generate.kvCodec !== '' ? undefined : textForm(info, PRESSED_TEXT),
     lease: generate.lease?.leaseId ? generate.lease : undefined,
     promptTokenIds: tokenIds,
     pictures: toPictures(generate, info, kvCodec),
@@ -99,6 +106,14 @@ function toPictures(generate: Generate, info: NativeEngineInfo, codec: Codec): G
   });
 }
 
+/** How text is kept with that codec; undefined: raw. */
+function textForm(info: NativeEngineInfo, codec: Codec): TextForm | undefined {
+  const runs = storedRuns(info.formats, codec, info.pageBytes, info);
+  if (!runs) return undefined;
+  const { format: profile, pages, tokens } = runs;
+  return { capsule: { profile, pages }, tokens, form: { codec, profileId: '' } };
+}
+
 /** The format that keeps a span in the fewest pages, of those fitted for it; for one that is kept in more, as rows. */
 function smallerCapsule(
   info: NativeEngineInfo,
@@ -118,7 +133,7 @@ function smallerCapsule(
   return { capsule: { profile, pages }, restRows, form: formOf(info, least) };
 }
 
-function formOf(info: NativeEngineInfo, choice: FormatChoice | undefined): PictureForm {
+function formOf(info: NativeEngineInfo, choice: FormatChoice | undefined): SpanForm {
   const { codec = 'raw', profileId = '' } = choice ? (info.formats[choice.format] ?? {}) : {};
   return { codec, profileId };
 }

@@ -9,12 +9,14 @@ export class PressureMetrics {
 
   update(counted: SchedulerCounters): void {
     const grown = (name: keyof SchedulerCounters): number => counted[name] - (this.#told?.[name] ?? 0);
-    const { prefixTokens, evictedPages, recompressions, swaps, preemptions, recomputedTokens } = this.metrics;
+    const { prefixTokens, evictedPages, recompressions, textRecompressions } = this.metrics;
+    const { swaps, preemptions, recomputedTokens } = this.metrics;
     const hits = grown('prefixHitTokens');
     prefixTokens.inc({ outcome: 'hit' }, hits);
     prefixTokens.inc({ outcome: 'miss' }, grown('prefixTokens') - hits);
     evictedPages.inc(grown('evictedPages'));
     recompressions.inc(grown('recompressions'));
+    textRecompressions.inc(grown('textRecompressions'));
     swaps.inc({ direction: 'out' }, grown('swapsOut'));
     swaps.inc({ direction: 'in' }, grown('swapsIn'));
     preemptions.inc(grown('preemptions'));

@@ -238,7 +238,7 @@ export class Serving {
   }
 
   async #nameContent({ key, spec, promptTokens }: Generation): Promise<ScheduledRequest> {
-    const { priority, promptTokenIds: tokenIds, cacheSalt, maxTokens } = spec;
+    const { priority, promptTokenIds: tokenIds, cacheSalt, maxTokens, text, textUnderPressure } = spec;
     const root = rootName({ ...this.#root, cacheSalt });
     const pictures = await Promise.all(
       spec.pictures.map(async (picture) => {
@@ -246,15 +246,23 @@ export class Serving {
         return { ...picture, content: { ...picture.form, contentSha256 } };
       }),
     );
-    return { id: key, promptTokens, maxTokens, pictures, priority, content: { root, tokenIds } };
+    const texts = { ...(text && { text }), ...(textUnderPressure && { textUnderPressure }) };
+    return { id: key, promptTokens, maxTokens, pictures, priority, ...texts, content: { root, tokenIds } };
   }
 
   #plan(ahead: boolean): ScheduledStep | undefined {
     const step = this.scheduler.plan(ahead);
     if (!step) return undefined;
     this.#pressure.update(this.scheduler.counters);
-    for (const { id, picture } of step.recompressed) this.#generations.get(id)?.recompressed.add(picture);
-    for (const key of step.preempted) this.#releasePictures(key);
+    for (const pressed of step.recompressed) {
+      const { recompressed, pressedRuns } = this.#generation(pressed.id);
+      if (pressed.picture === undefined) pressedRuns.add(pressed.start);
+      else recompressed.add(pressed.picture);
+    }
+    for (const key of step.preempted) {
+      this.#generation(key).restart();
+      this.#releasePictures(key);
+    }
     for (const key of step.missing) this.#encodeMissing(key);
     for (const key of step.exhausted) this.#endExhausted(key);
     return step;

@@ -1,5 +1,6 @@
 import type { KvUsage, Usage } from '@kvcapsule/contracts/worker';
 import { promptPages, promptSegments, rawBlocks, storedPrompt } from '@kvcapsule/domain/paging';
+import type { TextForm } from '@kvcapsule/domain/scheduling';
 import type { NativeEngineInfo } from '@kvcapsule/engine';
 
 import type { Generation } from '../generation/generation.js';
@@ -17,10 +18,9 @@ export function usageOf(generation: Generation, info: NativeEngineInfo): Usage {
 }
 
 /** Bytes of the pages that the prompt holds at the end, rounding included, and of its tokens as raw rows. */
-function kvUsageOf(
-  { promptTokens, recompressed, spec: { pictures } }: Generation,
-  info: NativeEngineInfo,
-): KvUsage {
+function kvUsageOf(generation: Generation, info: NativeEngineInfo): KvUsage {
+  const { promptTokens, recompressed, spec } = generation;
+  const { pictures } = spec;
   const kept = pictures.map((picture, index) => {
     const pressed = recompressed.has(index) ? picture.underPressure : undefined;
     return { ...picture, ...pressed };
@@ -33,16 +33,34 @@ function kvUsageOf(
   const textBlocks = promptSegments(promptTokens, pictures)
     .filter(({ picture }) => picture === undefined)
     .reduce((sum, { length }) => sum + rawBlocks(length, info), 0);
+  const textPages = textBlocks * info.pagesPerBlock - savedByText(generation, info);
+  const picturePages = restingPages - textBlocks * info.pagesPerBlock;
+  const textCodec = textPages < textBlocks * info.pagesPerBlock ? textFormOf(generation) : undefined;
   const pictureTokens = pictures.reduce((sum, { length }) => sum + length, 0);
   return {
-    codec: kept.find(({ capsule }) => capsule)?.form.codec ?? 'raw',
-    bytes: BigInt(restingPages * info.pageBytes),
+    codec: kept.find(({ capsule }) => capsule)?.form.codec ?? textCodec?.form.codec ?? 'raw',
+    bytes: BigInt((picturePages + textPages) * info.pageBytes),
     rawBytes: BigInt(promptTokens * rawTokenBytes(info)),
     pictures: {
-      bytes: BigInt((restingPages - textBlocks * info.pagesPerBlock) * info.pageBytes),
+      bytes: BigInt(picturePages * info.pageBytes),
       rawBytes: BigInt(pictureTokens * rawTokenBytes(info)),
     },
   };
+}
+
+const textFormOf = ({ textForm, spec }: Generation): TextForm | undefined =>
+  textForm ?? spec.textUnderPressure;
+
+/** Pages that the prompt's text takes less than raw. */
+function savedByText(generation: Generation, info: NativeEngineInfo): number {
+  const { promptTokens, pressedRuns, textForm, spec } = generation;
+  const form = textFormOf(generation);
+  if (!form) return 0;
+  const segments = promptSegments(promptTokens, spec.pictures).filter(({ picture }) => picture === undefined);
+  const runs = textForm
+    ? segments.reduce((sum, { length }) => sum + Math.floor(length / form.tokens), 0)
+    : [...pressedRuns].filter((start) => start + form.tokens <= promptTokens).length;
+  return runs * (rawBlocks(form.tokens, info) * info.pagesPerBlock - form.capsule.pages);
 }
 
 /** Keys and values of one token of all layers as raw 16-bit rows, whatever the pool's own type. */

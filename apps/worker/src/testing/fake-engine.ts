@@ -33,6 +33,11 @@ export const FAKE_VOCAB = 64;
 export const FAKE_IMAGE_TOKEN = 3;
 export const FAKE_END = 2;
 
+/** `tokens` in so many pages, or, of `q8`, any number of them. */
+export type FakeFormat =
+  | { readonly tokens: number; readonly pages: number; readonly bytesPerToken?: undefined }
+  | { readonly tokens: 0; readonly pages?: undefined; readonly bytesPerToken: number };
+
 /**
  * An engine without arithmetic. It checks every page operation (nothing is written that another sequence uses,
  * nothing is attached that is not there) and computes tokens that depend on all a row attends to, on order and
@@ -62,7 +67,7 @@ export class FakeEngine implements NativeEngine {
 
   constructor(
     readonly poolBlocks: number,
-    formats: readonly { tokens: number; pages: number }[] = [],
+    formats: readonly FakeFormat[] = [],
     /** Of a step or a picture. */
     readonly delayMs: number | (() => number) = 0,
   ) {
@@ -82,14 +87,14 @@ export class FakeEngine implements NativeEngine {
       blockBytes: PAGE_BYTES * PAGES_PER_BLOCK,
       pageBytes: PAGE_BYTES,
       weightBytes: 0,
-      formats: formats.map(({ tokens, pages }) => ({
-        codec: 'capsule',
-        profileId: `n${tokens}`,
-        tokens,
+      formats: formats.map((format) => ({
+        codec: format.tokens === 0 ? 'q8' : 'capsule',
+        profileId: format.tokens === 0 ? '' : `n${format.tokens}`,
+        tokens: format.tokens,
         markerRows: new Int32Array(),
-        pages,
-        bytes: pages * 64,
-        bytesPerToken: 0,
+        pages: format.pages ?? 0,
+        bytes: (format.pages ?? 0) * PAGE_BYTES,
+        bytesPerToken: format.bytesPerToken ?? 0,
         headerBytes: 0,
         macsShare: 1,
       })),
@@ -308,17 +313,33 @@ export class FakeEngine implements NativeEngine {
       this.#slots.delete(slot);
     } else if (code === PageOp.Segment) {
       segments.push({ kind: 'raw', blocks: [], tokens: 0 });
+    } else if (code === PageOp.Split) {
+      this.#split(segments, args);
     } else if (code === PageOp.Compress) {
       this.#compress(segments, args);
     } else if (code === PageOp.AttachCapsule) {
       const [format = -1, tokens = -1, ...pages] = args;
       const content = this.#use('capsule', pages);
-      if (content.rows.length !== tokens || this.info.formats[format]?.pages !== pages.length)
+      if (content.rows.length !== tokens || this.#pagesOf(format, tokens) !== pages.length)
         throw new Error('a capsule of another format');
       segments.push({ kind: 'capsule', pages });
     } else {
       this.#addBlocks(segments, code, args);
     }
+  }
+
+  #pagesOf(format: number, tokens: number): number {
+    const { tokens: fixed, pages, bytesPerToken } = this.info.formats[format] ?? {};
+    return fixed === 0 ? Math.ceil((tokens * (bytesPerToken ?? 0)) / PAGE_BYTES) : (pages ?? 0);
+  }
+
+  #split(segments: Segment[], [segment = -1, tokens = 0]: number[]): void {
+    const whole = segments[segment];
+    if (whole?.kind !== 'raw' || tokens % BLOCK_TOKENS !== 0 || tokens <= 0 || tokens >= whole.tokens)
+      throw new Error('a segment is cut where it cannot be');
+    const blocks = whole.blocks.splice(tokens / BLOCK_TOKENS);
+    segments.splice(segment + 1, 0, { kind: 'raw', blocks, tokens: whole.tokens - tokens });
+    whole.tokens = tokens;
   }
 
   #addBlocks(segments: Segment[], code: number, args: number[]): void {
@@ -346,11 +367,13 @@ export class FakeEngine implements NativeEngine {
     const [pages, blocks, rest] = [take(), take(), new Set(take())];
     const raw = segments[segment];
     const info = this.info.formats[format];
-    if (!raw || !info || pages.length !== info.pages) throw new Error('a compression that does not fit');
+    if (!raw || !info) throw new Error('a compression that does not fit');
     const rows = this.#rowsOf(raw);
     const covered = rows.filter((_, row) => !rest.has(row));
     const markers = rows.filter((_, row) => rest.has(row));
-    if (covered.length !== info.tokens) throw new Error('the covered rows are not the format’s number');
+    if (pages.length !== this.#pagesOf(format, covered.length)) throw new Error('not as many pages');
+    if (info.tokens > 0 && covered.length !== info.tokens)
+      throw new Error('the covered rows are not the format’s number');
     this.#take('capsule', pages, covered);
     blocks.forEach((block, index) => {
       this.#take('raw', pagesOf(block), markers.slice(index * BLOCK_TOKENS, (index + 1) * BLOCK_TOKENS));

@@ -1,4 +1,11 @@
-import { type ContentName, type PictureContent, pictureName, textName } from './content-name.js';
+import {
+  type ContentName,
+  type PictureContent,
+  pictureName,
+  runName,
+  type SpanForm,
+  textName,
+} from './content-name.js';
 
 /** A run of tokens that is stored by itself: a picture's span, or the text between two. */
 export interface ContentSegment {
@@ -9,17 +16,24 @@ export interface ContentSegment {
   readonly picture: number | undefined;
 }
 
+/** Text that is kept in a form other than raw, run by run from the beginning of its segment. */
+export interface TextRuns {
+  /** Of a run; whole blocks. What is left at a segment's end stays raw. */
+  readonly tokens: number;
+  readonly form: SpanForm;
+}
+
 /**
- * What has a name of its own: a block of text (its segment's last one may be shorter, when a picture follows) or a
- * picture's whole span.
+ * What has a name of its own: a block of raw text (its segment's last one may be shorter, when a picture follows), a
+ * run of text in another form, or a picture's whole span.
  */
 export interface ContentUnit {
   readonly name: ContentName;
   readonly parent: ContentName;
   readonly start: number;
-  /** Index of its segment. */
-  readonly segment: number;
   readonly picture: number | undefined;
+  /** A run of text that is not raw. */
+  readonly run: boolean;
   readonly tokenIds: readonly number[];
 }
 
@@ -38,6 +52,7 @@ export class ContentChain {
     readonly pictures: readonly PictureContent[],
     tokenIds: readonly number[],
     readonly blockTokens: number,
+    readonly runs?: TextRuns,
   ) {
     this.#parent = root;
     this.#tokenIds = [...tokenIds];
@@ -49,7 +64,7 @@ export class ContentChain {
     return this.#units;
   }
 
-  /** The text at the end that no unit covers yet, less than a block. */
+  /** The text at the end that no unit covers yet, less than a block or a run. */
   get tail(): readonly number[] {
     return this.#tokenIds.slice(this.#at);
   }
@@ -74,21 +89,25 @@ export class ContentChain {
         continue;
       }
       const whole = segment.picture !== undefined;
-      const length = whole ? segment.length : Math.min(this.blockTokens, end - this.#at);
-      if (length === 0 || (last && !whole && length < this.blockTokens)) return;
-      this.#add(length, segment.picture);
+      const least = this.runs?.tokens ?? this.blockTokens;
+      if (last && !whole && end - this.#at < least) return;
+      const run = !whole && this.runs !== undefined && end - this.#at >= this.runs.tokens;
+      const text = run ? least : Math.min(this.blockTokens, end - this.#at);
+      this.#add(whole ? segment.length : text, segment.picture, run ? this.runs : undefined);
       if (last && whole) return;
     }
   }
 
-  #add(length: number, picture: number | undefined): void {
+  #add(length: number, picture: number | undefined, runs: TextRuns | undefined): void {
     const parent = this.#parent;
     const start = this.#at;
     const tokenIds = this.#tokenIds.slice(start, start + length);
     const content = picture === undefined ? undefined : this.pictures[picture];
     if (picture !== undefined && !content) throw new Error('a picture segment without a picture');
-    const name = content ? pictureName(parent, content, tokenIds) : textName(parent, tokenIds);
-    this.#units.push({ name, parent, start, segment: this.#segment, picture, tokenIds });
+    const text = runs ? runName(parent, runs.form, tokenIds) : textName(parent, tokenIds);
+    const name = content ? pictureName(parent, content, tokenIds) : text;
+    const run = runs !== undefined;
+    this.#units.push({ name, parent, start, picture, run, tokenIds });
     this.#parent = name;
     this.#at += length;
   }

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
 import { ContentChain } from './content-chain.js';
-import { pictureName, type RootContent, rootName, textName } from './content-name.js';
+import { pictureName, type RootContent, rootName, runName, textName } from './content-name.js';
 
 const ROOT: RootContent = {
   ...{ modelRevision: 'model', precision: 'f16/f16', imageProcessor: 'p' },
@@ -64,6 +64,10 @@ describe('names', () => {
       textName(parent, [1, 2]),
       textName(parent, [1, 2, 0]),
       textName(parent, [258]),
+      runName(parent, { codec: 'q8', profileId: '' }, [1, 2]),
+      runName(parent, { codec: 'q4', profileId: '' }, [1, 2]),
+      runName(parent, { codec: 'q8', profileId: '' }, [1, 3]),
+      runName(textName(parent, [0]), { codec: 'q8', profileId: '' }, [1, 2]),
     ];
     expect(new Set(names).size).toBe(names.length);
   });
@@ -92,6 +96,28 @@ describe('ContentChain', () => {
     for (const [index, unit] of chain.units.entries()) {
       expect(unit.parent).toBe(chain.units[index - 1]?.name ?? chain.root);
     }
+  });
+
+  it('cuts text that is not raw in runs, and what is left before a picture in blocks', () => {
+    const segments = [
+      { start: 0, length: 55, picture: undefined },
+      { start: 55, length: 30, picture: 0 },
+      { start: 85, length: 0, picture: undefined },
+    ];
+    const runs = { tokens: 32, form: { codec: 'q8', profileId: '' } };
+    const chain = new ContentChain(rootName(ROOT), segments, [PICTURE], range(85 + 31), 16, runs);
+    const units = () => chain.units.map(({ start, tokenIds, run }) => [start, tokenIds.length, run]);
+    const before = [
+      [0, 32, true],
+      [32, 16, false],
+      [48, 7, false],
+      [55, 30, false],
+    ];
+    expect(units()).toEqual(before);
+    expect(chain.tail).toHaveLength(31);
+    chain.push(1);
+    expect(units()).toEqual([...before, [85, 32, true]]);
+    expect(chain.units[0]?.name).toBe(runName(chain.root, runs.form, range(32)));
   });
 
   it('names what is generated like what was asked', () => {

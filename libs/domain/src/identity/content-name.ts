@@ -18,15 +18,15 @@ export interface RootContent {
   readonly cacheSalt: string;
 }
 
-/** How a picture's span is kept: what later tokens attend to. */
-export interface PictureForm {
+/** How a picture's span or a run of text is kept: what later tokens attend to. */
+export interface SpanForm {
   /** `raw`, or the codec of a format. */
   readonly codec: string;
   /** Name and hash of the profile; empty where there is none. */
   readonly profileId: string;
 }
 
-export interface PictureContent extends PictureForm {
+export interface PictureContent extends SpanForm {
   /** SHA-256 over the encoded picture. */
   readonly contentSha256: Uint8Array;
 }
@@ -49,6 +49,7 @@ const Tag = {
   ContentSha256: 11,
   Codec: 12,
   ProfileId: 13,
+  Run: 14,
 } as const;
 
 class NameHash {
@@ -92,6 +93,16 @@ export function rootName(root: RootContent): ContentName {
 /** Text that follows what `parent` names. */
 export function textName(parent: ContentName, tokenIds: readonly number[]): ContentName {
   return new NameHash(Tag.Text).field(Tag.Parent, parent).tokens(tokenIds).name();
+}
+
+/** A run of text in a form of its own that follows what `parent` names. */
+export function runName(parent: ContentName, form: SpanForm, tokenIds: readonly number[]): ContentName {
+  return new NameHash(Tag.Run)
+    .field(Tag.Parent, parent)
+    .field(Tag.Codec, form.codec)
+    .field(Tag.ProfileId, form.profileId)
+    .tokens(tokenIds)
+    .name();
 }
 
 /** A whole picture span, its marker tokens included, that follows what `parent` names. */

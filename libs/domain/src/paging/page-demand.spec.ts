@@ -31,6 +31,22 @@ describe('promptPages', () => {
     });
   });
 
+  it('counts full runs of text as they are stored, and what is left raw', () => {
+    const runs = { tokens: 64, pages: 17 };
+    // text of 9, a raw picture of 300, text of 191: two runs and 63 tokens
+    const prompt = { pictures: [{ ...picture, offset: 9, length: 300 }], capsulePages: undefined, runs };
+    const restingPages = (1 + 19) * 8 + 2 * 17 + 4 * 8;
+    expect(promptPages({ ...prompt, tokens: 9 + 300 + 191 })).toEqual({
+      restingPages,
+      peakPages: restingPages,
+    });
+    // the last run stands beside what it becomes
+    expect(promptPages({ ...prompt, tokens: 9 + 300 + 128 })).toEqual({
+      restingPages: (1 + 19) * 8 + 2 * 17,
+      peakPages: (1 + 19) * 8 + 17 + 4 * 8 + 17,
+    });
+  });
+
   it('lets a long text after the pictures make the peak', () => {
     const { peakPages, restingPages } = promptPages({
       tokens: 2000,

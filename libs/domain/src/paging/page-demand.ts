@@ -15,12 +15,21 @@ export interface PictureSpan {
   readonly imageTokens: number;
 }
 
+/** How text is kept in a form other than raw: each run of so many tokens, from the beginning of its segment. */
+export interface StoredRuns {
+  readonly tokens: number;
+  /** Of one run. */
+  readonly pages: number;
+}
+
 export interface PromptShape {
   readonly tokens: number;
   /** Ascending, without overlap. */
   readonly pictures: readonly PictureSpan[];
   /** Covered tokens n → pages of one capsule; `undefined` or no entry for n: the span stays raw. */
   readonly capsulePages: Readonly<Record<string, number>> | undefined;
+  /** Absent: text stays raw. */
+  readonly runs?: StoredRuns | undefined;
 }
 
 export interface PageDemand {
@@ -63,25 +72,26 @@ export function promptSegments(
 
 /**
  * Pages a prompt needs: whole blocks for raw rows, single pages for capsules. The peak is where a picture's raw
- * span, its capsule and its marker rows stand side by side, before the raw span is given back. The router reserves
+ * span, its capsule and its marker rows stand side by side (or a run's raw rows and what they become), before the raw
+ * span is given back. The router reserves
  * it, the worker admits by it.
  */
 export function promptPages(prompt: PromptShape, shape: BlockShape = BLOCK_SHAPE): PageDemand {
   const rawPages = (tokens: number): number => rawBlocks(tokens, shape) * shape.pagesPerBlock;
   let resting = 0;
   let peak = 0;
+  const add = (tokens: number, kept: number | undefined): void => {
+    const raw = rawPages(tokens);
+    peak = Math.max(peak, resting + raw + (kept ?? 0));
+    resting += kept ?? raw;
+  };
   for (const segment of promptSegments(prompt.tokens, prompt.pictures)) {
-    const raw = rawPages(segment.length);
     const picture = segment.picture === undefined ? undefined : prompt.pictures[segment.picture];
     const pages = picture && prompt.capsulePages?.[picture.imageTokens];
-    peak = Math.max(peak, resting + raw);
-    if (picture && pages !== undefined) {
-      const compressed = pages + rawPages(picture.length - picture.imageTokens);
-      peak = Math.max(peak, resting + raw + compressed);
-      resting += compressed;
-    } else {
-      resting += raw;
-    }
+    let left = segment.length;
+    for (const { runs } = prompt; !picture && runs && left >= runs.tokens; left -= runs.tokens)
+      add(runs.tokens, runs.pages);
+    add(left, picture && pages !== undefined ? pages + rawPages(left - picture.imageTokens) : undefined);
   }
   return { peakPages: peak, restingPages: resting };
 }

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import { ContentChain, type ContentName, rootName } from '../identity/index.js';
+import { ContentChain, type ContentName, rootName, textName } from '../identity/index.js';
 import { fullRuns } from '../testing/full-runs.js';
 import { PagePool } from './page-pool.js';
 import { type CacheEntry, PrefixCache } from './prefix-cache.js';
@@ -59,6 +59,36 @@ describe('PrefixCache', () => {
     const match = cache.match(textChain([...range(20), 999, ...range(20)]), 40);
     expect(match).toMatchObject({ tokens: 16, partial: { tokens: 4 } });
     expect([cache.idlePages, cache.count(textChain(range(40)))]).toEqual([16, 2]);
+  });
+
+  it('finds runs, and the blocks that one began with, but for the run’s last token', () => {
+    const pool = new PagePool(8, 8);
+    const cache = new PrefixCache(pool);
+    const segments = [{ start: 0, length: 64, picture: undefined }];
+    const runs = { tokens: 32, form: { codec: 'q8', profileId: '' } };
+    const chainOf = (tokenIds: readonly number[]) => new ContentChain(ROOT, segments, [], tokenIds, 16, runs);
+    const [first] = chainOf(range(64)).units;
+    const pages = pool.allocateCapsule(5) ?? [];
+    if (!first) throw new Error('no run');
+    cache.insert(first, { kind: 'run', capsule: { format: 1, tokens: 32, pages }, raw: undefined });
+    // the second run, as a request left it that ended before its last token was stored
+    let parent = first.name;
+    for (const start of [32, 48]) {
+      const tokenIds = range(16, start);
+      const name = textName(parent, tokenIds);
+      cache.insert({ name, parent, tokenIds }, { kind: 'text', block: take(pool, cache) });
+      parent = name;
+    }
+    const found = (tokenIds: readonly number[], limit: number) => {
+      const { tokens, partial, entries } = cache.match(chainOf(tokenIds), limit);
+      return [tokens, partial?.tokens, entries.map(({ content }) => content.kind)];
+    };
+    expect(found(range(70), 69)).toEqual([48, 15, ['run', 'text']]);
+    expect(found([...range(40), 999, ...range(40)], 80)).toEqual([32, 8, ['run']]);
+    expect(found(range(33), 32)).toEqual([32, undefined, ['run']]);
+    expect(found(range(32), 31)).toEqual([0, undefined, []]);
+    // raw text of the same tokens is other content
+    expect(cache.match(textChain(range(70)), 69)).toMatchObject({ tokens: 0, partial: undefined });
   });
 
   it('never answers with more than the limit', () => {

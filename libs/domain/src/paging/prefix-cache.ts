@@ -1,4 +1,4 @@
-import type { ContentChain, ContentName, ContentUnit } from '../identity/index.js';
+import { type ContentChain, type ContentName, type ContentUnit, textName } from '../identity/index.js';
 import { Heap } from './heap.js';
 import { capsuleRuns, type PagePool } from './page-pool.js';
 
@@ -8,15 +8,15 @@ export interface CachedText {
   readonly block: number;
 }
 
-/** A picture's whole span: raw, or a capsule beside the rows that it does not cover. */
-export interface CachedPicture {
-  readonly kind: 'picture';
+/** A picture's whole span, or a run of text: raw, or a capsule beside the rows that it does not cover. */
+export interface CachedSpan {
+  readonly kind: 'picture' | 'run';
   readonly capsule:
     { readonly format: number; readonly tokens: number; readonly pages: readonly number[] } | undefined;
   readonly raw: { readonly tokens: number; readonly blocks: readonly number[] } | undefined;
 }
 
-export type CachedContent = CachedText | CachedPicture;
+export type CachedContent = CachedText | CachedSpan;
 
 /** One named piece of content and who uses it. Only the cache changes it. */
 export interface CacheEntry {
@@ -101,18 +101,40 @@ export class PrefixCache {
     let tokens = 0;
     let parent = chain.root;
     let wanted = chain.tail;
+    const take = (entry: CacheEntry): void => {
+      this.#use(entry);
+      entries.push(entry);
+      tokens += entry.tokenIds.length;
+      parent = entry.name;
+    };
     for (const unit of chain.units) {
       const entry = this.#entries.get(unit.name);
       if (!entry || tokens + unit.tokenIds.length > limit) {
         wanted = unit.picture === undefined ? unit.tokenIds : [];
         break;
       }
-      this.#use(entry);
-      entries.push(entry);
-      tokens += unit.tokenIds.length;
-      parent = unit.name;
+      take(entry);
+    }
+    // a run that is not there may have begun as blocks; its last token is computed, so that it is compressed in turn
+    if (chain.runs) wanted = wanted.slice(0, chain.runs.tokens - 1);
+    const end = Math.min(limit, tokens + wanted.length);
+    for (;;) {
+      const entry = this.#nextBlock(chain, parent, wanted);
+      if (!entry || tokens + chain.blockTokens > end) break;
+      take(entry);
+      wanted = wanted.slice(chain.blockTokens);
     }
     return { entries, tokens, partial: this.#longestStart(parent, wanted, limit - tokens) };
+  }
+
+  /** The block of a run that is not full which begins with these tokens. */
+  #nextBlock(
+    { runs, blockTokens }: ContentChain,
+    parent: ContentName,
+    wanted: readonly number[],
+  ): CacheEntry | undefined {
+    if (!runs || wanted.length < blockTokens) return undefined;
+    return this.#entries.get(textName(parent, wanted.slice(0, blockTokens)));
   }
 
   /** How many units of the chain are there now, from the first on; nothing is taken into use. */
@@ -217,7 +239,7 @@ function rawBlocksOf(content: CachedContent): readonly number[] {
 }
 
 function runsOf(content: CachedContent, pagesPerBlock: number): number[] {
-  const capsule = content.kind === 'picture' ? content.capsule : undefined;
+  const capsule = content.kind === 'text' ? undefined : content.capsule;
   return [
     ...capsuleRuns(capsule?.pages ?? [], pagesPerBlock),
     ...rawBlocksOf(content).map((block) => block * pagesPerBlock),
@@ -225,11 +247,11 @@ function runsOf(content: CachedContent, pagesPerBlock: number): number[] {
 }
 
 function pagesOf(content: CachedContent, pagesPerBlock: number): number {
-  const capsule = content.kind === 'picture' ? (content.capsule?.pages.length ?? 0) : 0;
+  const capsule = content.kind === 'text' ? 0 : (content.capsule?.pages.length ?? 0);
   return capsule + rawBlocksOf(content).length * pagesPerBlock;
 }
 
 function blocksOf({ content }: CacheEntry, pagesPerBlock: number): number {
-  const capsule = content.kind === 'picture' ? (content.capsule?.pages.length ?? 0) : 0;
+  const capsule = content.kind === 'text' ? 0 : (content.capsule?.pages.length ?? 0);
   return Math.floor(capsule / pagesPerBlock) + rawBlocksOf(content).length;
 }

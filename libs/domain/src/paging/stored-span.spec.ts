@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { promptPages, storedPrompt, storedSpan, type StorageFormat } from './index.js';
+import { promptPages, storedPrompt, storedRuns, storedSpan, type StorageFormat } from './index.js';
 
 const none = { markerTokens: 0, pages: 0, headerBytes: 0, bytesPerToken: 0 };
 const FORMATS: readonly StorageFormat[] = [
@@ -28,6 +28,29 @@ describe('storedSpan', () => {
 
   it('leaves spans raw under raw and unknown codecs', () => {
     expect([stored('raw', 42, 40), stored('q4', 42, 40)]).toEqual([undefined, undefined]);
+  });
+});
+
+describe('storedRuns', () => {
+  // the demo model's page, and what a token of it takes
+  const rows = (bytesPerToken: number) => [
+    { codec: 'q8', tokens: 0, headerBytes: 64, bytesPerToken: 0 },
+    { codec: 'q4', tokens: 0, headerBytes: 64, bytesPerToken },
+  ];
+  const runsOf = (bytesPerToken: number) => storedRuns(rows(bytesPerToken), 'q4', 6_144, { blockTokens: 16 });
+
+  it.each([
+    [24 * 66, { format: 1, tokens: 64, pages: 17 }],
+    [24 * 36, { format: 1, tokens: 48, pages: 7 }],
+    // one block in one page, and its header with it: longer runs are no better
+    [6_080 / 16, { format: 1, tokens: 16, pages: 1 }],
+  ])('of %i bytes a token are as many blocks as hold most of them in a page', (bytesPerToken, runs) => {
+    expect(runsOf(bytesPerToken)).toEqual(runs);
+  });
+
+  it('are none where the codec is for pictures only', () => {
+    expect(storedRuns(FORMATS, 'capsule', 100, { blockTokens: 16 })).toBeUndefined();
+    expect(storedRuns(FORMATS, 'raw', 100, { blockTokens: 16 })).toBeUndefined();
   });
 });
 

@@ -1,4 +1,4 @@
-import type { PromptShape } from './page-demand.js';
+import { type BlockShape, type PromptShape, type StoredRuns } from './page-demand.js';
 
 /** What a router knows of a way to store spans, enough to count pages. */
 export interface StorageFormat {
@@ -12,6 +12,9 @@ export interface StorageFormat {
   readonly headerBytes: number;
   readonly bytesPerToken: number;
 }
+
+/** Enough to count the pages of any number of rows. */
+type RowFormat = Pick<StorageFormat, 'codec' | 'tokens' | 'headerBytes' | 'bytesPerToken'>;
 
 /** What a span holds once it is stored: pages of its capsule, and rows beside it that stay raw. */
 export interface StoredSpan {
@@ -35,11 +38,37 @@ export function storedSpan(
   const format = formats.findLast((candidate) => candidate.codec === codec && fits(candidate, span));
   if (!format) return undefined;
   if (format.tokens > 0) return { pages: format.pages, restTokens: span.length - format.tokens };
-  const bytes = format.headerBytes + span.length * format.bytesPerToken;
-  return { pages: Math.ceil(bytes / pageBytes), restTokens: 0 };
+  return { pages: rowPages(format, span.length, pageBytes), restTokens: 0 };
 }
 
-/** A prompt whose pictures are stored like this, for the count of its pages. */
+/** Blocks of a run of text at most: what a sequence holds raw at its end stays small. */
+const MOST_RUN_BLOCKS = 4;
+
+/**
+ * How text is kept in a format for any number of rows: in runs of as many blocks as hold most tokens a page.
+ * Undefined where the codec has no such format: text stays raw. `format` is its place in the list.
+ */
+export function storedRuns(
+  formats: readonly RowFormat[],
+  codec: string,
+  pageBytes: number,
+  { blockTokens }: Pick<BlockShape, 'blockTokens'>,
+): (StoredRuns & { readonly format: number }) | undefined {
+  const number = formats.findIndex((candidate) => candidate.codec === codec && candidate.tokens === 0);
+  const format = formats[number];
+  if (!format) return undefined;
+  const runs = Array.from({ length: MOST_RUN_BLOCKS }, (_, index) => {
+    const tokens = (index + 1) * blockTokens;
+    return { format: number, tokens, pages: rowPages(format, tokens, pageBytes) };
+  });
+  return runs.reduce((best, run) => (run.pages * best.tokens < best.pages * run.tokens ? run : best));
+}
+
+function rowPages({ headerBytes, bytesPerToken }: RowFormat, tokens: number, pageBytes: number): number {
+  return Math.ceil((headerBytes + tokens * bytesPerToken) / pageBytes);
+}
+
+/** A prompt whose pictures and text are stored like this, for the count of its pages. */
 export function storedPrompt(
   tokens: number,
   pictures: readonly {
@@ -47,10 +76,12 @@ export function storedPrompt(
     readonly length: number;
     readonly stored?: StoredSpan | undefined;
   }[],
+  runs?: StoredRuns,
 ): PromptShape {
   const covered = (length: number, stored: StoredSpan | undefined) => length - (stored?.restTokens ?? 0);
   return {
     tokens,
+    runs,
     pictures: pictures.map(({ offset, length, stored }) => ({
       offset,
       length,

@@ -1,3 +1,4 @@
+export type * from './accounts.js';
 export type { Holding } from './holdings.js';
 export * from './scheduler.js';
 export type * from './step.js';

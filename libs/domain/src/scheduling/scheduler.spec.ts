@@ -5,7 +5,7 @@ import { rootName } from '../identity/index.js';
 import { fullRuns } from '../testing/full-runs.js';
 import { expectedAnswer, PageTables } from '../testing/page-tables.js';
 import { Scheduler, type SchedulerOptions } from './scheduler.js';
-import type { ScheduledPicture, ScheduledRequest, ScheduledStep } from './step.js';
+import type { ScheduledPicture, ScheduledRequest, ScheduledStep, TextForm } from './step.js';
 
 const ROOT = rootName({
   ...{ modelRevision: 'm', precision: 'f16', imageProcessor: 'p' },
@@ -32,6 +32,19 @@ function picture(
   return { offset, length, restRows: everyOther(markers), capsule };
 }
 
+const textForm = (codec: string, profile: number, tokens: number, pages: number): TextForm => ({
+  capsule: { profile, pages },
+  tokens,
+  form: { codec, profileId: '' },
+});
+
+const TEXTS = {
+  raw: {},
+  q8: { text: textForm('q8', 1, 32, 9) },
+  q4: { text: textForm('q4', 2, 48, 7) },
+  pressed: { textUnderPressure: textForm('q8', 1, 32, 9) },
+};
+
 /** Few documents, pictures and lengths, so that requests begin alike. */
 const requestShape = fc.record({
   document: fc.nat(1),
@@ -47,6 +60,7 @@ const requestShape = fc.record({
     { maxLength: 2 },
   ),
   tail: fc.integer({ min: 0, max: 40 }),
+  text: fc.constantFrom<keyof typeof TEXTS>('raw', 'raw', 'q8', 'q4', 'pressed'),
   named: fc.boolean(),
   bounded: fc.boolean(),
   priority: fc.integer({ min: -1, max: 1 }),
@@ -88,7 +102,8 @@ function toScript(shape: Shape, index: number): Script {
   const { priority, arriveAt, answerTokens, abortAt, named } = shape;
   const content = named ? { content: { root: ROOT, tokenIds } } : {};
   const bound = shape.bounded ? { maxTokens: answerTokens } : {};
-  const request = { id: `r${index}`, promptTokens, pictures, priority, ...content, ...bound };
+  const texts = TEXTS[shape.text];
+  const request = { id: `r${index}`, promptTokens, pictures, priority, ...texts, ...content, ...bound };
   return { request, tokenIds, arriveAt, answerTokens, abortAt };
 }
 
@@ -215,9 +230,9 @@ class Harness {
     }
   }
 
-  /** As cold, token for token, unless a picture of the request may be compressed under pressure. */
+  /** As cold, token for token, unless something of the request may be compressed under pressure. */
   #checkAnswer({ request, tokenIds, answerTokens }: Script, answer: readonly number[]): void {
-    if (request.pictures.some(({ underPressure }) => underPressure)) return;
+    if (request.textUnderPressure || request.pictures.some(({ underPressure }) => underPressure)) return;
     const { id } = request;
     const expected = this.#expected.get(id) ?? expectedAnswer(request, tokenIds, answerTokens);
     this.#expected.set(id, expected);
@@ -240,11 +255,11 @@ class Harness {
 
 const scenario = fc.record({
   shapes: fc.array(requestShape, { minLength: 1, maxLength: 14, size: 'max' }),
-  blocks: fc.integer({ min: 7, max: 26 }),
+  blocks: fc.integer({ min: 7, max: 22 }),
   maxStepTokens: fc.integer({ min: 1, max: 60 }),
   maxPrefillChunk: fc.integer({ min: 1, max: 60 }),
   maxRunning: fc.integer({ min: 1, max: 8 }),
-  swapPages: fc.constantFrom(0, 60, 1_000),
+  swapPages: fc.constantFrom(0, 0, 60, 1_000),
   failAt: fc.array(fc.nat(300), { maxLength: 2 }),
   ahead: fc.boolean(),
 });
@@ -281,6 +296,7 @@ function plain(tail: number, answerTokens: number, arriveAt: number): Shape {
     document: 0,
     fork: 0,
     parts: [],
+    text: 'raw' as const,
     named: false,
     bounded: false,
     priority: 0,
@@ -292,7 +308,7 @@ function plain(tail: number, answerTokens: number, arriveAt: number): Shape {
 describe('Scheduler', () => {
   it('answers as cold whatever is cached, moved or preempted, ends every request and leaves nothing behind', () => {
     const counted = {
-      ...{ recompressions: 0, swapsOut: 0, preemptions: 0, recomputedTokens: 0 },
+      ...{ recompressions: 0, textRecompressions: 0, swapsOut: 0, preemptions: 0, recomputedTokens: 0 },
       ...{ prefixHitTokens: 0, evictedPages: 0 },
     };
     const seen = { ...counted, wasted: 0 };

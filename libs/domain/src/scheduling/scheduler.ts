@@ -1,9 +1,11 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 
 import { BLOCK_SHAPE, type BlockShape, PagePool, PrefixCache, type PrefixMatch } from '../paging/index.js';
+import type { PoolAccount, SchedulerCounters, SequencePages } from './accounts.js';
+import { assemble, type Draft, plannedRows } from './draft.js';
 import { type Holding, holdingsOf } from './holdings.js';
 import { type PageSource, Sequence, type SequenceWork } from './sequence.js';
-import type { PageChange, PageMove, ScheduledRequest, ScheduledStep, StepSample } from './step.js';
+import type { PageChange, ScheduledRequest, ScheduledStep, StepSample } from './step.js';
 
 export interface SchedulerOptions {
   readonly blocks: number;
@@ -16,56 +18,6 @@ export interface SchedulerOptions {
   /** Pages whose bytes may be kept elsewhere while their sequences wait; 0 when absent. */
   readonly swapPages?: number;
   readonly shape?: BlockShape;
-}
-
-export interface SequencePages {
-  /** A run that n sequences share counts as its pages over n, so that all sequences together hold what is held. */
-  readonly held: number;
-  /** The most it holds at one time until its newest token is there. */
-  readonly peak: number;
-  /** Tokens whose keys and values the held pages keep. */
-  readonly tokens: number;
-  /** More than its newest token is still to be computed. */
-  readonly prefilling: boolean;
-}
-
-/** The pool as others see it: what only the prefix cache holds is free. `freePages + heldPages = capacityPages`. */
-export interface PoolAccount {
-  readonly capacityPages: number;
-  readonly freePages: number;
-  readonly heldPages: number;
-  /** Of the free pages: those that hold cached content. */
-  readonly cachedPages: number;
-}
-
-/** What has happened so far. The rungs of the ladder in their order: evictions, recompressions, swaps, preemptions. */
-export interface SchedulerCounters {
-  readonly evictedPages: number;
-  readonly recompressions: number;
-  readonly swapsOut: number;
-  readonly swapsIn: number;
-  readonly preemptions: number;
-  /** Tokens that were computed before a preemption and that the cache did not hold when their request came back. */
-  readonly recomputedTokens: number;
-  /** Tokens that requests brought to their first admission, and those of them that the prefix cache held. */
-  readonly prefixTokens: number;
-  readonly prefixHitTokens: number;
-}
-
-/** What one `plan` call gathers. */
-interface Draft {
-  readonly number: number;
-  readonly work: Map<Sequence, SequenceWork>;
-  /** Changes before all work. */
-  head: PageChange[];
-  readonly reads: PageMove[];
-  readonly writes: PageMove[];
-  /** Rows that the step may have. */
-  maxRows: number;
-  readonly recompressed: { readonly id: string; readonly picture: number }[];
-  readonly preempted: string[];
-  readonly missing: string[];
-  readonly exhausted: string[];
 }
 
 /**
@@ -101,7 +53,14 @@ export class Scheduler {
   /** Prefix lookups of requests that waited for their first admission. */
   readonly #admitted = new WeakMap<Sequence, number>();
   readonly #counts = {
-    ...{ recompressions: 0, swapsOut: 0, swapsIn: 0, preemptions: 0, recomputedTokens: 0 },
+    ...{
+      recompressions: 0,
+      textRecompressions: 0,
+      swapsOut: 0,
+      swapsIn: 0,
+      preemptions: 0,
+      recomputedTokens: 0,
+    },
     ...{ tokens: 0, hits: 0 },
   };
 
@@ -116,8 +75,12 @@ export class Scheduler {
       takeCapsule: (pages) =>
         this.#sure(Math.ceil(pages / this.#shape.pagesPerBlock), () => pool.allocateCapsule(pages)),
       tailTakesBlock: (pages) => pool.tailTakesBlock(pages),
+      ownedAlone: (run) => pool.references(run) === (this.#cache.holds(run) ? 2 : 1),
       release: (runs) => {
         pool.release(runs);
+      },
+      leave: (entries) => {
+        this.#cache.leave(entries);
       },
     };
     this.#freeSlots = Array.from(
@@ -241,13 +204,17 @@ export class Scheduler {
       ...{ ...moves, ...news, number: ++this.#steps },
       ...{ work: new Map(), maxRows: maxStepTokens },
     };
-    if (ahead && (this.#mustMakeRoom(draft) || this.#resumable(draft))) return undefined;
+    if (ahead && (this.#mustMakeRoom(draft) || this.#resumable())) return undefined;
     const roomy = this.#makeRoom(draft);
     // before any page changes hands in this step: the bytes are written before its changes
     if (roomy) this.#resume(draft);
-    for (const [sequence, rows] of this.#share(draft)) this.#schedule(sequence, rows, draft);
+    const { rows: share, maxRows } = this.#share();
+    draft.maxRows = maxRows;
+    for (const [sequence, rows] of share) this.#schedule(sequence, rows, draft);
     if (roomy) this.#admit(draft);
-    return this.#assemble(draft);
+    const step = assemble(draft, this.#closing);
+    if (step) this.#closing = [];
+    return step;
   }
 
   /**
@@ -285,47 +252,54 @@ export class Scheduler {
   }
 
   /** How many rows each running sequence may have: one for a decode, then prefill as far as the step goes. */
-  #share(draft: Draft): Map<Sequence, number> {
+  #share(): { readonly rows: Map<Sequence, number>; readonly maxRows: number } {
     const { maxStepTokens, maxPrefillChunk = maxStepTokens } = this.#options;
     const decoding = this.#running.filter((sequence) => sequence.decoding).slice(0, maxStepTokens);
     const share = new Map(decoding.map((sequence) => [sequence, 1]));
     const decodes = share.size;
-    draft.maxRows = decodes > 0 ? Math.min(maxStepTokens, decodes + maxPrefillChunk) : maxStepTokens;
-    let left = draft.maxRows - decodes;
+    const maxRows = decodes > 0 ? Math.min(maxStepTokens, decodes + maxPrefillChunk) : maxStepTokens;
+    let left = maxRows - decodes;
     for (const sequence of this.#running) {
-      const rows = Math.min(left, sequence.totalTokens - sequence.computed);
+      const rows = Math.min(left, sequence.rowsInStep);
       if (sequence.decoding || rows <= 0) continue;
       share.set(sequence, rows);
       left -= rows;
     }
-    return share;
+    return { rows: share, maxRows };
   }
 
   /** Whether running sequences have to give something up before their next rows fit. */
   #mustMakeRoom(draft: Draft): boolean {
-    const needed = this.#neededNow(draft);
-    return needed > this.#available || this.#nextToCompress(needed, false) !== undefined;
+    const needed = this.#neededNow();
+    if (needed > this.#available || this.#nextToCompress(needed, false)) return true;
+    return !this.#swappable(draft) && this.#textToCompress(needed, false) !== undefined;
   }
 
   /** Goes down the ladder until the running sequences' next rows fit. True when they did from the first. */
   #makeRoom(draft: Draft): boolean {
     for (let relieved = false; ; relieved = true) {
-      const needed = this.#neededNow(draft);
+      const needed = this.#neededNow();
       const short = needed > this.#available;
       const compressed = this.#nextToCompress(needed, short);
       if (compressed) {
-        const { picture, entry } = compressed.recompress(this.#source, draft.head);
-        if (entry) this.#cache.leave([entry]);
-        draft.recompressed.push({ id: compressed.id, picture });
+        draft.recompressed.push(compressed.recompress(this.#source, draft.head));
         this.#counts.recompressions += 1;
+        continue;
+      }
+      const swappable = this.#swappable(draft);
+      const text = swappable ? undefined : this.#textToCompress(needed, short);
+      if (text) {
+        draft.recompressed.push(text.recompressText(this.#source, draft.head));
+        this.#counts.textRecompressions += 1;
         continue;
       }
       const victim = this.#running.at(-1);
       if (!short || !victim) return !relieved;
-      // what is read is read before the changes: a capsule of this step is not there yet
+      if (swappable) {
+        this.#swapOut(swappable, draft);
+        continue;
+      }
       const { slot } = victim;
-      const changed = draft.head.some((change) => 'slot' in change && change.slot === slot);
-      if (this.#running.length > 1 && !changed && this.#swapOut(victim, draft)) continue;
       draft.head = draft.head.filter((change) => !('slot' in change && change.slot === slot));
       if (this.#running.length === 1) {
         this.#exhaust(victim, draft);
@@ -337,11 +311,24 @@ export class Scheduler {
   }
 
   /** Blocks that the running sequences' next rows take. */
-  #neededNow(draft: Draft): number {
-    return [...this.#share(draft)].reduce(
-      (sum, [sequence, rows]) => sum + sequence.blocksFor(this.#source, rows),
+  #neededNow(source = this.#tailRoom()): number {
+    return [...this.#share().rows].reduce(
+      (sum, [sequence, rows]) => sum + sequence.blocksFor(source, rows),
       0,
     );
+  }
+
+  /** Room for a capsule's tail can be counted on once: each one after the first is taken to begin a block. */
+  #tailRoom(): Pick<PageSource, 'tailTakesBlock'> {
+    let asked = false;
+    return {
+      tailTakesBlock: (pages) => {
+        if (pages === 0) return false;
+        const takes = asked || this.#source.tailTakesBlock(pages);
+        asked = true;
+        return takes;
+      },
+    };
   }
 
   /**
@@ -357,16 +344,33 @@ export class Scheduler {
     return undefined;
   }
 
-  #swapOut(sequence: Sequence, draft: Draft): boolean {
+  /** Whose text may be compressed, the last one first, when pages are short or would not last for this very rung. */
+  #textToCompress(needed: number, short: boolean): Sequence | undefined {
+    return this.#running.findLast((sequence) => {
+      const blocks = sequence.blocksToRecompressText(this.#source);
+      const timely = blocks <= this.#available && (short || needed + blocks > this.#available);
+      return blocks > 0 && timely && sequence.hasTextToRecompress(this.#source);
+    });
+  }
+
+  /** The last running sequence, where its bytes may be kept elsewhere and it leaves others behind. */
+  #swappable({ head }: Draft): Sequence | undefined {
+    const { swapPages = 0 } = this.#options;
+    const victim = this.#running.at(-1);
+    if (!victim || this.#running.length === 1 || this.#swappedPages >= swapPages) return undefined;
+    // what is read is read before the changes: a capsule of this step is not there yet
+    if (head.some((change) => 'slot' in change && change.slot === victim.slot)) return undefined;
+    return this.#swappedPages + victim.pages.length <= swapPages ? victim : undefined;
+  }
+
+  #swapOut(sequence: Sequence, draft: Draft): void {
     const { pages } = sequence;
-    if (this.#swappedPages + pages.length > (this.#options.swapPages ?? 0)) return false;
     draft.reads.push({ id: sequence.id, pages });
     this.#leaveSlot(sequence);
     this.#give(sequence.swapOut());
     this.#swappedPages += pages.length;
     this.#counts.swapsOut += 1;
     insertInOrder(this.#waiting, sequence);
-    return true;
   }
 
   #schedule(sequence: Sequence, rows: number, draft: Draft): void {
@@ -444,22 +448,23 @@ export class Scheduler {
   }
 
   /** Whether the next in order is a sequence that was swapped out, and its turn has come. */
-  #resumable(draft: Draft): Sequence | undefined {
+  #resumable(): Sequence | undefined {
     const next = this.#waiting.find(({ ready }) => ready);
     if (!next?.swapped) return undefined;
     // one that does not fit alone never will
-    return this.#running.length === 0 || this.#fitsAgain(next, draft) ? next : undefined;
+    return this.#running.length === 0 || this.#fitsAgain(next) ? next : undefined;
   }
 
-  #fitsAgain(swapped: Sequence, draft: Draft): boolean {
-    const blocks = swapped.blocksToRestore(this.#source) + swapped.blocksFor(this.#source);
-    return this.#fits(swapped, blocks + this.#neededNow(draft));
+  #fitsAgain(swapped: Sequence): boolean {
+    const room = this.#tailRoom();
+    const blocks = swapped.blocksToRestore(room) + swapped.blocksFor(room);
+    return this.#fits(swapped, blocks + this.#neededNow(room));
   }
 
   /** Brings sequences' pages back as long as the next in order is one that was swapped out. */
   #resume(draft: Draft): void {
-    for (let next = this.#resumable(draft); next; next = this.#resumable(draft)) {
-      if (!this.#fitsAgain(next, draft)) {
+    for (let next = this.#resumable(); next; next = this.#resumable()) {
+      if (!this.#fitsAgain(next)) {
         this.#exhaust(next, draft);
         continue;
       }
@@ -541,41 +546,6 @@ export class Scheduler {
     this.#pages.release(runs);
     this.#cache.leave(entries);
   }
-
-  #assemble(draft: Draft): ScheduledStep | undefined {
-    const rows = plannedRows(draft);
-    const { number, head, reads, writes, recompressed, preempted, missing, exhausted } = draft;
-    if (rows + head.length + reads.length + missing.length + exhausted.length === 0) return undefined;
-    const work = [...draft.work.entries()];
-    const samples: StepSample[] = [];
-    let row = 0;
-    for (const [sequence, part] of work) {
-      row += part.rows;
-      if (part.samples) samples.push({ id: sequence.id, row: row - 1 });
-    }
-    const closes = this.#closing.map((slot): PageChange & { kind: 'close' } => ({ kind: 'close', slot }));
-    this.#closing = [];
-    return {
-      number,
-      reads,
-      writes,
-      changes: [...closes, ...head, ...work.flatMap(([, part]) => part.changes)],
-      chunks: work.flatMap(([, part]) => part.chunks),
-      samples,
-      rows,
-      slots: [...new Set([...closes.map(({ slot }) => slot), ...work.map(([sequence]) => sequence.slot)])],
-      recompressed,
-      preempted,
-      missing,
-      exhausted,
-    };
-  }
-}
-
-function plannedRows(draft: Draft): number {
-  let rows = 0;
-  for (const work of draft.work.values()) rows += work.rows;
-  return rows;
 }
 
 function remove(list: Sequence[], sequence: Sequence): void {

@@ -1,10 +1,18 @@
-import type { ContentName, PictureForm } from '../identity/index.js';
+import type { ContentName, SpanForm } from '../identity/index.js';
 
 /** A format that a span is compressed to, and what it leaves out. */
 export interface SpanCapsule {
   /** The engine's number of the format. */
   readonly profile: number;
   readonly pages: number;
+}
+
+/** How text is kept in a format: every run of `tokens` tokens of a text segment, once it is full. */
+export interface TextForm {
+  readonly capsule: SpanCapsule;
+  /** Whole blocks. */
+  readonly tokens: number;
+  readonly form: SpanForm;
 }
 
 /** A picture's span of a prompt as the scheduler sees it. */
@@ -17,7 +25,7 @@ export interface ScheduledPicture {
   /** The format that fits the covered rows; `undefined`: the span stays raw. */
   readonly capsule: SpanCapsule | undefined;
   /** What its name is made of; needed where the request names its content. */
-  readonly content?: PictureForm & { readonly contentSha256: Uint8Array };
+  readonly content?: SpanForm & { readonly contentSha256: Uint8Array };
   /**
    * What a span that is raw, or whose capsule holds rows (q8, q4), may become when pages run out while the request
    * runs; absent: it stays what it is. Whoever asked for a codec by name has none.
@@ -25,7 +33,7 @@ export interface ScheduledPicture {
   readonly underPressure?: {
     readonly capsule: SpanCapsule;
     readonly restRows: readonly number[];
-    readonly form: PictureForm;
+    readonly form: SpanForm;
   };
 }
 
@@ -38,6 +46,10 @@ export interface ScheduledRequest {
   readonly priority?: number;
   /** Ascending, without overlap. */
   readonly pictures: readonly ScheduledPicture[];
+  /** How its text is kept; absent: raw. */
+  readonly text?: TextForm;
+  /** What raw text may become when pages run out while the request runs; absent: it stays raw. */
+  readonly textUnderPressure?: TextForm;
   /** What its keys and values are named by; absent: nothing is taken from the prefix cache or left in it. */
   readonly content?: { readonly root: ContentName; readonly tokenIds: readonly number[] };
 }
@@ -76,6 +88,13 @@ export type PageChange =
       readonly tokens: number;
       readonly pages: readonly number[];
     }
+  | {
+      /** Cuts a raw segment in two; the first one keeps `tokens` tokens, whole blocks. */
+      readonly kind: 'split';
+      readonly slot: number;
+      readonly segment: number;
+      readonly tokens: number;
+    }
   | { readonly kind: 'copyBlock'; readonly from: number; readonly to: number };
 
 /** Consecutive tokens `[start, start + rows)` of one sequence, all in one segment. */
@@ -101,6 +120,10 @@ export interface PageMove {
   readonly pages: readonly number[];
 }
 
+export type Recompression =
+  | { readonly id: string; readonly picture: number }
+  | { readonly id: string; readonly picture: undefined; readonly start: number };
+
 /** One step's work for all sequences, in counts; who packs it for an engine adds the token ids. */
 export interface ScheduledStep {
   readonly number: number;
@@ -115,8 +138,8 @@ export interface ScheduledStep {
   readonly rows: number;
   /** Every slot that this step touches. */
   readonly slots: readonly number[];
-  /** Pictures that took their form under pressure, and keep it from here on. */
-  readonly recompressed: readonly { readonly id: string; readonly picture: number }[];
+  /** Pictures, and runs of text by their first token, that took their form under pressure, and keep it from here on. */
+  readonly recompressed: readonly Recompression[];
   /** Requests that lost their pages and are computed again later. */
   readonly preempted: readonly string[];
   /** Requests that wait for the features of their pictures until `ready` is called for them. */

@@ -173,6 +173,9 @@ export class PageTables {
       case 'compress':
         this.#compress(segments, change);
         return;
+      case 'split':
+        split(segments, change);
+        return;
       default:
         this.#addBlocks(segments, change);
     }
@@ -225,6 +228,7 @@ export function expectedAnswer(
 ): number[] {
   const tokens = [...tokenIds];
   const kept: { profile: number | undefined; rows: number[] }[] = [];
+  const { text } = request;
   let fresh = true;
   for (let at = 0; ; at += 1) {
     const picture = request.pictures.find(({ offset, length }) => at >= offset && at < offset + length);
@@ -236,6 +240,10 @@ export function expectedAnswer(
       if (at - tokenIds.length + 1 === count) return tokens.slice(tokenIds.length);
       tokens.push(tokenOf(row));
     }
+    if (!picture && text && kept.at(-1)?.rows.length === text.tokens) {
+      kept.push({ profile: text.capsule.profile, rows: kept.pop()?.rows ?? [] });
+      fresh = true;
+    }
     if (!picture || at + 1 < picture.offset + picture.length) continue;
     fresh = true;
     if (!picture.capsule) continue;
@@ -243,6 +251,19 @@ export function expectedAnswer(
     kept.push({ profile: picture.capsule.profile, rows: covered });
     if (rest.length > 0) kept.push({ profile: undefined, rows: rest });
   }
+}
+
+function split(segments: TableSegment[], { segment, tokens }: PageChange & { kind: 'split' }): void {
+  const whole = segments[segment];
+  if (whole?.kind !== 'raw' || tokens % BLOCK_TOKENS !== 0 || tokens <= 0 || tokens >= whole.tokens)
+    throw new Error('a segment is cut where it cannot be');
+  const at = tokens / BLOCK_TOKENS;
+  segments.splice(
+    segment,
+    1,
+    { kind: 'raw', blocks: whole.blocks.slice(0, at), tokens },
+    { kind: 'raw', blocks: whole.blocks.slice(at), tokens: whole.tokens - tokens },
+  );
 }
 
 function compressed(

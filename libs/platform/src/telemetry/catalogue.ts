@@ -136,6 +136,12 @@ export const METRICS = {
       type: 'counter',
       labels: ['direction'],
     },
+    textRecompressions: {
+      name: 'kvcapsule_worker_text_recompressions_total',
+      help: 'Runs of raw text of running requests made into q8 rows because pages ran short; the fourth, before preemptions',
+      type: 'counter',
+      labels: [],
+    },
     kvBytes: {
       name: 'kvcapsule_worker_kv_bytes',
       help: 'Bytes of the pages that running requests hold, by the codec of what is in them',
