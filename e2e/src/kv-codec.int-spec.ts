@@ -1,3 +1,4 @@
+import { LONG_CROPS, sceneOfSeries } from '@kvcapsule/testing';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ask, Cluster, picture, until } from './harness.js';
@@ -49,6 +50,26 @@ describe('kv_codec', () => {
     const byDefault = await answer();
     expect(kvOf(byDefault).codec).toMatch(/^capsule/);
     expect(kvOf(await answer(kvOf(byDefault).codec))).toEqual(kvOf(byDefault));
+  });
+
+  it.each(LONG_CROPS)('keeps pictures of $rows x $cols tiles at least ten times smaller', async (crop) => {
+    const { png, questions } = await sceneOfSeries(77, 0, { crop, questions: 2 });
+    const url = `data:image/png;base64,${png.toString('base64')}`;
+    const about = async (question: string, kvCodec?: string) => {
+      const asked = [ask(question, url)] as unknown as OpenAI.ChatCompletionMessageParam[];
+      const body = { model: 'emoji-vlm', messages: asked, temperature: 0, max_tokens: 20 };
+      return client.chat.completions.create({ ...body, kv_codec: kvCodec } as typeof body);
+    };
+    for (const { ask: question } of questions) {
+      const [first, second] = [await about(question), await about(question)];
+      const { codec, pictures } = kvOf(first);
+      expect(codec).toBe('capsule-mixed');
+      expect(pictures.raw_bytes / pictures.bytes).toBeGreaterThanOrEqual(10);
+      expect(kvOf(second)).toEqual(kvOf(first));
+      // the second time the picture is a hit of the prefix cache
+      expect(second.choices[0]?.message.content).toBe(first.choices[0]?.message.content);
+      expect(kvOf(await about(question, 'raw')).pictures.raw_bytes).toBe(pictures.raw_bytes);
+    }
   });
 
   it('loses under a tenth of the pages of pictures to rounding, as the metrics tell', async () => {

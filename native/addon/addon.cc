@@ -38,6 +38,7 @@ Napi::Object FormatObject(Napi::Env env, const ModelInfo::Format& format) {
   entry.Set("bytes", static_cast<double>(format.bytes));
   entry.Set("bytesPerToken", static_cast<double>(format.bytes_per_token));
   entry.Set("headerBytes", static_cast<double>(format.header_bytes));
+  entry.Set("profileFile", format.profile_file);
   entry.Set("macsShare", format.macs_share);
   return entry;
 }
@@ -182,6 +183,11 @@ Napi::Promise FitPacked(const ThreadPtr& thread, const Napi::CallbackInfo& info)
   return thread->Submit(info.Env(), [=](EnginePtr& engine) { engine->FitPacked(*request); }, Nothing);
 }
 
+Napi::Promise FitPieces(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
+  auto request = std::make_shared<PieceFitRequest>(ReadPieceFitRequest(info[0]));
+  return thread->Submit(info.Env(), [=](EnginePtr& engine) { engine->FitPieces(*request); }, Nothing);
+}
+
 Napi::Promise Perturb(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
   const PerturbRequest request = ReadPerturbRequest(info[0]);
   auto squares = std::make_shared<double>();
@@ -197,10 +203,10 @@ Napi::Promise SaveStatistics(const ThreadPtr& thread, const Napi::CallbackInfo& 
 
 Napi::Promise LoadStatistics(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
   const std::string path = ReadString(info[0], "path");
-  auto pictures = std::make_shared<int64_t>();
+  auto grids = std::make_shared<std::vector<int32_t>>();
   return thread->Submit(
-      info.Env(), [=](EnginePtr& engine) { *pictures = engine->LoadStatistics(path); },
-      [=](Napi::Env env) { return Napi::Number::New(env, static_cast<double>(*pictures)); });
+      info.Env(), [=](EnginePtr& engine) { *grids = engine->LoadStatistics(path); },
+      [=](Napi::Env env) { return ToArray<Napi::Int32Array>(env, *grids); });
 }
 
 Napi::Promise Observe(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
@@ -227,6 +233,7 @@ Napi::Object EngineObject(Napi::Env env, const ThreadPtr& thread, const ModelInf
   AddMethod(object, "addToGram", bind(AddToGram));
   AddMethod(object, "fit", bind(Fit));
   AddMethod(object, "fitPacked", bind(FitPacked));
+  AddMethod(object, "fitPieces", bind(FitPieces));
   AddMethod(object, "observe", bind(Observe));
   AddMethod(object, "saveStatistics", bind(SaveStatistics));
   AddMethod(object, "loadStatistics", bind(LoadStatistics));

@@ -168,11 +168,14 @@ OwnedPlan ReadPlan(const Napi::Value& value) {
 FitRequest ReadFitRequest(const Napi::Value& value) {
   const Napi::Object object = ReadObject(value, "options");
   FitRequest request;
+  request.tokens = static_cast<int32_t>(ReadInteger(object.Get("tokens"), "tokens", 1, INT32_MAX));
   request.retention = ReadFloat32Array(object.Get("retention"), "retention");
   request.path = ReadString(object.Get("path"), "path");
   request.metadata = ReadTexts(object.Get("metadata"), "metadata");
   return request;
 }
+
+namespace {
 
 double ReadDouble(const Napi::Value& value, const char* name) {
   const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : std::nan("");
@@ -180,13 +183,11 @@ double ReadDouble(const Napi::Value& value, const char* name) {
   return number;
 }
 
-PackedFitRequest ReadPackedFitRequest(const Napi::Value& value) {
-  const Napi::Object object = ReadObject(value, "options");
+// But for what names the rows of one span.
+PackedFitRequest ReadFitChoices(const Napi::Object& object) {
   const auto text = [&object](const char* name) { return ReadString(object.Get(name), name); };
   PackedFitRequest request;
   request.codec = text("codec");
-  request.groups = ReadInt32Array(object.Get("groups"), "groups");
-  request.marker_rows = ReadInt32Array(object.Get("markerRows"), "markerRows");
   request.key_template = text("keyTemplate");
   request.value_template = text("valueTemplate");
   const auto flag = [&object](const char* name) {
@@ -198,13 +199,37 @@ PackedFitRequest ReadPackedFitRequest(const Napi::Value& value) {
   request.basis = text("basis");
   request.allocation = text("allocation");
   request.bits = static_cast<int32_t>(ReadInteger(object.Get("bits"), "bits", 0, INT32_MAX));
-  request.bytes = ReadInteger(object.Get("bytes"), "bytes", 0, INT32_MAX);
   request.candidates = ReadDouble(object.Get("candidates"), "candidates");
   request.row_cost = static_cast<float>(ReadDouble(object.Get("rowCost"), "rowCost"));
   request.sensitivities = ReadArray<double>(object.Get("sensitivities"), "sensitivities",
                                             napi_float64_array, "Float64Array");
   request.path = text("path");
   request.metadata = ReadTexts(object.Get("metadata"), "metadata");
+  return request;
+}
+
+}  // namespace
+
+PackedFitRequest ReadPackedFitRequest(const Napi::Value& value) {
+  const Napi::Object object = ReadObject(value, "options");
+  PackedFitRequest request = ReadFitChoices(object);
+  request.groups = ReadInt32Array(object.Get("groups"), "groups");
+  request.marker_rows = ReadInt32Array(object.Get("markerRows"), "markerRows");
+  request.bytes = ReadInteger(object.Get("bytes"), "bytes", 0, INT32_MAX);
+  return request;
+}
+
+PieceFitRequest ReadPieceFitRequest(const Napi::Value& value) {
+  const Napi::Object object = ReadObject(value, "options");
+  const auto numbers = [&object](const char* name) { return ReadInt32Array(object.Get(name), name); };
+  PieceFitRequest request;
+  request.packed = ReadFitChoices(object);
+  request.kind_rows = numbers("kindRows");
+  request.kind_markers = numbers("kindMarkers");
+  request.sites = numbers("sites");
+  request.layouts = numbers("layouts");
+  request.layout_begins = numbers("layoutBegins");
+  request.layout_bytes = numbers("layoutBytes");
   return request;
 }
 

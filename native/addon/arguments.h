@@ -29,6 +29,7 @@ OwnedPlan ReadPlan(const Napi::Value& value);
 std::string ReadString(const Napi::Value& value, const char* name);
 FitRequest ReadFitRequest(const Napi::Value& value);
 PackedFitRequest ReadPackedFitRequest(const Napi::Value& value);
+PieceFitRequest ReadPieceFitRequest(const Napi::Value& value);
 PerturbRequest ReadPerturbRequest(const Napi::Value& value);
 // A whole number in [low, high].
 int64_t ReadInteger(const Napi::Value& value, const char* name, int64_t low, int64_t high);

@@ -250,31 +250,36 @@ TEST(StatisticsFileTest, GoesOnWhereItStoppedAndRefusesOtherFiles) {
   const std::string path =
       std::filesystem::temp_directory_path() / ("statistics-" + std::to_string(getpid()));
   Pictures pictures(7);
-  GramAccumulator whole(kGeometry, kTokens, 10000), first(kGeometry, kTokens, 10000);
-  GramAccumulator second(kGeometry, kTokens, 10000);
-  AttentionStatistics attention(kGeometry, kTokens), loaded(kGeometry, kTokens);
+  GramAccumulator whole(kGeometry, kTokens, 10000);
+  Statistics first, second;
+  first.grams.try_emplace(kTokens, kGeometry, kTokens, 10000);
+  // Pictures of another grid lie beside them.
+  first.grams.try_emplace(7, kGeometry, 7, 10000).first->second.set_pictures(3);
   for (int32_t i = 0; i < 6; ++i) {
     const RawSegment& raw = pictures.Next();
     whole.Add(pictures.scene.pool, raw, Pictures::AllRows(), 5);
-    if (i < 4) first.Add(pictures.scene.pool, raw, Pictures::AllRows(), 5);
+    if (i < 4) first.grams.at(kTokens).Add(pictures.scene.pool, raw, Pictures::AllRows(), 5);
     if (i == 3) {
-      SaveStatistics(path, first, attention);
-      ASSERT_EQ(StatisticsTokens(path, kGeometry), kTokens);
-      LoadStatistics(path, second, loaded);
-      EXPECT_EQ(second.pictures(), 4);
+      SaveStatistics(path, first);
+      second = LoadStatistics(path, kGeometry, 10000);
+      ASSERT_EQ(second.grams.size(), 2u);
+      EXPECT_EQ(second.grams.at(kTokens).pictures(), 4);
+      EXPECT_EQ(second.grams.at(7).pictures(), 3);
     }
-    if (i >= 4) second.Add(pictures.scene.pool, raw, Pictures::AllRows(), 5);
+    if (i >= 4) second.grams.at(kTokens).Add(pictures.scene.pool, raw, Pictures::AllRows(), 5);
   }
-  const auto one = FitPacked(whole, pictures.Options(500)), other = FitPacked(second, pictures.Options(500));
+  const auto one = FitPacked(whole, pictures.Options(500));
+  const auto other = FitPacked(second.grams.at(kTokens), pictures.Options(500));
   for (size_t i = 0; i < one.parts.size(); ++i) EXPECT_EQ(one.parts[i].basis, other.parts[i].basis);
 
-  EXPECT_THROW(StatisticsTokens(path, {3, 1, kDim, Dtype::kF32}), Error);
+  const auto load = [&path] { LoadStatistics(path, kGeometry, 10000); };
+  EXPECT_THROW(LoadStatistics(path, {3, 1, kDim, Dtype::kF32}, 10000), Error);
   std::filesystem::resize_file(path, std::filesystem::file_size(path) - 8);
-  EXPECT_THROW(LoadStatistics(path, second, loaded), Error);
+  EXPECT_THROW(load(), Error);
   std::filesystem::resize_file(path, 10);
-  EXPECT_THROW(StatisticsTokens(path, kGeometry), Error);
+  EXPECT_THROW(load(), Error);
   std::filesystem::remove(path);
-  EXPECT_THROW(StatisticsTokens(path, kGeometry), Error);
+  EXPECT_THROW(load(), Error);
 }
 
 TEST(AttentionStatisticsTest, RowsThatAreLookedAtWeighMore) {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { type CalibrateFlags, calibrateOptions } from './calibrate-flags.js';
-import { rowGroups } from './calibrate-packed.js';
+import { rowGroups } from './calibrate-fit.js';
 
 const FLAGS: CalibrateFlags = {
   model: 'm',

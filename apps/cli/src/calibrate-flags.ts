@@ -1,5 +1,5 @@
 import { KvcError } from '@kvcapsule/contracts';
-import type { PackedChoices } from './calibrate-packed.js';
+import type { PackedChoices } from './calibrate-fit.js';
 import { parseRatios, parseRetentions } from './calibrate-retention.js';
 import type { CalibrateOptions } from './calibrate.js';
 
@@ -114,7 +114,7 @@ function packedChoices(flags: CalibrateFlags): PackedChoices {
       rowCost: numberWithin('--row-cost', flags.rowCost, 0, 8),
     },
     ratios: parseRatios(flags.ratio),
-    groups: oneOf('--groups', flags.groups, ['tiles', 'whole']),
+    groups: oneOf('--groups', flags.groups, ['tiles', 'whole', 'pooled']),
     sensitivity: sensitivityOf(flags.sensitivities, without.includes('sensitivity')),
   };
 }

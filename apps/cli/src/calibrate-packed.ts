@@ -1,43 +1,11 @@
 import { access } from 'node:fs/promises';
-import { KvcError } from '@kvcapsule/contracts';
-import {
-  type Engine,
-  type PackedFitOptions,
-  PROFILE_FORMAT,
-  sealProfile,
-  verifyProfile,
-} from '@kvcapsule/engine';
+import type { Engine } from '@kvcapsule/engine';
+import { type Grid, Grids } from './calibrate-grids.js';
 import type { CalibrationPicture } from './calibrate-pictures.js';
-import type { PromptMaker } from './calibrate-prompt.js';
-import { packedProfilePath } from './calibrate-retention.js';
+import type { CutPrompt, PromptMaker } from './calibrate-prompt.js';
 import { BatchRunner, PICTURE_SEGMENT } from './calibrate-runner.js';
 import { argmax, klNats } from './eval/statistics.js';
 import type { PicturePrompt } from './step-plan.js';
-
-/** What a packed profile is fitted with; the rest follows from the pictures. */
-export interface PackedChoices {
-  readonly fit: Pick<
-    PackedFitOptions,
-    | 'codec'
-    | 'keyTemplate'
-    | 'valueTemplate'
-    | 'rotate'
-    | 'weighRows'
-    | 'basis'
-    | 'allocation'
-    | 'bits'
-    | 'candidates'
-    | 'rowCost'
-  >;
-  readonly groups: 'tiles' | 'whole';
-  /**
-   * What a unit of squared error costs: measured, the same in all parts, or given, `[layer][keys, values]`. Only
-   * the numbers' ratios count.
-   */
-  readonly sensitivity: 'measured' | 'equal' | readonly number[];
-  /** How many times smaller than raw 16-bit rows, markers included. */
-  readonly ratios: readonly number[];
-}
 
 const BATCH_PICTURES = 8;
 /** Room for a batch of the longest picture spans a model of 8,192 positions can hold. */
@@ -49,8 +17,12 @@ const SAVE_EVERY = 64;
 const PROBES = 24;
 /** Noise as a share of a part's deviation: about what a capsule of 16 times leaves. */
 const PROBE_NOISE = 0.2;
-/** Profiles are for pools of 16-bit rows, whatever is calibrated with. */
-const PROFILE_ROW_BYTES = 2;
+
+/** A picture with its prompt and what its statistics belong to. */
+interface Cut extends CutPrompt {
+  readonly source: CalibrationPicture;
+  readonly grid: Grid;
+}
 
 interface Probe {
   readonly prompt: PicturePrompt;
@@ -58,44 +30,19 @@ interface Probe {
   readonly answer: readonly number[];
 }
 
-/** Group of each row: one a tile of image tokens that follow each other and one for all markers, or one in all. */
-export function rowGroups(
-  picture: readonly number[],
-  imageTokenId: number,
-  kind: 'tiles' | 'whole',
-): Int32Array {
-  if (kind === 'whole') return new Int32Array(picture.length);
-  let tiles = 0;
-  let markers = false;
-  const groups = picture.map((token, row) => {
-    if (token !== imageTokenId) markers = true;
-    else if (picture[row - 1] !== imageTokenId) tiles += 1;
-    return token === imageTokenId ? tiles - 1 : -1;
-  });
-  return Int32Array.from(groups, (group) => (group === -1 && markers ? tiles : group));
-}
-
-/** Fits packed profiles: one pass over the pictures, one over a few for what errors cost, then any number of fits. */
+/** What packed profiles are fitted from: one pass over the pictures, and one over a few for what errors cost. */
 export class PackedCalibration {
+  readonly grids: Grids;
   readonly #engine: Engine;
   readonly #prompts: PromptMaker;
   readonly #runner: BatchRunner;
   readonly #probes: Probe[] = [];
-  #picture: readonly number[] = [];
-  #pictures = 0;
 
   constructor(engine: Engine, prompts: PromptMaker) {
+    this.grids = new Grids(prompts.spans());
     this.#engine = engine;
     this.#prompts = prompts;
     this.#runner = new BatchRunner(engine, POOL_BLOCKS);
-  }
-
-  get pictures(): number {
-    return this.#pictures;
-  }
-
-  get tokens(): number {
-    return this.#picture.length;
   }
 
   /**
@@ -111,23 +58,22 @@ export class PackedCalibration {
     onProgress: (done: number) => void,
   ): Promise<void> {
     const gathered = await this.#resume(statistics);
-    let batch: CalibrationPicture[] = [];
+    let done = 0;
+    let batch: Cut[] = [];
     const flush = async () => {
-      await this.#add(batch, this.#pictures >= gathered);
-      this.#pictures += batch.length;
+      await this.#add(batch, done >= gathered);
+      done += batch.length;
       batch = [];
-      onProgress(this.#pictures);
-      if (this.#pictures > gathered && this.#pictures % SAVE_EVERY === 0) {
-        await this.#engine.saveStatistics(statistics);
-      }
+      onProgress(done);
+      if (done > gathered && done % SAVE_EVERY === 0) await this.#engine.saveStatistics(statistics);
     };
     for await (const picture of pictures) {
-      batch.push(picture);
+      const cut = await this.#prompts.cut(picture, picture.question);
+      const grid = this.grids.find(cut.picture);
+      if (grid === undefined) continue;
+      batch.push({ ...cut, source: picture, grid });
       if (batch.length === BATCH_PICTURES) await flush();
-      if (gathered === count && this.#probes.length >= PROBES) {
-        this.#pictures = gathered;
-        return;
-      }
+      if (gathered === count && this.#probes.length >= PROBES) return;
     }
     if (batch.length > 0) await flush();
     await this.#engine.saveStatistics(statistics);
@@ -139,24 +85,25 @@ export class PackedCalibration {
       () => false,
       () => true,
     );
-    return missing ? 0 : this.#engine.loadStatistics(statistics);
+    if (!missing) this.grids.resume(await this.#engine.loadStatistics(statistics));
+    return this.grids.pictures;
   }
 
-  async #add(batch: readonly CalibrationPicture[], fresh: boolean): Promise<void> {
+  async #add(batch: readonly Cut[], fresh: boolean): Promise<void> {
     const probing = this.#probes.length < PROBES;
     if (!fresh && !probing) return;
-    const asked: { prompt: PicturePrompt; question: readonly number[] }[] = [];
-    for (const picture of batch) {
-      const image = await this.#engine.encodeImage(picture.rgb, picture.width, picture.height);
-      const { prefix, picture: tokens, question } = await this.#prompts.cut(picture, picture.question);
-      this.#checkShape(picture.name, tokens);
-      asked.push({ prompt: { prefix, picture: tokens, imageHandle: image.handle }, question });
+    const asked: { prompt: PicturePrompt; question: readonly number[]; grid: Grid }[] = [];
+    for (const { prefix, picture, question, grid, source } of batch) {
+      const image = await this.#engine.encodeImage(source.rgb, source.width, source.height);
+      asked.push({ prompt: { prefix, picture, imageHandle: image.handle }, question, grid });
     }
     await this.#runner.prefill(asked.map(({ prompt }) => prompt));
     const slots = Int32Array.from(asked.keys());
     if (fresh) {
-      const covered = Int32Array.from(this.#picture.keys());
-      for (const slot of slots) await this.#engine.addToGram(slot, PICTURE_SEGMENT, covered);
+      for (const [slot, { grid }] of asked.entries()) {
+        await this.#engine.addToGram(slot, PICTURE_SEGMENT, Int32Array.from(grid.tokens.keys()));
+        grid.pictures += 1;
+      }
       await this.#engine.observe(slots, PICTURE_SEGMENT);
     }
     const answers = await this.#answer(asked.map(({ question }) => question));
@@ -166,17 +113,6 @@ export class PackedCalibration {
       if (this.#probes.length < PROBES) this.#probes.push({ prompt, question, answer: answers[slot] ?? [] });
       else await this.#engine.releaseImage(prompt.imageHandle);
     }
-  }
-
-  #checkShape(name: string, picture: readonly number[]): void {
-    if (this.#picture.length === 0) this.#picture = picture;
-    const same =
-      picture.length === this.#picture.length && picture.every((token, row) => token === this.#picture[row]);
-    if (same) return;
-    throw new KvcError(
-      'CONFIG_INVALID',
-      `${name} has another shape than the pictures before it: a profile fits one`,
-    );
   }
 
   /** Greedy answers of all slots, end token included. */
@@ -257,92 +193,7 @@ export class PackedCalibration {
     return squares;
   }
 
-  /** Writes one profile; the number of whole pages that a capsule of 16-bit pools takes. */
-  async write(
-    choices: PackedChoices,
-    ratio: number,
-    sensitivities: Float64Array,
-    file: { readonly path: string; readonly metadata: Readonly<Record<string, string>> },
-  ): Promise<number> {
-    const { layers, kvHeads, headDim, blockTokens, pagesPerBlock, imageTokenId } = this.#engine.info;
-    const tokenBytes = 2 * layers * kvHeads * headDim * PROFILE_ROW_BYTES;
-    const pageBytes = (tokenBytes * blockTokens) / pagesPerBlock;
-    const pages = Math.floor((this.tokens * tokenBytes) / ratio / pageBytes);
-    const markerRows = [...this.#picture.keys()].filter((row) => this.#picture[row] !== imageTokenId);
-    await this.#engine.fitPacked({
-      ...choices.fit,
-      groups: rowGroups(this.#picture, imageTokenId, choices.groups),
-      markerRows: Int32Array.from(markerRows),
-      bytes: pages * pageBytes,
-      sensitivities,
-      path: file.path,
-      metadata: { ...file.metadata, ratio: String(ratio), groups: choices.groups, pages: String(pages) },
-    });
-    await sealProfile(file.path);
-    const { modelRevision, info } = this.#engine;
-    await verifyProfile(file.path, { modelRevision, ...info, tokens: this.tokens });
-    return pages;
-  }
-
   async release(): Promise<void> {
     for (const { prompt } of this.#probes) await this.#engine.releaseImage(prompt.imageHandle);
   }
-}
-
-/** `[layer][KV head][keys, values]`, or none where all cost the same. */
-async function sensitivitiesOf(
-  calibration: PackedCalibration,
-  { sensitivity }: PackedChoices,
-  { layers, kvHeads }: { readonly layers: number; readonly kvHeads: number },
-  report: (line: string) => void,
-): Promise<Float64Array> {
-  if (sensitivity === 'equal') return new Float64Array();
-  if (sensitivity === 'measured') {
-    return calibration.sensitivities((done, of) => {
-      report(`errors ${done}/${of}`);
-    });
-  }
-  if (sensitivity.length !== 2 * layers) {
-    const wanted = `${2 * layers} numbers, of keys and of values of each layer`;
-    throw new KvcError(
-      'CONFIG_INVALID',
-      `--sensitivities: ${sensitivity.length} numbers instead of ${wanted}`,
-    );
-  }
-  const partOf = (index: number) => 2 * Math.floor(index / 2 / kvHeads) + (index % 2);
-  return Float64Array.from({ length: 2 * layers * kvHeads }, (_, index) => sensitivity[partOf(index)] ?? 0);
-}
-
-/** Fits a profile for each ratio. */
-export async function fitPacked(
-  calibration: PackedCalibration,
-  engine: Engine,
-  choices: PackedChoices,
-  source: { readonly out: string; readonly pictures: string },
-  report: (line: string) => void,
-): Promise<string[]> {
-  const { layers, kvHeads, headDim } = engine.info;
-  const sensitivities = await sensitivitiesOf(calibration, choices, { layers, kvHeads }, report);
-  await calibration.release();
-  const paths: string[] = [];
-  for (const ratio of choices.ratios) {
-    const path = packedProfilePath(source.out, ratio, choices.ratios.length > 1);
-    const metadata = {
-      format: PROFILE_FORMAT,
-      model_revision: engine.modelRevision,
-      layers: String(layers),
-      kv_heads: String(kvHeads),
-      head_dim: String(headDim),
-      pictures: String(calibration.pictures),
-      source: source.pictures,
-      key_template: choices.fit.keyTemplate,
-      value_template: choices.fit.valueTemplate,
-      basis: choices.fit.basis,
-      allocation: choices.fit.allocation,
-    };
-    const pages = await calibration.write(choices, ratio, sensitivities, { path, metadata });
-    report(`${path}: n = ${calibration.tokens}, ${calibration.pictures} pictures, ${pages} pages a capsule`);
-    paths.push(path);
-  }
-  return paths;
 }

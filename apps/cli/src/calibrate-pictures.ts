@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { KvcError } from '@kvcapsule/contracts';
 import { decodeImage, DEFAULT_IMAGE_POLICY } from '@kvcapsule/multimodal';
-import { sceneOfSeries } from '@kvcapsule/testing';
+import { LONG_CROPS, sceneOfSeries, type SceneCrop } from '@kvcapsule/testing';
 
 /** Upright 8-bit RGB, `[height][width][3]`. */
 export interface RgbPicture {
@@ -27,7 +27,25 @@ const QUESTIONS = [
 ];
 
 const PICTURE_FILE = /\.(png|jpe?g|webp|gif)$/i;
-const SCENES = /^scenes:(\d+)$/;
+const SCENES = /^scenes:(\d+)(?:\/(\w+))?$/;
+const CROP = /^([1-4])x([1-4])$/;
+
+/**
+ * Part of a scene: `2x4` is two rows of four cells.
+ *
+ * @throws KvcError CONFIG_INVALID naming the flag
+ */
+export function cropOf(flag: string, text: string): SceneCrop {
+  const [rows, cols] = (CROP.exec(text) ?? []).slice(1).map(Number);
+  if (rows !== undefined && cols !== undefined) return { rows, cols };
+  throw new KvcError('CONFIG_INVALID', `${flag}: ${text} is no part of 4 x 4 cells, as 2x4`);
+}
+
+/** The seed of a series of scenes, or undefined for a folder. */
+export function scenesSeed(source: string): number | undefined {
+  const seed = SCENES.exec(source)?.[1];
+  return seed === undefined ? undefined : Number(seed);
+}
 
 /**
  * Decodes as the server does.
@@ -60,20 +78,29 @@ async function* folderPictures(folder: string, count: number): AsyncGenerator<Ca
   }
 }
 
-async function* scenePictures(seed: number, count: number): AsyncGenerator<CalibrationPicture> {
+async function* scenePictures(
+  seed: number,
+  crops: readonly SceneCrop[],
+  count: number,
+): AsyncGenerator<CalibrationPicture> {
   for (let index = 0; index < count; index++) {
-    const { png, questions } = await sceneOfSeries(seed, index, { questions: 1 });
+    const crop = crops[index % crops.length];
+    const { png, questions } = await sceneOfSeries(seed, index, { questions: 1, ...(crop && { crop }) });
     const picture = await decodePicture(`scene ${index} of seed ${seed}`, png);
     yield { ...picture, question: questions[0]?.ask ?? '' };
   }
 }
 
 /**
- * At most `count` pictures of a folder, in order of names, or `count` generated ones (`scenes:SEED`).
+ * At most `count` pictures of a folder, in order of names, or `count` generated ones: `scenes:SEED`, cut to a part of
+ * their cells as `scenes:SEED/2x4`, or in turn to every part that is long enough, `scenes:SEED/mixed`.
  *
  * @throws KvcError CONFIG_INVALID for a folder without pictures, IMAGE_INVALID or IMAGE_UNSUPPORTED naming a file
  */
 export function calibrationPictures(source: string, count: number): AsyncGenerator<CalibrationPicture> {
-  const seed = SCENES.exec(source)?.[1];
-  return seed === undefined ? folderPictures(source, count) : scenePictures(Number(seed), count);
+  const seed = scenesSeed(source);
+  if (seed === undefined) return folderPictures(source, count);
+  const crop = SCENES.exec(source)?.[2];
+  if (crop === undefined) return scenePictures(seed, [], count);
+  return scenePictures(seed, crop === 'mixed' ? LONG_CROPS : [cropOf('--images', crop)], count);
 }

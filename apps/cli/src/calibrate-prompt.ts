@@ -1,4 +1,10 @@
-import { openModelFolder, type ChatTurn, type ModelFolder, type PictureSize } from '@kvcapsule/model';
+import {
+  openModelFolder,
+  type ChatTurn,
+  type ModelFolder,
+  type PictureSize,
+  type PictureSpan,
+} from '@kvcapsule/model';
 
 /** The prompt of one picture and one question, cut where its segments are cut. */
 export interface CutPrompt {
@@ -25,6 +31,11 @@ export class PromptMaker {
 
   constructor(folder: ModelFolder) {
     this.#folder = folder;
+  }
+
+  /** Spans of all grids that pictures can have. */
+  spans(): readonly PictureSpan[] {
+    return this.#folder.pictureSpans();
   }
 
   /** @param size upright size of the picture in pixels */

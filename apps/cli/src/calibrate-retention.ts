@@ -32,7 +32,8 @@ export function layerRetention(share: number, schedule: Schedule, layers: number
   );
 }
 
-function withEnding(out: string, ending: string, several: boolean): string {
+/** `FILE-ENDING.safetensors`, or `FILE` as it is. */
+export function withEnding(out: string, ending: string, several: boolean): string {
   if (!several) return out;
   const { dir, name, ext } = parse(out);
   return `${dir === '' ? '' : `${dir}/`}${name}-${ending}${ext}`;

@@ -1,6 +1,7 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { describeProfile } from '@kvcapsule/engine';
 import { sceneOfSeries } from '@kvcapsule/testing';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { calibrateOptions } from './calibrate-flags.js';
@@ -91,7 +92,9 @@ describe('calibrate and eval', () => {
 
   it('fits packed profiles of several sizes, each within its pages and the larger one closer to raw', async () => {
     const choices = calibrateOptions({ ...PACKED_FLAGS, ratio: '8,40' }).fit;
-    const paths = await calibrate(calibration({ count: 24, fit: choices }), quiet);
+    const written = await calibrate(calibration({ count: 24, fit: choices }), quiet);
+    const paths = written.filter((path) => !path.endsWith('-pooled.safetensors'));
+    expect(written).toHaveLength(2 * paths.length);
     const { entries } = await evaluate(
       evaluation(paths, { journal: join(folder, 'packed.journal.jsonl') }),
       'test',
@@ -123,6 +126,43 @@ describe('calibrate and eval', () => {
     expect(second.bytes.equals(first.bytes)).toBe(true);
     // The last batch holds no questions to try errors on, so nobody looks at it again.
     expect(second.looked).toBe(first.looked - 1);
+  });
+
+  it('fits what pictures of mixed shapes have in common, for grids that few or none of them have', async () => {
+    const out = join(folder, 'mixed.safetensors');
+    const { fit } = calibrateOptions({ ...PACKED_FLAGS, without: 'sensitivity' });
+    const paths = await calibrate(calibration({ images: 'scenes:3/mixed', count: 28, fit, out }), quiet);
+    expect(paths).toEqual([out, join(folder, 'mixed-pooled.safetensors')]);
+    const [, pooled = ''] = paths;
+    const { layouts } = await describeProfile(pooled);
+    expect(layouts.map(({ name }) => name)).toEqual(['4x3', '3x4', '4x2', '2x4', '4x1', '1x4']);
+    const { entries, picture } = await evaluate(
+      evaluation([pooled], { crop: { rows: 2, cols: 4 }, journal: join(folder, 'mixed.journal.jsonl') }),
+      'test',
+      quiet,
+    );
+    const entry = entries[1];
+    expect(entry?.questions.againstRaw?.klMean.value).toBeLessThan(0.01);
+    expect(entry?.bytes?.tokens).toBe(picture.tokens);
+    expect(entry?.bytes?.heldBytes).toBeLessThanOrEqual(picture.rawBytes / 16);
+    await expect(
+      evaluate(evaluation([pooled], { journal: join(folder, 'x.journal.jsonl') }), 'test', quiet),
+    ).rejects.toThrow(/pictures of another shape/);
+  });
+
+  it('goes on with mixed shapes where it stopped', async () => {
+    const statistics = await mkdtemp(join(folder, 'stopped-'));
+    const { fit } = calibrateOptions({ ...PACKED_FLAGS, groups: 'pooled', without: 'sensitivity' });
+    const bytes = [];
+    for (const out of ['once.safetensors', 'again.safetensors']) {
+      const paths = await calibrate(
+        calibration({ images: 'scenes:3/mixed', count: 16, fit, out: join(folder, out), statistics }),
+        quiet,
+      );
+      expect(paths).toHaveLength(1);
+      bytes.push(await readFile(paths[0] ?? ''));
+    }
+    expect(bytes[0]?.equals(bytes[1] ?? Buffer.alloc(0))).toBe(true);
   });
 
   it('takes a folder of pictures, at most as many as asked for', async () => {

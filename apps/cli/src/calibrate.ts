@@ -1,15 +1,16 @@
 import { createHash } from 'node:crypto';
 import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { KvcError } from '@kvcapsule/contracts';
 import { openEngine, PROFILE_FORMAT, sealProfile, verifyProfile, type Engine } from '@kvcapsule/engine';
 import type { Command } from 'commander';
 import { checkOutput } from './output.js';
 import { calibrationPictures, type RgbPicture } from './calibrate-pictures.js';
 import { openPromptMaker, type PromptMaker } from './calibrate-prompt.js';
 import { CALIBRATE_HELP, type CalibrateFlags, calibrateOptions } from './calibrate-flags.js';
-import { fitPacked, PackedCalibration, type PackedChoices, POOL_BLOCKS } from './calibrate-packed.js';
-import { layerRetention, profilePath, type Schedule } from './calibrate-retention.js';
+import { fitPacked, type PackedChoices } from './calibrate-fit.js';
+import { PackedCalibration, POOL_BLOCKS } from './calibrate-packed.js';
+import { type Grid, Grids } from './calibrate-grids.js';
+import { layerRetention, profilePath, type Schedule, withEnding } from './calibrate-retention.js';
 import { BatchRunner, PICTURE_SEGMENT } from './calibrate-runner.js';
 import { coveredRows, type PicturePrompt } from './step-plan.js';
 
@@ -38,23 +39,27 @@ async function encode(engine: Engine, prompts: PromptMaker, picture: RgbPicture)
   return { prefix, picture: tokens, imageHandle: image.handle };
 }
 
-/** All pictures' rows into the engine's statistics; the covered tokens n they all have, and how many. */
+/** All pictures' visual rows into the engine's statistics; the grids they have. */
 async function accumulate(
   engine: Engine,
   prompts: PromptMaker,
   pictures: AsyncIterable<RgbPicture>,
   onProgress: (done: number) => void,
-): Promise<{ tokens: number; pictures: number }> {
+): Promise<Grids> {
+  const { imageTokenId } = engine.info;
   const runner = new BatchRunner(engine, POOL_BLOCKS);
-  let tokens = 0;
+  const grids = new Grids(prompts.spans());
   let done = 0;
   let batch: PicturePrompt[] = [];
   const flush = async () => {
     if (batch.length === 0) return;
     await runner.prefill(batch);
     for (const [slot, { picture, imageHandle }] of batch.entries()) {
-      const covered = Int32Array.from(coveredRows(picture, engine.info.imageTokenId));
-      await engine.addToGram(slot, PICTURE_SEGMENT, covered);
+      const grid = grids.find(picture);
+      if (grid !== undefined) {
+        await engine.addToGram(slot, PICTURE_SEGMENT, Int32Array.from(coveredRows(picture, imageTokenId)));
+        grid.pictures += 1;
+      }
       await engine.releaseImage(imageHandle);
     }
     runner.close();
@@ -63,20 +68,11 @@ async function accumulate(
     onProgress(done);
   };
   for await (const picture of pictures) {
-    const prompt = await encode(engine, prompts, picture);
-    const covered = coveredRows(prompt.picture, engine.info.imageTokenId).length;
-    if (tokens !== 0 && covered !== tokens) {
-      throw new KvcError(
-        'CONFIG_INVALID',
-        `${picture.name} has ${covered} visual tokens, the pictures before it ${tokens}: a profile fits one shape`,
-      );
-    }
-    tokens = covered;
-    batch.push(prompt);
+    batch.push(await encode(engine, prompts, picture));
     if (batch.length === BATCH_PICTURES) await flush();
   }
   await flush();
-  return { tokens, pictures: done };
+  return grids;
 }
 
 /** A folder's name says nothing to others and may say too much. */
@@ -88,7 +84,11 @@ function profileMetadata(
   engine: Engine,
   options: CalibrateOptions,
   fit: RowsFit,
-  fitted: { readonly tokens: number; readonly pictures: number; readonly retention: Float32Array },
+  fitted: {
+    readonly tokens: number;
+    readonly grid: Grid;
+    readonly retention: Float32Array;
+  },
 ): Record<string, string> {
   const { layers, kvHeads, headDim } = engine.info;
   return {
@@ -101,7 +101,8 @@ function profileMetadata(
     head_dim: String(headDim),
     retention: Array.from(fitted.retention, (share) => share.toFixed(4)).join(','),
     schedule: fit.schedule,
-    pictures: String(fitted.pictures),
+    grid: fitted.grid.name,
+    pictures: String(fitted.grid.pictures),
     source: sourceName(options),
   };
 }
@@ -110,20 +111,20 @@ async function writeProfile(
   engine: Engine,
   options: CalibrateOptions,
   fit: RowsFit,
-  share: number,
-  fitted: { readonly tokens: number; readonly pictures: number },
-): Promise<string> {
-  const path = profilePath(options.out, share, fit.retentions.length > 1);
-  const retention = layerRetention(share, fit.schedule, engine.info.layers);
+  grid: Grid,
+  file: { readonly path: string; readonly share: number },
+): Promise<void> {
+  const tokens = coveredRows(grid.tokens, engine.info.imageTokenId).length;
+  const retention = layerRetention(file.share, fit.schedule, engine.info.layers);
   await engine.fit({
+    tokens,
     retention,
-    path,
-    metadata: profileMetadata(engine, options, fit, { ...fitted, retention }),
+    path: file.path,
+    metadata: profileMetadata(engine, options, fit, { tokens, grid, retention }),
   });
-  await sealProfile(path);
+  await sealProfile(file.path);
   const { modelRevision, info } = engine;
-  await verifyProfile(path, { modelRevision, ...info, tokens: fitted.tokens });
-  return path;
+  await verifyProfile(file.path, { modelRevision, ...info, tokens });
 }
 
 async function calibrateRows(
@@ -134,15 +135,20 @@ async function calibrateRows(
   report: (line: string) => void,
 ): Promise<string[]> {
   const pictures = calibrationPictures(options.images, options.count);
-  const fitted = await accumulate(engine, prompts, pictures, (done) => {
+  const grids = await accumulate(engine, prompts, pictures, (done) => {
     report(`pictures ${done}/${options.count}`);
   });
   const paths: string[] = [];
   for (const share of fit.retentions) {
-    const path = await writeProfile(engine, options, fit, share, fitted);
-    const { size } = await stat(path);
-    report(`${path}: n = ${fitted.tokens}, ${fitted.pictures} pictures, ${(size / 1e6).toFixed(2)} MB`);
-    paths.push(path);
+    const out = profilePath(options.out, share, fit.retentions.length > 1);
+    for (const [at, grid] of grids.fitted.entries()) {
+      const path = withEnding(out, grid.name, at > 0);
+      await writeProfile(engine, options, fit, grid, { path, share });
+      const { size } = await stat(path);
+      const n = coveredRows(grid.tokens, engine.info.imageTokenId).length;
+      report(`${path}: ${grid.name}, n = ${n}, ${grid.pictures} pictures, ${(size / 1e6).toFixed(2)} MB`);
+      paths.push(path);
+    }
   }
   return paths;
 }
@@ -223,12 +229,19 @@ export function registerCalibrate(program: Command): void {
     .command('calibrate')
     .description('fit capsule profiles from pictures')
     .requiredOption('--model <dir>', 'Hugging Face folder')
-    .requiredOption('--images <dir>', 'folder of pictures of one shape, or scenes:SEED')
-    .requiredOption('--out <file>', 'profile to write; several ratios add -xNN to its name, retentions -rNN')
+    .requiredOption('--images <dir>', 'folder of pictures of any shapes, scenes:SEED or scenes:SEED/CROP')
+    .requiredOption(
+      '--out <file>',
+      'profile to write; further ones add -xNN (ratio), -rNN (retention), -RxC (grid) or -pooled',
+    )
     .option('--count <n>', 'pictures to use at most', '512')
     .option('--codec <name>', 'capsule, capsule-q8, capsule-q4 or capsule-mixed', 'capsule-mixed')
     .option('--ratio <ratios>', 'times smaller than raw 16-bit rows, comma-separated', '16')
-    .option('--groups <name>', 'rows fitted together: tiles, or the whole span', 'tiles')
+    .option(
+      '--groups <name>',
+      'rows fitted together: tiles, whole spans, or the tiles of all grids pooled',
+      'tiles',
+    )
     .option('--key-template <name>', 'rows whose mean key comes off: none, markers, group or all', 'group')
     .option('--value-template <name>', 'rows whose mean value comes off: none, markers, group or all', 'all')
     .option('--basis <name>', 'coefficients: principal components, or rows drawn at random', 'principal')

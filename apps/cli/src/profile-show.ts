@@ -11,13 +11,23 @@ const SPECTRUM_DB = 60;
 
 const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
 
+function layoutTable(layouts: ProfileDetails['layouts']): string[] {
+  return [
+    'grid    tokens  bytes a capsule',
+    ...layouts.map(({ name, tokens, bytes }) =>
+      [name.padEnd(6), String(tokens).padStart(6), (bytes > 0 ? String(bytes) : '-').padStart(15)].join('  '),
+    ),
+  ];
+}
+
 /** Text table: what is kept of each layer's keys and values. */
-export function profileTable({ metadata, tokens, codec, parts }: ProfileDetails): string {
+export function profileTable({ metadata, tokens, codec, layouts, parts }: ProfileDetails): string {
   const lines = [
     `codec ${codec}, n = ${tokens}, version ${metadata['version'] ?? '?'}, ${metadata['pictures'] ?? '?'} pictures`,
     ...(metadata['bytes'] === undefined || metadata['bytes'] === '0'
       ? []
       : [`bytes a capsule: ${metadata['bytes']}`]),
+    ...(layouts.length === 0 ? [] : ['', ...layoutTable(layouts), '', `of ${layouts[0]?.name ?? ''}:`]),
     '',
     'layer  part    rows kept  bits a row  bits a channel  error expected',
     ...parts.map(({ layer, part, retention, bitsPerRow, error }) =>

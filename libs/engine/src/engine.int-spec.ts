@@ -59,12 +59,22 @@ describe('the built addon', () => {
     const engine = await openEngine(OPTIONS);
     try {
       expect(engine.info).toMatchObject({ layers: 6, kvHeads: 2, headDim: 64, vocab: 1088, blockTokens: 16 });
-      expect(engine.profiles.map((profile) => profile.tokens)).toEqual([312, 272]);
+      expect(engine.profiles.map((profile) => profile.tokens)).toEqual([42, 312, 272]);
       expect(engine.info.formats).toMatchObject([
         { codec: 'q8', tokens: 0, pages: 0, bytesPerToken: 6 * 2 * 2 * 66 },
         { codec: 'q4', tokens: 0, pages: 0, bytesPerToken: 6 * 2 * 2 * 36 },
-        { codec: 'capsule-mixed', tokens: 312, pages: 9, bytesPerToken: 0 },
-        { codec: 'capsule', tokens: 272, bytesPerToken: 0, markerRows: new Int32Array() },
+        // pictures of 1, 2 and 3 rows of four tiles, then of four rows of 1 to 4
+        ...[
+          [93, 3],
+          [166, 5],
+          [239, 7],
+          [96, 3],
+          [168, 5],
+          [240, 7],
+          [312, 9],
+        ].map(([tokens, pages]) => ({ codec: 'capsule-mixed', tokens, pages, profileFile: 0 })),
+        { codec: 'capsule-mixed', tokens: 312, pages: 9, bytesPerToken: 0, profileFile: 1 },
+        { codec: 'capsule', profileFile: 2, tokens: 272, bytesPerToken: 0, markerRows: new Int32Array() },
       ]);
       const result = await engine.step(textPlan([1, 3, 50, 51, 2]));
       expect(result.tokens.length).toBe(1);

@@ -43,13 +43,13 @@ describe('openEngine', () => {
       }),
     );
     await expect(engine.releaseImage(1)).rejects.toMatchObject({ name: 'KvcError', code: 'PROFILE_INVALID' });
-    await expect(engine.fit({ retention: new Float32Array(), path: '', metadata: {} })).rejects.toMatchObject(
-      {
-        name: 'KvcError',
-        code: 'ENGINE_FAILED',
-        message: 'something else',
-      },
-    );
+    await expect(
+      engine.fit({ tokens: 1, retention: new Float32Array(), path: '', metadata: {} }),
+    ).rejects.toMatchObject({
+      name: 'KvcError',
+      code: 'ENGINE_FAILED',
+      message: 'something else',
+    });
   });
 
   it('disposes once and refuses calls after', async () => {

@@ -12,6 +12,7 @@ import type {
   NativeEngineOptions,
   PackedFitOptions,
   PerturbOptions,
+  PieceFitOptions,
   StepPlan,
   StepResult,
 } from './native.js';
@@ -37,7 +38,7 @@ export class Engine implements NativeEngine {
     native: NativeEngine,
     /** SHA-256 in hex over config and weights. */
     readonly modelRevision: string,
-    /** In the order of the formats that have a profile. */
+    /** In the order that formats' `profileFile` counts in. */
     readonly profiles: readonly ProfileDescription[],
   ) {
     this.#native = native;
@@ -81,6 +82,10 @@ export class Engine implements NativeEngine {
     return this.#call(() => this.#native.fitPacked(options));
   }
 
+  fitPieces(options: PieceFitOptions): Promise<void> {
+    return this.#call(() => this.#native.fitPieces(options));
+  }
+
   observe(slots: Int32Array, segment: number): Promise<void> {
     return this.#call(() => this.#native.observe(slots, segment));
   }
@@ -89,7 +94,7 @@ export class Engine implements NativeEngine {
     return this.#call(() => this.#native.saveStatistics(path));
   }
 
-  loadStatistics(path: string): Promise<number> {
+  loadStatistics(path: string): Promise<Int32Array> {
     return this.#call(() => this.#native.loadStatistics(path));
   }
 

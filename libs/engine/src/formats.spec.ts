@@ -12,6 +12,7 @@ function format(changed: Partial<NativeFormatInfo> & Pick<NativeFormatInfo, 'cod
     bytes: 0,
     bytesPerToken: 0,
     headerBytes: 64,
+    profileFile: -1,
     macsShare: 1,
     ...changed,
   };

@@ -31,6 +31,8 @@ export interface NativeFormatInfo {
   readonly codec: Exclude<Codec, 'raw'>;
   /** Empty for a format without a profile. */
   readonly profileId: string;
+  /** Place of its file in {@link NativeEngineOptions.profiles}; -1 without one. A file may hold several formats. */
+  readonly profileFile: number;
   /** Rows that one capsule covers; 0: any number. */
   readonly tokens: number;
   /** Rows of the span that are markers and covered, ascending; empty when only visual tokens are. */
@@ -65,7 +67,7 @@ export interface NativeEngineInfo {
   readonly blockBytes: number;
   readonly pageBytes: number;
   readonly weightBytes: number;
-  /** q8 and q4, then one for each profile file. */
+  /** q8 and q4, then those of each profile file. */
   readonly formats: readonly NativeFormatInfo[];
 }
 
@@ -179,6 +181,8 @@ export interface EncodedImage {
 }
 
 export interface FitOptions {
+  /** Covered tokens of the pictures that count. */
+  readonly tokens: number;
   /** Per layer, in (0, 1]. */
   readonly retention: Float32Array;
   readonly path: string;
@@ -210,6 +214,20 @@ export interface PackedFitOptions {
   readonly sensitivities: Float64Array;
   readonly path: string;
   readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** A profile of pieces that many grids have in common; `native/src/fit/piece_fit.h` says what each part means. */
+export interface PieceFitOptions extends Omit<PackedFitOptions, 'groups' | 'markerRows' | 'bytes'> {
+  /** Rows of each kind of piece, and whether they are markers (1) or not (0). */
+  readonly kindRows: Int32Array;
+  readonly kindMarkers: Int32Array;
+  /** Kind of each site. */
+  readonly sites: Int32Array;
+  /** Sites of all layouts, one after the other; `[layouts + 1]` where they begin. */
+  readonly layouts: Int32Array;
+  readonly layoutBegins: Int32Array;
+  /** Of a capsule of each layout; 0: not to be served. */
+  readonly layoutBytes: Int32Array;
 }
 
 export type TemplateKind = 'none' | 'markers' | 'group' | 'all';
@@ -250,13 +268,18 @@ export interface NativeEngine {
   readRows(slot: number, segment: number): Promise<Float32Array>;
   /** Calibration: adds a raw segment's covered rows (ascending row numbers) to the statistics. */
   addToGram(slot: number, segment: number, covered: Int32Array): Promise<void>;
-  /** Calibration: fits a profile from everything added and writes it. */
+  /** Calibration: fits a profile from the pictures of one number of tokens and writes it. */
   fit(options: FitOptions): Promise<void>;
   /** Calibration: the same for a profile of packed rows. */
   fitPacked(options: PackedFitOptions): Promise<void>;
-  /** Calibration: what has been gathered goes to a file; reading one back gives its number of pictures. */
+  /** Calibration: the same for one profile of many grids, from everything added. */
+  fitPieces(options: PieceFitOptions): Promise<void>;
+  /**
+   * Calibration: what has been gathered goes to a file; reading one back gives the covered tokens and the number of
+   * pictures of each grid, one after the other.
+   */
   saveStatistics(path: string): Promise<void>;
-  loadStatistics(path: string): Promise<number>;
+  loadStatistics(path: string): Promise<Int32Array>;
   /**
    * Calibration: what these slots append from now on tells how much the rows of their raw segment are attended
    * to; no slots: none any more.

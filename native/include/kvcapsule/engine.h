@@ -32,10 +32,11 @@ struct ModelInfo {
   int32_t tokens_per_tile = 0;  // visual tokens of one tile, after pixel shuffle
   int64_t feature_bytes = 0;    // of one visual token's features, while a picture is kept
   int64_t weight_bytes = 0;
-  // Number of a format = its place here, which kCompress names: q8 and q4, then one for each profile file.
+  // Number of a format = its place here, which kCompress names: q8 and q4, then those of each profile file.
   struct Format {
     std::string codec;       // "q8", "q4", "capsule", ...
     std::string profile_id;  // empty without a profile
+    int32_t profile_file = -1;  // place of its file in EngineOptions::profiles; -1: none
     int32_t tokens = 0;      // rows that one capsule covers; 0: any number
     std::vector<int32_t> marker_rows;  // rows of the span that are markers and covered; ascending
     int32_t pages = 0;                 // of one capsule; 0 where tokens is 0
@@ -130,6 +131,7 @@ struct StepResult {
 };
 
 struct FitRequest {
+  int32_t tokens = 0;            // covered, of the pictures that count
   std::vector<float> retention;  // [layers]
   std::string path;              // where the profile goes
   std::vector<std::pair<std::string, std::string>> metadata;
@@ -163,6 +165,16 @@ struct PackedFitRequest {
   std::vector<std::pair<std::string, std::string>> metadata;
 };
 
+// A profile of version 3, of everything added; src/fit/piece_fit.h says what each part means.
+struct PieceFitRequest {
+  PackedFitRequest packed;  // its groups, marker rows and bytes are not used
+  std::vector<int32_t> kind_rows, kind_markers;  // [kinds]
+  std::vector<int32_t> sites;                    // [sites]
+  std::vector<int32_t> layouts;                  // sites of all layouts, one after the other
+  std::vector<int32_t> layout_begins;            // [layouts + 1]
+  std::vector<int32_t> layout_bytes;             // [layouts]; 0: not to be served
+};
+
 class Engine {
  public:
   // Throws Error(kModelInvalid | kProfileInvalid | kConfigInvalid).
@@ -193,13 +205,14 @@ class Engine {
   virtual std::vector<float> ReadRows(int32_t slot, int32_t segment) const = 0;
   // Calibration: adds a sequence's raw segment to the statistics of spans with covered.size() tokens.
   virtual void AddToGram(int32_t slot, int32_t segment, std::span<const int32_t> covered) = 0;
-  // Fits from everything added so far; returns nothing, writes the file.
+  // Fit from what was added so far, of one grid (told by its covered tokens) or of all; they write the file.
   virtual void Fit(const FitRequest& request) = 0;
   virtual void FitPacked(const PackedFitRequest& request) = 0;
-  // Calibration: what has been gathered, of pictures of one number of tokens, to a file and back; loading gives
-  // the number of pictures and replaces what there is. Throws Error(kConfigInvalid).
+  virtual void FitPieces(const PieceFitRequest& request) = 0;
+  // Calibration: what has been gathered to a file and back; loading gives the numbers of tokens and of pictures of
+  // each grid, one after the other, and replaces what there is. Throws Error(kConfigInvalid).
   virtual void SaveStatistics(const std::string& path) const = 0;
-  virtual int64_t LoadStatistics(const std::string& path) = 0;
+  virtual std::vector<int32_t> LoadStatistics(const std::string& path) = 0;
   // Calibration: from now on the rows that these slots append after their raw segment `segment` tell how much
   // its rows are attended to. No slots: none any more. In an observed slot all segments are raw.
   virtual void Observe(std::span<const int32_t> slots, int32_t segment) = 0;

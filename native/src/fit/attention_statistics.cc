@@ -94,13 +94,13 @@ void AttentionStatistics::Add(const KvPool& pool, const Sequence& sequence, int3
   }
 }
 
-std::vector<float> AttentionStatistics::Weights(int32_t part) const {
-  const std::vector<double>& counts = counts_[part];
-  const double mean = std::accumulate(counts.begin(), counts.end(), 0.0) / tokens_;
-  if (!(mean > 0)) return std::vector<float>(tokens_, 1.0f);
+std::vector<float> AttentionStatistics::WeightsOf(const std::vector<double>& counts) {
+  const auto rows = static_cast<double>(counts.size());
+  const double mean = std::accumulate(counts.begin(), counts.end(), 0.0) / rows;
+  if (!(mean > 0)) return std::vector<float>(counts.size(), 1.0f);
   std::vector<double> squares;
   for (const double count : counts) squares.push_back(std::sqrt(count / mean + kFloor));
-  const double unit = std::accumulate(squares.begin(), squares.end(), 0.0) / tokens_;
+  const double unit = std::accumulate(squares.begin(), squares.end(), 0.0) / rows;
   std::vector<float> weights;
   for (const double square : squares) weights.push_back(static_cast<float>(std::sqrt(square / unit)));
   return weights;

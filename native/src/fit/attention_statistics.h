@@ -23,7 +23,10 @@ class AttentionStatistics {
   // With p the attention of a row to the span, o the part of its output that comes from there: values count
   // by sum p_i^2, keys by sum p_i^2 |v_i - o|^2 |q|^2; w_i^2 is the square root of the count over its mean,
   // so that few questions do not decide too much.
-  std::vector<float> Weights(int32_t part) const;
+  std::vector<float> Weights(int32_t part) const { return WeightsOf(counts_[part]); }
+  // Of rows that counted so much.
+  static std::vector<float> WeightsOf(const std::vector<double>& counts);
+  const std::vector<double>& counts(int32_t part) const { return counts_[part]; }  // [tokens]
 
   // All sums, for a file.
   template <class Visit>

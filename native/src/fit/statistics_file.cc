@@ -47,42 +47,48 @@ Header ReadHeader(std::ifstream& in, const KvGeometry& geometry) {
 
 }  // namespace
 
-void SaveStatistics(const std::string& path, const GramAccumulator& gram,
-                    const AttentionStatistics& attention) {
-  const Header header = HeaderOf(gram.geometry(), gram.tokens(), gram.pictures());
+void SaveStatistics(const std::string& path, const Statistics& statistics) {
   const std::string partial = path + ".partial";
   std::ofstream out(partial, std::ios::binary | std::ios::trunc);
-  out.write(reinterpret_cast<const char*>(&header), sizeof header);
   const auto write = [&out](const std::vector<double>& numbers) {
     out.write(reinterpret_cast<const char*>(numbers.data()),
               static_cast<std::streamsize>(numbers.size() * sizeof(double)));
   };
-  gram.VisitNumbers(write);
-  attention.VisitNumbers(write);
+  for (const auto& [tokens, gram] : statistics.grams) {
+    const Header header = HeaderOf(gram.geometry(), tokens, gram.pictures());
+    out.write(reinterpret_cast<const char*>(&header), sizeof header);
+    gram.VisitNumbers(write);
+    const auto observed = statistics.attention.find(tokens);
+    if (observed != statistics.attention.end()) {
+      observed->second.VisitNumbers(write);
+    } else {
+      AttentionStatistics(gram.geometry(), tokens).VisitNumbers(write);
+    }
+  }
   out.close();
   std::error_code error;
   if (out) std::filesystem::rename(partial, path, error);
   if (!out || error) Fail("cannot be written");
 }
 
-int32_t StatisticsTokens(const std::string& path, const KvGeometry& geometry) {
+Statistics LoadStatistics(const std::string& path, const KvGeometry& geometry, float rope_theta) {
   std::ifstream in(path, std::ios::binary);
-  return ReadHeader(in, geometry).tokens;
-}
-
-void LoadStatistics(const std::string& path, GramAccumulator& gram, AttentionStatistics& attention) {
-  std::ifstream in(path, std::ios::binary);
-  const Header header = ReadHeader(in, gram.geometry());
   const auto read = [&in](std::vector<double>& numbers) {
     in.read(reinterpret_cast<char*>(numbers.data()),
             static_cast<std::streamsize>(numbers.size() * sizeof(double)));
     if (!in || !std::all_of(numbers.begin(), numbers.end(), [](double x) { return std::isfinite(x); }))
       Fail("are damaged");
   };
-  gram.VisitNumbers(read);
-  attention.VisitNumbers(read);
-  if (in.peek() != std::ifstream::traits_type::eof()) Fail("are damaged");
-  gram.set_pictures(header.pictures);
+  Statistics statistics;
+  do {
+    const Header header = ReadHeader(in, geometry);
+    const auto [gram, fresh] = statistics.grams.try_emplace(header.tokens, geometry, header.tokens, rope_theta);
+    if (!fresh) Fail("are damaged");
+    gram->second.VisitNumbers(read);
+    gram->second.set_pictures(header.pictures);
+    statistics.attention.try_emplace(header.tokens, geometry, header.tokens).first->second.VisitNumbers(read);
+  } while (in.peek() != std::ifstream::traits_type::eof());
+  return statistics;
 }
 
 }  // namespace kvcapsule

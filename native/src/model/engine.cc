@@ -12,6 +12,7 @@
 #include "fit/attention_statistics.h"
 #include "fit/gram.h"
 #include "fit/packed_fit.h"
+#include "fit/piece_fit.h"
 #include "fit/statistics_file.h"
 #include "common/half.h"
 #include "kv/codec/registry.h"
@@ -58,8 +59,9 @@ class CpuEngine final : public Engine {
         decoder_(config_, weights_),
         pool_(Geometry(config_.text, options.kv), options.pool_blocks),
         table_(&pool_, options.max_slots) {
-    formats_ = OpenFormats(pool_.geometry(), options.profiles);
-    DescribeModel();
+    std::vector<int32_t> files;
+    formats_ = OpenFormats(pool_.geometry(), options.profiles, &files);
+    DescribeModel(files);
   }
 
   const ModelInfo& info() const override { return info_; }
@@ -76,15 +78,17 @@ class CpuEngine final : public Engine {
   void AddToGram(int32_t slot, int32_t segment, std::span<const int32_t> covered) override;
   void Fit(const FitRequest& request) override;
   void FitPacked(const PackedFitRequest& request) override;
+  void FitPieces(const PieceFitRequest& request) override;
   double Perturb(const PerturbRequest& request) override;
   void SaveStatistics(const std::string& path) const override;
-  int64_t LoadStatistics(const std::string& path) override;
+  std::vector<int32_t> LoadStatistics(const std::string& path) override;
   void Observe(std::span<const int32_t> slots, int32_t segment) override;
 
  private:
-  void DescribeModel();
+  void DescribeModel(const std::vector<int32_t>& profile_files);
   const RawSegment& RawSpan(int32_t slot, int32_t segment) const;
-  const GramAccumulator& OnlyGram() const;
+  const GramAccumulator& Gram(int32_t tokens) const;
+  PackedFitOptions FitOptions(const PackedFitRequest& request) const;
   void CheckImages(const StepPlan& plan) const;
   void Embed(const StepPlan& plan, int32_t row, float* out) const;
   // Moves the tables' token counts by the chunks' rows, forwards or back.
@@ -111,13 +115,12 @@ class CpuEngine final : public Engine {
   void ObserveQueries(const std::vector<AttentionChunk>& chunks, int32_t layer, const AttentionShape& shape,
                       const float* queries);
 
-  std::map<int32_t, GramAccumulator> grams_;  // by covered tokens
-  std::map<int32_t, AttentionStatistics> attention_;  // likewise
+  Statistics statistics_;  // by covered tokens
   std::set<int32_t> observed_slots_;
   int32_t observed_segment_ = 0;
 };
 
-void CpuEngine::DescribeModel() {
+void CpuEngine::DescribeModel(const std::vector<int32_t>& profile_files) {
   info_.family = "idefics3";
   info_.vocab = config_.text.vocab;
   info_.context_tokens = config_.text.context_tokens;
@@ -129,9 +132,15 @@ void CpuEngine::DescribeModel() {
   info_.weight_bytes = weights_.bytes;
   for (const auto& format : formats_) {
     const FormatInfo& info = format->info();
-    ModelInfo::Format entry{info.codec,        info.profile_id, info.tokens,
-                            info.marker_rows,  0,               0,
-                            info.bytes_per_token, info.header_bytes, info.macs_share};
+    ModelInfo::Format entry;
+    entry.codec = info.codec;
+    entry.profile_id = info.profile_id;
+    entry.profile_file = profile_files[info_.formats.size()];
+    entry.tokens = info.tokens;
+    entry.marker_rows = info.marker_rows;
+    entry.bytes_per_token = info.bytes_per_token;
+    entry.header_bytes = info.header_bytes;
+    entry.macs_share = info.macs_share;
     if (info.tokens > 0) {
       entry.pages = format->Pages(info.tokens);
       entry.bytes = format->Bytes(info.tokens);
@@ -274,43 +283,36 @@ void CpuEngine::AddToGram(int32_t slot, int32_t segment, std::span<const int32_t
     if (i > 0 && covered[i] <= covered[i - 1]) fail("covered rows do not ascend");
   }
   const auto tokens = static_cast<int32_t>(covered.size());
-  grams_.try_emplace(tokens, pool_.geometry(), tokens, config_.text.rope_theta)
+  statistics_.grams.try_emplace(tokens, pool_.geometry(), tokens, config_.text.rope_theta)
       .first->second.Add(pool_, *raw, {covered.begin(), covered.end()},
                          TokensBefore(table_.at(slot), segment));
 }
 
-const GramAccumulator& CpuEngine::OnlyGram() const {
-  if (grams_.size() != 1) {
-    throw Error(ErrorCode::kConfigInvalid, grams_.empty()
-                                               ? "fit: no picture has been added"
-                                               : "fit: pictures of different numbers of tokens were added");
+const GramAccumulator& CpuEngine::Gram(int32_t tokens) const {
+  const auto found = statistics_.grams.find(tokens);
+  if (found == statistics_.grams.end()) {
+    throw Error(ErrorCode::kConfigInvalid,
+                "fit: no picture of " + std::to_string(tokens) + " covered tokens has been added");
   }
-  return grams_.begin()->second;
+  return found->second;
 }
 
-void CpuEngine::SaveStatistics(const std::string& path) const {
-  const GramAccumulator& gram = OnlyGram();
-  const auto observed = attention_.find(gram.tokens());
-  kvcapsule::SaveStatistics(
-      path, gram,
-      observed == attention_.end() ? AttentionStatistics(gram.geometry(), gram.tokens()) : observed->second);
-}
+void CpuEngine::SaveStatistics(const std::string& path) const { kvcapsule::SaveStatistics(path, statistics_); }
 
-int64_t CpuEngine::LoadStatistics(const std::string& path) {
-  const int32_t tokens = StatisticsTokens(path, pool_.geometry());
-  GramAccumulator gram(pool_.geometry(), tokens, config_.text.rope_theta);
-  AttentionStatistics attention(pool_.geometry(), tokens);
-  kvcapsule::LoadStatistics(path, gram, attention);
-  grams_.clear();
-  attention_.clear();
-  attention_.emplace(tokens, std::move(attention));
-  return grams_.emplace(tokens, std::move(gram)).first->second.pictures();
+std::vector<int32_t> CpuEngine::LoadStatistics(const std::string& path) {
+  statistics_ = kvcapsule::LoadStatistics(path, pool_.geometry(), config_.text.rope_theta);
+  std::vector<int32_t> grids;
+  for (const auto& [tokens, gram] : statistics_.grams) {
+    grids.push_back(tokens);
+    grids.push_back(static_cast<int32_t>(gram.pictures()));
+  }
+  return grids;
 }
 
 void CpuEngine::Observe(std::span<const int32_t> slots, int32_t segment) {
   for (const int32_t slot : slots) {
     const RawSegment& raw = RawSpan(slot, segment);
-    attention_.try_emplace(raw.tokens, pool_.geometry(), raw.tokens);
+    statistics_.attention.try_emplace(raw.tokens, pool_.geometry(), raw.tokens);
   }
   observed_slots_ = {slots.begin(), slots.end()};
   observed_segment_ = segment;
@@ -322,22 +324,22 @@ void CpuEngine::ObserveQueries(const std::vector<AttentionChunk>& chunks, int32_
     if (!observed_slots_.contains(chunk.slot) || chunk.segment <= observed_segment_) continue;
     const Sequence& sequence = table_.at(chunk.slot);
     const auto& span = std::get<RawSegment>(sequence.segments[observed_segment_]);
-    attention_.at(span.tokens).Add(pool_, sequence, observed_segment_, chunk, shape, layer, queries);
+    statistics_.attention.at(span.tokens).Add(pool_, sequence, observed_segment_, chunk, shape, layer, queries);
   }
 }
 
 double CpuEngine::Perturb(const PerturbRequest& request) {
   const RawSegment& raw = RawSpan(request.slot, request.segment);
-  const auto gram = grams_.find(raw.tokens);
+  const auto gram = statistics_.grams.find(raw.tokens);
   const KvGeometry& geometry = pool_.geometry();
-  if (gram == grams_.end() || request.layer < 0 || request.layer >= geometry.layers || request.kv_head < 0 ||
+  if (gram == statistics_.grams.end() || request.layer < 0 || request.layer >= geometry.layers || request.kv_head < 0 ||
       request.kv_head >= geometry.kv_heads) {
     throw Error(ErrorCode::kPlanInvalid, "perturb: no statistics of such a part");
   }
   const int32_t number =
       (request.layer * geometry.kv_heads + request.kv_head) * 2 + static_cast<int32_t>(request.part);
-  const auto observed = attention_.find(raw.tokens);
-  const std::vector<float> weights = observed == attention_.end() ? std::vector<float>(raw.tokens, 1.0f)
+  const auto observed = statistics_.attention.find(raw.tokens);
+  const std::vector<float> weights = observed == statistics_.attention.end() ? std::vector<float>(raw.tokens, 1.0f)
                                                                   : observed->second.Weights(number);
   std::mt19937_64 rng(request.seed);
   std::normal_distribution<float> noise;
@@ -357,7 +359,7 @@ double CpuEngine::Perturb(const PerturbRequest& request) {
   return squares;
 }
 
-void CpuEngine::FitPacked(const PackedFitRequest& request) {
+PackedFitOptions CpuEngine::FitOptions(const PackedFitRequest& request) const {
   PackedFitOptions options;
   options.codec = request.codec;
   options.groups = request.groups;
@@ -373,16 +375,46 @@ void CpuEngine::FitPacked(const PackedFitRequest& request) {
   options.row_cost = request.row_cost;
   options.sensitivities = request.sensitivities;
   options.rope_theta = config_.text.rope_theta;
-  const auto observed = attention_.find(OnlyGram().tokens());
-  if (request.weigh_rows && observed != attention_.end()) {
+  return options;
+}
+
+void CpuEngine::FitPacked(const PackedFitRequest& request) {
+  PackedFitOptions options = FitOptions(request);
+  const auto tokens = static_cast<int32_t>(options.groups.size());
+  const auto observed = statistics_.attention.find(tokens);
+  if (request.weigh_rows && observed != statistics_.attention.end()) {
     for (int32_t part = 0; part < 2 * config_.text.layers * config_.text.kv_heads; ++part)
       options.weights.push_back(observed->second.Weights(part));
   }
-  SavePackedProfile(request.path, kvcapsule::FitPacked(OnlyGram(), options), request.metadata);
+  SavePackedProfile(request.path, kvcapsule::FitPacked(Gram(tokens), options), request.metadata);
+}
+
+void CpuEngine::FitPieces(const PieceFitRequest& request) {
+  PieceFitOptions options;
+  options.packed = FitOptions(request.packed);
+  options.weigh_rows = request.packed.weigh_rows;
+  options.kind_rows = request.kind_rows;
+  options.kind_markers = request.kind_markers;
+  options.sites = request.sites;
+  const auto all = static_cast<int32_t>(request.layouts.size());
+  for (size_t l = 0; l < request.layout_bytes.size(); ++l) {
+    if (request.layout_begins.size() != request.layout_bytes.size() + 1 || request.layout_begins[l] < 0 ||
+        request.layout_begins[l + 1] < request.layout_begins[l] || request.layout_begins[l + 1] > all)
+      throw Error(ErrorCode::kConfigInvalid, "fit: layouts do not follow each other");
+    const auto sites = request.layouts.begin();
+    options.layouts.push_back(
+        {{sites + request.layout_begins[l], sites + request.layout_begins[l + 1]}, request.layout_bytes[l]});
+  }
+  std::vector<GridStatistics> grids;
+  for (const auto& [tokens, gram] : statistics_.grams) {
+    const auto observed = statistics_.attention.find(tokens);
+    grids.push_back({&gram, observed == statistics_.attention.end() ? nullptr : &observed->second});
+  }
+  SavePieceProfile(request.packed.path, kvcapsule::FitPieces(grids, options), request.packed.metadata);
 }
 
 void CpuEngine::Fit(const FitRequest& request) {
-  const GramAccumulator& gram = OnlyGram();
+  const GramAccumulator& gram = Gram(request.tokens);
   if (request.retention.size() != static_cast<size_t>(config_.text.layers)) {
     throw Error(ErrorCode::kConfigInvalid, "fit: retention does not have one number a layer");
   }

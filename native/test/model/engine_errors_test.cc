@@ -216,7 +216,15 @@ TEST_F(BadPlan, GramsAndFitsAreChecked) {
   const std::vector<int32_t> outside{0, 3}, descending{1, 0};
   ExpectError(ErrorCode::kPlanInvalid, "outside", [&] { engine_->AddToGram(0, 0, outside); });
   ExpectError(ErrorCode::kPlanInvalid, "ascend", [&] { engine_->AddToGram(0, 0, descending); });
-  ExpectError(ErrorCode::kConfigInvalid, "no picture", [&] { engine_->Fit({{0.5f, 0.5f}, dir_ / "x", {}}); });
+  ExpectError(ErrorCode::kConfigInvalid, "no picture", [&] { engine_->Fit({2, {0.5f, 0.5f}, dir_ / "x", {}}); });
+  PieceFitRequest pieces;
+  pieces.packed.key_template = pieces.packed.value_template = "none";
+  pieces.packed.basis = "principal";
+  pieces.packed.allocation = "picture";
+  ExpectError(ErrorCode::kConfigInvalid, "no picture", [&] { engine_->FitPieces(pieces); });
+  pieces.layout_bytes = {100};
+  pieces.layout_begins = {0, 1};
+  ExpectError(ErrorCode::kConfigInvalid, "layouts do not follow", [&] { engine_->FitPieces(pieces); });
 }
 
 }  // namespace

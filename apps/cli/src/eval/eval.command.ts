@@ -1,6 +1,7 @@
 import { join, parse } from 'node:path';
 import { KvcError } from '@kvcapsule/contracts';
 import type { Command } from 'commander';
+import { cropOf } from '../calibrate-pictures.js';
 import { checkOutput, writeReport } from '../output.js';
 import { entriesAgainst, readEntries, type Entry } from './entries.js';
 import { evaluate, measureShard, type EvalOptions, type Shard } from './evaluate.js';
@@ -20,6 +21,7 @@ type EvalFlags = Record<'model' | 'questions' | 'seed' | 'artwork' | 'out' | 'th
   readonly conversations?: string;
   readonly several?: string;
   readonly attention?: string;
+  readonly crop?: string;
   readonly entries?: string;
   readonly against: readonly string[];
   readonly merge: readonly string[];
@@ -76,6 +78,7 @@ function parseFlags(flags: EvalFlags): Omit<EvalOptions, 'entries'> {
     threads: wholeNumber('--threads', flags.threads, 0),
     journal: join(dir, `${name}.journal.jsonl`),
     merge: flags.merge,
+    ...(flags.crop !== undefined && { crop: cropOf('--crop', flags.crop) }),
     ...(flags.shard !== undefined && { shard: shardOf(flags.shard) }),
   };
 }
@@ -137,6 +140,7 @@ export function registerEval(program: Command): void {
       '2001',
     )
     .option('--artwork <name>', 'known or unseen by the demo model, or one icon set', 'known')
+    .option('--crop <RxC>', 'part of the 4 x 4 cells that pictures show, as 2x4 (default: all of them)')
     .option('--threads <n>', 'threads (0: as many as the process may run on)', '0')
     .option('--shard <i/n>', 'measure the i-th of n parts only, into the journal of --out; no report')
     .option('--merge <journal...>', 'take over the results of other processes, such as shards', [])

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { addonPath, type Engine } from '@kvcapsule/engine';
+import type { SceneCrop } from '@kvcapsule/testing';
 import { commitOf, machineName } from '../provenance.js';
 import { isBaseline, RAW_ENTRY, type Entry } from './entries.js';
 import { reportEntries, type EntryReport } from './entry-report.js';
@@ -47,12 +48,16 @@ export interface EvalReport {
   readonly kvDtype: string;
   readonly seed: number;
   readonly artwork: string;
+  /** Part of each scene, as `2x4`; all of it when absent. */
+  readonly crop?: string;
   readonly scenes: Readonly<Record<SuiteName, number>>;
   readonly picture: PictureBytes;
   /** Highest resident set of a measuring process, all entries together. */
   readonly peakResidentBytes: number;
   readonly entries: readonly EntryReport[];
 }
+
+const cropName = ({ rows, cols }: SceneCrop) => `${rows}x${cols}`;
 
 /** What results depend on besides entry, suite and scene; results of another build do not mix with these. */
 async function runIdentity(options: EvalOptions, engine: Engine): Promise<Record<string, string>> {
@@ -64,6 +69,7 @@ async function runIdentity(options: EvalOptions, engine: Engine): Promise<Record
     'engine build': addon,
     seed: String(options.seed),
     artwork: options.artwork,
+    ...(options.crop && { crop: cropName(options.crop) }),
     'number of questions a scene': String(options.questionsPerScene),
   };
 }
@@ -225,6 +231,7 @@ export function evaluate(
       kvDtype: KV_DTYPE,
       seed: options.seed,
       artwork: options.artwork,
+      ...(options.crop && { crop: cropName(options.crop) }),
       scenes: options.scenes,
       picture,
       peakResidentBytes: journal.peakResidentBytes,

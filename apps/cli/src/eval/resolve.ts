@@ -44,14 +44,16 @@ async function spanOf(asker: Asker, series: Series): Promise<readonly number[]> 
   return (await asker.prompts.cutChat([picture], [], '')).pictures[0] ?? [];
 }
 
-/** Number of the entry's format in the engine: profiles come last, in their order. */
-function formatOf({ info, profiles }: Engine, entry: Entry): number {
+/** Number of the entry's format in the engine; of the formats of its profile the one that fits the span. */
+function formatOf({ info, profiles }: Engine, entry: Entry, span: readonly number[]): number {
   const { formats } = info;
-  const index = profiles.findIndex(({ path }) => path === entry.profile);
-  const format =
+  const file = profiles.findIndex(({ path }) => path === entry.profile);
+  const own = [...formats.keys()].filter((format) =>
     entry.profile === undefined
-      ? formats.findIndex(({ codec }) => codec === entry.codec)
-      : formats.length - profiles.length + index;
+      ? formats[format]?.codec === entry.codec
+      : formats[format]?.profileFile === file,
+  );
+  const format = own.find((each) => fitSpan(info, each, span) !== undefined) ?? own[0] ?? -1;
   const codec = formats[format]?.codec;
   if (codec === undefined || codec !== (entry.codec ?? codec)) {
     const reason = codec === undefined ? 'the engine has no such codec' : `its profile is of codec ${codec}`;
@@ -101,8 +103,8 @@ export async function resolveEntry({ base, scaled }: Lane, series: Series, entry
       ...(detail !== undefined && { detail }),
     };
   }
-  const format = formatOf(base.engine, entry);
   const span = await spanOf(base, series);
+  const format = formatOf(base.engine, entry, span);
   const fit = fitSpan(info, format, span);
   if (fit === undefined) {
     throw new KvcError('CONFIG_INVALID', `entry ${entry.name}: its profile is for pictures of another shape`);

@@ -6,9 +6,10 @@ import {
   sceneSeed,
   UNSEEN_ARTWORK,
   type ArtworkSet,
+  type SceneCrop,
   type SceneQuestion,
 } from '@kvcapsule/testing';
-import { decodePicture, type RgbPicture } from '../calibrate-pictures.js';
+import { decodePicture, type RgbPicture, scenesSeed } from '../calibrate-pictures.js';
 
 /** `known`: all sets the demo model was trained on; `unseen`: the ones it was not; or one set by name. */
 export const ARTWORK: Readonly<Record<string, readonly ArtworkSet[]>> = {
@@ -20,6 +21,8 @@ export const ARTWORK: Readonly<Record<string, readonly ArtworkSet[]>> = {
 export interface Series {
   readonly seed: number;
   readonly artwork: string;
+  /** Part of each scene; all of it when absent. */
+  readonly crop?: SceneCrop;
 }
 
 /** As the engine takes it, and as it goes over a wire. */
@@ -35,12 +38,12 @@ export interface AskedScene {
 
 /** Scene number `index` with that many different questions. */
 export async function loadScene(
-  { seed, artwork }: Series,
+  { seed, artwork, crop }: Series,
   index: number,
   questions: number,
 ): Promise<AskedScene> {
   const sets = ARTWORK[artwork] ?? KNOWN_ARTWORK;
-  const scene = await sceneOfSeries(seed, index, { artwork: sets, questions });
+  const scene = await sceneOfSeries(seed, index, { artwork: sets, questions, ...(crop && { crop }) });
   const picture = await decodePicture(`scene ${index}`, scene.png);
   return { index, picture: { ...picture, png: scene.png }, questions: scene.questions };
 }
@@ -82,8 +85,6 @@ export function withoutDetail(picture: RgbPicture, pixels: number): RgbPicture {
   return { name: picture.name, rgb, width, height };
 }
 
-const SCENES = /^scenes:(\d+)$/;
-
 /**
  * Refuses profiles that were fitted on pictures of the evaluation: of one series, or by chance of one scene's
  * seed.
@@ -98,8 +99,8 @@ export function checkSplit(
 ): void {
   const measured = new Set(scenes.map((index) => sceneSeed(seed, index)));
   for (const { path, source, pictures = 0 } of profiles) {
-    const fitSeed = Number(SCENES.exec(source ?? '')?.[1] ?? Number.NaN);
-    if (Number.isNaN(fitSeed)) continue;
+    const fitSeed = scenesSeed(source ?? '');
+    if (fitSeed === undefined) continue;
     const fitted = Array.from({ length: pictures }, (_, index) => sceneSeed(fitSeed, index));
     if (fitSeed === seed || fitted.some((scene) => measured.has(scene))) {
       throw new KvcError(

@@ -19,7 +19,7 @@ export interface MemoryDemand {
   /** Pages kept outside the pool, at most. */
   readonly swapBytes: number;
   readonly encoderCacheBytes: number;
-  /** Profile files together. */
+  /** Bases and templates of all profiles. */
   readonly profileBytes: number;
   readonly maxStepTokens: number;
   readonly maxRunning: number;

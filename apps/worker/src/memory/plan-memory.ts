@@ -1,6 +1,4 @@
-import { stat } from 'node:fs/promises';
-
-import type { ModelSize, NativeDtype } from '@kvcapsule/engine';
+import { type ModelSize, type NativeDtype, profileMemoryBytes } from '@kvcapsule/engine';
 import type { ModelFolder } from '@kvcapsule/model';
 import type { WorkerMetrics } from '@kvcapsule/platform/telemetry';
 import type { Logger } from 'pino';
@@ -30,7 +28,7 @@ export interface Opened {
 export async function planMemory(config: WorkerConfig, opened: Opened): Promise<MemoryPlan> {
   const { folder, profiles, poolBytes, size } = opened;
   // one that is not there is named when the engine opens
-  const files = await Promise.all(profiles.map((path) => stat(path).catch(() => ({ size: 0 }))));
+  const profileBytes = await Promise.all(profiles.map(profileMemoryBytes));
   const { imageTokens } = folder.pictureSpan(LARGE_EDGE, LARGE_EDGE);
   return memoryPlan({
     size,
@@ -38,7 +36,7 @@ export async function planMemory(config: WorkerConfig, opened: Opened): Promise<
     poolBytes,
     swapBytes: config.swapMib * MIB,
     encoderCacheBytes: config.encoderCacheMib * MIB,
-    profileBytes: files.reduce((sum, { size }) => sum + size, 0),
+    profileBytes: profileBytes.reduce((sum, bytes) => sum + bytes, 0),
     maxStepTokens: config.maxStepTokens,
     maxRunning: config.maxRunning,
     tiles: (PARALLEL_PICTURES * imageTokens) / folder.tokensPerTile,

@@ -96,6 +96,7 @@ export class FakeEngine implements NativeEngine {
         bytes: (format.pages ?? 0) * PAGE_BYTES,
         bytesPerToken: format.bytesPerToken ?? 0,
         headerBytes: 0,
+        profileFile: 0,
         macsShare: 1,
       })),
     };
@@ -208,11 +209,15 @@ export class FakeEngine implements NativeEngine {
     return Promise.reject(new Error('not here'));
   }
 
+  fitPieces(): Promise<void> {
+    return Promise.reject(new Error('not here'));
+  }
+
   saveStatistics(): Promise<void> {
     return Promise.reject(new Error('not here'));
   }
 
-  loadStatistics(): Promise<number> {
+  loadStatistics(): Promise<Int32Array> {
     return Promise.reject(new Error('not here'));
   }
 

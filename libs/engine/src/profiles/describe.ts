@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { KvcError } from '@kvcapsule/contracts';
 import { z } from 'zod';
+import { type LayoutDescription, readLayouts } from './layouts.js';
 import { readHeader, tensorNumbers, type SafetensorsHeader } from './safetensors.js';
 
 /** Squared error of the best uniform quantiser of a unit Gaussian, by bits; as in native/src/kv/codec/packed. */
@@ -26,8 +27,12 @@ export interface PartDescription {
 
 export interface ProfileDetails {
   readonly metadata: Readonly<Record<string, string>>;
+  /** Rows a capsule covers; of the largest layout where there are several. */
   readonly tokens: number;
   readonly codec: string;
+  /** None in a profile of one grid. */
+  readonly layouts: readonly LayoutDescription[];
+  /** Of a capsule of the largest layout. */
   readonly parts: readonly PartDescription[];
 }
 
@@ -75,21 +80,40 @@ function fillBits(rows: readonly PartRows[], { head_dim: dim, bytes }: Counts): 
     row.bits = (energies[index] ?? []).map((energy) => bitsAt(energy, high));
 }
 
-function packedRows(file: Buffer, header: SafetensorsHeader, counts: Counts): PartRows[] {
+/** Numbers that lie kind by kind, once for every piece. */
+function ofPieces(numbers: readonly number[], sizes: readonly number[], kinds: readonly number[]): number[] {
+  const begins = sizes.reduce((ends, size) => [...ends, (ends.at(-1) ?? 0) + size], [0]);
+  return kinds.flatMap((kind) => numbers.slice(begins[kind], begins[kind + 1]));
+}
+
+function packedRows(
+  file: Buffer,
+  header: SafetensorsHeader,
+  counts: Counts,
+  kinds?: readonly number[],
+): PartRows[] {
+  const groups = tensorNumbers(file, header, 'groups') ?? [];
+  const extents = groups.reduce<number[]>((sizes, kind) => {
+    sizes[kind] = (sizes[kind] ?? 0) + 1;
+    return sizes;
+  }, []);
   const rows: PartRows[] = [];
   for (let layer = 0; layer < counts.layers; layer += 1) {
     for (let head = 0; head < counts.kv_heads; head += 1) {
       for (const part of ['keys', 'values'] as const) {
         const read = (what: string) =>
           tensorNumbers(file, header, `layers.${layer}.heads.${head}.${part}.${what}`);
-        const deviations = read('deviations') ?? [];
+        const ranks = read('ranks') ?? [];
+        const each = (numbers: readonly number[] | undefined, sizes: readonly number[]) =>
+          numbers && kinds ? ofPieces(numbers, sizes, kinds) : numbers;
+        const deviations = each(read('deviations'), ranks) ?? [];
         rows.push({
           layer,
           part,
           sensitivity: read('sensitivity')?.[0] ?? 0,
           deviations,
-          spectrum: read('spectrum') ?? deviations,
-          bits: read('bits') ?? [],
+          spectrum: each(read('spectrum'), extents) ?? deviations,
+          bits: each(read('bits'), ranks) ?? [],
         });
       }
     }
@@ -146,11 +170,14 @@ export async function describeProfile(path: string): Promise<ProfileDetails> {
   try {
     const [file, header] = await Promise.all([readFile(path), readHeader(path)]);
     const { metadata } = header;
-    const counts = countsSchema.parse(metadata);
     const codec = metadata['codec'] ?? 'capsule';
-    if (metadata['version'] !== '2')
-      return { metadata, tokens: counts.n, codec, parts: describeRows(header, counts) };
-    const rows = packedRows(file, header, counts);
+    const layouts = metadata['version'] === '3' ? readLayouts(file, header) : [];
+    const [largest] = layouts;
+    const fromFile = countsSchema.parse(metadata);
+    const counts = largest ? { ...fromFile, n: largest.tokens, bytes: largest.bytes } : fromFile;
+    if (metadata['version'] === '1')
+      return { metadata, tokens: counts.n, codec, layouts: [], parts: describeRows(header, counts) };
+    const rows = packedRows(file, header, counts, largest?.kinds);
     const parts = Array.from({ length: counts.layers }, (_, layer) =>
       (['keys', 'values'] as const).map((part) =>
         describePart(
@@ -159,7 +186,10 @@ export async function describeProfile(path: string): Promise<ProfileDetails> {
         ),
       ),
     ).flat();
-    return { metadata, tokens: counts.n, codec, parts };
+    return {
+      ...{ metadata, tokens: counts.n, codec, parts },
+      layouts: layouts.map(({ name, tokens, bytes }) => ({ name, tokens, bytes })),
+    };
   } catch (cause) {
     const reason = cause instanceof z.ZodError ? z.prettifyError(cause) : (cause as Error).message;
     throw new KvcError('PROFILE_INVALID', `profile ${path}: it cannot be read as a profile (${reason})`, {

@@ -64,7 +64,7 @@ describe('verifyProfile', () => {
     ['other heads', { kv_heads: '2' }, /2 KV heads, 1 are asked for/],
     ['other channels', { head_dim: '64' }, /64 channels a head, 4 are asked for/],
     ['another n', { n: '16' }, /16 covered tokens, 8 are asked for/],
-    ['a newer format', { version: '3' }, /metadata is not valid.*version/s],
+    ['a newer format', { version: '4' }, /metadata is not valid.*version/s],
     ['a codec that is none', { codec: 'capsule-q9' }, /metadata is not valid.*codec/s],
     ['no number', { n: 'many' }, /metadata is not valid.*n/s],
   ])('refuses %s by name', async (_, changed, reason) => {

@@ -5,8 +5,8 @@ import { z } from 'zod';
 import { addMetadata, contentSha256, readHeader, type SafetensorsHeader } from './safetensors.js';
 
 export const PROFILE_FORMAT = 'kvcapsule-profile';
-/** Of profiles of masks and 16-bit rows, and of packed profiles. */
-const PROFILE_VERSIONS = ['1', '2'] as const;
+/** Of profiles of masks and 16-bit rows, of packed rows, and of pieces that several grids are made of. */
+const PROFILE_VERSIONS = ['1', '2', '3'] as const;
 
 const count = z.coerce.number().int().positive();
 const metadataSchema = z.object({
@@ -37,7 +37,7 @@ export interface ProfileExpectation {
 
 export interface ProfileDescription {
   readonly path: string;
-  /** Covered tokens n of the spans it fits. */
+  /** Covered tokens n of the spans it fits; of version 3, where each grid has its own, of one piece of each kind. */
   readonly tokens: number;
   readonly codec: z.infer<typeof metadataSchema>['codec'];
   /** Share of rows kept, one number or one a layer, as it was fitted; version 1 only. */

@@ -4,6 +4,7 @@ import {
   IMAGE_TOKEN,
   type PictureGrid,
   pictureGrid,
+  pictureGrids,
   type PictureGridSettings,
   pictureMarkup,
 } from '../pictures/picture-grid.js';
@@ -70,7 +71,14 @@ export class PromptBuilder {
 
   /** @throws KvcError IMAGE_INVALID when the size cannot be tiled */
   pictureSpan(width: number, height: number): PictureSpan {
-    const grid = pictureGrid(width, height, this.options.grid);
+    return this.#spanOf(pictureGrid(width, height, this.options.grid));
+  }
+
+  pictureSpans(): PictureSpan[] {
+    return pictureGrids(this.options.grid).map((grid) => this.#spanOf(grid));
+  }
+
+  #spanOf(grid: PictureGrid): PictureSpan {
     const key = `${grid.rows}x${grid.cols}`;
     const span = this.#spans.get(key) ?? this.#makeSpan(grid);
     this.#spans.set(key, span);

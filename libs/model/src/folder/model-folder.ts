@@ -32,6 +32,8 @@ export interface ModelFolder {
 
   /** @throws KvcError IMAGE_INVALID when a picture of this upright size cannot be shown to the model */
   pictureSpan(widthPx: number, heightPx: number): PictureSpan;
+  /** The spans of all grids that pictures are cut into. */
+  pictureSpans(): readonly PictureSpan[];
 
   /**
    * Renders the chat template and tokenises, so that text is text: what spells a special token in a message
@@ -159,6 +161,7 @@ export async function openModelFolder(dir: string): Promise<ModelFolder> {
     tokensPerTile,
     tokenBytes,
     pictureSpan: (widthPx, heightPx) => builder.pictureSpan(widthPx, heightPx),
+    pictureSpans: () => builder.pictureSpans(),
     prepareChat: (prompt) => builder.prepare(prompt),
     detokenizer: () => new IncrementalDetokenizer(tokenBytes),
     dispose: () => tokenizer.dispose(),

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ModelFolder, openModelFolder } from '../folder/model-folder.js';
-import { pictureGrid, pictureMarkup } from './picture-grid.js';
+import { pictureGrid, pictureGrids, pictureMarkup } from './picture-grid.js';
 
 const MODEL_DIR = new URL('../../../../deploy/models/emoji-vlm/', import.meta.url).pathname;
 
@@ -91,6 +91,19 @@ describe('the grid of a picture', () => {
     expect(pictureMarkup(grid, 2)).toBe(
       '<fake_token_around_image><global-img><image><image><fake_token_around_image>',
     );
+  });
+
+  it('is one of those that pictures of any shape have', () => {
+    const names = pictureGrids({ longestEdgePx: 256, tilePx: 64, splits: true }).map(
+      ({ rows, cols }) => `${rows}x${cols}`,
+    );
+    expect(names).toEqual(['1x4', '2x4', '3x4', '4x1', '4x2', '4x3', '4x4']);
+    expect(new Set(model.pictureSpans().map(({ rows, cols }) => `${rows}x${cols}`))).toEqual(new Set(names));
+    for (const [width, height, rows, cols, tokens] of table) {
+      const known = model.pictureSpans().find((span) => span.rows === rows && span.cols === cols);
+      if (rows !== null) expect(known?.tokenIds.length, `${width} x ${height}`).toBe(tokens);
+    }
+    expect(pictureGrids({ longestEdgePx: 256, tilePx: 64, splits: false })).toEqual([{ rows: 0, cols: 0 }]);
   });
 
   it('is empty for a picture that fits one tile', () => {

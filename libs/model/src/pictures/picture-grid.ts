@@ -78,6 +78,26 @@ export function pictureGrid(widthPx: number, heightPx: number, settings: Picture
   return { rows: height / tilePx, cols: width / tilePx };
 }
 
+/** Every grid that pictures of some shape are cut into, by rows, then columns. */
+export function pictureGrids(settings: PictureGridSettings): readonly PictureGrid[] {
+  const grids = new Map<number, PictureGrid>();
+  const add = (widthPx: number, heightPx: number) => {
+    try {
+      const grid = pictureGrid(widthPx, heightPx, settings);
+      grids.set(grid.rows * MAX_SIDE_PX + grid.cols, grid);
+    } catch (error) {
+      // too narrow to be shown: no picture of this shape has a grid
+      if (!(error instanceof KvcError)) throw error;
+    }
+  };
+  const { longestEdgePx } = settings;
+  for (let side = 1; side <= longestEdgePx; side += 1) {
+    add(longestEdgePx, side);
+    add(side, longestEdgePx);
+  }
+  return [...grids].sort(([a], [b]) => a - b).map(([, grid]) => grid);
+}
+
 export const IMAGE_TOKEN = '<image>';
 export const FAKE_IMAGE_TOKEN = '<fake_token_around_image>';
 

@@ -78,6 +78,8 @@ describe('scenes', () => {
 
   it('are 256 x 256 8-bit RGB', async () => {
     const { png } = await generateScene(3);
+    const cut = await sharp((await generateScene(3, { crop: { rows: 2, cols: 4 } })).png).metadata();
+    expect(cut).toMatchObject({ width: 256, height: 128 });
     const meta = await sharp(png).metadata();
     expect(meta).toMatchObject({ format: 'png', width: 256, height: 256, channels: 3, depth: 'uchar' });
   });

@@ -5,8 +5,14 @@ import { drawBackground } from './background.js';
 import { askQuestions, CELLS, type SceneObject, type SceneQuestion } from './questions.js';
 import { mixSeed, SeededRandom } from './random.js';
 
+/** How much of the grid of 4 x 4 cells there is, from the top left. */
+export interface SceneCrop {
+  readonly rows: number;
+  readonly cols: number;
+}
+
 export interface Scene {
-  /** 256 x 256 pixels, 8-bit RGB; the same bytes for the same seed and options. */
+  /** 256 x 256 pixels, or 64 for each cell of a crop, 8-bit RGB; the same bytes for the same seed and options. */
   readonly png: Buffer;
   /** In reading order. */
   readonly objects: readonly SceneObject[];
@@ -18,9 +24,12 @@ export interface SceneOptions {
   readonly artwork?: readonly ArtworkSet[];
   /** Default 6, as in the model card's reference. */
   readonly questions?: number;
+  /** Objects stand, and are asked for, inside it. */
+  readonly crop?: SceneCrop;
 }
 
 const SIZE_PX = 256;
+const SIDE_CELLS = 4;
 const CELL_PX = 64;
 const ICON_PX = [44, 64] as const;
 const OBJECTS = [1, 8] as const;
@@ -40,11 +49,21 @@ export function sceneClasses(): readonly string[] {
   return sceneFile.classes;
 }
 
-function layOut(random: SeededRandom): SceneObject[] {
-  const count = random.integer(...OBJECTS);
+/** Crops in the order of rows, then columns, whose longest side is that of the whole. */
+export const LONG_CROPS: readonly SceneCrop[] = [
+  ...[1, 2, 3].map((rows) => ({ rows, cols: SIDE_CELLS })),
+  ...[1, 2, 3, 4].map((cols) => ({ rows: SIDE_CELLS, cols })),
+];
+
+function cellsOf({ rows, cols }: SceneCrop): string[] {
+  return CELLS.filter((_, index) => Math.floor(index / SIDE_CELLS) < rows && index % SIDE_CELLS < cols);
+}
+
+function layOut(cells: readonly string[], random: SeededRandom): SceneObject[] {
+  const count = Math.min(random.integer(...OBJECTS), cells.length);
   // Fewer classes than objects, so that counts above one occur.
   const pool = random.sample(sceneClasses(), random.integer(Math.ceil(count / 2), count));
-  const taken = new Set(random.sample(CELLS, count));
+  const taken = new Set(random.sample(cells, count));
   return CELLS.filter((cell) => taken.has(cell)).map((cell) => ({ cell, name: random.pick(pool) }));
 }
 
@@ -96,7 +115,8 @@ async function drawIcon(svg: string, random: SeededRandom): Promise<Buffer> {
 export async function generateScene(seed: number, options: SceneOptions = {}): Promise<Scene> {
   const random = new SeededRandom(mixSeed(seed, 0));
   const artwork = options.artwork ?? KNOWN_ARTWORK;
-  const objects = layOut(random);
+  const crop = options.crop ?? { rows: SIDE_CELLS, cols: SIDE_CELLS };
+  const objects = layOut(cellsOf(crop), random);
   const background = drawBackground(SIZE_PX, random);
   const layers = [];
   for (const { cell, name } of objects) {
@@ -104,9 +124,13 @@ export async function generateScene(seed: number, options: SceneOptions = {}): P
     const input = await drawIcon(pickIcon(name, artwork, sizePx, random), random);
     layers.push({ input, left, top });
   }
-  const png = await sharp(background, { raw: { width: SIZE_PX, height: SIZE_PX, channels: 3 } })
+  const whole = await sharp(background, { raw: { width: SIZE_PX, height: SIZE_PX, channels: 3 } })
     .composite(layers)
     .removeAlpha()
+    .raw()
+    .toBuffer();
+  const png = await sharp(whole, { raw: { width: SIZE_PX, height: SIZE_PX, channels: 3 } })
+    .extract({ left: 0, top: 0, width: crop.cols * CELL_PX, height: crop.rows * CELL_PX })
     .png()
     .toBuffer();
   const questions = askQuestions(objects, sceneClasses(), options.questions ?? 6, random);

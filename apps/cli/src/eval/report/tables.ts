@@ -249,7 +249,10 @@ export function provenance(report: EvalReport): [string, string][] {
     ['machine', report.machines.join('; ')],
     ['model revision', report.modelRevision],
     ['types', `weights ${report.weights}, raw rows ${report.kvDtype}`],
-    ['series', `seed ${report.seed}, ${report.artwork} artwork`],
+    [
+      'series',
+      `seed ${report.seed}, ${report.artwork} artwork${report.crop === undefined ? '' : `, crops of ${report.crop}`}`,
+    ],
     [
       'scenes',
       `${questions} alone, ${turns} in conversations, ${mixed} among several, ${probed} for attention`,

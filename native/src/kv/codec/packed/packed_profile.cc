@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "kv/codec/packed/packed_tensors.h"
 #include "kv/codec/packed/row_code.h"
 
 namespace kvcapsule {
@@ -11,10 +12,6 @@ namespace {
 constexpr int32_t kMaxTokens = 1 << 16;
 constexpr const char* kCodecs[] = {"capsule-q8", "capsule-q4", "capsule-mixed"};
 constexpr const char* kPartNames[] = {"keys", "values"};
-
-std::string PartTensor(int32_t layer, int32_t kv_head, int32_t part, const char* what) {
-  return HeadTensor(layer, kv_head, std::string(kPartNames[part]) + "." + what);
-}
 
 bool Ascending(const std::vector<int32_t>& rows, int32_t end) {
   for (size_t i = 0; i < rows.size(); ++i) {
@@ -103,6 +100,10 @@ float ReadRopeTheta(const ProfileReader& reader) {
 
 }  // namespace
 
+std::string PartTensor(int32_t layer, int32_t kv_head, int32_t part, const char* what) {
+  return HeadTensor(layer, kv_head, std::string(kPartNames[part]) + "." + what);
+}
+
 int32_t PackedProfile::group_count() const { return *std::max_element(groups.begin(), groups.end()) + 1; }
 
 std::vector<int32_t> PackedProfile::Columns() const {
@@ -123,6 +124,13 @@ std::vector<int32_t> PackedProfile::GroupBegins() const {
 PackedProfile ReadPackedProfile(ProfileReader& reader, const KvGeometry& geometry) {
   if (reader.Text("version") != kPackedVersion)
     reader.Fail("is of another version than " + std::string(kPackedVersion));
+  PackedProfile profile = ReadPackedTensors(reader, geometry);
+  reader.End();
+  profile.id = reader.Id();
+  return profile;
+}
+
+PackedProfile ReadPackedTensors(ProfileReader& reader, const KvGeometry& geometry) {
   PackedProfile profile;
   profile.codec = reader.Text("codec");
   if (std::find(std::begin(kCodecs), std::end(kCodecs), profile.codec) == std::end(kCodecs))
@@ -148,19 +156,14 @@ PackedProfile ReadPackedProfile(ProfileReader& reader, const KvGeometry& geometr
         profile.parts.push_back(PartReader{reader, profile, begins, layer, kv_head, part}.Read());
     }
   }
-  reader.End();
-  profile.id = reader.Id();
   return profile;
 }
 
-void SavePackedProfile(const std::string& path, const PackedProfile& profile,
-                       const ProfileMetadata& metadata) {
-  ProfileMetadata texts = metadata;
+void AddPackedTensors(ProfileWriter& writer, const PackedProfile& profile, ProfileMetadata& texts) {
   texts.emplace_back("codec", profile.codec);
   texts.emplace_back("n", std::to_string(profile.tokens));
   texts.emplace_back("bytes", std::to_string(profile.bytes));
   texts.emplace_back("rope_theta", std::to_string(profile.rope_theta));
-  ProfileWriter writer;
   const auto length = [](const auto& list) { return static_cast<int32_t>(list.size()); };
   writer.Add("groups", {profile.tokens}, profile.groups);
   if (!profile.marker_rows.empty())
@@ -186,6 +189,13 @@ void SavePackedProfile(const std::string& path, const PackedProfile& profile,
     if (!part.means.empty())
       writer.AddHalf(name("means"), {length(part.ranks), profile.head_dim}, part.means);
   }
+}
+
+void SavePackedProfile(const std::string& path, const PackedProfile& profile,
+                       const ProfileMetadata& metadata) {
+  ProfileMetadata texts = metadata;
+  ProfileWriter writer;
+  AddPackedTensors(writer, profile, texts);
   writer.WriteTo(path, kPackedVersion, texts);
 }
 
