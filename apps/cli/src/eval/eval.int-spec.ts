@@ -125,6 +125,17 @@ describe('evaluate', () => {
     });
   });
 
+  it('asks an entry about more scenes than the others, and raw about the same', async () => {
+    const entries: Entry[] = [
+      { name: 'q4', codec: 'q4', group: 'rival' },
+      { name: 'q8', codec: 'q8', group: 'rival', scenes: 9 },
+    ];
+    const scenes = { questions: 5, conversations: 0, several: 0, attention: 0 };
+    const report = await measure(options('more', { entries, scenes }));
+    expect(report.entries.map(({ questions }) => questions.questions)).toEqual([15, 15, 27]);
+    expect(report.entries[1]?.questions).toEqual(entry('q4')?.questions);
+  });
+
   it('refuses pictures that a profile was fitted on, and a codec that its profile is not of', async () => {
     await expect(measure(options('fit', { seed: 1001 }))).rejects.toMatchObject({
       code: 'CONFIG_INVALID',
