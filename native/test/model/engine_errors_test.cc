@@ -221,6 +221,8 @@ TEST_F(BadPlan, GramsAndFitsAreChecked) {
   pieces.packed.key_template = pieces.packed.value_template = "none";
   pieces.packed.basis = "principal";
   pieces.packed.allocation = "picture";
+  pieces.kind_rows = {2};
+  pieces.kind_markers = pieces.sites = {0};
   ExpectError(ErrorCode::kConfigInvalid, "no picture", [&] { engine_->FitPieces(pieces); });
   pieces.layout_bytes = {100};
   pieces.layout_begins = {0, 1};

@@ -54,15 +54,20 @@ const countsSchema = z.object({
 });
 type Counts = z.infer<typeof countsSchema>;
 
-function bitsAt(energy: number, price: number): number {
-  let bits = 0;
-  while (bits < 8 && energy * ((GAUSSIAN_ERRORS[bits] ?? 0) - (GAUSSIAN_ERRORS[bits + 1] ?? 0)) > price)
-    bits += 1;
-  return bits;
+const errorOf = (bits: number): number => GAUSSIAN_ERRORS[bits] ?? 0;
+
+/** Energy over price from which a row gets its first, second, ... bit: UnitThresholds of native/src/kv/codec/packed. */
+function bitThresholds(rowCost: number): readonly number[] {
+  const bits = Array.from({ length: 8 }, (_, before) => before + 1);
+  const first = Math.min(...bits.map((count) => (count + rowCost) / (1 - errorOf(count))));
+  return bits.map((count) => Math.max(first, 1 / (errorOf(count - 1) - errorOf(count))));
 }
 
 /** Bits that a picture with the profile's own deviations would get. */
-function fillBits(rows: readonly PartRows[], { head_dim: dim, bytes }: Counts): void {
+function fillBits(rows: readonly PartRows[], { head_dim: dim, bytes }: Counts, rowCost: number): void {
+  const thresholds = bitThresholds(rowCost);
+  const bitsAt = (energy: number, price: number): number =>
+    thresholds.filter((threshold) => energy > price * threshold).length;
   const stored = rows.reduce((sum, { deviations }) => sum + Math.ceil(deviations.length / 2), 0);
   const room = ((bytes - HEADER_BYTES - UNIT_BYTES * rows.length - stored) * 8) / dim;
   const energies = rows.map(({ sensitivity, deviations }) =>
@@ -118,7 +123,8 @@ function packedRows(
       }
     }
   }
-  if (counts.bytes > 0) fillBits(rows, counts);
+  const [rowCost = 0] = tensorNumbers(file, header, 'row_cost') ?? [];
+  if (counts.bytes > 0) fillBits(rows, counts, rowCost);
   return rows;
 }
 
@@ -129,7 +135,7 @@ function describePart(rows: readonly PartRows[], tokens: number): PartDescriptio
   const bits = rows.flatMap((row) => row.bits);
   const stored = bits.filter((count) => count > 0).length;
   const kept = rows.flatMap(({ deviations, bits: own }) =>
-    deviations.map((x, index) => x * x * (1 - (GAUSSIAN_ERRORS[own[index] ?? 0] ?? 1))),
+    deviations.map((x, index) => x * x * (1 - errorOf(own[index] ?? 0))),
   );
   const variance = sum(rows.flatMap(({ spectrum }) => spectrum.map((x) => x * x)));
   return {
