@@ -121,7 +121,10 @@ class AttentionStep::Runner {
     const auto& [t0, p0] = item.capsules.front();
     const CapsuleOperator& head = Operator(plan_.tiles[t0], PartOf(t0, p0), worker);
     size_t looks = 0;
-    for (const auto& [t, p] : item.capsules) looks += PartOf(t, p).capsules.size();
+    for (const auto& [t, p] : item.capsules) {
+      looks += PartOf(t, p).capsules.size();
+      AskForHeads(plan_.tiles[t], PartOf(t, p), worker);
+    }
     BeginVisits(looks, head, scratch);
     for (const auto& [t, p] : item.capsules) {
       const AttentionTile& tile = plan_.tiles[t];
@@ -246,6 +249,15 @@ class AttentionStep::Runner {
       StoredRows(segment, worker.call.layer, tile.kv_head, rows, rows + m);
     }
     scratch.looks.push_back(look);
+  }
+
+  void AskForHeads(const AttentionTile& tile, const AttentionPart& part, const Worker& worker) const {
+    const auto* packed = dynamic_cast<const PackedFormat*>(part.format);
+    if (!packed) return;
+    for (const CapsulePlace& place : part.capsules) {
+      const auto& capsule = std::get<CapsuleSegment>(table_.at(tile.chunk->slot).segments[place.segment]);
+      packed->AskForHead(pool_, capsule, worker.call.layer, tile.kv_head);
+    }
   }
 
   // Pointers to a capsule's stored rows.

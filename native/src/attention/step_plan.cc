@@ -21,7 +21,7 @@ constexpr int32_t kSplitRows = 32;
 
 // Capsules of a format that are attended to as one part: what does not depend on the picture, such as templates of
 // values, is multiplied once for all of them. They are counted from the sequence's beginning, whatever stands between.
-constexpr size_t kPartCapsules = 8;
+constexpr size_t kPartCapsules = 16;
 
 // Query rows at capsules that a worker takes at a time: enough to share what is multiplied with all of them, few enough
 // that their weights, and the work of a layer, are spread.

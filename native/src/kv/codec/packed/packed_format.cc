@@ -274,6 +274,12 @@ void PackedFormat::EncodeRows(const KvPool& pool, const RawSegment& source, std:
   });
 }
 
+void PackedFormat::AskForHead(const KvPool& pool, const CapsuleSegment& segment, int32_t layer, int32_t kv_head) const {
+  const uint8_t* head = pool.Page(segment.pages.front());
+  __builtin_prefetch(head);
+  __builtin_prefetch(head + CapsuleHeader::kSlotBytes + UnitNumber(layer, KvPart::kKey, kv_head) * sizeof(uint32_t));
+}
+
 PackedBytes PackedFormat::Locate(const KvPool& pool, const CapsuleSegment& segment, int32_t layer, KvPart part,
                                  int32_t kv_head, Gathered& scratch) const {
   const PackedUnit& own = unit(layer, part, kv_head);

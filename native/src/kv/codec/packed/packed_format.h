@@ -67,6 +67,8 @@ class PackedFormat final : public KvFormat {
   struct Gathered {
     std::vector<uint8_t> levels, codes;
   };
+  // Asks memory for what Locate reads first, where many capsules are located one after the other.
+  void AskForHead(const KvPool& pool, const CapsuleSegment& segment, int32_t layer, int32_t kv_head) const;
   PackedBytes Locate(const KvPool& pool, const CapsuleSegment& segment, int32_t layer, KvPart part, int32_t kv_head,
                      Gathered& scratch) const;
   // Where the rows of a unit are and how they are coded; [rank].
