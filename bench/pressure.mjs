@@ -29,8 +29,11 @@ const POOL_TOKENS = (Number(poolMib) * 2 ** 20) / RAW_TOKEN_BYTES;
 /** What a worker is started with, and whether a request names raw: then its pictures are never compressed. */
 const SIDES = {
   raw: { worker: ['--codec', 'raw', '--swap-mib', '0'], kvCodec: 'raw', reference: 'raw' },
-  'raw, recompressed': { worker: ['--codec', 'raw', '--swap-mib', '0'], reference: 'raw' },
-  'default, no swap': { worker: ['--swap-mib', '0'], reference: 'default' },
+  'raw, recompressed': {
+    worker: ['--codec', 'raw', '--swap-mib', '0', '--text-under-pressure', 'q8'],
+    reference: 'raw',
+  },
+  'default, no swap': { worker: ['--swap-mib', '0', '--text-under-pressure', 'q8'], reference: 'default' },
   default: { worker: [], reference: 'default' },
 };
 const REFERENCES = {

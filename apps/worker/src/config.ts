@@ -45,6 +45,10 @@ export const workerConfigSchema = z.object({
     .default(32)
     .meta({ description: 'Prompt tokens computed in a step beside running answers' }),
   maxRunning: natural.max(4096).default(64).meta({ description: 'Requests computed at one time' }),
+  textUnderPressure: z.enum(['raw', 'q8', 'q4']).default('raw').meta({
+    description:
+      'What raw text of requests that named no kv_codec becomes before one is preempted; raw: it stays, and answers with it',
+  }),
   swapMib: z
     .number()
     .int()

@@ -1,3 +1,4 @@
+import type { Codec } from '@kvcapsule/engine';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 
 import { FakeEngine } from './testing/fake-engine.js';
@@ -82,10 +83,10 @@ describe('answers over stored text', () => {
 });
 
 describe('text under pressure', () => {
-  const run = async (kvCodec: string, swapPages = 0) => {
+  const run = async (kvCodec: string, swapPages = 0, textUnderPressure: Codec = 'q8') => {
     const rig = await rigOf({
       ...{ ...ENDLESS, engine: new FakeEngine(20, ROWS), codec: 'raw' },
-      config: { swapPages },
+      config: { swapPages, textUnderPressure },
     });
     const router = new RouterSide(rig.client);
     const all = Array.from({ length: 3 }, (_, index) =>
@@ -104,6 +105,12 @@ describe('text under pressure', () => {
     const named = await run('raw');
     expect(named.textRecompressions).toBe(0);
     expect(named.preemptions).toBeGreaterThan(0);
+  });
+
+  it('is left as it is where nobody asked for that', async () => {
+    const preempted = await run('', 0, 'raw');
+    expect(preempted.textRecompressions).toBe(0);
+    expect(preempted.preemptions).toBeGreaterThan(0);
   });
 
   it('is left as it is where pages may be moved instead', async () => {

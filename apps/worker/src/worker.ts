@@ -43,6 +43,7 @@ export interface WorkerParts {
     readonly advertise?: string | undefined;
     readonly poolBlocks: number;
     readonly swapPages: number;
+    readonly textUnderPressure?: Codec;
     readonly maxStepTokens: number;
     readonly maxPrefillChunk: number;
     readonly maxRunning: number;

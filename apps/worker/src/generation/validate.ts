@@ -29,19 +29,19 @@ const generateSchema = z.object({
   stop: z.array(z.string()),
 });
 
-/** What raw text becomes under pressure: of the codecs that need no profile, the one that changes least. */
-const PRESSED_TEXT = 'q8' satisfies Codec;
-
 /** What a worker offers to requests. */
 export interface Offer {
   readonly info: NativeEngineInfo;
   /** The codec of requests that name none. */
   readonly codec: Codec;
+  /** What their raw text becomes before one is preempted. */
+  readonly textUnderPressure: Codec;
   readonly endTokens: ReadonlySet<number>;
 }
 
 /** Throws `INVALID_REQUEST`, `CONTEXT_LENGTH_EXCEEDED`, `KV_CODEC_UNAVAILABLE`: a router that keeps the contract never sees them. */
-export function validateGenerate(generate: Generate, { info, codec, endTokens }: Offer): GenerationSpec {
+export function validateGenerate(generate: Generate, offer: Offer): GenerationSpec {
+  const { info, codec, endTokens } = offer;
   const checked = generateSchema.safeParse(generate);
   if (!checked.success) {
     const issue = checked.error.issues[0];
@@ -59,7 +59,7 @@ export function validateGenerate(generate: Generate, { info, codec, endTokens }:
     requestId: generate.requestId,
     text,
     // who names a codec gets it, whatever becomes of the pool
-    textUnderPressure: text || generate.kvCodec !== '' ? undefined : textForm(info, PRESSED_TEXT),
+    textUnderPressure: text || generate.kvCodec !== '' ? undefined : textForm(info, offer.textUnderPressure),
     lease: generate.lease?.leaseId ? generate.lease : undefined,
     promptTokenIds: tokenIds,
     pictures: toPictures(generate, info, kvCodec),

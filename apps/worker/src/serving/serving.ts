@@ -26,6 +26,8 @@ export interface ServingOptions {
   readonly poolBlocks: number;
   /** Pages of waiting requests whose bytes may be kept outside the pool. */
   readonly swapPages: number;
+  /** What raw text becomes before a request is preempted; raw, the default, is never touched. */
+  readonly textUnderPressure?: Codec;
   /** What the model computes depends on these. */
   readonly model: { readonly revision: string; readonly precision: string };
   readonly maxStepTokens: number;
@@ -187,12 +189,16 @@ export class Serving {
   }
 
   #admit(key: string, generate: Generate, sink: EventSink): Generation | undefined {
-    const { engine, codec, createDetokenizer, stopTokenIds } = this.#options;
+    const { engine, codec, textUnderPressure = 'raw', createDetokenizer, stopTokenIds } = this.#options;
     try {
       if (this.#state === 'draining') throw new KvcError('DRAINING', 'The worker is shutting down.');
       if (this.#state === 'failed') throw new KvcError('NO_WORKER', 'The worker has failed.');
       if (this.#generations.has(key)) throw new KvcError('INVALID_REQUEST', 'The request id is in use.');
-      const spec = validateGenerate(generate, { info: engine.info, codec, endTokens: stopTokenIds });
+      const spec = validateGenerate(generate, {
+        info: engine.info,
+        ...{ codec, textUnderPressure },
+        endTokens: stopTokenIds,
+      });
       const text = new TextStream(createDetokenizer(), generate.stop, spec.sampling.minTokens);
       return new Generation(key, spec, text, sink);
     } catch (error) {
