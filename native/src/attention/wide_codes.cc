@@ -134,17 +134,18 @@ inline void JoinBytes(const int32_t* columns, int32_t* one, int32_t* other) {
 }
 
 // A tile's number must stand in the code: sums in `sum`, codes in 2 and, of channels 64 to 127, in 3.
-#define KVCAPSULE_SUM_TILE(sum)                         \
-  do {                                                         \
-    _tile_zero(sum);                                           \
-    _tile_loadd(2, codes, kDim);                           \
-    _tile_dpbusd(sum, 2, 0);                               \
-    if (kDim == 2 * kTileBytes) {                              \
-      _tile_loadd(3, codes + kTileBytes, kDim);                \
-      _tile_dpbusd(sum, 3, 1);                                 \
-    }                                                          \
-    _tile_stored(sum, to, kColumns * sizeof(int32_t));         \
-    codes += int64_t{kTileRows} * kDim, to += kTileRows * kColumns; \
+#define KVCAPSULE_SUM_TILE(sum)                                   \
+  do {                                                            \
+    _tile_zero(sum);                                              \
+    _tile_loadd(2, codes, kDim);                                  \
+    _tile_dpbusd(sum, 2, 0);                                      \
+    if (kDim == 2 * kTileBytes) {                                 \
+      _tile_loadd(3, codes + kTileBytes, kDim);                   \
+      _tile_dpbusd(sum, 3, 1);                                    \
+    }                                                             \
+    _tile_stored(sum, to, kColumns * sizeof(int32_t));            \
+    codes += int64_t{kTileRows} * kDim;                           \
+    to += kTileRows * kColumns;                                   \
   } while (false)
 
 // Sums of `tiles` tiles of rows, [16 rows][kColumns] each. Four are on their way at once: one takes 52 cycles to be done,
