@@ -103,7 +103,7 @@ async function openNative(
   const poolBytes = blocks * blockBytes(geometry, config.kvDtype);
   const size = await modelSize(config.model);
   const weights = weightType(config, size);
-  reportMemory(await planMemory(config, { folder, profiles, poolBytes, size }), metrics, logger);
+  reportMemory(await planMemory(config, { folder, profiles, poolBytes, size, weights }), metrics, logger);
   const options = {
     modelDir: config.model,
     weights,

@@ -19,6 +19,7 @@ export function weightType({ weights }: WorkerConfig, { dtype }: ModelSize): Nat
 
 export interface Opened {
   readonly size: ModelSize;
+  readonly weights: NativeDtype;
   readonly folder: ModelFolder;
   readonly profiles: readonly string[];
   readonly poolBytes: number;
@@ -26,13 +27,13 @@ export interface Opened {
 
 /** What a worker with these settings will need. Reads sizes only; nothing is loaded. */
 export async function planMemory(config: WorkerConfig, opened: Opened): Promise<MemoryPlan> {
-  const { folder, profiles, poolBytes, size } = opened;
+  const { folder, profiles, poolBytes, size, weights } = opened;
   // one that is not there is named when the engine opens
   const profileBytes = await Promise.all(profiles.map(profileMemoryBytes));
   const { imageTokens } = folder.pictureSpan(LARGE_EDGE, LARGE_EDGE);
   return memoryPlan({
     size,
-    weightBytes: DTYPE_BYTES[weightType(config, size)],
+    weightBytes: DTYPE_BYTES[weights],
     poolBytes,
     swapBytes: config.swapMib * MIB,
     encoderCacheBytes: config.encoderCacheMib * MIB,
