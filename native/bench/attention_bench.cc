@@ -28,6 +28,7 @@
 #include "kv/codec/packed/packed_format.h"
 #include "kv/codec/q4/q4_format.h"
 #include "kv/codec/q8/q8_format.h"
+#include "kv/codec/registry.h"
 
 namespace kvcapsule::bench {
 namespace {
@@ -113,11 +114,6 @@ std::shared_ptr<const KvFormat> RandomPacked(std::mt19937& rng, const KvGeometry
   return std::make_shared<PackedFormat>(geometry, std::move(profile));
 }
 
-std::shared_ptr<const KvFormat> LoadProfile(const std::string& path, const KvGeometry& geometry) {
-  ProfileReader reader(path);
-  return std::make_shared<PackedFormat>(geometry, ReadPackedProfile(reader, geometry));
-}
-
 // nullptr: raw.
 std::shared_ptr<const KvFormat> FormatOf(std::mt19937& rng, const KvGeometry& geometry, const Options& options) {
   const std::string& codec = options.values.at("codec");
@@ -125,7 +121,7 @@ std::shared_ptr<const KvFormat> FormatOf(std::mt19937& rng, const KvGeometry& ge
   if (codec == "q4") return std::make_shared<Q4Format>(geometry);
   if (codec == "capsule") return RandomCapsule(rng, geometry, options.Int("picture"), options.Real("retention"));
   const std::string& profile = options.values.at("profile");
-  if (codec == "packed" && !profile.empty()) return LoadProfile(profile, geometry);
+  if (codec == "packed" && !profile.empty()) return OpenFormats(geometry, {profile}).back();
   if (codec == "packed") return RandomPacked(rng, geometry, options);
   return nullptr;
 }

@@ -277,6 +277,22 @@ HWY_NOINLINE void WeighLooks(std::span<const CapsuleVisit> visits, int32_t token
   }
 }
 
+// What present rows' weights, of `rows` query rows, are made whole numbers into.
+struct WeightsRoom {
+  int16_t* rows;  // [rows][stride], zeros after the present rows
+  int64_t stride;
+  float* steps;
+};
+
+// shorts [rows][short_stride], of all m rows of the unit. collected: room for a row of weights.
+HWY_INLINE void QuantiseWeights(const PackedTable& table, int32_t m, int32_t rows, const float* shorts,
+                                int64_t short_stride, float* collected, const WeightsRoom& to) {
+  for (int32_t i = 0; i < rows; ++i) {
+    Collect(table, m, shorts + i * short_stride, to.stride, collected);
+    to.steps[i] = Quantise(collected, static_cast<int32_t>(to.stride), kTileLevels, to.rows + i * to.stride).step;
+  }
+}
+
 // sums [rows][CodeStride(dim)] += W C of a packed look, in Untangle's order.
 HWY_NOINLINE void AddPackedSums(const CapsuleSide& side, const StackedLook& at, const float* shorts,
                                 int64_t short_stride, const uint8_t* next, AttentionScratch& scratch, float* sums) {
@@ -287,10 +303,7 @@ HWY_NOINLINE void AddPackedSums(const CapsuleSide& side, const StackedLook& at, 
   float* collected = AttentionScratch::Room(scratch.dense, whole_stride);
   int16_t* whole = AttentionScratch::Room(scratch.whole, rows * whole_stride);
   float* steps = AttentionScratch::Room(scratch.steps, rows);
-  for (int32_t i = 0; i < rows; ++i) {
-    Collect(table, side.rows, shorts + i * short_stride, whole_stride, collected);
-    steps[i] = Quantise(collected, static_cast<int32_t>(whole_stride), kTileLevels, whole + i * whole_stride).step;
-  }
+  QuantiseWeights(table, side.rows, rows, shorts, short_stride, collected, {whole, whole_stride, steps});
   InRowBlocks<kSumBlock>(rows, [&](auto block, int32_t first) {
     const int64_t row = first;
     WeighedRows<block()>(table, stride, {whole + row * whole_stride, whole_stride, steps + row}, sums + row * stride,
@@ -328,9 +341,9 @@ HWY_NOINLINE void AddTiledSums(const CapsuleSide& side, std::span<const StackedL
     UnpackUnit(side, looks[l].look->values, CodesOf(looks, l + 1, &CapsuleLook::values), dim, false, table);
     present[l] = table.present;
     const int64_t own = TileSpans(table.present) * kTileSpan;
+    QuantiseWeights(table, side.rows, rows, shorts + looks[l].row * short_stride, short_stride, collected,
+                    {whole, own, steps + l * rows});
     for (int32_t i = 0; i < rows; ++i) {
-      Collect(table, side.rows, shorts + (looks[l].row + i) * short_stride, own, collected);
-      steps[l * rows + i] = Quantise(collected, static_cast<int32_t>(own), kTileLevels, whole + i * own).step;
       for (int32_t part = 0; part * kSumRows < table.present; ++part) {
         const int32_t first = part * kSumRows;
         tops[(l * parts + part) * rows + i] = WeighedTops(table, first, std::min(kSumRows, table.present - first),
