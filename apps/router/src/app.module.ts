@@ -7,7 +7,7 @@ import { LoggerModule } from 'nestjs-pino';
 import { ChatController } from './edge/chat.controller.js';
 import { ErrorFilter } from './edge/error.filter.js';
 import { ModelsController } from './edge/models.controller.js';
-import { Fleet } from './generation/fleet.service.js';
+import { Fleet } from './fleet/fleet.service.js';
 import { PromptPreparer } from './generation/generation.js';
 import { GenerationService } from './generation/generation.service.js';
 import { HealthController } from './operations/health.controller.js';

@@ -9,7 +9,7 @@ import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { Settings } from '../settings.js';
 import { Ports } from '../ports.js';
 import { AdmissionQueue } from './admission-queue.js';
-import { Fleet } from './fleet.service.js';
+import { Fleet } from '../fleet/fleet.service.js';
 import {
   type GenerationRequest,
   type GenerationSink,
@@ -17,7 +17,7 @@ import {
   PromptPreparer,
   type WorkerNews,
 } from './generation.js';
-import { lost } from './worker-link.js';
+import { lost } from '../fleet/worker-link.js';
 
 /** How long an aborted request's pages may take to come free before its lease is given back anyway. */
 const ABORT_GRACE_MS = 5_000;

@@ -1,7 +1,7 @@
 import { Controller, Get, Res } from '@nestjs/common';
 import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
-import { Fleet } from '../generation/fleet.service.js';
+import { Fleet } from '../fleet/fleet.service.js';
 import { Settings } from '../settings.js';
 import { Inflight } from './inflight.service.js';
 

@@ -8,7 +8,7 @@ import type {
   WorkerServiceClient,
 } from '@kvcapsule/contracts/worker';
 import type { ClientDuplexStream } from '@grpc/grpc-js';
-import type { WorkerNews } from './generation.js';
+import type { WorkerNews } from '../generation/generation.js';
 
 /** Also hears of failure; after `finished` or `failed` nothing more comes. */
 export interface LinkListener extends WorkerNews {
