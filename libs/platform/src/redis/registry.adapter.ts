@@ -7,50 +7,18 @@ import {
   type WorkerLoad,
   type WorkerRecord,
 } from '@kvcapsule/domain/registry';
-import { z } from 'zod';
 
 import { checkCount, checkWorkerId } from './checks.js';
 import { runVerb, type RedisClient } from './client.js';
 import { EPOCH_TTL_MS, REGISTRY_KEY, workerKeys } from './keys.js';
 import { ScriptCode, throwOnCode } from './script-codes.js';
 import { keys4 } from './scripts.js';
-
-const count = z.number().int().nonnegative();
-
-const descriptorSchema = z.object({
-  workerId: z.string(),
-  address: z.string(),
-  modelId: z.string(),
-  modelRevision: z.string(),
-  contextTokens: count,
-  blockTokens: count,
-  pagesPerBlock: count,
-  pageBytes: count,
-  capacityPages: count,
-  codec: z.string(),
-  profileId: z.string(),
-  codecs: z.array(z.string()),
-  formats: z.array(
-    z.object({
-      codec: z.string(),
-      tokens: count,
-      markerTokens: count,
-      pages: count,
-      headerBytes: z.number().nonnegative(),
-      bytesPerToken: z.number().nonnegative(),
-    }),
-  ),
-});
-
-const loadSchema = z.object({
-  state: z.enum(['ready', 'draining', 'failed']),
-  running: count,
-  waiting: count,
-  freePages: count,
-});
+import { descriptorSchema, loadSchema, WorkerRecords } from './worker-records.js';
 
 /** The registry in Redis. Verbs and rejections: see `RegistryPort`; a heartbeat without a record is `NO_WORKER`. */
 export class RedisRegistry implements RegistryPort {
+  readonly #records = new WorkerRecords();
+
   constructor(private readonly client: RedisClient) {}
 
   async register(worker: WorkerDescriptor, load: WorkerLoad): Promise<{ epoch: number }> {
@@ -99,25 +67,31 @@ export class RedisRegistry implements RegistryPort {
 
   async list(): Promise<readonly WorkerRecord[]> {
     const workerIds = await runVerb(this.client, () => this.client.smembers(REGISTRY_KEY));
-    const records = await Promise.all(workerIds.map((workerId) => this.read(workerId)));
+    const records = await Promise.all(workerIds.map((workerId) => this.#read(workerId)));
+    this.#records.keep(workerIds);
     return records
       .filter((record) => record !== undefined)
       .sort((a, b) => (a.workerId < b.workerId ? -1 : 1));
   }
 
-  private async read(workerId: string): Promise<WorkerRecord | undefined> {
-    const [epoch, descriptor, load] = await runVerb(this.client, () =>
-      this.client.hmget(workerKeys(workerId).info, 'epoch', 'descriptor', 'load'),
+  /** Fetches the descriptor, a kilobyte or several, only where the epoch is new. */
+  async #read(workerId: string): Promise<WorkerRecord | undefined> {
+    const { info } = workerKeys(workerId);
+    const [epoch, load] = await runVerb(this.client, () => this.client.hmget(info, 'epoch', 'load'));
+    if (epoch == null || load == null) return this.#gone(workerId);
+    if (this.#records.knows(workerId, epoch)) return this.#records.record(workerId, load);
+    // All three again: between two reads another process may have registered.
+    const [newEpoch, newLoad, descriptor] = await runVerb(this.client, () =>
+      this.client.hmget(info, 'epoch', 'load', 'descriptor'),
     );
-    if (epoch == null || descriptor == null || load == null) {
-      // A worker that registers at this moment comes back with its next heartbeat.
-      await runVerb(this.client, () => this.client.srem(REGISTRY_KEY, workerId));
-      return undefined;
-    }
-    return {
-      ...descriptorSchema.parse(JSON.parse(descriptor)),
-      epoch: Number(epoch),
-      load: loadSchema.parse(JSON.parse(load)),
-    };
+    if (newEpoch == null || newLoad == null || descriptor == null) return this.#gone(workerId);
+    this.#records.learn(workerId, newEpoch, descriptor);
+    return this.#records.record(workerId, newLoad);
+  }
+
+  /** A worker that registers at this moment comes back with its next heartbeat. */
+  async #gone(workerId: string): Promise<undefined> {
+    await runVerb(this.client, () => this.client.srem(REGISTRY_KEY, workerId));
+    return undefined;
   }
 }

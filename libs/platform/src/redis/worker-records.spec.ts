@@ -1,0 +1,66 @@
+import type { WorkerDescriptor } from '@kvcapsule/domain/registry';
+import { describe, expect, it, vi } from 'vitest';
+import { descriptorSchema, WorkerRecords } from './worker-records.js';
+
+const descriptor: WorkerDescriptor = {
+  workerId: 'w1',
+  address: '127.0.0.1:1',
+  modelId: 'm',
+  modelRevision: 'r',
+  contextTokens: 64,
+  blockTokens: 16,
+  pagesPerBlock: 8,
+  pageBytes: 1_024,
+  capacityPages: 160,
+  codec: 'raw',
+  profileId: '',
+  codecs: ['raw'],
+  formats: [],
+};
+const load = { state: 'ready', running: 0, waiting: 0, freePages: 160 } as const;
+const loadOf = (running: number) => JSON.stringify({ ...load, running });
+
+describe('records of workers', () => {
+  it('parse a descriptor once an epoch, and a load when it changes', () => {
+    const records = new WorkerRecords();
+    const parse = vi.spyOn(descriptorSchema, 'parse');
+    expect(records.knows('w1', '7')).toBe(false);
+    records.learn('w1', '7', JSON.stringify(descriptor));
+    const first = records.record('w1', loadOf(0));
+    expect(first).toEqual({ ...descriptor, epoch: 7, load });
+    expect(records.knows('w1', '7')).toBe(true);
+    expect(records.record('w1', loadOf(0))).toBe(first);
+    expect(records.record('w1', loadOf(2))?.load.running).toBe(2);
+    expect(parse).toHaveBeenCalledTimes(1);
+    expect(records.knows('w1', '8')).toBe(false);
+    records.learn('w1', '8', JSON.stringify({ ...descriptor, capacityPages: 8 }));
+    expect(records.record('w1', loadOf(0))).toMatchObject({ epoch: 8, capacityPages: 8 });
+    parse.mockRestore();
+  });
+
+  it.each([
+    ['no JSON', '{'],
+    ['a field of another type', JSON.stringify({ ...descriptor, capacityPages: 'many' })],
+    ['a field that is missing', JSON.stringify({ ...descriptor, codecs: undefined })],
+  ])('leave out a descriptor with %s, and ask for it once only', (_name, json) => {
+    const records = new WorkerRecords();
+    records.learn('w1', '7', json);
+    expect(records.record('w1', loadOf(0))).toBeUndefined();
+    expect(records.knows('w1', '7')).toBe(true);
+  });
+
+  it('leave out a worker while its load cannot be read', () => {
+    const records = new WorkerRecords();
+    records.learn('w1', '7', JSON.stringify(descriptor));
+    expect(records.record('w1', '{"state":"asleep"}')).toBeUndefined();
+    expect(records.record('w1', loadOf(1))).toMatchObject({ load: { running: 1 } });
+  });
+
+  it('forget workers that have gone', () => {
+    const records = new WorkerRecords();
+    records.learn('w1', '7', JSON.stringify(descriptor));
+    records.learn('w2', '7', JSON.stringify({ ...descriptor, workerId: 'w2' }));
+    records.keep(['w2']);
+    expect([records.knows('w1', '7'), records.knows('w2', '7')]).toEqual([false, true]);
+  });
+});

@@ -1,0 +1,89 @@
+import type { WorkerDescriptor, WorkerLoad, WorkerRecord } from '@kvcapsule/domain/registry';
+import { z } from 'zod';
+
+const count = z.number().int().nonnegative();
+
+export const descriptorSchema = z.object({
+  workerId: z.string(),
+  address: z.string(),
+  modelId: z.string(),
+  modelRevision: z.string(),
+  contextTokens: count,
+  blockTokens: count,
+  pagesPerBlock: count,
+  pageBytes: count,
+  capacityPages: count,
+  codec: z.string(),
+  profileId: z.string(),
+  codecs: z.array(z.string()),
+  formats: z.array(
+    z.object({
+      codec: z.string(),
+      tokens: count,
+      markerTokens: count,
+      pages: count,
+      headerBytes: z.number().nonnegative(),
+      bytesPerToken: z.number().nonnegative(),
+    }),
+  ),
+});
+
+export const loadSchema = z.object({
+  state: z.enum(['ready', 'draining', 'failed']),
+  running: count,
+  waiting: count,
+  freePages: count,
+});
+
+/** What one worker's hash held when it was last read; undefined where it could not be understood. */
+interface Seen {
+  readonly epoch: string;
+  readonly descriptor: WorkerDescriptor | undefined;
+  loadJson: string;
+  record: WorkerRecord | undefined;
+}
+
+/**
+ * Records as they were last read. A descriptor is constant for one epoch, so it is parsed and checked once an
+ * epoch: that is most of what reading a record costs. A record that cannot be understood (a worker of
+ * another version) is as good as none, and takes nobody else out of the list.
+ */
+export class WorkerRecords {
+  readonly #seen = new Map<string, Seen>();
+
+  /** Whether this epoch's descriptor has been read. */
+  knows(workerId: string, epoch: string): boolean {
+    return this.#seen.get(workerId)?.epoch === epoch;
+  }
+
+  learn(workerId: string, epoch: string, descriptorJson: string): void {
+    const descriptor = parsed(descriptorSchema, descriptorJson);
+    this.#seen.set(workerId, { epoch, descriptor, loadJson: '', record: undefined });
+  }
+
+  /** The record with this load; the same object again while the load stays the same. */
+  record(workerId: string, loadJson: string): WorkerRecord | undefined {
+    const seen = this.#seen.get(workerId);
+    if (seen?.descriptor === undefined) return undefined;
+    if (seen.loadJson !== loadJson) {
+      const load: WorkerLoad | undefined = parsed(loadSchema, loadJson);
+      seen.loadJson = loadJson;
+      seen.record = load && { ...seen.descriptor, epoch: Number(seen.epoch), load };
+    }
+    return seen.record;
+  }
+
+  /** Forgets everybody else. */
+  keep(workerIds: readonly string[]): void {
+    const kept = new Set(workerIds);
+    for (const workerId of this.#seen.keys()) if (!kept.has(workerId)) this.#seen.delete(workerId);
+  }
+}
+
+function parsed<T>(schema: z.ZodType<T>, json: string): T | undefined {
+  try {
+    return schema.parse(JSON.parse(json));
+  } catch {
+    return undefined;
+  }
+}
