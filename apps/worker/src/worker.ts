@@ -5,12 +5,12 @@ import type { RegistryPort, WorkerDescriptor } from '@kvcapsule/domain/registry'
 import { type Codec, type NativeEngine, servedCodecs } from '@kvcapsule/engine';
 import { createRpcServer, listenRpc } from '@kvcapsule/platform/rpc';
 import type { WorkerMetrics } from '@kvcapsule/platform/telemetry';
+import type { Detokenizer } from '@kvcapsule/serving';
 import type { Logger } from 'pino';
 
 import { LeaseKeeper } from './cluster/lease-keeper.js';
 import { Registration } from './cluster/registration.js';
 import type { DecodeImage } from './pictures/picture-encoder.js';
-import type { Detokenizer } from './generation/text-stream.js';
 import { startMetricsServer } from './metrics-server.js';
 import { createWorkerRpc } from './rpc/worker-rpc.js';
 import { Serving } from './serving/serving.js';

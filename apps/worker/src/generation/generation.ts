@@ -2,11 +2,7 @@ import type { Event, Generate } from '@kvcapsule/contracts/worker';
 import type { SpanForm } from '@kvcapsule/domain/identity';
 import type { ScheduledPicture, TextForm } from '@kvcapsule/domain/scheduling';
 import type { Codec } from '@kvcapsule/engine';
-
-import type { Features } from '../pictures/encoder-cache.js';
-import type { Sampling } from './sampling.js';
-import type { TextStream } from './text-stream.js';
-import { TokenCounts } from './token-counts.js';
+import { type Features, type Sampling, type TextStream, TokenCounts } from '@kvcapsule/serving';
 
 /** Where a request's news go. Events pushed in one turn of the event loop leave as one frame. */
 export interface EventSink {

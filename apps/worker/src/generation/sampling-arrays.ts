@@ -1,8 +1,7 @@
 import type { BiasArrays, PenaltyArrays, StepPlan, StepResult } from '@kvcapsule/engine';
+import type { LogitBias, SampledToken } from '@kvcapsule/serving';
 
 import type { Generation } from './generation.js';
-import type { LogitBias } from './sampling.js';
-import type { SampledToken } from './text-stream.js';
 
 type SamplingArrays = Pick<
   StepPlan,

@@ -11,10 +11,10 @@ import {
   servedCodecs,
   type SpanShape,
 } from '@kvcapsule/engine';
+import { samplingSchema, toSampling } from '@kvcapsule/serving';
 import { z } from 'zod';
 
 import type { GenerationPicture, GenerationSpec } from './generation.js';
-import { samplingSchema, toSampling } from './sampling.js';
 
 const id = z.string().min(1).max(256);
 const count = z.number().int().nonnegative();

@@ -1,13 +1,12 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 import type { NativeEngine } from '@kvcapsule/engine';
 import type { WorkerMetrics } from '@kvcapsule/platform/telemetry';
+import { EncoderCache, FeatureRoom, type Features, type FileName } from '@kvcapsule/serving';
 import type { Logger } from 'pino';
 
 import type { Generation, GenerationPicture } from '../generation/generation.js';
-import { EncoderCache, type Features } from './encoder-cache.js';
-import { FeatureRoom } from './feature-room.js';
 import { Limiter } from './limiter.js';
-import { type FileName, nameFile, namePicture } from './picture-name.js';
+import { nameFile, namePicture } from './picture-name.js';
 
 /** Upright 8-bit RGB, `[height][width][3]`. */
 export interface DecodedImage {

@@ -4,13 +4,13 @@ import { rootName } from '@kvcapsule/domain/identity';
 import { type ScheduledRequest, Scheduler, type ScheduledStep } from '@kvcapsule/domain/scheduling';
 import type { Codec, NativeEngine, StepPlan, StepResult } from '@kvcapsule/engine';
 import type { WorkerMetrics } from '@kvcapsule/platform/telemetry';
+import { type Detokenizer, NO_TEXT, type SampledToken, TextStream } from '@kvcapsule/serving';
 import type { Logger } from 'pino';
 
 import type { LeaseKeeper } from '../cluster/lease-keeper.js';
 import { type EventSink, Generation } from '../generation/generation.js';
 import { closePlan, packStep } from '../generation/plan-packer.js';
 import { readSamples } from '../generation/sampling-arrays.js';
-import { type Detokenizer, NO_TEXT, type SampledToken, TextStream } from '../generation/text-stream.js';
 import { validateGenerate } from '../generation/validate.js';
 import { type DecodeImage, PictureEncoder } from '../pictures/picture-encoder.js';
 import { hashFile } from '../pictures/picture-name.js';

@@ -1,5 +1,3 @@
-import type { TokenLogprob } from '@kvcapsule/contracts/worker';
-
 import { StopMatcher } from './stop-matcher.js';
 
 /** Turns token ids into text, whole characters at a time. */
@@ -15,6 +13,20 @@ export interface Detokenizer {
   /** What is left, the tail of a cut character included. */
   flush(): string;
 }
+
+/** A token of an answer with its log-probability. */
+export interface TokenLogprob {
+  readonly tokenId: number;
+  /** The part of the answer's text that this token completed; empty while a character is incomplete. */
+  readonly text: string;
+  /** What the token stands for; undefined for a special token, which is no text. */
+  readonly bytes: Buffer | undefined;
+  readonly logprob: number;
+  /** Likeliest first. */
+  readonly top: LikelyToken[];
+}
+
+export type LikelyToken = Omit<TokenLogprob, 'top'>;
 
 /** Log-probabilities where a token was sampled. */
 export interface TokenScores {

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 
 import { EncoderCache, type Features } from './encoder-cache.js';
 import { FeatureRoom } from './feature-room.js';
-import type { FileName, PictureName } from './picture-name.js';
+import type { FileName, PictureName } from './names.js';
 
 const featuresOf = (id: number, bytes = 10): Features => ({
   name: `n${id}` as PictureName,

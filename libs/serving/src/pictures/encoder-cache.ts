@@ -1,4 +1,4 @@
-import type { FileName, PictureName } from './picture-name.js';
+import type { FileName, PictureName } from './names.js';
 
 /** One picture's features in the engine. */
 export interface Features {

@@ -1,5 +1,4 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
-import type { Sampling as WireSampling } from '@kvcapsule/contracts/worker';
 import { z } from 'zod';
 
 /** Added to logits; tokens ascend, `-Infinity` forbids one. */
@@ -30,6 +29,12 @@ export interface Sampling {
   readonly ignoreEos: boolean;
 }
 
+/** What a request says about its sampling; the wire's names, `undefined` or 0 where a field says nothing. */
+export type RequestedSampling = z.input<typeof samplingSchema> & {
+  readonly seed: bigint;
+  readonly ignoreEos: boolean;
+};
+
 const count = z.number().int().nonnegative();
 const penalty = z.number().min(-1000).max(1000);
 
@@ -55,7 +60,7 @@ const GREEDY_BELOW = 1e-4;
  * @throws KvcError INVALID_REQUEST for a biased token that the model does not have
  */
 export function toSampling(
-  wire: WireSampling | undefined,
+  wire: RequestedSampling | undefined,
   vocab: number,
   endTokens: ReadonlySet<number>,
 ): Sampling {
