@@ -85,6 +85,16 @@ async function checks() {
   return settle(JSON.parse(read('check.json') ?? '{"passed":0,"failed":0}'), code);
 }
 
+/** Whether the unit tests can fail; takes hours. */
+async function mutation() {
+  const code = await run(process.execPath, [
+    join(root, 'bench/mutation.mjs'),
+    '--out',
+    join(out, 'mutation.md'),
+  ]);
+  return { passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1 };
+}
+
 const runners = [
   ['native', () => ctest('native/build')],
   ...(full ? [['sanitizers', sanitizers]] : []),
@@ -95,6 +105,7 @@ const runners = [
     () => vitest('int', ['--project', 'int:libs/*', '--project', 'int:apps/*', '--no-file-parallelism']),
   ],
   ['end to end', () => vitest('e2e', ['--project', 'int:e2e', '--no-file-parallelism'])],
+  ...(full ? [['mutation', mutation]] : []),
   ['checks', checks],
 ];
 

@@ -1,0 +1,11 @@
+import { defineConfig } from 'vitest/config';
+import base from './vitest.config.mts';
+
+/** The unit tests of what is mutated, as one project: the mutation runner takes no more. */
+export default defineConfig({
+  ...base,
+  test: {
+    ...base.test,
+    include: ['libs/{domain,serving,platform}/src/**/*.spec.ts', 'apps/router/src/**/*.spec.ts'],
+  },
+});
