@@ -132,7 +132,8 @@ async function fromWorker(n) {
         sampling: { temperature: 0, topP: 1, topK: 0, seed: 0n },
         maxTokens: 64,
         stop: [],
-        deadlineUnixMs: 0n,
+        remainingMs: 0n,
+        resumedTokenIds: [],
       },
     },
   });

@@ -168,7 +168,7 @@ function requestOf(example, requestId, seed, maxTokens) {
       sampling: { ...sampling, seed: BigInt(seed) },
       maxTokens,
     },
-    ...{ priority: 0, cacheSalt: '', kvCodec: '', stop: [], deadlineUnixMs: 0n },
+    ...{ priority: 0, cacheSalt: '', kvCodec: '', stop: [], remainingMs: 0n, resumedTokenIds: [] },
   };
 }
 

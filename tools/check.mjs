@@ -79,6 +79,8 @@ const checks = {
   'format (prettier)': () => run(bin('prettier'), ['--check', '--log-level', 'warn', '.']),
   'unused code and dependencies (knip)': () => run(bin('knip'), ['--no-progress']),
   'generated code is current (buf)': generated,
+  'routers and workers of the last release understand the protocol (buf)': () =>
+    run(bin('buf'), ['breaking', '--against', 'released.txtpb'], { cwd: join(root, 'libs/contracts') }),
   'shell scripts parse (sh)': () => {
     for (const script of ['kvcapsule', 'tools/toolchain.sh', 'tools/fetch-ggml.sh'])
       run('sh', ['-n', script]);

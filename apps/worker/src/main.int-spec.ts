@@ -44,7 +44,8 @@ function hello(requestId: string, maxTokens: number, lease?: Generate['lease']):
     cacheSalt: '',
     maxTokens,
     stop: [],
-    deadlineUnixMs: 0n,
+    remainingMs: 0n,
+    resumedTokenIds: [],
   };
 }
 

@@ -151,7 +151,8 @@ async function generateOf(example: GoldenCase, id = example.name): Promise<Gener
     cacheSalt: '',
     maxTokens: example.answer_ids.length,
     stop: [],
-    deadlineUnixMs: 0n,
+    remainingMs: 0n,
+    resumedTokenIds: [],
   };
 }
 

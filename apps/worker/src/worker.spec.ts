@@ -325,9 +325,8 @@ describe('ends', () => {
   it('come at the deadline', async () => {
     const rig = await rigOf({ ...ENDLESS, engine: new FakeEngine(64, [], 5) });
     const router = new RouterSide(rig.client);
-    const deadlineUnixMs = BigInt(Date.now() + 40);
     const { error } = await router.ask(
-      generateOf({ id: 'a', parts: [[10]], maxTokens: 400, seed: 3n, deadlineUnixMs }),
+      generateOf({ id: 'a', parts: [[10]], maxTokens: 400, seed: 3n, remainingMs: 40n }),
     );
     expect(error?.code).toBe('DEADLINE_EXCEEDED');
     await expectNothingLeft(rig);

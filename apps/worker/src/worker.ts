@@ -1,5 +1,6 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
-import { type GetInfoResponse, WorkerServiceService } from '@kvcapsule/contracts/worker';
+import { HealthService } from '@kvcapsule/contracts/health';
+import { WorkerServiceService } from '@kvcapsule/contracts/worker';
 import type { LedgerPort } from '@kvcapsule/domain/ledger';
 import type { RegistryPort, WorkerDescriptor } from '@kvcapsule/domain/registry';
 import { type Codec, type NativeEngine, servedCodecs } from '@kvcapsule/engine';
@@ -12,6 +13,7 @@ import { LeaseKeeper } from './cluster/lease-keeper.js';
 import { Registration } from './cluster/registration.js';
 import type { DecodeImage } from './pictures/picture-encoder.js';
 import { startMetricsServer } from './metrics-server.js';
+import { createHealthCheck } from './rpc/health.js';
 import { createWorkerRpc } from './rpc/worker-rpc.js';
 import { Serving } from './serving/serving.js';
 
@@ -86,8 +88,8 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
     return drained;
   };
   const server = createRpcServer();
-  const info = (): GetInfoResponse => infoOf(parts, serving, epoch());
-  server.addService(WorkerServiceService, createWorkerRpc({ serving, info, drain, logger }));
+  server.addService(WorkerServiceService, createWorkerRpc({ serving, drain, logger }));
+  server.addService({ check: HealthService.check }, { check: createHealthCheck(() => serving.state) });
   const address = await listenOn(server, config.listen);
   const http = await startMetricsServer(serving, parts.metrics, config.metricsHost, config.metricsPort);
   serving.start();
@@ -149,24 +151,5 @@ function descriptorOf(parts: WorkerParts, serving: Serving, address: string): Wo
       ...{ codec, tokens, pages, headerBytes, bytesPerToken },
       markerTokens: markerRows.length,
     })),
-  };
-}
-
-function infoOf(parts: WorkerParts, serving: Serving, epoch: number): GetInfoResponse {
-  const { contextTokens, blockTokens, pagesPerBlock, pageBytes } = parts.engine.info;
-  return {
-    workerId: parts.config.id,
-    epoch: BigInt(epoch),
-    modelId: parts.model.id,
-    modelRevision: parts.model.revision,
-    contextTokens,
-    blockTokens,
-    pagesPerBlock,
-    pageBytes: BigInt(pageBytes),
-    capacityPages: serving.scheduler.pool.capacityPages,
-    codec: parts.codec,
-    profileId: parts.profileId,
-    engineVersion: parts.model.engineVersion,
-    codecs: servedCodecs(parts.engine.info),
   };
 }

@@ -32,6 +32,14 @@ describe('placement and leases', () => {
     expect(router.worker.received[0]?.lease).toMatchObject({ epoch: 1n, pages: 2 * 8 + 8 });
   });
 
+  it('tells the worker how long the answer may still take', async () => {
+    router = await new Harness().start({ requestTimeoutMs: 20_000 });
+    await router.chat();
+    const remainingMs = Number(router.worker.received[0]?.remainingMs);
+    expect(remainingMs).toBeGreaterThan(0);
+    expect(remainingMs).toBeLessThanOrEqual(20_000);
+  });
+
   it('refuses what no worker can hold', async () => {
     router = await new Harness().start();
     router.ports.workers = [workerRecord('w0', router.worker.address, { capacityPages: 16 })];

@@ -40,7 +40,8 @@ interface Attempt {
 interface Job {
   readonly request: GenerationRequest;
   readonly prompt: PreparedPrompt;
-  readonly deadlineUnixMs: number;
+  /** `performance.now()` at which nobody waits for the answer any longer. */
+  readonly deadlineMs: number;
   /** Workers that failed this job. */
   readonly failed: Set<string>;
 }
@@ -91,9 +92,9 @@ export class GenerationService implements OnApplicationShutdown {
     this.#checkCodec(request);
     const prompt = await this.preparer.prepare(request.turns, signal);
     this.#checkContext(prompt);
-    const deadlineUnixMs = Date.now() + this.settings.requestTimeoutMs;
+    const deadlineMs = performance.now() + this.settings.requestTimeoutMs;
     sink.queued();
-    const job: Job = { request, prompt, deadlineUnixMs, failed: new Set() };
+    const job: Job = { request, prompt, deadlineMs, failed: new Set() };
     for (;;) {
       const attempt = await this.#queue.enter(() => this.#reserve(job), signal);
       const progress = { started: false };
@@ -232,7 +233,7 @@ export class GenerationService implements OnApplicationShutdown {
     });
   }
 
-  #message({ request, prompt, deadlineUnixMs }: Job, { key, pages }: Attempt): Generate {
+  #message({ request, prompt, deadlineMs }: Job, { key, pages }: Attempt): Generate {
     // The last token that is made needs no room of its own: nothing comes after it.
     const room = this.contextTokens - prompt.tokenIds.length + 1;
     return {
@@ -249,7 +250,8 @@ export class GenerationService implements OnApplicationShutdown {
       sampling: samplingOf(request),
       maxTokens: Math.min(request.maxTokens ?? room, room),
       stop: [...request.stop],
-      deadlineUnixMs: BigInt(deadlineUnixMs),
+      remainingMs: BigInt(Math.max(1, Math.round(deadlineMs - performance.now()))),
+      resumedTokenIds: [],
       priority: request.priority,
       cacheSalt: request.cacheSalt,
       kvCodec: request.kvCodec ?? '',

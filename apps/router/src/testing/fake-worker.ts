@@ -90,12 +90,9 @@ export class FakeWorker {
   readonly #running = new Map<string, AbortController>();
 
   async start(): Promise<this> {
-    const unimplemented = () => undefined;
     const service: WorkerServiceServer = {
       connect: (stream) => this.#serve(stream),
-      getHealth: unimplemented,
-      getInfo: unimplemented,
-      drain: unimplemented,
+      drain: () => undefined,
     };
     this.#server.addService(WorkerServiceService, service);
     this.address = `127.0.0.1:${await listenRpc(this.#server, '127.0.0.1:0')}`;

@@ -31,7 +31,8 @@ export interface GenerationSpec {
   readonly text: TextForm | undefined;
   readonly textUnderPressure: TextForm | undefined;
   readonly maxTokens: number;
-  readonly deadlineUnixMs: number | undefined;
+  /** From the request's arrival. */
+  readonly remainingMs: number | undefined;
   /** Only requests with the same one share cached prefixes. */
   readonly cacheSalt: string;
   /** Lower ones go first. */
@@ -52,6 +53,8 @@ export class Generation {
   readonly pressedRuns = new Set<number>();
   /** Tokens of the prompt that its admission found in the prefix cache. */
   cachedTokens = 0;
+  /** Tokens of prompt and answer that the engine has computed, those found in the cache included. */
+  computedTokens = 0;
   started = false;
   ended = false;
   deadlineTimer: NodeJS.Timeout | undefined;

@@ -27,6 +27,10 @@ const generateSchema = z.object({
   sampling: samplingSchema.optional(),
   maxTokens: count.min(1),
   stop: z.array(z.string()),
+  // what this worker cannot do yet is refused: an answer that leaves it out would be a wrong one
+  resumedTokenIds: z.array(z.number()).max(0),
+  choice: z.literal(0).optional(),
+  tenant: z.literal('').optional(),
 });
 
 /** What a worker offers to requests. */
@@ -68,7 +72,7 @@ export function validateGenerate(generate: Generate, offer: Offer): GenerationSp
     maxTokens: Math.min(generate.maxTokens, info.contextTokens - tokenIds.length),
     priority: generate.priority,
     cacheSalt: generate.cacheSalt,
-    deadlineUnixMs: generate.deadlineUnixMs > 0n ? Number(generate.deadlineUnixMs) : undefined,
+    remainingMs: generate.remainingMs > 0n ? Number(generate.remainingMs) : undefined,
   };
 }
 

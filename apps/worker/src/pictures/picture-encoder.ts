@@ -40,6 +40,7 @@ export class PictureEncoder {
   readonly cache: EncoderCache;
   readonly #room: FeatureRoom;
   readonly #limiter = new Limiter(PARALLEL_PICTURES);
+  #encoded = 0;
   /** Work under way, by what it will have made. */
   readonly #flights = new Map<string, Promise<unknown>>();
 
@@ -50,6 +51,11 @@ export class PictureEncoder {
       metrics.encoderCacheEvictions.inc();
       this.#releaseHandle(handle);
     });
+  }
+
+  /** Pictures the engine has encoded since the process began. */
+  get encoded(): number {
+    return this.#encoded;
   }
 
   /** Bytes of features that requests use or wait to make. */
@@ -140,6 +146,7 @@ export class PictureEncoder {
         const stop = metrics.pictureEncode.startTimer();
         const { handle, tokens } = await engine.encodeImage(image.rgb, image.width, image.height);
         stop();
+        this.#encoded += 1;
         const bytes = tokens * engine.info.featureBytes;
         const features = { name, handle, tokens, bytes };
         this.cache.add(features, file);

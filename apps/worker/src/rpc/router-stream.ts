@@ -5,11 +5,15 @@ import type { EventSink } from '../generation/generation.js';
 import type { Serving } from '../serving/serving.js';
 import { FrameSink } from './frame-sink.js';
 
+/** How often a stream with requests says how far they are: well within the second that the protocol allows. */
+const PROGRESS_INTERVAL_MS = 500;
+
 /** One router's stream: requests and aborts in, frames out. A broken stream aborts its requests. */
 export class RouterStream implements EventSink {
   readonly #open = new Set<string>();
   readonly #frames: FrameSink;
   #halfClosed = false;
+  #progressTimer: NodeJS.Timeout | undefined;
 
   constructor(
     private readonly id: string,
@@ -37,6 +41,7 @@ export class RouterStream implements EventSink {
     this.#frames.push(event);
     if (event.event?.$case !== 'finished' && event.event?.$case !== 'failed') return;
     this.#open.delete(this.#key(event.requestId));
+    this.#reportWhileOpen();
     this.#endWhenDone();
   }
 
@@ -48,6 +53,7 @@ export class RouterStream implements EventSink {
       // what was sent twice runs once
       if (this.#open.has(key)) return;
       this.#open.add(key);
+      this.#reportWhileOpen();
       this.serving.submit(key, message.value, this);
     }
   }
@@ -60,6 +66,19 @@ export class RouterStream implements EventSink {
     this.#frames.close();
     for (const key of [...this.#open]) this.serving.abort(key);
     this.#open.clear();
+    this.#reportWhileOpen();
+  }
+
+  /** The event loop is free while the engine's thread computes, so a long step holds no report up. */
+  #reportWhileOpen(): void {
+    if (this.#open.size === 0) {
+      clearInterval(this.#progressTimer);
+      this.#progressTimer = undefined;
+    }
+    if (this.#open.size === 0 || this.#progressTimer) return;
+    this.#progressTimer = setInterval(() => {
+      this.call.write({ events: [], progress: this.serving.progress(this.#open) });
+    }, PROGRESS_INTERVAL_MS);
   }
 
   /** The router sends nothing more: the stream ends with its last request. */

@@ -1,5 +1,5 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
-import { FinishReason, type Generate } from '@kvcapsule/contracts/worker';
+import { FinishReason, type Generate, type Prefill, type Progress } from '@kvcapsule/contracts/worker';
 import { rootName } from '@kvcapsule/domain/identity';
 import { type ScheduledRequest, Scheduler, type ScheduledStep } from '@kvcapsule/domain/scheduling';
 import type { Codec, NativeEngine, StepPlan, StepResult } from '@kvcapsule/engine';
@@ -89,6 +89,7 @@ export class Serving {
     recover: (steps, error) => this.#recover(steps, error),
   });
   #ended: Promise<void> | undefined;
+  #steps = 0;
   #failedSteps = 0;
   #lastStepEndMs = 0;
   #whenEmpty: (() => void)[] = [];
@@ -170,6 +171,18 @@ export class Serving {
     this.#failAll(error);
   }
 
+  /** What the engine has done so far, and how far it is with the prompts of these requests. */
+  progress(keys: Iterable<string>): Progress {
+    const prefills: Prefill[] = [];
+    for (const key of keys) {
+      const generation = this.#generations.get(key);
+      if (!generation?.started || generation.computedTokens >= generation.promptTokens) continue;
+      const { computedTokens, promptTokens } = generation;
+      prefills.push({ requestId: generation.spec.requestId, computedTokens, promptTokens });
+    }
+    return { steps: BigInt(this.#steps + this.pictures.encoded), prefills };
+  }
+
   /** Brings the gauges up to date; call before they are read. */
   updateGauges(): void {
     const { metrics, engine } = this.#options;
@@ -215,12 +228,14 @@ export class Serving {
   }
 
   #startDeadline(generation: Generation): void {
-    const { deadlineUnixMs } = generation.spec;
-    if (deadlineUnixMs === undefined) return;
-    const waitMs = Math.min(Math.max(deadlineUnixMs - Date.now(), 0), MAX_TIMEOUT_MS);
-    generation.deadlineTimer = setTimeout(() => {
-      this.#fail(generation, new KvcError('DEADLINE_EXCEEDED', 'The answer was not ready in time.'));
-    }, waitMs);
+    const { remainingMs } = generation.spec;
+    if (remainingMs === undefined) return;
+    generation.deadlineTimer = setTimeout(
+      () => {
+        this.#fail(generation, new KvcError('DEADLINE_EXCEEDED', 'The answer was not ready in time.'));
+      },
+      Math.min(remainingMs, MAX_TIMEOUT_MS),
+    );
   }
 
   /** Takes the lease over and makes the features of pictures that are not cached, then queues the request. */
@@ -283,6 +298,7 @@ export class Serving {
   }
 
   #land(step: ScheduledStep, { plan, result, generations, startMs }: Landed): void {
+    this.#steps += 1;
     this.#failedSteps = 0;
     const endMs = performance.now();
     // a step that was planned ahead waited for the one before
@@ -319,6 +335,7 @@ export class Serving {
     for (const { id, picture, start, rows } of step.chunks) {
       const generation = generations.get(id);
       if (!generation || generation.ended) continue;
+      generation.computedTokens = start + rows;
       this.#markStarted(generation);
       const span = picture === undefined ? undefined : generation.spec.pictures[picture];
       if (span && start + rows === span.offset + span.length) this.pictures.release(generation, picture);

@@ -7,6 +7,7 @@ import {
   type Event,
   type Finished,
   type Generate,
+  type Progress,
   type Sampling,
   type TokenLogprob,
   WorkerServiceClient,
@@ -111,14 +112,16 @@ export interface Answer {
 export class RouterSide {
   readonly stream: ClientDuplexStream<ConnectRequest, ConnectResponse>;
   readonly frames: Event[][] = [];
+  readonly progress: Progress[] = [];
   readonly #events = new Map<string, Event[]>();
   readonly #ends = new Map<string, () => void>();
 
   constructor(client: WorkerServiceClient) {
     this.stream = client.connect();
     this.stream.on('error', () => undefined);
-    this.stream.on('data', ({ events }: ConnectResponse) => {
-      this.frames.push(events);
+    this.stream.on('data', ({ events, progress }: ConnectResponse) => {
+      if (progress) this.progress.push(progress);
+      else this.frames.push(events);
       for (const event of events) this.#take(event);
     });
   }
@@ -185,7 +188,7 @@ export interface AskOptions {
   readonly seed?: bigint;
   readonly sampling?: Partial<Sampling>;
   readonly kvCodec?: string;
-  readonly deadlineUnixMs?: bigint;
+  readonly remainingMs?: bigint;
   readonly priority?: number;
   readonly cacheSalt?: string;
   readonly lease?: Generate['lease'];
@@ -227,7 +230,8 @@ export function generateOf(options: AskOptions): Generate {
     kvCodec: options.kvCodec ?? '',
     maxTokens: options.maxTokens ?? 20,
     stop: [...(options.stop ?? [])],
-    deadlineUnixMs: options.deadlineUnixMs ?? 0n,
+    remainingMs: options.remainingMs ?? 0n,
+    resumedTokenIds: [],
   };
 }
 

@@ -16,6 +16,8 @@ const CHANNEL_OPTIONS = {
   'grpc.keepalive_time_ms': KEEPALIVE_MS,
   'grpc.keepalive_timeout_ms': KEEPALIVE_MS / 2,
   'grpc.keepalive_permit_without_calls': 1,
+  // The cluster's own addresses are reached directly, whatever proxy the environment names for the outside.
+  'grpc.enable_http_proxy': 0,
 } as const satisfies ClientOptions;
 
 type ClientClass<T> = new (

@@ -8,7 +8,7 @@ import {
   WorkerServiceService,
   type WorkerServiceServer,
 } from '@kvcapsule/contracts/worker';
-import { afterEach, expect, it } from 'vitest';
+import { afterEach, expect, it, vi } from 'vitest';
 
 import { createRpcClient, createRpcServer, listenRpc } from './index.js';
 
@@ -17,6 +17,7 @@ const PICTURE_BYTES = 50 * 1024 * 1024;
 let server: Server;
 
 afterEach(() => {
+  vi.unstubAllEnvs();
   server.forceShutdown();
 });
 
@@ -74,6 +75,17 @@ it('reaches a server that comes back at the same address', async () => {
   }
   client.close();
 }, 20_000);
+
+it.each(['grpc_proxy', 'https_proxy', 'http_proxy'])(
+  'reaches a worker directly where %s names a proxy, and that a dead one',
+  async (variable) => {
+    const port = await listen('127.0.0.1:0');
+    vi.stubEnv(variable, 'http://127.0.0.1:1');
+    const client = createRpcClient(WorkerServiceClient, `127.0.0.1:${String(port)}`);
+    expect(await sendPicture(client, 1)).toBe(1);
+    client.close();
+  },
+);
 
 it('says why it cannot listen', async () => {
   const port = await listen('127.0.0.1:0');

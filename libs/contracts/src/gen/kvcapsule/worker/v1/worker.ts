@@ -67,51 +67,6 @@ export function finishReasonToJSON(object: FinishReason): string {
   }
 }
 
-export enum WorkerState {
-  WORKER_STATE_UNSPECIFIED = 0,
-  WORKER_STATE_READY = 1,
-  WORKER_STATE_DRAINING = 2,
-  WORKER_STATE_FAILED = 3,
-  UNRECOGNIZED = -1,
-}
-
-export function workerStateFromJSON(object: any): WorkerState {
-  switch (object) {
-    case 0:
-    case "WORKER_STATE_UNSPECIFIED":
-      return WorkerState.WORKER_STATE_UNSPECIFIED;
-    case 1:
-    case "WORKER_STATE_READY":
-      return WorkerState.WORKER_STATE_READY;
-    case 2:
-    case "WORKER_STATE_DRAINING":
-      return WorkerState.WORKER_STATE_DRAINING;
-    case 3:
-    case "WORKER_STATE_FAILED":
-      return WorkerState.WORKER_STATE_FAILED;
-    case -1:
-    case "UNRECOGNIZED":
-    default:
-      return WorkerState.UNRECOGNIZED;
-  }
-}
-
-export function workerStateToJSON(object: WorkerState): string {
-  switch (object) {
-    case WorkerState.WORKER_STATE_UNSPECIFIED:
-      return "WORKER_STATE_UNSPECIFIED";
-    case WorkerState.WORKER_STATE_READY:
-      return "WORKER_STATE_READY";
-    case WorkerState.WORKER_STATE_DRAINING:
-      return "WORKER_STATE_DRAINING";
-    case WorkerState.WORKER_STATE_FAILED:
-      return "WORKER_STATE_FAILED";
-    case WorkerState.UNRECOGNIZED:
-    default:
-      return "UNRECOGNIZED";
-  }
-}
-
 export interface ConnectRequest {
   message: { $case: "generate"; value: Generate } | { $case: "abort"; value: Abort } | undefined;
 }
@@ -119,6 +74,25 @@ export interface ConnectRequest {
 export interface ConnectResponse {
   /** News of one step, in order; a sequence occurs at most once per kind and step. */
   events: Event[];
+  /**
+   * Comes at least every second while the stream has requests, also while a single step takes longer: a
+   * worker that is silent for several seconds hangs, one that is merely busy never is.
+   */
+  progress?: Progress | undefined;
+}
+
+export interface Progress {
+  /** Steps and pictures that the engine has finished since the process began. Only grows. */
+  steps: bigint;
+  /** The stream's requests that have begun but have prompt tokens left to compute. */
+  prefills: Prefill[];
+}
+
+export interface Prefill {
+  requestId: string;
+  /** Of the prompt, those found in the cache included. */
+  computedTokens: number;
+  promptTokens: number;
 }
 
 export interface Generate {
@@ -135,14 +109,39 @@ export interface Generate {
   /** Upper bound of new tokens; the router has already clipped it to the context. >= 1. */
   maxTokens: number;
   stop: string[];
-  /** Unix time in ms after which nobody waits for the answer; 0 = none. */
-  deadlineUnixMs: bigint;
   /** How the KV of the prompt's pictures is kept; empty = the worker's default. */
   kvCodec: string;
   /** Lower ones are admitted first and preempted last; equal ones by arrival. */
   priority: number;
   /** What the prompt leaves in the worker's cache is found only by requests with the same salt; empty = none. */
   cacheSalt: string;
+  /**
+   * How long the answer may still take, in ms from the receipt of this message, so that no two clocks are
+   * compared; 0 = no limit.
+   */
+  remainingMs: bigint;
+  /**
+   * Tokens of the answer that another worker has drawn and the client has: they go through text, stop strings,
+   * counts and min_tokens as if drawn here, without being sent again; the answer goes on after them. A worker
+   * that cannot resume refuses the request as invalid.
+   */
+  resumedTokenIds: number[];
+  /**
+   * Which of several answers to one prompt this is, from 0; part of what its randomness is a function of. A
+   * worker that cannot tell answers apart refuses all but 0 as invalid.
+   */
+  choice?:
+    | number
+    | undefined;
+  /**
+   * Who asks; what one tenant's prompts leave in the cache is found by that tenant alone. Empty = the default
+   * tenant. A worker that cannot keep tenants apart refuses others as invalid.
+   */
+  tenant?:
+    | string
+    | undefined;
+  /** W3C Trace Context of the router's span; for traces and logs only, it never changes an answer. */
+  traceparent?: string | undefined;
 }
 
 /** The pages the router reserved in the ledger for this request. */
@@ -209,6 +208,8 @@ export interface Event {
     | { $case: "finished"; value: Finished }
     | { $case: "failed"; value: Failed }
     | undefined;
+  /** As in Generate; absent = 0. */
+  choice?: number | undefined;
 }
 
 /** The request's pictures are decoded and its first tokens are scheduled: from here on it streams. */
@@ -286,40 +287,6 @@ export interface Failed {
   code: string;
   message: string;
   param?: string | undefined;
-}
-
-export interface GetHealthRequest {
-}
-
-export interface GetHealthResponse {
-  state: WorkerState;
-  running: number;
-  waiting: number;
-  freePages: number;
-  capacityPages: number;
-}
-
-export interface GetInfoRequest {
-}
-
-export interface GetInfoResponse {
-  workerId: string;
-  epoch: bigint;
-  modelId: string;
-  /** SHA-256 over the model folder's weights and configuration, hex. */
-  modelRevision: string;
-  contextTokens: number;
-  blockTokens: number;
-  pagesPerBlock: number;
-  pageBytes: bigint;
-  capacityPages: number;
-  /** The codec of requests that name none. */
-  codec: string;
-  /** Name and SHA-256 of the profile in use; empty with codec raw. */
-  profileId: string;
-  engineVersion: string;
-  /** Every codec that a request may name. */
-  codecs: string[];
 }
 
 export interface DrainRequest {
@@ -433,13 +400,16 @@ export const ConnectRequest: MessageFns<ConnectRequest> = {
 };
 
 function createBaseConnectResponse(): ConnectResponse {
-  return { events: [] };
+  return { events: [], progress: undefined };
 }
 
 export const ConnectResponse: MessageFns<ConnectResponse> = {
   encode(message: ConnectResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.events) {
       Event.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.progress !== undefined) {
+      Progress.encode(message.progress, writer.uint32(18).fork()).join();
     }
     return writer;
   },
@@ -465,6 +435,14 @@ export const ConnectResponse: MessageFns<ConnectResponse> = {
             message.events.push(Event.decode(reader, reader.uint32()));
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.progress = Progress.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -478,13 +456,19 @@ export const ConnectResponse: MessageFns<ConnectResponse> = {
   },
 
   fromJSON(object: any): ConnectResponse {
-    return { events: globalThis.Array.isArray(object?.events) ? object.events.map((e: any) => Event.fromJSON(e)) : [] };
+    return {
+      events: globalThis.Array.isArray(object?.events) ? object.events.map((e: any) => Event.fromJSON(e)) : [],
+      progress: isSet(object.progress) ? Progress.fromJSON(object.progress) : undefined,
+    };
   },
 
   toJSON(message: ConnectResponse): unknown {
     const obj: any = {};
     if (message.events?.length) {
       obj.events = message.events.map((e) => Event.toJSON(e));
+    }
+    if (message.progress !== undefined) {
+      obj.progress = Progress.toJSON(message.progress);
     }
     return obj;
   },
@@ -495,6 +479,210 @@ export const ConnectResponse: MessageFns<ConnectResponse> = {
   fromPartial(object: DeepPartial<ConnectResponse>): ConnectResponse {
     const message = createBaseConnectResponse();
     message.events = object.events?.map((e) => Event.fromPartial(e)) || [];
+    message.progress = (object.progress !== undefined && object.progress !== null)
+      ? Progress.fromPartial(object.progress)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseProgress(): Progress {
+  return { steps: 0n, prefills: [] };
+}
+
+export const Progress: MessageFns<Progress> = {
+  encode(message: Progress, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.steps !== 0n) {
+      if (BigInt.asIntN(64, message.steps) !== message.steps) {
+        throw new globalThis.Error("value provided for field message.steps of type int64 too large");
+      }
+      writer.uint32(8).int64(message.steps);
+    }
+    for (const v of message.prefills) {
+      Prefill.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Progress {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseProgress();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.steps = reader.int64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.prefills.push(Prefill.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Progress {
+    return {
+      steps: isSet(object.steps) ? BigInt(object.steps) : 0n,
+      prefills: globalThis.Array.isArray(object?.prefills) ? object.prefills.map((e: any) => Prefill.fromJSON(e)) : [],
+    };
+  },
+
+  toJSON(message: Progress): unknown {
+    const obj: any = {};
+    if (message.steps !== 0n) {
+      obj.steps = message.steps.toString();
+    }
+    if (message.prefills?.length) {
+      obj.prefills = message.prefills.map((e) => Prefill.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<Progress>): Progress {
+    return Progress.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Progress>): Progress {
+    const message = createBaseProgress();
+    message.steps = (object.steps !== undefined && object.steps !== null) ? BigInt(object.steps) : 0n;
+    message.prefills = object.prefills?.map((e) => Prefill.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBasePrefill(): Prefill {
+  return { requestId: "", computedTokens: 0, promptTokens: 0 };
+}
+
+export const Prefill: MessageFns<Prefill> = {
+  encode(message: Prefill, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.requestId !== "") {
+      writer.uint32(10).string(message.requestId);
+    }
+    if (message.computedTokens !== 0) {
+      writer.uint32(16).int32(message.computedTokens);
+    }
+    if (message.promptTokens !== 0) {
+      writer.uint32(24).int32(message.promptTokens);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Prefill {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePrefill();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.computedTokens = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.promptTokens = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Prefill {
+    return {
+      requestId: isSet(object.requestId)
+        ? globalThis.String(object.requestId)
+        : isSet(object.request_id)
+        ? globalThis.String(object.request_id)
+        : "",
+      computedTokens: isSet(object.computedTokens)
+        ? globalThis.Number(object.computedTokens)
+        : isSet(object.computed_tokens)
+        ? globalThis.Number(object.computed_tokens)
+        : 0,
+      promptTokens: isSet(object.promptTokens)
+        ? globalThis.Number(object.promptTokens)
+        : isSet(object.prompt_tokens)
+        ? globalThis.Number(object.prompt_tokens)
+        : 0,
+    };
+  },
+
+  toJSON(message: Prefill): unknown {
+    const obj: any = {};
+    if (message.requestId !== "") {
+      obj.requestId = message.requestId;
+    }
+    if (message.computedTokens !== 0) {
+      obj.computedTokens = Math.round(message.computedTokens);
+    }
+    if (message.promptTokens !== 0) {
+      obj.promptTokens = Math.round(message.promptTokens);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<Prefill>): Prefill {
+    return Prefill.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Prefill>): Prefill {
+    const message = createBasePrefill();
+    message.requestId = object.requestId ?? "";
+    message.computedTokens = object.computedTokens ?? 0;
+    message.promptTokens = object.promptTokens ?? 0;
     return message;
   },
 };
@@ -508,10 +696,14 @@ function createBaseGenerate(): Generate {
     sampling: undefined,
     maxTokens: 0,
     stop: [],
-    deadlineUnixMs: 0n,
     kvCodec: "",
     priority: 0,
     cacheSalt: "",
+    remainingMs: 0n,
+    resumedTokenIds: [],
+    choice: undefined,
+    tenant: undefined,
+    traceparent: undefined,
   };
 }
 
@@ -542,12 +734,6 @@ export const Generate: MessageFns<Generate> = {
     for (const v of message.stop) {
       writer.uint32(58).string(v!);
     }
-    if (message.deadlineUnixMs !== 0n) {
-      if (BigInt.asIntN(64, message.deadlineUnixMs) !== message.deadlineUnixMs) {
-        throw new globalThis.Error("value provided for field message.deadlineUnixMs of type int64 too large");
-      }
-      writer.uint32(64).int64(message.deadlineUnixMs);
-    }
     if (message.kvCodec !== "") {
       writer.uint32(74).string(message.kvCodec);
     }
@@ -556,6 +742,28 @@ export const Generate: MessageFns<Generate> = {
     }
     if (message.cacheSalt !== "") {
       writer.uint32(90).string(message.cacheSalt);
+    }
+    if (message.remainingMs !== 0n) {
+      if (BigInt.asIntN(64, message.remainingMs) !== message.remainingMs) {
+        throw new globalThis.Error("value provided for field message.remainingMs of type int64 too large");
+      }
+      writer.uint32(96).int64(message.remainingMs);
+    }
+    if (message.resumedTokenIds.length !== 0) {
+      writer.uint32(106).fork();
+      for (const v of message.resumedTokenIds) {
+        writer.int32(v);
+      }
+      writer.join();
+    }
+    if (message.choice !== undefined) {
+      writer.uint32(112).int32(message.choice);
+    }
+    if (message.tenant !== undefined) {
+      writer.uint32(122).string(message.tenant);
+    }
+    if (message.traceparent !== undefined) {
+      writer.uint32(130).string(message.traceparent);
     }
     return writer;
   },
@@ -639,14 +847,6 @@ export const Generate: MessageFns<Generate> = {
             message.stop.push(reader.string());
             continue;
           }
-          case 8: {
-            if (tag !== 64) {
-              break;
-            }
-
-            message.deadlineUnixMs = reader.int64() as bigint;
-            continue;
-          }
           case 9: {
             if (tag !== 74) {
               break;
@@ -669,6 +869,56 @@ export const Generate: MessageFns<Generate> = {
             }
 
             message.cacheSalt = reader.string();
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.remainingMs = reader.int64() as bigint;
+            continue;
+          }
+          case 13: {
+            if (tag === 104) {
+              message.resumedTokenIds.push(reader.int32());
+
+              continue;
+            }
+
+            if (tag === 106) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.resumedTokenIds.push(reader.int32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.choice = reader.int32();
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.tenant = reader.string();
+            continue;
+          }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.traceparent = reader.string();
             continue;
           }
         }
@@ -704,11 +954,6 @@ export const Generate: MessageFns<Generate> = {
         ? globalThis.Number(object.max_tokens)
         : 0,
       stop: globalThis.Array.isArray(object?.stop) ? object.stop.map((e: any) => globalThis.String(e)) : [],
-      deadlineUnixMs: isSet(object.deadlineUnixMs)
-        ? BigInt(object.deadlineUnixMs)
-        : isSet(object.deadline_unix_ms)
-        ? BigInt(object.deadline_unix_ms)
-        : 0n,
       kvCodec: isSet(object.kvCodec)
         ? globalThis.String(object.kvCodec)
         : isSet(object.kv_codec)
@@ -720,6 +965,19 @@ export const Generate: MessageFns<Generate> = {
         : isSet(object.cache_salt)
         ? globalThis.String(object.cache_salt)
         : "",
+      remainingMs: isSet(object.remainingMs)
+        ? BigInt(object.remainingMs)
+        : isSet(object.remaining_ms)
+        ? BigInt(object.remaining_ms)
+        : 0n,
+      resumedTokenIds: globalThis.Array.isArray(object?.resumedTokenIds)
+        ? object.resumedTokenIds.map((e: any) => globalThis.Number(e))
+        : globalThis.Array.isArray(object?.resumed_token_ids)
+        ? object.resumed_token_ids.map((e: any) => globalThis.Number(e))
+        : [],
+      choice: isSet(object.choice) ? globalThis.Number(object.choice) : undefined,
+      tenant: isSet(object.tenant) ? globalThis.String(object.tenant) : undefined,
+      traceparent: isSet(object.traceparent) ? globalThis.String(object.traceparent) : undefined,
     };
   },
 
@@ -746,9 +1004,6 @@ export const Generate: MessageFns<Generate> = {
     if (message.stop?.length) {
       obj.stop = message.stop;
     }
-    if (message.deadlineUnixMs !== 0n) {
-      obj.deadlineUnixMs = message.deadlineUnixMs.toString();
-    }
     if (message.kvCodec !== "") {
       obj.kvCodec = message.kvCodec;
     }
@@ -757,6 +1012,21 @@ export const Generate: MessageFns<Generate> = {
     }
     if (message.cacheSalt !== "") {
       obj.cacheSalt = message.cacheSalt;
+    }
+    if (message.remainingMs !== 0n) {
+      obj.remainingMs = message.remainingMs.toString();
+    }
+    if (message.resumedTokenIds?.length) {
+      obj.resumedTokenIds = message.resumedTokenIds.map((e) => Math.round(e));
+    }
+    if (message.choice !== undefined) {
+      obj.choice = Math.round(message.choice);
+    }
+    if (message.tenant !== undefined) {
+      obj.tenant = message.tenant;
+    }
+    if (message.traceparent !== undefined) {
+      obj.traceparent = message.traceparent;
     }
     return obj;
   },
@@ -775,12 +1045,16 @@ export const Generate: MessageFns<Generate> = {
       : undefined;
     message.maxTokens = object.maxTokens ?? 0;
     message.stop = object.stop?.map((e) => e) || [];
-    message.deadlineUnixMs = (object.deadlineUnixMs !== undefined && object.deadlineUnixMs !== null)
-      ? BigInt(object.deadlineUnixMs)
-      : 0n;
     message.kvCodec = object.kvCodec ?? "";
     message.priority = object.priority ?? 0;
     message.cacheSalt = object.cacheSalt ?? "";
+    message.remainingMs = (object.remainingMs !== undefined && object.remainingMs !== null)
+      ? BigInt(object.remainingMs)
+      : 0n;
+    message.resumedTokenIds = object.resumedTokenIds?.map((e) => e) || [];
+    message.choice = object.choice ?? undefined;
+    message.tenant = object.tenant ?? undefined;
+    message.traceparent = object.traceparent ?? undefined;
     return message;
   },
 };
@@ -1494,7 +1768,7 @@ export const Abort: MessageFns<Abort> = {
 };
 
 function createBaseEvent(): Event {
-  return { requestId: "", event: undefined };
+  return { requestId: "", event: undefined, choice: undefined };
 }
 
 export const Event: MessageFns<Event> = {
@@ -1515,6 +1789,9 @@ export const Event: MessageFns<Event> = {
       case "failed":
         Failed.encode(message.event.value, writer.uint32(42).fork()).join();
         break;
+    }
+    if (message.choice !== undefined) {
+      writer.uint32(48).int32(message.choice);
     }
     return writer;
   },
@@ -1572,6 +1849,14 @@ export const Event: MessageFns<Event> = {
             message.event = { $case: "failed", value: Failed.decode(reader, reader.uint32()) };
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.choice = reader.int32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1600,6 +1885,7 @@ export const Event: MessageFns<Event> = {
         : isSet(object.failed)
         ? { $case: "failed", value: Failed.fromJSON(object.failed) }
         : undefined,
+      choice: isSet(object.choice) ? globalThis.Number(object.choice) : undefined,
     };
   },
 
@@ -1616,6 +1902,9 @@ export const Event: MessageFns<Event> = {
       obj.finished = Finished.toJSON(message.event.value);
     } else if (message.event?.$case === "failed") {
       obj.failed = Failed.toJSON(message.event.value);
+    }
+    if (message.choice !== undefined) {
+      obj.choice = Math.round(message.choice);
     }
     return obj;
   },
@@ -1652,6 +1941,7 @@ export const Event: MessageFns<Event> = {
         break;
       }
     }
+    message.choice = object.choice ?? undefined;
     return message;
   },
 };
@@ -2701,574 +2991,6 @@ export const Failed: MessageFns<Failed> = {
   },
 };
 
-function createBaseGetHealthRequest(): GetHealthRequest {
-  return {};
-}
-
-export const GetHealthRequest: MessageFns<GetHealthRequest> = {
-  encode(_: GetHealthRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    return writer;
-  },
-
-  decode(input: BinaryReader | Uint8Array, length?: number): GetHealthRequest {
-    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
-    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
-    if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error("protobuf decode recursion limit exceeded");
-    }
-    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
-    try {
-      const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseGetHealthRequest();
-      while (reader.pos < end) {
-        const tag = reader.uint32();
-        switch (tag >>> 3) {
-        }
-        if ((tag & 7) === 4 || tag === 0) {
-          break;
-        }
-        reader.skip(tag & 7);
-      }
-      return message;
-    } finally {
-      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
-    }
-  },
-
-  fromJSON(_: any): GetHealthRequest {
-    return {};
-  },
-
-  toJSON(_: GetHealthRequest): unknown {
-    const obj: any = {};
-    return obj;
-  },
-
-  create(base?: DeepPartial<GetHealthRequest>): GetHealthRequest {
-    return GetHealthRequest.fromPartial(base ?? {});
-  },
-  fromPartial(_: DeepPartial<GetHealthRequest>): GetHealthRequest {
-    const message = createBaseGetHealthRequest();
-    return message;
-  },
-};
-
-function createBaseGetHealthResponse(): GetHealthResponse {
-  return { state: 0, running: 0, waiting: 0, freePages: 0, capacityPages: 0 };
-}
-
-export const GetHealthResponse: MessageFns<GetHealthResponse> = {
-  encode(message: GetHealthResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.state !== 0) {
-      writer.uint32(8).int32(message.state);
-    }
-    if (message.running !== 0) {
-      writer.uint32(16).int32(message.running);
-    }
-    if (message.waiting !== 0) {
-      writer.uint32(24).int32(message.waiting);
-    }
-    if (message.freePages !== 0) {
-      writer.uint32(32).int32(message.freePages);
-    }
-    if (message.capacityPages !== 0) {
-      writer.uint32(40).int32(message.capacityPages);
-    }
-    return writer;
-  },
-
-  decode(input: BinaryReader | Uint8Array, length?: number): GetHealthResponse {
-    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
-    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
-    if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error("protobuf decode recursion limit exceeded");
-    }
-    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
-    try {
-      const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseGetHealthResponse();
-      while (reader.pos < end) {
-        const tag = reader.uint32();
-        switch (tag >>> 3) {
-          case 1: {
-            if (tag !== 8) {
-              break;
-            }
-
-            message.state = reader.int32() as any;
-            continue;
-          }
-          case 2: {
-            if (tag !== 16) {
-              break;
-            }
-
-            message.running = reader.int32();
-            continue;
-          }
-          case 3: {
-            if (tag !== 24) {
-              break;
-            }
-
-            message.waiting = reader.int32();
-            continue;
-          }
-          case 4: {
-            if (tag !== 32) {
-              break;
-            }
-
-            message.freePages = reader.int32();
-            continue;
-          }
-          case 5: {
-            if (tag !== 40) {
-              break;
-            }
-
-            message.capacityPages = reader.int32();
-            continue;
-          }
-        }
-        if ((tag & 7) === 4 || tag === 0) {
-          break;
-        }
-        reader.skip(tag & 7);
-      }
-      return message;
-    } finally {
-      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
-    }
-  },
-
-  fromJSON(object: any): GetHealthResponse {
-    return {
-      state: isSet(object.state) ? workerStateFromJSON(object.state) : 0,
-      running: isSet(object.running) ? globalThis.Number(object.running) : 0,
-      waiting: isSet(object.waiting) ? globalThis.Number(object.waiting) : 0,
-      freePages: isSet(object.freePages)
-        ? globalThis.Number(object.freePages)
-        : isSet(object.free_pages)
-        ? globalThis.Number(object.free_pages)
-        : 0,
-      capacityPages: isSet(object.capacityPages)
-        ? globalThis.Number(object.capacityPages)
-        : isSet(object.capacity_pages)
-        ? globalThis.Number(object.capacity_pages)
-        : 0,
-    };
-  },
-
-  toJSON(message: GetHealthResponse): unknown {
-    const obj: any = {};
-    if (message.state !== 0) {
-      obj.state = workerStateToJSON(message.state);
-    }
-    if (message.running !== 0) {
-      obj.running = Math.round(message.running);
-    }
-    if (message.waiting !== 0) {
-      obj.waiting = Math.round(message.waiting);
-    }
-    if (message.freePages !== 0) {
-      obj.freePages = Math.round(message.freePages);
-    }
-    if (message.capacityPages !== 0) {
-      obj.capacityPages = Math.round(message.capacityPages);
-    }
-    return obj;
-  },
-
-  create(base?: DeepPartial<GetHealthResponse>): GetHealthResponse {
-    return GetHealthResponse.fromPartial(base ?? {});
-  },
-  fromPartial(object: DeepPartial<GetHealthResponse>): GetHealthResponse {
-    const message = createBaseGetHealthResponse();
-    message.state = object.state ?? 0;
-    message.running = object.running ?? 0;
-    message.waiting = object.waiting ?? 0;
-    message.freePages = object.freePages ?? 0;
-    message.capacityPages = object.capacityPages ?? 0;
-    return message;
-  },
-};
-
-function createBaseGetInfoRequest(): GetInfoRequest {
-  return {};
-}
-
-export const GetInfoRequest: MessageFns<GetInfoRequest> = {
-  encode(_: GetInfoRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    return writer;
-  },
-
-  decode(input: BinaryReader | Uint8Array, length?: number): GetInfoRequest {
-    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
-    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
-    if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error("protobuf decode recursion limit exceeded");
-    }
-    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
-    try {
-      const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseGetInfoRequest();
-      while (reader.pos < end) {
-        const tag = reader.uint32();
-        switch (tag >>> 3) {
-        }
-        if ((tag & 7) === 4 || tag === 0) {
-          break;
-        }
-        reader.skip(tag & 7);
-      }
-      return message;
-    } finally {
-      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
-    }
-  },
-
-  fromJSON(_: any): GetInfoRequest {
-    return {};
-  },
-
-  toJSON(_: GetInfoRequest): unknown {
-    const obj: any = {};
-    return obj;
-  },
-
-  create(base?: DeepPartial<GetInfoRequest>): GetInfoRequest {
-    return GetInfoRequest.fromPartial(base ?? {});
-  },
-  fromPartial(_: DeepPartial<GetInfoRequest>): GetInfoRequest {
-    const message = createBaseGetInfoRequest();
-    return message;
-  },
-};
-
-function createBaseGetInfoResponse(): GetInfoResponse {
-  return {
-    workerId: "",
-    epoch: 0n,
-    modelId: "",
-    modelRevision: "",
-    contextTokens: 0,
-    blockTokens: 0,
-    pagesPerBlock: 0,
-    pageBytes: 0n,
-    capacityPages: 0,
-    codec: "",
-    profileId: "",
-    engineVersion: "",
-    codecs: [],
-  };
-}
-
-export const GetInfoResponse: MessageFns<GetInfoResponse> = {
-  encode(message: GetInfoResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.workerId !== "") {
-      writer.uint32(10).string(message.workerId);
-    }
-    if (message.epoch !== 0n) {
-      if (BigInt.asIntN(64, message.epoch) !== message.epoch) {
-        throw new globalThis.Error("value provided for field message.epoch of type int64 too large");
-      }
-      writer.uint32(16).int64(message.epoch);
-    }
-    if (message.modelId !== "") {
-      writer.uint32(26).string(message.modelId);
-    }
-    if (message.modelRevision !== "") {
-      writer.uint32(34).string(message.modelRevision);
-    }
-    if (message.contextTokens !== 0) {
-      writer.uint32(40).int32(message.contextTokens);
-    }
-    if (message.blockTokens !== 0) {
-      writer.uint32(48).int32(message.blockTokens);
-    }
-    if (message.pagesPerBlock !== 0) {
-      writer.uint32(56).int32(message.pagesPerBlock);
-    }
-    if (message.pageBytes !== 0n) {
-      if (BigInt.asIntN(64, message.pageBytes) !== message.pageBytes) {
-        throw new globalThis.Error("value provided for field message.pageBytes of type int64 too large");
-      }
-      writer.uint32(64).int64(message.pageBytes);
-    }
-    if (message.capacityPages !== 0) {
-      writer.uint32(72).int32(message.capacityPages);
-    }
-    if (message.codec !== "") {
-      writer.uint32(82).string(message.codec);
-    }
-    if (message.profileId !== "") {
-      writer.uint32(90).string(message.profileId);
-    }
-    if (message.engineVersion !== "") {
-      writer.uint32(98).string(message.engineVersion);
-    }
-    for (const v of message.codecs) {
-      writer.uint32(106).string(v!);
-    }
-    return writer;
-  },
-
-  decode(input: BinaryReader | Uint8Array, length?: number): GetInfoResponse {
-    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
-    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
-    if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error("protobuf decode recursion limit exceeded");
-    }
-    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
-    try {
-      const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseGetInfoResponse();
-      while (reader.pos < end) {
-        const tag = reader.uint32();
-        switch (tag >>> 3) {
-          case 1: {
-            if (tag !== 10) {
-              break;
-            }
-
-            message.workerId = reader.string();
-            continue;
-          }
-          case 2: {
-            if (tag !== 16) {
-              break;
-            }
-
-            message.epoch = reader.int64() as bigint;
-            continue;
-          }
-          case 3: {
-            if (tag !== 26) {
-              break;
-            }
-
-            message.modelId = reader.string();
-            continue;
-          }
-          case 4: {
-            if (tag !== 34) {
-              break;
-            }
-
-            message.modelRevision = reader.string();
-            continue;
-          }
-          case 5: {
-            if (tag !== 40) {
-              break;
-            }
-
-            message.contextTokens = reader.int32();
-            continue;
-          }
-          case 6: {
-            if (tag !== 48) {
-              break;
-            }
-
-            message.blockTokens = reader.int32();
-            continue;
-          }
-          case 7: {
-            if (tag !== 56) {
-              break;
-            }
-
-            message.pagesPerBlock = reader.int32();
-            continue;
-          }
-          case 8: {
-            if (tag !== 64) {
-              break;
-            }
-
-            message.pageBytes = reader.int64() as bigint;
-            continue;
-          }
-          case 9: {
-            if (tag !== 72) {
-              break;
-            }
-
-            message.capacityPages = reader.int32();
-            continue;
-          }
-          case 10: {
-            if (tag !== 82) {
-              break;
-            }
-
-            message.codec = reader.string();
-            continue;
-          }
-          case 11: {
-            if (tag !== 90) {
-              break;
-            }
-
-            message.profileId = reader.string();
-            continue;
-          }
-          case 12: {
-            if (tag !== 98) {
-              break;
-            }
-
-            message.engineVersion = reader.string();
-            continue;
-          }
-          case 13: {
-            if (tag !== 106) {
-              break;
-            }
-
-            message.codecs.push(reader.string());
-            continue;
-          }
-        }
-        if ((tag & 7) === 4 || tag === 0) {
-          break;
-        }
-        reader.skip(tag & 7);
-      }
-      return message;
-    } finally {
-      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
-    }
-  },
-
-  fromJSON(object: any): GetInfoResponse {
-    return {
-      workerId: isSet(object.workerId)
-        ? globalThis.String(object.workerId)
-        : isSet(object.worker_id)
-        ? globalThis.String(object.worker_id)
-        : "",
-      epoch: isSet(object.epoch) ? BigInt(object.epoch) : 0n,
-      modelId: isSet(object.modelId)
-        ? globalThis.String(object.modelId)
-        : isSet(object.model_id)
-        ? globalThis.String(object.model_id)
-        : "",
-      modelRevision: isSet(object.modelRevision)
-        ? globalThis.String(object.modelRevision)
-        : isSet(object.model_revision)
-        ? globalThis.String(object.model_revision)
-        : "",
-      contextTokens: isSet(object.contextTokens)
-        ? globalThis.Number(object.contextTokens)
-        : isSet(object.context_tokens)
-        ? globalThis.Number(object.context_tokens)
-        : 0,
-      blockTokens: isSet(object.blockTokens)
-        ? globalThis.Number(object.blockTokens)
-        : isSet(object.block_tokens)
-        ? globalThis.Number(object.block_tokens)
-        : 0,
-      pagesPerBlock: isSet(object.pagesPerBlock)
-        ? globalThis.Number(object.pagesPerBlock)
-        : isSet(object.pages_per_block)
-        ? globalThis.Number(object.pages_per_block)
-        : 0,
-      pageBytes: isSet(object.pageBytes)
-        ? BigInt(object.pageBytes)
-        : isSet(object.page_bytes)
-        ? BigInt(object.page_bytes)
-        : 0n,
-      capacityPages: isSet(object.capacityPages)
-        ? globalThis.Number(object.capacityPages)
-        : isSet(object.capacity_pages)
-        ? globalThis.Number(object.capacity_pages)
-        : 0,
-      codec: isSet(object.codec) ? globalThis.String(object.codec) : "",
-      profileId: isSet(object.profileId)
-        ? globalThis.String(object.profileId)
-        : isSet(object.profile_id)
-        ? globalThis.String(object.profile_id)
-        : "",
-      engineVersion: isSet(object.engineVersion)
-        ? globalThis.String(object.engineVersion)
-        : isSet(object.engine_version)
-        ? globalThis.String(object.engine_version)
-        : "",
-      codecs: globalThis.Array.isArray(object?.codecs)
-        ? object.codecs.map((e: any) => globalThis.String(e))
-        : [],
-    };
-  },
-
-  toJSON(message: GetInfoResponse): unknown {
-    const obj: any = {};
-    if (message.workerId !== "") {
-      obj.workerId = message.workerId;
-    }
-    if (message.epoch !== 0n) {
-      obj.epoch = message.epoch.toString();
-    }
-    if (message.modelId !== "") {
-      obj.modelId = message.modelId;
-    }
-    if (message.modelRevision !== "") {
-      obj.modelRevision = message.modelRevision;
-    }
-    if (message.contextTokens !== 0) {
-      obj.contextTokens = Math.round(message.contextTokens);
-    }
-    if (message.blockTokens !== 0) {
-      obj.blockTokens = Math.round(message.blockTokens);
-    }
-    if (message.pagesPerBlock !== 0) {
-      obj.pagesPerBlock = Math.round(message.pagesPerBlock);
-    }
-    if (message.pageBytes !== 0n) {
-      obj.pageBytes = message.pageBytes.toString();
-    }
-    if (message.capacityPages !== 0) {
-      obj.capacityPages = Math.round(message.capacityPages);
-    }
-    if (message.codec !== "") {
-      obj.codec = message.codec;
-    }
-    if (message.profileId !== "") {
-      obj.profileId = message.profileId;
-    }
-    if (message.engineVersion !== "") {
-      obj.engineVersion = message.engineVersion;
-    }
-    if (message.codecs?.length) {
-      obj.codecs = message.codecs;
-    }
-    return obj;
-  },
-
-  create(base?: DeepPartial<GetInfoResponse>): GetInfoResponse {
-    return GetInfoResponse.fromPartial(base ?? {});
-  },
-  fromPartial(object: DeepPartial<GetInfoResponse>): GetInfoResponse {
-    const message = createBaseGetInfoResponse();
-    message.workerId = object.workerId ?? "";
-    message.epoch = (object.epoch !== undefined && object.epoch !== null) ? BigInt(object.epoch) : 0n;
-    message.modelId = object.modelId ?? "";
-    message.modelRevision = object.modelRevision ?? "";
-    message.contextTokens = object.contextTokens ?? 0;
-    message.blockTokens = object.blockTokens ?? 0;
-    message.pagesPerBlock = object.pagesPerBlock ?? 0;
-    message.pageBytes = (object.pageBytes !== undefined && object.pageBytes !== null) ? BigInt(object.pageBytes) : 0n;
-    message.capacityPages = object.capacityPages ?? 0;
-    message.codec = object.codec ?? "";
-    message.profileId = object.profileId ?? "";
-    message.engineVersion = object.engineVersion ?? "";
-    message.codecs = object.codecs?.map((e) => e) || [];
-    return message;
-  },
-};
-
 function createBaseDrainRequest(): DrainRequest {
   return { timeoutMs: 0 };
 }
@@ -3424,26 +3146,6 @@ export const WorkerServiceService = {
     responseSerialize: (value: ConnectResponse): Buffer => Buffer.from(ConnectResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ConnectResponse => ConnectResponse.decode(value),
   },
-  /** Liveness and load, answered without touching the engine thread. */
-  getHealth: {
-    path: "/kvcapsule.worker.v1.WorkerService/GetHealth" as const,
-    requestStream: false as const,
-    responseStream: false as const,
-    requestSerialize: (value: GetHealthRequest): Buffer => Buffer.from(GetHealthRequest.encode(value).finish()),
-    requestDeserialize: (value: Buffer): GetHealthRequest => GetHealthRequest.decode(value),
-    responseSerialize: (value: GetHealthResponse): Buffer => Buffer.from(GetHealthResponse.encode(value).finish()),
-    responseDeserialize: (value: Buffer): GetHealthResponse => GetHealthResponse.decode(value),
-  },
-  /** What this worker serves: model, geometry, capacity. Constant for one epoch. */
-  getInfo: {
-    path: "/kvcapsule.worker.v1.WorkerService/GetInfo" as const,
-    requestStream: false as const,
-    responseStream: false as const,
-    requestSerialize: (value: GetInfoRequest): Buffer => Buffer.from(GetInfoRequest.encode(value).finish()),
-    requestDeserialize: (value: Buffer): GetInfoRequest => GetInfoRequest.decode(value),
-    responseSerialize: (value: GetInfoResponse): Buffer => Buffer.from(GetInfoResponse.encode(value).finish()),
-    responseDeserialize: (value: Buffer): GetInfoResponse => GetInfoResponse.decode(value),
-  },
   /** Stops admission; running sequences finish. Returns when the worker is empty or the deadline passed. */
   drain: {
     path: "/kvcapsule.worker.v1.WorkerService/Drain" as const,
@@ -3462,10 +3164,6 @@ export interface WorkerServiceServer extends UntypedServiceImplementation {
    * the worker sends one frame per engine step with the news of all its sequences.
    */
   connect: handleBidiStreamingCall<ConnectRequest, ConnectResponse>;
-  /** Liveness and load, answered without touching the engine thread. */
-  getHealth: handleUnaryCall<GetHealthRequest, GetHealthResponse>;
-  /** What this worker serves: model, geometry, capacity. Constant for one epoch. */
-  getInfo: handleUnaryCall<GetInfoRequest, GetInfoResponse>;
   /** Stops admission; running sequences finish. Returns when the worker is empty or the deadline passed. */
   drain: handleUnaryCall<DrainRequest, DrainResponse>;
 }
@@ -3478,38 +3176,6 @@ export interface WorkerServiceClient extends Client {
   connect(): ClientDuplexStream<ConnectRequest, ConnectResponse>;
   connect(options: Partial<CallOptions>): ClientDuplexStream<ConnectRequest, ConnectResponse>;
   connect(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<ConnectRequest, ConnectResponse>;
-  /** Liveness and load, answered without touching the engine thread. */
-  getHealth(
-    request: GetHealthRequest,
-    callback: (error: ServiceError | null, response: GetHealthResponse) => void,
-  ): ClientUnaryCall;
-  getHealth(
-    request: GetHealthRequest,
-    metadata: Metadata,
-    callback: (error: ServiceError | null, response: GetHealthResponse) => void,
-  ): ClientUnaryCall;
-  getHealth(
-    request: GetHealthRequest,
-    metadata: Metadata,
-    options: Partial<CallOptions>,
-    callback: (error: ServiceError | null, response: GetHealthResponse) => void,
-  ): ClientUnaryCall;
-  /** What this worker serves: model, geometry, capacity. Constant for one epoch. */
-  getInfo(
-    request: GetInfoRequest,
-    callback: (error: ServiceError | null, response: GetInfoResponse) => void,
-  ): ClientUnaryCall;
-  getInfo(
-    request: GetInfoRequest,
-    metadata: Metadata,
-    callback: (error: ServiceError | null, response: GetInfoResponse) => void,
-  ): ClientUnaryCall;
-  getInfo(
-    request: GetInfoRequest,
-    metadata: Metadata,
-    options: Partial<CallOptions>,
-    callback: (error: ServiceError | null, response: GetInfoResponse) => void,
-  ): ClientUnaryCall;
   /** Stops admission; running sequences finish. Returns when the worker is empty or the deadline passed. */
   drain(
     request: DrainRequest,

@@ -1,0 +1,93 @@
+import { status } from '@grpc/grpc-js';
+import { KvcError } from '@kvcapsule/contracts/errors';
+import { HealthCheckResponse_ServingStatus, HealthClient } from '@kvcapsule/contracts/health';
+import { createRpcClient } from '@kvcapsule/platform/rpc';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+
+import { FakeEngine } from '../testing/fake-engine.js';
+import { generateOf, type Rig, type RigOptions, RouterSide, startRig, until } from '../testing/harness.js';
+
+const rigs: Rig[] = [];
+
+async function rigOf(options: RigOptions = {}): Promise<Rig> {
+  const rig = await startRig(options);
+  rigs.push(rig);
+  return rig;
+}
+
+afterEach(async () => {
+  vi.restoreAllMocks();
+  for (const rig of rigs.splice(0)) await rig.close();
+});
+
+/** For requests that must not end by themselves. */
+const ENDLESS = { stopTokenIds: new Set<number>() };
+/** Token 9, whatever the state. */
+const FORCED = { logitBias: [{ tokenId: 9, bias: 100 }] };
+
+describe('the protocol', () => {
+  it('says how far it is while a single step takes long', async () => {
+    const rig = await rigOf(ENDLESS);
+    const router = new RouterSide(rig.client);
+    const end = Promise.withResolvers<void>();
+    const step = rig.engine.step.bind(rig.engine);
+    let calls = 0;
+    rig.engine.step = async (plan) => {
+      calls += 1;
+      if (calls > 1) await end.promise;
+      return step(plan);
+    };
+    const parts = [Array.from({ length: 100 }, () => 10)];
+    router.send(generateOf({ id: 'a', parts, maxTokens: 2, sampling: FORCED }));
+    await until(() => router.progress.length >= 3);
+    const prefill = { requestId: 'a', computedTokens: 64, promptTokens: 100 };
+    expect(router.progress.slice(-2)).toEqual(Array(2).fill({ steps: 1n, prefills: [prefill] }));
+    end.resolve();
+
+    expect((await router.answer('a')).tokenIds).toHaveLength(2);
+    // with nothing under way there is nothing to report
+    const reports = router.progress.length;
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    expect(router.progress).toHaveLength(reports);
+  });
+
+  it.each([
+    ['resumedTokenIds', { resumedTokenIds: [3] }],
+    ['choice', { choice: 1 }],
+    ['tenant', { tenant: 'somebody' }],
+  ])('refuses a request that needs %s, which it does not know yet', async (field, more) => {
+    const router = new RouterSide((await rigOf()).client);
+    const { error } = await router.ask({ ...generateOf({ id: 'a', parts: [[10]] }), ...more });
+    expect(error).toMatchObject({ code: 'INVALID_REQUEST' });
+    expect(error?.message).toContain(field);
+  });
+
+  it('answers the standard health protocol', async () => {
+    const rig = await rigOf();
+    const client = createRpcClient(HealthClient, rig.worker.address);
+    const check = (service: string) =>
+      new Promise((resolve) => {
+        client.check({ service }, (error, answer) => {
+          resolve(error ? status[error.code] : HealthCheckResponse_ServingStatus[answer.status]);
+        });
+      });
+    const states = () =>
+      Promise.all(['', 'kvcapsule.worker.v1.WorkerService', 'kvcapsule.worker.v1.Other'].map(check));
+    expect(await states()).toEqual(['SERVING', 'SERVING', 'NOT_FOUND']);
+    await rig.worker.drain(0);
+    expect(await states()).toEqual(['SERVING', 'NOT_SERVING', 'NOT_FOUND']);
+    rig.worker.serving.fail(new KvcError('ENGINE_FAILED', 'broken'));
+    expect(await states()).toEqual(['NOT_SERVING', 'NOT_SERVING', 'NOT_FOUND']);
+    client.close();
+  });
+
+  it('minds no clock that differs from the router’s', async () => {
+    const rig = await rigOf({ ...ENDLESS, engine: new FakeEngine(64, [], 5) });
+    const router = new RouterSide(rig.client);
+    vi.spyOn(Date, 'now').mockReturnValue(Date.now() + 600_000);
+    const { tokenIds } = await router.ask(
+      generateOf({ id: 'a', parts: [[10]], maxTokens: 5, remainingMs: 20_000n }),
+    );
+    expect(tokenIds).toHaveLength(5);
+  });
+});
