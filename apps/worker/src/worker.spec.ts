@@ -103,6 +103,23 @@ describe('answers', () => {
     await expectNothingLeft(tight);
   });
 
+  it('end as an error, never as an answer, where the pool has no room for the first token', async () => {
+    const rig = await rigOf();
+    const { scheduler } = rig.worker.serving;
+    const plan = scheduler.plan.bind(scheduler);
+    scheduler.plan = (ahead) => {
+      const [id] = scheduler.waiting;
+      const step = plan(ahead);
+      return id && step && scheduler.finish(id)
+        ? { ...step, chunks: [], samples: [], rows: 0, exhausted: [id] }
+        : step;
+    };
+    const { error } = await new RouterSide(rig.client).ask(
+      generateOf({ id: 'a', parts: [[10, 11]], maxTokens: 9 }),
+    );
+    expect(error?.code).toBe('KV_CAPACITY_EXCEEDED');
+  });
+
   it('leave as started, deltas and finished, one event a kind and frame', async () => {
     const rig = await rigOf();
     const router = new RouterSide(rig.client);

@@ -400,9 +400,10 @@ export class Serving {
     if (!generation) return;
     this.#options.logger.warn(
       { requestId: generation.spec.requestId },
-      'an answer ended because the pool is full',
+      'a request ended because the pool is full',
     );
-    this.#finish(generation, 'length');
+    if (generation.completionTokens > 0) this.#finish(generation, 'length');
+    else this.#fail(generation, new KvcError('KV_CAPACITY_EXCEEDED', 'The pool has no room for an answer.'));
   }
 
   /** Closes the steps' slots one by one (some may not be open: then the engine refuses, and that is right). */

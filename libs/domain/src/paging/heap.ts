@@ -1,30 +1,53 @@
-/** Smallest first, by a comparison that leaves no ties. */
+/** Smallest first, by a comparison that leaves no ties. An item is in it once at most. */
 export class Heap<T> {
   readonly #items: T[] = [];
+  readonly #places = new Map<T, number>();
 
   constructor(private readonly before: (a: T, b: T) => boolean) {}
 
+  get size(): number {
+    return this.#items.length;
+  }
+
   push(item: T): void {
-    const items = this.#items;
-    let at = items.push(item) - 1;
+    if (this.#places.has(item)) return;
+    this.#put(this.#items.length, item);
+    this.#rise(this.#items.length - 1);
+  }
+
+  pop(): T | undefined {
+    const [first] = this.#items;
+    if (first !== undefined) this.delete(first);
+    return first;
+  }
+
+  /** Its order must be what it was when it was pushed. */
+  delete(item: T): void {
+    const at = this.#places.get(item);
+    if (at === undefined) return;
+    this.#places.delete(item);
+    const last = this.#items.pop();
+    if (last === undefined || last === item) return;
+    this.#put(at, last);
+    this.#sink(this.#rise(at));
+  }
+
+  #rise(from: number): number {
+    let at = from;
     while (at > 0) {
       const parent = (at - 1) >> 1;
       if (!this.#ordered(at, parent)) break;
       this.#swap(at, parent);
       at = parent;
     }
+    return at;
   }
 
-  pop(): T | undefined {
-    const items = this.#items;
-    const first = items[0];
-    const last = items.pop();
-    if (items.length === 0 || last === undefined) return first;
-    items[0] = last;
-    for (let at = 0; ;) {
+  #sink(from: number): void {
+    for (let at = from; ;) {
       const left = 2 * at + 1;
       const least = this.#ordered(left + 1, left) ? left + 1 : left;
-      if (!this.#ordered(least, at)) return first;
+      if (!this.#ordered(least, at)) return;
       this.#swap(at, least);
       at = least;
     }
@@ -36,9 +59,14 @@ export class Heap<T> {
     return first !== undefined && second !== undefined && this.before(first, second);
   }
 
+  #put(at: number, item: T): void {
+    this.#items[at] = item;
+    this.#places.set(item, at);
+  }
+
   #swap(a: number, b: number): void {
     const item = this.#items[a] as T;
-    this.#items[a] = this.#items[b] as T;
-    this.#items[b] = item;
+    this.#put(a, this.#items[b] as T);
+    this.#put(b, item);
   }
 }

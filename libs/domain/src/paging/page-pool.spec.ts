@@ -31,6 +31,34 @@ describe('PagePool', () => {
     expect(pool.allocateCapsule(2)).toEqual(tails[0]?.slice(0, 2));
   });
 
+  it('counts a block as available when all that is held there is idle', () => {
+    const pool = new PagePool(2, 8);
+    const [a = -1, b = -1] = [3, 5].map((pages) => pool.allocateCapsule(pages)?.[0]);
+    const available = () => [pool.availableBlocks, pool.tailTakesBlock(1)];
+    expect(available()).toEqual([1, true]);
+    pool.setIdle([a], true);
+    expect(available()).toEqual([1, true]);
+    pool.setIdle([b], true);
+    expect(available()).toEqual([2, true]);
+    pool.share([a]);
+    expect(available()).toEqual([1, true]);
+    pool.release([a]);
+    pool.release([b]);
+    // room beside what is idle costs the block, room beside what is pinned costs nothing
+    expect([...available(), pool.freeBlocks]).toEqual([2, true, 1]);
+    pool.setIdle([a], false);
+    expect([pool.tailTakesBlock(5), pool.tailTakesBlock(6)]).toEqual([false, true]);
+  });
+
+  it('lays a tail beside what is in use before it lays it beside what is idle', () => {
+    const pool = new PagePool(3, 8);
+    const [idle = [], used = []] = [6, 5].map((pages) => pool.allocateCapsule(pages));
+    pool.setIdle(idle.slice(0, 1), true);
+    expect(pool.allocateCapsule(2)).toEqual(used.slice(0, 2).map((page) => page + 5));
+    expect(pool.allocateCapsule(2)).toEqual(idle.slice(0, 2).map((page) => page + 6));
+    expect([pool.freeBlocks, pool.availableBlocks]).toEqual([1, 1]);
+  });
+
   it('frees a run with its last holder', () => {
     const pool = new PagePool(2, 8);
     const pages = pool.allocateCapsule(10) ?? [];
@@ -63,7 +91,7 @@ describe('PagePool', () => {
 
   it('never gives a page to two runs and keeps every account over random operations', () => {
     const operations = fc.array(
-      fc.record({ kind: fc.nat(4), size: fc.integer({ min: 1, max: 21 }), pick: fc.nat() }),
+      fc.record({ kind: fc.nat(6), size: fc.integer({ min: 1, max: 21 }), pick: fc.nat() }),
       { minLength: 40, maxLength: 80 },
     );
     let done = 0;
@@ -71,6 +99,7 @@ describe('PagePool', () => {
       fc.property(fc.integer({ min: 1, max: 24 }), operations, (blocks, script) => {
         const pool = new PagePool(blocks, 8);
         const holders: { runs: number[]; pages: number[] }[] = [];
+        const idle = new Set<number>();
         for (const { kind, size, pick } of script) {
           if (kind <= 1) {
             const got = kind === 0 ? pool.allocateCapsule(size) : pool.allocateBlocks(size % 5);
@@ -80,20 +109,27 @@ describe('PagePool', () => {
                 : got?.flatMap((block) => Array.from({ length: 8 }, (_, at) => block * 8 + at));
             if (!pages) continue;
             holders.push({ runs: capsuleRuns(pages, 8), pages });
+            for (const page of pages) idle.delete(page);
           } else if (holders.length > 0) {
             const at = pick % holders.length;
             const holder = holders[at];
             if (kind === 2 && holder) {
               pool.share(holder.runs);
               holders.push(holder);
+            } else if (kind >= 5 && holder) {
+              pool.setIdle(holder.runs, kind === 5);
+              for (const run of holder.runs) {
+                if (kind === 5) idle.add(run);
+                else idle.delete(run);
+              }
             } else {
               pool.release(holders.splice(at, 1)[0]?.runs ?? []);
             }
           }
-          if (done % 8 === 0) checkAccounts(pool, holders);
+          if (done % 8 === 0) checkAccounts(pool, holders, idle);
           done += 1;
         }
-        checkAccounts(pool, holders);
+        checkAccounts(pool, holders, idle);
       }),
       { numRuns: fullRuns(700, 50_000), seed: 1 },
     );
@@ -119,6 +155,7 @@ describe('PagePool', () => {
 function checkAccounts(
   pool: PagePool,
   holders: readonly { runs: readonly number[]; pages: readonly number[] }[],
+  idle: ReadonlySet<number>,
 ): void {
   const owners = new Map<number, object>();
   const times = new Map<number, number>();
@@ -139,9 +176,26 @@ function checkAccounts(
     if (pool.references(run) !== count) throw new Error(`page ${run} has the wrong number of references`);
   }
   const used = new Set([...owners.keys()].map((page) => Math.floor(page / 8)));
-  expect([pool.heldPages, pool.freePages, pool.freeBlocks]).toEqual([
+  const pinned = new Set(
+    [...times].flatMap(([run, count]) => (count === 1 && idle.has(run) ? [] : [Math.floor(run / 8)])),
+  );
+  expect([pool.heldPages, pool.freePages, pool.freeBlocks, pool.availableBlocks]).toEqual([
     owners.size,
     pool.capacityPages - owners.size,
     pool.blocks - used.size,
+    pool.blocks - pinned.size,
   ]);
+  const hole = Math.max(0, ...[...pinned].map((block) => longestFree(block, owners)));
+  for (let pages = 1; pages < 8; pages += 1) expect(pool.tailTakesBlock(pages)).toBe(pages > hole);
+}
+
+/** Pages of a block that are free one after the other, at most. */
+function longestFree(block: number, owners: ReadonlyMap<number, object>): number {
+  let longest = 0;
+  let free = 0;
+  for (let page = block * 8; page < block * 8 + 8; page += 1) {
+    free = owners.has(page) ? 0 : free + 1;
+    longest = Math.max(longest, free);
+  }
+  return longest;
 }

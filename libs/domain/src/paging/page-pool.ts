@@ -4,7 +4,11 @@
  * shorter run for its tail, which lies in a block beside other capsules' tails.
  *
  * At all times `freePages + heldPages === capacityPages`, no page is in two runs, and a run is free exactly when it
- * has no references. Tails go where they leave the least room over, so that whole blocks stay free for raw rows.
+ * has no references. Tails go beside pinned ones first, and there where they leave the least room over, so that whole
+ * blocks stay free for raw rows.
+ *
+ * A held run is **pinned** unless its only holder has said that it may be taken back (`setIdle`). Blocks without a
+ * pinned run are **available**: free, or free as soon as their holders let go.
  */
 export class PagePool {
   readonly capacityPages: number;
@@ -12,11 +16,18 @@ export class PagePool {
   readonly #free: Uint8Array;
   /** Wholly free blocks; the last one is given out next, so that recently used memory stays warm. */
   readonly #freeBlocks: number[];
-  /** Partly free blocks by their longest run of free pages. */
-  readonly #partial: Set<number>[];
+  /** Partly free blocks with a pinned run, by their longest run of free pages. */
+  readonly #pinnedHoles: Set<number>[];
+  /** The same without one. */
+  readonly #idleHoles: Set<number>[];
   /** Of the run that begins at a page; 0 elsewhere. */
   readonly #references: Int32Array;
   readonly #lengths: Uint8Array;
+  /** 1 where a run begins whose holder may have to let it go. */
+  readonly #idle: Uint8Array;
+  /** Pinned runs of a block. */
+  readonly #pinned: Uint8Array;
+  #availableBlocks: number;
   #freePages: number;
 
   constructor(
@@ -29,9 +40,13 @@ export class PagePool {
     this.#freePages = this.capacityPages;
     this.#free = new Uint8Array(blocks).fill(this.#wholeBlock);
     this.#freeBlocks = Array.from({ length: blocks }, (_, index) => blocks - 1 - index);
-    this.#partial = Array.from({ length: pagesPerBlock }, () => new Set<number>());
+    this.#pinnedHoles = Array.from({ length: pagesPerBlock }, () => new Set<number>());
+    this.#idleHoles = Array.from({ length: pagesPerBlock }, () => new Set<number>());
     this.#references = new Int32Array(this.capacityPages);
     this.#lengths = new Uint8Array(this.capacityPages);
+    this.#idle = new Uint8Array(this.capacityPages);
+    this.#pinned = new Uint8Array(blocks);
+    this.#availableBlocks = blocks;
   }
 
   get freePages(): number {
@@ -47,9 +62,14 @@ export class PagePool {
     return this.#freeBlocks.length;
   }
 
-  /** Whether a capsule's tail of so many pages would begin a block of its own. */
+  /** Blocks without a pinned run: what raw rows can get when all that is idle is let go. */
+  get availableBlocks(): number {
+    return this.#availableBlocks;
+  }
+
+  /** Whether a capsule's tail of so many pages would take one of the available blocks. */
   tailTakesBlock(pages: number): boolean {
-    return pages > 0 && this.#partial.slice(pages).every((blocks) => blocks.size === 0);
+    return pages > 0 && this.#pinnedHoles.slice(pages).every((blocks) => blocks.size === 0);
   }
 
   /** All of `count` blocks with one reference each or, when fewer are free, none (`undefined`). */
@@ -68,7 +88,7 @@ export class PagePool {
     if (!Number.isInteger(pages) || pages < 1) throw new RangeError('a capsule has at least one page');
     const tail = pages % this.pagesPerBlock;
     const whole = (pages - tail) / this.pagesPerBlock;
-    if (whole + (this.tailTakesBlock(tail) ? 1 : 0) > this.freeBlocks) return undefined;
+    if (whole + (this.#tailTakesFreeBlock(tail) ? 1 : 0) > this.freeBlocks) return undefined;
     const taken = (this.allocateBlocks(whole) ?? []).flatMap((block) =>
       this.#pages(block * this.pagesPerBlock, this.pagesPerBlock),
     );
@@ -92,7 +112,16 @@ export class PagePool {
   share(runs: readonly number[]): void {
     for (const run of runs)
       if (this.references(run) < 1) throw new Error(`page ${run} does not begin a held run`);
-    for (const run of runs) this.#references[run] = this.references(run) + 1;
+    for (const run of runs) this.#count(run, 1);
+  }
+
+  /** Says of held runs whether they are let go when pages are short, as far as nobody else holds them. */
+  setIdle(runs: readonly number[], idle: boolean): void {
+    for (const run of runs) {
+      const before = this.#isPinned(run);
+      this.#idle[run] = idle ? 1 : 0;
+      this.#pin(run, before);
+    }
   }
 
   /** One holder less for each run; the last one frees it. Throws, changing nothing, when one is not held so often. */
@@ -104,9 +133,8 @@ export class PagePool {
       times.set(run, count);
     }
     for (const run of runs) {
-      const left = this.references(run) - 1;
-      this.#references[run] = left;
-      if (left === 0) this.#giveBack(run);
+      if (this.references(run) === 1) this.#giveBack(run);
+      else this.#count(run, -1);
     }
   }
 
@@ -118,13 +146,17 @@ export class PagePool {
     return Array.from({ length: count }, (_, index) => first + index);
   }
 
+  #tailTakesFreeBlock(pages: number): boolean {
+    return this.tailTakesBlock(pages) && this.#idleHoles.slice(pages).every((blocks) => blocks.size === 0);
+  }
+
   /** First page of a fresh tail run. The caller has made sure that there is room. */
   #allocateTail(pages: number): number {
-    const sets = this.#partial.slice(pages);
-    const [partial] = sets.find((blocks) => blocks.size > 0) ?? [];
+    const holes = [...this.#pinnedHoles.slice(pages), ...this.#idleHoles.slice(pages)];
+    const [partial] = holes.find((blocks) => blocks.size > 0) ?? [];
     const block = partial ?? this.#freeBlocks.pop() ?? 0;
-    if (partial !== undefined) this.#partial[longestRun(this.#free[block] ?? 0)]?.delete(block);
     const offset = shortestFit(this.#free[block] ?? 0, pages, this.pagesPerBlock);
+    this.#unfile(block);
     this.#hold(block, offset, pages);
     this.#file(block);
     return block * this.pagesPerBlock + offset;
@@ -136,24 +168,69 @@ export class PagePool {
     this.#references[run] = 1;
     this.#lengths[run] = pages;
     this.#freePages -= pages;
+    this.#addPinned(block, 1);
   }
 
   #giveBack(run: number): void {
     const pages = this.#lengths[run] ?? 0;
-    const block = Math.floor(run / this.pagesPerBlock);
-    const before = this.#free[block] ?? 0;
-    this.#partial[longestRun(before)]?.delete(block);
-    this.#free[block] = before | ((2 ** pages - 1) << (run % this.pagesPerBlock));
+    const block = this.#blockOf(run);
+    this.#unfile(block);
+    if (this.#isPinned(run)) this.#addPinned(block, -1);
+    this.#free[block] = (this.#free[block] ?? 0) | ((2 ** pages - 1) << (run % this.pagesPerBlock));
+    this.#references[run] = 0;
     this.#lengths[run] = 0;
+    this.#idle[run] = 0;
     this.#freePages += pages;
     this.#file(block);
   }
 
+  #count(run: number, holders: 1 | -1): void {
+    const before = this.#isPinned(run);
+    this.#references[run] = this.references(run) + holders;
+    this.#pin(run, before);
+  }
+
+  #isPinned(run: number): boolean {
+    return this.references(run) > (this.#idle[run] ?? 0);
+  }
+
+  /** Brings a block's account up to what one of its runs has become. */
+  #pin(run: number, before: boolean): void {
+    const after = this.#isPinned(run);
+    if (after === before) return;
+    const block = this.#blockOf(run);
+    this.#unfile(block);
+    this.#addPinned(block, after ? 1 : -1);
+    this.#file(block);
+  }
+
+  #addPinned(block: number, runs: 1 | -1): void {
+    const before = this.#pinned[block] ?? 0;
+    const after = before + runs;
+    this.#pinned[block] = after;
+    if (before === 0) this.#availableBlocks -= 1;
+    if (after === 0) this.#availableBlocks += 1;
+  }
+
+  #blockOf(run: number): number {
+    return Math.floor(run / this.pagesPerBlock);
+  }
+
+  /** Takes a block that is not wholly free from where the next allocation looks for it. */
+  #unfile(block: number): void {
+    this.#holesOf(block)?.delete(block);
+  }
+
   /** Puts a block where the next allocation looks for it. */
   #file(block: number): void {
+    if (this.#free[block] === this.#wholeBlock) this.#freeBlocks.push(block);
+    else this.#holesOf(block)?.add(block);
+  }
+
+  #holesOf(block: number): Set<number> | undefined {
     const free = this.#free[block] ?? 0;
-    if (free === this.#wholeBlock) this.#freeBlocks.push(block);
-    else if (free !== 0) this.#partial[longestRun(free)]?.add(block);
+    const holes = (this.#pinned[block] ?? 0) > 0 ? this.#pinnedHoles : this.#idleHoles;
+    return free === 0 ? undefined : holes[longestRun(free)];
   }
 }
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 
 import { ContentChain, type ContentName, rootName, textName } from '../identity/index.js';
 import { fullRuns } from '../testing/full-runs.js';
-import { PagePool } from './page-pool.js';
+import { capsuleRuns, PagePool } from './page-pool.js';
 import { type CacheEntry, PrefixCache } from './prefix-cache.js';
 
 const ROOT = rootName({
@@ -27,7 +27,8 @@ const range = (count: number, from = 0): number[] =>
 /** Computes what is missing of a text and leaves it in the cache. Returns the entries in use and the private runs. */
 function compute(pool: PagePool, cache: PrefixCache, tokenIds: readonly number[]) {
   const chain = textChain(tokenIds);
-  const { entries, tokens } = cache.match(chain, tokenIds.length - 1);
+  const { entries, tokens, partial } = cache.match(chain, tokenIds.length - 1);
+  if (partial) cache.leave([partial.entry]);
   const runs = entries.flatMap((entry) => entry.runs);
   pool.share(runs);
   const used: CacheEntry[] = [...entries];
@@ -38,6 +39,28 @@ function compute(pool: PagePool, cache: PrefixCache, tokenIds: readonly number[]
     if (entry) used.push(entry);
   }
   return { used, runs, tokens };
+}
+
+/** What somebody uses: entries, runs, and pages of the picture if it is one. */
+interface Holder {
+  readonly used: readonly CacheEntry[];
+  readonly runs: readonly number[];
+  readonly picture?: number;
+}
+
+/** A picture that nobody has shown before, in a capsule of so many pages beside one block of rows. */
+function showPicture(pool: PagePool, cache: PrefixCache, name: string, capsulePages: number): Holder {
+  const block = take(pool, cache);
+  let pages = capsulePages > 0 ? pool.allocateCapsule(capsulePages) : [];
+  while (!pages) {
+    if (!cache.evict()) throw new Error('nothing is left to evict');
+    pages = pool.allocateCapsule(capsulePages);
+  }
+  const unit = { name: name as ContentName, parent: ROOT, tokenIds: range(40) };
+  const capsule = capsulePages > 0 ? { format: 0, tokens: 30, pages } : undefined;
+  const entry = cache.insert(unit, { kind: 'picture', capsule, raw: { tokens: 10, blocks: [block] } });
+  const runs = [...capsuleRuns(pages, 8), block * 8];
+  return { used: entry ? [entry] : [], runs, picture: capsulePages + 8 };
 }
 
 function take(pool: PagePool, cache: PrefixCache): number {
@@ -55,10 +78,10 @@ describe('PrefixCache', () => {
     const { used, runs } = compute(pool, cache, range(48));
     cache.leave(used);
     pool.release(runs);
-    expect([cache.idlePages, cache.idleBlocks, pool.heldPages]).toEqual([24, 3, 24]);
+    expect([cache.idlePages, pool.availableBlocks, pool.heldPages]).toEqual([24, 8, 24]);
     const match = cache.match(textChain([...range(20), 999, ...range(20)]), 40);
     expect(match).toMatchObject({ tokens: 16, partial: { tokens: 4 } });
-    expect([cache.idlePages, cache.count(textChain(range(40)))]).toEqual([16, 2]);
+    expect([cache.idlePages, cache.count(textChain(range(40)))]).toEqual([8, 2]);
   });
 
   it('finds runs, and the blocks that one began with, but for the run’s last token', () => {
@@ -154,6 +177,7 @@ describe('PrefixCache', () => {
         length: fc.integer({ min: 1, max: 90 }),
         drop: fc.nat(),
         leave: fc.boolean(),
+        picturePages: fc.nat(12),
       }),
       { minLength: 30, maxLength: 60 },
     );
@@ -162,20 +186,25 @@ describe('PrefixCache', () => {
       fc.property(texts, fc.integer({ min: 14, max: 30 }), (script, blocks) => {
         const pool = new PagePool(blocks, 8);
         const cache = new PrefixCache(pool);
-        const holders: ReturnType<typeof compute>[] = [];
-        for (const { fork, length, drop, leave } of script) {
+        const holders: Holder[] = [];
+        for (const [index, { fork, length, drop, leave, picturePages }] of script.entries()) {
           const tokenIds = range(length).map((at) => (at < fork ? at : at + fork * 100));
-          const room = pool.freeBlocks + cache.idleBlocks;
+          const room = pool.availableBlocks;
           if (room > length / 16) holders.push(compute(pool, cache, tokenIds));
+          if (pool.availableBlocks > 2) holders.push(showPicture(pool, cache, `p${index}`, picturePages));
           if ((leave || room <= 6) && holders.length > 0) {
             const [left] = holders.splice(drop % holders.length, 1);
             cache.leave(left?.used ?? []);
             pool.release(left?.runs ?? []);
           }
-          const held = new Set(holders.flatMap(({ runs }) => runs)).size * 8;
-          expect(pool.heldPages).toBe(held + cache.idlePages);
+          const blocks = new Set(holders.flatMap(({ picture, runs }) => (picture ? [] : runs)));
+          const pages = holders.reduce((sum, { picture = 0 }) => sum + picture, 0);
+          expect(pool.heldPages).toBe(blocks.size * 8 + pages + cache.idlePages);
           operations += 1;
         }
+        const { availableBlocks } = pool;
+        while (cache.evict());
+        expect([pool.freeBlocks, pool.availableBlocks]).toEqual([availableBlocks, availableBlocks]);
         for (const { used, runs } of holders) {
           cache.leave(used);
           pool.release(runs);

@@ -40,7 +40,7 @@ export interface PrefixMatch {
   readonly entries: readonly CacheEntry[];
   /** Tokens of the entries. */
   readonly tokens: number;
-  /** A block that begins with the tokens that follow, to be copied and gone on in. Not in use by the caller. */
+  /** A block that begins with the tokens that follow, to be copied and gone on in. In use by the caller too. */
   readonly partial: { readonly entry: CacheEntry; readonly tokens: number } | undefined;
 }
 
@@ -59,13 +59,13 @@ export class PrefixCache {
   readonly #pool: PagePool;
   readonly #entries = new Map<ContentName, CacheEntry>();
   readonly #children = new Map<ContentName, Set<CacheEntry>>();
-  readonly #idle = new Heap<{ readonly entry: CacheEntry; readonly rank: number }>(
-    (a, b) => a.rank < b.rank || (a.rank === b.rank && a.entry.serial > b.entry.serial),
+  /** Idle entries that no idle one follows. */
+  readonly #evictable = new Heap<CacheEntry>(
+    (a, b) => a.rank < b.rank || (a.rank === b.rank && a.serial > b.serial),
   );
   /** First pages of all entries' runs. */
   readonly #runs = new Set<number>();
   #idlePages = 0;
-  #idleBlocks = 0;
   #clock = 0;
   #serials = 0;
   #evictedPages = 0;
@@ -85,11 +85,6 @@ export class PrefixCache {
 
   /** Whether the cache is one of the holders of a run. */
   readonly holds = (run: number): boolean => this.#runs.has(run);
-
-  /** Whole blocks among them. */
-  get idleBlocks(): number {
-    return this.#idleBlocks;
-  }
 
   get evictedPages(): number {
     return this.#evictedPages;
@@ -124,7 +119,9 @@ export class PrefixCache {
       take(entry);
       wanted = wanted.slice(chain.blockTokens);
     }
-    return { entries, tokens, partial: this.#longestStart(parent, wanted, limit - tokens) };
+    const partial = this.#longestStart(parent, wanted, limit - tokens);
+    if (partial) this.#use(partial.entry);
+    return { entries, tokens, partial };
   }
 
   /** The block of a run that is not full which begins with these tokens. */
@@ -166,59 +163,55 @@ export class PrefixCache {
     return entry;
   }
 
-  /** The caller uses these no more. Give them in the order of the sequence. */
+  /** The caller uses these no more. */
   leave(entries: readonly CacheEntry[]): void {
-    // the last ones first: of equal rank the end of a sequence goes before its beginning
-    for (const entry of [...entries].reverse()) {
+    for (const entry of entries) {
       entry.users -= 1;
       if (entry.users > 0) continue;
-      const { kind } = entry.content;
-      const cost = entry.tokenIds.length * (kind === 'picture' ? PICTURE_TOKEN_COST : 1);
+      const cost = entry.tokenIds.length * (entry.content.kind === 'picture' ? PICTURE_TOKEN_COST : 1);
       entry.rank = this.#clock + cost / entry.pages;
-      this.#countIdle(entry, 1);
-      this.#offer(entry);
+      this.#setIdle(entry, true);
     }
   }
 
   /** Frees the pages of the cheapest idle entry. False when there is none. */
   evict(): boolean {
-    for (let least = this.#idle.pop(); least; least = this.#idle.pop()) {
-      const { entry, rank } = least;
-      if (entry.rank !== rank || !this.#evictable(entry)) continue;
-      this.#clock = Math.max(this.#clock, rank);
-      this.#evictedPages += entry.pages;
-      this.#countIdle(entry, -1);
-      this.#entries.delete(entry.name);
-      const siblings = this.#children.get(entry.parent);
-      siblings?.delete(entry);
-      if (siblings?.size === 0) this.#children.delete(entry.parent);
-      for (const run of entry.runs) this.#runs.delete(run);
-      this.#pool.release(entry.runs);
-      const parent = this.#entries.get(entry.parent);
-      if (parent) this.#offer(parent);
-      return true;
-    }
-    return false;
+    const entry = this.#evictable.pop();
+    if (!entry) return false;
+    this.#clock = Math.max(this.#clock, entry.rank);
+    this.#evictedPages += entry.pages;
+    this.#entries.delete(entry.name);
+    const siblings = this.#children.get(entry.parent);
+    siblings?.delete(entry);
+    if (siblings?.size === 0) this.#children.delete(entry.parent);
+    this.#setIdle(entry, false);
+    for (const run of entry.runs) this.#runs.delete(run);
+    this.#pool.release(entry.runs);
+    return true;
   }
 
   #use(entry: CacheEntry): void {
     entry.users += 1;
-    if (entry.users === 1) this.#countIdle(entry, -1);
+    if (entry.users === 1) this.#setIdle(entry, false);
   }
 
-  #countIdle(entry: CacheEntry, sign: 1 | -1): void {
-    this.#idlePages += sign * entry.pages;
-    this.#idleBlocks += sign * blocksOf(entry, this.#pool.pagesPerBlock);
+  #setIdle(entry: CacheEntry, idle: boolean): void {
+    const change = idle ? 1 : -1;
+    this.#idlePages += change * entry.pages;
+    this.#pool.setIdle(entry.runs, idle);
+    this.#offer(entry);
     const parent = this.#entries.get(entry.parent);
-    if (parent) parent.idleChildren += sign;
+    if (!parent) return;
+    parent.idleChildren += change;
+    this.#offer(parent);
   }
 
-  #evictable(entry: CacheEntry): boolean {
-    return entry.users === 0 && entry.idleChildren === 0 && this.#entries.get(entry.name) === entry;
-  }
-
+  /** Lets an entry be evicted, or not, as things stand with it. */
   #offer(entry: CacheEntry): void {
-    if (this.#evictable(entry)) this.#idle.push({ entry, rank: entry.rank });
+    const evictable =
+      entry.users === 0 && entry.idleChildren === 0 && this.#entries.get(entry.name) === entry;
+    if (evictable) this.#evictable.push(entry);
+    else this.#evictable.delete(entry);
   }
 
   #longestStart(parent: ContentName, wanted: readonly number[], limit: number): PrefixMatch['partial'] {
@@ -249,9 +242,4 @@ function runsOf(content: CachedContent, pagesPerBlock: number): number[] {
 function pagesOf(content: CachedContent, pagesPerBlock: number): number {
   const capsule = content.kind === 'text' ? 0 : (content.capsule?.pages.length ?? 0);
   return capsule + rawBlocksOf(content).length * pagesPerBlock;
-}
-
-function blocksOf({ content }: CacheEntry, pagesPerBlock: number): number {
-  const capsule = content.kind === 'text' ? 0 : (content.capsule?.pages.length ?? 0);
-  return Math.floor(capsule / pagesPerBlock) + rawBlocksOf(content).length;
 }

@@ -27,7 +27,8 @@ export function plannedRows(draft: Draft): number {
 export function assemble(draft: Draft, closing: readonly number[]): ScheduledStep | undefined {
   const rows = plannedRows(draft);
   const { number, head, reads, writes, recompressed, preempted, missing, exhausted } = draft;
-  if (rows + head.length + reads.length + missing.length + exhausted.length === 0) return undefined;
+  const moved = head.length + reads.length + preempted.length + missing.length + exhausted.length;
+  if (rows + moved === 0) return undefined;
   const work = [...draft.work.entries()];
   const samples: StepSample[] = [];
   let row = 0;

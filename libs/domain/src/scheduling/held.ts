@@ -1,5 +1,6 @@
-import { type BlockShape, type CachedContent, capsuleRuns } from '../paging/index.js';
+import { type BlockShape, type CachedContent, capsuleRuns, rawBlocks } from '../paging/index.js';
 import type { SegmentPages } from './holdings.js';
+import type { ScheduledPicture } from './step.js';
 
 /** What of a sequence a segment of the engine's table holds. */
 interface Place {
@@ -59,4 +60,20 @@ export function cut(whole: HeldRaw, blocks: number, { blockTokens }: BlockShape)
 export function blockOf(content: CachedContent): number {
   if (content.kind !== 'text') throw new Error('only a block of text is gone on in');
   return content.block;
+}
+
+/** What a picture may become under pressure. */
+type Pressure = NonNullable<ScheduledPicture['underPressure']>;
+
+/** Whether that takes fewer pages than what is held. */
+export function isSmaller({ capsule, restRows }: Pressure, held: HeldSegment, shape: BlockShape): boolean {
+  const pages = capsule.pages + rawBlocks(restRows.length, shape) * shape.pagesPerBlock;
+  return pages < pagesOf(held, shape).length;
+}
+
+/** A picture that may become smaller, and the segment of the table that it is. */
+export interface RecompressiblePicture {
+  readonly at: number;
+  readonly picture: number;
+  readonly pressure: Pressure;
 }

@@ -1,257 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import { rootName } from '../identity/index.js';
 import { fullRuns } from '../testing/full-runs.js';
 import { expectedAnswer, PageTables } from '../testing/page-tables.js';
-import { Scheduler, type SchedulerOptions } from './scheduler.js';
-import type { ScheduledPicture, ScheduledRequest, ScheduledStep, TextForm } from './step.js';
-
-const ROOT = rootName({
-  ...{ modelRevision: 'm', precision: 'f16', imageProcessor: 'p' },
-  ...{ tenant: '', cacheSalt: '' },
-});
-
-interface Script {
-  readonly request: ScheduledRequest;
-  readonly tokenIds: readonly number[];
-  readonly arriveAt: number;
-  readonly answerTokens: number;
-  readonly abortAt: number | undefined;
-}
-
-const everyOther = (count: number): number[] => Array.from({ length: count }, (_, index) => index * 2);
-
-function picture(
-  offset: number,
-  length: number,
-  markers: number,
-  pages: number | undefined,
-): ScheduledPicture {
-  const capsule = pages === undefined ? undefined : { profile: 0, pages };
-  return { offset, length, restRows: everyOther(markers), capsule };
-}
-
-const textForm = (codec: string, profile: number, tokens: number, pages: number): TextForm => ({
-  capsule: { profile, pages },
-  tokens,
-  form: { codec, profileId: '' },
-});
-
-const TEXTS = {
-  raw: {},
-  q8: { text: textForm('q8', 1, 32, 9) },
-  q4: { text: textForm('q4', 2, 48, 7) },
-  pressed: { textUnderPressure: textForm('q8', 1, 32, 9) },
-};
-
-/** Few documents, pictures and lengths, so that requests begin alike. */
-const requestShape = fc.record({
-  document: fc.nat(1),
-  fork: fc.integer({ min: 0, max: 90 }),
-  parts: fc.array(
-    fc.record({
-      text: fc.constantFrom(0, 5, 16, 21),
-      markers: fc.constantFrom(0, 3),
-      covered: fc.constantFrom(20, 44),
-      shows: fc.nat(1),
-      kept: fc.constantFrom('raw', 'capsule', 'pressed', 'rows', 'pressed rows'),
-    }),
-    { maxLength: 2 },
-  ),
-  tail: fc.integer({ min: 0, max: 40 }),
-  text: fc.constantFrom<keyof typeof TEXTS>('raw', 'raw', 'q8', 'q4', 'pressed'),
-  named: fc.boolean(),
-  bounded: fc.boolean(),
-  priority: fc.integer({ min: -1, max: 1 }),
-  answerTokens: fc.integer({ min: 1, max: 110 }),
-  arriveAt: fc.nat(20),
-  abortAt: fc.option(fc.nat(90), { nil: undefined, freq: 3 }),
-});
-
-type Shape = typeof requestShape extends fc.Arbitrary<infer T> ? T : never;
-
-function toPicture(offset: number, part: Shape['parts'][number]): ScheduledPicture {
-  const { markers, covered, shows, kept } = part;
-  const capsule = { profile: covered, pages: covered === 20 ? 3 : 10 };
-  const form = { codec: 'capsule', profileId: `n${covered}` };
-  const restRows = everyOther(markers);
-  const span = { offset, length: covered + markers, restRows };
-  const contentSha256 = Uint8Array.of(shows + 1);
-  if (kept === 'capsule') return { ...span, capsule, content: { ...form, contentSha256 } };
-  const asRows = kept.endsWith('rows');
-  const content = { codec: asRows ? 'q8' : 'raw', profileId: '', contentSha256 };
-  const large: ScheduledPicture = {
-    ...{ ...span, content, restRows: asRows ? [] : restRows },
-    capsule: asRows ? { profile: 0, pages: Math.ceil(span.length / 3) } : undefined,
-  };
-  return kept.startsWith('pressed') ? { ...large, underPressure: { capsule, restRows, form } } : large;
-}
-
-function toScript(shape: Shape, index: number): Script {
-  let promptTokens = 0;
-  const pictures = shape.parts.map((part) => {
-    const span = toPicture(promptTokens + part.text, part);
-    promptTokens += part.text + span.length;
-    return span;
-  });
-  promptTokens = Math.max(1, promptTokens + shape.tail);
-  const tokenIds = Array.from({ length: promptTokens }, (_, at) =>
-    at < shape.fork ? (at * 7 + shape.document) % 5 : (at * 3 + shape.fork) % 5,
-  );
-  const { priority, arriveAt, answerTokens, abortAt, named } = shape;
-  const content = named ? { content: { root: ROOT, tokenIds } } : {};
-  const bound = shape.bounded ? { maxTokens: answerTokens } : {};
-  const texts = TEXTS[shape.text];
-  const request = { id: `r${index}`, promptTokens, pictures, priority, ...texts, ...content, ...bound };
-  return { request, tokenIds, arriveAt, answerTokens, abortAt };
-}
-
-/** A step that the tables have run; `failed`: only its changes, or nothing behind one that failed. */
-interface Run {
-  readonly step: ScheduledStep;
-  readonly tokens: readonly number[];
-  readonly failed: boolean;
-}
-
-/**
- * A worker's part: runs steps on the tables, aborts in mid-step, makes features anew, lets steps fail. `ahead`: the
- * outcome of each step is taken in when the next one has been planned and has run.
- */
-class Harness {
-  readonly scheduler: Scheduler;
-  readonly tables: PageTables;
-  readonly ended = new Map<string, string>();
-  readonly #answers = new Map<string, number[]>();
-  readonly #expected = new Map<string, number[]>();
-  /** Tokens computed so far, by request. */
-  readonly #computed = new Map<string, number>();
-  #under: Run | undefined;
-  operations = 0;
-  /** Rows of tokens that had been computed before. */
-  repeatedRows = 0;
-  /** Rows of requests whose end was not known when they were planned. */
-  wasted = 0;
-
-  constructor(
-    options: SchedulerOptions,
-    readonly scripts: readonly Script[],
-    readonly failAt: ReadonlySet<number>,
-    readonly ahead: boolean,
-  ) {
-    this.scheduler = new Scheduler(options);
-    this.tables = new PageTables(options.blocks);
-  }
-
-  tick(tick: number): boolean {
-    for (const script of this.scripts.filter(({ arriveAt }) => arriveAt === tick)) this.#arrive(script);
-    const under = this.#under;
-    const step = this.scheduler.plan(under !== undefined);
-    for (const id of step?.exhausted ?? []) this.ended.set(id, 'exhausted');
-    if (under && step && step.reads.length + step.writes.length + step.preempted.length > 0)
-      throw new Error('pages are moved while a step is under way');
-    const next = step && this.#run(step, tick);
-    this.#abort(tick);
-    this.#under = next;
-    if (under) this.#land(under);
-    if (!this.ahead && this.#under) this.#land(this.#under);
-    if (!this.ahead) this.#under = undefined;
-    for (const id of step?.missing ?? []) this.scheduler.ready(id);
-    this.#checkAccounts();
-    return step !== undefined || under !== undefined;
-  }
-
-  #run(step: ScheduledStep, tick: number): Run {
-    this.operations += step.changes.length + step.chunks.length;
-    this.#countRepeated(step);
-    if (this.#under?.failed) return { step, tokens: [], failed: true };
-    const failed = this.failAt.has(tick) && step.rows > 0;
-    if (failed) this.tables.prepare(step);
-    const tokens = failed ? [] : this.tables.run(step, (id) => this.#find(id));
-    return { step, tokens, failed };
-  }
-
-  #land(run: Run): void {
-    if (!run.failed) {
-      this.#complete(run.step, run.tokens);
-      return;
-    }
-    for (const { step } of [run, ...(this.#under && this.#under !== run ? [this.#under] : [])]) {
-      this.tables.close(step.slots);
-      for (const id of this.scheduler.fail(step)) this.ended.set(id, 'failed');
-    }
-    this.#under = undefined;
-  }
-
-  /** What the engine knows of a request: also what the step before drew. */
-  #find(id: string): { request: ScheduledRequest; tokens: readonly number[] } {
-    const script = this.scripts.find(({ request }) => request.id === id);
-    if (!script) throw new Error('a request that nobody made');
-    const drawn = this.#under?.step.samples.findIndex((sample) => sample.id === id) ?? -1;
-    const last = drawn < 0 ? [] : [this.#under?.tokens[drawn] ?? -1];
-    return {
-      request: script.request,
-      tokens: [...script.tokenIds, ...(this.#answers.get(id) ?? []), ...last],
-    };
-  }
-
-  #arrive({ request }: Script): void {
-    try {
-      this.scheduler.add(request, this.scheduler.cachedPictures(request));
-    } catch {
-      this.ended.set(request.id, 'refused');
-    }
-  }
-
-  #countRepeated({ chunks }: ScheduledStep): void {
-    for (const { id, start, rows } of chunks) {
-      const known = this.#computed.get(id) ?? 0;
-      this.repeatedRows += Math.min(rows, Math.max(0, known - start));
-      this.#computed.set(id, Math.max(known, start + rows));
-    }
-  }
-
-  #abort(tick: number): void {
-    for (const { request, abortAt } of this.scripts) {
-      if (abortAt === tick && this.scheduler.finish(request.id)) this.ended.set(request.id, 'abort');
-    }
-  }
-
-  #complete(step: ScheduledStep, tokens: readonly number[]): void {
-    const drawn = new Map(step.samples.map(({ id }, index) => [id, tokens[index] ?? -1]));
-    const counted = this.scheduler.complete(step, tokens);
-    this.wasted += step.samples.length - counted.length;
-    for (const { id } of counted) {
-      const answer = [...(this.#answers.get(id) ?? []), drawn.get(id) ?? -1];
-      this.#answers.set(id, answer);
-      const script = this.scripts.find(({ request }) => request.id === id);
-      if (script) this.#checkAnswer(script, answer);
-      if (answer.length === script?.answerTokens && this.scheduler.finish(id)) this.ended.set(id, 'done');
-    }
-  }
-
-  /** As cold, token for token, unless something of the request may be compressed under pressure. */
-  #checkAnswer({ request, tokenIds, answerTokens }: Script, answer: readonly number[]): void {
-    if (request.textUnderPressure || request.pictures.some(({ underPressure }) => underPressure)) return;
-    const { id } = request;
-    const expected = this.#expected.get(id) ?? expectedAnswer(request, tokenIds, answerTokens);
-    this.#expected.set(id, expected);
-    if (answer.at(-1) !== expected[answer.length - 1])
-      throw new Error(`token ${answer.length} of ${id} is not the cold one`);
-  }
-
-  #checkAccounts(): void {
-    const { pool, running } = this.scheduler;
-    if (pool.freePages + pool.heldPages !== pool.capacityPages) throw new Error('pages got lost');
-    const held = running.reduce((sum, id) => sum + this.scheduler.pages(id).held, 0);
-    // each request's share is rounded up
-    if (held < pool.heldPages || held > pool.heldPages + running.length)
-      throw new Error(`requests hold ${held} pages, the pool has given ${pool.heldPages}`);
-    const holdings = [...this.scheduler.holdings().values()];
-    if (holdings.reduce((sum, { pages }) => sum + pages, 0) !== pool.heldPages)
-      throw new Error('holdings do not add up to the pages that are held');
-  }
-}
+import { everyOther, picture, requestShape, ROOT, type Shape, toScript } from '../testing/request-scripts.js';
+import { SchedulerHarness } from '../testing/scheduler-harness.js';
+import { Scheduler } from './scheduler.js';
+import type { ScheduledStep } from './step.js';
 
 const scenario = fc.record({
   shapes: fc.array(requestShape, { minLength: 1, maxLength: 14, size: 'max' }),
@@ -316,7 +71,7 @@ describe('Scheduler', () => {
     fc.assert(
       fc.property(scenario, ({ shapes, failAt, ahead, ...options }) => {
         const scripts = shapes.map(toScript);
-        const run = new Harness(options, scripts, new Set(failAt), ahead);
+        const run = new SchedulerHarness(options, scripts, new Set(failAt), ahead);
         for (let tick = 0; run.ended.size < scripts.length; tick += 1) {
           const worked = run.tick(tick);
           if (!worked && tick > 90) throw new Error('requests are left that nobody works on');
@@ -481,6 +236,34 @@ describe('Scheduler', () => {
     ]);
   });
 
+  it('describes how a prompt is kept before it is computed, and after it was compressed under pressure', () => {
+    const form = { codec: 'q8', profileId: '' };
+    const underPressure = { capsule: { profile: 0, pages: 3 }, restRows: [0, 2], form };
+    const span = { ...picture(20, 42, 4, undefined), restRows: [], underPressure };
+    const textUnderPressure = { capsule: { profile: 1, pages: 5 }, tokens: 16, form };
+    const scheduler = new Scheduler({ blocks: 9, maxStepTokens: 64, maxRunning: 4 });
+    scheduler.add({ id: 'a', promptTokens: 70, pictures: [span], textUnderPressure, maxTokens: 80 });
+    const raw = { picture: undefined, format: undefined, restTokens: 0 };
+    const described = () => scheduler.describe('a');
+    expect(described()).toEqual([
+      { start: 0, tokens: 20, ...raw, pages: 16 },
+      { start: 20, tokens: 42, ...raw, picture: 0, pages: 24 },
+      { start: 62, tokens: 8, ...raw, pages: 8 },
+    ]);
+    while (scheduler.counters.textRecompressions === 0) {
+      const step = scheduler.plan();
+      if (!step) throw new Error('no pressure');
+      scheduler.complete(step, []);
+    }
+    expect(described()).toEqual([
+      { start: 0, tokens: 16, ...raw, format: 1, pages: 5 },
+      { start: 16, tokens: 4, ...raw, pages: 8 },
+      { start: 20, tokens: 42, picture: 0, format: 0, restTokens: 2, pages: 11 },
+      { start: 62, tokens: 8, ...raw, pages: 8 },
+    ]);
+    expect(scheduler.describe('b')).toEqual([]);
+  });
+
   it('preempts the youngest and keeps what it generated as text, not as prompt', () => {
     const scheduler = new Scheduler({ blocks: 4, maxStepTokens: 64, maxRunning: 4 });
     scheduler.add({ id: 'old', promptTokens: 16, pictures: [] });
@@ -511,6 +294,66 @@ describe('Scheduler', () => {
     expect(() => {
       scheduler.add({ id: 'b', promptTokens: 17, pictures: [] });
     }).toThrow('KV pages');
+  });
+
+  it('takes a prompt that fills the pool when its only token needs no room', () => {
+    const scheduler = new Scheduler({ blocks: 4, maxStepTokens: 64, maxRunning: 2 });
+    for (const [id, promptTokens, maxTokens] of [
+      ['full', 64, 1],
+      ['last block', 60, 5],
+    ] as const) {
+      scheduler.add({ id, promptTokens, pictures: [], maxTokens });
+      const counted: string[] = [];
+      for (let step = scheduler.plan(); step; step = scheduler.plan())
+        counted.push(...scheduler.complete(step, []).map((sample) => sample.id));
+      expect(counted).toHaveLength(maxTokens);
+      expect(scheduler.finish(id)).toBe(true);
+    }
+  });
+
+  it('goes on from the start of a cached prompt when the block to copy is the one that is missing', () => {
+    const scheduler = new Scheduler({ blocks: 2, maxStepTokens: 64, maxRunning: 2 });
+    const content = { root: ROOT, tokenIds: everyOther(20) };
+    for (const [id, cached] of [
+      ['cold', 0],
+      ['again', 16],
+    ] as const) {
+      scheduler.add({ id, promptTokens: 20, pictures: [], maxTokens: 1, content });
+      const step = scheduler.plan();
+      if (step) scheduler.complete(step, [0]);
+      expect([step?.samples.length, scheduler.cachedTokens(id)]).toEqual([1, cached]);
+      scheduler.finish(id);
+    }
+  });
+
+  it('evicts what keeps a tail from room beside pages in use before it sends anybody away', () => {
+    const options = { maxStepTokens: 64, maxPrefillChunk: 1, maxRunning: 2, swapPages: 100 };
+    const scheduler = new Scheduler({ blocks: 8, ...options });
+    const show = (id: string, promptTokens: number, capsulePages: readonly number[]) => {
+      const pictures = capsulePages.map((pages, index) => ({
+        ...picture(32 * index, 32, 0, pages),
+        content: { codec: 'capsule', profileId: 'p', contentSha256: Uint8Array.of(pages) },
+      }));
+      const content = { root: ROOT, tokenIds: everyOther(promptTokens) };
+      scheduler.add({ id, promptTokens, pictures, maxTokens: 2, content });
+    };
+    const counted: string[] = [];
+    const run = (until: string) => {
+      while (!counted.includes(until)) {
+        const step = scheduler.plan();
+        if (!step) throw new Error(`${until} never gets a token`);
+        counted.push(...scheduler.complete(step, [0, 0]).map(({ id }) => id));
+      }
+    };
+    show('gone', 33, [5]);
+    run('gone');
+    scheduler.finish('gone');
+    scheduler.add({ id: 'old', promptTokens: 9, pictures: [], priority: -1 });
+    run('old');
+    // its first capsule lies beside the one of five pages that is idle; the second would fit in the place of that
+    show('young', 65, [3, 5]);
+    run('young');
+    expect(scheduler.counters).toMatchObject({ evictedPages: 13, swapsOut: 0, preemptions: 0 });
   });
 
   it('drops the requests of a failed step and closes their slots once', () => {

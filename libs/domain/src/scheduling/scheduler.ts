@@ -2,9 +2,10 @@ import { KvcError } from '@kvcapsule/contracts/errors';
 
 import { BLOCK_SHAPE, type BlockShape, PagePool, PrefixCache, type PrefixMatch } from '../paging/index.js';
 import type { PoolAccount, SchedulerCounters, SequencePages } from './accounts.js';
+import type { KeptSpan } from './description.js';
 import { assemble, type Draft, plannedRows } from './draft.js';
 import { type Holding, holdingsOf } from './holdings.js';
-import { type PageSource, Sequence, type SequenceWork } from './sequence.js';
+import { type PageSource, Sequence, type SequenceWork, type TailRoom } from './sequence.js';
 import type { PageChange, ScheduledRequest, ScheduledStep, StepSample } from './step.js';
 
 export interface SchedulerOptions {
@@ -19,6 +20,9 @@ export interface SchedulerOptions {
   readonly swapPages?: number;
   readonly shape?: BlockShape;
 }
+
+/** For the least that may be needed: every tail finds room beside others. */
+const FINDS_ROOM: TailRoom = { tailTakesBlock: () => false };
 
 /**
  * Continuous batching over a pool of pages: running decodes first, then chunks of prefill, then admissions while
@@ -71,9 +75,8 @@ export class Scheduler {
     this.#pages = pool;
     this.#cache = new PrefixCache(pool);
     this.#source = {
-      takeBlocks: (count) => this.#sure(count, () => pool.allocateBlocks(count)),
-      takeCapsule: (pages) =>
-        this.#sure(Math.ceil(pages / this.#shape.pagesPerBlock), () => pool.allocateCapsule(pages)),
+      takeBlocks: (count) => this.#sure(() => pool.allocateBlocks(count)),
+      takeCapsule: (pages) => this.#sure(() => pool.allocateCapsule(pages)),
       tailTakesBlock: (pages) => pool.tailTakesBlock(pages),
       ownedAlone: (run) => pool.references(run) === (this.#cache.holds(run) ? 2 : 1),
       release: (runs) => {
@@ -146,6 +149,14 @@ export class Scheduler {
       tokens: sequence.computed,
       prefilling: !sequence.decoding,
     };
+  }
+
+  /**
+   * How a request's prompt is kept, in order and without a gap: what is not computed yet, or has lost its pages, in
+   * the form that it takes when it is. Empty for one that is not here.
+   */
+  describe(id: string): readonly KeptSpan[] {
+    return this.#sequences.get(id)?.describe() ?? [];
   }
 
   /** What all running requests hold, by the number of its format (`undefined`: raw); the pages are the pool's held ones. */
@@ -270,24 +281,22 @@ export class Scheduler {
 
   /** Whether running sequences have to give something up before their next rows fit. */
   #mustMakeRoom(draft: Draft): boolean {
-    const needed = this.#neededNow();
-    if (needed > this.#available || this.#nextToCompress(needed, false)) return true;
-    return !this.#swappable(draft) && this.#textToCompress(needed, false) !== undefined;
+    if (!this.#roomFor((room) => this.#neededNow(room)) || this.#nextToCompress(false)) return true;
+    return !this.#swappable(draft) && this.#textToCompress(false) !== undefined;
   }
 
   /** Goes down the ladder until the running sequences' next rows fit. True when they did from the first. */
   #makeRoom(draft: Draft): boolean {
     for (let relieved = false; ; relieved = true) {
-      const needed = this.#neededNow();
-      const short = needed > this.#available;
-      const compressed = this.#nextToCompress(needed, short);
+      const short = !this.#roomFor((room) => this.#neededNow(room));
+      const compressed = this.#nextToCompress(short);
       if (compressed) {
         draft.recompressed.push(compressed.recompress(this.#source, draft.head));
         this.#counts.recompressions += 1;
         continue;
       }
       const swappable = this.#swappable(draft);
-      const text = swappable ? undefined : this.#textToCompress(needed, short);
+      const text = swappable ? undefined : this.#textToCompress(short);
       if (text) {
         draft.recompressed.push(text.recompressText(this.#source, draft.head));
         this.#counts.textRecompressions += 1;
@@ -301,29 +310,44 @@ export class Scheduler {
       }
       const { slot } = victim;
       draft.head = draft.head.filter((change) => !('slot' in change && change.slot === slot));
-      if (this.#running.length === 1) {
+      const alone = this.#running.length === 1;
+      if (alone && victim.generated === victim.generatedAtRestart) {
         this.#exhaust(victim, draft);
-      } else {
-        this.#preempt(victim);
-        draft.preempted.push(victim.id);
+        continue;
       }
+      this.#preempt(victim);
+      draft.preempted.push(victim.id);
+      if (alone) this.#startAfresh(victim);
     }
   }
 
+  /**
+   * Whether what `count` counts can be had. Idle content is evicted where it alone keeps tails from room beside pages
+   * that are in use.
+   */
+  #roomFor(count: (room: TailRoom) => number): boolean {
+    if (count(this.#tailRoom()) <= this.#available) return true;
+    if (count(FINDS_ROOM) > this.#available) return false;
+    while (this.#cache.evict()) if (count(this.#tailRoom()) <= this.#available) return true;
+    return false;
+  }
+
+  /** What stands between its pages goes, so that they lie as close together as they can when it is back. */
+  #startAfresh(sequence: Sequence): void {
+    sequence.generatedAtRestart = sequence.generated;
+    while (this.#cache.evict());
+  }
+
   /** Blocks that the running sequences' next rows take. */
-  #neededNow(source = this.#tailRoom()): number {
-    return [...this.#share().rows].reduce(
-      (sum, [sequence, rows]) => sum + sequence.blocksFor(source, rows),
-      0,
-    );
+  #neededNow(room: TailRoom): number {
+    return [...this.#share().rows].reduce((sum, [sequence, rows]) => sum + sequence.blocksFor(room, rows), 0);
   }
 
   /** Room for a capsule's tail can be counted on once: each one after the first is taken to begin a block. */
-  #tailRoom(): Pick<PageSource, 'tailTakesBlock'> {
+  #tailRoom(): TailRoom {
     let asked = false;
     return {
       tailTakesBlock: (pages) => {
-        if (pages === 0) return false;
         const takes = asked || this.#source.tailTakesBlock(pages);
         asked = true;
         return takes;
@@ -335,21 +359,25 @@ export class Scheduler {
    * Whose picture is compressed: the last that may be, when pages are short or would not last for this very rung:
    * capsule and rows stand side by side for a moment.
    */
-  #nextToCompress(needed: number, short: boolean): Sequence | undefined {
-    for (const sequence of [...this.#running].reverse()) {
+  #nextToCompress(short: boolean): Sequence | undefined {
+    const next = this.#running.findLast((sequence) => {
       const blocks = sequence.blocksToRecompress(this.#source);
-      if (blocks === undefined || blocks > this.#available) continue;
-      return short || needed + blocks > this.#available ? sequence : undefined;
-    }
-    return undefined;
+      return blocks !== undefined && blocks <= this.#available;
+    });
+    const lasts =
+      !short && this.#roomFor((room) => this.#neededNow(room) + (next?.blocksToRecompress(room) ?? 0));
+    return lasts ? undefined : next;
   }
 
   /** Whose text may be compressed, the last one first, when pages are short or would not last for this very rung. */
-  #textToCompress(needed: number, short: boolean): Sequence | undefined {
+  #textToCompress(short: boolean): Sequence | undefined {
     return this.#running.findLast((sequence) => {
       const blocks = sequence.blocksToRecompressText(this.#source);
-      const timely = blocks <= this.#available && (short || needed + blocks > this.#available);
-      return blocks > 0 && timely && sequence.hasTextToRecompress(this.#source);
+      if (blocks === undefined || blocks > this.#available) return false;
+      const lasts =
+        !short &&
+        this.#roomFor((room) => this.#neededNow(room) + (sequence.blocksToRecompressText(room) ?? 0));
+      return !lasts && sequence.hasTextToRecompress(this.#source);
     });
   }
 
@@ -400,14 +428,21 @@ export class Scheduler {
   /** Starts a sequence with what the cache holds of it. False when it does not fit, or has to wait for features. */
   #begin(next: Sequence, draft: Draft): boolean {
     // at least the newest token is computed: its logits are what is asked for
-    const match = next.chain && this.#cache.match(next.chain, next.totalTokens - 1);
+    let match = next.chain && this.#cache.match(next.chain, next.totalTokens - 1);
     if (next.pictureAfter(match?.tokens ?? 0) < next.featuresFrom) {
-      this.#cache.leave(match?.entries ?? []);
+      this.#leaveMatch(match);
       return this.#await(next, draft);
     }
-    const fits = this.#fits(next, next.blocksFor(this.#source, Infinity, match?.tokens ?? 0));
+    const blocks = next.blocksFor(this.#source, Infinity, match?.tokens ?? 0);
+    let fits = this.#fits(next, blocks);
+    if (!fits && match?.partial) {
+      // the block that it would copy may be the one that is missing
+      this.#cache.leave([match.partial.entry]);
+      match = { ...match, partial: undefined };
+      fits = this.#fits(next, blocks);
+    }
     if (!fits) {
-      this.#cache.leave(match?.entries ?? []);
+      this.#leaveMatch(match);
       if (!match || this.#running.length > 0) return false;
       // alone it fits without the cache, whose tails may keep blocks from it
       if (next.featuresFrom > 0) return this.#await(next, draft);
@@ -435,16 +470,13 @@ export class Scheduler {
 
   #attach(sequence: Sequence, match: PrefixMatch, work: SequenceWork): void {
     this.#pages.share(match.entries.flatMap(({ runs }) => runs));
-    if (!match.partial) {
-      sequence.attach(match, undefined, work);
-      return;
-    }
-    // the source must outlast the making of room for its copy
-    const { runs } = match.partial.entry;
-    this.#pages.share(runs);
-    const [copy] = this.#source.takeBlocks(1);
+    const [copy] = match.partial ? this.#source.takeBlocks(1) : [];
     sequence.attach(match, copy, work);
-    this.#pages.release(runs);
+    if (match.partial) this.#cache.leave([match.partial.entry]);
+  }
+
+  #leaveMatch(match: PrefixMatch | undefined): void {
+    if (match) this.#cache.leave([...match.entries, ...(match.partial ? [match.partial.entry] : [])]);
   }
 
   /** Whether the next in order is a sequence that was swapped out, and its turn has come. */
@@ -457,8 +489,12 @@ export class Scheduler {
 
   #fitsAgain(swapped: Sequence): boolean {
     const room = this.#tailRoom();
-    const blocks = swapped.blocksToRestore(room) + swapped.blocksFor(room);
-    return this.#fits(swapped, blocks + this.#neededNow(room));
+    const restored = swapped.blocksToRestore(room);
+    const others = swapped.blocksFor(room) + this.#neededNow(room);
+    if (!this.#fits(swapped, restored + others)) return false;
+    // idle tails may keep its own from lying together, as they are counted
+    if (!this.#fits(swapped, swapped.blocksToRestoreApart + others)) while (this.#cache.evict());
+    return true;
   }
 
   /** Brings sequences' pages back as long as the next in order is one that was swapped out. */
@@ -492,15 +528,15 @@ export class Scheduler {
     return blocks + Math.max(running.length, ...rungs) + promised <= this.#available;
   }
 
-  /** Blocks that can be had: free, or held by nothing but the cache. */
+  /** Blocks that can be had: free, or held by nothing but idle content of the cache. */
   get #available(): number {
-    return this.#pages.freeBlocks + this.#cache.idleBlocks;
+    return this.#pages.availableBlocks;
   }
 
-  /** Evicts until `blocks` are free, then takes what was asked for. */
-  #sure<T>(blocks: number, take: () => T | undefined): T {
+  /** Evicts until what is asked for can be taken. */
+  #sure<T>(take: () => T | undefined): T {
     for (;;) {
-      const taken = this.#pages.freeBlocks >= blocks || this.#cache.idlePages === 0 ? take() : undefined;
+      const taken = take();
       if (taken !== undefined) return taken;
       if (!this.#cache.evict()) throw new Error('pages were promised that are not there');
     }

@@ -8,7 +8,18 @@ import {
   promptSegments,
   rawBlocks,
 } from '../paging/index.js';
-import { blockOf, cachedBlocks, cut, type HeldRaw, type HeldSegment, pagesOf, runsOf } from './held.js';
+import { type KeptSpan, keptSpans } from './description.js';
+import {
+  blockOf,
+  cachedBlocks,
+  cut,
+  type HeldRaw,
+  type HeldSegment,
+  isSmaller,
+  pagesOf,
+  type RecompressiblePicture,
+  runsOf,
+} from './held.js';
 import type { SegmentPages } from './holdings.js';
 import { CapsuleBlocks, type Span, spanAt, type SpanRules } from './spans.js';
 import type {
@@ -34,7 +45,7 @@ export interface PageSource {
   leave(entries: readonly CacheEntry[]): void;
 }
 
-type TailRoom = Pick<PageSource, 'tailTakesBlock'>;
+export type TailRoom = Pick<PageSource, 'tailTakesBlock'>;
 
 /** What one sequence does in one step. */
 export interface SequenceWork {
@@ -64,6 +75,8 @@ export class Sequence {
   swapped = false;
   /** What it had computed when it was preempted, until it is back. */
   lostTokens = 0;
+  /** `generated` when it last began alone in an empty pool. */
+  generatedAtRestart = -1;
 
   readonly #parts: SpanRules['parts'];
   #pictures: readonly ScheduledPicture[];
@@ -195,6 +208,15 @@ export class Sequence {
     return raw + capsules.blocks;
   }
 
+  /** The same where no tail finds room beside another. */
+  get blocksToRestoreApart(): number {
+    const { pagesPerBlock } = this.shape;
+    return this.#held.reduce(
+      (sum, each) => sum + Math.ceil(pagesOf(each, this.shape).length / pagesPerBlock),
+      0,
+    );
+  }
+
   /** Begins with a cached prefix. Its entries' pages are shared already; `copy` is a fresh block for its partial one. */
   attach(match: PrefixMatch, copy: number | undefined, work: SequenceWork): void {
     this.#entries = [...match.entries];
@@ -289,6 +311,13 @@ export class Sequence {
     if (work.samples) this.generated += 1;
   }
 
+  /** How its prompt is kept, or will be once it is computed. */
+  describe(): KeptSpan[] {
+    const rules = { parts: this.#parts, pictures: this.#pictures, text: this.#text };
+    const { promptTokens, textUnderPressure } = this.request;
+    return keptSpans({ ...rules, promptTokens, textUnderPressure, held: this.#held, shape: this.shape });
+  }
+
   /** Blocks that compressing its next picture under pressure takes; `undefined` when it has none to compress. */
   blocksToRecompress(source: TailRoom): number | undefined {
     const found = this.#recompressible();
@@ -297,17 +326,20 @@ export class Sequence {
 
   /** The same for the largest of its pictures, computed or not, and the runs of its text; 0 when it has none. */
   mostBlocksToRecompress(source: TailRoom): number {
-    return this.#pictures.reduce((most, { underPressure }) => {
-      if (!underPressure) return most;
-      const { capsule, restRows } = underPressure;
-      return Math.max(most, this.#capsuleBlocks(source, capsule, restRows.length));
-    }, this.blocksToRecompressText(source));
+    return this.#pictures.reduce(
+      (most, { underPressure }) => {
+        if (!underPressure) return most;
+        const { capsule, restRows } = underPressure;
+        return Math.max(most, this.#capsuleBlocks(source, capsule, restRows.length));
+      },
+      this.blocksToRecompressText(source) ?? 0,
+    );
   }
 
-  /** Blocks that compressing a run of its text under pressure takes; 0 when that may not be. */
-  blocksToRecompressText(source: TailRoom): number {
+  /** Blocks that compressing a run of its text under pressure takes; `undefined` when that may not be. */
+  blocksToRecompressText(source: TailRoom): number | undefined {
     const form = this.#pressableText;
-    return form ? this.#capsuleBlocks(source, form.capsule, 0) : 0;
+    return form && this.#capsuleBlocks(source, form.capsule, 0);
   }
 
   /** Whether compressing a run of its text would give pages back. */
@@ -551,19 +583,13 @@ export class Sequence {
     return undefined;
   }
 
-  #recompressible():
-    | {
-        readonly at: number;
-        readonly picture: number;
-        readonly pressure: NonNullable<ScheduledPicture['underPressure']>;
-      }
-    | undefined {
+  #recompressible(): RecompressiblePicture | undefined {
     for (const [at, each] of this.#held.entries()) {
       const { picture = -1 } = each;
       const { capsule, underPressure: pressure, length } = this.#pictures[picture] ?? {};
       // a span that is not yet in the form it was admitted for is compressed to that one first
       const inForm = each.tokens === length && (each.kind === 'capsule') === (capsule !== undefined);
-      if (pressure && inForm) return { at, picture, pressure };
+      if (pressure && inForm && isSmaller(pressure, each, this.shape)) return { at, picture, pressure };
     }
     return undefined;
   }

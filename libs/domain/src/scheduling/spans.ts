@@ -43,6 +43,8 @@ export class CapsuleBlocks {
   #whole = 0;
   #last = 0;
   #count = 0;
+  /** The source's answer for the only tail; it is asked once, since it may promise room once only. */
+  #lastTakesBlock: boolean | undefined;
   readonly #tails: number[];
 
   constructor(
@@ -62,7 +64,11 @@ export class CapsuleBlocks {
   }
 
   get blocks(): number {
-    if (this.#count <= 1) return this.#whole + (this.source.tailTakesBlock(this.#last) ? 1 : 0);
+    if (this.#count === 0) return this.#whole;
+    if (this.#count === 1) {
+      this.#lastTakesBlock ??= this.source.tailTakesBlock(this.#last);
+      return this.#whole + (this.#lastTakesBlock ? 1 : 0);
+    }
     return this.#tails.reduce(
       (sum, count, tail) => (count > 0 ? sum + Math.ceil(count / this.#inBlock(tail)) : sum),
       this.#whole,
