@@ -6,10 +6,10 @@
 #include <memory>
 
 #include "arguments.h"
+#include "backend/arithmetic.h"
 #include "backend/roof.h"
 #include "engine_thread.h"
-#include "ggml-backend.h"
-#include "ggml-cpu.h"
+#include "ggml.h"
 #include "image_cut.h"
 
 namespace kvcapsule::addon {
@@ -264,25 +264,12 @@ Napi::Value CreateEngine(const Napi::CallbackInfo& info) {
   return Guard(info, "CONFIG_INVALID", StartEngine);
 }
 
-std::string CpuFeatures() {
-  std::string features;
-  const ggml_backend_reg_t registry = ggml_backend_cpu_reg();
-  const auto get = reinterpret_cast<ggml_backend_get_features_t>(
-      ggml_backend_reg_get_proc_address(registry, "ggml_backend_get_features"));
-  if (!get) return features;
-  for (const ggml_backend_feature* feature = get(registry); feature->name; ++feature) {
-    if (std::strcmp(feature->value, "1") != 0) continue;
-    if (!features.empty()) features += ' ';
-    features += feature->name;
-  }
-  return features;
-}
-
 Napi::Value BuildInfo(const Napi::CallbackInfo& info) {
   Napi::Object object = Napi::Object::New(info.Env());
   object.Set("version", KVCAPSULE_VERSION);
   object.Set("ggml", ggml_version());
-  object.Set("features", CpuFeatures());
+  object.Set("instructionSet", InstructionSet());
+  object.Set("arithmetic", Arithmetic());
   return object;
 }
 

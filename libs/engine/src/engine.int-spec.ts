@@ -50,9 +50,10 @@ const NO_SAMPLES = {
 };
 
 describe('the built addon', () => {
-  it('tells its version', async () => {
+  it('tells its version and the arithmetic of this machine', async () => {
     const info = (await loadBinding()).buildInfo();
     expect([info.version, info.ggml]).toEqual([expect.stringMatching(/\d/), expect.any(String)]);
+    expect(info.arithmetic).toBe(`cpu-${info.instructionSet}-1`);
   });
 
   it('serves the demo model with the profile shipped beside it', async () => {
@@ -60,6 +61,7 @@ describe('the built addon', () => {
     try {
       expect(engine.info).toMatchObject({ layers: 6, kvHeads: 2, headDim: 64, vocab: 1088, blockTokens: 16 });
       expect(engine.profiles.map((profile) => profile.tokens)).toEqual([42, 312, 272]);
+      expect(engine.arithmetic).toBe((await loadBinding()).buildInfo().arithmetic);
       expect(engine.info.formats).toMatchObject([
         { codec: 'q8', tokens: 0, pages: 0, bytesPerToken: 6 * 2 * 2 * 66 },
         { codec: 'q4', tokens: 0, pages: 0, bytesPerToken: 6 * 2 * 2 * 36 },

@@ -23,7 +23,7 @@ function fakeBinding(engine: Partial<NativeEngine>): NativeBinding {
   const native = { info: {}, dispose: () => Promise.resolve(), ...engine } as NativeEngine;
   return {
     createEngine: () => Promise.resolve(native),
-    buildInfo: () => ({ version: '0', ggml: '0', features: '' }),
+    buildInfo: () => ({ version: '0', ggml: '0', instructionSet: 'avx2', arithmetic: 'cpu-avx2-1' }),
     measureRoof: () => ({ readBytesPerSecond: 0, flopsPerSecond: 0 }),
   };
 }
@@ -50,6 +50,10 @@ describe('openEngine', () => {
       code: 'ENGINE_FAILED',
       message: 'something else',
     });
+  });
+
+  it('says which arithmetic it computes with', async () => {
+    expect((await openEngine(options({}))).arithmetic).toBe('cpu-avx2-1');
   });
 
   it('disposes once and refuses calls after', async () => {

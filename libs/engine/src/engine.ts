@@ -40,6 +40,8 @@ export class Engine implements NativeEngine {
     readonly modelRevision: string,
     /** In the order that formats' `profileFile` counts in. */
     readonly profiles: readonly ProfileDescription[],
+    /** Backend, instruction set and kernel revision, such as `cpu-avx2-1`: equal names compute equal bits. */
+    readonly arithmetic: string,
   ) {
     this.#native = native;
     this.info = native.info;
@@ -131,7 +133,8 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
   const profiles = await Promise.all(paths.map((path) => verifyProfile(path, expectation)));
   const binding = given ?? (await loadBinding());
   try {
-    return new Engine(await binding.createEngine({ ...rest, profiles: paths }), revision, profiles);
+    const native = await binding.createEngine({ ...rest, profiles: paths });
+    return new Engine(native, revision, profiles, binding.buildInfo().arithmetic);
   } catch (error) {
     throw toKvcError(error);
   }

@@ -297,11 +297,24 @@ export interface MachineRoof {
   readonly flopsPerSecond: number;
 }
 
+/** What runs here. */
+export interface BuildInfo {
+  /** Of the addon. */
+  readonly version: string;
+  readonly ggml: string;
+  /** The one that kernels were chosen for when the addon was loaded: `sse4`, `avx2`, `avx3` (AVX-512). */
+  readonly instructionSet: string;
+  /**
+   * Backend, instruction set and kernel revision: `cpu-avx2-1`. Two machines with one name and one build compute the
+   * same bits; `native/src/backend/arithmetic.h` says when the revision is raised.
+   */
+  readonly arithmetic: string;
+}
+
 /** What the addon exports. */
 export interface NativeBinding {
   createEngine(options: NativeEngineOptions): Promise<NativeEngine>;
-  /** Version of the addon and of ggml, CPU features in use. */
-  buildInfo(): { readonly version: string; readonly ggml: string; readonly features: string };
+  buildInfo(): BuildInfo;
   /**
    * What the machine can do at most: a stream of loads over `bytes` of memory, and fused multiply-adds. Blocks the
    * event loop for about a second.

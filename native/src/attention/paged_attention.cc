@@ -5,7 +5,7 @@
 #include <variant>
 
 #include "attention/kernels.h"
-#include "attention/step_plan.h"
+#include "attention/attention_plan.h"
 #include "common/half.h"
 #include "kv/codec/capsule/capsule_format.h"
 #include "kv/codec/packed/packed_format.h"
@@ -38,7 +38,7 @@ class AttentionStep::Runner {
         operators_(*operators),
         group_(shape.heads / pool.geometry().kv_heads),
         dim_(pool.geometry().head_dim),
-        plan_(PlanStep(pool, table, chunks, shape, *operators)),
+        plan_(PlanAttention(pool, table, chunks, shape, *operators)),
         states_(plan_.state_floats),
         layers_(pool.geometry().layers) {
     for (Progress& progress : layers_) {
@@ -334,7 +334,7 @@ class AttentionStep::Runner {
   const AttentionShape shape_;
   const CapsuleOperators& operators_;
   const int32_t group_, dim_;
-  const StepPlan plan_;
+  const AttentionPlan plan_;
   AlignedVector<float> states_;  // of the split tiles' parts
   std::vector<Progress> layers_;
 };

@@ -1,4 +1,4 @@
-#include "attention/step_plan.h"
+#include "attention/attention_plan.h"
 
 #include <algorithm>
 #include <map>
@@ -41,7 +41,7 @@ class Planner {
         operators_(operators),
         group_(shape.heads / pool.geometry().kv_heads) {}
 
-  StepPlan Make() {
+  AttentionPlan Make() {
     plan_.parts.reserve(chunks_.size());  // tiles point into it
     for (const AttentionChunk& chunk : chunks_) {
       plan_.parts.push_back(PartsOf(chunk));
@@ -180,13 +180,13 @@ class Planner {
   const AttentionShape& shape_;
   CapsuleOperators& operators_;
   const int32_t group_;
-  StepPlan plan_;
+  AttentionPlan plan_;
 };
 
 }  // namespace
 
-StepPlan PlanStep(const KvPool& pool, const SequenceTable& table, std::span<const AttentionChunk> chunks,
-                  const AttentionShape& shape, CapsuleOperators& operators) {
+AttentionPlan PlanAttention(const KvPool& pool, const SequenceTable& table, std::span<const AttentionChunk> chunks,
+                            const AttentionShape& shape, CapsuleOperators& operators) {
   return Planner(pool, table, chunks, shape, operators).Make();
 }
 

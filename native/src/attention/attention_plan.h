@@ -54,7 +54,8 @@ struct AttentionItem {
   std::vector<std::pair<int32_t, int32_t>> capsules;  // (tile, part)
 };
 
-struct StepPlan {
+// What all workers of a layer follow, the same for every layer.
+struct AttentionPlan {
   std::vector<std::vector<AttentionPart>> parts;  // by chunk
   std::vector<AttentionTile> tiles;
   std::vector<AttentionItem> items;  // the long ones first
@@ -63,7 +64,7 @@ struct StepPlan {
 };
 
 // Operators of every format met are prepared.
-StepPlan PlanStep(const KvPool& pool, const SequenceTable& table, std::span<const AttentionChunk> chunks,
-                  const AttentionShape& shape, CapsuleOperators& operators);
+AttentionPlan PlanAttention(const KvPool& pool, const SequenceTable& table, std::span<const AttentionChunk> chunks,
+                            const AttentionShape& shape, CapsuleOperators& operators);
 
 }  // namespace kvcapsule
