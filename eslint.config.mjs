@@ -17,7 +17,8 @@ const layers = [
   { sourceTag: 'type:adapter', onlyDependOnLibsWithTags: ['type:domain', 'type:contract', 'type:util'] },
   { sourceTag: 'type:contract', onlyDependOnLibsWithTags: ['type:util'] },
   { sourceTag: 'type:util', onlyDependOnLibsWithTags: ['type:util'] },
-  { sourceTag: 'type:binding', onlyDependOnLibsWithTags: ['type:contract', 'type:util'] },
+  // it turns the domain's page changes and rows into the engine's arrays
+  { sourceTag: 'type:binding', onlyDependOnLibsWithTags: ['type:domain', 'type:contract', 'type:util'] },
   {
     sourceTag: 'type:testing',
     onlyDependOnLibsWithTags: [

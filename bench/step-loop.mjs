@@ -9,6 +9,7 @@
 //   waiting   the engine's thread has no step: period minus native
 //
 // Usage: node bench/step-loop.mjs [--rounds 5] [--threads 1] [--tokens 300] [--batches 1,4,16]
+import { createHash } from 'node:crypto';
 import { execFileSync, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -153,12 +154,14 @@ const LOOPS = ['synchronous', 'ahead'];
 /** A picture's span begins and ends with this marker. */
 const MARKER = 7;
 
+const hashed = (encoded) => ({ encoded, contentSha256: createHash('sha256').update(encoded).digest() });
+
 function requestOf(example, requestId, seed, maxTokens) {
   const ids = example.input_ids;
   const offset = ids.indexOf(MARKER);
   const spans = example.pictures.map((file) => ({
-    ...{ offset, length: ids.lastIndexOf(MARKER) - offset + 1, param: 'p', contentSha256: Buffer.alloc(32) },
-    encoded: readFileSync(join(MODEL_DIR, file)),
+    ...{ offset, length: ids.lastIndexOf(MARKER) - offset + 1, param: 'p' },
+    ...hashed(readFileSync(join(MODEL_DIR, file))),
   }));
   return {
     ...{

@@ -1,10 +1,12 @@
-import { PageOp, spanFormat, type Engine, type StepResult } from '@kvcapsule/engine';
+import type { PageChange } from '@kvcapsule/domain/scheduling';
+import { spanFormat, type Engine, type StepResult } from '@kvcapsule/engine';
+import { buildPlan } from '@kvcapsule/engine/plan';
 import {
-  buildPlan,
+  batchInput,
   pictureRows,
   textRows,
   type PicturePrompt,
-  type Row,
+  type Rows,
   type SlotWork,
 } from './step-plan.js';
 
@@ -31,7 +33,7 @@ export class BatchRunner {
   readonly #free: number[];
   readonly #sequences = new Map<number, Sequence>();
   /** Closings wait for the next step: a step without rows computes nothing. */
-  #closing: number[] = [];
+  #closing: PageChange[] = [];
 
   constructor(engine: Engine, poolBlocks: number) {
     this.#engine = engine;
@@ -44,16 +46,16 @@ export class BatchRunner {
     const works = new Map<number, SlotWork>();
     for (const [slot, prompt] of prompts.entries()) {
       this.#sequences.set(slot, { prompt, tokens: 0, segments: 0, blocks: [], tailBlocks: 0, tailRows: 0 });
-      const ops: number[] = [PageOp.Open, slot, 0];
+      const changes: PageChange[] = [{ kind: 'open', slot }];
       const chunks = [
-        this.#newSegment(slot, ops, textRows(prompt.prefix, 0)),
+        this.#newSegment(slot, changes, textRows(prompt.prefix, 0)),
         this.#newSegment(
           slot,
-          ops,
+          changes,
           pictureRows(prompt.picture, prompt.imageHandle, prompt.prefix.length, imageTokenId),
         ),
       ];
-      works.set(slot, { ops, chunks, samples: 0 });
+      works.set(slot, { changes, chunks, samples: 0 });
     }
     await this.#step(works);
   }
@@ -69,12 +71,14 @@ export class BatchRunner {
   ): Promise<{ logits: Float32Array; slots: number[] }> {
     const works = new Map<number, SlotWork>();
     for (const [slot, { tokens, samples }] of texts) {
-      const ops: number[] = [];
-      if (options.format !== undefined) this.#compress(slot, ops, options.format);
+      const changes: PageChange[] = [];
+      if (options.format !== undefined) this.#compress(slot, changes, options.format);
       const rows = textRows(tokens, this.#at(slot).tokens);
       const chunk =
-        options.newSegment === true ? this.#newSegment(slot, ops, rows) : this.#append(slot, ops, rows);
-      works.set(slot, { ops, chunks: [chunk], samples });
+        options.newSegment === true
+          ? this.#newSegment(slot, changes, rows)
+          : this.#append(slot, changes, rows);
+      works.set(slot, { changes, chunks: [chunk], samples });
     }
     const { result, slots } = await this.#step(works, true);
     return { logits: result.logits ?? new Float32Array(), slots };
@@ -83,29 +87,29 @@ export class BatchRunner {
   /** Forgets what follows the pictures, which stay as they are in the pool; nothing may be compressed yet. */
   async rewind(): Promise<void> {
     const { blockTokens } = this.#engine.info;
-    const ops: number[] = [];
+    const changes: PageChange[] = [];
     for (const [slot, sequence] of this.#sequences) {
       const { prefix, picture } = sequence.prompt;
-      ops.push(PageOp.Close, slot, 0, PageOp.Open, slot, 0);
+      changes.push({ kind: 'close', slot }, { kind: 'open', slot });
       let taken = 0;
       for (const [segment, { length }] of [prefix, picture].entries()) {
         const blocks = sequence.blocks.slice(taken, taken + Math.ceil(length / blockTokens));
         taken += blocks.length;
-        ops.push(PageOp.Segment, slot, 0);
-        ops.push(PageOp.AttachBlocks, slot, 2 + blocks.length, segment, length, ...blocks);
+        changes.push({ kind: 'segment', slot });
+        changes.push({ kind: 'attachBlocks', slot, segment, tokens: length, blocks });
       }
       this.#free.push(...sequence.blocks.splice(taken));
       sequence.tokens = prefix.length + picture.length;
       sequence.segments = PICTURE_SEGMENT + 1;
     }
-    await this.#step(new Map([[0, { ops, chunks: [], samples: 0 }]]));
+    await this.#step(new Map([[0, { changes, chunks: [], samples: 0 }]]));
   }
 
   /** Forgets all slots; their blocks are free again. */
   close(): void {
     for (const [slot, sequence] of this.#sequences) {
       this.#free.push(...sequence.blocks);
-      this.#closing.push(PageOp.Close, slot, 0);
+      this.#closing.push({ kind: 'close', slot });
     }
     this.#sequences.clear();
   }
@@ -121,31 +125,31 @@ export class BatchRunner {
     return this.#free.splice(this.#free.length - count, count);
   }
 
-  #newSegment(slot: number, ops: number[], rows: readonly Row[]): SlotWork['chunks'][number] {
+  #newSegment(slot: number, changes: PageChange[], rows: Rows): SlotWork['chunks'][number] {
     const sequence = this.#at(slot);
-    ops.push(PageOp.Segment, slot, 0);
+    changes.push({ kind: 'segment', slot });
     sequence.segments++;
     sequence.tailBlocks = 0;
     sequence.tailRows = 0;
-    return this.#append(slot, ops, rows);
+    return this.#append(slot, changes, rows);
   }
 
-  #append(slot: number, ops: number[], rows: readonly Row[]): SlotWork['chunks'][number] {
+  #append(slot: number, changes: PageChange[], rows: Rows): SlotWork['chunks'][number] {
     const sequence = this.#at(slot);
     const segment = sequence.segments - 1;
-    sequence.tailRows += rows.length;
-    sequence.tokens += rows.length;
+    sequence.tailRows += rows.tokens.length;
+    sequence.tokens += rows.tokens.length;
     const wanted = Math.ceil(sequence.tailRows / this.#engine.info.blockTokens) - sequence.tailBlocks;
     if (wanted > 0) {
       const blocks = this.#take(wanted);
-      ops.push(PageOp.Blocks, slot, 1 + blocks.length, segment, ...blocks);
+      changes.push({ kind: 'blocks', slot, segment, blocks });
       sequence.blocks.push(...blocks);
       sequence.tailBlocks += wanted;
     }
     return { segment, rows };
   }
 
-  #compress(slot: number, ops: number[], format: number): void {
+  #compress(slot: number, changes: PageChange[], format: number): void {
     const { info } = this.#engine;
     const { pagesPerBlock, blockTokens } = info;
     const sequence = this.#at(slot);
@@ -153,28 +157,28 @@ export class BatchRunner {
     const markerRows = [...picture.keys()].filter((row) => picture[row] !== info.imageTokenId);
     const choice = spanFormat(info, format, { length: picture.length, markerRows });
     if (choice === undefined) throw new RangeError(`format ${format} does not fit the picture`);
-    const { pages: pageCount, restRows: rest } = choice;
+    const { pages: pageCount, restRows } = choice;
     const capsuleBlocks = this.#take(Math.ceil(pageCount / pagesPerBlock));
     const pages = capsuleBlocks
       .flatMap((block) => Array.from({ length: pagesPerBlock }, (_, page) => block * pagesPerBlock + page))
       .slice(0, pageCount);
-    const restBlocks = this.#take(Math.ceil(rest.length / blockTokens));
-    const lists = [pages, restBlocks, rest].flatMap((list) => [list.length, ...list]);
-    ops.push(PageOp.Compress, slot, 2 + lists.length, PICTURE_SEGMENT, format, ...lists);
-    // The prefix keeps its blocks; the span's are free as soon as the step has run its ops.
+    const blocks = this.#take(Math.ceil(restRows.length / blockTokens));
+    const kept = { segment: PICTURE_SEGMENT, profile: format, pages, blocks, restRows };
+    changes.push({ kind: 'compress', slot, ...kept });
+    // The prefix keeps its blocks; the span's are free as soon as the step has made its changes.
     const prefixBlocks = sequence.blocks.length - Math.ceil(picture.length / blockTokens);
     const spanBlocks = sequence.blocks.splice(prefixBlocks);
     this.#free.unshift(...spanBlocks);
-    sequence.blocks.push(...capsuleBlocks, ...restBlocks);
-    if (rest.length > 0) sequence.segments++;
+    sequence.blocks.push(...capsuleBlocks, ...blocks);
+    if (restRows.length > 0) sequence.segments++;
   }
 
   async #step(
     works: ReadonlyMap<number, SlotWork>,
     returnLogits = false,
   ): Promise<{ result: StepResult; slots: number[] }> {
-    const { plan, slots } = buildPlan(this.#closing, works, { returnLogits });
+    const { input, slots } = batchInput(this.#closing, works);
     this.#closing = [];
-    return { result: await this.#engine.step(plan), slots };
+    return { result: await this.#engine.step(buildPlan(input, { returnLogits })), slots };
   }
 }

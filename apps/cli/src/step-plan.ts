@@ -1,4 +1,5 @@
-import type { StepPlan } from '@kvcapsule/engine';
+import { greedySample, type InputChunk, type ModelInput } from '@kvcapsule/domain/model-input';
+import type { PageChange } from '@kvcapsule/domain/scheduling';
 
 /** One picture's prompt, cut where the segments are cut. */
 export interface PicturePrompt {
@@ -9,18 +10,13 @@ export interface PicturePrompt {
   readonly imageHandle: number;
 }
 
-/** One token of a step, where it stands and, for an image token, which row of which picture it carries. */
-export interface Row {
-  readonly token: number;
-  readonly position: number;
-  readonly imageHandle: number;
-  readonly imageRow: number;
-}
+/** Rows that follow each other in one sequence. */
+export type Rows = Omit<InputChunk, 'slot' | 'segment'>;
 
 /** Everything one sequence does in one step. */
 export interface SlotWork {
-  readonly ops: readonly number[];
-  readonly chunks: readonly { readonly segment: number; readonly rows: readonly Row[] }[];
+  readonly changes: readonly PageChange[];
+  readonly chunks: readonly { readonly segment: number; readonly rows: Rows }[];
   /** The last so many rows' next tokens are wanted. */
   readonly samples: number;
 }
@@ -30,65 +26,43 @@ export function coveredRows(picture: readonly number[], imageTokenId: number): n
   return [...picture.keys()].filter((row) => picture[row] === imageTokenId);
 }
 
-export function textRows(tokens: readonly number[], firstPosition: number): Row[] {
-  return tokens.map((token, index) => ({
-    token,
-    position: firstPosition + index,
-    imageHandle: -1,
-    imageRow: 0,
-  }));
+/** @param first index and position of the first token */
+export function textRows(tokens: readonly number[], first: number): Rows {
+  return { tokens, firstIndex: first, firstPosition: first };
 }
 
 /** @param picture markers and image tokens of one picture */
 export function pictureRows(
   picture: readonly number[],
-  imageHandle: number,
-  firstPosition: number,
+  handle: number,
+  first: number,
   imageTokenId: number,
-): Row[] {
+): Rows {
   let imageRow = 0;
-  return picture.map((token, index) => {
-    const visual = token === imageTokenId;
-    const row = { token, position: firstPosition + index, imageHandle: visual ? imageHandle : -1 };
-    return { ...row, imageRow: visual ? imageRow++ : 0 };
-  });
+  const rows = picture.map((token) => (token === imageTokenId ? imageRow++ : -1));
+  return { ...textRows(picture, first), features: { handle, rows } };
 }
 
 /** Lays the slots' rows one after the other; greedy; `slots` tells whose each sample is. */
-export function buildPlan(
-  firstOps: readonly number[],
+export function batchInput(
+  firstChanges: readonly PageChange[],
   works: ReadonlyMap<number, SlotWork>,
-  returns: Pick<StepPlan, 'returnLogits' | 'returnQueries'>,
-): { plan: StepPlan; slots: number[] } {
-  const ops = [...firstOps];
-  const chunks: number[] = [];
-  const rows: Row[] = [];
-  const samples: number[] = [];
+): { input: ModelInput; slots: number[] } {
+  const changes = [...firstChanges];
+  const chunks: InputChunk[] = [];
+  const samples: ModelInput['samples'][number][] = [];
   const slots: number[] = [];
+  let rows = 0;
   for (const [slot, work] of works) {
-    ops.push(...work.ops);
-    for (const chunk of work.chunks) {
-      chunks.push(slot, chunk.segment, chunk.rows.length);
-      rows.push(...chunk.rows);
+    changes.push(...work.changes);
+    for (const { segment, rows: added } of work.chunks) {
+      chunks.push({ slot, segment, ...added });
+      rows += added.tokens.length;
     }
     for (let back = work.samples; back > 0; back--) {
-      samples.push(rows.length - back);
+      samples.push(greedySample(rows - back));
       slots.push(slot);
     }
   }
-  const plan: StepPlan = {
-    ops: Int32Array.from(ops),
-    chunks: Int32Array.from(chunks),
-    tokens: Int32Array.from(rows, (row) => row.token),
-    positions: Int32Array.from(rows, (row) => row.position),
-    imageHandles: Int32Array.from(rows, (row) => row.imageHandle),
-    imageRows: Int32Array.from(rows, (row) => row.imageRow),
-    samples: Int32Array.from(samples),
-    temperature: new Float32Array(samples.length),
-    topP: new Float32Array(samples.length).fill(1),
-    topK: new Int32Array(samples.length),
-    seed: new BigUint64Array(samples.length),
-    ...returns,
-  };
-  return { plan, slots };
+  return { input: { changes, chunks, samples }, slots };
 }

@@ -155,7 +155,7 @@ function superviseProcess(worker: Worker, config: WorkerConfig, logger: Logger):
   process.on('SIGINT', stop);
   const onFault = (error: unknown): void => {
     logger.fatal({ err: error }, 'an unexpected fault');
-    worker.serving.fail(new KvcError('INTERNAL', 'The worker has failed.', { cause: error }));
+    worker.fail(new KvcError('INTERNAL', 'The worker has failed.', { cause: error }));
     process.exit(1);
   };
   process.on('uncaughtException', onFault);

@@ -1,21 +1,21 @@
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-import type { WorkerMetrics } from '@kvcapsule/platform/telemetry';
+import type { Serving } from '@kvcapsule/serving';
 
-import type { Serving } from './serving/serving.js';
+import type { WorkerTelemetry } from './telemetry/worker-telemetry.js';
 
 /** `/metrics` for Prometheus and `/health` for a supervisor: 200 while ready, 503 otherwise. */
 export async function startMetricsServer(
   serving: Serving,
-  metrics: WorkerMetrics,
+  telemetry: WorkerTelemetry,
   host: string,
   port: number,
 ): Promise<{ readonly url: string; close(): Promise<void> }> {
   const server = createServer((request, response) => {
     const path = request.url?.split('?')[0];
     if (request.method !== 'GET') send(response, 405, 'text/plain', 'GET only\n');
-    else if (path === '/metrics') void sendMetrics(serving, metrics, response);
+    else if (path === '/metrics') void sendMetrics(serving, telemetry, response);
     else if (path === '/health') sendHealth(serving, response);
     else send(response, 404, 'text/plain', '/metrics and /health\n');
   });
@@ -42,11 +42,12 @@ function listen(server: Server, host: string, port: number): Promise<void> {
 
 async function sendMetrics(
   serving: Serving,
-  metrics: WorkerMetrics,
+  telemetry: WorkerTelemetry,
   response: ServerResponse,
 ): Promise<void> {
-  serving.updateGauges();
-  send(response, 200, metrics.registry.contentType, await metrics.registry.metrics());
+  telemetry.updateGauges(serving);
+  const { registry } = telemetry.metrics;
+  send(response, 200, registry.contentType, await registry.metrics());
 }
 
 function sendHealth(serving: Serving, response: ServerResponse): void {

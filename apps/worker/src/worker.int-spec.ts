@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 
 import { type Generate, WorkerServiceClient } from '@kvcapsule/contracts/worker';
@@ -142,7 +143,9 @@ async function generateOf(example: GoldenCase, id = example.name): Promise<Gener
       offset,
       length,
       encoded: files[index] ?? Buffer.alloc(0),
-      contentSha256: Buffer.alloc(32),
+      contentSha256: createHash('sha256')
+        .update(files[index] ?? '')
+        .digest(),
       param: `messages.0.content.${index}`,
     })),
     sampling: GREEDY,

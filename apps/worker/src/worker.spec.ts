@@ -7,6 +7,7 @@ import { FakeEngine } from './testing/fake-engine.js';
 import {
   type Answer,
   type AskOptions,
+  fileOf,
   generateOf,
   type Rig,
   type RigOptions,
@@ -369,7 +370,7 @@ describe('pictures', () => {
     const ask = (id: string, extra: readonly number[]) => {
       const generate = generateOf({ id, parts: [{ tokens: 20, mark: 1 }, [10]] });
       const [picture] = generate.pictures;
-      if (picture) picture.encoded = Buffer.from([20, 1, ...extra]);
+      if (picture) Object.assign(picture, fileOf([20, 1, ...extra]));
       return router.ask(generate);
     };
     const answers = [await ask('a', []), await ask('b', []), await ask('c', [5]), await ask('d', [5])];
@@ -701,7 +702,8 @@ describe('the pressure ladder', () => {
 
   it('compresses raw pictures first, but none of a request that names its codec', async () => {
     const run = async (kvCodec: string) => {
-      const engine = new FakeEngine(11, PROFILES);
+      // slow enough for the second one to come while the first one runs
+      const engine = new FakeEngine(11, PROFILES, 2);
       const rig = await rigOf({ ...ENDLESS, engine, codec: 'raw', config: { swapPages: 1_000 } });
       const router = new RouterSide(rig.client);
       const all = Array.from({ length: 2 }, (_, index) =>

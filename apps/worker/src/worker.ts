@@ -6,16 +6,17 @@ import type { RegistryPort, WorkerDescriptor } from '@kvcapsule/domain/registry'
 import { type Codec, type NativeEngine, servedCodecs } from '@kvcapsule/engine';
 import { createRpcServer, listenRpc } from '@kvcapsule/platform/rpc';
 import type { WorkerMetrics } from '@kvcapsule/platform/telemetry';
-import type { Detokenizer } from '@kvcapsule/serving';
+import { type Detokenizer, Serving } from '@kvcapsule/serving';
 import type { Logger } from 'pino';
 
 import { LeaseKeeper } from './cluster/lease-keeper.js';
 import { Registration } from './cluster/registration.js';
-import type { DecodeImage } from './pictures/picture-encoder.js';
+import { type DecodeImage, Executor } from './executor.js';
+import { validateGenerate } from './generation/validate.js';
 import { startMetricsServer } from './metrics-server.js';
 import { createHealthCheck } from './rpc/health.js';
 import { createWorkerRpc } from './rpc/worker-rpc.js';
-import { Serving } from './serving/serving.js';
+import { WorkerTelemetry } from './telemetry/worker-telemetry.js';
 
 /** Everything a worker is made of; `main.ts` brings the real parts. */
 export interface WorkerParts {
@@ -61,10 +62,13 @@ export interface WorkerParts {
 export interface Worker {
   readonly address: string;
   readonly metricsUrl: string;
+  /** What it has decided so far; to be read only. */
   readonly serving: Serving;
   readonly epoch: () => number;
   /** Refuses new requests and waits for the running ones. Resolves to how many were aborted at the end. */
   drain(timeoutMs: number): Promise<number>;
+  /** Nothing more is served. */
+  fail(error: KvcError): void;
   /** Leaves the registry, closes the ports, frees the engine. */
   close(): Promise<void>;
 }
@@ -77,22 +81,21 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const epoch = (): number => cluster.registration?.epoch ?? 0;
   const identity = (): { workerId: string; epoch: number } => ({ workerId: config.id, epoch: epoch() });
   const leases = new LeaseKeeper(parts.ledger, identity, logger);
-  const serving = new Serving({
-    ...config,
-    ...parts,
-    leases,
-  });
+  const serving = createServing(parts);
+  const { decodeImage, imageProcessor } = parts;
+  const telemetry = new WorkerTelemetry(parts.metrics, logger);
+  const executor = new Executor({ serving, engine, leases, decodeImage, imageProcessor, telemetry, logger });
   const drain = async (timeoutMs: number): Promise<number> => {
-    const drained = serving.drain(timeoutMs);
+    const drained = executor.drain(timeoutMs);
     await cluster.registration?.beatNow();
     return drained;
   };
   const server = createRpcServer();
-  server.addService(WorkerServiceService, createWorkerRpc({ serving, drain, logger }));
+  server.addService(WorkerServiceService, createWorkerRpc({ executor, drain, logger }));
   server.addService({ check: HealthService.check }, { check: createHealthCheck(() => serving.state) });
   const address = await listenOn(server, config.listen);
-  const http = await startMetricsServer(serving, parts.metrics, config.metricsHost, config.metricsPort);
-  serving.start();
+  const http = await startMetricsServer(serving, telemetry, config.metricsHost, config.metricsPort);
+  executor.start();
   const descriptor = descriptorOf(parts, serving, config.advertise ?? address);
   const load = () => ({
     state: serving.state,
@@ -104,7 +107,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
     registered: () => leases.rebuild(),
     beat: () => leases.retry(),
     replaced: () => {
-      serving.fail(new KvcError('STALE_EPOCH', 'The worker was replaced by a newer one.'));
+      executor.fail(new KvcError('STALE_EPOCH', 'The worker was replaced by a newer one.'));
       parts.onReplaced();
     },
   };
@@ -117,14 +120,32 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
     serving,
     epoch,
     drain,
+    fail: (error) => {
+      executor.fail(error);
+    },
     close: async () => {
       await registration.stop();
-      await serving.stop();
+      await executor.stop();
       server.forceShutdown();
       await http.close();
       await engine.dispose();
     },
   };
+}
+
+function createServing({ engine, config, model, imageProcessor, codec, ...parts }: WorkerParts): Serving {
+  const { poolBlocks, swapPages, maxStepTokens, maxPrefillChunk, maxRunning, encoderCacheBytes } = config;
+  const { stopTokenIds, createDetokenizer } = parts;
+  const { textUnderPressure = 'raw' } = config;
+  const offer = { info: engine.info, codec, textUnderPressure, endTokens: stopTokenIds };
+  return new Serving({
+    ...{ poolBlocks, swapPages, maxStepTokens, maxPrefillChunk, maxRunning, encoderCacheBytes },
+    geometry: engine.info,
+    root: { modelRevision: model.revision, precision: model.precision, imageProcessor, tenant: '' },
+    stopTokenIds,
+    createDetokenizer,
+    specOf: (request) => validateGenerate(request, offer),
+  });
 }
 
 async function listenOn(server: ReturnType<typeof createRpcServer>, listen: string): Promise<string> {

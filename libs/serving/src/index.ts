@@ -1,6 +1,12 @@
+export * from './generation/request.js';
 export * from './generation/sampling.js';
-export * from './generation/text-stream.js';
-export * from './generation/token-counts.js';
-export * from './pictures/encoder-cache.js';
-export * from './pictures/feature-room.js';
+export type * from './generation/text-stream.js';
+export type { Usage } from './generation/usage.js';
+export type * from './leases/lease-effects.js';
 export type * from './pictures/names.js';
+export type * from './pictures/picture-effects.js';
+export { PARALLEL_PICTURES } from './pictures/picture-features.js';
+export type * from './serving/effects.js';
+export type * from './serving/geometry.js';
+export * from './serving/serving.js';
+export type { StepOutcome } from './steps/steps.js';

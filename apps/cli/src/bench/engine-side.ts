@@ -1,5 +1,7 @@
-import { PageOp, type Engine } from '@kvcapsule/engine';
-import { buildPlan, textRows, type SlotWork } from '../step-plan.js';
+import type { PageChange } from '@kvcapsule/domain/scheduling';
+import type { Engine } from '@kvcapsule/engine';
+import { buildPlan } from '@kvcapsule/engine/plan';
+import { batchInput, textRows, type SlotWork } from '../step-plan.js';
 import type { Side, Timed } from './side.js';
 
 /** Rows of one step; the worker's default. */
@@ -39,18 +41,17 @@ export class EngineSide implements Side {
   }
 
   async prefill(prompts: readonly (readonly number[])[]): Promise<Timed<number[]>> {
-    const ops: number[] = [];
-    for (let slot = 0; slot < this.#opened; slot++) ops.push(PageOp.Close, slot, 0);
+    const changes = this.#closeAll();
     for (const slot of prompts.keys()) {
       const blocks = Array.from({ length: this.#blocksEach }, (_, index) => slot * this.#blocksEach + index);
-      ops.push(PageOp.Open, slot, 0, PageOp.Segment, slot, 0);
-      ops.push(PageOp.Blocks, slot, 1 + blocks.length, 0, ...blocks);
+      changes.push({ kind: 'open', slot }, { kind: 'segment', slot });
+      changes.push({ kind: 'blocks', slot, segment: 0, blocks });
     }
     this.#opened = prompts.length;
     this.#lengths = prompts.map(() => 0);
     const cpu = cpuSeconds();
     const seconds = await timed(async () => {
-      for (const rows of cutRows(prompts)) await this.#step(rows, ops.splice(0));
+      for (const rows of cutRows(prompts)) await this.#step(rows, changes.splice(0));
     });
     return { seconds: [seconds], cpuSeconds: cpuSeconds() - cpu, tokens: [...this.#next] };
   }
@@ -69,9 +70,13 @@ export class EngineSide implements Side {
 
   /** Forgets all sequences. The engine is its owner's to dispose. */
   async dispose(): Promise<void> {
-    const ops = Array.from({ length: this.#opened }, (_, slot) => [PageOp.Close, slot, 0]).flat();
+    const changes = this.#closeAll();
     this.#opened = 0;
-    await this.#engine.step(buildPlan(ops, new Map(), {}).plan);
+    await this.#engine.step(buildPlan({ changes, chunks: [], samples: [] }));
+  }
+
+  #closeAll(): PageChange[] {
+    return Array.from({ length: this.#opened }, (_, slot) => ({ kind: 'close', slot }));
   }
 
   async #repeat(steps: number, rows: () => readonly Rows[]): Promise<Timed<number[][]>> {
@@ -90,18 +95,18 @@ export class EngineSide implements Side {
   }
 
   /** One step of the engine; greedy samples go to `#next`. */
-  async #step(rows: readonly Rows[], ops: readonly number[]): Promise<void> {
+  async #step(rows: readonly Rows[], changes: readonly PageChange[]): Promise<void> {
     const { contextTokens } = this.#engine.info;
     const works = new Map<number, SlotWork>();
     for (const { slot, tokens, sampled } of rows) {
       const before = this.#lengths[slot] ?? 0;
       // positions stay inside the model's context: past it answers mean nothing, but they cost the same
       const chunk = { segment: 0, rows: textRows(tokens, Math.min(before, contextTokens - tokens.length)) };
-      works.set(slot, { ops: [], chunks: [chunk], samples: sampled ? 1 : 0 });
+      works.set(slot, { changes: [], chunks: [chunk], samples: sampled ? 1 : 0 });
       this.#lengths[slot] = before + tokens.length;
     }
-    const { plan, slots } = buildPlan(ops, works, {});
-    const result = await this.#engine.step(plan);
+    const { input, slots } = batchInput(changes, works);
+    const result = await this.#engine.step(buildPlan(input));
     for (const [index, slot] of slots.entries()) this.#next[slot] = result.tokens[index] ?? 0;
   }
 }

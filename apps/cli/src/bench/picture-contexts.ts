@@ -1,6 +1,8 @@
-import { chooseFormat, PageOp, type Codec, type Engine, type FormatChoice } from '@kvcapsule/engine';
+import type { PageChange } from '@kvcapsule/domain/scheduling';
+import { chooseFormat, type Codec, type Engine, type FormatChoice } from '@kvcapsule/engine';
+import { buildPlan } from '@kvcapsule/engine/plan';
 import {
-  buildPlan,
+  batchInput,
   coveredRows,
   pictureRows,
   textRows,
@@ -48,12 +50,16 @@ export class PictureContexts {
   static async prepare(engine: Engine, poolBlocks: number, prompt: PicturePrompt): Promise<PictureContexts> {
     const contexts = new PictureContexts(engine, poolBlocks, prompt.picture);
     const blocks = contexts.#sourceBlocks;
-    const ops = [PageOp.Open, SOURCE_SLOT, 0, PageOp.Segment, SOURCE_SLOT, 0];
-    ops.push(PageOp.Blocks, SOURCE_SLOT, 1 + blocks.length, 0, ...blocks);
+    const slot = SOURCE_SLOT;
+    const changes: PageChange[] = [
+      { kind: 'open', slot },
+      { kind: 'segment', slot },
+      { kind: 'blocks', slot, segment: 0, blocks },
+    ];
     const rows = pictureRows(prompt.picture, prompt.imageHandle, 0, engine.info.imageTokenId);
     await contexts.#step(
-      new Map([[SOURCE_SLOT, { ops: [], chunks: [{ segment: 0, rows }], samples: 0 }]]),
-      ops,
+      new Map([[slot, { changes: [], chunks: [{ segment: 0, rows }], samples: 0 }]]),
+      changes,
     );
     return contexts;
   }
@@ -77,19 +83,14 @@ export class PictureContexts {
     const slots = Array.from({ length: batch }, () => this.#nextSlot++);
     let textSegment = 0;
     for (const slot of slots) {
-      await this.#step(NO_WORK, [PageOp.Open, slot, 0]);
+      await this.#step(NO_WORK, [{ kind: 'open', slot }]);
       textSegment = 0;
       for (let picture = 0; picture < pictures; picture++) {
         textSegment += await this.#append(slot, textSegment, format);
       }
-      await this.#step(NO_WORK, [PageOp.Segment, slot, 0]);
-      await this.#step(NO_WORK, [
-        PageOp.Blocks,
-        slot,
-        1 + TEXT_BLOCKS,
-        textSegment,
-        ...this.#take(TEXT_BLOCKS),
-      ]);
+      const blocks = this.#take(TEXT_BLOCKS);
+      await this.#step(NO_WORK, [{ kind: 'segment', slot }]);
+      await this.#step(NO_WORK, [{ kind: 'blocks', slot, segment: textSegment, blocks }]);
     }
     const tokens = pictures * this.#picture.length;
     return { codec, slots, tokens, textSegment, grown: 0, next: slots.map(() => 0) };
@@ -107,12 +108,12 @@ export class PictureContexts {
       const works = new Map<number, SlotWork>();
       for (const [index, slot] of context.slots.entries()) {
         const rows = textRows([context.next[index] ?? 0], position);
-        works.set(slot, { ops: [], chunks: [{ segment: context.textSegment, rows }], samples: 1 });
+        works.set(slot, { changes: [], chunks: [{ segment: context.textSegment, rows }], samples: 1 });
       }
       context.grown++;
       seconds.push(
         await timed(async () => {
-          const { tokens } = await this.#engine.step(buildPlan([], works, {}).plan);
+          const { tokens } = await this.#engine.step(buildPlan(batchInput([], works).input));
           context.next = [...tokens];
         }),
       );
@@ -127,11 +128,11 @@ export class PictureContexts {
 
   /** Forgets all contexts. */
   async clear(): Promise<void> {
-    const ops: number[] = [];
-    for (let slot = SOURCE_SLOT + 1; slot < this.#nextSlot; slot++) ops.push(PageOp.Close, slot, 0);
+    const changes: PageChange[] = [];
+    for (let slot = SOURCE_SLOT + 1; slot < this.#nextSlot; slot++) changes.push({ kind: 'close', slot });
     this.#nextSlot = SOURCE_SLOT + 1;
     this.#nextBlock = this.#sourceBlocks.length;
-    await this.#step(NO_WORK, ops);
+    await this.#step(NO_WORK, changes);
   }
 
   /** Adds a copy of the picture; how many segments that makes. */
@@ -139,23 +140,28 @@ export class PictureContexts {
     const { pagesPerBlock, blockTokens } = this.#engine.info;
     // a capsule's pages come first, so that the copy it is made of can be given back
     const capsuleBlocks = this.#take(Math.ceil((format?.pages ?? 0) / pagesPerBlock));
-    const rest = format?.restRows ?? [];
-    const restBlocks = this.#take(Math.ceil(rest.length / blockTokens));
+    const restRows = format?.restRows ?? [];
+    const blocks = this.#take(Math.ceil(restRows.length / blockTokens));
     const kept = this.#nextBlock;
     const copies = this.#take(this.#sourceBlocks.length);
-    const ops = copies.flatMap((to, index) => [PageOp.CopyBlock, -1, 2, this.#sourceBlocks[index] ?? 0, to]);
-    ops.push(PageOp.Segment, slot, 0);
-    ops.push(PageOp.AttachBlocks, slot, 2 + copies.length, segment, this.#picture.length, ...copies);
+    const changes = copies.map((to, index): PageChange => ({
+      kind: 'copyBlock',
+      from: this.#sourceBlocks[index] ?? 0,
+      to,
+    }));
+    const tokens = this.#picture.length;
+    changes.push({ kind: 'segment', slot });
+    changes.push({ kind: 'attachBlocks', slot, segment, tokens, blocks: copies });
     if (format !== undefined) {
       const pages = capsuleBlocks
         .flatMap((block) => Array.from({ length: pagesPerBlock }, (_, page) => block * pagesPerBlock + page))
         .slice(0, format.pages);
-      const lists = [pages, restBlocks, rest].flatMap((list) => [list.length, ...list]);
-      ops.push(PageOp.Compress, slot, 2 + lists.length, segment, format.format, ...lists);
+      const profile = format.format;
+      changes.push({ kind: 'compress', slot, segment, profile, pages, blocks, restRows });
       this.#nextBlock = kept;
     }
-    await this.#step(NO_WORK, ops);
-    return format !== undefined && rest.length > 0 ? 2 : 1;
+    await this.#step(NO_WORK, changes);
+    return format !== undefined && restRows.length > 0 ? 2 : 1;
   }
 
   #take(count: number): number[] {
@@ -163,7 +169,7 @@ export class PictureContexts {
     return Array.from({ length: count }, () => this.#nextBlock++);
   }
 
-  async #step(works: ReadonlyMap<number, SlotWork>, ops: readonly number[]): Promise<void> {
-    await this.#engine.step(buildPlan(ops, works, {}).plan);
+  async #step(works: ReadonlyMap<number, SlotWork>, changes: readonly PageChange[]): Promise<void> {
+    await this.#engine.step(buildPlan(batchInput(changes, works).input));
   }
 }

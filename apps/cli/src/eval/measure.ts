@@ -1,6 +1,6 @@
 import type { QuestionKind } from '@kvcapsule/testing';
 import type { RgbPicture } from '../calibrate-pictures.js';
-import { pictureRows, textRows, type Row } from '../step-plan.js';
+import { pictureRows, textRows, type Rows } from '../step-plan.js';
 import { Answerer, type Answer, type Prompted } from './answers.js';
 import { probeEntry, probeRaw, type Cosines } from './attention-probe.js';
 import { fitSpan } from './formats.js';
@@ -39,7 +39,7 @@ export interface Measured {
 export type UnitOutcomes = Map<string, { readonly scene: number; readonly outcome: Outcome }[]>;
 
 /** One prompt up to its question: text, then pictures, each a segment. */
-type Part = { readonly picture?: readonly number[]; readonly rows: readonly Row[] };
+type Part = { readonly picture?: readonly number[]; readonly rows: Rows };
 
 interface RawAnswers {
   readonly asked: readonly Asked[];
@@ -93,7 +93,7 @@ async function holdCompressed(
 ): Promise<Held[]> {
   const held: Held[] = [];
   for (const [index, parts] of layouts.entries()) {
-    const first = parts.slice(0, 2).reduce((sum, { rows }) => sum + rows.length, 0);
+    const first = parts.slice(0, 2).reduce((sum, { rows }) => sum + rows.tokens.length, 0);
     let prefix: Held = { segments: raw[index]?.segments.slice(0, 2) ?? [], tokens: first };
     for (const [at, part] of parts.slice(1).entries()) {
       if (at > 0) [prefix = prefix] = await runner.grow([prefix], [[part.rows]]);

@@ -1,6 +1,8 @@
-import { PageOp, type Engine, type FormatChoice } from '@kvcapsule/engine';
+import type { PageChange } from '@kvcapsule/domain/scheduling';
+import type { Engine, FormatChoice } from '@kvcapsule/engine';
+import { buildPlan } from '@kvcapsule/engine/plan';
 import type { SegmentRows } from './attention.js';
-import { buildPlan, textRows, type Row, type SlotWork } from '../step-plan.js';
+import { batchInput, textRows, type Rows, type SlotWork } from '../step-plan.js';
 
 /** Part of a prefix that lies in the pool and that any number of sequences may attach. */
 type HeldSegment =
@@ -49,7 +51,7 @@ export class SpanRunner {
   #peakBlocks = 0;
   readonly #poolBlocks: number;
   /** Closings wait for the next step. */
-  #closing: number[] = [];
+  #closing: PageChange[] = [];
 
   constructor(engine: Engine, poolBlocks: number) {
     this.#engine = engine;
@@ -79,21 +81,21 @@ export class SpanRunner {
    *
    * @param parts per prefix, the rows of each new segment
    */
-  async grow(prefixes: readonly Held[], parts: readonly (readonly (readonly Row[])[])[]): Promise<Held[]> {
+  async grow(prefixes: readonly Held[], parts: readonly (readonly Rows[])[]): Promise<Held[]> {
     const works = new Map<number, SlotWork>();
     const grown = prefixes.map((held, slot) => {
-      const ops = this.#open(slot, held);
+      const changes = this.#open(slot, held);
       const chunks: SlotWork['chunks'][number][] = [];
       const segments = [...held.segments];
       for (const rows of parts[slot] ?? []) {
-        const blocks = this.#take(Math.ceil(rows.length / this.#engine.info.blockTokens));
+        const blocks = this.#take(Math.ceil(rows.tokens.length / this.#engine.info.blockTokens));
         const segment = segments.length;
-        ops.push(PageOp.Segment, slot, 0, PageOp.Blocks, slot, 1 + blocks.length, segment, ...blocks);
+        changes.push({ kind: 'segment', slot }, { kind: 'blocks', slot, segment, blocks });
         chunks.push({ segment, rows });
-        segments.push({ kind: 'rows', tokens: rows.length, blocks });
+        segments.push({ kind: 'rows', tokens: rows.tokens.length, blocks });
       }
-      works.set(slot, { ops, chunks, samples: 0 });
-      const added = chunks.reduce((sum, chunk) => sum + chunk.rows.length, 0);
+      works.set(slot, { changes, chunks, samples: 0 });
+      const added = chunks.reduce((sum, chunk) => sum + chunk.rows.tokens.length, 0);
       return { segments, tokens: held.tokens + added };
     });
     await this.#step(works, {});
@@ -105,10 +107,10 @@ export class SpanRunner {
   async compress(prefixes: readonly Held[], choice: FormatChoice): Promise<Held[]> {
     const works = new Map<number, SlotWork>();
     const compressed = prefixes.map((held, slot) => {
-      const ops = this.#open(slot, held);
-      const { segments, op } = this.#encode(held, choice);
-      ops.push(PageOp.Compress, slot, op.length, ...op);
-      works.set(slot, { ops, chunks: [], samples: 0 });
+      const changes = this.#open(slot, held);
+      const { segments, kept } = this.#encode(held, choice);
+      changes.push({ kind: 'compress', slot, ...kept });
+      works.set(slot, { changes, chunks: [], samples: 0 });
       return { segments, tokens: held.tokens };
     });
     await this.#step(works, {});
@@ -121,9 +123,8 @@ export class SpanRunner {
     const works = new Map<number, SlotWork>();
     const running = texts.map(({ held, tokens, samples }, slot) => {
       const sequence = { slot, segment: held.segments.length, position: held.tokens, rows: 0, blocks: 0 };
-      const ops = this.#open(slot, held);
-      ops.push(PageOp.Segment, slot, 0);
-      works.set(slot, { ops, chunks: [this.#append(sequence, ops, tokens)], samples });
+      const changes = [...this.#open(slot, held), { kind: 'segment', slot } as const];
+      works.set(slot, { changes, chunks: [this.#append(sequence, changes, tokens)], samples });
       return sequence;
     });
     const { logits } = await this.#step(works, { returnLogits: true });
@@ -134,9 +135,9 @@ export class SpanRunner {
   async extend(next: ReadonlyMap<Running, number>): Promise<Map<Running, Float32Array>> {
     const works = new Map<number, SlotWork>();
     for (const [sequence, token] of next) {
-      const ops: number[] = [];
-      const chunk = this.#append(sequence, ops, [token]);
-      works.set(sequence.slot, { ops, chunks: [chunk], samples: 1 });
+      const changes: PageChange[] = [];
+      const chunk = this.#append(sequence, changes, [token]);
+      works.set(sequence.slot, { changes, chunks: [chunk], samples: 1 });
     }
     const { logits } = await this.#step(works, { returnLogits: true });
     const rows = new Map<Running, Float32Array>();
@@ -153,8 +154,8 @@ export class SpanRunner {
    */
   async probe({ held, tokens, samples }: Text): Promise<{ queries: Float32Array; segments: SegmentRows[] }> {
     const sequence = { slot: 0, segment: held.segments.length, position: held.tokens, rows: 0, blocks: 0 };
-    const ops = [...this.#open(0, held), PageOp.Segment, 0, 0];
-    const works = new Map([[0, { ops, chunks: [this.#append(sequence, ops, tokens)], samples }]]);
+    const changes: PageChange[] = [...this.#open(0, held), { kind: 'segment', slot: 0 }];
+    const works = new Map([[0, { changes, chunks: [this.#append(sequence, changes, tokens)], samples }]]);
     const { queries = new Float32Array() } = await this.#step(works, { returnQueries: true });
     const segments: SegmentRows[] = [];
     for (const [segment, { tokens: count }] of [...held.segments, { tokens: tokens.length }].entries()) {
@@ -169,7 +170,7 @@ export class SpanRunner {
   }
 
   #close(slots: Iterable<number>): void {
-    for (const slot of slots) this.#closing.push(PageOp.Close, slot, 0);
+    for (const slot of slots) this.#closing.push({ kind: 'close', slot });
   }
 
   #take(count: number): number[] {
@@ -179,47 +180,51 @@ export class SpanRunner {
     return blocks;
   }
 
-  /** Ops of a new sequence that begins with a held prefix. */
-  #open(slot: number, held: Held): number[] {
-    const ops: number[] = [PageOp.Open, slot, 0];
+  /** Changes that make a new sequence which begins with a held prefix. */
+  #open(slot: number, held: Held): PageChange[] {
+    const changes: PageChange[] = [{ kind: 'open', slot }];
     for (const [number, segment] of held.segments.entries()) {
       if (segment.kind === 'rows') {
-        ops.push(PageOp.Segment, slot, 0);
-        ops.push(PageOp.AttachBlocks, slot, 2 + segment.blocks.length);
-        ops.push(number, segment.tokens, ...segment.blocks);
+        const { tokens, blocks } = segment;
+        changes.push({ kind: 'segment', slot });
+        changes.push({ kind: 'attachBlocks', slot, segment: number, tokens, blocks });
       } else {
-        ops.push(PageOp.AttachCapsule, slot, 2 + segment.pages.length);
-        ops.push(segment.format, segment.tokens, ...segment.pages);
+        const { format: profile, tokens, pages } = segment;
+        changes.push({ kind: 'attachCapsule', slot, profile, tokens, pages });
       }
     }
-    return ops;
+    return changes;
   }
 
-  #encode(held: Held, choice: FormatChoice): { segments: HeldSegment[]; op: number[] } {
+  #encode(
+    held: Held,
+    choice: FormatChoice,
+  ): { segments: HeldSegment[]; kept: Omit<PageChange & { kind: 'compress' }, 'kind' | 'slot'> } {
     const { pagesPerBlock, blockTokens } = this.#engine.info;
-    const { format, restRows: rest } = choice;
-    const tokens = (held.segments.at(-1)?.tokens ?? 0) - rest.length;
+    const { format, restRows } = choice;
+    const tokens = (held.segments.at(-1)?.tokens ?? 0) - restRows.length;
     const pages = this.#take(Math.ceil(choice.pages / pagesPerBlock))
       .flatMap((block) => Array.from({ length: pagesPerBlock }, (_, page) => block * pagesPerBlock + page))
       .slice(0, choice.pages);
-    const blocks = this.#take(Math.ceil(rest.length / blockTokens));
-    const lists = [pages, blocks, rest].flatMap((list) => [list.length, ...list]);
+    const blocks = this.#take(Math.ceil(restRows.length / blockTokens));
     const segments: HeldSegment[] = [
       ...held.segments.slice(0, -1),
       { kind: 'capsule', format, tokens, pages },
     ];
-    if (rest.length > 0) segments.push({ kind: 'rows', tokens: rest.length, blocks });
-    return { segments, op: [held.segments.length - 1, format, ...lists] };
+    if (restRows.length > 0) segments.push({ kind: 'rows', tokens: restRows.length, blocks });
+    const segment = held.segments.length - 1;
+    return { segments, kept: { segment, profile: format, pages, blocks, restRows } };
   }
 
-  #append(sequence: Running, ops: number[], tokens: readonly number[]): SlotWork['chunks'][number] {
+  #append(sequence: Running, changes: PageChange[], tokens: readonly number[]): SlotWork['chunks'][number] {
     const rows = textRows(tokens, sequence.position);
-    sequence.position += rows.length;
-    sequence.rows += rows.length;
+    sequence.position += tokens.length;
+    sequence.rows += tokens.length;
     const wanted = Math.ceil(sequence.rows / this.#engine.info.blockTokens) - sequence.blocks;
     if (wanted > 0) {
       const blocks = this.#take(wanted);
-      ops.push(PageOp.Blocks, sequence.slot, 1 + blocks.length, sequence.segment, ...blocks);
+      const { slot, segment } = sequence;
+      changes.push({ kind: 'blocks', slot, segment, blocks });
       sequence.blocks += wanted;
     }
     return { segment: sequence.segment, rows };
@@ -227,12 +232,12 @@ export class SpanRunner {
 
   async #step(
     works: ReadonlyMap<number, SlotWork>,
-    returns: Parameters<typeof buildPlan>[2],
+    returns: Parameters<typeof buildPlan>[1],
   ): Promise<{ logits: Map<number, Float32Array[]>; queries?: Float32Array }> {
-    const { plan, slots } = buildPlan(this.#closing, works, returns);
+    const { input, slots } = batchInput(this.#closing, works);
     this.#closing = [];
     this.#peakBlocks = Math.max(this.#peakBlocks, this.#poolBlocks - this.#free.length);
-    const { logits, queries } = await this.#engine.step(plan);
+    const { logits, queries } = await this.#engine.step(buildPlan(input, returns));
     return { logits: this.#rowsOf(logits, slots), ...(queries && { queries }) };
   }
 

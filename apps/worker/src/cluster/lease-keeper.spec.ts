@@ -29,7 +29,7 @@ describe('a lease accepted while the ledger is away', () => {
     store.away = true;
     await leases.accept('a', { leaseId: 'l', epoch: 1n, pages: 8 });
     store.away = false;
-    expect(await leases.resize('a', 16)).toBe(true);
+    expect(await leases.resize('a', 16)).toBe('set');
     expect(store.leases.get('l')).toEqual({ pages: 16, committed: true });
     await leases.release('a');
     expect(store.leases.size).toBe(0);

@@ -1,5 +1,6 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 import type { LedgerPort } from '@kvcapsule/domain/ledger';
+import type { ResizeAnswer } from '@kvcapsule/serving';
 import type { Logger } from 'pino';
 
 interface Held {
@@ -57,24 +58,19 @@ export class LeaseKeeper {
     }
   }
 
-  /** Pages of a request's lease; `undefined` when it has none. */
-  pages(key: string): number | undefined {
-    return this.#held.get(key)?.pages;
-  }
-
-  /** Sets the pages of a lease. Resolves to false when the ledger has no room for them. */
-  async resize(key: string, pages: number): Promise<boolean> {
+  /** Sets the pages of a lease. Never rejects. */
+  async resize(key: string, pages: number): Promise<ResizeAnswer> {
     const held = this.#held.get(key);
-    if (!held || held.pages === pages) return true;
+    if (!held) return 'unknown';
     try {
       await this.#write(held, () => this.#set(held, pages));
       held.committed = true;
       held.pages = pages;
-      return true;
+      return 'set';
     } catch (error) {
-      if (error instanceof KvcError && error.code === 'NO_CAPACITY') return false;
+      if (error instanceof KvcError && error.code === 'NO_CAPACITY') return 'refused';
       if (!isAway(error)) this.logger.warn({ err: error }, 'a lease was not resized');
-      return true;
+      return 'unknown';
     }
   }
 

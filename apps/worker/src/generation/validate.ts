@@ -1,5 +1,4 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
-import type { Generate } from '@kvcapsule/contracts/worker';
 import type { SpanForm } from '@kvcapsule/domain/identity';
 import { rawBlocks, storedRuns } from '@kvcapsule/domain/paging';
 import type { ScheduledPicture, TextForm } from '@kvcapsule/domain/scheduling';
@@ -11,19 +10,31 @@ import {
   servedCodecs,
   type SpanShape,
 } from '@kvcapsule/engine';
-import { samplingSchema, toSampling } from '@kvcapsule/serving';
+import {
+  type GenerateRequest,
+  type GenerationPicture,
+  type GenerationSpec,
+  samplingSchema,
+  toSampling,
+} from '@kvcapsule/serving';
 import { z } from 'zod';
 
-import type { GenerationPicture, GenerationSpec } from './generation.js';
-
 const id = z.string().min(1).max(256);
+const SHA256_BYTES = 32;
 const count = z.number().int().nonnegative();
 
 /** The wire's types are checked by protobuf already; this checks what they mean. */
 const generateSchema = z.object({
   requestId: id,
   tokenIds: z.array(count).min(1),
-  pictures: z.array(z.object({ offset: count, length: count.min(1), encoded: z.instanceof(Uint8Array) })),
+  pictures: z.array(
+    z.object({
+      offset: count,
+      length: count.min(1),
+      encoded: z.instanceof(Uint8Array),
+      contentSha256: z.instanceof(Uint8Array).refine(({ length }) => length === SHA256_BYTES),
+    }),
+  ),
   sampling: samplingSchema.optional(),
   maxTokens: count.min(1),
   stop: z.array(z.string()),
@@ -44,7 +55,7 @@ export interface Offer {
 }
 
 /** Throws `INVALID_REQUEST`, `CONTEXT_LENGTH_EXCEEDED`, `KV_CODEC_UNAVAILABLE`: a router that keeps the contract never sees them. */
-export function validateGenerate(generate: Generate, offer: Offer): GenerationSpec {
+export function validateGenerate(generate: GenerateRequest, offer: Offer): GenerationSpec {
   const { info, codec, endTokens } = offer;
   const checked = generateSchema.safeParse(generate);
   if (!checked.success) {
@@ -64,21 +75,21 @@ export function validateGenerate(generate: Generate, offer: Offer): GenerationSp
     text,
     // who names a codec gets it, whatever becomes of the pool
     textUnderPressure: text || generate.kvCodec !== '' ? undefined : textForm(info, offer.textUnderPressure),
-    lease: generate.lease?.leaseId ? generate.lease : undefined,
+    lease: generate.lease,
     promptTokenIds: tokenIds,
     pictures: toPictures(generate, info, kvCodec),
-    kvCodec,
     sampling: toSampling(generate.sampling, info.vocab, endTokens),
+    stop: generate.stop,
     maxTokens: Math.min(generate.maxTokens, info.contextTokens - tokenIds.length),
     priority: generate.priority,
     cacheSalt: generate.cacheSalt,
-    remainingMs: generate.remainingMs > 0n ? Number(generate.remainingMs) : undefined,
+    remainingMs: generate.remainingMs,
   };
 }
 
-function toPictures(generate: Generate, info: NativeEngineInfo, codec: Codec): GenerationPicture[] {
+function toPictures(generate: GenerateRequest, info: NativeEngineInfo, codec: Codec): GenerationPicture[] {
   let at = 0;
-  return generate.pictures.map(({ offset, length, encoded, param }, index) => {
+  return generate.pictures.map(({ offset, length, encoded, contentSha256, param }, index) => {
     if (offset < at || offset + length > generate.tokenIds.length) {
       throw invalid(`pictures.${index}: spans must be ascending, apart and inside the prompt`);
     }
@@ -99,6 +110,7 @@ function toPictures(generate: Generate, info: NativeEngineInfo, codec: Codec): G
       offset,
       length,
       encoded,
+      contentSha256,
       param,
       imageTokens,
       featureRows,

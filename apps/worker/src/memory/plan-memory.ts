@@ -1,10 +1,10 @@
 import { type ModelSize, type NativeDtype, profileMemoryBytes } from '@kvcapsule/engine';
 import type { ModelFolder } from '@kvcapsule/model';
 import type { WorkerMetrics } from '@kvcapsule/platform/telemetry';
+import { PARALLEL_PICTURES } from '@kvcapsule/serving';
 import type { Logger } from 'pino';
 
 import type { WorkerConfig } from '../config.js';
-import { PARALLEL_PICTURES } from '../pictures/picture-encoder.js';
 import { checkMemoryPlan, memoryLimit, memoryPlan, type MemoryPlan, planMib } from './memory-plan.js';
 import { DTYPE_BYTES } from './pool-size.js';
 

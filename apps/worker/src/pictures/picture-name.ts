@@ -1,8 +1,6 @@
 import { createHash, webcrypto } from 'node:crypto';
 
-import type { FileName, PictureName } from '@kvcapsule/serving';
-
-import type { DecodedImage } from './picture-encoder.js';
+import type { DecodedImage, PictureName } from '@kvcapsule/serving';
 
 /** Bytes hashed in one task on a thread of libuv; each is copied on the event loop first. */
 const CHUNK_BYTES = 4 << 20;
@@ -31,17 +29,6 @@ export async function namePicture(
     hash.update(await digest(rgb.subarray(at, at + CHUNK_BYTES)));
   }
   return hash.digest('hex') as PictureName;
-}
-
-/** SHA-256 of a picture's file. */
-export const hashFile = digest;
-
-/** Names a picture's file by its bytes and the request's salt. */
-export async function nameFile(encoded: Uint8Array, cacheSalt: string): Promise<FileName> {
-  const hash = createHash('sha256')
-    .update('kvcapsule file 1\0')
-    .update(await digest(encoded));
-  return hash.update(cacheSalt).digest('hex') as FileName;
 }
 
 async function digest(bytes: Uint8Array): Promise<Uint8Array> {

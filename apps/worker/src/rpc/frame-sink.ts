@@ -1,9 +1,7 @@
 import type { ConnectResponse, Event } from '@kvcapsule/contracts/worker';
 
-import type { EventSink } from '../generation/generation.js';
-
 /** Gathers what happens in one turn of the event loop, one engine step above all, into one frame. */
-export class FrameSink implements EventSink {
+export class FrameSink {
   #events: Event[] = [];
   #closed = false;
 

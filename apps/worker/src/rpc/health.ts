@@ -5,8 +5,7 @@ import {
   HealthCheckResponse_ServingStatus as ServingStatus,
 } from '@kvcapsule/contracts/health';
 import { WorkerServiceService } from '@kvcapsule/contracts/worker';
-
-import type { ServingState } from '../serving/serving.js';
+import type { ServingState } from '@kvcapsule/serving';
 
 /** `/package.Service/Method` → `package.Service` */
 const WORKER_SERVICE = WorkerServiceService.connect.path.split('/')[1] ?? '';

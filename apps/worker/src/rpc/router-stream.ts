@@ -1,15 +1,15 @@
 import type { ServerDuplexStream } from '@grpc/grpc-js';
-import type { ConnectRequest, ConnectResponse, Event } from '@kvcapsule/contracts/worker';
+import type { ConnectRequest, ConnectResponse, Event, Progress } from '@kvcapsule/contracts/worker';
 
-import type { EventSink } from '../generation/generation.js';
-import type { Serving } from '../serving/serving.js';
+import type { Executor } from '../executor.js';
 import { FrameSink } from './frame-sink.js';
+import { fromWire, toWire } from './wire.js';
 
 /** How often a stream with requests says how far they are: well within the second that the protocol allows. */
 const PROGRESS_INTERVAL_MS = 500;
 
 /** One router's stream: requests and aborts in, frames out. A broken stream aborts its requests. */
-export class RouterStream implements EventSink {
+export class RouterStream {
   readonly #open = new Set<string>();
   readonly #frames: FrameSink;
   #halfClosed = false;
@@ -18,7 +18,7 @@ export class RouterStream implements EventSink {
   constructor(
     private readonly id: string,
     private readonly call: ServerDuplexStream<ConnectRequest, ConnectResponse>,
-    private readonly serving: Serving,
+    private readonly executor: Executor,
   ) {
     this.#frames = new FrameSink((frame) => {
       call.write(frame);
@@ -37,7 +37,7 @@ export class RouterStream implements EventSink {
     }
   }
 
-  push(event: Event): void {
+  #push(event: Event): void {
     this.#frames.push(event);
     if (event.event?.$case !== 'finished' && event.event?.$case !== 'failed') return;
     this.#open.delete(this.#key(event.requestId));
@@ -47,14 +47,17 @@ export class RouterStream implements EventSink {
 
   #receive({ message }: ConnectRequest): void {
     if (message?.$case === 'abort') {
-      this.serving.abort(this.#key(message.value.requestId));
+      this.executor.abort(this.#key(message.value.requestId));
     } else if (message?.$case === 'generate') {
       const key = this.#key(message.value.requestId);
       // what was sent twice runs once
       if (this.#open.has(key)) return;
       this.#open.add(key);
       this.#reportWhileOpen();
-      this.serving.submit(key, message.value, this);
+      const { requestId } = message.value;
+      this.executor.submit(key, fromWire(message.value), (event) => {
+        this.#push(toWire(requestId, event));
+      });
     }
   }
 
@@ -64,7 +67,7 @@ export class RouterStream implements EventSink {
 
   #broken(): void {
     this.#frames.close();
-    for (const key of [...this.#open]) this.serving.abort(key);
+    for (const key of [...this.#open]) this.executor.abort(key);
     this.#open.clear();
     this.#reportWhileOpen();
   }
@@ -77,8 +80,16 @@ export class RouterStream implements EventSink {
     }
     if (this.#open.size === 0 || this.#progressTimer) return;
     this.#progressTimer = setInterval(() => {
-      this.call.write({ events: [], progress: this.serving.progress(this.#open) });
+      this.call.write({ events: [], progress: this.#progress() });
     }, PROGRESS_INTERVAL_MS);
+  }
+
+  #progress(): Progress {
+    const { steps, prefills } = this.executor.progress(this.#open.keys());
+    return {
+      steps: BigInt(steps),
+      prefills: [...prefills],
+    };
   }
 
   /** The router sends nothing more: the stream ends with its last request. */

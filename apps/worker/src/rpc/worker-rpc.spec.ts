@@ -76,7 +76,7 @@ describe('the protocol', () => {
     expect(await states()).toEqual(['SERVING', 'SERVING', 'NOT_FOUND']);
     await rig.worker.drain(0);
     expect(await states()).toEqual(['SERVING', 'NOT_SERVING', 'NOT_FOUND']);
-    rig.worker.serving.fail(new KvcError('ENGINE_FAILED', 'broken'));
+    rig.worker.fail(new KvcError('ENGINE_FAILED', 'broken'));
     expect(await states()).toEqual(['NOT_SERVING', 'NOT_SERVING', 'NOT_FOUND']);
     client.close();
   });

@@ -2,18 +2,18 @@ import { type handleUnaryCall, status } from '@grpc/grpc-js';
 import { type DrainRequest, type DrainResponse, type WorkerServiceServer } from '@kvcapsule/contracts/worker';
 import type { Logger } from 'pino';
 
-import type { Serving } from '../serving/serving.js';
+import type { Executor } from '../executor.js';
 import { RouterStream } from './router-stream.js';
 
 export interface WorkerRpcOptions {
-  readonly serving: Serving;
+  readonly executor: Executor;
   /** Drains and tells the registry. */
   readonly drain: (timeoutMs: number) => Promise<number>;
   readonly logger: Logger;
 }
 
 /** `kvcapsule.worker.v1.WorkerService` over one serving loop. */
-export function createWorkerRpc({ serving, drain, logger }: WorkerRpcOptions): WorkerServiceServer {
+export function createWorkerRpc({ executor, drain, logger }: WorkerRpcOptions): WorkerServiceServer {
   let streams = 0;
   const drainCall: handleUnaryCall<DrainRequest, DrainResponse> = ({ request }, callback) => {
     drain(Math.max(0, request.timeoutMs)).then(
@@ -29,7 +29,7 @@ export function createWorkerRpc({ serving, drain, logger }: WorkerRpcOptions): W
   return {
     connect: (call) => {
       streams += 1;
-      new RouterStream(String(streams), call, serving);
+      new RouterStream(String(streams), call, executor);
     },
     drain: drainCall,
   };

@@ -16,7 +16,7 @@ import { createRpcClient } from '@kvcapsule/platform/rpc';
 import { createMetrics } from '@kvcapsule/platform/telemetry';
 import { pino } from 'pino';
 
-import type { DecodeImage } from '../pictures/picture-encoder.js';
+import type { DecodeImage } from '../executor.js';
 import { startWorker, type Worker, type WorkerParts } from '../worker.js';
 import { FAKE_END, FAKE_IMAGE_TOKEN, FakeEngine } from './fake-engine.js';
 import { MemoryStore } from './memory-ports.js';
@@ -201,6 +201,12 @@ export const GREEDY: Sampling = {
   ...{ minTokens: 0, ignoreEos: false },
 };
 
+/** A picture's file of these bytes. */
+export function fileOf(bytes: readonly number[]): { encoded: Buffer; contentSha256: Buffer } {
+  const encoded = Buffer.from(bytes);
+  return { encoded, contentSha256: createHash('sha256').update(encoded).digest() };
+}
+
 export function generateOf(options: AskOptions): Generate {
   const tokenIds: number[] = [];
   const pictures: Generate['pictures'] = [];
@@ -209,10 +215,9 @@ export function generateOf(options: AskOptions): Generate {
       tokenIds.push(...part);
       continue;
     }
-    const encoded = Buffer.from([part.tokens, part.mark]);
-    const contentSha256 = createHash('sha256').update(encoded).digest();
+    const file = fileOf([part.tokens, part.mark]);
     const param = `messages.0.content.${pictures.length}`;
-    pictures.push({ offset: tokenIds.length, length: part.tokens + 2, encoded, contentSha256, param });
+    pictures.push({ offset: tokenIds.length, length: part.tokens + 2, param, ...file });
     tokenIds.push(5, ...Array.from({ length: part.tokens }, () => FAKE_IMAGE_TOKEN), 6);
   }
   return {

@@ -1,11 +1,6 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
+import type { LogitBias } from '@kvcapsule/domain/model-input';
 import { z } from 'zod';
-
-/** Added to logits; tokens ascend, `-Infinity` forbids one. */
-export interface LogitBias {
-  readonly tokens: Int32Array;
-  readonly values: Float32Array;
-}
 
 /** How a request's tokens are drawn. Randomness is a function of (seed, position) alone. */
 export interface Sampling {

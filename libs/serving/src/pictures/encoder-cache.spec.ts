@@ -2,7 +2,6 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
 import { EncoderCache, type Features } from './encoder-cache.js';
-import { FeatureRoom } from './feature-room.js';
 import type { FileName, PictureName } from './names.js';
 
 const featuresOf = (id: number, bytes = 10): Features => ({
@@ -84,27 +83,5 @@ describe('EncoderCache', () => {
       }),
       { numRuns: 300, seed: 3 },
     );
-  });
-});
-
-describe('FeatureRoom', () => {
-  it('lets requests in one after the other, whole, and one that is too large alone', async () => {
-    const room = new FeatureRoom(10);
-    const entered: string[] = [];
-    const enter = (name: string, bytes: number) => room.take(bytes).then(() => entered.push(name));
-    void enter('a', 6);
-    void enter('large', 30);
-    void enter('b', 4);
-    await Promise.resolve();
-    await Promise.resolve();
-    expect(entered).toEqual(['a']);
-    room.give(6);
-    await new Promise(setImmediate);
-    expect([entered, room.takenBytes]).toEqual([['a', 'large'], 30]);
-    room.give(30);
-    await new Promise(setImmediate);
-    expect([entered, room.takenBytes]).toEqual([['a', 'large', 'b'], 4]);
-    room.give(4);
-    expect(room.takenBytes).toBe(0);
   });
 });

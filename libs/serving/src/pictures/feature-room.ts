@@ -6,6 +6,7 @@
 export class FeatureRoom {
   #taken = 0;
   readonly #queue: { readonly bytes: number; readonly enter: () => void }[] = [];
+  #entering = false;
 
   constructor(readonly capacityBytes: number) {}
 
@@ -13,21 +14,27 @@ export class FeatureRoom {
     return this.#taken;
   }
 
-  async take(bytes: number): Promise<void> {
-    if (this.#queue.length === 0 && this.#fits(bytes)) {
-      this.#taken += bytes;
-      return;
-    }
-    await new Promise<void>((resolve) => this.#queue.push({ bytes, enter: resolve }));
+  /** Calls `enter` when the bytes are taken, at once where there is room. */
+  take(bytes: number, enter: () => void): void {
+    this.#queue.push({ bytes, enter });
+    this.#admit();
   }
 
   give(bytes: number): void {
     this.#taken -= bytes;
+    this.#admit();
+  }
+
+  #admit(): void {
+    // who enters may give its room back at once; the loop goes on with it, so no stack grows with the queue
+    if (this.#entering) return;
+    this.#entering = true;
     for (let next = this.#queue[0]; next && this.#fits(next.bytes); next = this.#queue[0]) {
       this.#queue.shift();
       this.#taken += next.bytes;
       next.enter();
     }
+    this.#entering = false;
   }
 
   #fits(bytes: number): boolean {

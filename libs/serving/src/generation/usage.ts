@@ -1,14 +1,29 @@
-import type { KvUsage, Usage } from '@kvcapsule/contracts/worker';
 import { promptPages, promptSegments, rawBlocks, storedPrompt } from '@kvcapsule/domain/paging';
 import type { TextForm } from '@kvcapsule/domain/scheduling';
-import type { NativeEngineInfo } from '@kvcapsule/engine';
 
-import type { Generation } from '../generation/generation.js';
+import { type EngineGeometry, rawTokenBytes } from '../serving/geometry.js';
+import type { Generation } from './generation.js';
 
-const F16_BYTES = 2;
+export interface KvBytes {
+  readonly bytes: number;
+  /** The same tokens as raw 16-bit rows. */
+  readonly rawBytes: number;
+}
+
+export interface Usage {
+  readonly promptTokens: number;
+  readonly completionTokens: number;
+  readonly cachedTokens: number;
+  /** What the prompt holds in the pool, rounding to pages included. */
+  readonly kv: KvBytes & {
+    readonly codec: string;
+    /** The share of the pictures, markers included. */
+    readonly pictures: KvBytes;
+  };
+}
 
 /** What an answer cost. Tokens computed again after a preemption count once, and never as prompt. */
-export function usageOf(generation: Generation, info: NativeEngineInfo): Usage {
+export function usageOf(generation: Generation, info: EngineGeometry): Usage {
   return {
     promptTokens: generation.promptTokens,
     completionTokens: generation.completionTokens,
@@ -18,7 +33,7 @@ export function usageOf(generation: Generation, info: NativeEngineInfo): Usage {
 }
 
 /** Bytes of the pages that the prompt holds at the end, rounding included, and of its tokens as raw rows. */
-function kvUsageOf(generation: Generation, info: NativeEngineInfo): KvUsage {
+function kvUsageOf(generation: Generation, info: EngineGeometry): Usage['kv'] {
   const { promptTokens, recompressed, spec } = generation;
   const { pictures } = spec;
   const kept = pictures.map((picture, index) => {
@@ -39,11 +54,11 @@ function kvUsageOf(generation: Generation, info: NativeEngineInfo): KvUsage {
   const pictureTokens = pictures.reduce((sum, { length }) => sum + length, 0);
   return {
     codec: kept.find(({ capsule }) => capsule)?.form.codec ?? textCodec?.form.codec ?? 'raw',
-    bytes: BigInt((picturePages + textPages) * info.pageBytes),
-    rawBytes: BigInt(promptTokens * rawTokenBytes(info)),
+    bytes: (picturePages + textPages) * info.pageBytes,
+    rawBytes: promptTokens * rawTokenBytes(info),
     pictures: {
-      bytes: BigInt(picturePages * info.pageBytes),
-      rawBytes: BigInt(pictureTokens * rawTokenBytes(info)),
+      bytes: picturePages * info.pageBytes,
+      rawBytes: pictureTokens * rawTokenBytes(info),
     },
   };
 }
@@ -52,7 +67,7 @@ const textFormOf = ({ textForm, spec }: Generation): TextForm | undefined =>
   textForm ?? spec.textUnderPressure;
 
 /** Pages that the prompt's text takes less than raw. */
-function savedByText(generation: Generation, info: NativeEngineInfo): number {
+function savedByText(generation: Generation, info: EngineGeometry): number {
   const { promptTokens, pressedRuns, textForm, spec } = generation;
   const form = textFormOf(generation);
   if (!form) return 0;
@@ -61,9 +76,4 @@ function savedByText(generation: Generation, info: NativeEngineInfo): number {
     ? segments.reduce((sum, { length }) => sum + Math.floor(length / form.tokens), 0)
     : [...pressedRuns].filter((start) => start + form.tokens <= promptTokens).length;
   return runs * (rawBlocks(form.tokens, info) * info.pagesPerBlock - form.capsule.pages);
-}
-
-/** Keys and values of one token of all layers as raw 16-bit rows, whatever the pool's own type. */
-export function rawTokenBytes({ layers, kvHeads, headDim }: NativeEngineInfo): number {
-  return 2 * layers * kvHeads * headDim * F16_BYTES;
 }

@@ -1,9 +1,8 @@
 import { FinishReason, type Generate } from '@kvcapsule/contracts/worker';
-import type { ScheduledStep } from '@kvcapsule/domain/scheduling';
 import fc from 'fast-check';
 import { describe, expect, it, vi } from 'vitest';
 
-import { FakeEngine } from '../testing/fake-engine.js';
+import { FakeEngine } from './testing/fake-engine.js';
 import {
   type Answer,
   type AskOptions,
@@ -12,113 +11,9 @@ import {
   startRig,
   type Rig,
   until,
-} from '../testing/harness.js';
-import { StepLoop } from './step-loop.js';
+} from './testing/harness.js';
 
 vi.setConfig({ testTimeout: 120_000 });
-
-const NOTHING = { reads: [], writes: [], changes: [], chunks: [], samples: [], slots: [] };
-const NO_NEWS = { recompressed: [], preempted: [], missing: [], exhausted: [] };
-
-function stepOf(number: number, moves = false): ScheduledStep {
-  const writes = moves ? [{ id: 'a', pages: [1] }] : [];
-  return { ...NOTHING, ...NO_NEWS, number, writes, rows: 1 };
-}
-
-/** Plans steps 1 to `count`; each waits for its turn to be ended by the test. */
-class Script {
-  readonly log: string[] = [];
-  readonly #ends = new Map<number, { resolve: (result: string) => void; reject: (error: Error) => void }>();
-  #planned = 0;
-  readonly loop: StepLoop<string>;
-  readonly ended: Promise<void>;
-
-  constructor(count: number, moving: readonly number[] = []) {
-    this.loop = new StepLoop<string>({
-      plan: (ahead) => {
-        if (this.#planned === count) return undefined;
-        this.#planned += 1;
-        this.log.push(`plan ${this.#planned}${ahead ? ' ahead' : ''}`);
-        return stepOf(this.#planned, moving.includes(this.#planned));
-      },
-      run: ({ number }) => new Promise((resolve, reject) => this.#ends.set(number, { resolve, reject })),
-      land: ({ number }, result) => this.log.push(`land ${number} ${result}`),
-      recover: (steps, error) => {
-        this.log.push(`recover ${steps.map(({ number }) => number).join(' ')} ${(error as Error).message}`);
-        return Promise.resolve();
-      },
-    });
-    this.ended = this.loop.run();
-  }
-
-  async end(number: number, failure?: string): Promise<void> {
-    await until(() => this.#ends.has(number));
-    if (failure === undefined) this.#ends.get(number)?.resolve('well');
-    else this.#ends.get(number)?.reject(new Error(failure));
-    await until(() => this.log.some((line) => line.startsWith(`land ${number}`) || line.includes('recover')));
-  }
-
-  async stop(): Promise<string[]> {
-    this.loop.stop();
-    await this.ended;
-    return this.log;
-  }
-}
-
-describe('StepLoop', () => {
-  it('gives the engine the next step before it takes the last one in, and no more than that', async () => {
-    const script = new Script(3);
-    for (const number of [1, 2, 3]) await script.end(number);
-    expect(await script.stop()).toEqual([
-      'plan 1',
-      'plan 2 ahead',
-      'land 1 well',
-      'plan 3 ahead',
-      'land 2 well',
-      'land 3 well',
-    ]);
-  });
-
-  it('plans nothing beside a step that moves pages', async () => {
-    const script = new Script(3, [2]);
-    for (const number of [1, 2, 3]) await script.end(number);
-    expect(await script.stop()).toEqual([
-      'plan 1',
-      'plan 2 ahead',
-      'land 1 well',
-      'land 2 well',
-      'plan 3',
-      'land 3 well',
-    ]);
-  });
-
-  it('takes a step that was planned behind a failing one for failed as well, when it has ended', async () => {
-    const script = new Script(3);
-    const failing = script.end(1, 'broken');
-    await until(() => script.log.includes('plan 2 ahead'));
-    await new Promise((resolve) => setTimeout(resolve, 5));
-    expect(script.log).toEqual(['plan 1', 'plan 2 ahead']);
-    await script.end(2);
-    await failing;
-    await script.end(3);
-    expect(await script.stop()).toEqual([
-      'plan 1',
-      'plan 2 ahead',
-      'recover 1 2 broken',
-      'plan 3',
-      'land 3 well',
-    ]);
-  });
-
-  it('lets what is under way end when it is stopped', async () => {
-    const script = new Script(9);
-    await until(() => script.log.length === 2);
-    const stopped = script.stop();
-    await script.end(1);
-    await script.end(2);
-    expect(await stopped).toEqual(['plan 1', 'plan 2 ahead', 'land 1 well', 'land 2 well']);
-  });
-});
 
 const PROFILES = [{ tokens: 40, pages: 3 }];
 const PENALTIES = { presencePenalty: 0.5, frequencyPenalty: 1, repetitionPenalty: 1.5 };

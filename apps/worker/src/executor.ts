@@ -1,0 +1,229 @@
+import type { KvcError } from '@kvcapsule/contracts/errors';
+import type { NativeEngine } from '@kvcapsule/engine';
+import type {
+  DecodedImage,
+  Effect,
+  GenerateRequest,
+  Lease,
+  Progress,
+  RequestEvent,
+  Serving,
+  StepOutcome,
+} from '@kvcapsule/serving';
+import type { Logger } from 'pino';
+
+import type { LeaseKeeper } from './cluster/lease-keeper.js';
+import { EngineLoop } from './native/engine-loop.js';
+import { EngineRunner } from './native/engine-runner.js';
+import { namePicture } from './pictures/picture-name.js';
+import type { WorkerTelemetry } from './telemetry/worker-telemetry.js';
+
+/** Rejects with an `IMAGE_*` code that carries the param. */
+export type DecodeImage = (encoded: Uint8Array, param: string) => Promise<DecodedImage>;
+
+/** Where a request's events go. */
+export type EventSink = (event: RequestEvent) => void;
+
+export interface ExecutorParts {
+  readonly serving: Serving;
+  readonly engine: NativeEngine;
+  readonly leases: LeaseKeeper;
+  readonly decodeImage: DecodeImage;
+  /** Names model and image processor in a picture's identity. */
+  readonly imageProcessor: string;
+  readonly telemetry: WorkerTelemetry;
+  readonly logger: Logger;
+}
+
+type EffectOf<Kind extends Effect['kind']> = Extract<Effect, { readonly kind: Kind }>;
+
+/** setTimeout's limit. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
+
+/** Carries out what the core decides (engine, pictures, ledger, timers, events) and tells it what came of it. */
+export class Executor {
+  readonly #parts: ExecutorParts;
+  readonly #core: Serving;
+  readonly #runner: EngineRunner;
+  readonly #loop: EngineLoop<StepOutcome>;
+  readonly #sinks = new Map<string, EventSink>();
+  readonly #drains = new Map<string, (aborted: number) => void>();
+  #drained = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #ended: Promise<void> | undefined;
+
+  constructor(parts: ExecutorParts) {
+    this.#parts = parts;
+    this.#core = parts.serving;
+    this.#runner = new EngineRunner(parts.engine, parts.logger);
+    const core = this.#core;
+    this.#loop = new EngineLoop<StepOutcome>({
+      plan: () => {
+        this.#carryOut(core.plan(performance.now()));
+      },
+      landed: (number, outcome) => {
+        this.#carryOut(core.stepLanded(number, outcome, performance.now()));
+      },
+      failed: (number, error) => {
+        this.#carryOut(core.stepFailed(number, error));
+      },
+    });
+  }
+
+  start(): void {
+    this.#ended = this.#loop.run().catch((error: unknown) => {
+      this.#carryOut(this.#core.lose(error));
+    });
+  }
+
+  /** Ends the loop after the steps under way; running requests fail with `DRAINING`. */
+  async stop(): Promise<void> {
+    this.#loop.stop();
+    await this.#ended;
+    this.#carryOut(this.#core.stop());
+    clearTimeout(this.#timer);
+  }
+
+  /** @param key of no other request that has not had its last event */
+  submit(key: string, request: GenerateRequest, sink: EventSink): void {
+    this.#sinks.set(key, sink);
+    this.#carryOut(this.#core.submit(key, request, performance.now()));
+  }
+
+  /** How far the engine is, and with the prompts of these requests. */
+  progress(keys: Iterable<string>): Progress {
+    return this.#core.progress(keys);
+  }
+
+  abort(key: string): void {
+    this.#carryOut(this.#core.abort(key));
+  }
+
+  /** Refuses new requests; resolves when the last one has ended or the time is over, to how many were aborted. */
+  drain(timeoutMs: number): Promise<number> {
+    this.#drained += 1;
+    const ticket = `drain ${this.#drained}`;
+    return new Promise((resolve) => {
+      this.#drains.set(ticket, resolve);
+      this.#carryOut(this.#core.drain(ticket, performance.now() + timeoutMs));
+    });
+  }
+
+  /** This process has been replaced, or cannot go on: nothing more is served. */
+  fail(error: KvcError): void {
+    this.#carryOut(this.#core.fail(error));
+  }
+
+  #carryOut(effects: readonly Effect[]): void {
+    for (const effect of effects) this.#do(effect);
+  }
+
+  #do(effect: Effect): void {
+    const { leases, telemetry } = this.#parts;
+    switch (effect.kind) {
+      case 'event':
+        this.#send(effect);
+        return;
+      case 'runStep':
+        this.#loop.launch(effect.step.number, this.#runner.run(effect.step));
+        return;
+      case 'closeSlots':
+        this.#closeSlots(effect);
+        return;
+      case 'forgetPages':
+        this.#runner.forgetPages(effect.id);
+        return;
+      case 'decodePicture':
+        void this.#decode(effect);
+        return;
+      case 'encodePicture':
+        void this.#encode(effect);
+        return;
+      case 'releaseFeatures':
+        this.#runner.releaseFeatures(effect.handle);
+        return;
+      case 'acceptLease':
+        void this.#accept(effect.id, effect.lease);
+        return;
+      case 'resizeLease':
+        void leases.resize(effect.id, effect.pages).then((answer) => {
+          this.#carryOut(this.#core.leaseResized(effect.id, answer, performance.now()));
+        });
+        return;
+      case 'releaseLease':
+        void leases.release(effect.id);
+        return;
+      case 'declineLease':
+        void leases.decline(effect.leaseId);
+        return;
+      case 'wake':
+        this.#loop.wake();
+        return;
+      case 'wakeAt':
+        this.#wakeAt(effect.atMs);
+        return;
+      case 'drained':
+        this.#drains.get(effect.ticket)?.(effect.aborted);
+        this.#drains.delete(effect.ticket);
+        return;
+      case 'report':
+        telemetry.observe(effect.report);
+        return;
+    }
+  }
+
+  #send({ key, event }: EffectOf<'event'>): void {
+    const sink = this.#sinks.get(key);
+    if (event.kind === 'finished' || event.kind === 'failed') this.#sinks.delete(key);
+    sink?.(event);
+  }
+
+  #closeSlots({ slots }: EffectOf<'closeSlots'>): void {
+    void this.#runner.closeSlots(slots).then(() => {
+      this.#carryOut(this.#core.slotsClosed());
+    });
+  }
+
+  async #decode({ file, encoded, param, cacheSalt }: EffectOf<'decodePicture'>): Promise<void> {
+    const { decodeImage, imageProcessor } = this.#parts;
+    const outcome = await outcomeOf(async () => {
+      const image = await decodeImage(encoded, param);
+      return { name: await namePicture(image, imageProcessor, cacheSalt), image };
+    });
+    this.#carryOut(this.#core.pictureDecoded(file, outcome));
+  }
+
+  async #encode({ name, image: { rgb, width, height } }: EffectOf<'encodePicture'>): Promise<void> {
+    const { engine, telemetry } = this.#parts;
+    const stop = telemetry.metrics.pictureEncode.startTimer();
+    const outcome = await outcomeOf(() => engine.encodeImage(rgb, width, height));
+    if ('handle' in outcome) stop();
+    this.#carryOut(this.#core.pictureEncoded(name, outcome));
+  }
+
+  async #accept(id: string, lease: Lease): Promise<void> {
+    const error = await this.#parts.leases.accept(id, lease).then(
+      () => undefined,
+      (reason: unknown) => reason,
+    );
+    this.#carryOut(this.#core.leaseAccepted(id, error));
+  }
+
+  #wakeAt(atMs: number): void {
+    clearTimeout(this.#timer);
+    // where this is too early the core asks again
+    const waitMs = Math.min(Math.max(atMs - performance.now(), 0), MAX_TIMEOUT_MS);
+    this.#timer = setTimeout(() => {
+      this.#carryOut(this.#core.expire(performance.now()));
+    }, waitMs);
+  }
+}
+
+/** What a task gives, or its failure as a value. */
+async function outcomeOf<T>(task: () => Promise<T>): Promise<T | { readonly error: unknown }> {
+  try {
+    return await task();
+  } catch (error) {
+    return { error };
+  }
+}

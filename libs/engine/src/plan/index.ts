@@ -1,0 +1,2 @@
+export * from './step-plan.js';
+export * from './sampling-arrays.js';

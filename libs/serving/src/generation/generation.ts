@@ -1,0 +1,75 @@
+import type { TextForm } from '@kvcapsule/domain/scheduling';
+
+import type { Features } from '../pictures/encoder-cache.js';
+import type { PictureUser } from '../pictures/picture-features.js';
+import type { GenerationPicture, GenerationSpec } from './request.js';
+import type { TextStream } from './text-stream.js';
+import { TokenCounts } from './token-counts.js';
+
+/** One request from its arrival to its last event. */
+export class Generation implements PictureUser {
+  /** Prompt and answer so far. */
+  readonly tokenIds: number[];
+  /** What its penalties count; undefined without penalties. */
+  readonly penalised: TokenCounts | undefined;
+  readonly features = new Map<number, Features>();
+  /** Pictures that took the form they have under pressure. */
+  readonly recompressed = new Set<number>();
+  /** The same of runs of its text, by their first tokens. */
+  readonly pressedRuns = new Set<number>();
+  /** Tokens of the prompt that its admission found in the prefix cache. */
+  cachedTokens = 0;
+  /** Tokens of prompt and answer that the engine has computed, those found in the cache included. */
+  computedTokens = 0;
+  started = false;
+  ended = false;
+  #textForm: TextForm | undefined;
+
+  constructor(
+    /** Never given twice. */
+    readonly id: string,
+    /** What its sender calls it; free again when it has ended. */
+    readonly key: string,
+    readonly spec: GenerationSpec,
+    readonly text: TextStream,
+  ) {
+    this.tokenIds = [...spec.promptTokenIds];
+    this.#textForm = spec.text;
+    const { presencePenalty, frequencyPenalty, repetitionPenalty } = spec.sampling;
+    if (presencePenalty !== 0 || frequencyPenalty !== 0 || repetitionPenalty !== 1) {
+      this.penalised = new TokenCounts(repetitionPenalty === 1 ? [] : spec.promptTokenIds);
+    }
+  }
+
+  get pictures(): readonly GenerationPicture[] {
+    return this.spec.pictures;
+  }
+
+  get cacheSalt(): string {
+    return this.spec.cacheSalt;
+  }
+
+  get promptTokens(): number {
+    return this.spec.promptTokenIds.length;
+  }
+
+  /** How its text is kept from its beginning. */
+  get textForm(): TextForm | undefined {
+    return this.#textForm;
+  }
+
+  /** It is computed again; its text, where some of it had been compressed, is compressed as it comes. */
+  restart(): void {
+    if (this.pressedRuns.size > 0) this.#textForm = this.spec.textUnderPressure;
+  }
+
+  get completionTokens(): number {
+    return this.tokenIds.length - this.promptTokens;
+  }
+
+  /** Takes a new token of the answer in. */
+  append(tokenId: number): void {
+    this.tokenIds.push(tokenId);
+    this.penalised?.add(tokenId);
+  }
+}

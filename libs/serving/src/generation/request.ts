@@ -1,0 +1,59 @@
+import type { SpanForm } from '@kvcapsule/domain/identity';
+import type { ScheduledPicture, TextForm } from '@kvcapsule/domain/scheduling';
+
+import type { Lease } from '../leases/lease-effects.js';
+import type { RequestedPicture } from '../pictures/picture-features.js';
+import type { RequestedSampling, Sampling } from './sampling.js';
+
+/** What a router asks for, before anything of it is believed. */
+export interface GenerateRequest {
+  readonly requestId: string;
+  readonly lease?: Lease | undefined;
+  /** The whole prompt, pictures expanded to their marker and image tokens. */
+  readonly tokenIds: readonly number[];
+  readonly pictures: readonly {
+    readonly contentSha256: Uint8Array;
+    readonly encoded: Uint8Array;
+    readonly offset: number;
+    readonly length: number;
+    readonly param: string;
+  }[];
+  readonly sampling?: RequestedSampling | undefined;
+  readonly maxTokens: number;
+  readonly stop: readonly string[];
+  /** How long its answer may take from its arrival; absent: as long as it does. */
+  readonly remainingMs?: number | undefined;
+  /** Empty: the worker's default. */
+  readonly kvCodec: string;
+  readonly priority: number;
+  readonly cacheSalt: string;
+  readonly resumedTokenIds?: readonly number[];
+  readonly choice?: number | undefined;
+  readonly tenant?: string | undefined;
+}
+
+export interface GenerationPicture extends ScheduledPicture, RequestedPicture {
+  /** Per row of the span: -1 for a marker, or the row of the picture's features. */
+  readonly featureRows: Int32Array;
+  /** How the span is kept, for its name. */
+  readonly form: SpanForm;
+}
+
+/** What a valid request asks for. */
+export interface GenerationSpec {
+  readonly requestId: string;
+  readonly lease: Lease | undefined;
+  readonly promptTokenIds: readonly number[];
+  readonly pictures: readonly GenerationPicture[];
+  readonly sampling: Sampling;
+  readonly stop: readonly string[];
+  /** How its text is kept, and what it may become when it is raw and pages run short. */
+  readonly text: TextForm | undefined;
+  readonly textUnderPressure: TextForm | undefined;
+  readonly maxTokens: number;
+  readonly remainingMs: number | undefined;
+  /** Only requests with the same one share cached prefixes. */
+  readonly cacheSalt: string;
+  /** Lower ones go first. */
+  readonly priority: number;
+}

@@ -1,0 +1,135 @@
+import type { Scheduler } from '@kvcapsule/domain/scheduling';
+
+import type { Lease, LeaseEffect, ResizeAnswer } from './lease-effects.js';
+
+/** How long the ledger is left alone after it refused to let running requests grow. */
+const REST_MS = 100;
+/** Blocks that a lease runs ahead at most, so that a request asks once in a few blocks. */
+const MOST_SLACK_BLOCKS = 4;
+/** Share of the pool that all leases together may run ahead: what they do keeps new requests out. */
+const SLACK_SHARE = 1 / 16;
+
+interface Resize {
+  readonly id: string;
+  readonly pages: number;
+}
+
+interface Change extends Resize {
+  /** What is asked for where `pages` are refused. */
+  readonly least: number;
+}
+
+/** Asks for resizes, all of a list at one time; goes on with whether all were granted. */
+type Round = Generator<readonly Resize[], 'done' | 'refused', boolean>;
+
+/**
+ * The leases of requests: taken over, kept ahead of what running requests hold, given back. When the ledger refuses,
+ * waiting requests give theirs back first. What is refused even then is asked for again later: the pool alone decides
+ * what may be held, the account in the ledger keeps new requests out.
+ */
+export class Leases {
+  /** What the ledger was last told, by request. */
+  readonly #pages = new Map<string, number>();
+  readonly #accepting = new Map<string, (error?: unknown) => void>();
+  readonly #resizing = new Map<string, number>();
+  #round: Round | undefined;
+  #granted = true;
+  #restUntilMs = 0;
+
+  constructor(
+    private readonly scheduler: Pick<Scheduler, 'running' | 'waiting' | 'pages' | 'pool'>,
+    private readonly pagesPerBlock: number,
+    private readonly push: (effect: LeaseEffect) => void,
+  ) {}
+
+  /** Takes a lease over; `done` says with what outcome. */
+  accept(id: string, lease: Lease, done: (error?: unknown) => void): void {
+    this.#pages.set(id, lease.pages);
+    this.#accepting.set(id, done);
+    this.push({ kind: 'acceptLease', id, lease });
+  }
+
+  /** @param error why the lease is not this worker's to take */
+  accepted(id: string, error?: unknown): void {
+    if (error !== undefined) this.#pages.delete(id);
+    const done = this.#accepting.get(id);
+    this.#accepting.delete(id);
+    done?.(error);
+  }
+
+  /** Gives a lease back; none is no error. */
+  release(id: string): void {
+    if (this.#pages.delete(id)) this.push({ kind: 'releaseLease', id });
+  }
+
+  /** Gives back a lease that was never taken over, such as one of a refused request. */
+  decline(leaseId: string): void {
+    this.push({ kind: 'declineLease', leaseId });
+  }
+
+  /** Call after every step. One round of resizes at a time, and none while a refusal is fresh. */
+  balance(nowMs: number): void {
+    if (this.#round || nowMs < this.#restUntilMs) return;
+    const { running } = this.scheduler;
+    const slack = this.#slack(running.length);
+    const changes = running.flatMap((id) => this.#change(id, slack) ?? []);
+    if (changes.length === 0) return;
+    this.#round = this.#apply(changes);
+    this.#resume(nowMs);
+  }
+
+  resized(id: string, answer: ResizeAnswer, nowMs: number): void {
+    const pages = this.#resizing.get(id);
+    if (pages === undefined) return;
+    this.#resizing.delete(id);
+    if (answer === 'set' && this.#pages.has(id)) this.#pages.set(id, pages);
+    this.#granted &&= answer !== 'refused';
+    if (this.#resizing.size === 0) this.#resume(nowMs);
+  }
+
+  #resume(nowMs: number): void {
+    const { value, done } = this.#round?.next(this.#granted) ?? { value: 'done', done: true };
+    this.#granted = true;
+    if (done) {
+      this.#round = undefined;
+      if (value === 'refused') this.#restUntilMs = nowMs + REST_MS;
+      return;
+    }
+    for (const { id, pages } of value) {
+      this.#resizing.set(id, pages);
+      this.push({ kind: 'resizeLease', id, pages });
+    }
+  }
+
+  *#apply(changes: readonly Change[]): Round {
+    for (const { id, pages, least } of changes) {
+      if (yield* this.#resize([{ id, pages }])) continue;
+      if (yield* this.#resize([{ id, pages: least }])) continue;
+      yield* this.#resize(this.scheduler.waiting.map((waiting) => ({ id: waiting, pages: 0 })));
+      if (yield* this.#resize([{ id, pages: least }])) continue;
+      return 'refused';
+    }
+    return 'done';
+  }
+
+  *#resize(wanted: readonly Resize[]): Generator<readonly Resize[], boolean, boolean> {
+    const resizes = wanted.filter(({ id, pages }) => (this.#pages.get(id) ?? pages) !== pages);
+    return resizes.length === 0 || (yield resizes);
+  }
+
+  #slack(running: number): number {
+    const share = (this.scheduler.pool.capacityPages * SLACK_SHARE) / running / this.pagesPerBlock;
+    return Math.min(MOST_SLACK_BLOCKS, Math.floor(share)) * this.pagesPerBlock;
+  }
+
+  #change(id: string, slack: number): Change | undefined {
+    const leased = this.#pages.get(id);
+    if (leased === undefined) return undefined;
+    const { held, peak, prefilling } = this.scheduler.pages(id);
+    const least = (prefilling ? Math.max(peak, held) : held) + this.pagesPerBlock;
+    if (leased < least) return { id, pages: least + slack, least };
+    // after the compression of its pictures a request needs far less than the router reserved
+    if (leased > least + 2 * slack) return { id, pages: least + slack, least };
+    return undefined;
+  }
+}

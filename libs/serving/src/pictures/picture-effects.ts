@@ -1,0 +1,29 @@
+import type { FileName, PictureName } from './names.js';
+
+/** Upright 8-bit RGB, `[height][width][3]`. */
+export interface DecodedImage {
+  readonly rgb: Uint8Array;
+  readonly width: number;
+  readonly height: number;
+}
+
+/** What is to be done with pictures. */
+export type PictureEffect =
+  /** The file's pixels and their name for requests with this salt are wanted. Answered by `pictureDecoded`. */
+  | {
+      readonly kind: 'decodePicture';
+      readonly file: FileName;
+      readonly encoded: Uint8Array;
+      /** The content part that an error names. */
+      readonly param: string;
+      readonly cacheSalt: string;
+    }
+  /** Features are wanted. Answered by `pictureEncoded`. */
+  | { readonly kind: 'encodePicture'; readonly name: PictureName; readonly image: DecodedImage }
+  | { readonly kind: 'releaseFeatures'; readonly handle: number };
+
+export type DecodeOutcome =
+  { readonly name: PictureName; readonly image: DecodedImage } | { readonly error: unknown };
+
+export type EncodeOutcome =
+  { readonly handle: number; readonly tokens: number } | { readonly error: unknown };

@@ -1,0 +1,215 @@
+import { KvcError } from '@kvcapsule/contracts/errors';
+
+import { EncoderCache, type Features } from './encoder-cache.js';
+import { FeatureRoom } from './feature-room.js';
+import { Flights, Slots } from './flights.js';
+import { type FileName, nameFile, type PictureName } from './names.js';
+import type { DecodedImage, DecodeOutcome, EncodeOutcome, PictureEffect } from './picture-effects.js';
+
+/** Decoded pictures are large; so many at once fill the engine's slices. */
+export const PARALLEL_PICTURES = 4;
+
+export interface RequestedPicture {
+  /** SHA-256 of `encoded`. */
+  readonly contentSha256: Uint8Array;
+  readonly encoded: Uint8Array;
+  readonly param: string;
+  readonly imageTokens: number;
+}
+
+/** A request as far as its pictures go. */
+export interface PictureUser {
+  readonly pictures: readonly RequestedPicture[];
+  readonly cacheSalt: string;
+  /** Features that it has pinned, by picture. */
+  readonly features: Map<number, Features>;
+  readonly ended: boolean;
+}
+
+export interface PictureFeaturesOptions {
+  /** Bound of the features kept, in use or not. */
+  readonly cacheBytes: number;
+  /** Bytes of one visual token's features. */
+  readonly tokenBytes: number;
+  readonly push: (effect: PictureEffect) => void;
+  readonly lookedUp: (outcome: 'hit' | 'miss') => void;
+  readonly evicted: () => void;
+}
+
+type Found = { readonly features: Features } | { readonly error: unknown };
+type Got = (found: Found) => void;
+
+/**
+ * Has the features of a request's pictures made, or finds them: they are kept by the pictures' content. A picture
+ * that several requests bring at one time is decoded and computed once.
+ */
+export class PictureFeatures {
+  readonly cache: EncoderCache;
+  readonly #room: FeatureRoom;
+  readonly #slots = new Slots(PARALLEL_PICTURES);
+  readonly #flights = new Flights();
+  readonly #decoding = new Map<FileName, (outcome: DecodeOutcome) => void>();
+  readonly #encoding = new Map<PictureName, (outcome: EncodeOutcome) => void>();
+  #computed = 0;
+
+  constructor(private readonly options: PictureFeaturesOptions) {
+    const { cacheBytes, push, evicted } = options;
+    this.#room = new FeatureRoom(cacheBytes);
+    this.cache = new EncoderCache(cacheBytes, ({ handle }) => {
+      evicted();
+      push({ kind: 'releaseFeatures', handle });
+    });
+  }
+
+  /** Pictures that the engine has encoded so far. */
+  get computed(): number {
+    return this.#computed;
+  }
+
+  /** Bytes of features that requests use or wait to make. */
+  get takenBytes(): number {
+    return this.#room.takenBytes;
+  }
+
+  /** Makes the features that are not there, of picture `from` and those after it; `done` tells the first failure. */
+  encode(user: PictureUser, from: number, done: (error?: unknown) => void): void {
+    const missing = [...user.pictures.entries()].filter(
+      ([index]) => index >= from && !user.features.has(index),
+    );
+    if (missing.length === 0) {
+      done();
+      return;
+    }
+    const bytes = missing.reduce((sum, [, picture]) => sum + this.#bytesOf(picture), 0);
+    this.#room.take(bytes, () => {
+      const failures = new Map<number, unknown>();
+      let left = missing.length;
+      for (const [index, picture] of missing)
+        this.#encodeOne(user, picture, index, (failure) => {
+          if (!user.features.has(index)) this.#room.give(this.#bytesOf(picture));
+          if (failure) failures.set(index, failure.error);
+          left -= 1;
+          if (left > 0) return;
+          const first = missing.find(([at]) => failures.has(at));
+          done(first && failures.get(first[0]));
+        });
+    });
+  }
+
+  /** Lets go of one picture's features, or of all. */
+  release(user: PictureUser, index?: number): void {
+    const indices = index === undefined ? [...user.features.keys()] : [index];
+    for (const at of indices) {
+      const features = user.features.get(at);
+      const picture = user.pictures[at];
+      if (!features || !picture) continue;
+      user.features.delete(at);
+      this.cache.unpin(features.name);
+      this.#room.give(this.#bytesOf(picture));
+    }
+  }
+
+  decoded(file: FileName, outcome: DecodeOutcome): void {
+    const go = this.#decoding.get(file);
+    this.#decoding.delete(file);
+    go?.(outcome);
+  }
+
+  encoded(name: PictureName, outcome: EncodeOutcome): void {
+    const go = this.#encoding.get(name);
+    this.#encoding.delete(name);
+    go?.(outcome);
+  }
+
+  #encodeOne(
+    user: PictureUser,
+    picture: RequestedPicture,
+    index: number,
+    settle: (failure?: { readonly error: unknown }) => void,
+  ): void {
+    if (user.ended) {
+      settle();
+      return;
+    }
+    const file = nameFile(picture.contentSha256, user.cacheSalt);
+    this.#find(picture, file, user.cacheSalt, (found) => {
+      if ('error' in found) {
+        settle(found);
+        return;
+      }
+      const { features } = found;
+      // the request may have ended while the engine computed
+      const wrong = features.tokens !== picture.imageTokens;
+      if (wrong || user.ended) this.cache.unpin(features.name);
+      else user.features.set(index, features);
+      settle(wrong ? { error: wrongTokens(features, picture) } : undefined);
+    });
+  }
+
+  /** The picture's features, pinned. */
+  #find(picture: RequestedPicture, file: FileName, cacheSalt: string, got: Got): void {
+    const known = this.cache.pinFile(file);
+    if (known) {
+      this.options.lookedUp('hit');
+      got({ features: known });
+      return;
+    }
+    // where the flight fails this request finds out by itself, with its own part named
+    const again = (): void => {
+      this.#find(picture, file, cacheSalt, got);
+    };
+    if (this.#flights.join(file, again)) return;
+    const land = this.#flights.start(file);
+    this.#slots.enter(() => {
+      this.#make(picture, file, cacheSalt, (found) => {
+        got(found);
+        land();
+        this.#slots.leave();
+      });
+    });
+  }
+
+  #make({ encoded, param }: RequestedPicture, file: FileName, cacheSalt: string, got: Got): void {
+    this.#decoding.set(file, (outcome) => {
+      if ('error' in outcome) got(outcome);
+      else this.#compute(outcome.name, outcome.image, file, got);
+    });
+    this.options.push({ kind: 'decodePicture', file, encoded, param, cacheSalt });
+  }
+
+  #compute(name: PictureName, image: DecodedImage, file: FileName, got: Got): void {
+    const known = this.cache.pin(name, file);
+    if (known) {
+      this.options.lookedUp('hit');
+      got({ features: known });
+      return;
+    }
+    const again = (): void => {
+      this.#compute(name, image, file, got);
+    };
+    if (this.#flights.join(name, again)) return;
+    const land = this.#flights.start(name);
+    this.options.lookedUp('miss');
+    this.#encoding.set(name, (outcome) => {
+      got('error' in outcome ? outcome : { features: this.#keep(name, outcome, file) });
+      land();
+    });
+    this.options.push({ kind: 'encodePicture', name, image });
+  }
+
+  #keep(name: PictureName, { handle, tokens }: { handle: number; tokens: number }, file: FileName): Features {
+    this.#computed += 1;
+    const features = { name, handle, tokens, bytes: tokens * this.options.tokenBytes };
+    this.cache.add(features, file);
+    return features;
+  }
+
+  #bytesOf({ imageTokens }: RequestedPicture): number {
+    return imageTokens * this.options.tokenBytes;
+  }
+}
+
+function wrongTokens({ tokens }: Features, { imageTokens, param }: RequestedPicture): KvcError {
+  const message = `The picture makes ${tokens} image tokens; the prompt has ${imageTokens} for it.`;
+  return new KvcError('IMAGE_INVALID', message, { param });
+}

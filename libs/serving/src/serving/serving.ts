@@ -1,0 +1,335 @@
+import { KvcError } from '@kvcapsule/contracts/errors';
+import { rootName } from '@kvcapsule/domain/identity';
+import { type ScheduledRequest, Scheduler } from '@kvcapsule/domain/scheduling';
+
+import { Generation } from '../generation/generation.js';
+import type { GenerateRequest, GenerationSpec } from '../generation/request.js';
+import { type Detokenizer, TextStream } from '../generation/text-stream.js';
+import type { ResizeAnswer } from '../leases/lease-effects.js';
+import { Leases } from '../leases/leases.js';
+import type { FileName, PictureName } from '../pictures/names.js';
+import type { DecodeOutcome, EncodeOutcome } from '../pictures/picture-effects.js';
+import { PictureFeatures } from '../pictures/picture-features.js';
+import { type StepOutcome, Steps } from '../steps/steps.js';
+import { Deadlines } from './deadlines.js';
+import { type Effect, Outbox } from './effects.js';
+import { type KvGauges, kvGauges } from './gauges.js';
+import type { EngineGeometry } from './geometry.js';
+import { asKvcError, Requests } from './requests.js';
+
+export interface ServingConfig {
+  readonly geometry: EngineGeometry;
+  readonly poolBlocks: number;
+  /** Pages of waiting requests whose bytes may be kept outside the pool. */
+  readonly swapPages: number;
+  readonly maxStepTokens: number;
+  readonly maxPrefillChunk: number;
+  readonly maxRunning: number;
+  /** Bound of the picture features kept, in use or not. */
+  readonly encoderCacheBytes: number;
+  /** What names of content begin with, but for the request's salt. */
+  readonly root: Omit<Parameters<typeof rootName>[0], 'cacheSalt'>;
+  readonly stopTokenIds: ReadonlySet<number>;
+  readonly createDetokenizer: () => Detokenizer;
+  /** What a request asks for; throws a `KvcError` for one that cannot be served. */
+  readonly specOf: (request: GenerateRequest) => GenerationSpec;
+}
+
+/** How far a worker is; any change of it shows that it works. */
+export interface Progress {
+  /** Steps run and pictures encoded since the process began. */
+  readonly steps: number;
+  /** Requests whose prompt is under way. */
+  readonly prefills: readonly {
+    readonly requestId: string;
+    readonly computedTokens: number;
+    readonly promptTokens: number;
+  }[];
+}
+
+export type ServingState = 'ready' | 'draining' | 'failed';
+
+/**
+ * A worker's core: takes requests in, says what the engine does next, and what becomes of every request. It waits for
+ * nothing and reads no clock: time is an argument (milliseconds of any steady clock), and what is to be done is
+ * handed out as effects after each call, to be carried out in their order.
+ *
+ * Use: call `plan` whenever `wake` was asked for and after each landing; carry a `runStep` out and say what came of
+ * it, oldest step first.
+ */
+export class Serving {
+  readonly scheduler: Scheduler;
+  readonly pictures: PictureFeatures;
+  readonly #config: ServingConfig;
+  readonly #outbox = new Outbox();
+  readonly #leases: Leases;
+  readonly #requests: Requests;
+  readonly #steps: Steps;
+  readonly #deadlines: Deadlines;
+  readonly #drains = new Set<string>();
+  #state: ServingState = 'ready';
+  #submitted = 0;
+
+  constructor(config: ServingConfig) {
+    this.#config = config;
+    const { geometry, stopTokenIds } = config;
+    const outbox = this.#outbox;
+    const push = outbox.push.bind(outbox);
+    this.scheduler = schedulerOf(config);
+    this.pictures = new PictureFeatures({
+      cacheBytes: config.encoderCacheBytes,
+      tokenBytes: geometry.featureBytes,
+      push,
+      lookedUp: (outcome) => {
+        outbox.report({ kind: 'featuresLookedUp', outcome });
+      },
+      evicted: () => {
+        outbox.report({ kind: 'featuresEvicted' });
+      },
+    });
+    this.#deadlines = new Deadlines((atMs) => {
+      push({ kind: 'wakeAt', atMs });
+    });
+    const { scheduler, pictures } = this;
+    const leases = new Leases(scheduler, geometry.pagesPerBlock, push);
+    const ended = (id: string): void => {
+      this.#deadlines.clear(id);
+      if (this.#requests.size === 0) this.#endDrains();
+    };
+    const requests = new Requests({ scheduler, pictures, leases, outbox, geometry, ended });
+    const lost = (error: unknown): void => {
+      this.#lose(error);
+    };
+    this.#leases = leases;
+    this.#requests = requests;
+    this.#steps = new Steps({ scheduler, requests, pictures, leases, outbox, stopTokenIds, lost });
+  }
+
+  get state(): ServingState {
+    return this.#state;
+  }
+
+  get running(): number {
+    return this.scheduler.running.length;
+  }
+
+  get waiting(): number {
+    return this.#requests.size - this.running;
+  }
+
+  /** What the engine has done so far, and how far it is with the prompts of these requests. */
+  progress(keys: Iterable<string>): Progress {
+    const prefills = [...keys].flatMap((key) => this.#requests.named(key) ?? []).filter(isPrefilling);
+    return {
+      steps: this.#steps.run + this.pictures.computed,
+      prefills: prefills.map(({ spec: { requestId }, computedTokens, promptTokens }) => ({
+        ...{ requestId, computedTokens, promptTokens },
+      })),
+    };
+  }
+
+  get gauges(): KvGauges {
+    return kvGauges(this.scheduler, this.#config.geometry);
+  }
+
+  /**
+   * Takes a request in, or refuses it; its events say what becomes of it.
+   * @param key what its events are addressed to; of no other request that has not ended
+   */
+  submit(key: string, request: GenerateRequest, nowMs: number): readonly Effect[] {
+    if (this.#requests.named(key)) throw new Error('a request comes under the key of another one');
+    this.#outbox.report({ kind: 'requestReceived' });
+    try {
+      this.#admit(key, request, nowMs);
+    } catch (error) {
+      const { code, message, param } = asKvcError(error);
+      this.#outbox.push({ kind: 'event', key, event: { kind: 'failed', code, message, param } });
+      this.#outbox.report({ kind: 'requestFailed', requestId: request.requestId, code, refused: true });
+      if (request.lease) this.#leases.decline(request.lease.leaseId);
+    }
+    return this.#outbox.take();
+  }
+
+  /** Ends a request and frees its pages; its last event says so. An unknown one is no error. */
+  abort(key: string): readonly Effect[] {
+    const generation = this.#requests.named(key);
+    if (generation) this.#requests.finish(generation, 'abort');
+    return this.#outbox.take();
+  }
+
+  /** Plans the next step, where there is something to do and the engine may take it. */
+  plan(nowMs: number): readonly Effect[] {
+    this.#steps.plan(nowMs);
+    return this.#outbox.take();
+  }
+
+  stepLanded(number: number, outcome: StepOutcome, nowMs: number): readonly Effect[] {
+    this.#steps.landed(number, outcome, nowMs);
+    return this.#outbox.take();
+  }
+
+  stepFailed(number: number, error: unknown): readonly Effect[] {
+    this.#steps.failed(number, error);
+    return this.#outbox.take();
+  }
+
+  slotsClosed(): readonly Effect[] {
+    this.#steps.slotsClosed();
+    return this.#outbox.take();
+  }
+
+  pictureDecoded(file: FileName, outcome: DecodeOutcome): readonly Effect[] {
+    this.pictures.decoded(file, outcome);
+    return this.#outbox.take();
+  }
+
+  pictureEncoded(name: PictureName, outcome: EncodeOutcome): readonly Effect[] {
+    this.pictures.encoded(name, outcome);
+    return this.#outbox.take();
+  }
+
+  /** @param error why a lease is not this worker's to take */
+  leaseAccepted(id: string, error?: unknown): readonly Effect[] {
+    this.#leases.accepted(id, error);
+    return this.#outbox.take();
+  }
+
+  leaseResized(id: string, answer: ResizeAnswer, nowMs: number): readonly Effect[] {
+    this.#leases.resized(id, answer, nowMs);
+    return this.#outbox.take();
+  }
+
+  /** It is the time that `wakeAt` has named. */
+  expire(nowMs: number): readonly Effect[] {
+    for (const id of this.#deadlines.due(nowMs)) {
+      const generation = this.#requests.find(id);
+      if (generation)
+        this.#requests.fail(
+          generation,
+          new KvcError('DEADLINE_EXCEEDED', 'The answer was not ready in time.'),
+        );
+      else if (this.#drains.delete(id)) this.#endDrain(id);
+    }
+    return this.#outbox.take();
+  }
+
+  /**
+   * Refuses new requests. `drained` comes when the last one has ended, or at the end of the time, when those that are
+   * left are aborted; it counts them.
+   * @param ticket names this call in its `drained`
+   */
+  drain(ticket: string, untilMs: number): readonly Effect[] {
+    if (this.#state === 'ready') this.#state = 'draining';
+    this.#drains.add(ticket);
+    if (this.#requests.size === 0) this.#endDrains();
+    else this.#deadlines.set(ticket, untilMs);
+    return this.#outbox.take();
+  }
+
+  /** Running requests fail with `DRAINING`. */
+  stop(): readonly Effect[] {
+    this.#requests.failAll(new KvcError('DRAINING', 'The worker is shutting down.'));
+    return this.#outbox.take();
+  }
+
+  /** This process has been replaced: nothing more is served. */
+  fail(error: KvcError): readonly Effect[] {
+    this.#fail(error);
+    return this.#outbox.take();
+  }
+
+  /** The engine cannot be used any more. */
+  lose(error: unknown): readonly Effect[] {
+    this.#lose(error);
+    return this.#outbox.take();
+  }
+
+  #admit(key: string, request: GenerateRequest, nowMs: number): void {
+    if (this.#state === 'draining') throw new KvcError('DRAINING', 'The worker is shutting down.');
+    if (this.#state === 'failed') throw new KvcError('NO_WORKER', 'The worker has failed.');
+    const spec = this.#config.specOf(request);
+    const text = new TextStream(this.#config.createDetokenizer(), spec.stop, spec.sampling.minTokens);
+    this.#submitted += 1;
+    const generation = new Generation(`${key}#${this.#submitted}`, key, spec, text);
+    this.#requests.add(generation);
+    if (spec.remainingMs !== undefined) this.#deadlines.set(generation.id, nowMs + spec.remainingMs);
+    this.#prepare(generation);
+  }
+
+  #prepare(generation: Generation): void {
+    try {
+      this.#gather(generation);
+    } catch (error) {
+      this.#requests.fail(generation, error);
+    }
+  }
+
+  /** Takes the lease over and has the features of pictures made that are not cached, then queues the request. */
+  #gather(generation: Generation): void {
+    const { id, spec } = generation;
+    const request = this.#scheduled(generation);
+    const cached = this.scheduler.cachedPictures(request);
+    let missing = 2;
+    const done = (error?: unknown): void => {
+      missing -= 1;
+      if (error !== undefined) this.#requests.fail(generation, error);
+      if (missing === 0 && !generation.ended) this.#queue(generation, request, cached);
+    };
+    if (spec.lease) this.#leases.accept(id, spec.lease, done);
+    else done();
+    this.pictures.encode(generation, cached, done);
+  }
+
+  #queue(generation: Generation, request: ScheduledRequest, cachedPictures: number): void {
+    try {
+      this.scheduler.add(request, cachedPictures);
+    } catch (error) {
+      this.#requests.fail(generation, error);
+    }
+    this.#outbox.push({ kind: 'wake' });
+  }
+
+  #scheduled({ id, spec, promptTokens }: Generation): ScheduledRequest {
+    const { priority, promptTokenIds: tokenIds, cacheSalt, maxTokens, text, textUnderPressure } = spec;
+    const root = rootName({ ...this.#config.root, cacheSalt });
+    const pictures = spec.pictures.map((picture) => ({
+      ...picture,
+      content: { ...picture.form, contentSha256: picture.contentSha256 },
+    }));
+    const texts = { ...(text && { text }), ...(textUnderPressure && { textUnderPressure }) };
+    return { id, promptTokens, maxTokens, pictures, priority, ...texts, content: { root, tokenIds } };
+  }
+
+  #endDrain(ticket: string): void {
+    const left = this.#requests.all();
+    for (const generation of left) this.#requests.finish(generation, 'abort');
+    this.#outbox.push({ kind: 'drained', ticket, aborted: left.length });
+  }
+
+  #endDrains(): void {
+    for (const ticket of this.#drains) {
+      this.#deadlines.clear(ticket);
+      this.#outbox.push({ kind: 'drained', ticket, aborted: 0 });
+    }
+    this.#drains.clear();
+  }
+
+  #lose(error: unknown): void {
+    this.#outbox.report({ kind: 'engineLost', error });
+    this.#fail(new KvcError('ENGINE_FAILED', 'The engine of this worker has failed.', { cause: error }));
+  }
+
+  #fail(error: KvcError): void {
+    this.#state = 'failed';
+    this.#requests.failAll(error);
+  }
+}
+
+function isPrefilling({ started, computedTokens, promptTokens }: Generation): boolean {
+  return started && computedTokens < promptTokens;
+}
+
+function schedulerOf({ geometry, poolBlocks: blocks, ...config }: ServingConfig): Scheduler {
+  const { maxStepTokens, maxPrefillChunk, maxRunning, swapPages } = config;
+  return new Scheduler({ blocks, maxStepTokens, maxPrefillChunk, maxRunning, swapPages, shape: geometry });
+}

@@ -1,0 +1,255 @@
+import { KvcError } from '@kvcapsule/contracts/errors';
+import type { ScheduledStep, Scheduler } from '@kvcapsule/domain/scheduling';
+
+import type { Generation } from '../generation/generation.js';
+import type { SampledToken } from '../generation/text-stream.js';
+import type { Leases } from '../leases/leases.js';
+import type { PictureFeatures } from '../pictures/picture-features.js';
+import type { Outbox } from '../serving/effects.js';
+import type { Requests } from '../serving/requests.js';
+import { modelInput } from './model-input.js';
+
+/** What the engine says of a step. */
+export interface StepOutcome {
+  /** In the order of the step's samples. */
+  readonly samples: readonly SampledToken[];
+  readonly compressSeconds: number;
+}
+
+export interface StepParts {
+  readonly scheduler: Scheduler;
+  readonly requests: Requests;
+  readonly pictures: PictureFeatures;
+  readonly leases: Leases;
+  readonly outbox: Outbox;
+  readonly stopTokenIds: ReadonlySet<number>;
+  /** The engine will not recover by itself. */
+  readonly lost: (error: unknown) => void;
+}
+
+interface Flight {
+  readonly step: ScheduledStep;
+  readonly startMs: number;
+}
+
+interface Failure {
+  readonly steps: ScheduledStep[];
+  readonly error: unknown;
+}
+
+/** An engine that fails so many steps in a row will not recover by itself. */
+const MAX_FAILED_STEPS = 5;
+
+/**
+ * Keeps the engine busy: while a step runs, the next one is planned and given to the engine, and what the one before
+ * drew is taken in while the next one runs. So at most two steps are under way, and the engine waits for nobody as
+ * long as planning and taking in are shorter than a step.
+ *
+ * A step that moves pages in or out of the pool runs alone: its moves take several calls of the engine. What follows
+ * a failed step counts as failed too.
+ */
+export class Steps {
+  /** In the order of their plans, which is the order they run in. */
+  readonly #flights: Flight[] = [];
+  /** Steps that have ended and are to be recovered from, the first of them by a failure. */
+  #failure: Failure | undefined;
+  #failedSteps = 0;
+  #lastStepEndMs = 0;
+  #run = 0;
+
+  constructor(private readonly parts: StepParts) {}
+
+  /** Steps that the engine has run so far. */
+  get run(): number {
+    return this.#run;
+  }
+
+  /** Plans and launches a step, where one may be under way beside those that are. */
+  plan(nowMs: number): void {
+    const ahead = this.#flights.length > 0;
+    if (this.#failure || this.#flights.length > 1 || this.#flights.some(({ step }) => movesPages(step)))
+      return;
+    for (let step = this.#next(ahead); step; step = this.#next(ahead)) {
+      if (step.rows + step.changes.length > 0) {
+        this.#launch(step, nowMs);
+        return;
+      }
+      // it had only news; beside a step under way the next plan can wait for the end of that one
+      if (ahead) return;
+    }
+  }
+
+  /** The oldest step under way has run. */
+  landed(number: number, { samples, compressSeconds }: StepOutcome, nowMs: number): void {
+    const { step, startMs } = this.#end(number);
+    if (this.#failure) {
+      this.#recover(this.#failure, step);
+      return;
+    }
+    this.#run += 1;
+    this.#failedSteps = 0;
+    const compressions = step.changes.filter(({ kind }) => kind === 'compress').length;
+    // a step that was planned ahead waited for the one before
+    const durationMs = nowMs - Math.max(startMs, this.#lastStepEndMs);
+    this.#lastStepEndMs = nowMs;
+    this.parts.outbox.report({ kind: 'stepLanded', durationMs, compressions, compressSeconds });
+    this.#deliver(step, samples);
+    this.parts.leases.balance(nowMs);
+  }
+
+  /** The oldest step under way has failed. */
+  failed(number: number, error: unknown): void {
+    const { step } = this.#end(number);
+    this.#failure ??= { steps: [], error };
+    this.#recover(this.#failure, step);
+  }
+
+  /** The slots of failed steps are closed in the engine: their requests end, and steps are planned again. */
+  slotsClosed(): void {
+    const { steps, error } = this.#failure ?? { steps: [], error: undefined };
+    this.#failure = undefined;
+    const { scheduler, requests, outbox, lost } = this.parts;
+    for (const id of steps.flatMap((step) => scheduler.fail(step))) {
+      const generation = requests.find(id);
+      if (generation) requests.fail(generation, asStepError(error));
+    }
+    this.#failedSteps += 1;
+    if (this.#failedSteps >= MAX_FAILED_STEPS) lost(error);
+    outbox.push({ kind: 'wake' });
+  }
+
+  /** Closes what the failed steps touched as soon as nothing is under way. */
+  #recover(failure: Failure, step: ScheduledStep): void {
+    const { steps, error } = failure;
+    steps.push(step);
+    if (this.#flights.length > 0) return;
+    const { outbox } = this.parts;
+    outbox.report({ kind: 'stepsFailed', steps: steps.map(({ number }) => number), error });
+    outbox.push({ kind: 'closeSlots', slots: [...new Set(steps.flatMap(({ slots }) => slots))] });
+  }
+
+  #end(number: number): Flight {
+    const flight = this.#flights.shift();
+    if (flight?.step.number !== number) throw new Error('steps end in the order of their plans');
+    return flight;
+  }
+
+  #next(ahead: boolean): ScheduledStep | undefined {
+    const { scheduler, requests, pictures, outbox } = this.parts;
+    const step = scheduler.plan(ahead);
+    if (!step) return undefined;
+    outbox.report({ kind: 'stepPlanned', counters: scheduler.counters });
+    for (const pressed of step.recompressed) {
+      const { recompressed, pressedRuns } = this.#scheduled(pressed.id);
+      if (pressed.picture === undefined) pressedRuns.add(pressed.start);
+      else recompressed.add(pressed.picture);
+    }
+    for (const id of step.preempted) {
+      const generation = this.#scheduled(id);
+      generation.restart();
+      pictures.release(generation);
+    }
+    for (const id of step.missing) this.#encodeMissing(this.#scheduled(id));
+    for (const id of step.exhausted) {
+      const generation = requests.find(id);
+      if (generation) this.#exhaust(generation);
+    }
+    return step;
+  }
+
+  #launch(step: ScheduledStep, nowMs: number): void {
+    const { number, reads, writes } = step;
+    const input = modelInput(step, (id) => this.#scheduled(id));
+    this.#flights.push({ step, startMs: nowMs });
+    this.parts.outbox.push({ kind: 'runStep', step: { number, reads, writes, input } });
+  }
+
+  #scheduled(id: string): Generation {
+    const generation = this.parts.requests.find(id);
+    if (!generation) throw new Error('a request is scheduled that is not here');
+    return generation;
+  }
+
+  #encodeMissing(generation: Generation): void {
+    const { pictures, scheduler, requests, outbox } = this.parts;
+    // room is taken all at once: nothing is held while it waits for it
+    pictures.release(generation);
+    pictures.encode(generation, 0, (error) => {
+      if (error !== undefined) {
+        requests.fail(generation, error);
+        return;
+      }
+      scheduler.ready(generation.id);
+      outbox.push({ kind: 'wake' });
+    });
+  }
+
+  #exhaust(generation: Generation): void {
+    const { requestId } = generation.spec;
+    const { outbox, requests } = this.parts;
+    outbox.report({ kind: 'poolExhausted', requestId });
+    // without a single token there is no answer that could be too long
+    if (generation.completionTokens > 0) requests.finish(generation, 'length');
+    else
+      requests.fail(generation, new KvcError('KV_CAPACITY_EXCEEDED', 'The pool has no room for an answer.'));
+  }
+
+  #deliver(step: ScheduledStep, samples: readonly SampledToken[]): void {
+    const { scheduler, requests } = this.parts;
+    const drawn = samples.map(({ tokenId }) => tokenId);
+    const tokens = new Map(step.samples.map(({ id }, index) => [id, samples[index]]));
+    const counted = scheduler.complete(step, drawn);
+    for (const { id, picture, start, rows } of step.chunks) {
+      const generation = requests.find(id);
+      if (!generation) continue;
+      generation.computedTokens = start + rows;
+      this.#start(generation);
+      const span = picture === undefined ? undefined : generation.pictures[picture];
+      if (span && start + rows === span.offset + span.length)
+        this.parts.pictures.release(generation, picture);
+    }
+    for (const { id } of counted) {
+      const generation = requests.find(id);
+      const token = tokens.get(id);
+      if (generation && token) this.#accept(generation, token);
+    }
+  }
+
+  #start(generation: Generation): void {
+    if (generation.started) return;
+    generation.started = true;
+    const { scheduler, requests, pictures } = this.parts;
+    const { promptTokens, id } = generation;
+    const cachedTokens = scheduler.cachedTokens(id);
+    generation.cachedTokens = cachedTokens;
+    generation.pictures.forEach(({ offset, length }, index) => {
+      if (offset + length <= cachedTokens) pictures.release(generation, index);
+    });
+    requests.tell(generation, { kind: 'started', promptTokens, cachedTokens });
+  }
+
+  #accept(generation: Generation, token: SampledToken): void {
+    const { requests, stopTokenIds } = this.parts;
+    const { tokenId } = token;
+    const { sampling, maxTokens } = generation.spec;
+    generation.append(tokenId);
+    if (!sampling.ignoreEos && stopTokenIds.has(tokenId)) {
+      requests.tell(generation, { kind: 'delta', text: '', tokenIds: [tokenId], logprobs: [] });
+      requests.finish(generation, 'stop');
+      return;
+    }
+    const { text, logprobs, stopped } = generation.text.push(token);
+    requests.tell(generation, { kind: 'delta', text, tokenIds: [tokenId], logprobs });
+    if (stopped) requests.finish(generation, 'stop', false);
+    else if (generation.completionTokens >= maxTokens) requests.finish(generation, 'length');
+  }
+}
+
+function movesPages({ reads, writes }: ScheduledStep): boolean {
+  return reads.length + writes.length > 0;
+}
+
+function asStepError(error: unknown): KvcError {
+  if (error instanceof KvcError) return error;
+  return new KvcError('ENGINE_FAILED', 'The engine failed on this request.', { cause: error });
+}
