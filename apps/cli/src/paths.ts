@@ -1,12 +1,24 @@
-import { existsSync } from 'node:fs';
+import { accessSync, constants, existsSync } from 'node:fs';
+import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 
 /** The checkout this CLI runs from: the nearest folder above that holds the entry script. */
 export const ROOT = findRoot(import.meta.dirname);
 export const DEFAULT_MODEL_DIR = join(ROOT, 'deploy/models/emoji-vlm');
 export const SAMPLES_DIR = join(ROOT, 'samples');
-/** Logs and scratch of a running `up`. */
-export const STATE_DIR = join(ROOT, '.kvcapsule');
+/**
+ * Where `up` keeps logs: in the checkout, or, when that is another user's, in this user's own state folder
+ * (XDG base directories).
+ */
+export function stateDir(env: NodeJS.ProcessEnv = process.env): string {
+  const own = join(ROOT, '.kvcapsule');
+  try {
+    accessSync(existsSync(own) ? own : ROOT, constants.W_OK);
+    return own;
+  } catch {
+    return join(env['XDG_STATE_HOME'] || join(homedir(), '.local/state'), 'kvcapsule');
+  }
+}
 
 /** The built entry point of a part. */
 export function partMain(part: 'router' | 'worker'): string {

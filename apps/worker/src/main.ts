@@ -15,7 +15,7 @@ import {
 import { type ModelFolder, openModelFolder } from '@kvcapsule/model';
 import { decodeImage } from '@kvcapsule/multimodal';
 import { parseConfig } from '@kvcapsule/platform/config';
-import { createLogger, type Logger } from '@kvcapsule/platform/logging';
+import { createLogger, type Logger, outliveClosedPipes } from '@kvcapsule/platform/logging';
 import { createRedisClient, RedisLedger, RedisRegistry } from '@kvcapsule/platform/redis';
 import { createMetrics, type WorkerMetrics } from '@kvcapsule/platform/telemetry';
 
@@ -162,6 +162,7 @@ function superviseProcess(worker: Worker, config: WorkerConfig, logger: Logger):
   process.on('unhandledRejection', onFault);
 }
 
+outliveClosedPipes();
 main().catch((error: unknown) => {
   const message = error instanceof KvcError ? `${error.code}: ${error.message}` : String(error);
   process.stderr.write(`${JSON.stringify({ level: 60, name: 'worker', msg: message })}\n`);

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { CliError } from '../failure.js';
+import { serverRoot } from '../server-fetch.js';
 import { servedModel, streamAnswer } from './chat-client.js';
 import { pictureDataUri } from './picture.js';
 import { summaryLine } from './summary.js';
@@ -38,7 +39,7 @@ async function ask(picture: string, question: string, options: AskOptions): Prom
     throw new CliError('--max-tokens must be a whole number of at least 1.');
   const imageUrl = await pictureDataUri(picture);
   const server = {
-    url: options.url.replace(/\/+$/, ''),
+    url: serverRoot(options.url),
     apiKey: options.apiKey ?? process.env['KVCAPSULE_API_KEY'],
   };
   const model = options.model ?? (await servedModel(server));

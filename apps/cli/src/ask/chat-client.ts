@@ -2,9 +2,10 @@ import { ChatCompletionChunk, type CompletionUsage } from '@kvcapsule/contracts/
 import { EventSourceParserStream } from 'eventsource-parser/stream';
 import { z } from 'zod';
 import { CliError } from '../failure.js';
+import { serverFetch } from '../server-fetch.js';
 
 export interface Server {
-  /** Without a slash at its end. */
+  /** Without `/v1` and without a slash at its end. */
   readonly url: string;
   readonly apiKey?: string | undefined;
 }
@@ -84,7 +85,7 @@ async function request(server: Server, path: string, body?: unknown): Promise<Re
     ...(server.apiKey === undefined ? {} : { authorization: `Bearer ${server.apiKey}` }),
   };
   const init = body === undefined ? { headers } : { method: 'POST', headers, body: JSON.stringify(body) };
-  const response = await fetch(server.url + path, init).catch(() => {
+  const response = await serverFetch(server.url + path, init).catch(() => {
     throw new CliError(
       `Nothing answers at ${server.url}.`,
       'Start it with ./kvcapsule up, or name another with --url.',

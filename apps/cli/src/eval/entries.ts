@@ -4,6 +4,7 @@ import { dirname, parse, resolve } from 'node:path';
 import { KvcError } from '@kvcapsule/contracts';
 import { CODECS } from '@kvcapsule/engine';
 import { z } from 'zod';
+import { serverRoot } from '../server-fetch.js';
 
 const entrySchema = z
   .strictObject({
@@ -103,7 +104,7 @@ export function entriesAgainst(others: readonly string[]): Entry[] {
   return others.map((other) => {
     if (other === 'q8' || other === 'q4') return { name: other, codec: other, group: 'rival' };
     if (/^https?:/.test(other)) {
-      const url = other.replace(/\/+$/, '');
+      const url = serverRoot(other);
       return { name: new URL(url).host.replace(/[^\w.-]/g, ' '), url, group: 'rival' };
     }
     return { name: parse(other).name, profile: resolve(other), group: 'ours' };

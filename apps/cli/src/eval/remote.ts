@@ -1,6 +1,7 @@
 import { KvcError } from '@kvcapsule/contracts';
 import { z } from 'zod';
 import type { PromptMaker } from '../calibrate-prompt.js';
+import { serverFetch } from '../server-fetch.js';
 import type { Answer } from './answers.js';
 import { argmax, logNormaliser } from './statistics.js';
 
@@ -63,7 +64,7 @@ async function call(engine: RemoteEngine, path: string, body?: unknown): Promise
   let response: Response;
   try {
     const signal = AbortSignal.timeout(TIMEOUT_MS);
-    response = await fetch(engine.url + path, { ...request, headers, signal });
+    response = await serverFetch(engine.url + path, { ...request, headers, signal });
   } catch (cause) {
     throw new KvcError('CONFIG_INVALID', `${engine.url} does not answer`, { cause });
   }

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { createWriteStream, existsSync, type WriteStream } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { createInterface } from 'node:readline';
+import type { LogFile } from './log-file.js';
 
 const SETPRIV = '/usr/bin/setpriv';
 const TAIL_LINES = 12;
@@ -10,7 +11,7 @@ export interface ChildSpec {
   readonly command: string;
   readonly args: readonly string[];
   readonly env?: NodeJS.ProcessEnv;
-  readonly logFile: string;
+  readonly logPath: string;
   readonly readyTimeoutMs: number;
 }
 
@@ -25,14 +26,16 @@ export interface ExitInfo {
 export class Child {
   readonly exited: Promise<ExitInfo>;
   private readonly process: ChildProcess;
-  private readonly log: WriteStream;
   private readonly lastLines: string[] = [];
   private ended: ExitInfo | undefined;
   private readyFields: ReadyFields | undefined;
   private onReady: ((fields: ReadyFields) => void) | undefined;
 
-  constructor(private readonly spec: ChildSpec) {
-    this.log = createWriteStream(spec.logFile, { flags: 'a' });
+  constructor(
+    private readonly spec: ChildSpec,
+    /** Outlives this run: the next one goes on in it. */
+    private readonly log: LogFile,
+  ) {
     const [command, args] = withDeathSignal(spec.command, spec.args);
     // a group of its own: Ctrl-C in the terminal must reach the supervisor alone, which stops parts in order
     this.process = spawn(command, args, {
@@ -47,7 +50,6 @@ export class Child {
     this.exited = new Promise((resolve) => {
       const end = (info: ExitInfo): void => {
         this.ended ??= info;
-        this.log.end();
         resolve(this.ended);
       };
       this.process.once('close', (code, signal) => {
@@ -127,7 +129,7 @@ export class Child {
   }
 
   private keep(line: string): void {
-    if (!this.log.writableEnded) this.log.write(`${line}\n`);
+    this.log.write(line);
     this.lastLines.push(line);
     if (this.lastLines.length > TAIL_LINES) this.lastLines.shift();
   }

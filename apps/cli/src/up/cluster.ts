@@ -1,9 +1,9 @@
-import { mkdirSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CliError } from '../failure.js';
-import { partMain, STATE_DIR } from '../paths.js';
+import { partMain } from '../paths.js';
+import { serverFetch } from '../server-fetch.js';
 import type { UpOptions } from './options.js';
 import { PrivateRedis } from './private-redis.js';
 import { Supervised } from './supervised.js';
@@ -16,6 +16,12 @@ const ROUTER_DRAIN_MS = 3_500;
 const WORKER_DRAIN_MS = 2_500;
 const WORKER_GRACE_MS = 3_500;
 
+/** Where the API answers, and the models that it serves, as clients name them. */
+export interface Serving {
+  readonly url: string;
+  readonly models: readonly string[];
+}
+
 /** The parts `up` runs, in the order they need each other: Redis, workers, router. */
 export class UpCluster {
   private redis: PrivateRedis | undefined;
@@ -26,12 +32,12 @@ export class UpCluster {
   /** @param say one line for the terminal */
   constructor(
     private readonly options: UpOptions,
+    private readonly logFolder: string,
     private readonly say: (line: string) => void,
   ) {}
 
-  /** Starts everything. Resolves with the address of the API once it is ready to answer. */
-  async start(): Promise<string> {
-    mkdirSync(join(STATE_DIR, 'log'), { recursive: true });
+  /** Starts everything. Resolves once the API is ready to answer. */
+  async start(): Promise<Serving> {
     const redisUrl = this.options.redis ?? (await this.startRedis());
     const env = childEnvironment(this.options, redisUrl);
     for (let index = 0; index < this.options.workers; index += 1)
@@ -40,7 +46,7 @@ export class UpCluster {
     const [ready] = await Promise.all([this.router.start(), ...this.workers.map((worker) => worker.start())]);
     const url = String(ready['url']);
     await untilServing(url);
-    return url;
+    return { url, models: ready['models'] as readonly string[] };
   }
 
   /** Router first, so that its streams end properly, then workers, then Redis. Later calls join the first. */
@@ -72,16 +78,13 @@ export class UpCluster {
     args: readonly string[],
     env: NodeJS.ProcessEnv,
   ): Supervised {
-    const logFile = join(STATE_DIR, 'log', `${name}.log`);
-    // another `up` of this checkout that still runs keeps writing to its own, unlinked file
-    rmSync(logFile, { force: true });
     return new Supervised(
       {
         name,
         command: process.execPath,
         args: [partMain(kind), ...args],
         env,
-        logFile,
+        logPath: join(this.logFolder, `${name}.log`),
         readyTimeoutMs: READY_TIMEOUT_MS,
       },
       this.say,
@@ -118,6 +121,7 @@ export function routerArgs(options: UpOptions): string[] {
   return [
     ...['--host', options.host, '--port', String(options.port), '--model', options.model],
     ...['--drain-ms', String(ROUTER_DRAIN_MS)],
+    ...(options.servedModelName === undefined ? [] : ['--served-model-name', options.servedModelName]),
     ...(options.auth ? [] : ['--no-auth']),
     ...(options.allowImageHost ?? []).flatMap((host) => ['--allow-image-host', host]),
   ];
@@ -126,7 +130,7 @@ export function routerArgs(options: UpOptions): string[] {
 async function untilServing(url: string): Promise<void> {
   const end = Date.now() + READY_TIMEOUT_MS;
   for (;;) {
-    const response = await fetch(`${url}/health/ready`).catch(() => undefined);
+    const response = await serverFetch(`${url}/health/ready`).catch(() => undefined);
     if (response?.status === 200) return;
     if (Date.now() > end)
       throw new CliError('The router runs, but it does not get ready.', `Ask it: curl ${url}/health/ready`);

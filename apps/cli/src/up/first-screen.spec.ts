@@ -17,12 +17,24 @@ describe('firstScreen', () => {
   });
 
   it('names a key only where one is needed, and paths as short as they can be', () => {
-    const screen = { url: 'http://127.0.0.1:9000', modelDir: '/m/emoji-vlm', cwd: ROOT };
+    const screen = {
+      ...{ url: 'http://127.0.0.1:9000', models: ['my model'], cwd: ROOT },
+      logFolder: `${ROOT}/.kvcapsule/log/one`,
+    };
     const open = firstScreen({ ...screen, withKey: false });
+    expect(open).toContain('serves my model at');
+    expect(open).toContain('Logs: .kvcapsule/log/one ');
     expect(open).not.toContain('authorization');
     expect(open).toContain(
       './kvcapsule ask samples/bird-microscope.png "What is at D2?" --url http://127.0.0.1:9000',
     );
     expect(firstScreen({ ...screen, withKey: true })).toContain('authorization: Bearer $KVCAPSULE_API_KEY');
+  });
+
+  it('quotes whatever a shell would take apart', () => {
+    const model = 'a "b" $(id) `id` \\ c';
+    const command = curlCommand('http://127.0.0.1:8000', model, `${SAMPLES_DIR}/bird-microscope.png`, false);
+    const body = execFileSync('sh', ['-c', command.replace(/^curl .*-d @- /, 'cat ')], { encoding: 'utf8' });
+    expect((JSON.parse(body) as { model: string }).model).toBe(model);
   });
 });

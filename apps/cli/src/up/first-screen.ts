@@ -1,11 +1,13 @@
-import { basename, join, relative } from 'node:path';
+import { join, relative } from 'node:path';
 import { ROOT, SAMPLES_DIR } from '../paths.js';
 
 const SAMPLE = { picture: 'bird-microscope.png', question: 'What is at D2?' };
 
 export interface FirstScreen {
   readonly url: string;
-  readonly modelDir: string;
+  /** As clients name it; the first one is asked in the examples. */
+  readonly models: readonly string[];
+  readonly logFolder: string;
   /** Whether clients must send a key. */
   readonly withKey: boolean;
   /** For shortening paths. */
@@ -13,19 +15,21 @@ export interface FirstScreen {
 }
 
 /** What a person sees once everything answers. The curl command can be pasted as it is into any POSIX shell. */
-export function firstScreen({ url, modelDir, withKey, cwd }: FirstScreen): string {
+export function firstScreen({ url, models, logFolder, withKey, cwd }: FirstScreen): string {
   const at = (path: string): string => shortest(path, cwd);
   const sample = at(join(SAMPLES_DIR, SAMPLE.picture));
+  const key = withKey ? ' --api-key "$KVCAPSULE_API_KEY"' : '';
+  const program = quoted(at(join(ROOT, 'kvcapsule')));
   return `
-KVCapsule serves ${basename(modelDir)} at ${url}/v1   (docs ${url}/docs · metrics ${url}/metrics)
+KVCapsule serves ${models.join(', ')} at ${url}/v1   (docs ${url}/docs · metrics ${url}/metrics)
 
 Ask about a picture:
-  ${at(join(ROOT, 'kvcapsule'))} ask ${sample} "${SAMPLE.question}"${urlFlag(url)}
+  ${program} ask ${quoted(sample)} "${SAMPLE.question}"${urlFlag(url)}${key}
 
 The same with curl:
-${curlCommand(url, basename(modelDir), sample, withKey)}
+${curlCommand(url, models[0] ?? '', sample, withKey)}
 
-Logs: ${at(join(ROOT, '.kvcapsule/log'))}   Stop: Ctrl-C
+Logs: ${at(logFolder)}   Stop: Ctrl-C
 `;
 }
 
@@ -33,7 +37,7 @@ Logs: ${at(join(ROOT, '.kvcapsule/log'))}   Stop: Ctrl-C
 export function curlCommand(url: string, model: string, picture: string, withKey: boolean): string {
   const auth = withKey ? ` -H "authorization: Bearer $KVCAPSULE_API_KEY"` : '';
   return `curl -N ${url}/v1/chat/completions -H 'content-type: application/json'${auth} -d @- <<END
-{"model": "${model}", "stream": true, "messages": [{"role": "user", "content": [
+{"model": ${inDocument(model)}, "stream": true, "messages": [{"role": "user", "content": [
   {"type": "image_url", "image_url": {"url": "data:image/png;base64,$(base64 -w0 ${quoted(picture)})"}},
   {"type": "text", "text": "${SAMPLE.question}"}]}]}
 END`;
@@ -47,6 +51,11 @@ function shortest(path: string, cwd: string): string {
   const short = relative(cwd, path);
   if (short.startsWith('..')) return path;
   return short.includes('/') ? short : `./${short}`;
+}
+
+/** JSON for a here-document, in which the shell still expands. */
+function inDocument(text: string): string {
+  return JSON.stringify(text).replaceAll(/[\\$`]/g, '\\$&');
 }
 
 function quoted(path: string): string {

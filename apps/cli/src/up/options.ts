@@ -9,6 +9,8 @@ export interface UpOptions {
   readonly workers: number;
   /** Absolute. */
   readonly model: string;
+  /** Absent: the environment's, the file's, or the folder's name. */
+  readonly servedModelName?: string;
   readonly redis?: string;
   readonly apiKey?: readonly string[];
   /** False with --no-auth. */
@@ -25,7 +27,7 @@ Examples:
   kvcapsule up --host 0.0.0.0 --api-key KEY         open to the network, with a key
   kvcapsule up --model ./SmolVLM-256M --codec raw   another model, its KV as it is
 
-Stop with Ctrl-C. Logs: .kvcapsule/log/`;
+Stop with Ctrl-C. Logs: a folder of each start under .kvcapsule/log`;
 
 /** Adds the options of `up`; settings without a flag come from the environment (docs/guides/configuration.md). */
 export function upOptions(command: Command): Command {
@@ -50,6 +52,7 @@ export function upOptions(command: Command): Command {
         .argParser((folder: string) => resolve(folder))
         .default(DEFAULT_MODEL_DIR, 'the demo model'),
     )
+    .option('--served-model-name <id>', 'what clients call the model (also: KVCAPSULE_SERVED_MODEL_NAME)')
     .addOption(
       new Option('--redis <url>', 'use this Redis (default: a private one on loopback)').env(
         'KVCAPSULE_REDIS',

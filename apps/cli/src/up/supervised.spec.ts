@@ -20,7 +20,7 @@ describe('Supervised', () => {
       name: 'part',
       command: process.execPath,
       args: ['-e', script],
-      logFile: join(dir, 'part.log'),
+      logPath: join(dir, 'part.log'),
       readyTimeoutMs: 10_000,
     };
     return new Supervised(spec, (line) => said.push(line));

@@ -1,6 +1,7 @@
 import { CliError } from '../failure.js';
 import { Backoff } from './backoff.js';
 import { Child, type ChildSpec, type ExitInfo, type ReadyFields } from './child.js';
+import { LogFile } from './log-file.js';
 import { readableLogLine } from './log-line.js';
 
 /** One part kept alive: started, watched, started again with backoff until it is told to stop. */
@@ -9,12 +10,15 @@ export class Supervised {
   private stopping = false;
   private readonly backoff = new Backoff();
   private wake: (() => void) | undefined;
+  private readonly log: LogFile;
 
   /** @param say one line for the terminal */
   constructor(
     private readonly spec: ChildSpec,
     private readonly say: (line: string) => void,
-  ) {}
+  ) {
+    this.log = new LogFile({ path: spec.logPath, warn: say });
+  }
 
   get name(): string {
     return this.spec.name;
@@ -29,10 +33,11 @@ export class Supervised {
       const exit = child.running ? undefined : await child.exited;
       child.kill();
       await child.exited;
+      await this.log.close();
       throw new CliError(
         `${this.name} ${exit === undefined ? 'did not get ready in time' : `stopped at its start (${exitText(exit)})`}` +
           indented(child.tail),
-        `Whole log: ${this.spec.logFile}`,
+        `Whole log: ${this.spec.logPath}`,
       );
     }
     void this.watch(child, startedMs);
@@ -44,6 +49,7 @@ export class Supervised {
     this.stopping = true;
     this.wake?.();
     await this.child?.stop(graceMs);
+    await this.log.close();
   }
 
   kill(): void {
@@ -53,7 +59,7 @@ export class Supervised {
   }
 
   private spawn(): Child {
-    this.child = new Child(this.spec);
+    this.child = new Child(this.spec, this.log);
     return this.child;
   }
 

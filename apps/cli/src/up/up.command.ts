@@ -2,8 +2,10 @@ import type { Command } from 'commander';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { CliError } from '../failure.js';
+import { stateDir } from '../paths.js';
 import { UpCluster } from './cluster.js';
 import { firstScreen } from './first-screen.js';
+import { makeLogFolder } from './log-folder.js';
 import { type UpOptions, upOptions } from './options.js';
 import { assertPortFree } from './ports.js';
 
@@ -19,18 +21,19 @@ async function up(options: UpOptions): Promise<void> {
   assertModelFolder(options.model);
   await assertPortFree(options.host, options.port);
   const startedMs = performance.now();
+  const logFolder = makeLogFolder(stateDir(), new Date());
   const say = (line: string): void => {
     process.stderr.write(`${new Date().toTimeString().slice(0, 8)} ${line}\n`);
   };
-  const cluster = new UpCluster(options, say);
+  const cluster = new UpCluster(options, logFolder, say);
   const stop = stopOnSignal(cluster, say);
   try {
-    const url = await Promise.race([cluster.start(), stop.requested.then(() => undefined)]);
-    if (url !== undefined) {
+    const serving = await Promise.race([cluster.start(), stop.requested.then(() => undefined)]);
+    if (serving !== undefined) {
       say(`ready after ${((performance.now() - startedMs) / 1000).toFixed(1)} s`);
       const withKey =
         options.auth && (options.apiKey !== undefined || process.env['KVCAPSULE_API_KEYS'] !== undefined);
-      process.stdout.write(firstScreen({ url, modelDir: options.model, withKey, cwd: process.cwd() }));
+      process.stdout.write(firstScreen({ ...serving, logFolder, withKey, cwd: process.cwd() }));
       await stop.requested;
     }
   } finally {

@@ -1,7 +1,7 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { ROOT } from '../paths.js';
@@ -63,6 +63,15 @@ class Up {
     return pid;
   }
 
+  /** The lines of the first screen that a person pastes: each command whole, with its here-document. */
+  async commands(): Promise<string[]> {
+    await this.shows(/Stop: Ctrl-C/);
+    const asks = /^ {2}(\S.* ask .*)$/m.exec(this.output)?.[1];
+    const curl = /^curl [\s\S]*?^END$/m.exec(this.output)?.[0];
+    if (asks === undefined || curl === undefined) throw new Error(`no commands: ${this.output}`);
+    return [asks, curl];
+  }
+
   async ends(): Promise<number | null> {
     if (this.process.exitCode === null) await once(this.process, 'exit');
     return this.process.exitCode;
@@ -96,6 +105,44 @@ describe('up', () => {
     expect(await up.ends()).toBe(0);
     expect(performance.now() - askedMs).toBeLessThan(10_000);
     expect(pids.map(commandOf).filter((command) => command !== '')).toEqual([]);
+  }, 90_000);
+
+  it('shows commands that work as they are pasted, whatever the model is called and by whom', async () => {
+    process.env['KVCAPSULE_SERVED_MODEL_NAME'] = "the demo's model";
+    try {
+      up = new Up();
+    } finally {
+      delete process.env['KVCAPSULE_SERVED_MODEL_NAME'];
+    }
+    const commands = await up.commands();
+    expect(up.output).toContain("serves the demo's model at");
+    for (const command of commands) {
+      const answer = execFileSync('sh', ['-c', command], {
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'ignore'],
+      });
+      expect(answer.replaceAll(/[^a-z.]/g, '')).toMatch(/micro.*scope/);
+    }
+    const logs = resolve(await up.shows(/Logs: (\S+)/));
+    up.process.kill('SIGTERM');
+    await up.ends();
+    expect(readdirSync(logs).sort()).toEqual(['router.log', 'worker-0.log']);
+    const second = new Up('--pool-mib', '16');
+    await second.shows(/Stop: Ctrl-C/);
+    second.process.kill('SIGKILL');
+    await second.ends();
+    expect(existsSync(join(logs, 'worker-0.log'))).toBe(true);
+  }, 120_000);
+
+  it('goes on when nobody reads what it prints', async () => {
+    up = new Up();
+    const url = await up.shows(/ at (http:\S+)\/v1/);
+    up.process.stdout?.destroy();
+    up.process.stderr?.destroy();
+    process.kill(up.child('apps/worker'), 'SIGKILL');
+    await sleep(1_500);
+    expect(up.process.exitCode).toBeNull();
+    expect((await fetch(`${url}/health/live`)).status).toBe(200);
   }, 90_000);
 
   it('says why it cannot start, and ends', async () => {

@@ -26,16 +26,35 @@ const REDACT = [
 
 export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 
+/** What cannot be written is lost: a full disk or a reader that has gone is no reason to stop serving. */
+function stderrLines(): DestinationStream {
+  const lines = destination({ dest: 2, sync: true });
+  lines.on('error', () => undefined);
+  return lines;
+}
+
 /**
  * JSON lines to stderr, written at once so that none is lost when the process ends. Fields that may hold
  * secrets or a user's content come out as `[redacted]`.
  */
 export function createLogger(
   options: { readonly name: string; readonly level: (typeof LOG_LEVELS)[number] },
-  stream: DestinationStream = destination({ dest: 2, sync: true }),
+  stream: DestinationStream = stderrLines(),
 ): Logger {
   return pino(
     { name: options.name, level: options.level, redact: { paths: REDACT, censor: '[redacted]' } },
     stream,
   );
+}
+
+/**
+ * A reader of stdout or stderr may leave, or their disk may be full; without a listener that ends the process.
+ *
+ * @param onGone called when a reader has left; by default the process goes on without it
+ */
+export function outliveClosedPipes(onGone: () => void = () => undefined): void {
+  for (const stream of [process.stdout, process.stderr])
+    stream.on('error', ({ code }: NodeJS.ErrnoException) => {
+      if (code === 'EPIPE') onGone();
+    });
 }

@@ -1,3 +1,6 @@
+import { execFileSync } from 'node:child_process';
+import { openSync } from 'node:fs';
+
 import { describe, expect, it } from 'vitest';
 
 import { createLogger } from './index.js';
@@ -36,5 +39,17 @@ describe('createLogger', () => {
     );
     expect(line).toContain('[redacted]');
     expect(line).not.toContain('sekret');
+  });
+
+  it('loses lines that stderr does not take, and the process goes on', () => {
+    const module = JSON.stringify(new URL('index.ts', import.meta.url).href);
+    const program = `import { createLogger } from ${module};
+      createLogger({ name: 'test', level: 'info' }).info('nobody keeps this');
+      setTimeout(() => process.stdout.write('alive'), 50);`;
+    const full = openSync('/dev/full', 'w');
+    const args = ['--conditions=@kvcapsule/source', '--input-type=module', '-e', program];
+    expect(execFileSync(process.execPath, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', full] })).toBe(
+      'alive',
+    );
   });
 });

@@ -1,0 +1,31 @@
+import { mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** Of runs that have ended. */
+const KEPT_RUNS = 10;
+
+/**
+ * Makes a folder of its own for the logs of one `up`, named after its start and its process, and removes those of
+ * the oldest runs that have ended. So neither a second `up` nor the next start touches what another one has written.
+ */
+export function makeLogFolder(stateDir: string, startedAt: Date, pid = process.pid): string {
+  const all = join(stateDir, 'log');
+  const folder = join(all, `${startedAt.toISOString().slice(0, 19).replaceAll(':', '-')}-${String(pid)}`);
+  mkdirSync(folder, { recursive: true });
+  const ended = readdirSync(all, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory() && join(all, entry.name) !== folder)
+    .map(({ name }) => ({ name, pid: Number(/^\d{4}-\d\d-\d\dT[\d-]+-(\d+)$/.exec(name)?.[1]) }))
+    .filter((run) => run.pid > 0 && !isAlive(run.pid))
+    .sort((a, b) => (a.name < b.name ? 1 : -1));
+  for (const { name } of ended.slice(KEPT_RUNS)) rmSync(join(all, name), { recursive: true, force: true });
+  return folder;
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
