@@ -1,5 +1,6 @@
-import type { KvcError } from '@kvcapsule/contracts/errors';
+import { KvcError } from '@kvcapsule/contracts/errors';
 import type { NativeEngine } from '@kvcapsule/engine';
+import { StepRunner } from '@kvcapsule/engine/plan';
 import type {
   DecodedImage,
   Effect,
@@ -14,7 +15,6 @@ import type { Logger } from 'pino';
 
 import type { LeaseKeeper } from './cluster/lease-keeper.js';
 import { EngineLoop } from './native/engine-loop.js';
-import { EngineRunner } from './native/engine-runner.js';
 import { namePicture } from './pictures/picture-name.js';
 import type { WorkerTelemetry } from './telemetry/worker-telemetry.js';
 
@@ -44,7 +44,7 @@ const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 export class Executor {
   readonly #parts: ExecutorParts;
   readonly #core: Serving;
-  readonly #runner: EngineRunner;
+  readonly #runner: StepRunner;
   readonly #loop: EngineLoop<StepOutcome>;
   readonly #sinks = new Map<string, EventSink>();
   readonly #drains = new Map<string, (aborted: number) => void>();
@@ -55,7 +55,7 @@ export class Executor {
   constructor(parts: ExecutorParts) {
     this.#parts = parts;
     this.#core = parts.serving;
-    this.#runner = new EngineRunner(parts.engine, parts.logger);
+    this.#runner = new StepRunner(parts.engine);
     const core = this.#core;
     this.#loop = new EngineLoop<StepOutcome>({
       plan: () => {
@@ -131,7 +131,7 @@ export class Executor {
         this.#closeSlots(effect);
         return;
       case 'forgetPages':
-        this.#runner.forgetPages(effect.id);
+        this.#runner.forget(effect.id);
         return;
       case 'decodePicture':
         void this.#decode(effect);
@@ -140,7 +140,7 @@ export class Executor {
         void this.#encode(effect);
         return;
       case 'releaseFeatures':
-        this.#runner.releaseFeatures(effect.handle);
+        this.#releaseFeatures(effect.handle);
         return;
       case 'acceptLease':
         void this.#accept(effect.id, effect.lease);
@@ -199,6 +199,15 @@ export class Executor {
     const outcome = await outcomeOf(() => engine.encodeImage(rgb, width, height));
     if ('handle' in outcome) stop();
     this.#carryOut(this.#core.pictureEncoded(name, outcome));
+  }
+
+  #releaseFeatures(handle: number): void {
+    const { engine, logger } = this.#parts;
+    engine.releaseImage(handle).catch((error: unknown) => {
+      // a disposed engine has let go of everything
+      if (error instanceof KvcError && error.code === 'DRAINING') return;
+      logger.warn({ err: error }, 'picture features were not released');
+    });
   }
 
   async #accept(id: string, lease: Lease): Promise<void> {

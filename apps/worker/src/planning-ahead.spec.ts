@@ -2,7 +2,7 @@ import { FinishReason, type Generate } from '@kvcapsule/contracts/worker';
 import fc from 'fast-check';
 import { describe, expect, it, vi } from 'vitest';
 
-import { FakeEngine } from './testing/fake-engine.js';
+import { FakeEngine } from '@kvcapsule/testing/engine';
 import {
   type Answer,
   type AskOptions,

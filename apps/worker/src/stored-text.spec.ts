@@ -1,7 +1,7 @@
 import type { Codec } from '@kvcapsule/engine';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 
-import { FakeEngine } from './testing/fake-engine.js';
+import { FakeEngine } from '@kvcapsule/testing/engine';
 import { generateOf, type Rig, type RigOptions, RouterSide, startRig } from './testing/harness.js';
 
 // The whole check may run on two busy cores.

@@ -3,7 +3,7 @@ import { FinishReason } from '@kvcapsule/contracts/worker';
 import { type PenaltyArrays, type StepPlan, TOKEN_DRAWN_BEFORE } from '@kvcapsule/engine';
 import { afterEach, describe, expect, it } from 'vitest';
 
-import { FakeEngine } from './testing/fake-engine.js';
+import { FakeEngine } from '@kvcapsule/testing/engine';
 import {
   type Answer,
   type AskOptions,

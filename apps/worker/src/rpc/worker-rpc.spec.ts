@@ -4,7 +4,7 @@ import { HealthCheckResponse_ServingStatus, HealthClient } from '@kvcapsule/cont
 import { createRpcClient } from '@kvcapsule/platform/rpc';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 
-import { FakeEngine } from '../testing/fake-engine.js';
+import { FakeEngine } from '@kvcapsule/testing/engine';
 import { generateOf, type Rig, type RigOptions, RouterSide, startRig, until } from '../testing/harness.js';
 
 const rigs: Rig[] = [];

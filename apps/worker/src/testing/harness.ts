@@ -18,7 +18,7 @@ import { pino } from 'pino';
 
 import type { DecodeImage } from '../executor.js';
 import { startWorker, type Worker, type WorkerParts } from '../worker.js';
-import { FAKE_END, FAKE_IMAGE_TOKEN, FakeEngine } from './fake-engine.js';
+import { FAKE_END, FAKE_IMAGE_TOKEN, FakeEngine } from '@kvcapsule/testing/engine';
 import { MemoryStore } from './memory-ports.js';
 
 /** Two letters a token, so that stop strings may span tokens. */

@@ -54,6 +54,8 @@ export class Scheduler {
   #arrivals = 0;
   #steps = 0;
   #swappedPages = 0;
+  /** How the requests were kept that the last plan found exhausted. */
+  readonly #exhausted = new Map<string, readonly KeptSpan[]>();
   /** Prefix lookups of requests that waited for their first admission. */
   readonly #admitted = new WeakMap<Sequence, number>();
   readonly #counts = {
@@ -153,10 +155,10 @@ export class Scheduler {
 
   /**
    * How a request's prompt is kept, in order and without a gap: what is not computed yet, or has lost its pages, in
-   * the form that it takes when it is. Empty for one that is not here.
+   * the form that it takes when it is. Empty for one that is not here, but for those that the last plan found exhausted.
    */
   describe(id: string): readonly KeptSpan[] {
-    return this.#sequences.get(id)?.describe() ?? [];
+    return this.#sequences.get(id)?.describe() ?? this.#exhausted.get(id) ?? [];
   }
 
   /** What all running requests hold, by the number of its format (`undefined`: raw); the pages are the pool's held ones. */
@@ -208,6 +210,7 @@ export class Scheduler {
    *   theirs back: that is planned when the step has ended.
    */
   plan(ahead = false): ScheduledStep | undefined {
+    this.#exhausted.clear();
     const { maxStepTokens } = this.#options;
     const moves = { head: [], reads: [], writes: [] };
     const news = { recompressed: [], preempted: [], missing: [], exhausted: [] };
@@ -422,6 +425,7 @@ export class Scheduler {
 
   #exhaust(sequence: Sequence, draft: Draft): void {
     draft.exhausted.push(sequence.id);
+    this.#exhausted.set(sequence.id, sequence.describe());
     this.finish(sequence.id);
   }
 

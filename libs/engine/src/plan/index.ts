@@ -1,2 +1,3 @@
-export * from './step-plan.js';
 export * from './sampling-arrays.js';
+export * from './step-plan.js';
+export * from './step-runner.js';

@@ -1,5 +1,3 @@
-import type { TextForm } from '@kvcapsule/domain/scheduling';
-
 import type { Features } from '../pictures/encoder-cache.js';
 import type { PictureUser } from '../pictures/picture-features.js';
 import type { GenerationPicture, GenerationSpec } from './request.js';
@@ -13,17 +11,12 @@ export class Generation implements PictureUser {
   /** What its penalties count; undefined without penalties. */
   readonly penalised: TokenCounts | undefined;
   readonly features = new Map<number, Features>();
-  /** Pictures that took the form they have under pressure. */
-  readonly recompressed = new Set<number>();
-  /** The same of runs of its text, by their first tokens. */
-  readonly pressedRuns = new Set<number>();
   /** Tokens of the prompt that its admission found in the prefix cache. */
   cachedTokens = 0;
   /** Tokens of prompt and answer that the engine has computed, those found in the cache included. */
   computedTokens = 0;
   started = false;
   ended = false;
-  #textForm: TextForm | undefined;
 
   constructor(
     /** Never given twice. */
@@ -34,7 +27,6 @@ export class Generation implements PictureUser {
     readonly text: TextStream,
   ) {
     this.tokenIds = [...spec.promptTokenIds];
-    this.#textForm = spec.text;
     const { presencePenalty, frequencyPenalty, repetitionPenalty } = spec.sampling;
     if (presencePenalty !== 0 || frequencyPenalty !== 0 || repetitionPenalty !== 1) {
       this.penalised = new TokenCounts(repetitionPenalty === 1 ? [] : spec.promptTokenIds);
@@ -51,16 +43,6 @@ export class Generation implements PictureUser {
 
   get promptTokens(): number {
     return this.spec.promptTokenIds.length;
-  }
-
-  /** How its text is kept from its beginning. */
-  get textForm(): TextForm | undefined {
-    return this.#textForm;
-  }
-
-  /** It is computed again; its text, where some of it had been compressed, is compressed as it comes. */
-  restart(): void {
-    if (this.pressedRuns.size > 0) this.#textForm = this.spec.textUnderPressure;
   }
 
   get completionTokens(): number {

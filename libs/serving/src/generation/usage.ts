@@ -1,5 +1,4 @@
-import { promptPages, promptSegments, rawBlocks, storedPrompt } from '@kvcapsule/domain/paging';
-import type { TextForm } from '@kvcapsule/domain/scheduling';
+import type { KeptSpan } from '@kvcapsule/domain/scheduling';
 
 import { type EngineGeometry, rawTokenBytes } from '../serving/geometry.js';
 import type { Generation } from './generation.js';
@@ -22,58 +21,33 @@ export interface Usage {
   };
 }
 
-/** What an answer cost. Tokens computed again after a preemption count once, and never as prompt. */
-export function usageOf(generation: Generation, info: EngineGeometry): Usage {
-  return {
-    promptTokens: generation.promptTokens,
-    completionTokens: generation.completionTokens,
-    cachedTokens: generation.cachedTokens,
-    kv: kvUsageOf(generation, info),
-  };
-}
-
-/** Bytes of the pages that the prompt holds at the end, rounding included, and of its tokens as raw rows. */
-function kvUsageOf(generation: Generation, info: EngineGeometry): Usage['kv'] {
-  const { promptTokens, recompressed, spec } = generation;
-  const { pictures } = spec;
-  const kept = pictures.map((picture, index) => {
-    const pressed = recompressed.has(index) ? picture.underPressure : undefined;
-    return { ...picture, ...pressed };
-  });
-  const stored = kept.map(({ offset, length, restRows, capsule }) => ({
-    ...{ offset, length },
-    stored: capsule && { pages: capsule.pages, restTokens: restRows.length },
-  }));
-  const { restingPages } = promptPages(storedPrompt(promptTokens, stored), info);
-  const textBlocks = promptSegments(promptTokens, pictures)
-    .filter(({ picture }) => picture === undefined)
-    .reduce((sum, { length }) => sum + rawBlocks(length, info), 0);
-  const textPages = textBlocks * info.pagesPerBlock - savedByText(generation, info);
-  const picturePages = restingPages - textBlocks * info.pagesPerBlock;
-  const textCodec = textPages < textBlocks * info.pagesPerBlock ? textFormOf(generation) : undefined;
+/**
+ * What an answer cost. Tokens computed again after a preemption count once, and never as prompt.
+ * @param kept how its prompt is kept at the end; empty for a request that never came to the scheduler
+ */
+export function usageOf(
+  { promptTokens, completionTokens, cachedTokens, pictures }: Generation,
+  kept: readonly KeptSpan[],
+  geometry: EngineGeometry,
+): Usage {
+  const pictureSpans = kept.filter(({ picture }) => picture !== undefined);
   const pictureTokens = pictures.reduce((sum, { length }) => sum + length, 0);
+  const bytesOf = (spans: readonly KeptSpan[], tokens: number): KvBytes => ({
+    bytes: spans.reduce((sum, { pages }) => sum + pages, 0) * geometry.pageBytes,
+    rawBytes: tokens * rawTokenBytes(geometry),
+  });
   return {
-    codec: kept.find(({ capsule }) => capsule)?.form.codec ?? textCodec?.form.codec ?? 'raw',
-    bytes: (picturePages + textPages) * info.pageBytes,
-    rawBytes: promptTokens * rawTokenBytes(info),
-    pictures: {
-      bytes: picturePages * info.pageBytes,
-      rawBytes: pictureTokens * rawTokenBytes(info),
+    ...{ promptTokens, completionTokens, cachedTokens },
+    kv: {
+      codec: codecOf([...pictureSpans, ...kept], geometry),
+      ...bytesOf(kept, promptTokens),
+      pictures: bytesOf(pictureSpans, pictureTokens),
     },
   };
 }
 
-const textFormOf = ({ textForm, spec }: Generation): TextForm | undefined =>
-  textForm ?? spec.textUnderPressure;
-
-/** Pages that the prompt's text takes less than raw. */
-function savedByText(generation: Generation, info: EngineGeometry): number {
-  const { promptTokens, pressedRuns, textForm, spec } = generation;
-  const form = textFormOf(generation);
-  if (!form) return 0;
-  const segments = promptSegments(promptTokens, spec.pictures).filter(({ picture }) => picture === undefined);
-  const runs = textForm
-    ? segments.reduce((sum, { length }) => sum + Math.floor(length / form.tokens), 0)
-    : [...pressedRuns].filter((start) => start + form.tokens <= promptTokens).length;
-  return runs * (rawBlocks(form.tokens, info) * info.pagesPerBlock - form.capsule.pages);
+/** The codec of the first span that is not raw. */
+function codecOf(spans: readonly KeptSpan[], { formats }: EngineGeometry): string {
+  const stored = spans.find(({ format }) => format !== undefined);
+  return formats[stored?.format ?? -1]?.codec ?? 'raw';
 }

@@ -58,7 +58,11 @@ export class Requests {
     if (generation.ended) return;
     const { text, logprobs, stopped } = flush ? generation.text.end() : NO_TEXT;
     const ending = stopped && reason === 'length' ? 'stop' : reason;
-    const usage = usageOf(generation, this.holdings.geometry);
+    const usage = usageOf(
+      generation,
+      this.holdings.scheduler.describe(generation.id),
+      this.holdings.geometry,
+    );
     this.#dismiss(generation);
     this.holdings.outbox.report({ kind: 'requestFinished', reason: ending, usage });
     this.tell(generation, { kind: 'finished', reason: ending, text, logprobs, usage });

@@ -139,16 +139,7 @@ export class Steps {
     const step = scheduler.plan(ahead);
     if (!step) return undefined;
     outbox.report({ kind: 'stepPlanned', counters: scheduler.counters });
-    for (const pressed of step.recompressed) {
-      const { recompressed, pressedRuns } = this.#scheduled(pressed.id);
-      if (pressed.picture === undefined) pressedRuns.add(pressed.start);
-      else recompressed.add(pressed.picture);
-    }
-    for (const id of step.preempted) {
-      const generation = this.#scheduled(id);
-      generation.restart();
-      pictures.release(generation);
-    }
+    for (const id of step.preempted) pictures.release(this.#scheduled(id));
     for (const id of step.missing) this.#encodeMissing(this.#scheduled(id));
     for (const id of step.exhausted) {
       const generation = requests.find(id);

@@ -1,0 +1,210 @@
+import { createHash } from 'node:crypto';
+
+import { FAKE_END, FAKE_IMAGE_TOKEN, FakeEngine, StepRunner } from '@kvcapsule/testing/engine';
+
+import type { GenerateRequest, GenerationSpec } from '../generation/request.js';
+import { toSampling } from '../generation/sampling.js';
+import type { PictureName } from '../pictures/names.js';
+import type { Effect, RequestEvent } from '../serving/effects.js';
+import { Serving, type ServingConfig } from '../serving/serving.js';
+
+/** Something that the surroundings owe the core. */
+type Owed = () => Promise<readonly Effect[]>;
+
+export interface DriverOptions {
+  readonly blocks: number;
+  readonly config?: Partial<ServingConfig>;
+  /** Whether a piece of work fails, by its count. */
+  readonly fails?: (count: number) => boolean;
+}
+
+/** A picture: marker, image tokens, marker. Its first byte is the number of its tokens. */
+export function requestOf(
+  requestId: string,
+  parts: readonly (readonly number[] | { readonly tokens: number; readonly mark: number })[],
+  more: Partial<GenerateRequest> = {},
+): GenerateRequest {
+  const tokenIds: number[] = [];
+  const pictures: GenerateRequest['pictures'][number][] = [];
+  for (const part of parts) {
+    if (!('tokens' in part)) {
+      tokenIds.push(...part);
+      continue;
+    }
+    const encoded = Uint8Array.of(part.tokens, part.mark);
+    const contentSha256 = createHash('sha256').update(encoded).digest();
+    pictures.push({ offset: tokenIds.length, length: part.tokens + 2, param: 'p', encoded, contentSha256 });
+    tokenIds.push(5, ...Array.from({ length: part.tokens }, () => FAKE_IMAGE_TOKEN), 6);
+  }
+  return {
+    ...{ requestId, tokenIds, pictures, maxTokens: 12, stop: [], kvCodec: '', priority: 0, cacheSalt: '' },
+    ...more,
+  };
+}
+
+/** Everything raw: which formats there are is not the core's business. */
+function specOf(request: GenerateRequest): GenerationSpec {
+  return {
+    ...request,
+    lease: request.lease,
+    promptTokenIds: request.tokenIds,
+    sampling: toSampling(request.sampling, 64, new Set([FAKE_END])),
+    text: undefined,
+    textUnderPressure: undefined,
+    remainingMs: request.remainingMs,
+    pictures: request.pictures.map((picture) => {
+      const { length } = picture;
+      const featureRows = Int32Array.from({ length }, (_, row) =>
+        row === 0 || row === length - 1 ? -1 : row - 1,
+      );
+      return {
+        ...{ ...picture, featureRows, imageTokens: length - 2, restRows: [0, length - 1] },
+        ...{ capsule: undefined, form: { codec: 'raw', profileId: '' } },
+      };
+    }),
+  };
+}
+
+/** Surroundings of a core that answer in any order, one answer a call. Time stands still unless it is set. */
+export class CoreDriver {
+  readonly engine: FakeEngine;
+  readonly serving: Serving;
+  readonly events = new Map<string, RequestEvent[]>();
+  readonly reports: string[] = [];
+  readonly drained = new Map<string, number>();
+  /** Leases that the ledger counts as taken over. */
+  readonly leases = new Set<string>();
+  nowMs = 0;
+  wakeAtMs = Infinity;
+  mostSteps = 0;
+  readonly #runner: StepRunner;
+  readonly #steps: Owed[] = [];
+  readonly #others: Owed[] = [];
+  readonly #fails: (count: number) => boolean;
+  #count = 0;
+
+  constructor({ blocks, config, fails = () => false }: DriverOptions) {
+    this.engine = new FakeEngine(blocks);
+    this.#runner = new StepRunner(this.engine);
+    this.#fails = fails;
+    this.serving = new Serving({
+      ...{ geometry: this.engine.info, poolBlocks: blocks, swapPages: 0, encoderCacheBytes: 600 },
+      ...{ maxStepTokens: 40, maxPrefillChunk: 20, maxRunning: 4 },
+      root: { modelRevision: 'm', precision: 'f', imageProcessor: 'p', tenant: '' },
+      stopTokenIds: new Set([FAKE_END]),
+      createDetokenizer: () => ({
+        ...{ pending: false, flush: () => '', bytesOf: () => undefined },
+        ...{ push: (token: number) => `${token} `, spell: (token: number) => `${token} ` },
+      }),
+      specOf,
+      ...config,
+    });
+  }
+
+  /** Answers that are owed and may come now: the engine runs steps in order. */
+  get owed(): number {
+    return Math.min(1, this.#steps.length) + this.#others.length;
+  }
+
+  /** Lets one of the owed answers come. */
+  async answer(which: number): Promise<void> {
+    const at = which % this.owed;
+    const [owed] = at < this.#others.length ? this.#others.splice(at, 1) : this.#steps.splice(0, 1);
+    if (owed) this.take(await owed());
+  }
+
+  /** Plans and answers until nothing is left to do. */
+  async settle(): Promise<void> {
+    for (;;) {
+      this.take(this.serving.plan(this.nowMs));
+      if (this.owed === 0) return;
+      await this.answer(0);
+    }
+  }
+
+  take(effects: readonly Effect[]): void {
+    for (const effect of effects) this.#do(effect);
+  }
+
+  #do(effect: Effect): void {
+    const { serving, engine } = this;
+    switch (effect.kind) {
+      case 'event':
+        this.events.set(effect.key, [...(this.events.get(effect.key) ?? []), effect.event]);
+        return;
+      case 'runStep': {
+        const { number } = effect.step;
+        const outcome = this.#attempt(() => this.#runner.run(effect.step));
+        this.#steps.push(async () => {
+          const { value, error } = await outcome;
+          return value ? serving.stepLanded(number, value, this.nowMs) : serving.stepFailed(number, error);
+        });
+        this.mostSteps = Math.max(this.mostSteps, this.#steps.length);
+        return;
+      }
+      case 'closeSlots':
+        this.#others.push(async () => {
+          await this.#runner.closeSlots(effect.slots);
+          return serving.slotsClosed();
+        });
+        return;
+      case 'decodePicture': {
+        const [width = 0, mark = 0] = effect.encoded;
+        const name = `${effect.cacheSalt}/${width}/${mark}` as PictureName;
+        const image = { rgb: Uint8Array.of(mark), width, height: 1 };
+        this.#others.push(async () => {
+          const { value, error } = await this.#attempt(() => Promise.resolve({ name, image }));
+          return serving.pictureDecoded(effect.file, value ?? { error });
+        });
+        return;
+      }
+      case 'encodePicture':
+        this.#others.push(async () => {
+          const { rgb, width } = effect.image;
+          const { value, error } = await this.#attempt(() => engine.encodeImage(rgb, width));
+          return serving.pictureEncoded(effect.name, value ?? { error });
+        });
+        return;
+      case 'releaseFeatures':
+        void engine.releaseImage(effect.handle);
+        return;
+      case 'acceptLease':
+        this.leases.add(effect.id);
+        this.#others.push(async () => {
+          const { value, error } = await this.#attempt(() => Promise.resolve('taken'));
+          if (!value) this.leases.delete(effect.id);
+          return serving.leaseAccepted(effect.id, value ? undefined : error);
+        });
+        return;
+      case 'resizeLease':
+        this.#others.push(() => Promise.resolve(serving.leaseResized(effect.id, 'set', this.nowMs)));
+        return;
+      case 'releaseLease':
+        this.leases.delete(effect.id);
+        return;
+      case 'wakeAt':
+        this.wakeAtMs = effect.atMs;
+        return;
+      case 'drained':
+        this.drained.set(effect.ticket, effect.aborted);
+        return;
+      case 'report':
+        this.reports.push(effect.report.kind);
+        return;
+      case 'forgetPages':
+        this.#runner.forget(effect.id);
+        return;
+      case 'declineLease':
+      case 'wake':
+    }
+  }
+
+  async #attempt<T>(work: () => Promise<T>): Promise<{ value?: T; error?: unknown }> {
+    this.#count += 1;
+    if (this.#fails(this.#count)) return { error: new Error('it failed') };
+    return work().then(
+      (value) => ({ value }),
+      (error: unknown) => ({ error }),
+    );
+  }
+}

@@ -1,0 +1,303 @@
+import { PageTableModel } from '@kvcapsule/domain/testing';
+import {
+  type EncodedImage,
+  type NativeEngine,
+  type NativeEngineInfo,
+  type StepPlan,
+  type StepResult,
+  TOKEN_DRAWN_BEFORE,
+} from '@kvcapsule/engine';
+
+import { planChanges, planRows, type PlanRow } from './read-plan.js';
+
+interface Row {
+  readonly position: number;
+  /** Stands for keys and values: depends on all that this row has attended to, and how it was stored then. */
+  readonly state: number;
+}
+
+const BLOCK_TOKENS = 16;
+const PAGES_PER_BLOCK = 8;
+const PAGE_BYTES = 64;
+
+export const FAKE_VOCAB = 64;
+export const FAKE_IMAGE_TOKEN = 3;
+export const FAKE_END = 2;
+
+/** `tokens` in so many pages, or, of `q8`, any number of them. */
+export type FakeFormat =
+  | { readonly tokens: number; readonly pages: number; readonly bytesPerToken?: undefined }
+  | { readonly tokens: 0; readonly pages?: undefined; readonly bytesPerToken: number };
+
+/**
+ * An engine without arithmetic. It checks every page operation (nothing is written that another sequence uses,
+ * nothing is attached that is not there) and computes tokens that depend on all a row attends to, on order and
+ * on compression, but on nothing else; so equal answers prove that batching, chunking, caching and preemption
+ * change nothing.
+ */
+export class FakeEngine implements NativeEngine {
+  readonly info: NativeEngineInfo;
+  readonly images = new Map<number, { tokens: number; mark: number }>();
+  steps = 0;
+  /** Pictures computed so far. */
+  encoded = 0;
+  failNext = 0;
+  largestBatch = 0;
+  readonly #tables: PageTableModel<Row>;
+  /** Pages that `readPages` has taken out; their number stands in the bytes. */
+  readonly #taken: ReturnType<PageTableModel<Row>['read']>[] = [];
+  /** What the last step with rows drew, by slot. */
+  #drawn = new Map<number, { readonly position: number; readonly token: number }>();
+  /** Calls run one after the other, as on the engine's thread. */
+  #tail: Promise<unknown> = Promise.resolve();
+  #handles = 0;
+
+  constructor(
+    readonly poolBlocks: number,
+    formats: readonly FakeFormat[] = [],
+    /** Of a step or a picture. */
+    readonly delayMs: number | (() => number) = 0,
+  ) {
+    this.info = {
+      family: 'fake',
+      vocab: FAKE_VOCAB,
+      contextTokens: 512,
+      imageTokenId: FAKE_IMAGE_TOKEN,
+      tokensPerTile: 16,
+      featureBytes: 4,
+      layers: 1,
+      heads: 1,
+      kvHeads: 1,
+      headDim: 8,
+      blockTokens: BLOCK_TOKENS,
+      pagesPerBlock: PAGES_PER_BLOCK,
+      blockBytes: PAGE_BYTES * PAGES_PER_BLOCK,
+      pageBytes: PAGE_BYTES,
+      weightBytes: 0,
+      formats: formats.map((format) => ({
+        codec: format.tokens === 0 ? 'q8' : 'capsule',
+        profileId: format.tokens === 0 ? '' : `n${format.tokens}`,
+        tokens: format.tokens,
+        markerRows: new Int32Array(),
+        pages: format.pages ?? 0,
+        bytes: (format.pages ?? 0) * PAGE_BYTES,
+        bytesPerToken: format.bytesPerToken ?? 0,
+        headerBytes: 0,
+        profileFile: 0,
+        macsShare: 1,
+      })),
+    };
+    this.#tables = new PageTableModel({
+      ...{ blocks: poolBlocks, blockTokens: BLOCK_TOKENS, pagesPerBlock: PAGES_PER_BLOCK },
+      formats: {
+        pagesOf: (format, tokens) => this.#pagesOf(format, tokens),
+        fitted: (format) => formats[format]?.tokens !== 0,
+      },
+    });
+  }
+
+  /** The picture's width is the number of its tokens; its first byte is all that it shows. */
+  async encodeImage(rgb: Uint8Array, width: number): Promise<EncodedImage> {
+    await this.#delay();
+    this.#handles += 1;
+    this.encoded += 1;
+    this.images.set(this.#handles, { tokens: width, mark: rgb[0] ?? 0 });
+    return { handle: this.#handles, tokens: width, rows: 0, cols: 0 };
+  }
+
+  releaseImage(handle: number): Promise<void> {
+    return this.#queue(() => {
+      if (!this.images.delete(handle)) throw new Error('released twice');
+    });
+  }
+
+  step(plan: StepPlan): Promise<StepResult> {
+    return this.#queue(async () => {
+      await this.#delay();
+      return this.#step(plan);
+    });
+  }
+
+  #step(plan: StepPlan): StepResult {
+    const rows = this.#fill(planRows(plan));
+    this.steps += 1;
+    for (const change of planChanges(plan)) this.#tables.apply(change);
+    if (rows.length > 0) this.#drawn = new Map();
+    if (this.failNext > 0 && rows.length > 0) {
+      this.failNext -= 1;
+      throw Object.assign(new Error('the engine failed'), { code: 'ENGINE_FAILED' });
+    }
+    const states = rows.map((row) => this.#row(row));
+    this.largestBatch = Math.max(this.largestBatch, plan.samples.length);
+    const drawn = Int32Array.from(plan.samples, (row, index) => {
+      const seed =
+        (plan.temperature[index] ?? 0) > 0 ? Number(BigInt.asUintN(32, plan.seed[index] ?? 0n)) : 0;
+      const added = plan.tokens[row] === TOKEN_DRAWN_BEFORE ? rows[row]?.token : undefined;
+      const mark = penaltyMark(plan, index, added);
+      return forced(plan, index) ?? mix(mix(states[row] ?? 0, seed), mark) % FAKE_VOCAB;
+    });
+    plan.samples.forEach((row, index) => {
+      const { slot = -1, position = 0 } = rows[row] ?? {};
+      this.#drawn.set(slot, { position: position + 1, token: drawn[index] ?? 0 });
+    });
+    return { tokens: drawn, ...logprobsOf(plan, states), compressSeconds: 0, forwardSeconds: 0 };
+  }
+
+  /** Rows with the tokens that the step before drew. */
+  #fill(rows: readonly PlanRow[]): PlanRow[] {
+    return rows.map((row) => {
+      if (row.token !== TOKEN_DRAWN_BEFORE) return row;
+      const drawn = this.#drawn.get(row.slot);
+      if (drawn?.position !== row.position) throw new Error('nothing was drawn there');
+      return { ...row, token: drawn.token };
+    });
+  }
+
+  readPages(pages: Int32Array): Promise<Uint8Array> {
+    return this.#queue(() => {
+      const bytes = new Uint8Array(pages.length * PAGE_BYTES);
+      new DataView(bytes.buffer).setUint32(0, this.#taken.length);
+      this.#taken.push(this.#tables.read([...pages]));
+      return bytes;
+    });
+  }
+
+  writePages(pages: Int32Array, bytes: Uint8Array): Promise<void> {
+    return this.#queue(() => {
+      const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+      // a slot that is closed in the next step's first changes may still name these pages
+      this.#tables.write([...pages], this.#taken[view.getUint32(0)] ?? []);
+    });
+  }
+
+  readRows(): Promise<Float32Array> {
+    return Promise.reject(new Error('not here'));
+  }
+
+  addToGram(): Promise<void> {
+    return Promise.reject(new Error('not here'));
+  }
+
+  fit(): Promise<void> {
+    return Promise.reject(new Error('not here'));
+  }
+
+  fitPacked(): Promise<void> {
+    return Promise.reject(new Error('not here'));
+  }
+
+  fitPieces(): Promise<void> {
+    return Promise.reject(new Error('not here'));
+  }
+
+  saveStatistics(): Promise<void> {
+    return Promise.reject(new Error('not here'));
+  }
+
+  loadStatistics(): Promise<Int32Array> {
+    return Promise.reject(new Error('not here'));
+  }
+
+  observe(): Promise<void> {
+    return Promise.reject(new Error('not here'));
+  }
+
+  perturb(): Promise<number> {
+    return Promise.reject(new Error('not here'));
+  }
+
+  dispose(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  #queue<T>(work: () => T | Promise<T>): Promise<T> {
+    const result = this.#tail.then(work);
+    this.#tail = result.catch(() => undefined);
+    return result;
+  }
+
+  async #delay(): Promise<void> {
+    const ms = typeof this.delayMs === 'number' ? this.delayMs : this.delayMs();
+    if (ms > 0) await new Promise((resolve) => setTimeout(resolve, ms));
+  }
+
+  #pagesOf(format: number, tokens: number): number | undefined {
+    const info = this.info.formats[format];
+    if (!info) return undefined;
+    const { tokens: fixed, pages, bytesPerToken } = info;
+    if (fixed === 0) return Math.ceil((tokens * bytesPerToken) / PAGE_BYTES);
+    return tokens === fixed ? pages : undefined;
+  }
+
+  #row({ slot, segment, token, position, handle, imageRow }: PlanRow): number {
+    const seen = this.#tables
+      .rows(slot)
+      .flatMap(({ formats, rows }) => rows.map((row) => ({ stored: formats.length > 0, ...row })));
+    if (seen.length !== position) throw new Error('a row is at the wrong position');
+    if (position >= this.info.contextTokens) throw new Error('a position is beyond the context');
+    let state = mix(token, this.#feature(handle, imageRow));
+    for (const { stored, state: other } of seen.sort((a, b) => a.position - b.position))
+      state = mix(state, mix(other, stored ? 2 : 1));
+    this.#tables.append(slot, segment, { position, state });
+    return state;
+  }
+
+  #feature(handle: number, imageRow: number): number {
+    if (handle < 0) return 0;
+    const image = this.images.get(handle);
+    if (!image || imageRow >= image.tokens) throw new Error('features that are not there');
+    return mix(image.mark + 1, imageRow);
+  }
+}
+
+/** A bias of 100 decides, one that forbids is only checked to name real tokens. */
+function forced(plan: StepPlan, sample: number): number | undefined {
+  const user = plan.bias?.samples.indexOf(sample) ?? -1;
+  if (!plan.bias || user < 0) return undefined;
+  const { offsets, tokens, values } = plan.bias;
+  for (let at = offsets[user] ?? 0; at < (offsets[user + 1] ?? 0); at += 1) {
+    if ((tokens[at] ?? 0) >= FAKE_VOCAB) throw new Error('a bias of no token');
+    if (values[at] === 100) return tokens[at];
+  }
+  return undefined;
+}
+
+/** Numbers that depend on the state alone: raw, as the engine's are. */
+function logprobsOf(
+  plan: StepPlan,
+  states: readonly number[],
+): Pick<StepResult, 'logprobs' | 'topTokens' | 'topLogprobs'> {
+  const { topLogprobs: wanted = new Int32Array() } = plan;
+  const stateOf = (sample: number): number => states[plan.samples[sample] ?? 0] ?? 0;
+  const ranks = Array.from(wanted).flatMap((count, sample) =>
+    Array.from({ length: Math.max(0, count) }, (_, rank) => ({ state: stateOf(sample), rank })),
+  );
+  return {
+    logprobs: Float32Array.from(wanted, (count, sample) => (count < 0 ? 0 : -(stateOf(sample) % 997) / 64)),
+    topTokens: Int32Array.from(ranks, ({ state, rank }) => (state + rank) % FAKE_VOCAB),
+    topLogprobs: Float32Array.from(ranks, ({ state, rank }) => -(state % 31) / 64 - rank),
+  };
+}
+
+/**
+ * 0 without penalties; else a function of their factors and of what they count, in any order.
+ * @param added one more token of the answer
+ */
+function penaltyMark(plan: StepPlan, sample: number, added: number | undefined): number {
+  const user = plan.penalties?.samples.indexOf(sample) ?? -1;
+  if (!plan.penalties || user < 0) return 0;
+  const { factors, offsets, tokens, counts } = plan.penalties;
+  let mark = [...factors.subarray(3 * user, 3 * user + 3)].reduce((sum, factor) => mix(sum, factor * 64), 1);
+  const counted = new Map<number, number>();
+  for (let at = offsets[user] ?? 0; at < (offsets[user + 1] ?? 0); at += 1)
+    counted.set(tokens[at] ?? 0, counts[at] ?? 0);
+  if (added !== undefined) counted.set(added, (counted.get(added) ?? 0) + 1);
+  for (const [token, count] of counted) mark = (mark + mix(token, count)) >>> 0;
+  return mark;
+}
+
+function mix(a: number, b: number): number {
+  let hash = Math.imul(a ^ 0x9e3779b9, 0x85ebca6b) ^ Math.imul(b + 0x7f4a7c15, 0xc2b2ae35);
+  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
+  return (hash ^ (hash >>> 13)) >>> 0;
+}

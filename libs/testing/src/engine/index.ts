@@ -1,0 +1,4 @@
+// what runs a core's steps on an engine, for those that never open the real one
+export { StepRunner } from '@kvcapsule/engine/plan';
+export * from './fake-engine.js';
+export * from './read-plan.js';
