@@ -1,4 +1,5 @@
 import { lookup as systemLookup, type LookupAddress, type LookupOptions } from 'node:dns';
+import { lookup } from 'node:dns/promises';
 import { isIP, type LookupFunction } from 'node:net';
 import ipaddr from 'ipaddr.js';
 
@@ -25,6 +26,17 @@ function literalAddress(url: URL): string | undefined {
 export function refuseLiteral(url: URL): void {
   const address = literalAddress(url);
   if (address !== undefined && !isPublicAddress(address)) throw new BlockedAddressError();
+}
+
+/**
+ * For a fetch by way of a proxy: a name that only the proxy knows passes.
+ *
+ * @throws BlockedAddressError when the name is known here and one of its addresses is not public
+ */
+export async function refuseResolved(url: URL): Promise<void> {
+  if (literalAddress(url) !== undefined) return;
+  const addresses = await lookup(url.hostname, { all: true }).catch(() => []);
+  if (!addresses.every(({ address }) => isPublicAddress(address))) throw new BlockedAddressError();
 }
 
 /** A look-up for sockets that fails unless every address of the name is public, so that a name cannot be re-bound. */

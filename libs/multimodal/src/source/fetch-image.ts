@@ -1,7 +1,7 @@
 import { KvcError } from '@kvcapsule/contracts';
 import PQueue from 'p-queue';
-import { Agent, type Dispatcher, errors, request } from 'undici';
-import { BlockedAddressError, guardedLookup, refuseLiteral } from './address-guard.js';
+import { Agent, type Dispatcher, EnvHttpProxyAgent, errors, request } from 'undici';
+import { BlockedAddressError, guardedLookup, refuseLiteral, refuseResolved } from './address-guard.js';
 
 /** What may be loaded, and from where. */
 export interface ImagePolicy {
@@ -85,10 +85,18 @@ function redirectTarget(url: URL, location: unknown, param: string): URL {
   return next;
 }
 
+/** Whether the environment names a proxy; `no_proxy` may still leave a host out. */
+function hasProxy(): boolean {
+  const names = ['http_proxy', 'HTTP_PROXY', 'https_proxy', 'HTTPS_PROXY'];
+  return names.some((name) => Boolean(process.env[name]));
+}
+
 async function hop(url: URL, { param, policy, signal }: FetchOptions): Promise<Hop> {
   const allowed = isAllowed(url, policy);
   if (!allowed) refuseLiteral(url);
-  const agent = new Agent({
+  // the proxy looks the name up by itself: what can be known of it here is looked at before it is asked
+  if (!allowed && hasProxy()) await refuseResolved(url);
+  const agent = new (hasProxy() ? EnvHttpProxyAgent : Agent)({
     allowH2: false,
     connections: 1,
     connect: allowed
