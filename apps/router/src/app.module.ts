@@ -2,10 +2,9 @@ import { requestError } from '@kvcapsule/contracts/openai';
 import type { Logger } from '@kvcapsule/platform/logging';
 import { type DynamicModule, Module, StandardSchemaValidationPipe } from '@nestjs/common';
 import { APP_FILTER, APP_PIPE } from '@nestjs/core';
-import type { FastifyReply, FastifyRequest } from 'fastify';
-import { LoggerModule } from 'nestjs-pino';
 import { ChatController } from './edge/chat.controller.js';
 import { ErrorFilter } from './edge/error.filter.js';
+import { Routes } from './edge/http/routes.js';
 import { ModelsController } from './edge/models.controller.js';
 import { Fleet } from './fleet/fleet.service.js';
 import { PromptPreparer } from './generation/generation.js';
@@ -34,31 +33,18 @@ const bodyValidation = new StandardSchemaValidationPipe({
   exceptionFactory: (issues) => requestError(issues as unknown as Issues),
 });
 
-const quiet = (request: { url?: string | undefined }) =>
-  request.url === '/metrics' || request.url?.startsWith('/health/') === true;
-
-/** Method, route and status: nothing that a client wrote. */
-const serializers = {
-  req: (request: FastifyRequest['raw'] & { id: unknown }) => ({ id: request.id, method: request.method }),
-  res: (reply: FastifyReply['raw']) => ({ statusCode: reply.statusCode }),
-};
-
 @Module({})
 export class AppModule {
-  static with({ settings, ports, preparer, telemetry, logger }: Environment): DynamicModule {
+  static with({ settings, ports, preparer, telemetry }: Environment, routes: Routes): DynamicModule {
     return {
       module: AppModule,
-      imports: [
-        LoggerModule.forRoot({
-          pinoHttp: { logger, serializers, wrapSerializers: false, autoLogging: { ignore: quiet } },
-        }),
-      ],
       controllers: [ChatController, ModelsController, HealthController, MetricsController, LandingController],
       providers: [
         Fleet,
         GenerationService,
         Inflight,
         { provide: Telemetry, useValue: telemetry },
+        { provide: Routes, useValue: routes },
         { provide: Settings, useValue: settings },
         { provide: Ports, useValue: ports },
         { provide: PromptPreparer, useValue: preparer },

@@ -1,27 +1,22 @@
 import 'reflect-metadata';
-import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import type { IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { errorBody } from '@kvcapsule/contracts/openai';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
-import type { FastifyReply, FastifyRequest } from 'fastify';
-import { Logger } from 'nestjs-pino';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { AppModule, type Environment } from './app.module.js';
 import { keyCheck } from './edge/auth.js';
 import { toKvcError } from './edge/error.filter.js';
-
-/** A slow sender may not hold a connection for ever. */
-const WHOLE_REQUEST_MS = 120_000;
-
-/** A client's own id is kept when it is harmless to print. */
-function requestId({ headers }: IncomingMessage): string {
-  const given = headers['x-request-id'];
-  return typeof given === 'string' && /^[\w.-]{1,128}$/.test(given) ? given : `req-${randomUUID()}`;
-}
+import { logAccess } from './edge/http/access-log.js';
+import { parseJson, readBody } from './edge/http/body.js';
+import { requestId } from './edge/http/refuse.js';
+import { Routes } from './edge/http/routes.js';
+import { createHttpServer, type Handler, onClientError } from './edge/http/server.js';
+import { NestLogger } from './operations/nest-logger.js';
+import type { Settings } from './settings.js';
 
 /** Nest would turn Fastify's errors into its own and lose what they were. */
 class Adapter extends FastifyAdapter {
@@ -36,36 +31,52 @@ function refuse(_fault: unknown, { id }: FastifyRequest, reply: FastifyReply): v
   void reply.header('x-request-id', id).status(error.status).send(errorBody(error));
 }
 
-function adapter(maxBodyBytes: number): FastifyAdapter {
-  return new Adapter({
+function adapter(settings: Settings, routes: Routes): FastifyAdapter {
+  const adapter = new Adapter({
+    serverFactory: (handler: Handler) => createHttpServer(handler, routes, settings),
+    clientErrorHandler: onClientError,
     frameworkErrors: refuse as never,
-    bodyLimit: maxBodyBytes,
     genReqId: requestId,
-    requestTimeout: WHOLE_REQUEST_MS,
+    routerOptions: { ignoreTrailingSlash: true },
     // After our own drain: otherwise a connection that never sent a request keeps close() waiting.
     forceCloseConnections: true,
   });
+  adapter.getInstance().addHook('onRoute', ({ url, method }) => routes.add(url, [method].flat()));
+  return adapter;
+}
+
+/** HTTP/1.1 asks for it, and for an answer where it is missing. */
+function checkHost({ raw }: FastifyRequest): void {
+  if (raw.headers.host === undefined && raw.httpVersion === '1.1')
+    throw new KvcError('INVALID_REQUEST', 'The header host is missing.');
+}
+
+function takeBodies(fastify: FastifyInstance, settings: Settings): void {
+  fastify.removeAllContentTypeParsers();
+  fastify.addContentTypeParser('application/json', async (request: FastifyRequest) =>
+    parseJson(await readBody(request.raw, settings)),
+  );
 }
 
 /** The application, ready to listen. */
 export async function createApp(environment: Environment): Promise<NestFastifyApplication> {
-  const { settings } = environment;
-  const module = AppModule.with(environment);
-  const app = await NestFactory.create<NestFastifyApplication>(module, adapter(settings.maxBodyBytes), {
-    bufferLogs: true,
-    // Fastify's own JSON parser is the only one wanted.
+  const { settings, logger } = environment;
+  const routes = new Routes();
+  const module = AppModule.with(environment, routes);
+  const app = await NestFactory.create<NestFastifyApplication>(module, adapter(settings, routes), {
+    logger: new NestLogger(logger),
+    // Ours is the only parser wanted.
     bodyParser: false,
   });
-  app.useLogger(app.get(Logger));
   const fastify = app.getHttpAdapter().getInstance();
-  fastify.removeContentTypeParser('text/plain');
+  takeBodies(fastify, settings);
   const checkKey = keyCheck(settings.apiKeys);
   fastify.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id);
+    logAccess(logger, reply);
+    checkHost(request);
     await checkKey(request);
   });
-  // A client that has closed its sending side may still wait for its answer.
-  Object.assign(app.getHttpServer(), { httpAllowHalfOpen: true });
   const document = new DocumentBuilder()
     .setTitle('KVCapsule')
     .setDescription('Answers questions about pictures, in the shape of OpenAI’s chat completions.')

@@ -57,6 +57,16 @@ describe('settings', () => {
     expect(read(['--no-auth', '--api-key', 'key-number-1']).apiKeys).toEqual(['key-number-1']);
   });
 
+  it.each(['two words', 'ключ-ключ', 'tab\there', 'a'.repeat(8) + '\u00e9'])(
+    'refuse a key that no client can send: %j',
+    (key) => {
+      expect(() => read(['--api-key', key])).toThrow(
+        /--api-key: .*printable ASCII characters without blanks/,
+      );
+      expect(() => read([], { KVCAPSULE_API_KEYS: key })).toThrow(/KVCAPSULE_API_KEYS: .*without blanks/);
+    },
+  );
+
   it('name what is wrong without showing it', () => {
     expect(() => read(['--api-key', 'short'])).toThrow(/--api-key/);
     expect(() => read(['--api-key', 'short'])).not.toThrow(/short\b.*short/);

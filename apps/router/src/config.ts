@@ -7,6 +7,9 @@ import type { Settings } from './settings.js';
 const MIB = 1024 * 1024;
 const QUEUE_WAIT_MS = 30_000;
 
+/** What can stand in the header `authorization: Bearer KEY`: another key could never match. */
+const SENDABLE_KEY = /^[\x21-\x7e]*$/;
+
 const isLoopback = (host: string) =>
   host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
 
@@ -28,7 +31,7 @@ const schema = z
       .optional()
       .describe('Model id for clients; the folder’s name by default'),
     apiKeys: z
-      .array(z.string().min(8))
+      .array(z.string().min(8).regex(SENDABLE_KEY, 'keys are printable ASCII characters without blanks'))
       .default([])
       .meta({ secret: true, flag: 'api-key', description: 'Key that clients send as bearer token' }),
     auth: z.boolean().default(true).describe('Lets other addresses than loopback be served without keys'),
@@ -37,6 +40,8 @@ const schema = z
       description: 'Host whose pictures are fetched although it is not public',
     }),
     maxBodyMib: z.int().min(1).max(1_024).default(64).describe('Largest request body'),
+    headTimeoutMs: z.int().min(1).default(15_000).describe('Longest time the head of a request may take'),
+    bodyTimeoutMs: z.int().min(1).default(60_000).describe('Longest time the body of a request may take'),
     requestTimeoutMs: z.int().min(1).default(600_000).describe('Longest time an answer may take'),
     queueSize: z.int().min(1).max(100_000).default(256).describe('Requests that may wait for KV pages'),
     drainMs: z.int().min(0).default(30_000).describe('How long answers may go on after SIGTERM'),
@@ -50,8 +55,8 @@ const schema = z
 
 /** Flags win over environment over file; throws `CONFIG_INVALID` naming every setting at fault. */
 export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): Settings {
-  const config = parseConfig({ schema, argv, env, name: 'kvcapsule-router' });
-  const { host, port, apiKeys, requestTimeoutMs, drainMs } = config;
+  const config = parseConfig({ schema, argv, env, name: 'kvcapsule serve router' });
+  const { host, port, apiKeys, headTimeoutMs, bodyTimeoutMs, requestTimeoutMs, drainMs } = config;
   return {
     host,
     port,
@@ -62,6 +67,8 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): S
     apiKeys,
     allowedImageHosts: config.allowImageHosts,
     maxBodyBytes: config.maxBodyMib * MIB,
+    headTimeoutMs,
+    bodyTimeoutMs,
     requestTimeoutMs,
     queueEntries: config.queueSize,
     queueWaitMs: QUEUE_WAIT_MS,

@@ -19,6 +19,6 @@ try {
   process.stdout.write(`${JSON.stringify({ event: 'ready', url, models: [settings.modelName] })}\n`);
 } catch (error) {
   const text = error instanceof KvcError ? `${error.code}: ${error.message}` : String(error);
-  process.stderr.write(`kvcapsule-router: ${text}\n`);
+  process.stderr.write(`kvcapsule serve router: ${text}\n`);
   process.exit(1);
 }

@@ -15,6 +15,10 @@ export abstract class Settings {
   /** Hosts whose pictures are fetched although their addresses are not public. */
   abstract readonly allowedImageHosts: readonly string[];
   abstract readonly maxBodyBytes: number;
+  /** From a connection's first byte of a request to the end of its headers. */
+  abstract readonly headTimeoutMs: number;
+  /** From the end of the headers to the last byte of the body. */
+  abstract readonly bodyTimeoutMs: number;
   abstract readonly requestTimeoutMs: number;
   abstract readonly queueEntries: number;
   abstract readonly queueWaitMs: number;

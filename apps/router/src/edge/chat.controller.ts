@@ -16,6 +16,7 @@ import { Settings } from '../settings.js';
 import { type Answer, JsonAnswer, StreamAnswer } from './answer.js';
 import { toKvcError } from './error.filter.js';
 import { generationRequest } from './generation-request.js';
+import { noteFault } from './http/access-log.js';
 import { openApi } from './open-api.js';
 
 @ApiTags('chat')
@@ -60,6 +61,7 @@ export class ChatController {
     } catch (fault) {
       if (!answer.begun) throw fault;
       const error = toKvcError(fault);
+      noteFault(reply, error.code);
       this.telemetry.ended(200, error);
       answer.fail(error);
     } finally {

@@ -53,6 +53,8 @@ const SETTINGS: Settings = {
   apiKeys: [],
   allowedImageHosts: [],
   maxBodyBytes: 100_000,
+  headTimeoutMs: 15_000,
+  bodyTimeoutMs: 20_000,
   requestTimeoutMs: 20_000,
   queueEntries: 4,
   queueWaitMs: 1_000,

@@ -22,10 +22,26 @@ export const ERRORS = {
     help: 'Name one of the codecs that the message lists, or leave `kv_codec` out.',
   },
   REQUEST_TOO_LARGE: { status: 413, type: 'invalid_request_error', help: 'Send a smaller body.' },
+  REQUEST_TIMEOUT: {
+    status: 408,
+    type: 'invalid_request_error',
+    help: 'Send the request faster, or a smaller one.',
+  },
+  HEADERS_TOO_LARGE: { status: 431, type: 'invalid_request_error', help: 'Send fewer or shorter headers.' },
+  EXPECTATION_FAILED: {
+    status: 417,
+    type: 'invalid_request_error',
+    help: 'Leave the header `expect` out, or send `100-continue`.',
+  },
   UNSUPPORTED_MEDIA_TYPE: {
     status: 415,
     type: 'invalid_request_error',
-    help: 'Send `content-type: application/json`.',
+    help: 'Send `content-type: application/json`, plain or encoded as the message allows.',
+  },
+  METHOD_NOT_ALLOWED: {
+    status: 405,
+    type: 'invalid_request_error',
+    help: 'Use one of the methods in the header `allow`.',
   },
   NOT_FOUND: { status: 404, type: 'invalid_request_error', help: 'See /docs for the routes of this server.' },
   MODEL_NOT_FOUND: {

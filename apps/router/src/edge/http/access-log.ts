@@ -1,0 +1,33 @@
+import type { IncomingMessage } from 'node:http';
+import type { ErrorCode } from '@kvcapsule/contracts/errors';
+import type { Logger } from '@kvcapsule/platform/logging';
+import type { FastifyReply } from 'fastify';
+
+const faults = new WeakMap<IncomingMessage, ErrorCode>();
+
+/** What went wrong with a request, for its line in the log: an answer that has begun keeps its status. */
+export function noteFault(reply: FastifyReply, code: ErrorCode): void {
+  faults.set(reply.request.raw, code);
+}
+
+const isQuiet = (route: string | undefined) => route === '/metrics' || route?.startsWith('/health/') === true;
+
+/**
+ * One line a request, at its end however it ended: id, method, route, status and time, and the code of what went
+ * wrong. Nothing that a client wrote but its request id.
+ */
+export function logAccess(logger: Logger, reply: FastifyReply): void {
+  const beganMs = performance.now();
+  const { request, raw } = reply;
+  const { method } = request;
+  const route = request.routeOptions.url;
+  if (isQuiet(route)) return;
+  raw.once('close', () => {
+    const code = faults.get(request.raw) ?? (raw.writableFinished ? undefined : 'ABORTED');
+    const durationMs = Math.round(performance.now() - beganMs);
+    logger.info(
+      { requestId: request.id, method, route, status: raw.statusCode, code, durationMs },
+      raw.writableFinished ? 'request completed' : 'request broken off',
+    );
+  });
+}

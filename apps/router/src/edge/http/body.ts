@@ -1,0 +1,132 @@
+import { isUtf8 } from 'node:buffer';
+import type { IncomingMessage } from 'node:http';
+import type { Readable, Transform } from 'node:stream';
+import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from 'node:zlib';
+import { KvcError } from '@kvcapsule/contracts/errors';
+
+export interface BodyLimits {
+  /** Of the body as it is parsed, after decoding. */
+  readonly maxBodyBytes: number;
+  /** From the head to the last byte of the body. */
+  readonly bodyTimeoutMs: number;
+}
+
+/** Beyond its first mebibyte a body may grow so many times by decoding: prose grows by 3 to 10. */
+const MAX_RATIO = 200;
+const MIB = 1024 * 1024;
+
+const DECODERS: Readonly<Record<string, () => Transform>> = {
+  gzip: createGunzip,
+  'x-gzip': createGunzip,
+  deflate: createInflate,
+  br: createBrotliDecompress,
+  zstd: createZstdDecompress,
+};
+
+/** The decoder that a body needs; undefined for none. */
+function decoderOf({ headers }: IncomingMessage): Transform | undefined {
+  const encoding = headers['content-encoding']?.trim().toLowerCase() ?? '';
+  if (encoding === '' || encoding === 'identity') return undefined;
+  const decoder = Object.hasOwn(DECODERS, encoding) ? DECODERS[encoding] : undefined;
+  if (decoder) return decoder();
+  const name = /^[\w.-]{1,40}$/.test(encoding) ? encoding : 'this one';
+  const message = `The content encoding ${name} is not decoded: send identity, gzip, deflate, br or zstd.`;
+  throw new KvcError('UNSUPPORTED_MEDIA_TYPE', message);
+}
+
+const mebibytes = (bytes: number) => (bytes % MIB === 0 ? `${bytes / MIB} MiB` : `${bytes} bytes`);
+
+function tooLarge({ maxBodyBytes }: BodyLimits): KvcError {
+  const message = `The body is larger than this server takes: at most ${mebibytes(maxBodyBytes)}, decoded.`;
+  return new KvcError('REQUEST_TOO_LARGE', message);
+}
+
+/**
+ * Reads a request's body whole, decoded by its `content-encoding`. Rejects with `REQUEST_TOO_LARGE`,
+ * `UNSUPPORTED_MEDIA_TYPE`, `REQUEST_TIMEOUT`, `INVALID_REQUEST` (an encoding that is not as declared), and with
+ * `ABORTED` when the client goes before the end.
+ */
+export async function readBody(request: IncomingMessage, limits: BodyLimits): Promise<Buffer> {
+  if (Number(request.headers['content-length']) > limits.maxBodyBytes) throw tooLarge(limits);
+  const decoder = decoderOf(request);
+  return new Promise((resolve, reject) => {
+    const reader = new BodyReader(request, decoder, limits);
+    reader.start(resolve, reject);
+  });
+}
+
+class BodyReader {
+  readonly #chunks: Buffer[] = [];
+  #bytes = 0;
+  #encodedBytes = 0;
+  #deadline: NodeJS.Timeout | undefined;
+  #isSettled = false;
+
+  constructor(
+    private readonly request: IncomingMessage,
+    private readonly decoder: Transform | undefined,
+    private readonly limits: BodyLimits,
+  ) {}
+
+  start(resolve: (body: Buffer) => void, reject: (error: KvcError) => void): void {
+    const { request, decoder, limits } = this;
+    const fail = (error: KvcError) => this.#settle(() => reject(error));
+    const gone = () => fail(new KvcError('ABORTED', 'The client went away.'));
+    this.#deadline = setTimeout(() => {
+      fail(new KvcError('REQUEST_TIMEOUT', `The body was not sent within ${limits.bodyTimeoutMs / 1000} s.`));
+    }, limits.bodyTimeoutMs);
+    // Both events: a connection that was reset while nothing was written to it only closes.
+    request.once('error', gone).once('close', () => {
+      if (!request.complete) gone();
+    });
+    const source = decoder ? this.#decoded(decoder, fail) : request;
+    source
+      .on('data', (chunk: Buffer) => {
+        if (this.#isSettled || this.#take(chunk)) return;
+        fail(tooLarge(limits));
+      })
+      .once('end', () => this.#settle(() => resolve(this.#whole())));
+  }
+
+  #decoded(decoder: Transform, fail: (error: KvcError) => void): Readable {
+    this.request.on('data', (chunk: Buffer) => (this.#encodedBytes += chunk.length));
+    decoder.once('error', () => {
+      fail(new KvcError('INVALID_REQUEST', 'The body is not encoded as its content-encoding says.'));
+    });
+    return this.request.pipe(decoder);
+  }
+
+  /** False when it is too much. */
+  #take(chunk: Buffer): boolean {
+    this.#bytes += chunk.length;
+    this.#chunks.push(chunk);
+    if (this.#bytes > this.limits.maxBodyBytes) return false;
+    return !this.decoder || this.#bytes <= MIB || this.#bytes <= MAX_RATIO * this.#encodedBytes;
+  }
+
+  #whole(): Buffer {
+    const [first] = this.#chunks;
+    return this.#chunks.length === 1 && first ? first : Buffer.concat(this.#chunks, this.#bytes);
+  }
+
+  #settle(settle: () => void): void {
+    if (this.#isSettled) return;
+    this.#isSettled = true;
+    clearTimeout(this.#deadline);
+    settle();
+    this.#chunks.length = 0;
+    if (!this.decoder) return;
+    this.request.unpipe(this.decoder);
+    this.decoder.destroy();
+  }
+}
+
+/** @throws KvcError INVALID_JSON */
+export function parseJson(body: Buffer): unknown {
+  if (!isUtf8(body)) throw new KvcError('INVALID_JSON', 'The body is not valid UTF-8.');
+  try {
+    return JSON.parse(body.toString('utf8'));
+  } catch {
+    throw new KvcError('INVALID_JSON', 'The body is not valid JSON.');
+  }
+}

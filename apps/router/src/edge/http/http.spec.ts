@@ -1,0 +1,239 @@
+import { METHODS } from 'node:http';
+import { connect, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
+import { ErrorBody } from '@kvcapsule/contracts/openai';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { echo, endless } from '../../testing/fake-worker.js';
+import { Harness, logs, until } from '../../testing/harness.js';
+
+let router: Harness;
+beforeAll(async () => {
+  router = await new Harness().start({ headTimeoutMs: 400, bodyTimeoutMs: 600 });
+});
+afterAll(() => router.stop());
+beforeEach(() => {
+  logs.length = 0;
+});
+
+const CHAT = { model: 'demo', messages: [{ role: 'user', content: 'abc' }] };
+const HEAD = 'host: x\r\ncontent-type: application/json\r\n';
+
+interface Answered {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly body: string;
+}
+
+function parse(text: string): Answered {
+  const [head = '', ...rest] = text.split('\r\n\r\n');
+  const [first = '', ...lines] = head.split('\r\n');
+  const headers = new Headers(lines.map((line) => line.split(/: ?/, 2) as [string, string]));
+  return { status: Number(first.split(' ')[1]), headers, body: rest.join('\r\n\r\n') };
+}
+
+function open(): Socket {
+  const socket = connect({ port: Number(new URL(router.url).port), host: '127.0.0.1', allowHalfOpen: true });
+  socket.on('error', () => undefined);
+  return socket;
+}
+
+/** Sends bytes as they are; resolves to all that comes back until the server closes. */
+async function exchange(bytes: string, after: (socket: Socket) => void = () => undefined): Promise<string> {
+  const socket = open();
+  let got = '';
+  socket.on('data', (data) => (got += data.toString('latin1')));
+  socket.write(bytes, () => after(socket));
+  await new Promise((resolve) => socket.once('end', resolve).once('close', resolve));
+  socket.destroy();
+  return got;
+}
+
+function expectError({ status, headers, body }: Answered, wanted: { status: number; code: string }): void {
+  expect([status, body.length > 0 && (JSON.parse(body) as ErrorBody).error.code]).toEqual([
+    wanted.status,
+    wanted.code,
+  ]);
+  expect(() => ErrorBody.parse(JSON.parse(body))).not.toThrow();
+  expect(headers.get('x-request-id')).toMatch(/^[\w.-]+$/);
+  expect(headers.get('content-type')).toContain('application/json');
+}
+
+const post = (headers: string, body = '') => `POST /v1/chat/completions HTTP/1.1\r\n${headers}\r\n${body}`;
+const countOf = async (labels: string) => {
+  const text = await (await fetch(`${router.url}/metrics`)).text();
+  return Number(new RegExp(`kvcapsule_router_requests_total\\{${labels}\\} (\\d+)`).exec(text)?.[1] ?? 0);
+};
+
+describe('what is not a request', () => {
+  it.each([
+    ['rubbish', 'rubbish\r\n\r\n', 400, 'invalid_request'],
+    ['a method in lower case', 'get / HTTP/1.1\r\nhost: x\r\n\r\n', 400, 'invalid_request'],
+    ['a header of 17 KiB', post(`${HEAD}cookie: ${'a'.repeat(17_000)}\r\n`), 431, 'headers_too_large'],
+    ['two lengths', post(`${HEAD}content-length: 3\r\ncontent-length: 4\r\n`, '{}'), 400, 'invalid_request'],
+    ['a length that is no number', post(`${HEAD}content-length: x\r\n`), 400, 'invalid_request'],
+    [
+      'length and chunks',
+      post(`${HEAD}content-length: 2\r\ntransfer-encoding: chunked\r\n`),
+      400,
+      'invalid_request',
+    ],
+    [
+      'a chunk without its size',
+      post(`${HEAD}transfer-encoding: chunked\r\n`, 'zz\r\n{}\r\n'),
+      400,
+      'invalid_request',
+    ],
+    ['a header without a name', `GET / HTTP/1.1\r\n: x\r\n\r\n`, 400, 'invalid_request'],
+    ['no host', 'GET / HTTP/1.1\r\nconnection: close\r\n\r\n', 400, 'invalid_request'],
+    ['an expectation', `${post(`${HEAD}expect: tea\r\n`)}`, 417, 'expectation_failed'],
+    ['a tunnel', 'CONNECT x:1 HTTP/1.1\r\nhost: x\r\n\r\n', 404, 'not_found'],
+  ])('%s is answered in the shape of an error', async (_name, bytes, status, code) => {
+    expectError(parse(await exchange(bytes)), { status, code });
+  });
+
+  it('a body that ends early by a closed sending side is answered', async () => {
+    const before = await countOf('status="499",code="aborted"');
+    const text = await exchange(post(`${HEAD}content-length: 100\r\n`, '{"model"'), (socket) => socket.end());
+    expectError(parse(text), { status: 400, code: 'invalid_request' });
+    expect(await countOf('status="499",code="aborted"')).toBe(before + 1);
+  });
+
+  it('behind a request that is being answered does not become its answer', async () => {
+    router.worker.script = endless;
+    const json = JSON.stringify(CHAT);
+    const bytes = post(`${HEAD}content-length: ${json.length}\r\n`, `${json}rubbish\r\n\r\n`);
+    expect(await exchange(bytes)).toBe('');
+    await until(() => router.worker.running === 0);
+  });
+
+  it('HTTP/1.0 is answered, without a host', async () => {
+    expect(parse(await exchange('GET /health/live HTTP/1.0\r\n\r\n')).status).toBe(200);
+  });
+});
+
+describe('a client that goes away within its body', () => {
+  it.each([
+    ['by FIN', (socket: Socket) => socket.destroy()],
+    ['by RST', (socket: Socket) => socket.resetAndDestroy()],
+  ])('%s is counted as aborted and leaves no error', async (_name, leave) => {
+    const before = await countOf('status="499",code="aborted"');
+    const socket = open();
+    socket.write(post(`${HEAD}content-length: 100\r\n`, '{"model"'));
+    await sleep(50);
+    leave(socket);
+    await until(() => logs.some((line) => line.includes('request broken off')));
+    expect(await countOf('status="499",code="aborted"')).toBe(before + 1);
+    expect(logs.filter((line) => (JSON.parse(line) as { level: number }).level > 30)).toEqual([]);
+  });
+});
+
+describe('a client that does not go on', () => {
+  it('with its head is told so in time', async () => {
+    expectError(parse(await exchange(`POST / HTTP/1.1\r\nhost: x\r\n`)), {
+      status: 408,
+      code: 'request_timeout',
+    });
+  });
+
+  it('with its body is told so in time, trickling or not', async () => {
+    for (const isTrickling of [true, false]) {
+      const text = await exchange(post(`${HEAD}content-length: 100\r\n`, '{'), (socket) => {
+        const timer = setInterval(() => socket.write(' '), 50);
+        socket.once('close', () => clearInterval(timer)).once('end', () => clearInterval(timer));
+        if (!isTrickling) clearInterval(timer);
+      });
+      expectError(parse(text), { status: 408, code: 'request_timeout' });
+    }
+  });
+});
+
+describe('an encoded body', () => {
+  const json = Buffer.from(JSON.stringify(CHAT));
+  const send = (encoding: string, body: Buffer) =>
+    router.post(undefined, {
+      headers: { 'content-type': 'application/json', 'content-encoding': encoding },
+      body: body as Buffer<ArrayBuffer>,
+    });
+
+  it.each([
+    ['gzip', gzipSync(json)],
+    ['x-gzip', gzipSync(json)],
+    ['GZIP', gzipSync(json)],
+    ['deflate', deflateSync(json)],
+    ['br', brotliCompressSync(json)],
+    ['zstd', zstdCompressSync(json)],
+    ['identity', json],
+  ])('of encoding %s is decoded', async (encoding, body) => {
+    router.worker.script = echo;
+    expect((await send(encoding, body)).status).toBe(200);
+  });
+
+  it.each(['compress', 'gzip, gzip', 'x"y'])('of encoding %s is refused', async (encoding) => {
+    const response = await send(encoding, json);
+    const { error } = ErrorBody.parse(await response.json());
+    expect([response.status, error.code]).toEqual([415, 'unsupported_media_type']);
+    expect(error.message).toContain(encoding === 'compress' ? 'compress' : 'this one');
+  });
+
+  it('that is not what it says is refused', async () => {
+    for (const body of [json, gzipSync(json).subarray(0, 30)])
+      expect(ErrorBody.parse(await (await send('gzip', body)).json()).error.code).toBe('invalid_request');
+  });
+
+  it('that grows beyond the limit is refused', async () => {
+    const response = await send('gzip', gzipSync(Buffer.alloc(50_000_000, ' ')));
+    const { error } = ErrorBody.parse(await response.json());
+    expect([response.status, error.code]).toEqual([413, 'request_too_large']);
+    expect(error.message).toContain('100000 bytes');
+  });
+});
+
+it('refuses text that is not UTF-8 instead of mending it', async () => {
+  const body = Buffer.from(JSON.stringify(CHAT));
+  body[body.indexOf('abc')] = 0xff;
+  const response = await router.post(undefined, {
+    headers: { 'content-type': 'application/json' },
+    body: body,
+  });
+  expect(ErrorBody.parse(await response.json()).error).toMatchObject({ code: 'invalid_json' });
+});
+
+describe('a route', () => {
+  const routes: [string, string][] = [
+    ['/v1/chat/completions', 'POST'],
+    ['/v1/models', 'GET, HEAD'],
+    ['/v1/models/demo', 'GET, HEAD'],
+    ['/health/live', 'GET, HEAD'],
+    ['/health/ready', 'GET, HEAD'],
+    ['/metrics', 'GET, HEAD'],
+    ['/', 'GET, HEAD'],
+  ];
+
+  it.each(routes)('%s refuses every other method, naming those it takes', async (path, allow) => {
+    const others = METHODS.filter((method) => !allow.split(', ').includes(method) && method !== 'CONNECT');
+    for (const method of others) {
+      const length = method === 'POST' ? 'content-length: 0\r\n' : '';
+      const text = await exchange(
+        `${method} ${path} HTTP/1.1\r\nhost: x\r\n${length}connection: close\r\n\r\n`,
+      );
+      const answered = parse(text);
+      expect([method, answered.status, answered.headers.get('allow')]).toEqual([method, 405, allow]);
+      if (method !== 'HEAD') expectError(answered, { status: 405, code: 'method_not_allowed' });
+    }
+  });
+
+  it('that is not there is refused by every method', async () => {
+    for (const method of METHODS.filter((name) => name !== 'HEAD')) {
+      const text = await exchange(`${method} /v1/none HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`);
+      expectError(parse(text), { status: 404, code: 'not_found' });
+    }
+  });
+
+  it('is found with a slash behind it', async () => {
+    expect((await fetch(`${router.url}/v1/models/`)).status).toBe(200);
+    expect((await fetch(`${router.url}/v1/models/`, { method: 'DELETE' })).headers.get('allow')).toBe(
+      'GET, HEAD',
+    );
+  });
+});

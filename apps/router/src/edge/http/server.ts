@@ -1,0 +1,91 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { KvcError } from '@kvcapsule/contracts/errors';
+import { errorBody } from '@kvcapsule/contracts/openai';
+import type { Settings } from '../../settings.js';
+import { newRequestId, refuseConnection, requestId } from './refuse.js';
+import type { Routes } from './routes.js';
+
+/** Methods that Fastify hands to its router; it has no answer to the others that Node's parser lets through. */
+const ROUTED: ReadonlySet<string> = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);
+
+/** How often connections are looked through for those past a deadline. */
+const MAX_CHECK_MS = 5_000;
+
+/** A client that trickles what is left of a body past its own deadline is cut off so much later. */
+const LAST_CALL_MS = 5_000;
+
+export type Handler = (request: IncomingMessage, response: ServerResponse) => void;
+type Limits = Pick<Settings, 'headTimeoutMs' | 'bodyTimeoutMs'>;
+
+function refuse(response: ServerResponse, id: string, error: KvcError, allow?: string): void {
+  const body = JSON.stringify(errorBody(error));
+  response.writeHead(error.status, {
+    'x-request-id': id,
+    'content-type': 'application/json; charset=utf-8',
+    'content-length': Buffer.byteLength(body),
+    connection: 'close',
+    ...(allow !== undefined && { allow }),
+  });
+  response.end(body);
+}
+
+/** What Node's parser gave up on, as the client may be told; undefined where there is nobody to tell. */
+export function connectionError({ code }: NodeJS.ErrnoException): KvcError | undefined {
+  switch (code) {
+    case 'ECONNRESET':
+    case 'EPIPE':
+      return undefined;
+    case 'HPE_INVALID_EOF_STATE':
+      return new KvcError('INVALID_REQUEST', 'The connection was closed before the request was whole.');
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return new KvcError('REQUEST_TIMEOUT', 'The request was not sent in time.');
+    case 'HPE_HEADER_OVERFLOW':
+      return new KvcError('HEADERS_TOO_LARGE', 'The headers have more than 16 KiB together.');
+    case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
+      return new KvcError('REQUEST_TOO_LARGE', 'The chunk extensions have more than 16 KiB together.');
+    default:
+      return new KvcError('INVALID_REQUEST', 'The request is not valid HTTP.');
+  }
+}
+
+/**
+ * Answers in OpenAI's shape where no request could be read whole. A request that was read and is not answered
+ * yet, with rubbish behind it, must not take this for its answer.
+ */
+export function onClientError(fault: Error, socket: Duplex): void {
+  const error = connectionError(fault);
+  const { _httpMessage: answer } = socket as Duplex & { _httpMessage?: ServerResponse | null };
+  const isOwed = answer == null || (!answer.headersSent && !answer.req.complete);
+  if (error && isOwed) refuseConnection(socket, error, answer ? requestId(answer.req) : newRequestId());
+  else socket.destroy();
+}
+
+/**
+ * Node's server, with an answer of ours to everything that Node would answer by itself: methods that no router
+ * knows, expectations, a missing host, requests that are not HTTP, and deadlines for head and body.
+ */
+export function createHttpServer(handler: Handler, routes: Routes, limits: Limits): Server {
+  const { headTimeoutMs, bodyTimeoutMs } = limits;
+  const options = {
+    // Asked for by ourselves, since Node's own refusal has no body.
+    requireHostHeader: false,
+    headersTimeout: headTimeoutMs,
+    requestTimeout: headTimeoutMs + bodyTimeoutMs + LAST_CALL_MS,
+    connectionsCheckingInterval: Math.min(MAX_CHECK_MS, headTimeoutMs),
+  };
+  const server = createServer(options, (request, response) => {
+    if (ROUTED.has(request.method ?? '')) return handler(request, response);
+    const { error, allow } = routes.refusal(request.url ?? '');
+    refuse(response, requestId(request), error, allow);
+  });
+  server.on('connect', (request: IncomingMessage, socket: Duplex) => {
+    refuseConnection(socket, new KvcError('NOT_FOUND', 'This server is no proxy.'), requestId(request));
+  });
+  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+    const message = 'The only expectation that is met is 100-continue.';
+    refuse(response, requestId(request), new KvcError('EXPECTATION_FAILED', message));
+  });
+  // A client that has closed its sending side may still wait for its answer.
+  return Object.assign(server, { httpAllowHalfOpen: true });
+}
