@@ -1,3 +1,4 @@
+import { Validator } from '@seriousme/openapi-schema-validator';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Harness, logs } from './testing/harness.js';
 
@@ -31,6 +32,35 @@ describe('keys', () => {
     expect(await response.json()).toMatchObject({
       error: { code: 'invalid_api_key', type: 'authentication_error' },
     });
+  });
+});
+
+describe('other origins', () => {
+  const headers = { origin: 'https://a.example', 'access-control-request-method': 'POST' };
+  const preflight = () => fetch(`${router.url}/v1/chat/completions`, { method: 'OPTIONS', headers });
+
+  it('are not served unless they are named', async () => {
+    router = await new Harness().start();
+    expect((await preflight()).status).toBe(405);
+    expect((await get('/v1/models', headers)).headers.get('access-control-allow-origin')).toBeNull();
+  });
+
+  it('are served where they are named, and see why they are refused', async () => {
+    router = await new Harness().start({ corsOrigins: ['https://a.example'], apiKeys: ['key-number-1'] });
+    const allowed = await preflight();
+    expect([allowed.status, allowed.headers.get('access-control-allow-origin')]).toEqual([
+      204,
+      headers.origin,
+    ]);
+    expect(allowed.headers.get('access-control-allow-methods')).toContain('POST');
+    const refused = await get('/v1/models', headers);
+    expect([refused.status, refused.headers.get('access-control-allow-origin')]).toEqual([
+      401,
+      headers.origin,
+    ]);
+    expect((await get('/none', headers)).status).toBe(404);
+    const other = await get('/v1/models', { ...headers, origin: 'https://b.example' });
+    expect(other.headers.get('access-control-allow-origin')).toBeNull();
   });
 });
 
@@ -70,9 +100,23 @@ describe('operations', () => {
       const response = await fetch(new URL(asset, `${router.url}/docs`));
       expect([asset, response.status]).toEqual([asset, 200]);
     }
-    const document = (await (await get('/docs-json')).json()) as { paths: Record<string, { post?: object }> };
-    expect(Object.keys(document.paths)).toContain('/v1/chat/completions');
-    expect(JSON.stringify(document)).toContain('max_completion_tokens');
+  });
+
+  it('describes itself in a valid document', async () => {
+    router = await new Harness().start();
+    const document = (await (await get('/openapi.json')).json()) as Record<string, unknown>;
+    const { valid, errors } = await new Validator().validate(document);
+    expect([valid, errors]).toEqual([true, undefined]);
+    const text = JSON.stringify(document);
+    expect(text).toContain('max_completion_tokens');
+    const refs = [...text.matchAll(/"\$ref":"([^"]+)"/g)].map((match) => match[1] ?? '');
+    expect(refs.length).toBeGreaterThan(5);
+    const target = (ref: string) =>
+      ref
+        .replace('#/', '')
+        .split('/')
+        .reduce<unknown>((at, name) => (at as Record<string, unknown> | undefined)?.[name], document);
+    expect(refs.filter((ref) => target(ref) === undefined)).toEqual([]);
   });
 
   it('keeps a harmless request id and replaces another', async () => {

@@ -3,9 +3,9 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { errorBody } from '@kvcapsule/contracts/openai';
+import cors from '@fastify/cors';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
-import { DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { AppModule, type Environment } from './app.module.js';
 import { keyCheck } from './edge/auth.js';
@@ -15,8 +15,12 @@ import { parseJson, readBody } from './edge/http/body.js';
 import { requestId } from './edge/http/refuse.js';
 import { Routes } from './edge/http/routes.js';
 import { createHttpServer, type Handler, onClientError } from './edge/http/server.js';
+import { serveOpenApi } from './edge/open-api.js';
 import { NestLogger } from './operations/nest-logger.js';
 import type { Settings } from './settings.js';
+
+/** How long a browser may keep the answer to a preflight. */
+const PREFLIGHT_SECONDS = 600;
 
 /** Nest would turn Fastify's errors into its own and lose what they were. */
 class Adapter extends FastifyAdapter {
@@ -58,6 +62,17 @@ function takeBodies(fastify: FastifyInstance, settings: Settings): void {
   );
 }
 
+/** Pages of these origins may ask from a browser; a preflight carries no key, so it is answered before keys are asked for. */
+async function shareWith(fastify: FastifyInstance, origins: readonly string[]): Promise<void> {
+  if (origins.length === 0) return;
+  await fastify.register(cors, {
+    origin: origins.includes('*') ? '*' : [...origins],
+    methods: ['GET', 'HEAD', 'POST'],
+    exposedHeaders: ['x-request-id', 'retry-after', 'retry-after-ms'],
+    maxAge: PREFLIGHT_SECONDS,
+  });
+}
+
 /** The application, ready to listen. */
 export async function createApp(environment: Environment): Promise<NestFastifyApplication> {
   const { settings, logger } = environment;
@@ -70,6 +85,7 @@ export async function createApp(environment: Environment): Promise<NestFastifyAp
   });
   const fastify = app.getHttpAdapter().getInstance();
   takeBodies(fastify, settings);
+  await shareWith(fastify, settings.corsOrigins);
   const checkKey = keyCheck(settings.apiKeys);
   fastify.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id);
@@ -77,12 +93,7 @@ export async function createApp(environment: Environment): Promise<NestFastifyAp
     checkHost(request);
     await checkKey(request);
   });
-  const document = new DocumentBuilder()
-    .setTitle('KVCapsule')
-    .setDescription('Answers questions about pictures, in the shape of OpenAI’s chat completions.')
-    .addBearerAuth()
-    .build();
-  SwaggerModule.setup('docs', app, SwaggerModule.createDocument(app, document));
+  serveOpenApi(app);
   return app;
 }
 

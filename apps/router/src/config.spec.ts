@@ -67,6 +67,12 @@ describe('settings', () => {
     },
   );
 
+  it('take origins, and refuse what is none', () => {
+    expect(read(['--cors-origin', '*', '--cors-origin', 'https://a.example:8']).corsOrigins).toHaveLength(2);
+    for (const origin of ['a.example', 'https://a.example/', 'https://a.example/x', 'ftp://a.example'])
+      expect(() => read(['--cors-origin', origin])).toThrow(/--cors-origin: not an origin/);
+  });
+
   it('name what is wrong without showing it', () => {
     expect(() => read(['--api-key', 'short'])).toThrow(/--api-key/);
     expect(() => read(['--api-key', 'short'])).not.toThrow(/short\b.*short/);

@@ -10,6 +10,8 @@ const QUEUE_WAIT_MS = 30_000;
 /** What can stand in the header `authorization: Bearer KEY`: another key could never match. */
 const SENDABLE_KEY = /^[\x21-\x7e]*$/;
 
+const ORIGIN = /^https?:\/\/[^/?#@\s]+$/;
+
 const isLoopback = (host: string) =>
   host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
 
@@ -35,6 +37,15 @@ const schema = z
       .default([])
       .meta({ secret: true, flag: 'api-key', description: 'Key that clients send as bearer token' }),
     auth: z.boolean().default(true).describe('Lets other addresses than loopback be served without keys'),
+    corsOrigins: z
+      .array(
+        z.union([z.literal('*'), z.string().regex(ORIGIN, 'not an origin, such as https://example.org')]),
+      )
+      .default([])
+      .meta({
+        flag: 'cors-origin',
+        description: 'Origin whose pages may use the server from a browser; * for all',
+      }),
     allowImageHosts: z.array(z.string().min(1)).default([]).meta({
       flag: 'allow-image-host',
       description: 'Host whose pictures are fetched although it is not public',
@@ -65,6 +76,7 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): S
     workerModelId: basename(resolve(config.model)),
     modelName: config.servedModelName ?? basename(resolve(config.model)),
     apiKeys,
+    corsOrigins: config.corsOrigins,
     allowedImageHosts: config.allowImageHosts,
     maxBodyBytes: config.maxBodyMib * MIB,
     headTimeoutMs,

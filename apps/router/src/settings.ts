@@ -12,6 +12,8 @@ export abstract class Settings {
   abstract readonly modelName: string;
   /** Empty: nobody needs a key. */
   abstract readonly apiKeys: readonly string[];
+  /** Origins whose pages may use the server from a browser; `*` for all, empty for none. */
+  abstract readonly corsOrigins: readonly string[];
   /** Hosts whose pictures are fetched although their addresses are not public. */
   abstract readonly allowedImageHosts: readonly string[];
   abstract readonly maxBodyBytes: number;

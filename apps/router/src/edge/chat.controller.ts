@@ -1,10 +1,5 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
-import {
-  ChatCompletion,
-  ChatCompletionChunk,
-  ChatCompletionRequest,
-  ErrorBody,
-} from '@kvcapsule/contracts/openai';
+import { ChatCompletionRequest } from '@kvcapsule/contracts/openai';
 import { Body, Controller, HttpCode, Post, Res } from '@nestjs/common';
 import { ApiBearerAuth, ApiDefaultResponse, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
@@ -37,11 +32,11 @@ export class ChatController {
     status: 200,
     description: 'The answer, or a stream of chunks that ends with `data: [DONE]`',
     content: {
-      'application/json': { schema: openApi(ChatCompletion) },
-      'text/event-stream': { schema: openApi(ChatCompletionChunk) },
+      'application/json': { schema: openApi('ChatCompletion') },
+      'text/event-stream': { schema: openApi('ChatCompletionChunk') },
     },
   })
-  @ApiDefaultResponse({ description: 'An error, also as one event of a stream', schema: openApi(ErrorBody) })
+  @ApiDefaultResponse({ description: 'An error, also as one event of a stream', schema: openApi('Error') })
   async complete(
     @Body({ schema: ChatCompletionRequest }) body: z.infer<typeof ChatCompletionRequest>,
     @Res() reply: FastifyReply,

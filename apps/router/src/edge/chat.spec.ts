@@ -255,6 +255,64 @@ describe('an answer', () => {
   });
 });
 
+describe('what clients send along', () => {
+  const parts = [{ type: 'text', text: 'abc', cache_control: { type: 'ephemeral' }, uuid: 'u' }];
+
+  it.each([
+    [{ whatever: null, best_of: null }],
+    [{ cache_control: { type: 'ephemeral' }, metadata: 7, user: { id: 1 } }],
+    [{ messages: [{ role: 'user', content: parts, cache_control: {}, other: null }] }],
+    [
+      {
+        messages: [
+          { role: 'assistant', content: 'x', reasoning_content: 'thought', reasoning: null },
+          { role: 'user', content: 'abc' },
+        ],
+      },
+    ],
+    [{ stream: true, stream_options: { include_usage: null, continuous_usage_stats: null, more: null } }],
+    [
+      {
+        messages: [
+          {
+            role: 'user',
+            content: [
+              { type: 'image_url', image_url: { url: 'data:x', detail: 'original', format: 'image/png' } },
+            ],
+          },
+        ],
+      },
+    ],
+  ])('changes nothing: %j', async (change) => {
+    expect((await router.chat('abc', change)).status).toBe(200);
+    const texts = router.worker.received.map(({ tokenIds }) => String.fromCodePoint(...tokenIds));
+    expect(['abc', 'xabc', '****']).toContain(texts[0]);
+  });
+
+  it.each([
+    [{ stop: ['a', 'b', 'c', 'd', 'e'] }, /list of up to 4/],
+    [{ stop: '' }, />=1 characters/],
+    [{ stop: 7 }, /stop is a string of at least one character, or a list/],
+    [
+      { messages: [{ role: 'bot', content: 'x' }] },
+      /role of a message is system, developer, user or assistant$/,
+    ],
+    [{ messages: [{ role: 'user', content: null }] }, /content is a string or a list of parts/],
+    [{ messages: [{ role: 'user', content: [] }] }, /list of parts has at least one/],
+    [
+      { messages: [{ role: 'user', content: [{ type: 'picture' }] }] },
+      /type of a part is text, or image_url/,
+    ],
+    [{ messages: [{ role: 'assistant', content: null }] }, /content is missing: /],
+    [{ temperature: 3 }, /<=2/],
+    [{ whatever: 1 }, /whatever: this server has no such field/],
+  ])('is refused with what is allowed: %j', async (change, message) => {
+    const response = await router.chat('abc', change);
+    expect(response.status).toBe(400);
+    expect((await errorOf(response))['message']).toMatch(message);
+  });
+});
+
 const MANY_BIASES = Object.fromEntries(Array.from({ length: 1025 }, (_, id) => [id, 1]));
 
 describe('bad input', () => {

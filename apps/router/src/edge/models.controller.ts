@@ -1,5 +1,5 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
-import { Model, ModelList } from '@kvcapsule/contracts/openai';
+import type { Model, ModelList } from '@kvcapsule/contracts/openai';
 import { Controller, Get, Param } from '@nestjs/common';
 import { ApiBearerAuth, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { GenerationService } from '../generation/generation.service.js';
@@ -19,14 +19,14 @@ export class ModelsController {
 
   @Get()
   @ApiOperation({ summary: 'The models that are served' })
-  @ApiOkResponse({ schema: openApi(ModelList) })
+  @ApiOkResponse({ schema: openApi('ModelList') })
   list(): ModelList {
     return { object: 'list', data: [this.#model()] };
   }
 
   @Get(':id')
   @ApiOperation({ summary: 'One model' })
-  @ApiOkResponse({ schema: openApi(Model) })
+  @ApiOkResponse({ schema: openApi('Model') })
   get(@Param('id') id: string): Model {
     if (id === this.settings.modelName) return this.#model();
     throw new KvcError('MODEL_NOT_FOUND', 'This server does not serve that model.', { param: 'model' });

@@ -51,6 +51,7 @@ const SETTINGS: Settings = {
   workerModelId: 'demo',
   modelName: 'demo',
   apiKeys: [],
+  corsOrigins: [],
   allowedImageHosts: [],
   maxBodyBytes: 100_000,
   headTimeoutMs: 15_000,

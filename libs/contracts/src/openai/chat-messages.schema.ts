@@ -1,20 +1,20 @@
 import { z } from 'zod';
-import { refused } from './refused.js';
+import { ignored, known, refused } from './refused.js';
 
-/**
- * Messages of a chat. Every object is strict: what is not understood is refused by name instead of being
- * dropped in silence. `null` stands for "not given" wherever OpenAI's own clients send it back to us.
- */
+/** Hints for caches of other servers: what is cached here is found by content alone. */
+const cacheHints = { cache_control: ignored, uuid: ignored };
 
-const TextPart = z.strictObject({ type: z.literal('text'), text: z.string() });
+const TextPart = known({ type: z.literal('text'), text: z.string(), ...cacheHints });
 
-const ImagePart = z.strictObject({
+const ImagePart = known({
   type: z.literal('image_url'),
-  image_url: z.strictObject({
+  image_url: known({
     url: z.string().min(1),
-    // Accepted for the clients' sake: the model's own tiling decides.
-    detail: z.enum(['auto', 'low', 'high']).nullish(),
+    // For the clients' sake: the model's own tiling decides, and the bytes tell the format.
+    detail: z.string().nullish(),
+    format: z.string().nullish(),
   }),
+  ...cacheHints,
 });
 
 const notOffered = (type: string) => `content parts of type ${type} are not offered`;
@@ -37,43 +37,52 @@ const OtherParts = refusedParts(['input_audio', 'file', 'refusal', 'video_url', 
 
 const PicturesElsewhere = refusedParts(['image_url'], () => 'pictures are taken in user messages only');
 
-const UserContent = z.union([
-  z.string(),
-  z.array(z.discriminatedUnion('type', [TextPart, ImagePart, OtherParts])).min(1),
-]);
+/** A part's `type` that no branch has. */
+const partType = { error: 'the type of a part is text, or image_url in user messages' };
 
-const TextContent = z.union([
-  z.string(),
-  z.array(z.discriminatedUnion('type', [TextPart, PicturesElsewhere, OtherParts])).min(1),
-]);
+const contentOf = <const P extends z.core.$ZodType>(part: P) =>
+  z.union([z.string(), z.array(part).min(1, 'a list of parts has at least one')], {
+    error: 'content is a string or a list of parts',
+  });
+
+const UserContent = contentOf(z.discriminatedUnion('type', [TextPart, ImagePart, OtherParts], partType));
+
+const TextContent = contentOf(
+  z.discriminatedUnion('type', [TextPart, PicturesElsewhere, OtherParts], partType),
+);
 
 // Not shown to the model: the chat templates that are served have no place for it.
-const name = z.string().nullish();
+const hints = { name: z.string().nullish(), cache_control: ignored };
 
-const SystemMessage = z.strictObject({ role: z.enum(['system', 'developer']), content: TextContent, name });
+const SystemMessage = known({ role: z.enum(['system', 'developer']), content: TextContent, ...hints });
 
-const UserMessage = z.strictObject({ role: z.literal('user'), content: UserContent, name });
+const UserMessage = known({ role: z.literal('user'), content: UserContent, ...hints });
 
 const isNothing = (value: unknown) => value == null;
 const isEmptyList = (value: unknown) => value == null || (Array.isArray(value) && value.length === 0);
 
 /** As in OpenAI's answers, so that a client may send one back whole. */
-const AssistantMessage = z
-  .strictObject({
-    role: z.literal('assistant'),
-    content: TextContent.nullish(),
-    name,
-    refusal: refused('refusals are not offered', isNothing),
-    audio: refused('audio is not offered', isNothing),
-    annotations: refused('annotations are not offered', isEmptyList),
-    tool_calls: refused('tools are not offered', isEmptyList),
-    function_call: refused('functions are not offered', isNothing),
-  })
-  .superRefine((message, context) => {
-    const hasCalls = !isEmptyList(message.tool_calls) || !isNothing(message.function_call);
-    if (message.content == null && !hasCalls)
-      context.addIssue({ code: 'custom', path: ['content'], message: 'content is missing' });
-  });
+const AssistantMessage = known({
+  role: z.literal('assistant'),
+  content: TextContent.nullish(),
+  ...hints,
+  // What other servers tell of a model's thoughts is not shown to a model again.
+  reasoning: ignored,
+  reasoning_content: ignored,
+  refusal: refused('refusals are not offered', isNothing),
+  audio: refused('audio is not offered', isNothing),
+  annotations: refused('annotations are not offered', isEmptyList),
+  tool_calls: refused('tools are not offered', isEmptyList),
+  function_call: refused('functions are not offered', isNothing),
+}).superRefine((message, context) => {
+  const hasCalls = !isEmptyList(message.tool_calls) || !isNothing(message.function_call);
+  if (message.content == null && !hasCalls)
+    context.addIssue({
+      code: 'custom',
+      path: ['content'],
+      message: 'content is missing: an assistant message has a string or a list of parts',
+    });
+});
 
 const ToolMessage = z.looseObject({ role: z.enum(['tool', 'function']) }).transform(({ role }, context) => {
   context.addIssue({
@@ -85,10 +94,9 @@ const ToolMessage = z.looseObject({ role: z.enum(['tool', 'function']) }).transf
   return z.NEVER;
 });
 
-export const ChatMessage = z.discriminatedUnion('role', [
-  SystemMessage,
-  UserMessage,
-  AssistantMessage,
-  ToolMessage,
-]);
+export const ChatMessage = z.discriminatedUnion(
+  'role',
+  [SystemMessage, UserMessage, AssistantMessage, ToolMessage],
+  { error: 'the role of a message is system, developer, user or assistant' },
+);
 export type ChatMessage = z.infer<typeof ChatMessage>;

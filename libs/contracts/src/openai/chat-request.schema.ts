@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { ChatMessage } from './chat-messages.schema.js';
-import { refused } from './refused.js';
+import { ignored, known, refused } from './refused.js';
 
 const oneOf =
   (...values: readonly unknown[]) =>
@@ -28,19 +28,21 @@ const notOffered = {
 
 /** What SDKs and gateways send along and that changes nothing here. */
 const harmless = {
-  user: z.string().nullish(),
-  safety_identifier: z.string().nullish(),
-  metadata: z.record(z.string(), z.unknown()).nullish(),
-  store: z.boolean().nullish(),
-  service_tier: z.string().nullish(),
-  parallel_tool_calls: z.boolean().nullish(),
-  prompt_cache_key: z.string().nullish(),
-  prompt_cache_retention: z.string().nullish(),
+  user: ignored,
+  safety_identifier: ignored,
+  metadata: ignored,
+  store: ignored,
+  service_tier: ignored,
+  parallel_tool_calls: ignored,
+  prompt_cache_key: ignored,
+  prompt_cache_retention: ignored,
+  cache_control: ignored,
 };
 
 const tokens = z.int().min(1).nullish();
 const penalty = z.number().min(-2).max(2).nullish();
-/** OpenAI's limit. */
+/** OpenAI's limits. */
+const MAX_STOPS = 4;
 const MAX_BIASED_TOKENS = 1_024;
 const tokenId = z.string().regex(/^(0|[1-9]\d{0,8})$/, 'keys must be token ids');
 
@@ -75,40 +77,46 @@ const sampling = {
 };
 
 /** Body of `POST /v1/chat/completions`. Any other field is `INVALID_REQUEST` with its name. */
-export const ChatCompletionRequest = z
-  .strictObject({
-    model: z.string().min(1),
-    messages: z.array(ChatMessage).min(1),
-    stream: z.boolean().nullish(),
-    stream_options: z
-      .strictObject({ include_usage: z.boolean().nullish(), include_obfuscation: z.boolean().nullish() })
-      .nullish(),
-    max_tokens: tokens,
-    /** Wins over `max_tokens`. */
-    max_completion_tokens: tokens,
-    ...sampling,
-    /** Extension: only requests with the same salt share cached prefixes. */
-    cache_salt: z.string().min(1).max(256).nullish(),
-    /** Extension: requests with lower ones go first on their worker. */
-    priority: z
-      .int()
-      .min(-(2 ** 31))
-      .max(2 ** 31 - 1)
-      .nullish(),
-    /** Extension: how the KV of the prompt's pictures is kept. */
-    kv_codec: z.string().min(1).max(64).nullish(),
-    stop: z.union([z.string().min(1), z.array(z.string().min(1)).max(4)]).nullish(),
-    n: z
-      .int()
-      .min(1)
-      .refine((n) => n <= 1, {
-        error: 'only one choice is offered',
-        params: { code: 'UNSUPPORTED_PARAMETER' },
-      })
-      .nullish(),
-    ...notOffered,
-    ...harmless,
-  })
+export const ChatCompletionRequest = known({
+  model: z.string().min(1),
+  messages: z.array(ChatMessage).min(1),
+  stream: z.boolean().nullish(),
+  stream_options: known({
+    include_usage: z.boolean().nullish(),
+    /** Extension, with `include_usage`: the usage so far in each chunk. */
+    continuous_usage_stats: z.boolean().nullish(),
+    include_obfuscation: ignored,
+  }).nullish(),
+  max_tokens: tokens,
+  /** Wins over `max_tokens`. */
+  max_completion_tokens: tokens,
+  ...sampling,
+  /** Extension: only requests with the same salt share cached prefixes. */
+  cache_salt: z.string().min(1).max(256).nullish(),
+  /** Extension: requests with lower ones go first on their worker. */
+  priority: z
+    .int()
+    .min(-(2 ** 31))
+    .max(2 ** 31 - 1)
+    .nullish(),
+  /** Extension: how the KV of the prompt's pictures is kept. */
+  kv_codec: z.string().min(1).max(64).nullish(),
+  stop: z
+    .union([z.string().min(1), z.array(z.string().min(1)).max(MAX_STOPS)], {
+      error: `stop is a string of at least one character, or a list of up to ${MAX_STOPS}`,
+    })
+    .nullish(),
+  n: z
+    .int()
+    .min(1)
+    .refine((n) => n <= 1, {
+      error: 'only one choice is offered',
+      params: { code: 'UNSUPPORTED_PARAMETER' },
+    })
+    .nullish(),
+  ...notOffered,
+  ...harmless,
+})
   .superRefine((request, context) => {
     const refuse = (field: string, message: string) => {
       context.addIssue({ code: 'custom', path: [field], message });

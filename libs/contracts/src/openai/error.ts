@@ -45,9 +45,8 @@ function innermost(
 }
 
 /** `messages.0.content.1`: what a part is (its `type`) is a matter of the part. */
-function paramOf(issue: Issue, path: readonly PropertyKey[]): string {
+function paramOf(path: readonly PropertyKey[]): string {
   const names = path.map(String);
-  if (issue.code === 'unrecognized_keys' && issue.keys[0] !== undefined) names.push(issue.keys[0]);
   if (names.at(-1) === 'type' && names.at(-3) === 'content') names.pop();
   return cut(names.join('.'));
 }
@@ -60,7 +59,7 @@ export function requestError(issues: readonly Issue[]): KvcError {
   );
   const first = refused ?? found[0];
   if (!first) return new KvcError('INVALID_REQUEST', 'The body is not valid.');
-  const param = paramOf(first.issue, first.path);
+  const param = paramOf(first.path);
   return new KvcError(
     refused ? 'UNSUPPORTED_PARAMETER' : 'INVALID_REQUEST',
     cut(`${param || 'body'}: ${first.issue.message}`),

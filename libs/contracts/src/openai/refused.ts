@@ -12,3 +12,13 @@ export const refused = (message: string, asksForNothing: (value: unknown) => boo
       params: { code: 'UNSUPPORTED_PARAMETER' },
     })
     .optional();
+
+/**
+ * An object in which a field that is not understood is refused by name instead of being dropped in silence. Null
+ * stands for a field that is not given, whatever its name.
+ */
+export const known = <const S extends z.ZodRawShape>(shape: S) =>
+  z.object(shape).catchall(z.null('this server has no such field'));
+
+/** What gateways and SDKs send along for others to read. */
+export const ignored = z.unknown().optional();

@@ -15,7 +15,9 @@ function patternOf(route: string): RegExp {
 export class Routes {
   readonly #methods = new Map<string, Set<string>>();
 
+  /** Answers to preflights stand on every path, and are no reason for one to exist. */
   add(route: string, methods: readonly string[]): void {
+    if (route === '*') return;
     const known = this.#methods.get(route) ?? new Set();
     for (const method of methods) known.add(method);
     this.#methods.set(route, known);
