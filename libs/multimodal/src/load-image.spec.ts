@@ -40,6 +40,27 @@ describe('a picture in a data URI', () => {
     expect(info).toEqual({ format: 'png', width: 7, height: 5, sha256: SHA256 });
   });
 
+  it.each(wrappings.filter(([, url]) => url.startsWith('data:')))(
+    '%s is the same picture as bytes of the body',
+    async (_name, url) => {
+      const { bytes, sha256 } = await loadImage(Buffer.from(url), options);
+      expect([Buffer.compare(bytes, PNG), sha256]).toEqual([0, SHA256]);
+    },
+  );
+
+  it('is found over many slices, and a foreign character in any of them is refused', async () => {
+    const bytes = Buffer.concat([PNG, Buffer.alloc(4_000_001, 7)]);
+    const uri = Buffer.from(`data:;base64,${bytes.toString('base64')}`);
+    expect((await loadImage(uri, options)).sha256).toBe(createHash('sha256').update(bytes).digest('hex'));
+    const spaced = Buffer.concat([uri, Buffer.from('\n')]);
+    expect((await loadImage(spaced, options)).bytes).toHaveLength(bytes.length);
+    for (const at of [13, 1_100_000, 3_333_333, uri.length - 6]) {
+      const spoilt = Buffer.from(uri);
+      spoilt[at] = 0x21;
+      await expect(loadImage(spoilt, options)).rejects.toMatchObject({ code: 'IMAGE_URL_INVALID' });
+    }
+  });
+
   it('is found in padded and unpadded base64 of every length', async () => {
     for (const extra of [0, 1, 2]) {
       const bytes = Buffer.concat([PNG, Buffer.alloc(extra)]);

@@ -1,8 +1,8 @@
-import { webcrypto } from 'node:crypto';
+import { hash, webcrypto } from 'node:crypto';
 import { KvcError } from '@kvcapsule/contracts';
 import { type ImageInfo, inspectImage } from './picture/inspect-image.js';
 import { type FetchOptions, fetchImage } from './source/fetch-image.js';
-import { parseImageUrl } from './source/image-url.js';
+import { parseImageUrl, type PictureUrl } from './source/image-url.js';
 
 export interface LoadedImage extends ImageInfo {
   /** The encoded picture. */
@@ -11,15 +11,18 @@ export interface LoadedImage extends ImageInfo {
   readonly sha256: string;
 }
 
-/** In the thread pool: twenty megabytes would hold the event loop up for tens of milliseconds. */
+/** Up to this many bytes are hashed in place: 40 microseconds, less than a trip to the thread pool. */
+const INLINE_HASH_BYTES = 64 * 1024;
+
+/** Twenty megabytes would hold the event loop up for tens of milliseconds. */
 async function sha256(bytes: Uint8Array): Promise<string> {
-  return Buffer.from(await webcrypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>)).toString(
-    'hex',
-  );
+  if (bytes.length <= INLINE_HASH_BYTES) return hash('sha256', bytes);
+  const digest = await webcrypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>);
+  return Buffer.from(digest).toString('hex');
 }
 
-async function bytesOf(url: string, options: FetchOptions): Promise<Uint8Array> {
-  const source = parseImageUrl(url, options.param);
+async function bytesOf(url: PictureUrl, options: FetchOptions): Promise<Uint8Array> {
+  const source = await parseImageUrl(url, options.param);
   return source.kind === 'data' ? source.bytes : fetchImage(source.url, options);
 }
 
@@ -28,7 +31,7 @@ async function bytesOf(url: string, options: FetchOptions): Promise<Uint8Array> 
  *
  * @throws KvcError IMAGE_* with `param`; `signal`'s reason when that fires
  */
-export async function loadImage(url: string, options: FetchOptions): Promise<LoadedImage> {
+export async function loadImage(url: PictureUrl, options: FetchOptions): Promise<LoadedImage> {
   const { param, policy, signal } = options;
   const bytes = await bytesOf(url, options);
   if (bytes.length > policy.maxBytes)

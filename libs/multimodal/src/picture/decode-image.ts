@@ -1,5 +1,8 @@
 import { KvcError } from '@kvcapsule/contracts';
-import { inspectForDecoding } from './inspect-image.js';
+import type { Sharp } from 'sharp';
+import { isOpaqueWebp } from './container.js';
+import { fillAroundFrame } from './gif.js';
+import { asBuffer, inspectForDecoding } from './inspect-image.js';
 import { openPicture, pictureWork } from './sharp.js';
 
 /** What transparent pixels lie on. */
@@ -41,16 +44,25 @@ async function cmykToRgb(cmyk: Uint8Array): Promise<Uint8Array> {
   return rgb;
 }
 
-async function decode(bytes: Uint8Array, { param, maxPixels }: DecodeOptions): Promise<DecodedImage> {
-  const { space } = await inspectForDecoding(bytes, { param, maxPixels });
+function pipelineOf(
+  bytes: Buffer,
+  { format, space }: { format: string; space: string },
+  maxPixels: number,
+): Sharp {
   const upright = openPicture(bytes, maxPixels).autoOrient();
-  const isCmyk = space === 'cmyk';
-  const pipeline = isCmyk
-    ? upright.pipelineColourspace('cmyk').toColourspace('cmyk')
-    : upright.flatten({ background: BACKGROUND }).toColourspace('srgb');
+  if (space === 'cmyk') return upright.pipelineColourspace('cmyk').toColourspace('cmyk');
+  const isOpaque = format === 'webp' && isOpaqueWebp(bytes);
+  const flat = isOpaque ? upright.removeAlpha() : upright.flatten({ background: BACKGROUND });
+  return flat.toColourspace('srgb');
+}
+
+async function decode(bytes: Buffer, { param, maxPixels }: DecodeOptions): Promise<DecodedImage> {
+  const file = await inspectForDecoding(bytes, { param, maxPixels });
   try {
+    const pipeline = pipelineOf(bytes, file, maxPixels);
     const { data, info } = await pipeline.raw().toBuffer({ resolveWithObject: true });
-    const rgb = isCmyk ? await cmykToRgb(data) : data;
+    const rgb = file.space === 'cmyk' ? await cmykToRgb(data) : data;
+    if (file.format === 'gif') fillAroundFrame(rgb, info.width, bytes);
     return { rgb, width: info.width, height: info.height };
   } catch (cause) {
     throw new KvcError('IMAGE_INVALID', 'the picture is damaged or cut off', { param, cause });
@@ -59,10 +71,11 @@ async function decode(bytes: Uint8Array, { param, maxPixels }: DecodeOptions): P
 
 /**
  * Decodes a picture to upright 8-bit RGB: EXIF orientation applied, transparency laid on white, 16 bits
- * shifted to 8, colour profiles ignored, the first frame of an animation.
+ * shifted to 8, colour profiles ignored, the first frame of an animation, and what an opaque frame leaves of a
+ * GIF's canvas in the first colour of its table.
  *
  * @throws KvcError IMAGE_INVALID, IMAGE_UNSUPPORTED, IMAGE_TOO_LARGE
  */
 export async function decodeImage(bytes: Uint8Array, options: DecodeOptions): Promise<DecodedImage> {
-  return pictureWork.add(() => decode(bytes, options));
+  return pictureWork.add(() => decode(asBuffer(bytes), options));
 }

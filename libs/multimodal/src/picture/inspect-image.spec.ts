@@ -1,4 +1,12 @@
-import { encodePng, pngChunk } from '@kvcapsule/testing/pictures';
+import {
+  encodePng,
+  orientationBlock,
+  pngChunk,
+  withJpegExif,
+  withPngExif,
+  withWebpExif,
+} from '@kvcapsule/testing/pictures';
+import fc from 'fast-check';
 import sharp from 'sharp';
 import { describe, expect, it } from 'vitest';
 import { inspectImage } from './inspect-image.js';
@@ -21,6 +29,67 @@ describe('what is taken', () => {
     const control = pngChunk('acTL', Buffer.from([0, 0, 0, 1, 0, 0, 0, 0]));
     const animated = Buffer.concat([png.subarray(0, 33), control, png.subarray(33)]);
     expect(await inspect(animated)).toMatchObject({ format: 'png', width: 1 });
+  });
+});
+
+describe('a size', () => {
+  const side = fc.integer({ min: 1, max: 300 });
+  const block = fc.constantFrom(undefined, orientationBlock(6, 'big'), Buffer.from('rubbish'));
+
+  it('is what the decoder finds, whatever tells it', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        side,
+        side,
+        fc.constantFrom('png', 'jpeg', 'webp', 'gif'),
+        fc.boolean(),
+        block,
+        async (width, height, format, alpha, exif) => {
+          const background = { r: 1, g: 2, b: 3, alpha: alpha ? 0.5 : 1 };
+          const picture = sharp({ create: { width, height, channels: 4, background } });
+          const plain = await picture.toFormat(format as 'png', { lossless: alpha }).toBuffer();
+          const put = { png: withPngExif, jpeg: withJpegExif, gif: (bytes: Buffer) => bytes };
+          const bytes =
+            exif === undefined
+              ? plain
+              : format === 'webp'
+                ? withWebpExif(plain, exif, width, height)
+                : put[format as 'png'](plain, exif);
+          const { autoOrient } = await sharp(bytes).metadata();
+          expect(await inspect(bytes)).toEqual({ format, ...autoOrient });
+        },
+      ),
+      { numRuns: 120, seed: 9 },
+    );
+  });
+
+  it.each([
+    [32_768, 1, true],
+    [32_769, 1, false],
+    [1, 32_768, true],
+    [1, 65_000, false],
+    [1_080, 40_000, false],
+  ])('%i x %i is taken: %s', async (width, height, isTaken) => {
+    const bytes = await blank(width, height).jpeg().toBuffer();
+    if (isTaken) expect(await inspect(bytes)).toMatchObject({ width, height });
+    else
+      await expect(inspect(bytes)).rejects.toMatchObject({
+        code: 'IMAGE_TOO_LARGE',
+        message: expect.stringContaining('more than 32768 on a side') as string,
+        param: PARAM,
+      });
+  });
+
+  it('of a file of nothing but chunks or fill bytes is asked of the decoder', async () => {
+    const png = await blank(2, 2).png().toBuffer();
+    const chunks = Buffer.concat(new Array<Buffer>(150_000).fill(pngChunk('abCd', Buffer.alloc(0))));
+    const many = Buffer.concat([png.subarray(0, 33), chunks, png.subarray(33)]);
+    const jpeg = await blank(2, 2).jpeg().toBuffer();
+    const filled = Buffer.concat([jpeg.subarray(0, 2), Buffer.alloc(1_000_000, 0xff), jpeg.subarray(2)]);
+    for (const bytes of [many, filled]) {
+      const outcome = await inspect(bytes).catch((error: unknown) => error);
+      expect(outcome).toMatchObject(outcome instanceof Error ? { code: 'IMAGE_INVALID' } : { width: 2 });
+    }
   });
 });
 

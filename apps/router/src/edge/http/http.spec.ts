@@ -8,10 +8,13 @@ import { echo, endless } from '../../testing/fake-worker.js';
 import { Harness, logs, until } from '../../testing/harness.js';
 
 let router: Harness;
+/** With deadlines that a test can wait for. */
+let hasty: Harness;
 beforeAll(async () => {
-  router = await new Harness().start({ headTimeoutMs: 400, bodyTimeoutMs: 600 });
+  router = await new Harness().start();
+  hasty = await new Harness().start({ headTimeoutMs: 400, bodyTimeoutMs: 600 });
 });
-afterAll(() => router.stop());
+afterAll(() => Promise.all([router.stop(), hasty.stop()]));
 beforeEach(() => {
   logs.length = 0;
 });
@@ -32,15 +35,19 @@ function parse(text: string): Answered {
   return { status: Number(first.split(' ')[1]), headers, body: rest.join('\r\n\r\n') };
 }
 
-function open(): Socket {
-  const socket = connect({ port: Number(new URL(router.url).port), host: '127.0.0.1', allowHalfOpen: true });
+function open(to = router): Socket {
+  const socket = connect({ port: Number(new URL(to.url).port), host: '127.0.0.1', allowHalfOpen: true });
   socket.on('error', () => undefined);
   return socket;
 }
 
 /** Sends bytes as they are; resolves to all that comes back until the server closes. */
-async function exchange(bytes: string, after: (socket: Socket) => void = () => undefined): Promise<string> {
-  const socket = open();
+async function exchange(
+  bytes: string,
+  after: (socket: Socket) => void = () => undefined,
+  to = router,
+): Promise<string> {
+  const socket = open(to);
   let got = '';
   socket.on('data', (data) => (got += data.toString('latin1')));
   socket.write(bytes, () => after(socket));
@@ -130,21 +137,18 @@ describe('a client that goes away within its body', () => {
 
 describe('a client that does not go on', () => {
   it('with its head is told so in time', async () => {
-    expectError(parse(await exchange(`POST / HTTP/1.1\r\nhost: x\r\n`)), {
-      status: 408,
-      code: 'request_timeout',
-    });
+    const text = await exchange('POST / HTTP/1.1\r\nhost: x\r\n', () => undefined, hasty);
+    expectError(parse(text), { status: 408, code: 'request_timeout' });
   });
 
-  it('with its body is told so in time, trickling or not', async () => {
-    for (const isTrickling of [true, false]) {
-      const text = await exchange(post(`${HEAD}content-length: 100\r\n`, '{'), (socket) => {
-        const timer = setInterval(() => socket.write(' '), 50);
-        socket.once('close', () => clearInterval(timer)).once('end', () => clearInterval(timer));
-        if (!isTrickling) clearInterval(timer);
-      });
-      expectError(parse(text), { status: 408, code: 'request_timeout' });
-    }
+  it.each([true, false])('with its body is told so in time, trickling: %s', async (isTrickling) => {
+    const trickle = (socket: Socket) => {
+      const timer = setInterval(() => socket.write(' '), 50);
+      socket.once('close', () => clearInterval(timer)).once('end', () => clearInterval(timer));
+      if (!isTrickling) clearInterval(timer);
+    };
+    const text = await exchange(post(`${HEAD}content-length: 1000\r\n`, '{'), trickle, hasty);
+    expectError(parse(text), { status: 408, code: 'request_timeout' });
   });
 });
 
