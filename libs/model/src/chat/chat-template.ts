@@ -69,9 +69,9 @@ export class ChatTemplate {
    * @throws KvcError MODEL_INVALID when the template cannot be parsed
    */
   constructor(
-    source: string,
-    file: string,
-    private readonly tokens: Readonly<Record<string, string>>,
+    readonly source: string,
+    readonly file: string,
+    readonly tokens: Readonly<Record<string, string>>,
   ) {
     try {
       this.#template = new Template(source);

@@ -1,6 +1,12 @@
 import { KvcError } from '@kvcapsule/contracts';
 import { ChatTemplate } from '../chat/chat-template.js';
-import { type ChatPrompt, type PictureSpan, type PreparedPrompt, PromptBuilder } from '../chat/prompt.js';
+import {
+  type ChatPrompt,
+  type PictureSpan,
+  type PreparedPrompt,
+  PromptBuilder,
+} from '../chat/prompt-builder.js';
+import { Prompts } from '../chat/prompts.js';
 import { FAKE_IMAGE_TOKEN, IMAGE_TOKEN } from '../pictures/picture-grid.js';
 import { IncrementalDetokenizer } from '../tokens/incremental-detokenizer.js';
 import { TextTokenizer } from '../tokens/text-tokenizer.js';
@@ -152,6 +158,7 @@ export async function openModelFolder(dir: string): Promise<ModelFolder> {
     // A normalizer may shorten text, and then the bytes say nothing about the tokens.
     longestTokenBytes: file.normalizer == null ? tokenBytes.longestTokenBytes : undefined,
   });
+  const prompts = new Prompts(builder);
   return {
     dir,
     contextTokens,
@@ -160,10 +167,10 @@ export async function openModelFolder(dir: string): Promise<ModelFolder> {
     imageTokenId: config.image_token_id,
     tokensPerTile,
     tokenBytes,
-    pictureSpan: (widthPx, heightPx) => builder.pictureSpan(widthPx, heightPx),
-    pictureSpans: () => builder.pictureSpans(),
-    prepareChat: (prompt) => builder.prepare(prompt),
+    pictureSpan: (widthPx, heightPx) => prompts.pictureSpan(widthPx, heightPx),
+    pictureSpans: () => prompts.pictureSpans(),
+    prepareChat: (prompt) => prompts.prepare(prompt),
     detokenizer: () => new IncrementalDetokenizer(tokenBytes),
-    dispose: () => tokenizer.dispose(),
+    dispose: () => prompts.dispose(),
   };
 }

@@ -45,7 +45,7 @@ describe('text, token by token', () => {
     fc.assert(
       fc.property(words, fc.boolean(), (parts, byBytes) => {
         const text = parts.join('');
-        const { pushed, rest } = deltas(byBytes ? bytewise(text) : tokenizer.encodeNow(text));
+        const { pushed, rest } = deltas(byBytes ? bytewise(text) : tokenizer.encode(text));
         expect(pushed.join('')).toBe(text);
         expect(rest).toBe('');
         for (const delta of pushed) expect(delta.isWellFormed()).toBe(true);

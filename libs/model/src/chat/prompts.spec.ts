@@ -200,6 +200,38 @@ describe('long texts', () => {
     expect(longestGapMs).toBeLessThan((performance.now() - started) / 2);
   });
 
+  it('are made by the threads as in place, pictures and faults too', async () => {
+    const options = { addGenerationPrompt: true, pictures: [{ width: 1000, height: 333 }, SIDE] };
+    const picture: ChatPart = { type: 'image' };
+    const textOf = (words: number): ChatPart => ({ type: 'text', text: '☕ words <|end|> '.repeat(words) });
+    const messages = [{ role: 'user', content: [textOf(200), picture, textOf(300), picture, textOf(1)] }];
+    const { tokenIds, pictures } = await model.prepareChat({ ...options, messages });
+    const short = await model.prepareChat({
+      ...options,
+      messages: [{ role: 'user', content: [picture, { type: 'text', text: 'x' }, picture] }],
+    });
+    expect(pictures.map(({ length }) => length)).toEqual(short.pictures.map(({ length }) => length));
+    for (const [at, { offset, length }] of pictures.entries()) {
+      const twin = short.pictures[at]?.offset ?? 0;
+      expect([...tokenIds.slice(offset, offset + length)]).toEqual([
+        ...short.tokenIds.slice(twin, twin + length),
+      ]);
+    }
+    const broken = { ...options, messages: [{ role: 'user', content: textOf(200).type }] };
+    await expect(model.prepareChat(broken)).rejects.toMatchObject({ code: 'MODEL_INVALID' });
+    const every = String.fromCodePoint(...Array.from({ length: 6400 }, (_, at) => 0xe000 + at));
+    const many = await model.prepareChat(user(every));
+    expect(decode([...many.tokenIds].slice(2, -2))).toBe(every);
+  });
+
+  it('of messages are refused by their count, before any is rendered', async () => {
+    const messages = new Array<ChatTurn>(300_000).fill({ role: 'user', content: '' });
+    await expect(model.prepareChat({ ...user(''), messages })).rejects.toMatchObject({
+      code: 'CONTEXT_LENGTH_EXCEEDED',
+      param: 'messages',
+    });
+  });
+
   it('are refused at once when no context can hold them', async () => {
     await expect(model.prepareChat(user('x'.repeat(10_000_000)))).rejects.toMatchObject({
       code: 'CONTEXT_LENGTH_EXCEEDED',

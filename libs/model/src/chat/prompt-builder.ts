@@ -10,7 +10,14 @@ import {
 } from '../pictures/picture-grid.js';
 import { AddedTokenSplitter, type PromptPiece, TokenTextGuard } from '../tokens/added-tokens.js';
 import type { TextTokenizer } from '../tokens/text-tokenizer.js';
-import { type ChatTemplate, type ChatTurn, mapTexts, templateMessages, textsOf } from './chat-template.js';
+import {
+  type ChatPart,
+  type ChatTemplate,
+  type ChatTurn,
+  mapTexts,
+  templateMessages,
+  textsOf,
+} from './chat-template.js';
 
 /** Upright size of a picture, in pixels. */
 export interface PictureSize {
@@ -44,7 +51,7 @@ export interface PromptPicture {
 
 export interface PreparedPrompt {
   /** [prompt tokens] */
-  readonly tokenIds: Int32Array;
+  readonly tokenIds: Int32Array<ArrayBuffer>;
   readonly pictures: readonly PromptPicture[];
 }
 
@@ -65,7 +72,7 @@ export class PromptBuilder {
   readonly #splitter: AddedTokenSplitter;
   readonly #spans = new Map<string, PictureSpan>();
 
-  constructor(private readonly options: PromptBuilderOptions) {
+  constructor(readonly options: PromptBuilderOptions) {
     this.#splitter = new AddedTokenSplitter(options.addedTokens);
   }
 
@@ -86,14 +93,31 @@ export class PromptBuilder {
   }
 
   /**
+   * Refuses what no context can hold by counts alone: each message is a token at least, and so is each stretch of
+   * text that no token is longer than.
+   *
+   * @throws KvcError CONTEXT_LENGTH_EXCEEDED
+   */
+  refuseHopeless({ messages }: Pick<ChatPrompt, 'messages'>): void {
+    const { contextTokens, longestTokenBytes } = this.options;
+    if (messages.length > contextTokens)
+      throw tooLong(`there are ${messages.length} messages`, contextTokens);
+    if (longestTokenBytes === undefined) return;
+    const bytes = messages.reduce((sum, message) => sum + textBytes(message), 0);
+    if (bytes > contextTokens * longestTokenBytes)
+      throw tooLong(`the messages have ${bytes} bytes of text`, contextTokens);
+  }
+
+  /**
+   * All in one go: about 20 microseconds a message and one a character.
+   *
    * @throws KvcError INVALID_REQUEST, CONTEXT_LENGTH_EXCEEDED (only when it is plain before tokenising),
    *   IMAGE_INVALID, MODEL_INVALID
    */
-  async prepare({ messages, pictures, addGenerationPrompt, signal }: ChatPrompt): Promise<PreparedPrompt> {
+  build({ messages, pictures, addGenerationPrompt }: Omit<ChatPrompt, 'signal'>): PreparedPrompt {
+    this.refuseHopeless({ messages });
     const plain = templateMessages(messages);
-    const texts = textsOf(plain);
-    this.#refuseHopeless(texts);
-    const guard = new TokenTextGuard(this.options.addedTokens, texts);
+    const guard = new TokenTextGuard(this.options.addedTokens, textsOf(plain));
     const rendered = this.options.template.render(
       mapTexts(plain, (text) => guard.hide(text)),
       addGenerationPrompt,
@@ -103,28 +127,15 @@ export class PromptBuilder {
       .map((piece) => ('text' in piece ? { text: guard.show(piece.text) } : piece));
     const spans = pictures.map(({ width, height }) => this.pictureSpan(width, height));
     this.#checkPlaces(pieces, spans.length);
-    const texted = pieces.flatMap((piece) => ('text' in piece ? [piece.text] : []));
-    return this.#join(pieces, await this.options.tokenizer.encode(texted, signal), spans);
+    return this.#join(pieces, spans);
   }
 
   #makeSpan(grid: PictureGrid): PictureSpan {
     const { tokenizer, imageTokenId, tokensPerTile } = this.options;
     const tokenIds = this.#splitter
       .split(pictureMarkup(grid, tokensPerTile))
-      .flatMap((piece) => ('text' in piece ? tokenizer.encodeNow(piece.text) : [piece.tokenId]));
+      .flatMap((piece) => ('text' in piece ? tokenizer.encode(piece.text) : [piece.tokenId]));
     return { ...grid, tokenIds, imageTokens: tokenIds.filter((id) => id === imageTokenId).length };
-  }
-
-  #refuseHopeless(texts: readonly string[]): void {
-    const { contextTokens, longestTokenBytes } = this.options;
-    if (longestTokenBytes === undefined) return;
-    const bytes = texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
-    if (bytes > contextTokens * longestTokenBytes)
-      throw new KvcError(
-        'CONTEXT_LENGTH_EXCEEDED',
-        `the messages have ${bytes} bytes of text, more than the model's context of ${contextTokens} tokens can hold`,
-        { param: 'messages' },
-      );
   }
 
   #checkPlaces(pieces: readonly PromptPiece[], pictures: number): void {
@@ -138,27 +149,47 @@ export class PromptBuilder {
       );
   }
 
-  #join(
-    pieces: readonly PromptPiece[],
-    textIds: readonly (readonly number[])[],
-    spans: readonly PictureSpan[],
-  ): PreparedPrompt {
-    const ids: number[] = [];
+  #join(pieces: readonly PromptPiece[], spans: readonly PictureSpan[]): PreparedPrompt {
+    const { imageTokenId, tokenizer } = this.options;
+    const runs: (readonly number[])[] = [];
     const pictures: PromptPicture[] = [];
-    const append = (more: readonly number[]) => {
-      for (const id of more) ids.push(id);
+    let tokens = 0;
+    const append = (run: readonly number[]) => {
+      runs.push(run);
+      tokens += run.length;
     };
-    let texts = 0;
     for (const piece of pieces) {
-      if ('text' in piece) append(textIds[texts++] ?? []);
-      else if (piece.tokenId !== this.options.imageTokenId) ids.push(piece.tokenId);
+      if ('text' in piece) append(tokenizer.encode(piece.text));
+      else if (piece.tokenId !== imageTokenId) append([piece.tokenId]);
       else {
         const span = spans[pictures.length];
         if (span === undefined) continue;
-        pictures.push({ offset: ids.length, length: span.tokenIds.length, imageTokens: span.imageTokens });
+        pictures.push({ offset: tokens, length: span.tokenIds.length, imageTokens: span.imageTokens });
         append(span.tokenIds);
       }
     }
-    return { tokenIds: Int32Array.from(ids), pictures };
+    return { tokenIds: joined(runs, tokens), pictures };
   }
+}
+
+function joined(runs: readonly (readonly number[])[], tokens: number): Int32Array<ArrayBuffer> {
+  const ids = new Int32Array(tokens);
+  let at = 0;
+  for (const run of runs) {
+    ids.set(run, at);
+    at += run.length;
+  }
+  return ids;
+}
+
+function tooLong(what: string, contextTokens: number): KvcError {
+  const message = `${what}, more than the model's context of ${contextTokens} tokens can hold`;
+  return new KvcError('CONTEXT_LENGTH_EXCEEDED', message, { param: 'messages' });
+}
+
+const partBytes = (part: ChatPart) => (part.type === 'text' ? Buffer.byteLength(part.text) : 0);
+
+function textBytes({ content }: ChatTurn): number {
+  if (typeof content === 'string') return Buffer.byteLength(content);
+  return (content ?? []).reduce((sum, part) => sum + partBytes(part), 0);
 }
