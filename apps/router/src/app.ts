@@ -11,7 +11,9 @@ import { AppModule, type Environment } from './app.module.js';
 import { keyCheck } from './edge/auth.js';
 import { toKvcError } from './edge/error.filter.js';
 import { logAccess } from './edge/http/access-log.js';
-import { parseJson, readBody } from './edge/http/body.js';
+import { readBody } from './edge/http/body.js';
+import { InlineData, keepInlineData } from './edge/http/inline-data.js';
+import { JsonParser } from './edge/http/json.js';
 import { requestId } from './edge/http/refuse.js';
 import { Routes } from './edge/http/routes.js';
 import { createHttpServer, type Handler, onClientError } from './edge/http/server.js';
@@ -56,10 +58,15 @@ function checkHost({ raw }: FastifyRequest): void {
 }
 
 function takeBodies(fastify: FastifyInstance, settings: Settings): void {
+  const parser = new JsonParser();
   fastify.removeAllContentTypeParsers();
-  fastify.addContentTypeParser('application/json', async (request: FastifyRequest) =>
-    parseJson(await readBody(request.raw, settings)),
-  );
+  fastify.addContentTypeParser('application/json', async ({ raw }: FastifyRequest) => {
+    const data = new InlineData();
+    const text = data.take(await readBody(raw, settings));
+    keepInlineData(raw, data);
+    return parser.parse(text);
+  });
+  fastify.addHook('onClose', () => parser.dispose());
 }
 
 /** Pages of these origins may ask from a browser; a preflight carries no key, so it is answered before keys are asked for. */

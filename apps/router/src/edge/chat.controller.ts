@@ -12,6 +12,7 @@ import { type Answer, JsonAnswer, StreamAnswer } from './answer.js';
 import { toKvcError } from './error.filter.js';
 import { generationRequest } from './generation-request.js';
 import { noteFault } from './http/access-log.js';
+import { inlineDataOf } from './http/inline-data.js';
 import { openApi } from './open-api.js';
 
 @ApiTags('chat')
@@ -51,7 +52,7 @@ export class ChatController {
     const signal = this.inflight.start(reply, () => answer.probe());
     const watch = this.telemetry.watch(answer);
     try {
-      await this.generation.run(generationRequest(body), watch, signal);
+      await this.generation.run(generationRequest(body, inlineDataOf(reply.request.raw)), watch, signal);
       this.telemetry.ended(200);
     } catch (fault) {
       if (!answer.begun) throw fault;

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { ChatCompletionRequest, ChatMessage } from '@kvcapsule/contracts/openai';
+import type { InlineData } from './http/inline-data.js';
 import type { ChatTurn, GenerationRequest } from '../generation/generation.js';
 
 /** Below this, sampling in 32-bit floats is greedy or overflows: greedy it is. */
@@ -7,13 +8,13 @@ const GREEDY_BELOW = 1e-3;
 /** A nucleus this small holds the likeliest token alone. */
 const GREEDY_TOP_P_BELOW = 1e-6;
 
-/** What a validated body asks for. */
-export function generationRequest(body: ChatCompletionRequest): GenerationRequest {
+/** What a validated body asks for; its pictures' data may have been left out of it. */
+export function generationRequest(body: ChatCompletionRequest, data?: InlineData): GenerationRequest {
   const temperature = body.temperature ?? 1;
   const topP = body.top_p ?? 1;
   const isGreedy = temperature < GREEDY_BELOW || topP < GREEDY_TOP_P_BELOW;
   return {
-    turns: body.messages.map(turn),
+    turns: body.messages.map((message, index) => turn(message, index, data)),
     maxTokens: body.max_completion_tokens ?? body.max_tokens ?? undefined,
     stop: typeof body.stop === 'string' ? [body.stop] : (body.stop ?? []),
     temperature: isGreedy ? 0 : temperature,
@@ -34,7 +35,7 @@ export function generationRequest(body: ChatCompletionRequest): GenerationReques
   };
 }
 
-function turn(message: ChatMessage, index: number): ChatTurn {
+function turn(message: ChatMessage, index: number, data: InlineData | undefined): ChatTurn {
   const role = message.role === 'developer' ? 'system' : message.role;
   const { content } = message;
   if (content == null) return { role, content: [] };
@@ -43,7 +44,9 @@ function turn(message: ChatMessage, index: number): ChatTurn {
   return {
     role,
     content: content.map((part, at) =>
-      part.type === 'text' ? part.text : { url: part.image_url.url, param: param(at) },
+      part.type === 'text'
+        ? part.text
+        : { url: data?.behind(part.image_url.url) ?? part.image_url.url, param: param(at) },
     ),
   };
 }

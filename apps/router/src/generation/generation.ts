@@ -1,8 +1,8 @@
 import type { Finished, Started, TokenLogprob } from '@kvcapsule/contracts/worker';
 
-/** A picture as the client gave it: a data URI or an http(s) URL. */
+/** A picture as the client gave it: a data URI, as text or as the bytes it came in, or an http(s) URL. */
 export interface PictureSource {
-  readonly url: string;
+  readonly url: string | Buffer;
   /** The content part it came from, such as `messages.0.content.1`. */
   readonly param: string;
 }

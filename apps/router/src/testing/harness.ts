@@ -23,12 +23,12 @@ class CharacterPreparer extends PromptPreparer {
     for (const part of turns.flatMap(({ content }) => content)) {
       if (typeof part === 'string') tokenIds.push(...[...part].map((c) => c.codePointAt(0) ?? 0));
       else {
-        if (part.url.startsWith('bad:')) {
+        if (part.url.toString().startsWith('bad:')) {
           return Promise.reject(
             new KvcError('IMAGE_INVALID', 'The picture is broken.', { param: part.param }),
           );
         }
-        const encoded = Buffer.from(part.url);
+        const encoded = Buffer.from(part.url.toString());
         const sha256 = createHash('sha256').update(encoded).digest();
         const span = { offset: tokenIds.length, length: PICTURE_TOKENS, imageTokens: PICTURE_TOKENS };
         pictures.push({ sha256, encoded, ...span, param: part.param });
@@ -75,7 +75,11 @@ export class Harness {
 
   constructor(private readonly others?: Ports) {}
 
-  async start(settings: Partial<Settings> = {}, workers = 1): Promise<this> {
+  async start(
+    settings: Partial<Settings> = {},
+    workers = 1,
+    preparer: PromptPreparer = new CharacterPreparer(),
+  ): Promise<this> {
     for (let i = 0; i < workers; i += 1) {
       const worker = await new FakeWorker().start();
       this.workers.push(worker);
@@ -85,7 +89,7 @@ export class Harness {
     this.app = await createApp({
       settings: { ...SETTINGS, ...settings },
       ports: this.others ?? this.ports,
-      preparer: new CharacterPreparer(),
+      preparer,
       telemetry: new Telemetry(),
       logger,
     });

@@ -1,4 +1,3 @@
-import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
 import type { Readable, Transform } from 'node:stream';
 import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from 'node:zlib';
@@ -57,6 +56,8 @@ export async function readBody(request: IncomingMessage, limits: BodyLimits): Pr
 
 class BodyReader {
   readonly #chunks: Buffer[] = [];
+  /** A large body of a length that is told is put together as it comes, not in one go at its end. */
+  readonly #room: Buffer | undefined;
   #bytes = 0;
   #encodedBytes = 0;
   #deadline: NodeJS.Timeout | undefined;
@@ -66,7 +67,10 @@ class BodyReader {
     private readonly request: IncomingMessage,
     private readonly decoder: Transform | undefined,
     private readonly limits: BodyLimits,
-  ) {}
+  ) {
+    const length = Number(request.headers['content-length'] ?? 0);
+    if (!decoder && length > MIB) this.#room = Buffer.allocUnsafeSlow(length);
+  }
 
   start(resolve: (body: Buffer) => void, reject: (error: KvcError) => void): void {
     const { request, decoder, limits } = this;
@@ -98,13 +102,15 @@ class BodyReader {
 
   /** False when it is too much. */
   #take(chunk: Buffer): boolean {
+    if (this.#room) chunk.copy(this.#room, this.#bytes);
+    else this.#chunks.push(chunk);
     this.#bytes += chunk.length;
-    this.#chunks.push(chunk);
     if (this.#bytes > this.limits.maxBodyBytes) return false;
     return !this.decoder || this.#bytes <= MIB || this.#bytes <= MAX_RATIO * this.#encodedBytes;
   }
 
   #whole(): Buffer {
+    if (this.#room) return this.#room;
     const [first] = this.#chunks;
     return this.#chunks.length === 1 && first ? first : Buffer.concat(this.#chunks, this.#bytes);
   }
@@ -118,15 +124,5 @@ class BodyReader {
     if (!this.decoder) return;
     this.request.unpipe(this.decoder);
     this.decoder.destroy();
-  }
-}
-
-/** @throws KvcError INVALID_JSON */
-export function parseJson(body: Buffer): unknown {
-  if (!isUtf8(body)) throw new KvcError('INVALID_JSON', 'The body is not valid UTF-8.');
-  try {
-    return JSON.parse(body.toString('utf8'));
-  } catch {
-    throw new KvcError('INVALID_JSON', 'The body is not valid JSON.');
   }
 }
