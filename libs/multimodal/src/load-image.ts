@@ -17,7 +17,7 @@ const INLINE_HASH_BYTES = 64 * 1024;
 /** Twenty megabytes would hold the event loop up for tens of milliseconds. */
 async function sha256(bytes: Uint8Array): Promise<string> {
   if (bytes.length <= INLINE_HASH_BYTES) return hash('sha256', bytes);
-  const digest = await webcrypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>);
+  const digest = await webcrypto.subtle.digest('SHA-256', bytes);
   return Buffer.from(digest).toString('hex');
 }
 

@@ -47,7 +47,7 @@ describe('a size', () => {
         async (width, height, format, alpha, exif) => {
           const background = { r: 1, g: 2, b: 3, alpha: alpha ? 0.5 : 1 };
           const picture = sharp({ create: { width, height, channels: 4, background } });
-          const plain = await picture.toFormat(format as 'png', { lossless: alpha }).toBuffer();
+          const plain = await picture.toFormat(format, { lossless: alpha }).toBuffer();
           const put = { png: withPngExif, jpeg: withJpegExif, gif: (bytes: Buffer) => bytes };
           const bytes =
             exif === undefined

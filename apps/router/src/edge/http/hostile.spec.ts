@@ -1,5 +1,5 @@
 import { request } from 'node:http';
-import { ErrorBody } from '@kvcapsule/contracts/openai';
+import { type ErrorBody } from '@kvcapsule/contracts/openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Telemetry } from '../../operations/telemetry.service.js';
 import { ModelPreparer } from '../../prepare/model-preparer.adapter.js';
