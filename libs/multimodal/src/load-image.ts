@@ -1,4 +1,4 @@
-import { hash, webcrypto } from 'node:crypto';
+import { createHash, hash } from 'node:crypto';
 import { KvcError } from '@kvcapsule/contracts';
 import { type ImageInfo, inspectImage } from './picture/inspect-image.js';
 import { type FetchOptions, fetchImage } from './source/fetch-image.js';
@@ -11,14 +11,20 @@ export interface LoadedImage extends ImageInfo {
   readonly sha256: string;
 }
 
-/** Up to this many bytes are hashed in place: 40 microseconds, less than a trip to the thread pool. */
-const INLINE_HASH_BYTES = 64 * 1024;
+/** Bytes that are hashed between two turns of the event loop: one to three milliseconds. */
+const HASHED_A_TURN = 1 << 20;
 
-/** Twenty megabytes would hold the event loop up for tens of milliseconds. */
+const nextTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
+
+/** In slices on the event loop: a thread would want a copy, and twenty megabytes in one go would hold the loop up. */
 async function sha256(bytes: Uint8Array): Promise<string> {
-  if (bytes.length <= INLINE_HASH_BYTES) return hash('sha256', bytes);
-  const digest = await webcrypto.subtle.digest('SHA-256', bytes);
-  return Buffer.from(digest).toString('hex');
+  if (bytes.length <= HASHED_A_TURN) return hash('sha256', bytes);
+  const sum = createHash('sha256');
+  for (let at = 0; at < bytes.length; at += HASHED_A_TURN) {
+    sum.update(bytes.subarray(at, at + HASHED_A_TURN));
+    await nextTurn();
+  }
+  return sum.digest('hex');
 }
 
 async function bytesOf(url: PictureUrl, options: FetchOptions): Promise<Uint8Array> {

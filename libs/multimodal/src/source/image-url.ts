@@ -1,11 +1,11 @@
 import { KvcError } from '@kvcapsule/contracts';
-import { decodeBase64, unwrap } from './data-uri.js';
+import { decodeInPlace, unwrap } from './data-uri.js';
 
 /** Where a picture comes from: its bytes are in the URL itself, or somewhere on the web. */
 export type ImageSource =
   { readonly kind: 'data'; readonly bytes: Uint8Array } | { readonly kind: 'web'; readonly url: URL };
 
-/** A URL as text, or a data URI as the bytes that it came in. */
+/** A URL as text, or a data URI as the bytes that it came in, which are used up. */
 export type PictureUrl = string | Buffer;
 
 const MAX_HEADER = 1_000;
@@ -18,13 +18,15 @@ function invalid(param: string, message: string): KvcError {
   return new KvcError('IMAGE_URL_INVALID', message, { param });
 }
 
-/** Files of most clients are plain base64, which is decoded as it stands; anything else is unwrapped first. */
+/** Files of most clients are plain base64, which is decoded as it stands; what is not is unwrapped first. */
 async function base64Body(body: Buffer, param: string): Promise<Buffer> {
-  const plain = await decodeBase64(body);
-  if (plain) return plain;
-  const bytes = await decodeBase64(await percentDecoded(body, param, true));
-  if (!bytes) throw invalid(param, 'the data URI does not hold valid base64');
-  return bytes;
+  const { read, written } = await decodeInPlace(body);
+  const plain = body.subarray(0, written);
+  if (read === body.length) return plain;
+  const rest = await percentDecoded(body.subarray(read), param, true);
+  const decoded = await decodeInPlace(rest);
+  if (decoded.read !== rest.length) throw invalid(param, 'the data URI does not hold valid base64');
+  return Buffer.concat([plain, rest.subarray(0, decoded.written)]);
 }
 
 async function percentDecoded(body: Buffer, param: string, dropsSpace: boolean): Promise<Buffer> {

@@ -35,7 +35,7 @@ function isUrlValue(body: Buffer, at: number): boolean {
  */
 export class InlineData {
   /** Nobody who writes a body can know it, and so nobody can refer to another place of it. */
-  readonly #name = randomUUID();
+  #name = '';
   readonly #uris: Buffer[] = [];
 
   /** The body with a short name in the place of each data URI that was taken out. */
@@ -61,10 +61,11 @@ export class InlineData {
   /** The data URI that stands behind a URL of the parsed body; undefined for a URL that is one. */
   behind(url: string): Buffer | undefined {
     const [name, index] = url.split('/', 2);
-    return name === `data:${this.#name}` ? this.#uris[Number(index)] : undefined;
+    return this.#name !== '' && name === `data:${this.#name}` ? this.#uris[Number(index)] : undefined;
   }
 
   #keep(uri: Buffer): Buffer {
+    this.#name ||= randomUUID();
     this.#uris.push(uri);
     return Buffer.from(`data:${this.#name}/${this.#uris.length - 1}`);
   }
