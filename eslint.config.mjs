@@ -95,6 +95,36 @@ export default ts.config(
     },
   },
   {
+    // what decides runs in a test and in a simulation as it runs in production: time, chance and the outside are arguments
+    files: ['libs/domain/src/**/*.ts', 'libs/serving/src/**/*.ts'],
+    ignores: ['**/*.spec.ts', '**/*.int-spec.ts', '**/testing/**'],
+    rules: {
+      'no-restricted-globals': [
+        'error',
+        ...['Date', 'performance', 'process', 'fetch', 'setTimeout', 'setInterval', 'setImmediate'].map(
+          (name) => ({
+            name,
+            message: 'Pure code takes time and the outside world as arguments.',
+          }),
+        ),
+      ],
+      'no-restricted-properties': [
+        'error',
+        { object: 'Math', property: 'random', message: 'Pure code takes randomness as an argument.' },
+      ],
+      'no-restricted-imports': [
+        'error',
+        // hashing is a function of its input alone
+        {
+          paths: [
+            { name: 'node:crypto', importNames: ['randomBytes', 'randomInt', 'randomUUID', 'webcrypto'] },
+          ],
+          patterns: [{ group: ['node:*', '!node:crypto'], message: 'Pure code does no I/O.' }],
+        },
+      ],
+    },
+  },
+  {
     // the CLI measures and calibrates on generated scenes, so it ships with the generator
     files: ['apps/cli/**/*.ts'],
     rules: { '@nx/enforce-module-boundaries': boundaries([...withTesting(layers), ...scopes]) },
