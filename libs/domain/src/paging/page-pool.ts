@@ -100,14 +100,6 @@ export class PagePool {
     return this.#references[run] ?? 0;
   }
 
-  /** Pages of the runs, each over its holders; one holder less where `unowned` says that the last one is no owner. */
-  shareOf(runs: readonly number[], unowned: (run: number) => boolean): number {
-    return runs.reduce((sum, run) => {
-      const holders = this.references(run) - (unowned(run) ? 1 : 0);
-      return sum + (this.#lengths[run] ?? 0) / Math.max(1, holders);
-    }, 0);
-  }
-
   /** One more holder for each run. Throws, changing nothing, when one of them is not held. */
   share(runs: readonly number[]): void {
     for (const run of runs)

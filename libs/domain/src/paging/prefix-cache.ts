@@ -58,7 +58,7 @@ const PICTURE_TOKEN_COST = 2;
 export class PrefixCache {
   readonly #pool: PagePool;
   readonly #entries = new Map<ContentName, CacheEntry>();
-  readonly #children = new Map<ContentName, Set<CacheEntry>>();
+  readonly #children = new Map<ContentName, CacheEntry[]>();
   /** Idle entries that no idle one follows. */
   readonly #evictable = new Heap<CacheEntry>(
     (a, b) => a.rank < b.rank || (a.rank === b.rank && a.serial > b.serial),
@@ -153,13 +153,14 @@ export class PrefixCache {
     const runs = runsOf(content, this.#pool.pagesPerBlock);
     const pages = pagesOf(content, this.#pool.pagesPerBlock);
     const serial = this.#serials++;
-    const idleChildren = [...(this.#children.get(name) ?? [])].filter(({ users }) => users === 0).length;
+    const idleChildren = this.#children.get(name)?.filter(({ users }) => users === 0).length ?? 0;
     const entry = { name, parent, tokenIds, content, runs, pages, serial, users: 1, idleChildren, rank: 0 };
     this.#pool.share(runs);
     for (const run of runs) this.#runs.add(run);
     this.#entries.set(name, entry);
-    const siblings = this.#children.get(parent) ?? new Set();
-    this.#children.set(parent, siblings.add(entry));
+    const siblings = this.#children.get(parent);
+    if (siblings) siblings.push(entry);
+    else this.#children.set(parent, [entry]);
     return entry;
   }
 
@@ -181,9 +182,9 @@ export class PrefixCache {
     this.#clock = Math.max(this.#clock, entry.rank);
     this.#evictedPages += entry.pages;
     this.#entries.delete(entry.name);
-    const siblings = this.#children.get(entry.parent);
-    siblings?.delete(entry);
-    if (siblings?.size === 0) this.#children.delete(entry.parent);
+    const siblings = this.#children.get(entry.parent) ?? [];
+    siblings.splice(siblings.indexOf(entry), 1);
+    if (siblings.length === 0) this.#children.delete(entry.parent);
     this.#setIdle(entry, false);
     for (const run of entry.runs) this.#runs.delete(run);
     this.#pool.release(entry.runs);

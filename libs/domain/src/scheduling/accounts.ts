@@ -7,6 +7,8 @@ export interface SequencePages {
   readonly tokens: number;
   /** More than its newest token is still to be computed. */
   readonly prefilling: boolean;
+  /** It is not waiting. */
+  readonly running: boolean;
 }
 
 /** The pool as others see it: what only the prefix cache holds is free. `freePages + heldPages = capacityPages`. */

@@ -1,6 +1,6 @@
 import { type BlockShape, rawBlocks } from '../paging/index.js';
-import type { HeldSegment } from './held.js';
-import type { SpanRules } from './spans.js';
+import type { HeldSegment } from './sequence/held.js';
+import type { SpanRules } from './sequence/spans.js';
 import type { TextForm } from './step.js';
 
 /** A part of a request's prompt that is kept in one form: a picture's span, a run of text, or raw text between. */

@@ -1,12 +1,21 @@
-import type { Sequence, SequenceWork } from './sequence.js';
+import type { KeptSpan } from './description.js';
+import type { Sequence } from './sequence/sequence.js';
+import type { SequenceWork } from './sequence/work.js';
 import type { PageChange, PageMove, Recompression, ScheduledStep, StepSample } from './step.js';
+
+/** Changes of one sequence at the head of a step. */
+interface HeadChanges {
+  readonly sequence: Sequence;
+  readonly slot: number;
+  readonly changes: readonly PageChange[];
+}
 
 /** What one `plan` call gathers. */
 export interface Draft {
   readonly number: number;
   readonly work: Map<Sequence, SequenceWork>;
-  /** Changes before all work. */
-  head: PageChange[];
+  /** What the ladder compresses, before all work. */
+  readonly head: HeadChanges[];
   readonly reads: PageMove[];
   readonly writes: PageMove[];
   /** Rows that the step may have. */
@@ -14,7 +23,20 @@ export interface Draft {
   readonly recompressed: Recompression[];
   readonly preempted: string[];
   readonly missing: string[];
-  readonly exhausted: string[];
+  /** With how their prompts were kept. */
+  readonly exhausted: Map<string, readonly KeptSpan[]>;
+}
+
+export function newDraft(number: number, maxRows: number): Draft {
+  const lists = {
+    head: [],
+    reads: [],
+    writes: [],
+    recompressed: [],
+    preempted: [],
+    missing: [],
+  };
+  return { number, work: new Map(), exhausted: new Map(), maxRows, ...lists };
 }
 
 export function plannedRows(draft: Draft): number {
@@ -26,8 +48,10 @@ export function plannedRows(draft: Draft): number {
 /** The step, behind the closing of slots; `undefined` when there is nothing to do. */
 export function assemble(draft: Draft, closing: readonly number[]): ScheduledStep | undefined {
   const rows = plannedRows(draft);
-  const { number, head, reads, writes, recompressed, preempted, missing, exhausted } = draft;
-  const moved = head.length + reads.length + preempted.length + missing.length + exhausted.length;
+  const { number, reads, writes, recompressed, preempted, missing, exhausted } = draft;
+  // who was sent away afterwards has no slot to apply them to
+  const head = draft.head.flatMap(({ sequence, slot, changes }) => (sequence.slot === slot ? changes : []));
+  const moved = head.length + reads.length + preempted.length + missing.length + exhausted.size;
   if (rows + moved === 0) return undefined;
   const work = [...draft.work.entries()];
   const samples: StepSample[] = [];
@@ -49,6 +73,6 @@ export function assemble(draft: Draft, closing: readonly number[]): ScheduledSte
     recompressed,
     preempted,
     missing,
-    exhausted,
+    exhausted: [...exhausted.keys()],
   };
 }

@@ -1,4 +1,4 @@
-import type { BlockShape } from '../paging/index.js';
+import type { BlockShape, CachedContent, CacheEntry } from '../paging/index.js';
 
 /** A segment of a sequence's table: raw rows in blocks, or a span in one of the engine's formats. */
 export type SegmentPages =
@@ -19,30 +19,68 @@ export interface Holding {
   pieces: number;
 }
 
-/** Pages and rows of the segments by the engine's number of their format; raw ones under `undefined`. */
-export function holdingsOf(
-  segments: Iterable<SegmentPages>,
-  { blockTokens, pagesPerBlock }: BlockShape,
-): Map<number | undefined, Holding> {
-  const pieces = new Map<number, { format: number | undefined; pages: number; tokens: number }>();
-  for (const segment of segments) {
-    if (segment.kind === 'capsule') {
-      const { pages, tokens, profile: format } = segment;
-      pieces.set(pages[0] ?? -1, { format, pages: pages.length, tokens });
-      continue;
-    }
-    segment.blocks.forEach((block, index) => {
-      const tokens = Math.max(0, Math.min(blockTokens, segment.tokens - index * blockTokens));
-      pieces.set(block * pagesPerBlock, { format: undefined, pages: pagesPerBlock, tokens });
-    });
-  }
+/** What one sequence holds, and what of it is the prefix cache's too. */
+interface Holder {
+  readonly segments: Iterable<SegmentPages>;
+  readonly entries: Iterable<CacheEntry>;
+}
+
+/**
+ * Pages and rows by the engine's number of their format; raw ones under `undefined`. Content with n users counts as
+ * its nth part with each: its size is looked at, not its pages one by one.
+ */
+export function holdingsOf(holders: Iterable<Holder>, shape: BlockShape): Map<number | undefined, Holding> {
   const holdings = new Map<number | undefined, Holding>();
-  for (const { format, pages, tokens } of pieces.values()) {
-    const holding = holdings.get(format) ?? { pages: 0, tokens: 0, pieces: 0 };
-    holding.pages += pages;
-    holding.tokens += tokens;
-    holding.pieces += 1;
-    holdings.set(format, holding);
+  const add = (format: number | undefined, weight: number, held: Holding): void => {
+    const sum = holdings.get(format) ?? { pages: 0, tokens: 0, pieces: 0 };
+    sum.pages += weight * held.pages;
+    sum.tokens += weight * held.tokens;
+    sum.pieces += weight * held.pieces;
+    holdings.set(format, sum);
+  };
+  for (const { segments, entries } of holders) {
+    for (const segment of segments) {
+      if (segment.kind === 'raw') add(undefined, 1, rawHolding(segment.blocks.length, segment.tokens, shape));
+      else add(segment.profile, 1, capsuleHolding(segment));
+    }
+    for (const { users, content, tokenIds } of entries) {
+      if (users > 1)
+        addContent(content, tokenIds.length, shape, (format, held) => {
+          add(format, 1 / users - 1, held);
+        });
+    }
   }
-  return holdings;
+  return rounded(holdings);
+}
+
+function addContent(
+  content: CachedContent,
+  tokens: number,
+  shape: BlockShape,
+  add: (format: number | undefined, held: Holding) => void,
+): void {
+  if (content.kind === 'text') {
+    add(undefined, rawHolding(1, tokens, shape));
+    return;
+  }
+  const { capsule, raw } = content;
+  if (capsule) add(capsule.format, capsuleHolding(capsule));
+  if (raw) add(undefined, rawHolding(raw.blocks.length, raw.tokens, shape));
+}
+
+function rawHolding(blocks: number, tokens: number, { pagesPerBlock }: BlockShape): Holding {
+  return { pages: blocks * pagesPerBlock, tokens, pieces: blocks };
+}
+
+function capsuleHolding({ pages, tokens }: { pages: readonly number[]; tokens: number }): Holding {
+  return { pages: pages.length, tokens, pieces: 1 };
+}
+
+/** Parts of content make whole pages together, but for what numbers cannot say. */
+function rounded(holdings: Map<number | undefined, Holding>): Map<number | undefined, Holding> {
+  const whole = [...holdings].map(([format, { pages, tokens, pieces }]): [number | undefined, Holding] => [
+    format,
+    { pages: Math.round(pages), tokens: Math.round(tokens), pieces: Math.round(pieces) },
+  ]);
+  return new Map(whole.filter(([, { pieces }]) => pieces > 0));
 }

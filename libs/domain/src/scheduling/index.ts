@@ -1,5 +1,6 @@
 export type * from './accounts.js';
-export type * from './description.js';
+export type { KeptSpan } from './description.js';
 export type { Holding } from './holdings.js';
 export * from './scheduler.js';
+export type { SchedulerOptions } from './state.js';
 export type * from './step.js';

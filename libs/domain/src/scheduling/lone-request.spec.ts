@@ -4,7 +4,8 @@ import { describe, expect, it } from 'vitest';
 import { fullRuns } from '../testing/full-runs.js';
 import { requestShape, type Script, toScript } from '../testing/request-scripts.js';
 import { SchedulerHarness } from '../testing/scheduler-harness.js';
-import { type SchedulerOptions, Scheduler } from './scheduler.js';
+import { Scheduler } from './scheduler.js';
+import type { SchedulerOptions } from './state.js';
 import type { ScheduledRequest } from './step.js';
 
 function unnamed(request: ScheduledRequest): ScheduledRequest {

@@ -390,6 +390,24 @@ describe('Scheduler', () => {
     expect(scheduler.counters).toMatchObject({ swapsOut: 1, swapsIn: 1, preemptions: 0 });
   });
 
+  it('keeps no more pages elsewhere than it may, those of all who wait together', () => {
+    const scheduler = new Scheduler({ blocks: 6, maxStepTokens: 200, maxRunning: 3, swapPages: 30 });
+    for (const id of ['old', 'mid', 'young']) scheduler.add({ id, promptTokens: 15, pictures: [] });
+    const moved: unknown[] = [];
+    while (moved.length < 2) {
+      const step = scheduler.plan();
+      if (!step) throw new Error('nobody is sent away');
+      scheduler.complete(step, []);
+      if (step.reads.length + step.preempted.length > 0)
+        moved.push([step.reads.map(({ pages }) => pages.length), step.preempted]);
+    }
+    // 16 and 24 pages would be more than 30
+    expect(moved).toEqual([
+      [[16], []],
+      [[], ['mid']],
+    ]);
+  });
+
   it.each([
     ['raw', undefined],
     ['kept as rows', { profile: 1, pages: 20 }],

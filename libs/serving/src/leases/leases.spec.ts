@@ -19,7 +19,14 @@ function leasing(running: Record<string, Holding>, waiting: string[] = []) {
     },
     waiting,
     pool: { capacityPages: 1024 },
-    pages: (id: string) => ({ peak: 0, prefilling: false, tokens: 0, ...running[id] }),
+    takeChanged: () => Object.keys(running),
+    pages: (id: string) => ({
+      peak: 0,
+      prefilling: false,
+      tokens: 0,
+      running: id in running,
+      ...running[id],
+    }),
   } as unknown as Scheduler;
   const leases = new Leases(scheduler, 8, (effect) => effects.push(effect));
   const accept = (id: string, pages: number) => {

@@ -26,6 +26,8 @@ type Round = Generator<readonly Resize[], 'done' | 'refused', boolean>;
  * The leases of requests: taken over, kept ahead of what running requests hold, given back. When the ledger refuses,
  * waiting requests give theirs back first. What is refused even then is asked for again later: the pool alone decides
  * what may be held, the account in the ledger keeps new requests out.
+ *
+ * Only requests whose pages have changed are looked at, so that a step costs the same however much is held.
  */
 export class Leases {
   /** What the ledger was last told, by request. */
@@ -35,9 +37,12 @@ export class Leases {
   #round: Round | undefined;
   #granted = true;
   #restUntilMs = 0;
+  #slackPages = 0;
+  /** Running requests that are to be looked at. */
+  #due = new Set<string>();
 
   constructor(
-    private readonly scheduler: Pick<Scheduler, 'running' | 'waiting' | 'pages' | 'pool'>,
+    private readonly scheduler: Pick<Scheduler, 'running' | 'waiting' | 'pages' | 'pool' | 'takeChanged'>,
     private readonly pagesPerBlock: number,
     private readonly push: (effect: LeaseEffect) => void,
   ) {}
@@ -69,10 +74,14 @@ export class Leases {
 
   /** Call after every step. One round of resizes at a time, and none while a refusal is fresh. */
   balance(nowMs: number): void {
+    for (const id of this.scheduler.takeChanged()) this.#due.add(id);
     if (this.#round || nowMs < this.#restUntilMs) return;
     const { running } = this.scheduler;
     const slack = this.#slack(running.length);
-    const changes = running.flatMap((id) => this.#change(id, slack) ?? []);
+    const due = slack === this.#slackPages ? this.#due : running;
+    this.#slackPages = slack;
+    this.#due = new Set();
+    const changes = [...due].flatMap((id) => this.#change(id, slack) ?? []);
     if (changes.length === 0) return;
     this.#round = this.#apply(changes);
     this.#resume(nowMs);
@@ -83,6 +92,7 @@ export class Leases {
     if (pages === undefined) return;
     this.#resizing.delete(id);
     if (answer === 'set' && this.#pages.has(id)) this.#pages.set(id, pages);
+    if (answer === 'unknown') this.#due.add(id);
     this.#granted &&= answer !== 'refused';
     if (this.#resizing.size === 0) this.#resume(nowMs);
   }
@@ -102,11 +112,12 @@ export class Leases {
   }
 
   *#apply(changes: readonly Change[]): Round {
-    for (const { id, pages, least } of changes) {
+    for (const [index, { id, pages, least }] of changes.entries()) {
       if (yield* this.#resize([{ id, pages }])) continue;
       if (yield* this.#resize([{ id, pages: least }])) continue;
       yield* this.#resize(this.scheduler.waiting.map((waiting) => ({ id: waiting, pages: 0 })));
       if (yield* this.#resize([{ id, pages: least }])) continue;
+      for (const left of changes.slice(index)) this.#due.add(left.id);
       return 'refused';
     }
     return 'done';
@@ -125,7 +136,8 @@ export class Leases {
   #change(id: string, slack: number): Change | undefined {
     const leased = this.#pages.get(id);
     if (leased === undefined) return undefined;
-    const { held, peak, prefilling } = this.scheduler.pages(id);
+    const { held, peak, prefilling, running } = this.scheduler.pages(id);
+    if (!running) return undefined;
     const least = (prefilling ? Math.max(peak, held) : held) + this.pagesPerBlock;
     if (leased < least) return { id, pages: least + slack, least };
     // after the compression of its pictures a request needs far less than the router reserved

@@ -1,5 +1,5 @@
-import type { BlockShape, PromptSegment } from '../paging/index.js';
-import type { ScheduledPicture, SpanCapsule, TextForm } from './step.js';
+import type { BlockShape, PromptSegment } from '../../paging/index.js';
+import type { ScheduledPicture, SpanCapsule, TextForm } from '../step.js';
 
 /** Tokens `[start, end)` of a sequence that make one raw segment until they are stored. */
 export interface Span {
@@ -21,9 +21,11 @@ export interface SpanRules {
 
 /** The span that a token lies in, of a sequence of so many tokens: the last part goes on with the text. */
 export function spanAt({ parts, pictures, text }: SpanRules, token: number, totalTokens: number): Span {
-  const part = parts.findLast(({ start }) => start <= token);
+  const last = parts.at(-1);
+  // what is generated lies in the last one
+  const part = last && last.start <= token ? last : parts.findLast(({ start }) => start <= token);
   if (!part) throw new Error('a sequence without tokens is scheduled');
-  const end = part === parts.at(-1) ? totalTokens : part.start + part.length;
+  const end = part === last ? totalTokens : part.start + part.length;
   if (part.picture !== undefined) {
     const { capsule, restRows = [] } = pictures[part.picture] ?? {};
     return { start: part.start, end, picture: part.picture, capsule, restRows };
@@ -45,26 +47,25 @@ export class CapsuleBlocks {
   #count = 0;
   /** The source's answer for the only tail; it is asked once, since it may promise room once only. */
   #lastTakesBlock: boolean | undefined;
-  readonly #tails: number[];
+  #tails: number[] | undefined;
 
   constructor(
     private readonly source: { tailTakesBlock(pages: number): boolean },
     private readonly shape: BlockShape,
-  ) {
-    this.#tails = Array.from({ length: shape.pagesPerBlock }, () => 0);
-  }
+  ) {}
 
   add(pages: number): void {
     const tail = pages % this.shape.pagesPerBlock;
     this.#whole += (pages - tail) / this.shape.pagesPerBlock;
     if (tail === 0) return;
+    this.#tails ??= Array.from({ length: this.shape.pagesPerBlock }, () => 0);
     this.#tails[tail] = (this.#tails[tail] ?? 0) + 1;
     this.#last = tail;
     this.#count += 1;
   }
 
   get blocks(): number {
-    if (this.#count === 0) return this.#whole;
+    if (!this.#tails) return this.#whole;
     if (this.#count === 1) {
       this.#lastTakesBlock ??= this.source.tailTakesBlock(this.#last);
       return this.#whole + (this.#lastTakesBlock ? 1 : 0);

@@ -1,6 +1,5 @@
-import { type BlockShape, type CachedContent, capsuleRuns, rawBlocks } from '../paging/index.js';
-import type { SegmentPages } from './holdings.js';
-import type { ScheduledPicture } from './step.js';
+import { type BlockShape, type CachedContent, capsuleRuns } from '../../paging/index.js';
+import type { SegmentPages } from '../holdings.js';
 
 /** What of a sequence a segment of the engine's table holds. */
 interface Place {
@@ -35,6 +34,10 @@ export function pagesOf(segment: HeldSegment, { pagesPerBlock }: BlockShape): re
   );
 }
 
+export function pageCount(segment: HeldSegment, { pagesPerBlock }: BlockShape): number {
+  return segment.kind === 'capsule' ? segment.pages.length : segment.blocks.length * pagesPerBlock;
+}
+
 /** Blocks of a segment that are the cache's. */
 export function cachedBlocks(segment: HeldSegment | undefined): number {
   return segment?.kind === 'raw' ? segment.cached : 0;
@@ -60,20 +63,4 @@ export function cut(whole: HeldRaw, blocks: number, { blockTokens }: BlockShape)
 export function blockOf(content: CachedContent): number {
   if (content.kind !== 'text') throw new Error('only a block of text is gone on in');
   return content.block;
-}
-
-/** What a picture may become under pressure. */
-type Pressure = NonNullable<ScheduledPicture['underPressure']>;
-
-/** Whether that takes fewer pages than what is held. */
-export function isSmaller({ capsule, restRows }: Pressure, held: HeldSegment, shape: BlockShape): boolean {
-  const pages = capsule.pages + rawBlocks(restRows.length, shape) * shape.pagesPerBlock;
-  return pages < pagesOf(held, shape).length;
-}
-
-/** A picture that may become smaller, and the segment of the table that it is. */
-export interface RecompressiblePicture {
-  readonly at: number;
-  readonly picture: number;
-  readonly pressure: Pressure;
 }

@@ -1,0 +1,1 @@
+export { relieve, type Relieved, withoutRelief } from './ladder.js';

@@ -1,0 +1,211 @@
+import { BLOCK_SHAPE, type BlockShape, type CacheEntry, PagePool, PrefixCache } from '../paging/index.js';
+import { type StepBudget, stepBudget, type StepLimits } from './budget.js';
+import { SequenceQueue } from './queue.js';
+import { FINDS_ROOM, type PageSource, type TailRoom } from './sequence/page-source.js';
+import type { Sequence } from './sequence/sequence.js';
+import type { GivenBack } from './sequence/work.js';
+
+export interface SchedulerOptions extends StepLimits {
+  readonly blocks: number;
+  /** Sequences that hold pages at one time. */
+  readonly maxRunning: number;
+  /** Pages whose bytes may be kept elsewhere while their sequences wait; 0 when absent. */
+  readonly swapPages?: number;
+  readonly shape?: BlockShape;
+}
+
+/** Who runs, who waits and what the pool has: what admission and the ladder decide by, and how they change it. */
+export class SchedulerState {
+  readonly shape: BlockShape;
+  readonly pool: PagePool;
+  readonly cache: PrefixCache;
+  readonly source: PageSource;
+  readonly running = new SequenceQueue();
+  readonly waiting = new SequenceQueue();
+  readonly counts = {
+    recompressions: 0,
+    textRecompressions: 0,
+    swapsOut: 0,
+    swapsIn: 0,
+    preemptions: 0,
+    recomputedTokens: 0,
+    prefixTokens: 0,
+    prefixHitTokens: 0,
+  };
+  readonly #sequences = new Map<string, Sequence>();
+  readonly #freeSlots: number[];
+  /** Slots given up since the last step. */
+  #closing: number[] = [];
+  #swappedPages = 0;
+  #sharing = 0;
+
+  constructor(readonly options: SchedulerOptions) {
+    const { blocks, maxRunning, shape = BLOCK_SHAPE } = options;
+    this.shape = shape;
+    const pool = new PagePool(blocks, shape.pagesPerBlock);
+    this.pool = pool;
+    this.cache = new PrefixCache(pool);
+    this.source = {
+      takeBlocks: (count) => this.#sure(() => pool.allocateBlocks(count)),
+      takeCapsule: (pages) => this.#sure(() => pool.allocateCapsule(pages)),
+      tailTakesBlock: (pages) => pool.tailTakesBlock(pages),
+      ownedAlone: (run) => pool.references(run) === (this.cache.holds(run) ? 2 : 1),
+      release: (runs) => {
+        pool.release(runs);
+      },
+      leave: (entries) => {
+        this.#leave(entries);
+      },
+    };
+    this.#freeSlots = Array.from({ length: maxRunning }, (_, index) => maxRunning - 1 - index);
+  }
+
+  /** Blocks that can be had: free, or held by nothing but idle content of the cache. */
+  get available(): number {
+    return this.pool.availableBlocks;
+  }
+
+  get hasFreeSlot(): boolean {
+    return this.#freeSlots.length > 0;
+  }
+
+  /** Pages whose bytes are kept elsewhere. */
+  get swappedPages(): number {
+    return this.#swappedPages;
+  }
+
+  /** Another number whenever content has got or lost one of several users. */
+  get sharing(): number {
+    return this.#sharing;
+  }
+
+  get sequences(): ReadonlyMap<string, Sequence> {
+    return this.#sequences;
+  }
+
+  find(id: string): Sequence | undefined {
+    return this.#sequences.get(id);
+  }
+
+  budget(): StepBudget {
+    return stepBudget(this.running.items, this.options);
+  }
+
+  /** Blocks that the running sequences' next rows take. */
+  blocksForNext({ rows }: StepBudget, room: TailRoom): number {
+    let blocks = 0;
+    for (const [sequence, count] of rows) blocks += sequence.blocksFor(room, count);
+    return blocks;
+  }
+
+  /** Room for a capsule's tail can be counted on once: each one after the first is taken to begin a block. */
+  tailRoom(): TailRoom {
+    let asked = false;
+    return {
+      tailTakesBlock: (pages) => {
+        const takes = asked || this.source.tailTakesBlock(pages);
+        asked = true;
+        return takes;
+      },
+    };
+  }
+
+  /** Whether what does not fit would, if nothing that is idle kept tails from room beside pages that are in use. */
+  fitsWithoutIdle(count: (room: TailRoom) => number): boolean {
+    return this.cache.idlePages > 0 && count(FINDS_ROOM) <= this.available;
+  }
+
+  add(sequence: Sequence): void {
+    this.#sequences.set(sequence.id, sequence);
+    this.waiting.insert(sequence);
+  }
+
+  enterSlot(sequence: Sequence): void {
+    this.waiting.remove(sequence);
+    this.running.insert(sequence);
+    sequence.slot = this.#freeSlots.pop() ?? -1;
+  }
+
+  /** Slots given up, which the next step is to close. */
+  get closing(): readonly number[] {
+    return this.#closing;
+  }
+
+  /** A step closes these slots, or they are closed already. */
+  closed(slots: readonly number[]): void {
+    const gone = new Set(slots);
+    this.#closing = this.#closing.filter((slot) => !gone.has(slot));
+  }
+
+  swapOut(sequence: Sequence): void {
+    this.#leaveSlot(sequence);
+    this.#give(sequence.swapOut());
+    this.#swappedPages += sequence.table.pageCount;
+    this.counts.swapsOut += 1;
+    this.waiting.insert(sequence);
+  }
+
+  /** A sequence begins with what it found in the cache. */
+  share(entries: readonly CacheEntry[]): void {
+    this.pool.share(entries.flatMap(({ runs }) => runs));
+    if (entries.some(({ users }) => users > 1)) this.#sharing += 1;
+  }
+
+  /** A swapped sequence's pages are in the pool again. */
+  swappedIn(sequence: Sequence): void {
+    this.#swappedPages -= sequence.table.pageCount;
+    this.counts.swapsIn += 1;
+  }
+
+  preempt(sequence: Sequence): void {
+    this.counts.preemptions += 1;
+    sequence.lostTokens = sequence.progress.computed;
+    this.#stop(sequence);
+    this.waiting.insert(sequence);
+  }
+
+  /** A sequence ends; what it has computed stays in the cache. */
+  end(sequence: Sequence): void {
+    sequence.sealTail(this.cache);
+    this.drop(sequence);
+  }
+
+  /** A sequence ends, and nothing is known of the rows of its last step. */
+  drop(sequence: Sequence): void {
+    this.#sequences.delete(sequence.id);
+    this.waiting.remove(sequence);
+    if (sequence.swapped) this.#swappedPages -= sequence.table.pageCount;
+    this.#stop(sequence);
+  }
+
+  #stop(sequence: Sequence): void {
+    this.#leaveSlot(sequence);
+    this.#give(sequence.reset());
+  }
+
+  #leaveSlot(sequence: Sequence): void {
+    if (sequence.slot < 0) return;
+    this.running.remove(sequence);
+    this.#freeSlots.push(sequence.slot);
+    this.#closing.push(sequence.slot);
+  }
+
+  #give({ runs, entries }: GivenBack): void {
+    this.pool.release(runs);
+    this.#leave(entries);
+  }
+
+  #leave(entries: readonly CacheEntry[]): void {
+    this.cache.leave(entries);
+    if (entries.some(({ users }) => users > 0)) this.#sharing += 1;
+  }
+
+  /** Evicts until what is asked for can be taken. */
+  #sure<T>(take: () => T | undefined): T {
+    for (;;) {
+      const taken = take();
+      if (taken !== undefined) return taken;
+      if (!this.cache.evict()) throw new Error('pages were promised that are not there');
+    }
+  }
+}
