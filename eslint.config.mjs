@@ -125,12 +125,12 @@ export default ts.config(
     },
   },
   {
-    // the CLI measures and calibrates on generated scenes, so it ships with the generator
-    files: ['apps/cli/**/*.ts'],
+    // the CLI measures and calibrates on generated scenes, so it ships with the generator; fakes are for specs only
+    files: ['apps/cli/**/*.ts', 'apps/*/src/testing/**/*.ts'],
     rules: { '@nx/enforce-module-boundaries': boundaries([...withTesting(layers), ...scopes]) },
   },
   {
-    files: ['**/*.spec.ts', '**/*.int-spec.ts', 'libs/serving/src/testing/**/*.ts'],
+    files: ['**/*.spec.ts', '**/*.int-spec.ts', '**/*-conformance.ts', 'libs/serving/src/testing/**/*.ts'],
     rules: {
       '@nx/enforce-module-boundaries': boundaries([...withTesting(layers), ...scopes]),
       'max-lines': ['error', { max: 900 }],

@@ -16,7 +16,8 @@ let heart: NodeJS.Timeout;
 const load = { state: 'ready', running: 0, waiting: 0, freePages: 160 } as const;
 
 async function register(): Promise<number> {
-  const { epoch } = await workerSide.registry.register(workerRecord('w0', router.worker.address), load);
+  const record = workerRecord('w0', router.worker.address);
+  const { epoch } = await workerSide.registry.register(record, load, { instanceId: 'fake', heldEpoch: 0 });
   return epoch;
 }
 

@@ -7,12 +7,12 @@ import { type ModelFolder, openModelFolder } from '@kvcapsule/model';
 import { decodeImage } from '@kvcapsule/multimodal';
 import { createRpcClient } from '@kvcapsule/platform/rpc';
 import { createMetrics, type WorkerMetrics } from '@kvcapsule/platform/telemetry';
+import { MemoryLedger, MemoryRegistry, MemoryStore } from '@kvcapsule/testing/ports';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 
 import { type Answer, GREEDY, RouterSide } from './testing/harness.js';
-import { MemoryStore } from './testing/memory-ports.js';
 import { startWorker, type Worker } from './worker.js';
 
 /** Two cores that others use as well. */
@@ -87,8 +87,8 @@ async function serve(
   const metrics = createMetrics('worker');
   const worker = await startWorker({
     engine,
-    registry: store,
-    ledger: store,
+    registry: new MemoryRegistry(store),
+    ledger: new MemoryLedger(store),
     metrics,
     logger: pino({ level: 'silent' }),
     decodeImage: (bytes, param) => decodeImage(bytes, { param, maxPixels: 50_000_000 }),

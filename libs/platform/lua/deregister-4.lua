@@ -12,7 +12,9 @@
    0 done, or nothing was there
   -2 another process has registered under this id: nothing is changed
 ]]
-local current = redis.call('GET', KEYS[1])
+--- @include epoch-holder
+
+local current = epochHolder(KEYS[1])
 if current and current ~= ARGV[1] then
   return -2
 end

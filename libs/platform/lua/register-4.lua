@@ -1,33 +1,43 @@
 --[[
   Takes the worker's id over: a new epoch, an empty ledger, a fresh record.
   The epoch is the store's time in ms or the old epoch + 1, whichever is larger, so that it also grows
-  when the store has lost its data.
+  when the store has lost its data. The process whose record lives has only missed the answer: it gets the
+  same epoch, and nothing else changes.
 
   KEYS[1] epoch
   KEYS[2] info
   KEYS[3] leases
   KEYS[4] deadlines
 
-  ARGV[1] attempt: unique per call, so that the same call sent twice registers once
-  ARGV[2] descriptor, JSON
-  ARGV[3] load, JSON
-  ARGV[4] capacity, pages
-  ARGV[5] time to live of the record, ms
-  ARGV[6] time to live of the epoch, ms
+  ARGV[1] instance: the registering process, the same for all its calls
+  ARGV[2] the epoch that it holds so far, 0 for none
+  ARGV[3] descriptor, JSON
+  ARGV[4] load, JSON
+  ARGV[5] capacity, pages
+  ARGV[6] time to live of the record, ms
+  ARGV[7] time to live of the epoch, ms
 
-  Returns the new epoch.
+  Returns the new epoch, or
+  -2 another process has registered since the held epoch: nothing is changed
 ]]
 --- @include now-ms
+--- @include epoch-holder
 
-local known = redis.call('HMGET', KEYS[2], 'attempt', 'epoch')
-if known[1] == ARGV[1] then
-  return tonumber(known[2])
+local current, holder = epochHolder(KEYS[1])
+if current and holder == ARGV[1] and redis.call('HGET', KEYS[2], 'epoch') == current then
+  redis.call('PEXPIRE', KEYS[2], ARGV[6])
+  redis.call('PEXPIRE', KEYS[1], ARGV[7])
+  return tonumber(current)
 end
-local epoch = math.max(tonumber(redis.call('GET', KEYS[1]) or 0) + 1, nowMs())
+local held = tonumber(ARGV[2])
+if current and holder ~= ARGV[1] and held > 0 and tonumber(current) > held then
+  return -2
+end
+local epoch = math.max(tonumber(current or 0) + 1, nowMs())
 local epochText = string.format('%.0f', epoch)
-redis.call('SET', KEYS[1], epochText, 'PX', ARGV[6])
+redis.call('SET', KEYS[1], epochText .. ' ' .. ARGV[1], 'PX', ARGV[7])
 redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
-redis.call('HSET', KEYS[2], 'attempt', ARGV[1], 'epoch', epochText, 'descriptor', ARGV[2], 'load', ARGV[3],
-  'capacity', ARGV[4], 'reserved', 0, 'committed', 0)
-redis.call('PEXPIRE', KEYS[2], ARGV[5])
+redis.call('HSET', KEYS[2], 'epoch', epochText, 'descriptor', ARGV[3], 'load', ARGV[4], 'capacity', ARGV[5],
+  'reserved', 0, 'committed', 0)
+redis.call('PEXPIRE', KEYS[2], ARGV[6])
 return epoch

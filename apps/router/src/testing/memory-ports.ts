@@ -1,33 +1,49 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { WorkerServiceClient } from '@kvcapsule/contracts/worker';
-import type { LeaseKey, LedgerAccount, LedgerPort } from '@kvcapsule/domain/ledger';
+import { type LeaseKey, refusalError } from '@kvcapsule/domain/ledger';
 import type { RegistryPort, WorkerRecord } from '@kvcapsule/domain/registry';
 import { createRpcClient } from '@kvcapsule/platform/rpc';
+import { MemoryLedger, type MemoryLease, MemoryStore } from '@kvcapsule/testing/ports';
 import type { Ports } from '../ports.js';
 
-/** A registry and a ledger in memory, as far as a router uses them. */
+/** The ledger in memory, whose reservations a test may have refused. */
+class ScriptedLedger extends MemoryLedger {
+  constructor(
+    store: MemoryStore,
+    private readonly refusal: (key: LeaseKey) => KvcError | undefined,
+  ) {
+    super(store);
+  }
+
+  override reserve(key: LeaseKey, pages: number, ttlMs?: number): Promise<void> {
+    const refusal = this.refusal(key);
+    return refusal ? Promise.reject(refusal) : super.reserve(key, pages, ttlMs);
+  }
+}
+
+/** A list of workers that tests write, and a ledger in which these are registered. */
 export class MemoryPorts implements Ports {
   workers: WorkerRecord[] = [];
-  isAway = false;
   /** Rejections the next reservations meet, in order. */
   readonly refusals: KvcError[] = [];
-  readonly leases = new Map<string, { key: LeaseKey; pages: number }>();
-  /** Reservations are written, but their answers do not come back. */
-  losesAnswers = false;
+  readonly #store = new MemoryStore();
   #always: KvcError | undefined;
 
-  readonly registry = {
-    list: () => this.#answer(() => this.workers),
-  } as unknown as RegistryPort;
+  readonly registry = { list: () => this.#list() } as unknown as RegistryPort;
+  readonly ledger = new ScriptedLedger(this.#store, (key) => this.#refusal(key));
 
-  readonly ledger: LedgerPort = {
-    reserve: (key, pages) => this.#answer(() => this.#reserve(key, pages)),
-    commit: () => Promise.resolve(),
-    extend: () => Promise.resolve(),
-    release: (key) => this.#answer(() => void this.leases.delete(key.leaseId)),
-    sweep: () => Promise.resolve(0),
-    account: () => Promise.resolve<LedgerAccount | undefined>(undefined),
-  };
+  get leases(): ReadonlyMap<string, MemoryLease> {
+    return this.#store.leases;
+  }
+
+  set isAway(away: boolean) {
+    this.#store.away = away;
+  }
+
+  /** What is written in the ledger is carried out, but the answers do not come back. */
+  set losesAnswers(loses: boolean) {
+    this.#store.losesAnswers = loses;
+  }
 
   connect(address: string): WorkerServiceClient {
     return createRpcClient(WorkerServiceClient, address);
@@ -42,23 +58,21 @@ export class MemoryPorts implements Ports {
     this.#always = refusal;
   }
 
-  #answer<T>(value: () => T): Promise<T> {
-    if (this.isAway) return Promise.reject(new KvcError('LEDGER_UNAVAILABLE', 'Redis does not answer.'));
-    return Promise.resolve().then(value);
+  #list(): Promise<readonly WorkerRecord[]> {
+    if (!this.#store.away) return Promise.resolve(this.workers);
+    return Promise.reject(new KvcError('LEDGER_UNAVAILABLE', 'Redis does not answer.'));
   }
 
-  #reserve(key: LeaseKey, pages: number): void {
+  #refusal({ workerId }: LeaseKey): KvcError | undefined {
+    if (this.#store.away) return undefined;
     const refusal = this.refusals.shift() ?? this.#always;
-    if (refusal) throw refusal;
-    const worker = this.workers.find(({ workerId }) => workerId === key.workerId);
-    if (!worker) throw new KvcError('NO_WORKER', 'not registered');
-    if (worker.epoch !== key.epoch) throw new KvcError('STALE_EPOCH', 'older epoch');
-    const held = [...this.leases.values()].filter((lease) => lease.key.workerId === key.workerId);
-    if (held.reduce((sum, lease) => sum + lease.pages, pages) > worker.capacityPages) {
-      throw new KvcError('NO_CAPACITY', 'full');
-    }
-    this.leases.set(key.leaseId, { key, pages });
-    if (this.losesAnswers) throw new KvcError('LEDGER_UNAVAILABLE', 'no answer');
+    if (refusal) return refusal;
+    const worker = this.workers.find((record) => record.workerId === workerId);
+    if (!worker) return refusalError('NO_WORKER', workerId);
+    const { epoch, capacityPages } = worker;
+    const by = { instanceId: `epoch ${epoch}`, heldEpoch: 0 };
+    this.#store.entry(workerId).ledger.register(by, capacityPages, epoch);
+    return undefined;
   }
 }
 

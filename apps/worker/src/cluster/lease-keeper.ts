@@ -1,14 +1,18 @@
-import { KvcError } from '@kvcapsule/contracts/errors';
+import { type ErrorCode, KvcError } from '@kvcapsule/contracts/errors';
 import type { LedgerPort } from '@kvcapsule/domain/ledger';
+import { RepeatedFaults } from '@kvcapsule/platform/logging';
 import type { ResizeAnswer } from '@kvcapsule/serving';
 import type { Logger } from 'pino';
 
 interface Held {
   readonly leaseId: string;
-  /** What the ledger was last told. */
+  /** What the ledger has answered to last, or the router reserved. */
   pages: number;
-  /** Whether the ledger knows that this worker holds it; while it does not, a resize takes it over first. */
-  committed: boolean;
+  /**
+   * Whether the ledger surely holds it with these pages. After a write without an answer nobody knows: the next
+   * resize or heartbeat commits it anew, which sets its pages whatever came of that write.
+   */
+  settled: boolean;
   /** Writes of one lease go out one after the other. */
   tail: Promise<unknown>;
 }
@@ -28,12 +32,15 @@ export class LeaseKeeper {
   /** By generation key. */
   readonly #held = new Map<string, Held>();
   readonly #unreleased = new Set<string>();
+  readonly #faults: RepeatedFaults;
 
   constructor(
     private readonly ledger: LedgerPort,
     private readonly identity: () => LedgerIdentity,
-    private readonly logger: Logger,
-  ) {}
+    logger: Logger,
+  ) {
+    this.#faults = new RepeatedFaults(logger);
+  }
 
   /** Takes a lease over. Rejects with `STALE_EPOCH` or `NO_CAPACITY` when it is not the worker's to take. */
   async accept(key: string, lease: { leaseId: string; epoch: bigint; pages: number }): Promise<void> {
@@ -44,13 +51,13 @@ export class LeaseKeeper {
     const held: Held = {
       leaseId: lease.leaseId,
       pages: lease.pages,
-      committed: false,
+      settled: false,
       tail: Promise.resolve(),
     };
     this.#held.set(key, held);
     try {
       await this.#write(held, () => this.ledger.commit({ ...identity, leaseId: lease.leaseId }, lease.pages));
-      held.committed = true;
+      held.settled = true;
     } catch (error) {
       if (isAway(error)) return;
       this.#held.delete(key);
@@ -62,14 +69,16 @@ export class LeaseKeeper {
   async resize(key: string, pages: number): Promise<ResizeAnswer> {
     const held = this.#held.get(key);
     if (!held) return 'unknown';
+    if (held.pages === pages && held.settled) return 'set';
     try {
       await this.#write(held, () => this.#set(held, pages));
-      held.committed = true;
+      held.settled = true;
       held.pages = pages;
       return 'set';
     } catch (error) {
       if (error instanceof KvcError && error.code === 'NO_CAPACITY') return 'refused';
-      if (!isAway(error)) this.logger.warn({ err: error }, 'a lease was not resized');
+      held.settled = false;
+      if (!isUnsettled(error)) this.#faults.warn(error, 'a lease was not resized');
       return 'unknown';
     }
   }
@@ -93,7 +102,7 @@ export class LeaseKeeper {
     this.#unreleased.clear();
     await Promise.all(leases.map((leaseId) => this.#release(leaseId, Promise.resolve())));
     // a lease whose commit is still on its way is committed twice, which changes nothing
-    await this.#enter([...this.#held.values()].filter(({ committed }) => !committed));
+    await this.#enter([...this.#held.values()].filter(({ settled }) => !settled));
   }
 
   /** The ledger is empty after a new registration: enters what the running requests hold. */
@@ -108,9 +117,10 @@ export class LeaseKeeper {
         await this.#write(held, () =>
           this.ledger.commit({ ...this.identity(), leaseId: held.leaseId }, held.pages),
         );
-        held.committed = true;
+        held.settled = true;
       } catch (error) {
-        this.logger.warn({ err: error }, 'a lease was not entered again');
+        held.settled = false;
+        if (!isUnsettled(error)) this.#faults.warn(error, 'a lease was not entered again');
       }
     };
     await Promise.all(leases.map(enter));
@@ -122,13 +132,13 @@ export class LeaseKeeper {
       await this.ledger.release({ ...this.identity(), leaseId });
     } catch (error) {
       if (isAway(error)) this.#unreleased.add(leaseId);
-      else this.logger.warn({ err: error }, 'a lease was not released');
+      else this.#faults.warn(error, 'a lease was not released');
     }
   }
 
   #set(held: Held, pages: number): Promise<void> {
     const key = { ...this.identity(), leaseId: held.leaseId };
-    return held.committed ? this.ledger.extend(key, pages) : this.ledger.commit(key, pages);
+    return held.settled ? this.ledger.extend(key, pages) : this.ledger.commit(key, pages);
   }
 
   #write(held: Held, write: () => Promise<void>): Promise<void> {
@@ -138,7 +148,15 @@ export class LeaseKeeper {
   }
 }
 
+const AWAY: readonly ErrorCode[] = ['LEDGER_UNAVAILABLE', 'NO_WORKER'];
+/** With a newer epoch the registration finds out whose it is; what the requests hold is entered under it. */
+const UNSETTLED: readonly ErrorCode[] = [...AWAY, 'STALE_EPOCH'];
+
 /** The ledger does not answer, or has forgotten this worker and will hear of it with the next heartbeat. */
 function isAway(error: unknown): boolean {
-  return error instanceof KvcError && (error.code === 'LEDGER_UNAVAILABLE' || error.code === 'NO_WORKER');
+  return error instanceof KvcError && AWAY.includes(error.code);
+}
+
+function isUnsettled(error: unknown): boolean {
+  return error instanceof KvcError && UNSETTLED.includes(error.code);
 }

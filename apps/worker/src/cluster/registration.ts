@@ -1,4 +1,6 @@
-import { KvcError } from '@kvcapsule/contracts/errors';
+import { randomUUID } from 'node:crypto';
+
+import { type ErrorCode, KvcError } from '@kvcapsule/contracts/errors';
 import {
   HEARTBEAT_INTERVAL_MS,
   type RegistryPort,
@@ -18,9 +20,12 @@ export interface RegistrationEvents {
 
 /**
  * Keeps this worker in the registry. Registers again when the store has forgotten it (it was restarted, or this
- * process was stopped for longer than a heartbeat lives); a newer epoch under the same id is final.
+ * process was stopped for longer than a heartbeat lives), and when it knows the id under another epoch: that may be
+ * this process's own, won by a registration whose answer was lost. Only when the store says that it is another
+ * process's, this one has been replaced.
  */
 export class Registration {
+  readonly #instanceId = randomUUID();
   #epoch = 0;
   #timer: NodeJS.Timeout | undefined;
   #beating: Promise<void> = Promise.resolve();
@@ -72,7 +77,8 @@ export class Registration {
   }
 
   async #register(): Promise<void> {
-    const { epoch } = await this.registry.register(this.descriptor, this.load());
+    const by = { instanceId: this.#instanceId, heldEpoch: this.#epoch };
+    const { epoch } = await this.registry.register(this.descriptor, this.load(), by);
     this.#epoch = epoch;
     this.logger.info({ epoch }, 'registered');
     await this.events.registered(epoch);
@@ -82,31 +88,41 @@ export class Registration {
     if (this.#ended) return;
     try {
       await this.registry.heartbeat(this.descriptor.workerId, this.#epoch, this.load());
-      if (this.#away) this.logger.info('the registry answers again');
-      this.#away = false;
+      this.#answered();
       await this.events.beat();
     } catch (error) {
-      await this.#missed(error);
+      if (codeOf(error) === 'NO_WORKER' || codeOf(error) === 'STALE_EPOCH') await this.#registerAgain();
+      else this.#missed(error);
     }
   }
 
-  async #missed(error: unknown): Promise<void> {
-    const code = error instanceof KvcError ? error.code : 'INTERNAL';
-    if (code === 'STALE_EPOCH') {
-      this.#ended = true;
-      this.logger.error({ epoch: this.#epoch }, 'a newer process has taken this worker’s place');
-      this.events.replaced();
-      return;
-    }
+  async #registerAgain(): Promise<void> {
     try {
-      if (code === 'NO_WORKER') {
-        await this.#register();
-        return;
-      }
-      if (!this.#away) this.logger.warn({ err: error }, 'the registry does not answer');
-      this.#away = true;
-    } catch (again) {
-      this.logger.warn({ err: again }, 'registering again failed');
+      await this.#register();
+      this.#answered();
+    } catch (error) {
+      if (codeOf(error) === 'STALE_EPOCH') this.#replaced();
+      else this.#missed(error);
     }
   }
+
+  #answered(): void {
+    if (this.#away) this.logger.info('the registry answers again');
+    this.#away = false;
+  }
+
+  #missed(error: unknown): void {
+    if (!this.#away) this.logger.warn({ err: error }, 'the registry does not answer');
+    this.#away = true;
+  }
+
+  #replaced(): void {
+    this.#ended = true;
+    this.logger.error({ epoch: this.#epoch }, 'a newer process has taken this worker’s place');
+    this.events.replaced();
+  }
+}
+
+function codeOf(error: unknown): ErrorCode {
+  return error instanceof KvcError ? error.code : 'INTERNAL';
 }

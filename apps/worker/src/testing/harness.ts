@@ -14,12 +14,12 @@ import {
 } from '@kvcapsule/contracts/worker';
 import { createRpcClient } from '@kvcapsule/platform/rpc';
 import { createMetrics } from '@kvcapsule/platform/telemetry';
+import { MemoryLedger, MemoryRegistry, MemoryStore } from '@kvcapsule/testing/ports';
 import { pino } from 'pino';
 
 import type { DecodeImage } from '../executor.js';
 import { startWorker, type Worker, type WorkerParts } from '../worker.js';
 import { FAKE_END, FAKE_IMAGE_TOKEN, FakeEngine } from '@kvcapsule/testing/engine';
-import { MemoryStore } from './memory-ports.js';
 
 /** Two letters a token, so that stop strings may span tokens. */
 export function tokenText(token: number): string {
@@ -34,6 +34,8 @@ export interface Rig {
   readonly worker: Worker;
   readonly engine: FakeEngine;
   readonly store: MemoryStore;
+  readonly registry: MemoryRegistry;
+  readonly ledger: MemoryLedger;
   readonly client: WorkerServiceClient;
   readonly metrics: WorkerParts['metrics'];
   close(): Promise<void>;
@@ -48,10 +50,11 @@ export interface RigOptions extends Partial<Omit<WorkerParts, 'config' | 'engine
 export async function startRig(options: RigOptions = {}): Promise<Rig> {
   const engine = options.engine ?? new FakeEngine(64);
   const store = new MemoryStore();
+  const [registry, ledger] = [new MemoryRegistry(store), new MemoryLedger(store)];
   const metrics = createMetrics('worker');
   const worker = await startWorker({
-    registry: store,
-    ledger: store,
+    registry,
+    ledger,
     metrics,
     logger: pino({ level: 'silent' }),
     decodeImage: fakeDecode,
@@ -90,6 +93,8 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
     worker,
     engine,
     store,
+    registry,
+    ledger,
     client,
     metrics,
     close: async () => {

@@ -42,11 +42,26 @@ export const HEARTBEAT_INTERVAL_MS = 2_000;
 /** A worker whose last heartbeat is older has gone. */
 export const HEARTBEAT_TTL_MS = 6_000;
 
+/** Which process registers. */
+export interface Registrant {
+  /** The same for the whole life of a process, and of no other. */
+  readonly instanceId: string;
+  /** The epoch that it holds, or held until the store forgot it; 0 for none. */
+  readonly heldEpoch: number;
+}
+
 /** All methods reject with `LEDGER_UNAVAILABLE` when the store does not answer in time. */
 export interface RegistryPort {
-  /** Increments the worker's epoch, which fences everything older, and empties its ledger. */
-  register(worker: WorkerDescriptor, load: WorkerLoad): Promise<{ epoch: number }>;
-  /** Rejects with `STALE_EPOCH` when a newer process registered under the same id. */
+  /**
+   * Increments the worker's epoch, which fences everything older, and empties its ledger. Asked again by the same
+   * process while its record lives it gives the same epoch. Rejects with `STALE_EPOCH` when another process has
+   * registered since the epoch that this one holds.
+   */
+  register(worker: WorkerDescriptor, load: WorkerLoad, by: Registrant): Promise<{ epoch: number }>;
+  /**
+   * Rejects with `STALE_EPOCH` when the id has a newer epoch: another process's, or the caller's own whose answer
+   * was lost (registering tells which); with `NO_WORKER` when the store has no record.
+   */
   heartbeat(workerId: string, epoch: number, load: WorkerLoad): Promise<void>;
   /** Leaves at once; a stale epoch is ignored. */
   deregister(workerId: string, epoch: number): Promise<void>;

@@ -1,6 +1,7 @@
+--- @include epoch-holder
 -- nil when `epoch` is the worker's current one and the worker is alive, else the code to return.
 local function checkEpoch(epochKey, infoKey, epoch)
-  local current = redis.call('GET', epochKey)
+  local current = epochHolder(epochKey)
   if current and current ~= epoch then
     return -2
   end

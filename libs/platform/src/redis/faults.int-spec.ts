@@ -1,29 +1,16 @@
 import { inspect } from 'node:util';
 
-import { type WorkerDescriptor, type WorkerLoad } from '@kvcapsule/domain/registry';
+import { type Registrant } from '@kvcapsule/domain/registry';
+import { workerDescriptor, workerLoad } from '@kvcapsule/testing/ports';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 import { startRedis, type RedisServer } from '../redis-server/index.js';
 import { createRedisClient, RedisLedger, RedisRegistry, type RedisClient } from './index.js';
 import { REGISTRY_KEY, workerKeys } from './keys.js';
-import { keys4 } from './scripts.js';
 
-const LOAD: WorkerLoad = { state: 'ready', running: 1, waiting: 2, freePages: 90 };
-const WORKER: WorkerDescriptor = {
-  workerId: 'w1',
-  address: '127.0.0.1:4000',
-  modelId: 'model',
-  modelRevision: 'revision',
-  contextTokens: 1024,
-  blockTokens: 16,
-  pagesPerBlock: 8,
-  pageBytes: 4096,
-  capacityPages: 100,
-  codec: 'capsule',
-  profileId: 'profile',
-  codecs: ['raw', 'capsule'],
-  formats: [{ codec: 'capsule', tokens: 272, markerTokens: 0, pages: 12, headerBytes: 0, bytesPerToken: 0 }],
-};
+const LOAD = workerLoad();
+const WORKER = workerDescriptor('w1');
+const ONE: Registrant = { instanceId: 'one', heldEpoch: 0 };
 
 let server: RedisServer;
 let client: RedisClient;
@@ -60,15 +47,8 @@ async function eventually<T>(limitMs: number, verb: () => Promise<T>): Promise<T
 }
 
 describe('registry', () => {
-  it('lists what was registered, with the latest load', async () => {
-    const { epoch } = await registry.register(WORKER, LOAD);
-    const load = { ...LOAD, state: 'draining' as const, freePages: 3 };
-    await registry.heartbeat('w1', epoch, load);
-    expect(await registry.list()).toEqual([{ ...WORKER, epoch, load }]);
-  });
-
   it('forgets a worker without heartbeats, and its ledger soon after, by itself', async () => {
-    const { epoch } = await registry.register(WORKER, LOAD);
+    const { epoch } = await registry.register(WORKER, LOAD, ONE);
     await ledger.reserve(lease(epoch), 10);
     const keys = workerKeys('w1');
     expect(await client.pttl(keys.info)).toBeGreaterThan(5_000);
@@ -80,51 +60,18 @@ describe('registry', () => {
     expect(await client.smembers(REGISTRY_KEY)).toEqual([]);
     await expect(registry.heartbeat('w1', epoch, LOAD)).rejects.toMatchObject({ code: 'NO_WORKER' });
     await expect(ledger.reserve(lease(epoch), 1)).rejects.toMatchObject({ code: 'NO_WORKER' });
-    expect(await ledger.sweep('w1')).toBe(1);
-  });
-
-  it('fences the older of two processes under one id', async () => {
-    const old = await registry.register(WORKER, LOAD);
-    await ledger.commit(lease(old.epoch), 40);
-    const young = await registry.register(WORKER, LOAD);
-    expect(young.epoch).toBeGreaterThan(old.epoch);
-    const stale = { code: 'STALE_EPOCH' };
-    await expect(registry.heartbeat('w1', old.epoch, LOAD)).rejects.toMatchObject(stale);
-    await expect(ledger.commit(lease(old.epoch), 1)).rejects.toMatchObject(stale);
-    await expect(ledger.extend(lease(old.epoch), 1)).rejects.toMatchObject(stale);
-    await expect(ledger.reserve(lease(old.epoch), 1)).rejects.toMatchObject(stale);
-    await ledger.release(lease(old.epoch));
-    await registry.deregister('w1', old.epoch);
-    expect(await registry.list()).toHaveLength(1);
-    expect(await ledger.account('w1')).toMatchObject({ epoch: young.epoch, committedPages: 0, leases: 0 });
-  });
-
-  it('registers once when one call reaches Redis twice', async () => {
-    const send = () =>
-      client.kvcRegister(...keys4(workerKeys('w1')), 'attempt', '{}', '{}', 10, 6_000, 60_000);
-    const epoch = await send();
-    await ledger.commit(lease(epoch), 5);
-    expect(await send()).toBe(epoch);
-    expect(await ledger.account('w1')).toMatchObject({ epoch, committedPages: 5 });
   });
 
   it('refuses worker ids that would break out of the hash slot', async () => {
-    await expect(registry.register({ ...WORKER, workerId: 'a}:b' }, LOAD)).rejects.toMatchObject({
+    await expect(registry.register({ ...WORKER, workerId: 'a}:b' }, LOAD, ONE)).rejects.toMatchObject({
       code: 'INTERNAL',
     });
   });
 });
 
 describe('ledger', () => {
-  it('gives reserved pages back after their time', async () => {
-    const { epoch } = await registry.register(WORKER, LOAD);
-    await ledger.reserve(lease(epoch, 'short'), 100, 20);
-    await eventually(2_000, () => ledger.reserve(lease(epoch, 'next'), 100));
-    expect(await ledger.account('w1')).toMatchObject({ reservedPages: 100, leases: 1 });
-  });
-
-  it('gives them back with a heartbeat when nobody asks for pages', async () => {
-    const { epoch } = await registry.register(WORKER, LOAD);
+  it('gives reserved pages back with a heartbeat when nobody asks for pages', async () => {
+    const { epoch } = await registry.register(WORKER, LOAD, ONE);
     await ledger.reserve(lease(epoch), 10, 20);
     await eventually(2_000, async () => {
       await registry.heartbeat('w1', epoch, LOAD);
@@ -133,7 +80,7 @@ describe('ledger', () => {
   });
 
   it('never passes the capacity under 50 clients at once', async () => {
-    const { epoch } = await registry.register(WORKER, LOAD);
+    const { epoch } = await registry.register(WORKER, LOAD, ONE);
     const clients = await Promise.all(Array.from({ length: 50 }, () => createRedisClient(server.url)));
     let held = 0;
     let highest = 0;
@@ -170,7 +117,7 @@ describe('ledger', () => {
 
 describe('faults of Redis', () => {
   it('says so within 3 s when Redis is killed, and works again after a new registration', async () => {
-    const { epoch } = await registry.register(WORKER, LOAD);
+    const { epoch } = await registry.register(WORKER, LOAD, ONE);
     await ledger.commit(lease(epoch), 10);
     // all of them fit: none may be refused for another reason
     const inFlight = Array.from({ length: WORKER.capacityPages - 10 }, (_, index) =>
@@ -192,7 +139,7 @@ describe('faults of Redis', () => {
     await eventually(3_000, () =>
       expect(registry.heartbeat('w1', epoch, LOAD)).rejects.toMatchObject({ code: 'NO_WORKER' }),
     );
-    const again = await registry.register(WORKER, LOAD);
+    const again = await registry.register(WORKER, LOAD, ONE);
     expect(again.epoch).toBeGreaterThan(epoch);
     await ledger.commit(lease(again.epoch), 10);
     expect(await ledger.account('w1')).toMatchObject({ epoch: again.epoch, committedPages: 10, leases: 1 });
@@ -200,7 +147,7 @@ describe('faults of Redis', () => {
   }, 20_000);
 
   it('rejects within 3 s when Redis hangs, and goes on when it is back', async () => {
-    const { epoch } = await registry.register(WORKER, LOAD);
+    const { epoch } = await registry.register(WORKER, LOAD, ONE);
     process.kill(server.pid, 'SIGSTOP');
     const stoppedAt = Date.now();
     try {
@@ -211,6 +158,22 @@ describe('faults of Redis', () => {
     }
     await eventually(5_000, () => ledger.commit(lease(epoch), 7));
     expect(await ledger.account('w1')).toMatchObject({ reservedPages: 0, committedPages: 7, leases: 1 });
+  }, 20_000);
+
+  it('gives a process the epoch it has won although the answer was lost', async () => {
+    const { epoch } = await registry.register(WORKER, LOAD, ONE);
+    await client.del(workerKeys('w1').info);
+    process.kill(server.pid, 'SIGSTOP');
+    const lost = registry.register(WORKER, LOAD, { ...ONE, heldEpoch: epoch });
+    await expect(lost).rejects.toMatchObject({ code: 'LEDGER_UNAVAILABLE' });
+    process.kill(server.pid, 'SIGCONT');
+    await eventually(5_000, () =>
+      expect(registry.heartbeat('w1', epoch, LOAD)).rejects.toMatchObject({ code: 'STALE_EPOCH' }),
+    );
+    const [won] = await registry.list();
+    const again = await registry.register(WORKER, LOAD, { ...ONE, heldEpoch: epoch });
+    expect(again.epoch).toBe(won?.epoch);
+    await registry.heartbeat('w1', again.epoch, LOAD);
   }, 20_000);
 
   it('rejects at once when there is no Redis to connect to', async () => {
@@ -227,7 +190,7 @@ describe('faults of Redis', () => {
   });
 
   it('goes on after SCRIPT FLUSH', async () => {
-    const { epoch } = await registry.register(WORKER, LOAD);
+    const { epoch } = await registry.register(WORKER, LOAD, ONE);
     await ledger.reserve(lease(epoch), 1);
     await client.script('FLUSH');
     await ledger.reserve(lease(epoch), 2);
@@ -237,7 +200,7 @@ describe('faults of Redis', () => {
   });
 
   it('survives its connection being closed over and over', async () => {
-    const { epoch } = await registry.register(WORKER, LOAD);
+    const { epoch } = await registry.register(WORKER, LOAD, ONE);
     const killer = await createRedisClient(server.url);
     for (let round = 1; round <= 10; round += 1) {
       await killer.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
@@ -248,7 +211,7 @@ describe('faults of Redis', () => {
   }, 20_000);
 
   it('leaves a connection that has become a replica’s', async () => {
-    const { epoch } = await registry.register(WORKER, LOAD);
+    const { epoch } = await registry.register(WORKER, LOAD, ONE);
     const admin = await createRedisClient(server.url);
     await admin.replicaof('127.0.0.1', '1');
     await expect(ledger.commit(lease(epoch), 1)).rejects.toMatchObject({ code: 'LEDGER_UNAVAILABLE' });
@@ -259,14 +222,17 @@ describe('faults of Redis', () => {
   }, 20_000);
 
   it('keeps workers and gives pages back when Redis is at its memory limit', async () => {
-    const { epoch } = await registry.register(WORKER, LOAD);
+    const { epoch } = await registry.register(WORKER, LOAD, ONE);
     await ledger.commit(lease(epoch, 'held'), 5);
     await ledger.reserve(lease(epoch, 'short'), 6, 200);
     await client.config('SET', 'maxmemory', '1');
     await expect(ledger.reserve(lease(epoch), 1)).rejects.toMatchObject({ code: 'LEDGER_UNAVAILABLE' });
     await registry.heartbeat('w1', epoch, LOAD);
     await ledger.release(lease(epoch, 'held'));
-    await eventually(1_000, async () => expect(await ledger.sweep('w1')).toBe(1));
+    await eventually(1_000, async () => {
+      await registry.heartbeat('w1', epoch, LOAD);
+      expect(await ledger.account('w1')).toMatchObject({ reservedPages: 0 });
+    });
     expect(await ledger.account('w1')).toMatchObject({ reservedPages: 0, committedPages: 0, leases: 0 });
   });
 });

@@ -6,11 +6,8 @@
 
 const PREFIX = 'kvc:v1';
 
-/** A worker's epoch outlives the worker, so that its successor gets a higher one. */
-export const EPOCH_TTL_MS = 24 * 60 * 60 * 1_000;
-
 export interface WorkerKeys {
-  /** String: the current epoch. TTL 24 h, renewed by heartbeats. Writers: register, heartbeat. */
+  /** String: the current epoch and the id of the process that holds it. TTL 24 h, renewed by heartbeats. Writers: register, heartbeat. */
   readonly epoch: string;
   /** Hash: record and account. TTL 6 s, renewed by heartbeats. Writers: every script but account. */
   readonly info: string;

@@ -29,12 +29,6 @@ export class RedisLedger implements LedgerPort {
     await this.write(key, 0, (keys) => this.client.kvcRelease(...keys, key.epoch, key.leaseId));
   }
 
-  async sweep(workerId: string): Promise<number> {
-    checkWorkerId(workerId);
-    const keys = workerKeys(workerId);
-    return runVerb(this.client, () => this.client.kvcSweep(keys.info, keys.leases, keys.deadlines));
-  }
-
   async account(workerId: string): Promise<LedgerAccount | undefined> {
     checkWorkerId(workerId);
     const keys = workerKeys(workerId);

@@ -1,5 +1,9 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
 import { KvcError } from '@kvcapsule/contracts';
-import { type WorkerDescriptor, type WorkerLoad } from '@kvcapsule/domain/registry';
+import { type LedgerRefusal, refusalError, WorkerLedger } from '@kvcapsule/domain/ledger';
+import { HEARTBEAT_TTL_MS } from '@kvcapsule/domain/registry';
+import { workerDescriptor, workerLoad } from '@kvcapsule/testing/ports';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
@@ -7,114 +11,9 @@ import { startRedis, type RedisServer } from '../redis-server/index.js';
 import { createRedisClient, RedisLedger, RedisRegistry, type RedisClient } from './index.js';
 import { workerKeys } from './keys.js';
 
-const LOAD: WorkerLoad = { state: 'ready', running: 0, waiting: 0, freePages: 0 };
-
-function descriptor(workerId: string, capacityPages: number): WorkerDescriptor {
-  return {
-    workerId,
-    address: '127.0.0.1:1',
-    modelId: 'model',
-    modelRevision: 'revision',
-    contextTokens: 1024,
-    blockTokens: 16,
-    pagesPerBlock: 8,
-    pageBytes: 4096,
-    capacityPages,
-    codec: 'raw',
-    profileId: '',
-    codecs: ['raw'],
-    formats: [],
-  };
-}
-
-/** What the ledger must do, with a map and no cleverness. Expired leases are dropped where the ports say so. */
-class Model {
-  epoch = 0;
-  alive = false;
-  capacity = 0;
-  leases = new Map<string, { committed: boolean; pages: number; expired: boolean }>();
-
-  pages(committed: boolean): number {
-    return [...this.leases.values()]
-      .filter((lease) => lease.committed === committed)
-      .reduce((sum, lease) => sum + lease.pages, 0);
-  }
-
-  refusal(epoch: number): string | undefined {
-    if (this.epoch !== 0 && epoch !== this.epoch) {
-      return 'STALE_EPOCH';
-    }
-    return this.alive ? undefined : 'NO_WORKER';
-  }
-
-  dropExpired(but?: string): number {
-    const expired = [...this.leases].filter(([id, lease]) => lease.expired && id !== but);
-    expired.forEach(([id]) => this.leases.delete(id));
-    return expired.length;
-  }
-
-  set(id: string, committed: boolean, pages: number): string {
-    const others = this.pages(true) + this.pages(false) - (this.leases.get(id)?.pages ?? 0);
-    if (pages > (this.leases.get(id)?.pages ?? 0) && others + pages > this.capacity) {
-      return 'NO_CAPACITY';
-    }
-    this.leases.set(id, { committed, pages, expired: false });
-    return 'ok';
-  }
-
-  reserve(epoch: number, id: string, pages: number): string {
-    const refused = this.refusal(epoch);
-    if (refused !== undefined || this.leases.get(id)?.committed === true) {
-      return refused ?? 'ok';
-    }
-    this.dropExpired();
-    return this.set(id, false, pages);
-  }
-
-  commit(epoch: number, id: string, pages: number): string {
-    const refused = this.refusal(epoch);
-    if (refused !== undefined) {
-      return refused;
-    }
-    this.dropExpired(id);
-    return this.set(id, true, pages);
-  }
-
-  extend(epoch: number, id: string, pages: number): string {
-    const refused = this.refusal(epoch);
-    if (refused !== undefined) {
-      return refused;
-    }
-    if (this.leases.get(id)?.committed !== true) {
-      return 'INTERNAL';
-    }
-    this.dropExpired();
-    return this.set(id, true, pages);
-  }
-
-  release(epoch: number, id: string): string {
-    if (this.refusal(epoch) === undefined) {
-      this.leases.delete(id);
-    }
-    return 'ok';
-  }
-
-  heartbeat(epoch: number): string {
-    const refused = this.refusal(epoch);
-    if (refused === undefined) {
-      this.dropExpired();
-    }
-    return refused ?? 'ok';
-  }
-
-  sweep(): number {
-    const dropped = this.alive ? 0 : this.leases.size;
-    if (!this.alive) {
-      this.leases.clear();
-    }
-    return dropped + this.dropExpired();
-  }
-}
+const LOAD = workerLoad();
+/** Of a reservation that expires before the next command, and of one that never does here. */
+const [SHORT_MS, LONG_MS] = [1, 10_000_000];
 
 const workerIds = ['w1', 'w2'] as const;
 const epochs = fc.oneof(
@@ -132,6 +31,8 @@ const commandArbitrary = fc.oneof(
     arbitrary: fc.record({
       ...common,
       verb: fc.constant('register'),
+      instance: fc.constantFrom('one', 'two'),
+      held: fc.constantFrom('none', 'current', 'older'),
       capacity: fc.integer({ min: 0, max: 100 }),
     }),
   },
@@ -143,6 +44,7 @@ const commandArbitrary = fc.oneof(
       epoch: epochs,
       id: leaseIds,
       pages,
+      short: fc.nat({ max: 3 }).map((one) => one === 0),
     }),
   },
   {
@@ -153,8 +55,6 @@ const commandArbitrary = fc.oneof(
       epoch: epochs,
     }),
   },
-  { weight: 6, arbitrary: fc.record({ ...common, verb: fc.constant('sweep') }) },
-  { weight: 4, arbitrary: fc.record({ ...common, verb: fc.constant('lease expires'), id: leaseIds }) },
   { weight: 1, arbitrary: fc.record({ ...common, verb: fc.constant('worker expires') }) },
 );
 
@@ -162,15 +62,26 @@ interface Command {
   verb: string;
   worker: string;
   twice: boolean;
+  instance?: string;
+  held?: 'none' | 'current' | 'older';
   capacity?: number;
-  epoch?: string;
+  epoch?: 'current' | 'older' | 'newer';
   id?: string;
   pages?: number;
+  short?: boolean;
 }
 
-/** Runs commands against Redis and the model and compares what they answer and what they hold. */
+/** The rules of one worker with a clock of their own, so with other epochs than Redis gives by its clock. */
+interface Model {
+  readonly ledger: WorkerLedger;
+  nowMs: number;
+  /** The latest one, of the rules and of Redis. */
+  epochs: { rules: number; redis: number };
+}
+
+/** Runs commands against Redis and the rules and compares what they answer and what they hold. */
 class Runner {
-  readonly models = new Map<string, Model>(workerIds.map((id) => [id, new Model()]));
+  readonly models = new Map<string, Model>();
   private readonly ledger: RedisLedger;
   private readonly registry: RedisRegistry;
 
@@ -180,7 +91,7 @@ class Runner {
   }
 
   async run(command: Command): Promise<void> {
-    const model = this.models.get(command.worker) ?? new Model();
+    const model = this.model(command.worker);
     await this.once(command, model);
     if (command.twice) {
       await this.once(command, model);
@@ -188,87 +99,108 @@ class Runner {
     await this.compare(command.worker, model);
   }
 
+  private model(worker: string): Model {
+    const model = this.models.get(worker) ?? {
+      ledger: new WorkerLedger(),
+      nowMs: 1_000,
+      epochs: { rules: 0, redis: 0 },
+    };
+    this.models.set(worker, model);
+    return model;
+  }
+
   private async once(command: Command, model: Model): Promise<void> {
-    const { worker, id = '', pages: count = 0 } = command;
-    const epoch = model.epoch + { current: 0, older: -1, newer: 1 }[command.epoch ?? 'current']!;
-    const key = { workerId: worker, epoch: Math.max(0, epoch), leaseId: id };
+    const { worker, id = '', pages: count = 0, short = false } = command;
+    const { ledger: rules, nowMs } = model;
+    const { rules: epoch, redis } = epochsOf(command.epoch ?? 'current', model);
+    const key = { workerId: worker, epoch: redis, leaseId: id };
     switch (command.verb) {
       case 'register':
-        return this.register(worker, command.capacity ?? 0, model);
+        return this.register(command, model);
       case 'reserve':
-        return this.expectSame(this.ledger.reserve(key, count, 60_000), model.reserve(key.epoch, id, count));
+        return this.reserve(key, epoch, count, short, model);
       case 'commit':
-        return this.expectSame(this.ledger.commit(key, count), model.commit(key.epoch, id, count));
+        return same(this.ledger.commit(key, count), rules.commit(epoch, id, count, nowMs));
       case 'extend':
-        return this.expectSame(this.ledger.extend(key, count), model.extend(key.epoch, id, count));
+        return same(this.ledger.extend(key, count), rules.extend(epoch, id, count, nowMs));
       case 'release':
-        return this.expectSame(this.ledger.release(key), model.release(key.epoch, id));
+        rules.release(epoch, id, nowMs);
+        return same(this.ledger.release(key), undefined);
       case 'heartbeat':
-        return this.expectSame(this.registry.heartbeat(worker, key.epoch, LOAD), model.heartbeat(key.epoch));
+        return same(this.registry.heartbeat(worker, redis, LOAD), rules.heartbeat(epoch, nowMs));
       case 'deregister':
-        return this.deregister(worker, key.epoch, model);
-      case 'sweep':
-        return expect(await this.ledger.sweep(worker)).toBe(model.sweep());
-      case 'lease expires':
-        return this.expireLease(worker, id, model);
+        rules.deregister(epoch, nowMs);
+        return same(this.registry.deregister(worker, redis), undefined);
       default:
         await this.client.del(workerKeys(worker).info);
-        model.alive = false;
+        model.nowMs += HEARTBEAT_TTL_MS;
     }
   }
 
-  private async register(worker: string, capacity: number, model: Model): Promise<void> {
-    const { epoch } = await this.registry.register(descriptor(worker, capacity), LOAD);
-    expect(epoch).toBeGreaterThan(model.epoch);
-    Object.assign(model, { epoch, capacity, alive: true });
-    model.leases.clear();
-  }
-
-  private async deregister(worker: string, epoch: number, model: Model): Promise<void> {
-    await this.registry.deregister(worker, epoch);
-    if (model.refusal(epoch) !== 'STALE_EPOCH') {
-      model.alive = false;
-      model.leases.clear();
+  private async register(command: Command, model: Model): Promise<void> {
+    const { worker, instance: instanceId = 'one', held = 'none', capacity: capacityPages = 0 } = command;
+    const holds = held === 'none' ? { rules: 0, redis: 0 } : epochsOf(held, model);
+    const before = model.epochs;
+    const by = { instanceId, heldEpoch: holds.rules };
+    const expected = model.ledger.register(by, capacityPages, model.nowMs);
+    if (typeof expected === 'string') {
+      const refused = this.#register(worker, instanceId, holds.redis, capacityPages);
+      await expect(refused).rejects.toMatchObject({ code: expected });
+      return;
     }
+    const { epoch } = await this.#register(worker, instanceId, holds.redis, capacityPages);
+    model.epochs = { rules: expected, redis: epoch };
+    expect(Math.sign(epoch - before.redis)).toBe(Math.sign(expected - before.rules));
   }
 
-  private async expireLease(worker: string, id: string, model: Model): Promise<void> {
-    // Moves whatever deadline Redis still knows, so that one that should be gone is noticed.
-    await this.client.zadd(workerKeys(worker).deadlines, 'XX', 1, id);
-    const lease = model.leases.get(id);
-    if (lease?.committed === false) {
-      lease.expired = true;
-    }
+  #register(worker: string, instanceId: string, heldEpoch: number, capacityPages: number) {
+    const descriptor = workerDescriptor(worker, { capacityPages });
+    return this.registry.register(descriptor, LOAD, { instanceId, heldEpoch });
   }
 
-  private async expectSame(verb: Promise<void>, expected: string): Promise<void> {
-    const got = await verb.then(
-      () => 'ok',
-      (error: unknown) => (error instanceof KvcError ? error.code : error),
-    );
-    expect(got).toBe(expected);
+  private async reserve(
+    key: { workerId: string; epoch: number; leaseId: string },
+    epoch: number,
+    count: number,
+    short: boolean,
+    model: Model,
+  ): Promise<void> {
+    const ttlMs = short ? SHORT_MS : LONG_MS;
+    const refusal = model.ledger.reserve(epoch, key.leaseId, count, ttlMs, model.nowMs);
+    await same(this.ledger.reserve(key, count, ttlMs), refusal);
+    if (!short) return;
+    model.nowMs += SHORT_MS;
+    await sleep(3 * SHORT_MS);
   }
 
   private async compare(worker: string, model: Model): Promise<void> {
     const account = await this.ledger.account(worker);
-    const expected = {
-      workerId: worker,
-      epoch: model.epoch,
-      capacityPages: model.capacity,
-      reservedPages: model.pages(false),
-      committedPages: model.pages(true),
-      leases: model.leases.size,
-    };
-    expect(account).toEqual(model.alive ? expected : undefined);
+    const expected = model.ledger.account(model.nowMs);
+    const { rules, redis } = model.epochs;
+    if (expected) expect(expected.epoch).toBe(rules);
+    expect(account).toEqual(expected && { workerId: worker, ...expected, epoch: redis });
     if (account !== undefined) {
       expect(account.reservedPages + account.committedPages).toBeLessThanOrEqual(account.capacityPages);
     }
-    const alive = [...this.models].filter(([, { alive }]) => alive).map(([id]) => id);
+    const alive = [...this.models].filter(([, { ledger, nowMs }]) => ledger.isAlive(nowMs)).map(([id]) => id);
     expect((await this.registry.list()).map(({ workerId }) => workerId)).toEqual(alive);
   }
 }
 
-describe('ledger and registry against a model', () => {
+function epochsOf(which: 'current' | 'older' | 'newer', { epochs }: Model): Model['epochs'] {
+  const change = { current: 0, older: -1, newer: 1 }[which];
+  return { rules: Math.max(0, epochs.rules + change), redis: Math.max(0, epochs.redis + change) };
+}
+
+async function same(verb: Promise<void>, refusal: LedgerRefusal | undefined): Promise<void> {
+  const got = await verb.then(
+    () => undefined,
+    (error: unknown) => (error instanceof KvcError ? error.code : error),
+  );
+  expect(got).toBe(refusal && refusalError(refusal, '').code);
+}
+
+describe('ledger and registry against the rules', () => {
   let server: RedisServer;
   let client: RedisClient;
 
@@ -282,7 +214,7 @@ describe('ledger and registry against a model', () => {
     await server.stop();
   });
 
-  it('answers and holds what the model says, whatever comes in which order', async () => {
+  it('answers and holds what the rules say, whatever comes in which order', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(commandArbitrary, { minLength: 40, maxLength: 120, size: 'max' }),

@@ -1,7 +1,7 @@
-import { randomUUID } from 'node:crypto';
-
+import { EPOCH_TTL_MS } from '@kvcapsule/domain/ledger';
 import {
   HEARTBEAT_TTL_MS,
+  type Registrant,
   type RegistryPort,
   type WorkerDescriptor,
   type WorkerLoad,
@@ -10,7 +10,7 @@ import {
 
 import { checkCount, checkWorkerId } from './checks.js';
 import { runVerb, type RedisClient } from './client.js';
-import { EPOCH_TTL_MS, REGISTRY_KEY, workerKeys } from './keys.js';
+import { REGISTRY_KEY, workerKeys } from './keys.js';
 import { ScriptCode, throwOnCode } from './script-codes.js';
 import { keys4 } from './scripts.js';
 import { descriptorSchema, loadSchema, WorkerRecords } from './worker-records.js';
@@ -21,16 +21,17 @@ export class RedisRegistry implements RegistryPort {
 
   constructor(private readonly client: RedisClient) {}
 
-  async register(worker: WorkerDescriptor, load: WorkerLoad): Promise<{ epoch: number }> {
+  async register(worker: WorkerDescriptor, load: WorkerLoad, by: Registrant): Promise<{ epoch: number }> {
     checkWorkerId(worker.workerId);
     checkCount('capacityPages', worker.capacityPages);
     const keys = keys4(workerKeys(worker.workerId));
-    const attempt = randomUUID();
+    checkCount('heldEpoch', by.heldEpoch);
     const descriptor = JSON.stringify(descriptorSchema.parse(worker));
     const epoch = await runVerb(this.client, () =>
       this.client.kvcRegister(
         ...keys,
-        attempt,
+        by.instanceId,
+        by.heldEpoch,
         descriptor,
         JSON.stringify(loadSchema.parse(load)),
         worker.capacityPages,
@@ -38,8 +39,9 @@ export class RedisRegistry implements RegistryPort {
         EPOCH_TTL_MS,
       ),
     );
+    throwOnCode(epoch, worker.workerId);
     await runVerb(this.client, () => this.client.sadd(REGISTRY_KEY, worker.workerId));
-    return { epoch: throwOnCode(epoch, worker.workerId) };
+    return { epoch };
   }
 
   async heartbeat(workerId: string, epoch: number, load: WorkerLoad): Promise<void> {

@@ -1,4 +1,5 @@
 import { KvcError } from '@kvcapsule/contracts';
+import { type LedgerRefusal, refusalError } from '@kvcapsule/domain/ledger';
 
 /** What the scripts in `lua/` answer. Values from 0 up are results. */
 export const ScriptCode = {
@@ -8,21 +9,21 @@ export const ScriptCode = {
   NotCommitted: -4,
 } as const;
 
+const REFUSALS: Readonly<Record<number, LedgerRefusal>> = {
+  [ScriptCode.NoWorker]: 'NO_WORKER',
+  [ScriptCode.StaleEpoch]: 'STALE_EPOCH',
+  [ScriptCode.NoCapacity]: 'NO_CAPACITY',
+  [ScriptCode.NotCommitted]: 'NOT_COMMITTED',
+};
+
 /** Turns a script's answer into the port's error, or gives the result back. */
 export function throwOnCode(code: number, workerId: string): number {
   if (code >= 0) {
     return code;
   }
-  switch (code) {
-    case ScriptCode.NoWorker:
-      throw new KvcError('NO_WORKER', `worker ${workerId} is not registered`);
-    case ScriptCode.StaleEpoch:
-      throw new KvcError('STALE_EPOCH', `worker ${workerId} has a newer epoch`);
-    case ScriptCode.NoCapacity:
-      throw new KvcError('NO_CAPACITY', `worker ${workerId} has too few free pages`, { retryAfterMs: 1_000 });
-    case ScriptCode.NotCommitted:
-      throw new KvcError('INTERNAL', `a lease of worker ${workerId} was extended that is not committed`);
-    default:
-      throw new KvcError('INTERNAL', `a ledger script answered with the unknown code ${String(code)}`);
+  const refusal = REFUSALS[code];
+  if (refusal === undefined) {
+    throw new KvcError('INTERNAL', `a ledger script answered with the unknown code ${String(code)}`);
   }
+  throw refusalError(refusal, workerId);
 }

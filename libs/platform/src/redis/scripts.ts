@@ -11,7 +11,8 @@ export interface LedgerScripts {
   kvcRegister(
     ...args: [
       ...Keys4,
-      attempt: string,
+      instanceId: string,
+      heldEpoch: number,
       descriptor: string,
       load: string,
       capacityPages: number,
@@ -29,7 +30,6 @@ export interface LedgerScripts {
   kvcCommit(...args: [...Keys4, epoch: number, leaseId: string, pages: number]): Promise<number>;
   kvcExtend(...args: [...Keys4, epoch: number, leaseId: string, pages: number]): Promise<number>;
   kvcRelease(...args: [...Keys4, epoch: number, leaseId: string]): Promise<number>;
-  kvcSweep(info: Key, leases: Key, deadlines: Key): Promise<number>;
   kvcAccount(
     info: Key,
     leases: Key,
@@ -58,10 +58,10 @@ export function defineScripts(client: Redis): Redis & LedgerScripts {
   return client as Redis & LedgerScripts;
 }
 
-/** A line `--- @include NAME` stands for the text of `lua/includes/NAME.lua`. */
+/** A line `--- @include NAME` stands for the text of `lua/includes/NAME.lua`, where such lines may stand too. */
 function readScript(file: string): string {
   const text = readFileSync(new URL(file, LUA_FOLDER), 'utf8');
   return text.replaceAll(/^--- @include ([a-z-]+)$/gm, (_line, name: string) =>
-    readFileSync(new URL(`includes/${name}.lua`, LUA_FOLDER), 'utf8'),
+    readScript(`includes/${name}.lua`),
   );
 }

@@ -1,0 +1,37 @@
+export interface LeaseKey {
+  readonly workerId: string;
+  readonly epoch: number;
+  /** Unique per request, chosen by the router. */
+  readonly leaseId: string;
+}
+
+/** A reserved lease that is not committed within its time is dropped. */
+export const LEASE_TTL_MS = 10_000;
+
+export interface LedgerAccount {
+  readonly workerId: string;
+  readonly epoch: number;
+  readonly capacityPages: number;
+  /** Pages of reserved leases, not committed yet. */
+  readonly reservedPages: number;
+  readonly committedPages: number;
+  readonly leases: number;
+}
+
+/**
+ * Who may hold how many pages of which worker; `WorkerLedger` states the rules.
+ * Rejections: `NO_CAPACITY` (would pass the capacity), `STALE_EPOCH`, `NO_WORKER` (not registered),
+ * `LEDGER_UNAVAILABLE` (the store does not answer in time; the verb may have been carried out).
+ */
+export interface LedgerPort {
+  /** Router: sets pages aside until the deadline. The same lease again renews it. */
+  reserve(key: LeaseKey, pages: number, ttlMs?: number): Promise<void>;
+  /** Worker: takes the lease over; from here on it lives as long as the epoch. Sets its pages. */
+  commit(key: LeaseKey, pages: number): Promise<void>;
+  /** Worker: sets the pages of a committed lease, up or down. `INTERNAL` for one that is not committed. */
+  extend(key: LeaseKey, pages: number): Promise<void>;
+  /** Either side: gives everything back. An unknown lease is no error. */
+  release(key: LeaseKey): Promise<void>;
+  /** For inspection: what is held in one instant; undefined when the worker is not registered. */
+  account(workerId: string): Promise<LedgerAccount | undefined>;
+}
