@@ -88,7 +88,7 @@ async function pretend(root, redisUrl) {
     ...{ imageProcessor: 'p', processorRevision: folder.processorRevision ?? '' },
   };
   const free = { state: 'ready', running: 0, waiting: 0, freePages: descriptor.capacityPages };
-  const { epoch } = await registry.register(descriptor, free, 'pretended');
+  const { epoch } = await registry.register(descriptor, free, { instanceId: 'pretended', heldEpoch: 0 });
   setInterval(() => void registry.heartbeat('w', epoch, free).catch(() => undefined), 2_000);
   process.send('ready');
 }
