@@ -1,0 +1,140 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+
+import { HEARTBEAT_TTL_MS } from '../registry/index.js';
+import { EPOCH_TTL_MS, WorkerLedger } from './worker-ledger.js';
+
+const CAPACITY = 100;
+const by = (instanceId: string, heldEpoch = 0) => ({ instanceId, heldEpoch });
+
+function registered(nowMs = 1_000): { ledger: WorkerLedger; epoch: number } {
+  const ledger = new WorkerLedger();
+  const epoch = ledger.register(by('one'), CAPACITY, nowMs);
+  if (typeof epoch === 'string') throw new Error(epoch);
+  return { ledger, epoch };
+}
+
+const held = (ledger: WorkerLedger) => [...ledger.leases()];
+
+interface Command {
+  readonly verb: 'register' | 'heartbeat' | 'deregister' | 'reserve' | 'commit' | 'extend' | 'release';
+  readonly instance: string;
+  readonly stale: boolean;
+  readonly leaseId: string;
+  readonly pages: number;
+  readonly ttlMs: number;
+  readonly passMs: number;
+}
+
+const command: fc.Arbitrary<Command> = fc.record({
+  verb: fc.constantFrom(
+    ...(['register', 'heartbeat', 'heartbeat', 'deregister'] as const),
+    ...(['reserve', 'reserve', 'reserve', 'commit', 'commit', 'extend', 'extend', 'release'] as const),
+  ),
+  instance: fc.constantFrom('one', 'one', 'two'),
+  stale: fc.nat(9).map((one) => one === 0),
+  leaseId: fc.constantFrom('a', 'b', 'c'),
+  pages: fc.integer({ min: 0, max: 60 }),
+  ttlMs: fc.integer({ min: 1, max: 3_000 }),
+  passMs: fc.constantFrom(0, 0, 1, 500, HEARTBEAT_TTL_MS),
+});
+
+/** Carries a command out; its answer. */
+function carryOut(ledger: WorkerLedger, command: Command, epoch: number, nowMs: number): unknown {
+  const { verb, instance, leaseId, pages, ttlMs } = command;
+  const at = command.stale ? epoch - 1 : epoch;
+  switch (verb) {
+    case 'register':
+      return ledger.register(by(instance, at), CAPACITY, nowMs);
+    case 'heartbeat':
+    case 'deregister':
+      return ledger[verb](at, nowMs);
+    case 'reserve':
+      return ledger.reserve(at, leaseId, pages, ttlMs, nowMs);
+    case 'commit':
+    case 'extend':
+      return ledger[verb](at, leaseId, pages, nowMs);
+    case 'release':
+      return ledger.release(at, leaseId, nowMs);
+  }
+}
+
+describe('a worker’s ledger', () => {
+  it('keeps its sums, its capacity and its epochs, and a verb sent twice changes nothing more', () => {
+    fc.assert(
+      fc.property(fc.array(command, { maxLength: 80 }), (commands) => {
+        const { ledger, epoch: first } = registered();
+        let epoch = first;
+        let nowMs = 1_000;
+        for (const next of commands) {
+          nowMs += next.passMs;
+          const before = held(ledger);
+          const answer = carryOut(ledger, next, epoch, nowMs);
+          const after = held(ledger);
+          if (next.verb === 'register' && typeof answer === 'number') {
+            expect(answer).toBeGreaterThanOrEqual(epoch);
+            if (answer > epoch) expect(after).toEqual([]);
+            epoch = answer;
+          } else if (next.stale) expect(after).toEqual(before);
+          expect(carryOut(ledger, next, epoch, nowMs)).toEqual(answer);
+          expect(held(ledger)).toEqual(after);
+          const account = ledger.account(nowMs);
+          if (!account) continue;
+          const sum = (committed: boolean) =>
+            after.filter((one) => one.committed === committed).reduce((pages, one) => pages + one.pages, 0);
+          expect(account).toEqual({
+            ...{ epoch, capacityPages: CAPACITY, leases: after.length },
+            ...{ reservedPages: sum(false), committedPages: sum(true) },
+          });
+          expect(sum(false) + sum(true)).toBeLessThanOrEqual(CAPACITY);
+        }
+      }),
+      { numRuns: 500, seed: 12 },
+    );
+  });
+
+  it('takes the time for its epoch, or one more than the last where that is larger', () => {
+    const { ledger, epoch } = registered(5_000);
+    expect(epoch).toBe(5_000);
+    expect(ledger.register(by('two'), CAPACITY, 5_000)).toBe(5_001);
+    expect(ledger.register(by('three'), CAPACITY, 9_000)).toBe(9_000);
+  });
+
+  it('lives as long as its heartbeats, and its epoch a day longer', () => {
+    const { ledger, epoch } = registered(0);
+    expect(ledger.heartbeat(epoch, HEARTBEAT_TTL_MS - 1)).toBeUndefined();
+    const endMs = 2 * HEARTBEAT_TTL_MS - 1;
+    expect([ledger.isAlive(endMs - 1), ledger.isAlive(endMs)]).toEqual([true, false]);
+    expect(ledger.heartbeat(epoch, endMs)).toBe('NO_WORKER');
+    expect(ledger.heartbeat(epoch - 1, endMs)).toBe('STALE_EPOCH');
+    const forgottenMs = HEARTBEAT_TTL_MS - 1 + EPOCH_TTL_MS;
+    expect(ledger.heartbeat(epoch - 1, forgottenMs - 1)).toBe('STALE_EPOCH');
+    expect(ledger.heartbeat(epoch - 1, forgottenMs)).toBe('NO_WORKER');
+  });
+
+  it('drops a reservation at its deadline, not before, and never a committed lease', () => {
+    const { ledger, epoch } = registered(0);
+    ledger.reserve(epoch, 'a', 10, 100, 0);
+    ledger.commit(epoch, 'b', 20, 0);
+    ledger.heartbeat(epoch, 99);
+    expect(held(ledger)).toHaveLength(2);
+    ledger.heartbeat(epoch, 100);
+    expect(held(ledger)).toEqual([{ leaseId: 'b', pages: 20, committed: true }]);
+  });
+
+  it('gives a process that asks again its own epoch while its record lives, and leaves its leases', () => {
+    const { ledger, epoch } = registered(0);
+    ledger.commit(epoch, 'a', 10, 0);
+    expect(ledger.register(by('one'), 1, HEARTBEAT_TTL_MS - 1)).toBe(epoch);
+    expect(ledger.account(HEARTBEAT_TTL_MS)).toMatchObject({ capacityPages: CAPACITY, committedPages: 10 });
+  });
+
+  it('lets only a process come that knows of no other since its own epoch', () => {
+    const { ledger, epoch } = registered(0);
+    const young = ledger.register(by('two'), CAPACITY, 10);
+    expect(ledger.register(by('one', epoch), CAPACITY, 20)).toBe('STALE_EPOCH');
+    // a day later nobody remembers the other one
+    expect(ledger.register(by('one', epoch), CAPACITY, 10 + EPOCH_TTL_MS)).toBe(10 + EPOCH_TTL_MS);
+    expect(young).toBe(10);
+  });
+});
