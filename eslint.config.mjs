@@ -17,8 +17,12 @@ const layers = [
   { sourceTag: 'type:adapter', onlyDependOnLibsWithTags: ['type:domain', 'type:contract', 'type:util'] },
   { sourceTag: 'type:contract', onlyDependOnLibsWithTags: ['type:util'] },
   { sourceTag: 'type:util', onlyDependOnLibsWithTags: ['type:util'] },
-  // it turns the domain's page changes and rows into the engine's arrays
-  { sourceTag: 'type:binding', onlyDependOnLibsWithTags: ['type:domain', 'type:contract', 'type:util'] },
+  // it turns the domain's page changes and rows into the engine's arrays, and hands the engine what the reader of model
+  // folders (type:model) has checked
+  {
+    sourceTag: 'type:binding',
+    onlyDependOnLibsWithTags: ['type:domain', 'type:contract', 'type:util', 'type:model'],
+  },
   {
     sourceTag: 'type:testing',
     onlyDependOnLibsWithTags: [

@@ -45,7 +45,6 @@ Napi::Object FormatObject(Napi::Env env, const ModelInfo::Format& format) {
 
 Napi::Object InfoObject(Napi::Env env, const ModelInfo& info) {
   Napi::Object object = Napi::Object::New(env);
-  object.Set("family", info.family);
   object.Set("vocab", info.vocab);
   object.Set("contextTokens", info.context_tokens);
   object.Set("imageTokenId", info.image_token_id);
@@ -264,6 +263,20 @@ Napi::Value CreateEngine(const Napi::CallbackInfo& info) {
   return Guard(info, "CONFIG_INVALID", StartEngine);
 }
 
+Napi::Value DescribeMemoryValue(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  try {
+    const MemoryNeed need = DescribeMemory(ReadMemoryOptions(info[0]));
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("weights", static_cast<double>(need.weights));
+    object.Set("block", static_cast<double>(need.block));
+    object.Set("workspace", static_cast<double>(need.workspace));
+    return object;
+  } catch (const Error& error) {
+    throw Napi::Error(env, MakeError(env, CodeName(error.code()), error.what()));
+  }
+}
+
 Napi::Value BuildInfo(const Napi::CallbackInfo& info) {
   Napi::Object object = Napi::Object::New(info.Env());
   object.Set("version", KVCAPSULE_VERSION);
@@ -285,6 +298,7 @@ Napi::Value MeasureRoofValue(const Napi::CallbackInfo& info) {
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("createEngine", Napi::Function::New(env, CreateEngine, "createEngine"));
   exports.Set("buildInfo", Napi::Function::New(env, BuildInfo, "buildInfo"));
+  exports.Set("describeMemory", Napi::Function::New(env, DescribeMemoryValue, "describeMemory"));
   exports.Set("measureRoof", Napi::Function::New(env, MeasureRoofValue, "measureRoof"));
   return exports;
 }

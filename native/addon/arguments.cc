@@ -1,5 +1,6 @@
 #include "arguments.h"
 
+#include <array>
 #include <cmath>
 
 namespace kvcapsule::addon {
@@ -68,6 +69,101 @@ std::vector<std::pair<std::string, std::string>> ReadTexts(const Napi::Value& va
   return texts;
 }
 
+double ReadNumber(const Napi::Value& value, const char* name) {
+  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : std::nan("");
+  if (!std::isfinite(number)) Fail(value.Env(), std::string(name) + " must be a number");
+  return number;
+}
+
+bool ReadFlag(const Napi::Value& value, const char* name) {
+  if (!value.IsBoolean()) Fail(value.Env(), std::string(name) + " must be true or false");
+  return value.As<Napi::Boolean>().Value();
+}
+
+std::array<float, 3> ReadTriple(const Napi::Value& value, const char* name) {
+  if (!value.IsArray() || value.As<Napi::Array>().Length() != 3)
+    Fail(value.Env(), std::string(name) + " must be three numbers");
+  const auto array = value.As<Napi::Array>();
+  std::array<float, 3> numbers{};
+  for (uint32_t i = 0; i < 3; ++i) numbers[i] = static_cast<float>(ReadNumber(array.Get(i), name));
+  return numbers;
+}
+
+// Fields of one object of the model; what they may be is CheckModelConfig's to say.
+class ModelFields {
+ public:
+  ModelFields(const Napi::Value& value, const char* name) : object_(ReadObject(value, name)), name_(name) {}
+
+  Napi::Value At(const char* key) const { return object_.Get(key); }
+  int32_t Size(const char* key) const {
+    return static_cast<int32_t>(ReadInteger(At(key), Where(key).c_str(), 0, INT32_MAX));
+  }
+  float Number(const char* key) const { return static_cast<float>(Double(key)); }
+  double Double(const char* key) const { return ReadNumber(At(key), Where(key).c_str()); }
+  bool Flag(const char* key) const { return ReadFlag(At(key), Where(key).c_str()); }
+  std::array<float, 3> Triple(const char* key) const { return ReadTriple(At(key), Where(key).c_str()); }
+
+ private:
+  std::string Where(const char* key) const { return std::string(name_) + "." + key; }
+
+  Napi::Object object_;
+  const char* name_;
+};
+
+TextConfig ReadText(const ModelFields& fields) {
+  TextConfig text;
+  text.vocab = fields.Size("vocab");
+  text.hidden = fields.Size("hidden");
+  text.intermediate = fields.Size("intermediate");
+  text.layers = fields.Size("layers");
+  text.heads = fields.Size("heads");
+  text.kv_heads = fields.Size("kvHeads");
+  text.head_dim = fields.Size("headDim");
+  text.context_tokens = fields.Size("contextTokens");
+  text.rms_norm_eps = fields.Number("normEpsilon");
+  text.rope_theta = fields.Number("ropeTheta");
+  text.attention_bias = fields.Flag("attentionBias");
+  text.mlp_bias = fields.Flag("mlpBias");
+  return text;
+}
+
+VisionConfig ReadVision(const ModelFields& fields) {
+  VisionConfig vision;
+  vision.hidden = fields.Size("hidden");
+  vision.intermediate = fields.Size("intermediate");
+  vision.layers = fields.Size("layers");
+  vision.heads = fields.Size("heads");
+  vision.image_size = fields.Size("imagePx");
+  vision.patch_size = fields.Size("patchPx");
+  vision.layer_norm_eps = fields.Number("normEpsilon");
+  return vision;
+}
+
+ImageConfig ReadImage(const ModelFields& fields) {
+  ImageConfig image;
+  image.longest_edge = fields.Size("longestEdgePx");
+  image.tile = fields.Size("tilePx");
+  image.split = fields.Flag("splits");
+  image.resample = static_cast<Resample>(ReadInteger(fields.At("resample"), "pictures.resample", 1, 3));
+  image.rescale = fields.Double("rescale");
+  image.mean = fields.Triple("mean");
+  image.std = fields.Triple("std");
+  return image;
+}
+
+ModelConfig ReadModel(const Napi::Value& value) {
+  const ModelFields fields(value, "model");
+  ModelConfig model;
+  model.family = ReadString(fields.At("family"), "model.family");
+  model.text = ReadText({fields.At("text"), "model.text"});
+  model.vision = ReadVision({fields.At("vision"), "model.vision"});
+  model.image = ReadImage({fields.At("pictures"), "model.pictures"});
+  model.image_token_id = fields.Size("imageTokenId");
+  model.scale_factor = fields.Size("scaleFactor");
+  model.tied = fields.Flag("tiedHead");
+  return model;
+}
+
 Dtype ReadDtype(const Napi::Value& value, const char* name) {
   const std::string text = ReadString(value, name);
   if (text == "f32") return Dtype::kF32;
@@ -126,6 +222,7 @@ EngineOptions ReadEngineOptions(const Napi::Value& value) {
   const Napi::Object object = ReadObject(value, "options");
   EngineOptions options;
   options.model_dir = ReadString(object.Get("modelDir"), "modelDir");
+  options.model = ReadModel(object.Get("model"));
   options.weights = ReadDtype(object.Get("weights"), "weights");
   options.kv = ReadDtype(object.Get("kvDtype"), "kvDtype");
   options.threads = static_cast<int32_t>(ReadInteger(object.Get("threads"), "threads", 0, INT32_MAX));
@@ -138,6 +235,19 @@ EngineOptions ReadEngineOptions(const Napi::Value& value) {
   const auto list = profiles.As<Napi::Array>();
   for (uint32_t i = 0; i < list.Length(); ++i)
     options.profiles.push_back(ReadString(list.Get(i), "profiles"));
+  return options;
+}
+
+MemoryOptions ReadMemoryOptions(const Napi::Value& value) {
+  const Napi::Object object = ReadObject(value, "options");
+  MemoryOptions options;
+  options.model = ReadModel(object.Get("model"));
+  options.weights = ReadDtype(object.Get("weights"), "weights");
+  options.kv = ReadDtype(object.Get("kvDtype"), "kvDtype");
+  options.max_slots = static_cast<int32_t>(ReadInteger(object.Get("maxSlots"), "maxSlots", 0, INT32_MAX));
+  options.max_step_tokens =
+      static_cast<int32_t>(ReadInteger(object.Get("maxStepTokens"), "maxStepTokens", 0, INT32_MAX));
+  options.tiles = ReadInteger(object.Get("tiles"), "tiles", 0, INT32_MAX);
   return options;
 }
 

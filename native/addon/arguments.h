@@ -25,6 +25,7 @@ struct OwnedPlan {
 };
 
 EngineOptions ReadEngineOptions(const Napi::Value& value);
+MemoryOptions ReadMemoryOptions(const Napi::Value& value);
 OwnedPlan ReadPlan(const Napi::Value& value);
 std::string ReadString(const Napi::Value& value, const char* name);
 FitRequest ReadFitRequest(const Napi::Value& value);

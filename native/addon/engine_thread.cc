@@ -8,6 +8,18 @@
 namespace kvcapsule::addon {
 namespace {
 
+// glibc keeps a thread's freed weights for later; nothing here needs them again.
+void FreeEngine(std::unique_ptr<Engine>& engine) {
+  engine.reset();
+  malloc_trim(0);
+}
+
+void RejectDisposed(Napi::Env env, Napi::Promise::Deferred& deferred) {
+  deferred.Reject(MakeError(env, CodeName(ErrorCode::kDisposed), "the engine has been disposed"));
+}
+
+}  // namespace
+
 const char* CodeName(ErrorCode code) {
   switch (code) {
     case ErrorCode::kModelInvalid: return "MODEL_INVALID";
@@ -20,18 +32,6 @@ const char* CodeName(ErrorCode code) {
   }
   return "ENGINE_FAILED";
 }
-
-// glibc keeps a thread's freed weights for later; nothing here needs them again.
-void FreeEngine(std::unique_ptr<Engine>& engine) {
-  engine.reset();
-  malloc_trim(0);
-}
-
-void RejectDisposed(Napi::Env env, Napi::Promise::Deferred& deferred) {
-  deferred.Reject(MakeError(env, CodeName(ErrorCode::kDisposed), "the engine has been disposed"));
-}
-
-}  // namespace
 
 Napi::Value MakeError(Napi::Env env, const char* code, const std::string& message, bool type_error) {
   Napi::Object error =

@@ -17,6 +17,8 @@
 
 namespace kvcapsule::addon {
 
+// The error catalogue's name for it.
+const char* CodeName(ErrorCode code);
 // A rejection with the `code` of the error catalogue.
 Napi::Value MakeError(Napi::Env env, const char* code, const std::string& message, bool type_error = false);
 

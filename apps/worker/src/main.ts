@@ -3,14 +3,14 @@ import { basename, resolve } from 'node:path';
 import { KvcError } from '@kvcapsule/contracts/errors';
 import {
   type Codec,
+  describeMemory,
   discoverProfiles,
   type Engine,
   loadBinding,
-  modelGeometry,
-  modelSize,
   type NativeDtype,
   openEngine,
   servedCodecs,
+  storedDtype,
 } from '@kvcapsule/engine';
 import { type ModelFolder, openModelFolder } from '@kvcapsule/model';
 import { decodeImage } from '@kvcapsule/multimodal';
@@ -20,8 +20,8 @@ import { createRedisClient, RedisLedger, RedisRegistry } from '@kvcapsule/platfo
 import { createMetrics, type WorkerMetrics } from '@kvcapsule/platform/telemetry';
 
 import { type WorkerConfig, workerConfigSchema } from './config.js';
-import { planMemory, reportMemory, weightType } from './memory/plan-memory.js';
-import { blockBytes, poolBlocks } from './memory/pool-size.js';
+import { poolBlocks } from './memory/memory-plan.js';
+import { mostTiles, planMemory, reportMemory, weightType } from './memory/plan-memory.js';
 import { nameImageProcessor } from './pictures/image-processor.js';
 import { startWorker, type Worker } from './worker.js';
 
@@ -55,7 +55,7 @@ async function open(config: WorkerConfig, logger: Logger): Promise<Worker> {
     codec,
     logger,
     decodeImage: (encoded, param) => decodeImage(encoded, { param, maxPixels: config.maxImagePixels }),
-    imageProcessor: await nameImageProcessor(config.model, engine.modelRevision, weights),
+    imageProcessor: nameImageProcessor(engine, weights),
     registry: new RedisRegistry(redis),
     ledger: new RedisLedger(redis),
     metrics,
@@ -98,21 +98,20 @@ async function openNative(
   logger: Logger,
 ): Promise<{ engine: Engine; codec: Codec; blocks: number; weights: NativeDtype }> {
   const profiles = config.profile.length > 0 ? config.profile : await discoverProfiles(config.model);
-  const geometry = await modelGeometry(config.model);
-  const blocks = poolBlocks(config.poolMib, geometry, config.kvDtype);
-  const poolBytes = blocks * blockBytes(geometry, config.kvDtype);
-  const size = await modelSize(config.model);
-  const weights = weightType(config, size);
-  reportMemory(await planMemory(config, { folder, profiles, poolBytes, size, weights }), metrics, logger);
-  const options = {
+  const weights = weightType(config, await storedDtype(config.model));
+  const settings = {
     modelDir: config.model,
     weights,
     kvDtype: config.kvDtype,
     threads: config.threads,
-    poolBlocks: blocks,
     maxSlots: config.maxRunning,
     maxStepTokens: config.maxStepTokens,
   };
+  const sizes = { model: folder.specification, tiles: mostTiles(folder) };
+  const need = await describeMemory({ ...settings, ...sizes });
+  const blocks = poolBlocks(config.poolMib, need);
+  reportMemory(await planMemory(config, need, blocks, profiles), metrics, logger);
+  const options = { ...settings, poolBlocks: blocks };
   const engine = await openEngine({ ...options, profiles }).catch((error: unknown) => {
     const { codec, profile } = config;
     const needsProfiles = codec === undefined || codec.startsWith('capsule') || profile.length > 0;

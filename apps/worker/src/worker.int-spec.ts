@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 
 import { type Generate, WorkerServiceClient } from '@kvcapsule/contracts/worker';
-import { discoverProfiles, modelSize, type NativeDtype, openEngine } from '@kvcapsule/engine';
+import { discoverProfiles, type NativeDtype, openEngine, storedDtype } from '@kvcapsule/engine';
 import { type ModelFolder, openModelFolder } from '@kvcapsule/model';
 import { decodeImage } from '@kvcapsule/multimodal';
 import { createRpcClient } from '@kvcapsule/platform/rpc';
@@ -325,7 +325,7 @@ describe('the same request with the same seed', () => {
   );
 
   it('gives the same numbers from weights as they are stored as from 32 bits', async () => {
-    const { dtype } = await modelSize(MODEL_DIR);
+    const dtype = await storedDtype(MODEL_DIR);
     expect(dtype).toBe('bf16');
     const profiles = await discoverProfiles(MODEL_DIR);
     const [stored, wide] = await Promise.all(

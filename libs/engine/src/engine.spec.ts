@@ -5,9 +5,10 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { loadBinding } from './binding.js';
 import { openEngine, type EngineOptions } from './engine.js';
 import { modelRevision } from './model-revision.js';
-import type { NativeBinding, NativeEngine } from './native.js';
+import type { NativeBinding, NativeEngine, NativeEngineOptions } from './native.js';
 
 const CONFIG = {
+  ...{ model_type: 'idefics3', image_token_id: 6, scale_factor: 1, vision_config: { patch_size: 16 } },
   text_config: { num_hidden_layers: 2, num_attention_heads: 2, num_key_value_heads: 1, hidden_size: 8 },
 };
 
@@ -15,14 +16,21 @@ let modelDir: string;
 beforeEach(async () => {
   modelDir = await mkdtemp(join(tmpdir(), 'kvcapsule-engine-'));
   await writeFile(join(modelDir, 'config.json'), JSON.stringify(CONFIG));
+  await writeFile(join(modelDir, 'preprocessor_config.json'), '{"max_image_size":{"longest_edge":64}}');
   await writeFile(join(modelDir, 'model.safetensors'), 'weights');
 });
 afterEach(() => rm(modelDir, { recursive: true }));
 
+const created: NativeEngineOptions[] = [];
+
 function fakeBinding(engine: Partial<NativeEngine>): NativeBinding {
   const native = { info: {}, dispose: () => Promise.resolve(), ...engine } as NativeEngine;
   return {
-    createEngine: () => Promise.resolve(native),
+    createEngine: (given) => {
+      created.push(given);
+      return Promise.resolve(native);
+    },
+    describeMemory: () => ({ weights: 0, block: 0, workspace: 0 }),
     buildInfo: () => ({ version: '0', ggml: '0', instructionSet: 'avx2', arithmetic: 'cpu-avx2-1' }),
     measureRoof: () => ({ readBytesPerSecond: 0, flopsPerSecond: 0 }),
   };
@@ -64,9 +72,23 @@ describe('openEngine', () => {
     await expect(engine.releaseImage(1)).rejects.toMatchObject({ code: 'DRAINING' });
   });
 
-  it('refuses a folder without weights, and a config without sizes', async () => {
+  it('hands the checked settings of the folder to the engine', async () => {
+    const engine = await openEngine(options({}));
+    expect(created.at(-1)?.model).toBe(engine.specification);
+    expect(engine.specification).toMatchObject({
+      family: 'idefics3',
+      text: { layers: 2, heads: 2, kvHeads: 1, headDim: 4, hidden: 8, ropeTheta: 10_000 },
+      pictures: { longestEdgePx: 1456, tilePx: 64, splits: true },
+      tokensPerTile: 16,
+    });
+  });
+
+  it('refuses a folder without weights, and a config without a family', async () => {
     await writeFile(join(modelDir, 'config.json'), JSON.stringify({ text_config: { hidden_size: 8 } }));
-    await expect(openEngine(options({}))).rejects.toMatchObject({ code: 'MODEL_INVALID' });
+    await expect(openEngine(options({}))).rejects.toMatchObject({
+      code: 'MODEL_INVALID',
+      message: expect.stringContaining('config.json: model_type') as string,
+    });
     await rm(join(modelDir, 'model.safetensors'));
     await expect(openEngine(options({}))).rejects.toMatchObject({
       code: 'MODEL_INVALID',

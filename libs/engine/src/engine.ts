@@ -1,11 +1,13 @@
+import { type ModelSpecification, readSpecification } from '@kvcapsule/model/folder';
 import { loadBinding } from './binding.js';
 import { DisposeGuard } from './dispose-guard.js';
-import { modelGeometry } from './model-geometry.js';
 import { modelRevision } from './model-revision.js';
 import { toKvcError } from './native-errors.js';
 import type {
   EncodedImage,
   FitOptions,
+  MemoryNeed,
+  MemoryOptions,
   NativeBinding,
   NativeEngine,
   NativeEngineInfo,
@@ -18,7 +20,7 @@ import type {
 } from './native.js';
 import { discoverProfiles, verifyProfile, type ProfileDescription } from './profiles/index.js';
 
-export interface EngineOptions extends Omit<NativeEngineOptions, 'profiles'> {
+export interface EngineOptions extends Omit<NativeEngineOptions, 'model' | 'profiles'> {
   /** Profile files in the order of their formats; those beside the model when absent. */
   readonly profiles?: readonly string[];
   /** Loaded from the build's place when absent. */
@@ -38,6 +40,8 @@ export class Engine implements NativeEngine {
     native: NativeEngine,
     /** SHA-256 in hex over config and weights. */
     readonly modelRevision: string,
+    /** What it computes with. */
+    readonly specification: ModelSpecification,
     /** In the order that formats' `profileFile` counts in. */
     readonly profiles: readonly ProfileDescription[],
     /** Backend, instruction set and kernel revision, such as `cpu-avx2-1`: equal names compute equal bits. */
@@ -118,23 +122,38 @@ export class Engine implements NativeEngine {
 }
 
 /**
+ * What an engine with such options will take; nothing is loaded.
+ *
+ * @throws KvcError MODEL_INVALID or CONFIG_INVALID
+ */
+export async function describeMemory(options: MemoryOptions): Promise<MemoryNeed> {
+  const binding = await loadBinding();
+  try {
+    return binding.describeMemory(options);
+  } catch (error) {
+    throw toKvcError(error);
+  }
+}
+
+/**
  * Loads a model folder and its profiles into a new engine.
  *
  * @throws KvcError MODEL_INVALID, PROFILE_INVALID or CONFIG_INVALID, each naming what is wrong
  */
 export async function openEngine(options: EngineOptions): Promise<Engine> {
   const { binding: given, profiles: named, ...rest } = options;
-  const [revision, geometry] = await Promise.all([
+  const [revision, model] = await Promise.all([
     modelRevision(options.modelDir),
-    modelGeometry(options.modelDir),
+    readSpecification(options.modelDir),
   ]);
   const paths = named ?? (await discoverProfiles(options.modelDir));
-  const expectation = { modelRevision: revision, ...geometry };
+  const { layers, kvHeads, headDim } = model.text;
+  const expectation = { modelRevision: revision, layers, kvHeads, headDim };
   const profiles = await Promise.all(paths.map((path) => verifyProfile(path, expectation)));
   const binding = given ?? (await loadBinding());
   try {
-    const native = await binding.createEngine({ ...rest, profiles: paths });
-    return new Engine(native, revision, profiles, binding.buildInfo().arithmetic);
+    const native = await binding.createEngine({ ...rest, model, profiles: paths });
+    return new Engine(native, revision, model, profiles, binding.buildInfo().arithmetic);
   } catch (error) {
     throw toKvcError(error);
   }

@@ -1,8 +1,7 @@
 export { addonPath, loadBinding } from './binding.js';
 export * from './engine.js';
 export * from './formats.js';
-export * from './model-geometry.js';
 export * from './model-revision.js';
-export * from './model-size.js';
 export * from './native.js';
 export * from './profiles/index.js';
+export * from './weight-type.js';

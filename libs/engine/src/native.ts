@@ -3,11 +3,14 @@
  * and runs on the engine's own thread; arrays are copied or pinned before the call returns.
  */
 
+import type { ModelSpecification } from '@kvcapsule/model/folder';
+
 export type NativeDtype = 'f32' | 'f16' | 'bf16';
 
 export interface NativeEngineOptions {
-  /** Hugging Face folder. */
+  /** Hugging Face folder; the engine reads its weights alone. */
   readonly modelDir: string;
+  readonly model: ModelSpecification;
   readonly weights: NativeDtype;
   /** Type of raw rows in the pool. */
   readonly kvDtype: NativeDtype;
@@ -51,7 +54,6 @@ export interface NativeFormatInfo {
 }
 
 export interface NativeEngineInfo {
-  readonly family: string;
   readonly vocab: number;
   readonly contextTokens: number;
   readonly imageTokenId: number;
@@ -291,6 +293,24 @@ export interface NativeEngine {
   dispose(): Promise<void>;
 }
 
+/** What an engine's memory depends on, but for its pool and its profiles. */
+export interface MemoryOptions extends Pick<
+  NativeEngineOptions,
+  'model' | 'weights' | 'kvDtype' | 'maxSlots' | 'maxStepTokens'
+> {
+  /** Of the pictures that may be encoded at once. */
+  readonly tiles: number;
+}
+
+/** Bytes of an engine in which everything is full. */
+export interface MemoryNeed {
+  readonly weights: number;
+  /** Each of the pool's blocks. */
+  readonly block: number;
+  /** Of the largest step or of the largest slice of pictures. */
+  readonly workspace: number;
+}
+
 export interface MachineRoof {
   readonly readBytesPerSecond: number;
   /** Two operations for each multiply-add. */
@@ -314,6 +334,8 @@ export interface BuildInfo {
 /** What the addon exports. */
 export interface NativeBinding {
   createEngine(options: NativeEngineOptions): Promise<NativeEngine>;
+  /** Reads no file and loads nothing. Throws what `createEngine` would reject with. */
+  describeMemory(options: MemoryOptions): MemoryNeed;
   buildInfo(): BuildInfo;
   /**
    * What the machine can do at most: a stream of loads over `bytes` of memory, and fused multiply-adds. Blocks the

@@ -9,3 +9,4 @@ export type {
 export { openModelFolder, type ModelFolder } from './folder/model-folder.js';
 export type { IncrementalDetokenizer } from './tokens/incremental-detokenizer.js';
 export type { TokenBytes } from './tokens/token-bytes.js';
+export { type ModelSpecification, readSpecification } from './folder/specification.js';

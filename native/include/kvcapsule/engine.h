@@ -10,11 +10,13 @@
 
 #include "kvcapsule/error.h"
 #include "kvcapsule/kv_geometry.h"
+#include "kvcapsule/model_config.h"
 
 namespace kvcapsule {
 
 struct EngineOptions {
-  std::string model_dir;              // Hugging Face folder: config.json, *.safetensors, preprocessor
+  std::string model_dir;              // Hugging Face folder: of it *.safetensors alone are read
+  ModelConfig model;
   Dtype weights = Dtype::kF32;        // type the weights are converted to at load
   Dtype kv = Dtype::kF16;             // type of raw rows in the pool
   int32_t threads = 0;                // 0: as many as the process may run on
@@ -24,8 +26,27 @@ struct EngineOptions {
   std::vector<std::string> profiles;  // files, in the order of their formats
 };
 
+// What an engine's memory depends on, but for its pool and its profiles.
+struct MemoryOptions {
+  ModelConfig model;
+  Dtype weights = Dtype::kF32;
+  Dtype kv = Dtype::kF16;
+  int32_t max_slots = 256;
+  int32_t max_step_tokens = 2048;
+  int64_t tiles = 1;  // of the pictures that may be encoded at once
+};
+
+// Bytes of an engine in which everything is full.
+struct MemoryNeed {
+  int64_t weights = 0;
+  int64_t block = 0;      // each of the pool's blocks
+  int64_t workspace = 0;  // of the largest step or of the largest slice of pictures
+};
+
+// Reads no file. Throws Error(kModelInvalid).
+MemoryNeed DescribeMemory(const MemoryOptions& options);
+
 struct ModelInfo {
-  std::string family;  // "idefics3"
   int32_t vocab = 0, context_tokens = 0, image_token_id = -1;
   int32_t heads = 0;
   KvGeometry kv;
@@ -62,8 +83,8 @@ class ImageJob {
   virtual bool complete() const = 0;
 };
 
-// Resizes, splits and normalises upright 8-bit RGB, [height][width][3], as transformers'
-// Idefics3ImageProcessor does. For any thread, beside the engine's own calls and after its end.
+// Resizes, splits and normalises upright 8-bit RGB, [height][width][3], as the model's image processor in
+// transformers does. For any thread, beside the engine's own calls and after its end.
 using ImageCutter =
     std::function<std::shared_ptr<ImageJob>(const uint8_t* rgb, int32_t width, int32_t height)>;
 

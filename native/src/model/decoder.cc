@@ -1,5 +1,6 @@
 #include "model/decoder.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -110,6 +111,15 @@ void Set(DenseOp& op, const PackedLinear& linear, const LayerNorm& norm, float e
 }
 
 }  // namespace
+
+int64_t DecoderScratchBytes(const TextConfig& text, int64_t rows, int64_t samples) {
+  const int64_t attended = int64_t{text.heads} * text.head_dim;
+  const int64_t qkv = attended + 2 * int64_t{text.kv_heads} * text.head_dim;
+  // what is alive at once: around the attention, around the gated product, around the head
+  const int64_t row = std::max<int64_t>(text.hidden + qkv + attended, 2 * int64_t{text.hidden} + text.intermediate);
+  const int64_t floats = std::max(rows * row, samples * (int64_t{text.hidden} + text.vocab));
+  return floats * static_cast<int64_t>(sizeof(float));
+}
 
 Decoder::Decoder(const ModelConfig& config, const Weights& weights)
     : config_(config), weights_(weights), rope_(config.text) {}

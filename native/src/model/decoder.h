@@ -21,6 +21,9 @@ struct DecoderInput {
   std::function<void(int32_t layer, const AttentionShape& shape, const float* queries)> observe = {};
 };
 
+// Activations of a step of so many rows, the logits of its samples included.
+int64_t DecoderScratchBytes(const TextConfig& text, int64_t rows, int64_t samples);
+
 class Decoder {
  public:
   // Config and weights outlive the decoder.

@@ -43,6 +43,11 @@ void CheckOptions(const EngineOptions& options) {
   require(options.max_step_tokens >= 1, "maxStepTokens is below 1");
 }
 
+const ModelConfig& Checked(const ModelConfig& config) {
+  CheckModelConfig(config);
+  return config;
+}
+
 KvGeometry Geometry(const TextConfig& text, Dtype dtype) {
   return {text.layers, text.kv_heads, text.head_dim, dtype};
 }
@@ -51,7 +56,7 @@ class CpuEngine final : public Engine {
  public:
   explicit CpuEngine(const EngineOptions& options)
       : options_(options),
-        config_(ReadModelConfig(options.model_dir)),
+        config_(Checked(options.model)),
         backend_(options.threads > 0 ? options.threads : UsableThreads()),
         weights_(LoadWeights(options.model_dir, config_, options.weights, backend_)),
         tower_(config_, weights_),
@@ -121,7 +126,6 @@ class CpuEngine final : public Engine {
 };
 
 void CpuEngine::DescribeModel(const std::vector<int32_t>& profile_files) {
-  info_.family = "idefics3";
   info_.vocab = config_.text.vocab;
   info_.context_tokens = config_.text.context_tokens;
   info_.image_token_id = config_.image_token_id;
@@ -433,6 +437,17 @@ EncodedImage Engine::EncodeImage(const uint8_t* rgb, int32_t width, int32_t heig
   const std::shared_ptr<ImageJob> image = image_cutter()(rgb, width, height);
   while (EncodeSlice({&image, 1}, INT64_MAX) > 0) continue;
   return KeepImage(*image);
+}
+
+MemoryNeed DescribeMemory(const MemoryOptions& options) {
+  const ModelConfig& config = Checked(options.model);
+  MemoryNeed need;
+  need.weights = WeightBytes(config, options.weights);
+  need.block = Geometry(config.text, options.kv).BlockBytes();
+  const int64_t together = std::min<int64_t>(options.tiles, MaxTowerTiles(config));
+  need.workspace = std::max(DecoderScratchBytes(config.text, options.max_step_tokens, options.max_slots),
+                            TowerScratchBytes(config, together));
+  return need;
 }
 
 std::unique_ptr<Engine> Engine::Create(const EngineOptions& options) {

@@ -70,10 +70,8 @@ RgbImage Crop(const RgbImage& image, int32_t left, int32_t top, int32_t edge) {
 }  // namespace
 
 ImageTiles SplitImage(RgbImage image, const ImageConfig& config) {
-  if (config.longest_edge > 0) {
-    const Size size = LimitEdge(ScaleToLongestEdge({image.width, image.height}, config.longest_edge));
-    image = PillowResize(image, size.width, size.height, config.resample);
-  }
+  const Size scaled = LimitEdge(ScaleToLongestEdge({image.width, image.height}, config.longest_edge));
+  image = PillowResize(image, scaled.width, scaled.height, config.resample);
   ImageTiles result;
   if (config.split) {
     const Size size = ScaleToTiles({image.width, image.height}, config.tile);

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "model/model_config.h"
+#include "kvcapsule/model_config.h"
 #include "model/pillow_resize.h"
 
 namespace kvcapsule {

@@ -59,6 +59,25 @@ std::vector<int32_t> PixelShuffleRows(int32_t patches_per_side, int32_t scale) {
   return rows;
 }
 
+int32_t MaxTowerTiles(const ModelConfig& config) {
+  constexpr int64_t kFloats = 32 << 20;
+  const int64_t patches = int64_t{config.patches_per_side()} * config.patches_per_side();
+  const int64_t widest = std::max<int64_t>(config.vision.intermediate, 3 * config.vision.hidden);
+  return static_cast<int32_t>(std::max<int64_t>(1, kFloats / (patches * (3 * config.vision.hidden + widest))));
+}
+
+int64_t TowerScratchBytes(const ModelConfig& config, int64_t tiles) {
+  const VisionConfig& vision = config.vision;
+  const int64_t patches = int64_t{config.patches_per_side()} * config.patches_per_side();
+  const TowerShape tile{1, patches, vision.heads, vision.hidden / vision.heads};
+  const int64_t states = patches * vision.hidden, pixels = 3 * patches * vision.patch_size * vision.patch_size;
+  // what is alive at once: around the attention, around the MLP, around the patches' embedding
+  const int64_t graph = std::max({2 * states + tile.heads * tile.HeadFloats(), 2 * states + patches * vision.intermediate,
+                                  2 * states + pixels});
+  // and what a slice hands to the next one
+  return tiles * (graph + states) * static_cast<int64_t>(sizeof(float));
+}
+
 VisionTower::VisionTower(const ModelConfig& config, const Weights& weights)
     : config_(config), weights_(weights), patches_(config.patches_per_side() * config.patches_per_side()) {
   const VisionConfig& vision = config.vision;
@@ -69,12 +88,6 @@ VisionTower::VisionTower(const ModelConfig& config, const Weights& weights)
 TowerShape VisionTower::Shape(int64_t tiles) const {
   const VisionConfig& vision = config_.vision;
   return {tiles, patches_, vision.heads, vision.hidden / vision.heads};
-}
-
-int32_t VisionTower::MaxTiles() const {
-  constexpr int64_t kFloats = 32 << 20;
-  const int64_t widest = std::max<int64_t>(config_.vision.intermediate, 3 * config_.vision.hidden);
-  return static_cast<int32_t>(std::max<int64_t>(1, kFloats / (patches_ * (3 * config_.vision.hidden + widest))));
 }
 
 int64_t VisionTower::LayerMacs() const {

@@ -16,6 +16,11 @@ struct TowerBatch {
   std::vector<float> state;  // [tiles * patches][vision hidden] after them; at the end the result
 };
 
+// Most tiles of one batch: their activations are in memory at once.
+int32_t MaxTowerTiles(const ModelConfig& config);
+// Activations of so many tiles in one slice.
+int64_t TowerScratchBytes(const ModelConfig& config, int64_t tiles);
+
 class VisionTower {
  public:
   // Config and weights outlive the tower.
@@ -24,8 +29,7 @@ class VisionTower {
   // Takes the batch through up to `layers` more layers. True at the end of the tower: state is then
   // [tiles * tokens_per_tile][text hidden]. Throws Error(kEngineFailed) and leaves the batch as it was.
   bool Advance(TowerBatch& batch, int32_t layers, CpuBackend& backend) const;
-  // Most tiles of one batch: their activations are in memory at once.
-  int32_t MaxTiles() const;
+  int32_t MaxTiles() const { return MaxTowerTiles(config_); }
   int32_t layers() const { return config_.vision.layers; }
   // About how many multiplications one layer takes for one tile.
   int64_t LayerMacs() const;

@@ -156,7 +156,7 @@ class Loader {
     int64_t count = 1;
     for (const int64_t size : source.shape) count *= size;
     if (rows != out || count != in * out) {
-      Fail(folder_.dir() + ": tensor " + name + " does not have the shape that config.json asks for");
+      Fail(folder_.dir() + ": tensor " + name + " does not have the shape that the model's sizes ask for");
     }
   }
 
@@ -179,10 +179,34 @@ class Loader {
   std::vector<Packed> packed_;
 };
 
+// Takes declarations as the loader does and adds up what they will take.
+class Counter {
+ public:
+  explicit Counter(Dtype dtype) : dtype_(dtype) {}
+
+  ggml_tensor* Table(const std::string& /*name*/, int64_t in, int64_t out) {
+    floats_ += in * out;
+    return nullptr;
+  }
+  ggml_tensor* Vector(const std::string& name, int64_t size) { return Table(name, size, 1); }
+  LayerNorm Norm(const std::string& name, int64_t size) { return {Vector(name, size), Vector(name, size)}; }
+  void Pack(const PackedLinear& /*target*/, int64_t in, int64_t outputs, bool bias,
+            const std::vector<Loader::Part>& /*parts*/) {
+    packed_ += PackedMatrix::Bytes(outputs, in, dtype_);
+    if (bias) floats_ += outputs;
+  }
+  int64_t bytes() const { return packed_ + floats_ * static_cast<int64_t>(sizeof(float)); }
+
+ private:
+  const Dtype dtype_;
+  int64_t floats_ = 0, packed_ = 0;
+};
+
 // All rows of a file matrix, to outputs from `first` on.
 Loader::Part Whole(const std::string& name, int64_t rows, int64_t first = 0) { return {name, rows, first, rows, 0}; }
 
-void DeclareVision(Loader& loader, const ModelConfig& config, Weights& weights) {
+template <class Sink>
+void DeclareVision(Sink& loader, const ModelConfig& config, Weights& weights) {
   const VisionConfig& c = config.vision;
   const std::string root = "model.vision_model.";
   const int64_t side = c.image_size / c.patch_size;
@@ -210,7 +234,8 @@ void DeclareVision(Loader& loader, const ModelConfig& config, Weights& weights) 
        int64_t{c.hidden} * config.scale_factor * config.scale_factor, config.text.hidden, false);
 }
 
-void DeclareText(Loader& loader, const ModelConfig& config, Weights& weights) {
+template <class Sink>
+void DeclareText(Sink& loader, const ModelConfig& config, Weights& weights) {
   const TextConfig& c = config.text;
   const std::string root = "model.text_model.";
   constexpr int64_t kPanel = PackedMatrix::kPanel;
@@ -241,6 +266,14 @@ void DeclareText(Loader& loader, const ModelConfig& config, Weights& weights) {
 }
 
 }  // namespace
+
+int64_t WeightBytes(const ModelConfig& config, Dtype dtype) {
+  Counter counter(dtype);
+  Weights declared;
+  DeclareVision(counter, config, declared);
+  DeclareText(counter, config, declared);
+  return counter.bytes();
+}
 
 Weights LoadWeights(const std::string& model_dir, const ModelConfig& config, Dtype dtype,
                     const CpuBackend& backend) {

@@ -7,7 +7,7 @@
 #include "backend/cpu_backend.h"
 #include "backend/packed_matrix.h"
 #include "kvcapsule/kv_geometry.h"
-#include "model/model_config.h"
+#include "kvcapsule/model_config.h"
 
 namespace kvcapsule {
 
@@ -64,6 +64,9 @@ struct Weights {
     return token_embedding.matrix.panels() > 0 ? token_embedding.matrix : head.matrix;
   }
 };
+
+// What they will take in memory; reads nothing.
+int64_t WeightBytes(const ModelConfig& config, Dtype dtype);
 
 // Matrices in `dtype`, norms, biases and position embeddings in F32. Reads model.safetensors or the shards
 // that model.safetensors.index.json names. Throws Error(kModelInvalid) naming file and tensor.

@@ -7,14 +7,13 @@
 #include <fstream>
 #include <functional>
 #include <limits>
-#include <nlohmann/json.hpp>
 
 #include "engine_driver.h"
+#include "folder_config.h"
 
 namespace kvcapsule::testing {
 namespace {
 
-using nlohmann::json;
 namespace fs = std::filesystem;
 
 // A copy of a small fixture that a test may spoil.
@@ -26,6 +25,7 @@ class SpoiledFolder : public ::testing::Test {
     fs::remove_all(dir_);
     fs::copy(std::string(KVCAPSULE_FIXTURES) + "/shuffle-1-plain", dir_, fs::copy_options::recursive);
     options_.model_dir = dir_;
+    options_.model = ReadFolderConfig(options_.model_dir);
     options_.threads = 1;
     options_.pool_blocks = 8;
     options_.max_slots = 4;
@@ -33,12 +33,6 @@ class SpoiledFolder : public ::testing::Test {
     options_.kv = Dtype::kF32;
   }
   void TearDown() override { fs::remove_all(dir_); }
-
-  void EditJson(const char* file, const std::function<void(json&)>& edit) const {
-    json value = json::parse(std::ifstream(dir_ / file));
-    edit(value);
-    std::ofstream(dir_ / file) << value;
-  }
 
   static void ExpectError(ErrorCode code, const std::string& part, const std::function<void()>& action) {
     try {
@@ -60,30 +54,31 @@ class SpoiledFolder : public ::testing::Test {
 TEST_F(SpoiledFolder, MissingFiles) {
   fs::remove(dir_ / "model.safetensors");
   ExpectModelInvalid("model.safetensors");
-  fs::remove(dir_ / "config.json");
-  ExpectModelInvalid("config.json");
 }
 
-TEST_F(SpoiledFolder, ConfigFields) {
-  const json good = json::parse(std::ifstream(dir_ / "config.json"));
-  const std::vector<std::pair<std::string, std::function<void(json&)>>> cases = {
-      {"model_type", [](json& c) { c["model_type"] = "qwen2_vl"; }},
-      {"hidden_act", [](json& c) { c["text_config"]["hidden_act"] = "relu"; }},
-      {"num_hidden_layers", [](json& c) { c["text_config"]["num_hidden_layers"] = -1; }},
-      {"hidden_size", [](json& c) { c["text_config"]["hidden_size"] = 1e30; }},
-      {"rope_type", [](json& c) { c["text_config"]["rope_parameters"]["rope_type"] = "yarn"; }},
-      {"num_key_value_heads", [](json& c) { c["text_config"]["num_key_value_heads"] = 3; }},
-      {"image_token_id", [](json& c) { c["image_token_id"] = 96; }},
-      {"scale_factor", [](json& c) { c["scale_factor"] = 3; }},
-      {"shape", [](json& c) { c["text_config"]["intermediate_size"] = 81; }},
-      {"lm_head.weight is missing", [](json& c) { c["tie_word_embeddings"] = false; }},
-      {"layers.2", [](json& c) { c["text_config"]["num_hidden_layers"] = 3; }},
-      {"vision_config", [](json& c) { c["vision_config"] = "none"; }},
+TEST_F(SpoiledFolder, ModelThatCannotBeComputed) {
+  const ModelConfig good = options_.model;
+  const std::vector<std::pair<std::string, std::function<void(ModelConfig&)>>> cases = {
+      {"family", [](ModelConfig& c) { c.family = "qwen2_vl"; }},
+      {"text.layers", [](ModelConfig& c) { c.text.layers = -1; }},
+      {"text.hidden", [](ModelConfig& c) { c.text.hidden = INT32_MAX; }},
+      {"text.kvHeads", [](ModelConfig& c) { c.text.kv_heads = 3; }},
+      {"text.headDim", [](ModelConfig& c) { c.text.head_dim = 15; }},
+      {"text.ropeTheta", [](ModelConfig& c) { c.text.rope_theta = std::nanf(""); }},
+      {"vision.heads", [](ModelConfig& c) { c.vision.heads = 0; }},
+      {"vision.hidden", [](ModelConfig& c) { c.vision.heads = 3; }},
+      {"vision.image", [](ModelConfig& c) { c.vision.patch_size = 2 * c.vision.image_size; }},
+      {"pictures.tile", [](ModelConfig& c) { c.image.tile = 0; }},
+      {"pictures.std", [](ModelConfig& c) { c.image.std[1] = 0; }},
+      {"imageTokenId", [](ModelConfig& c) { c.image_token_id = 96; }},
+      {"scaleFactor", [](ModelConfig& c) { c.scale_factor = 3; }},
+      {"shape", [](ModelConfig& c) { c.text.intermediate = 81; }},
+      {"lm_head.weight is missing", [](ModelConfig& c) { c.tied = false; }},
+      {"layers.2", [](ModelConfig& c) { c.text.layers = 3; }},
   };
   for (const auto& [part, spoil] : cases) {
-    json config = good;
-    spoil(config);
-    std::ofstream(dir_ / "config.json") << config;
+    options_.model = good;
+    spoil(options_.model);
     ExpectModelInvalid(part);
   }
 }

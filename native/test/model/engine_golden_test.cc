@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "engine_driver.h"
+#include "folder_config.h"
 #include "model/image_processor.h"
 
 namespace kvcapsule::testing {
@@ -12,6 +13,7 @@ namespace {
 EngineOptions Exact(const std::string& model_dir) {
   EngineOptions options;
   options.model_dir = model_dir;
+  options.model = ReadFolderConfig(options.model_dir);
   options.weights = Dtype::kF32;
   options.kv = Dtype::kF32;
   options.threads = 2;
@@ -54,7 +56,7 @@ class EngineGolden : public ::testing::Test {
 };
 
 TEST_F(EngineGolden, PixelsAreThoseOfTransformers) {
-  const ModelConfig config = ReadModelConfig(model_dir_);
+  const ModelConfig config = ReadFolderConfig(model_dir_);
   const int32_t patch = config.vision.patch_size, side = config.patches_per_side();
   for (const GoldenCase& golden : golden_) {
     std::vector<RgbImage> tiles;

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "engine_driver.h"
+#include "folder_config.h"
 
 namespace kvcapsule::testing {
 namespace {
@@ -20,6 +21,7 @@ class EngineSampling : public ::testing::Test {
   static void SetUpTestSuite() {
     EngineOptions options;
     options.model_dir = std::string(KVCAPSULE_FIXTURES) + "/shuffle-1-plain";
+    options.model = ReadFolderConfig(options.model_dir);
     options.threads = 1;
     options.pool_blocks = 8;
     options.max_slots = kSlots;

@@ -3,6 +3,7 @@
 
 #include <random>
 
+#include "folder_config.h"
 #include "golden.h"
 #include "kvcapsule/engine.h"
 #include "model/image_encoder.h"
@@ -20,6 +21,7 @@ std::vector<std::string> Folders() {
 EngineOptions Options(const std::string& model_dir, Dtype weights) {
   EngineOptions options;
   options.model_dir = model_dir;
+  options.model = ReadFolderConfig(options.model_dir);
   options.weights = weights;
   options.threads = 2;
   options.pool_blocks = 1;

@@ -5,6 +5,7 @@
 
 #include "../targets.h"
 #include "engine_driver.h"
+#include "folder_config.h"
 
 namespace kvcapsule::testing {
 namespace {
@@ -21,6 +22,7 @@ class ModelFixture : public ::testing::TestWithParam<std::tuple<const char*, int
 EngineOptions Options(const std::string& model_dir, Dtype weights, int32_t threads) {
   EngineOptions options;
   options.model_dir = model_dir;
+  options.model = ReadFolderConfig(options.model_dir);
   options.weights = weights;
   options.kv = Dtype::kF32;
   options.threads = threads;

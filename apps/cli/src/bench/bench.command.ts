@@ -3,13 +3,14 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { loadavg, tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
-import { chooseFormat, loadBinding, modelSize, type Codec, type Engine } from '@kvcapsule/engine';
+import { chooseFormat, loadBinding, storedDtype, type Codec, type Engine } from '@kvcapsule/engine';
+import { readSpecification } from '@kvcapsule/model/folder';
 import type { Command } from 'commander';
 import { checkOutput, writeReport } from '../output.js';
 import { commitOf, machineName } from '../provenance.js';
 import { CliError } from '../failure.js';
 import { DEFAULT_MODEL_DIR, ROOT } from '../paths.js';
-import { stepParameters, type Storage } from './ceilings.js';
+import { type DecoderGeometry, stepParameters, type Storage } from './ceilings.js';
 import { writeGguf } from './gguf.js';
 import { measurePictures, measureText, openBenchEngine, type Point } from './measure.js';
 import { parseBenchFlags, type BenchFlags, type BenchOptions } from './options.js';
@@ -17,7 +18,6 @@ import { LlamaSide, PeerSide } from './peer-side.js';
 import { renderHtml } from './plot.js';
 import { OWN, renderMarkdown, storageOf, type BenchReport } from './report.js';
 import { spread } from './spread.js';
-import { geometryOf, readTextConfig } from './text-config.js';
 
 const run = promisify(execFile);
 /** More than any last-level cache keeps for one process. */
@@ -87,8 +87,10 @@ function pointLine(point: Point): string {
 }
 
 async function measure(options: BenchOptions, command: string, log: Report): Promise<BenchReport> {
-  const { text } = await readTextConfig(options.model);
-  const geometry = geometryOf(basename(options.model), text);
+  const { text } = await readSpecification(options.model);
+  const { layers, hidden, intermediate, heads, kvHeads, headDim, vocab } = text;
+  const sizes = { layers, hidden, intermediate, heads, kvHeads, headDim, vocab };
+  const geometry: DecoderGeometry = { name: basename(options.model), ...sizes };
   const weightBytes = stepParameters(geometry) * (options.weights === 'f32' ? 4 : 2);
   const binding = await loadBinding();
   const begin = loadavg()[0] ?? 0;
@@ -124,7 +126,7 @@ async function measure(options: BenchOptions, command: string, log: Report): Pro
 }
 
 async function benchEngine(flags: BenchFlags): Promise<void> {
-  const options = parseBenchFlags(flags, (await modelSize(flags.model)).dtype);
+  const options = parseBenchFlags(flags, await storedDtype(flags.model));
   await checkOutput(flags.out);
   // where the interpreter lies is of no use elsewhere
   const args = process.argv.slice(2).map((arg) => (arg !== '' && arg === flags.python ? 'PYTHON' : arg));

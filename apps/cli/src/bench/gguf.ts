@@ -3,8 +3,8 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { KvcError } from '@kvcapsule/contracts';
+import { readSpecification, type TextSpecification } from '@kvcapsule/model/folder';
 import { z } from 'zod';
-import { headDim, readTextConfig, type TextConfig } from './text-config.js';
 
 /** Type of the matrices; vectors are float32 as in llama.cpp's own conversions. */
 export type WeightType = 'f32' | 'f16' | 'bf16';
@@ -135,7 +135,7 @@ interface TargetTensor {
 
 function targetTensors(
   find: (name: string) => SourceTensor,
-  text: TextConfig,
+  text: TextSpecification,
   tied: boolean,
   type: WeightType,
 ): TargetTensor[] {
@@ -147,13 +147,13 @@ function targetTensors(
     vector('output_norm.weight', `${root}norm.weight`),
   ];
   if (!tied) tensors.push(matrix('output.weight', 'lm_head.weight'));
-  for (let layer = 0; layer < text.num_hidden_layers; layer++) {
+  for (let layer = 0; layer < text.layers; layer++) {
     const from = `${root}layers.${layer}.`;
     const to = `blk.${layer}.`;
     tensors.push(
       vector(`${to}attn_norm.weight`, `${from}input_layernorm.weight`),
-      { ...matrix(`${to}attn_q.weight`, `${from}self_attn.q_proj.weight`), heads: text.num_attention_heads },
-      { ...matrix(`${to}attn_k.weight`, `${from}self_attn.k_proj.weight`), heads: text.num_key_value_heads },
+      { ...matrix(`${to}attn_q.weight`, `${from}self_attn.q_proj.weight`), heads: text.heads },
+      { ...matrix(`${to}attn_k.weight`, `${from}self_attn.k_proj.weight`), heads: text.kvHeads },
       matrix(`${to}attn_v.weight`, `${from}self_attn.v_proj.weight`),
       matrix(`${to}attn_output.weight`, `${from}self_attn.o_proj.weight`),
       vector(`${to}ffn_norm.weight`, `${from}post_attention_layernorm.weight`),
@@ -165,24 +165,23 @@ function targetTensors(
   return tensors;
 }
 
-function keyValues(text: TextConfig): (readonly [string, number, string | number])[] {
-  const dim = headDim(text);
-  const ropeTheta = text.rope_parameters?.rope_theta ?? text.rope_theta ?? 10_000;
+function keyValues(text: TextSpecification): (readonly [string, number, string | number])[] {
+  const dim = text.headDim;
   return [
     ['general.architecture', GgufType.String, 'llama'],
     ['general.name', GgufType.String, 'text part of a vision-language model'],
-    ['llama.vocab_size', GgufType.Uint32, text.vocab_size],
-    ['llama.context_length', GgufType.Uint32, text.max_position_embeddings],
-    ['llama.embedding_length', GgufType.Uint32, text.hidden_size],
-    ['llama.block_count', GgufType.Uint32, text.num_hidden_layers],
-    ['llama.feed_forward_length', GgufType.Uint32, text.intermediate_size],
-    ['llama.attention.head_count', GgufType.Uint32, text.num_attention_heads],
-    ['llama.attention.head_count_kv', GgufType.Uint32, text.num_key_value_heads],
+    ['llama.vocab_size', GgufType.Uint32, text.vocab],
+    ['llama.context_length', GgufType.Uint32, text.contextTokens],
+    ['llama.embedding_length', GgufType.Uint32, text.hidden],
+    ['llama.block_count', GgufType.Uint32, text.layers],
+    ['llama.feed_forward_length', GgufType.Uint32, text.intermediate],
+    ['llama.attention.head_count', GgufType.Uint32, text.heads],
+    ['llama.attention.head_count_kv', GgufType.Uint32, text.kvHeads],
     ['llama.attention.key_length', GgufType.Uint32, dim],
     ['llama.attention.value_length', GgufType.Uint32, dim],
     ['llama.rope.dimension_count', GgufType.Uint32, dim],
-    ['llama.attention.layer_norm_rms_epsilon', GgufType.Float32, text.rms_norm_eps],
-    ['llama.rope.freq_base', GgufType.Float32, ropeTheta],
+    ['llama.attention.layer_norm_rms_epsilon', GgufType.Float32, text.normEpsilon],
+    ['llama.rope.freq_base', GgufType.Float32, text.ropeTheta],
     // prompts are token ids: no tokenizer is needed
     ['tokenizer.ggml.model', GgufType.String, 'none'],
   ];
@@ -200,19 +199,19 @@ function* contents(header: Buffer, tensors: readonly TargetTensor[]): Generator<
 }
 
 /**
- * The text part of an Idefics3 or SmolVLM folder as a GGUF file of llama.cpp's `llama` architecture.
+ * The text part of a model folder as a GGUF file of llama.cpp's `llama` architecture.
  *
  * @throws KvcError MODEL_INVALID naming what is missing or not a plain Llama decoder
  */
 export async function writeGguf(modelDir: string, type: WeightType, path: string): Promise<void> {
-  const { text, tied } = await readTextConfig(modelDir);
+  const { text, tiedHead } = await readSpecification(modelDir);
   const all = await readTensors(modelDir);
   const find = (name: string) => {
     const tensor = all.get(name);
     if (tensor === undefined) throw new KvcError('MODEL_INVALID', `${modelDir}: tensor ${name} is missing`);
     return tensor;
   };
-  const tensors = targetTensors(find, text, tied, type);
+  const tensors = targetTensors(find, text, tiedHead, type);
   const pairs = keyValues(text);
   const writer = new GgufWriter()
     .uint32(0x46554747)

@@ -1,40 +1,35 @@
 import { describe, expect, it } from 'vitest';
 
-import { checkMemoryPlan, type MemoryDemand, memoryLimit, memoryPlan, plannedBytes } from './memory-plan.js';
+import {
+  checkMemoryPlan,
+  type MemoryDemand,
+  memoryLimit,
+  memoryPlan,
+  plannedBytes,
+  poolBlocks,
+} from './memory-plan.js';
 
 const MIB = 2 ** 20;
 const demand: MemoryDemand = {
-  size: {
-    ...{ parameters: 10 * MIB, dtype: 'f32' },
-    ...{ hidden: 256, intermediate: 640, vocab: 1024 },
-    vision: { hidden: 192, intermediate: 768, heads: 3, patches: 16 },
-  },
-  weightBytes: 4,
-  poolBytes: 512 * MIB,
+  engine: { weights: 40 * MIB, block: MIB / 4, workspace: 10 * MIB },
+  poolBlocks: 4 * 512,
   swapBytes: 0,
   encoderCacheBytes: 128 * MIB,
   profileBytes: 3 * MIB,
-  ...{ maxStepTokens: 1024, maxRunning: 64, tiles: 8 },
 };
 
 describe('the memory plan', () => {
   it('adds up what is configured and what it takes to compute', () => {
     const plan = memoryPlan(demand);
     expect(plan).toMatchObject({ weights: 40 * MIB, pool: 512 * MIB, encoder_cache: 128 * MIB });
-    // rows of a step and two sets of logits
-    expect(plan.workspace).toBe((1024 * (6 * 256 + 2 * 640) + 2 * 64 * 1024) * 4);
     expect(plannedBytes(plan)).toBe(
       plan.weights + plan.pool + plan.encoder_cache + plan.profiles + plan.workspace + plan.runtime,
     );
   });
 
-  it('bounds what large tiles take at one time by their scores', () => {
-    const vision = { hidden: 768, intermediate: 3072, heads: 12, patches: 1024 };
-    const one = memoryPlan({ ...demand, size: { ...demand.size, vision }, tiles: 1 });
-    const many = memoryPlan({ ...demand, size: { ...demand.size, vision }, tiles: 1000 });
-    expect(one.workspace).toBeLessThan(many.workspace);
-    // 2 tiles of 12 x 1024 x 1024 scores are what fits in 32 Mi
-    expect(many.workspace).toBe(2 * one.workspace);
+  it('takes whole blocks for the pool, and at least one', () => {
+    expect(poolBlocks(1, { block: MIB / 4 + 1 })).toBe(3);
+    expect(() => poolBlocks(1, { block: MIB + 1 })).toThrow('--pool-mib 1 is less than one block');
   });
 
   it('refuses what cannot fit, with all parts and a pool that would', () => {
@@ -50,7 +45,7 @@ describe('the memory plan', () => {
     expect(() => {
       refuse(200 * MIB);
     }).toThrow('Not even a small pool would fit');
-    const fitting = memoryPlan({ ...demand, poolBytes: 412 * MIB });
+    const fitting = memoryPlan({ ...demand, poolBlocks: 4 * 412 });
     checkMemoryPlan(fitting, { bytes: total - 100 * MIB, of: 'cgroup' });
   });
 

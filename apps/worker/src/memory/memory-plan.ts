@@ -2,29 +2,21 @@ import { totalmem } from 'node:os';
 import { constrainedMemory } from 'node:process';
 
 import { KvcError } from '@kvcapsule/contracts/errors';
-import type { ModelSize } from '@kvcapsule/engine';
+import type { MemoryNeed } from '@kvcapsule/engine';
 
 const MIB = 2 ** 20;
-const FLOAT_BYTES = 4;
 /** Node, the addon and what requests hold besides pages and features. */
 const RUNTIME_BYTES = 160 * MIB;
-/** Attention scores that the tower keeps at one time, at most; `native/src/model/vision_tower.cc`. */
-const TOWER_SCORE_FLOATS = 32 * MIB;
 
 export interface MemoryDemand {
-  readonly size: ModelSize;
-  /** Bytes of one weight in memory. */
-  readonly weightBytes: number;
-  readonly poolBytes: number;
+  /** As the engine describes it. */
+  readonly engine: MemoryNeed;
+  readonly poolBlocks: number;
   /** Pages kept outside the pool, at most. */
   readonly swapBytes: number;
   readonly encoderCacheBytes: number;
   /** Bases and templates of all profiles. */
   readonly profileBytes: number;
-  readonly maxStepTokens: number;
-  readonly maxRunning: number;
-  /** Tiles that may be encoded in one slice. */
-  readonly tiles: number;
 }
 
 /** Bytes by what they are for. */
@@ -34,28 +26,24 @@ export type MemoryPlan = Readonly<
 
 /** What a worker's memory will be made of when everything in it is full. */
 export function memoryPlan(demand: MemoryDemand): MemoryPlan {
-  const { size, weightBytes, poolBytes, swapBytes, encoderCacheBytes, profileBytes } = demand;
+  const { engine, poolBlocks, swapBytes, encoderCacheBytes, profileBytes } = demand;
   return {
-    weights: size.parameters * weightBytes,
-    pool: poolBytes,
+    weights: engine.weights,
+    pool: poolBlocks * engine.block,
     swap: swapBytes,
     encoder_cache: encoderCacheBytes,
     profiles: profileBytes,
-    workspace: Math.max(stepFloats(demand), towerFloats(demand)) * FLOAT_BYTES,
+    workspace: engine.workspace,
     runtime: RUNTIME_BYTES,
   };
 }
 
-/** A step's rows: input, residual, queries, keys, values and output, two of the wide ones, and the logits. */
-function stepFloats({ size, maxStepTokens, maxRunning }: MemoryDemand): number {
-  return maxStepTokens * (6 * size.hidden + 2 * size.intermediate) + 2 * maxRunning * size.vocab;
-}
-
-/** The same of the tower's patches, and their attention scores before and after the softmax. */
-function towerFloats({ size: { vision }, tiles }: MemoryDemand): number {
-  const scores = vision.patches ** 2 * vision.heads;
-  const together = Math.max(1, Math.min(tiles, Math.floor(TOWER_SCORE_FLOATS / scores)));
-  return together * (vision.patches * (6 * vision.hidden + 2 * vision.intermediate) + 2 * scores);
+/** Whole blocks that fit. Throws `CONFIG_INVALID` when none does. */
+export function poolBlocks(poolMib: number, { block }: Pick<MemoryNeed, 'block'>): number {
+  const blocks = Math.floor((poolMib * MIB) / block);
+  if (blocks < 1)
+    throw new KvcError('CONFIG_INVALID', `--pool-mib ${poolMib} is less than one block of this model.`);
+  return blocks;
 }
 
 export interface MemoryLimit {

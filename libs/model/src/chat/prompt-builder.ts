@@ -1,13 +1,11 @@
 import { KvcError } from '@kvcapsule/contracts';
-import type { AddedToken } from '../folder/config-files.js';
 import {
-  IMAGE_TOKEN,
+  familyNamed,
+  type FamilySpec,
   type PictureGrid,
-  pictureGrid,
-  pictureGrids,
-  type PictureGridSettings,
-  pictureMarkup,
-} from '../pictures/picture-grid.js';
+  type PictureSpecification,
+} from '../families/index.js';
+import type { AddedToken } from '../folder/tokenizer-files.js';
 import { AddedTokenSplitter, type PromptPiece, TokenTextGuard } from '../tokens/added-tokens.js';
 import type { TextTokenizer } from '../tokens/text-tokenizer.js';
 import {
@@ -15,6 +13,7 @@ import {
   type ChatTemplate,
   type ChatTurn,
   mapTexts,
+  type TemplateMessage,
   templateMessages,
   textsOf,
 } from './chat-template.js';
@@ -60,7 +59,9 @@ export interface PromptBuilderOptions {
   readonly tokenizer: TextTokenizer;
   readonly addedTokens: readonly AddedToken[];
   readonly imageTokenId: number;
-  readonly grid: PictureGridSettings;
+  /** Name of the model's family: with the rest it crosses to a thread. */
+  readonly family: string;
+  readonly pictures: PictureSpecification;
   readonly tokensPerTile: number;
   /** The longest prompt that may be worked on, and the most bytes of text that one token can stand for. */
   readonly contextTokens: number;
@@ -69,20 +70,22 @@ export interface PromptBuilderOptions {
 
 /** Turns messages and picture sizes into the token ids that transformers' processor gives for them. */
 export class PromptBuilder {
+  readonly #family: FamilySpec;
   readonly #splitter: AddedTokenSplitter;
   readonly #spans = new Map<string, PictureSpan>();
 
   constructor(readonly options: PromptBuilderOptions) {
+    this.#family = familyNamed(options.family);
     this.#splitter = new AddedTokenSplitter(options.addedTokens);
   }
 
   /** @throws KvcError IMAGE_INVALID when the size cannot be tiled */
   pictureSpan(width: number, height: number): PictureSpan {
-    return this.#spanOf(pictureGrid(width, height, this.options.grid));
+    return this.#spanOf(this.#family.pictureGrid(width, height, this.options.pictures));
   }
 
   pictureSpans(): PictureSpan[] {
-    return pictureGrids(this.options.grid).map((grid) => this.#spanOf(grid));
+    return this.#family.pictureGrids(this.options.pictures).map((grid) => this.#spanOf(grid));
   }
 
   #spanOf(grid: PictureGrid): PictureSpan {
@@ -112,7 +115,7 @@ export class PromptBuilder {
    * All in one go: about 20 microseconds a message and one a character.
    *
    * @throws KvcError INVALID_REQUEST, CONTEXT_LENGTH_EXCEEDED (only when it is plain before tokenising),
-   *   IMAGE_INVALID, MODEL_INVALID
+   *   IMAGE_INVALID
    */
   build({ messages, pictures, addGenerationPrompt }: Omit<ChatPrompt, 'signal'>): PreparedPrompt {
     this.refuseHopeless({ messages });
@@ -133,19 +136,39 @@ export class PromptBuilder {
   #makeSpan(grid: PictureGrid): PictureSpan {
     const { tokenizer, imageTokenId, tokensPerTile } = this.options;
     const tokenIds = this.#splitter
-      .split(pictureMarkup(grid, tokensPerTile))
+      .split(this.#family.pictureMarkup(grid, tokensPerTile))
       .flatMap((piece) => ('text' in piece ? tokenizer.encode(piece.text) : [piece.tokenId]));
     return { ...grid, tokenIds, imageTokens: tokenIds.filter((id) => id === imageTokenId).length };
   }
 
-  #checkPlaces(pieces: readonly PromptPiece[], pictures: number): void {
-    const places = pieces.filter(
-      (piece) => 'tokenId' in piece && piece.tokenId === this.options.imageTokenId,
-    ).length;
-    if (places !== pictures)
+  /**
+   * Renders a message with a picture, as the first request with one would.
+   *
+   * @throws KvcError MODEL_INVALID when the template leaves the picture out, as one for text alone does
+   */
+  checkTemplate(): void {
+    const { template } = this.options;
+    const content = [{ type: 'image' as const }, { type: 'text' as const, text: 'What is this?' }];
+    const rendered = renderProbe(template, [{ role: 'user', content }]);
+    const places = this.#places(this.#splitter.split(rendered));
+    if (places !== 1)
       throw new KvcError(
         'MODEL_INVALID',
-        `chat template: it made ${places} ${IMAGE_TOKEN} of ${pictures} picture(s) in the messages`,
+        `${template.file}: the chat template makes ${places} ${this.#family.imageToken} of one picture`,
+      );
+  }
+
+  #places(pieces: readonly PromptPiece[]): number {
+    return pieces.filter((piece) => 'tokenId' in piece && piece.tokenId === this.options.imageTokenId).length;
+  }
+
+  #checkPlaces(pieces: readonly PromptPiece[], pictures: number): void {
+    const places = this.#places(pieces);
+    if (places !== pictures)
+      throw new KvcError(
+        'INVALID_REQUEST',
+        `The model's chat template shows ${places} of the ${pictures} picture(s) in these messages.`,
+        { param: 'messages' },
       );
   }
 
@@ -192,4 +215,13 @@ const partBytes = (part: ChatPart) => (part.type === 'text' ? Buffer.byteLength(
 function textBytes({ content }: ChatTurn): number {
   if (typeof content === 'string') return Buffer.byteLength(content);
   return (content ?? []).reduce((sum, part) => sum + partBytes(part), 0);
+}
+
+function renderProbe(template: ChatTemplate, messages: readonly TemplateMessage[]): string {
+  try {
+    return template.render(messages, true);
+  } catch (cause) {
+    const message = `${template.file}: the chat template does not take a message with a picture`;
+    throw new KvcError('MODEL_INVALID', message, { cause });
+  }
 }

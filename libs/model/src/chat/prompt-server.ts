@@ -1,5 +1,5 @@
 import { KvcError } from '@kvcapsule/contracts';
-import type { TokenizerFile } from '../folder/config-files.js';
+import type { TokenizerFile } from '../folder/tokenizer-files.js';
 import { TextTokenizer } from '../tokens/text-tokenizer.js';
 import { ChatTemplate } from './chat-template.js';
 import { PromptBuilder } from './prompt-builder.js';

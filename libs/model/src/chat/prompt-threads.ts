@@ -1,7 +1,7 @@
 import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { type ErrorCode, KvcError } from '@kvcapsule/contracts';
-import type { AddedToken } from '../folder/config-files.js';
+import type { AddedToken } from '../folder/tokenizer-files.js';
 import type { ChatPrompt, PreparedPrompt, PromptBuilderOptions } from './prompt-builder.js';
 
 /** What a thread makes its own builder of: plain data alone crosses to it. */

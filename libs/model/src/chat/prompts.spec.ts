@@ -218,7 +218,7 @@ describe('long texts', () => {
       ]);
     }
     const broken = { ...options, messages: [{ role: 'user', content: textOf(200).type }] };
-    await expect(model.prepareChat(broken)).rejects.toMatchObject({ code: 'MODEL_INVALID' });
+    await expect(model.prepareChat(broken)).rejects.toMatchObject({ code: 'INVALID_REQUEST' });
     const every = String.fromCodePoint(...Array.from({ length: 6400 }, (_, at) => 0xe000 + at));
     const many = await model.prepareChat(user(every));
     expect(decode([...many.tokenIds].slice(2, -2))).toBe(every);
@@ -260,11 +260,13 @@ describe('long texts', () => {
   });
 });
 
-it('names the template when it drops a picture', async () => {
+it('is refused when the template shows fewer pictures than there are', async () => {
   const messages = [{ role: 'user', content: 'no picture here' }];
   await expect(
     model.prepareChat({ messages, pictures: [SIDE], addGenerationPrompt: true }),
   ).rejects.toMatchObject({
-    code: 'MODEL_INVALID',
+    code: 'INVALID_REQUEST',
+    param: 'messages',
+    message: expect.stringContaining('shows 0 of the 1 picture(s)') as string,
   });
 });

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { KvcError } from '@kvcapsule/contracts';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type ModelFolder, openModelFolder } from './model-folder.js';
+import { readSpecification } from './specification.js';
 
 const MODEL_DIR = new URL('../../../../deploy/models/emoji-vlm/', import.meta.url).pathname;
 type Json = Record<string, Record<string, unknown>>;
@@ -30,25 +31,59 @@ describe('the demo model', () => {
   });
 });
 
-describe('a folder at fault', () => {
-  const dirs: string[] = [];
-  afterEach(async () => {
-    await Promise.all(dirs.splice(0).map((dir) => rm(dir, { recursive: true })));
-  });
+const dirs: string[] = [];
+afterEach(async () => {
+  await Promise.all(dirs.splice(0).map((dir) => rm(dir, { recursive: true })));
+});
 
-  /** A copy of the demo's folder with one file changed; `undefined` leaves it out. */
-  async function folderWith(file: string, change: (json: Json) => unknown): Promise<string> {
-    const dir = await mkdtemp(join(tmpdir(), 'kvcapsule-model-'));
-    dirs.push(dir);
-    for (const name of [...FILES, ...TEXT_FILES])
-      if (name !== file) await symlink(join(MODEL_DIR, name), join(dir, name));
-    const text = await readFile(join(MODEL_DIR, file), 'utf8');
+type Change = (json: Json) => unknown;
+
+/** A copy of the demo's folder with some files changed or added; `undefined` leaves one out. */
+async function folderOf(changes: Readonly<Record<string, Change>>): Promise<string> {
+  const dir = await mkdtemp(join(tmpdir(), 'kvcapsule-model-'));
+  dirs.push(dir);
+  for (const name of [...FILES, ...TEXT_FILES])
+    if (!(name in changes)) await symlink(join(MODEL_DIR, name), join(dir, name));
+  for (const [file, change] of Object.entries(changes)) {
+    const text = await readFile(join(MODEL_DIR, file), 'utf8').catch(() => '{}');
     const changed = change(file.endsWith('.json') ? (JSON.parse(text) as Json) : {});
     if (changed !== undefined)
       await writeFile(join(dir, file), typeof changed === 'string' ? changed : JSON.stringify(changed));
-    return dir;
   }
+  return dir;
+}
 
+const folderWith = (file: string, change: Change) => folderOf({ [file]: change });
+const without: Change = () => undefined;
+
+const text = (fields: object): Change => {
+  return (json) => ({ ...json, text_config: { ...json['text_config'], ...fields } });
+};
+const vision = (fields: object): Change => {
+  return (json) => ({ ...json, vision_config: { ...json['vision_config'], ...fields } });
+};
+
+/** What the engine does not compute is refused by the reader, with the field's name. */
+const configCases: [string, Change, RegExp][] = [
+  ['config.json', text({ hidden_act: 'relu' }), /^config\.json: text_config\.hidden_act: only silu/],
+  ['config.json', text({ num_hidden_layers: -1 }), /text_config\.num_hidden_layers/],
+  ['config.json', text({ hidden_size: 1e30 }), /text_config\.hidden_size/],
+  [
+    'config.json',
+    text({ rope_parameters: { rope_type: 'yarn' } }),
+    /rope_parameters\.rope_type: only default/,
+  ],
+  ['config.json', text({ rope_scaling: { type: 'linear' } }), /rope_scaling\.type: only default/],
+  ['config.json', text({ num_key_value_heads: 3 }), /num_attention_heads: is not a multiple/],
+  ['config.json', text({ head_dim: 63 }), /head_dim: is odd/],
+  ['config.json', vision({ num_attention_heads: 5 }), /vision_config\.hidden_size: is not a multiple/],
+  ['config.json', vision({ num_channels: 4 }), /vision_config\.num_channels: only 3/],
+  ['config.json', (json) => ({ ...json, vision_config: 'none' }), /^config\.json: vision_config/],
+  ['config.json', (json) => ({ ...json, image_token_id: 1088 }), /image_token_id: is outside the vocabulary/],
+  ['config.json', (json) => ({ ...json, scale_factor: 3 }), /tile of 64 pixels is not cut evenly/],
+];
+
+describe('a folder at fault', () => {
   const cases: [string, (json: Json) => unknown, RegExp][] = [
     ['config.json', () => undefined, /^config\.json: missing/],
     ['config.json', () => '{', /^config\.json: not JSON/],
@@ -63,6 +98,7 @@ describe('a folder at fault', () => {
       (json) => ({ ...json, image_token_id: 7 }),
       /^config\.json: image_token_id: 7 is not <image>/,
     ],
+    ...configCases,
     ['tokenizer.json', () => undefined, /^tokenizer\.json: missing/],
     [
       'tokenizer.json',
@@ -77,10 +113,11 @@ describe('a folder at fault', () => {
     ['chat_template.jinja', () => undefined, /^chat_template\.jinja: missing/],
     ['chat_template.jinja', () => '{% for %}', /^chat_template\.jinja: not a chat template/],
     [
-      'preprocessor_config.json',
-      (json) => ({ ...json, size: { height: 3, width: 3 } }),
-      /^preprocessor_config\.json: size\.longest_edge: /,
+      'processor_config.json',
+      (json) => ({ ...json, image_processor: { size: { height: 3, width: 3 } } }),
+      /^processor_config\.json: image_processor\.size\.longest_edge: /,
     ],
+    ['processor_config.json', () => '[]', /^processor_config\.json: /],
     [
       'processor_config.json',
       (json) => ({ ...json, image_seq_len: 17 }),
@@ -117,4 +154,124 @@ describe('a folder at fault', () => {
     const model = await openModelFolder(dir);
     expect(model.eosTokenIds).toEqual([1036, 2]);
   });
+});
+
+/** Tokens of a picture of 257 x 256 pixels: 312 in tiles, 19 as its global view alone. */
+async function pictureTokens(dir: string): Promise<number> {
+  const model = await openModelFolder(dir);
+  return model.pictureSpan(257, 256).tokenIds.length;
+}
+
+describe("the image processor's settings", () => {
+  const settings = (split: boolean): Change => {
+    return (json) => ({ ...json, do_image_splitting: split });
+  };
+  const nested = (split: boolean): Change => {
+    return (json) => ({
+      ...json,
+      image_processor: { ...json['image_processor'], do_image_splitting: split },
+    });
+  };
+
+  it('are read where transformers 5 saves them, in processor_config.json alone', async () => {
+    const dir = await folderOf({
+      'preprocessor_config.json': without,
+      'processor_config.json': nested(false),
+    });
+    expect(await pictureTokens(dir)).toBe(19);
+  });
+
+  it('are read where transformers before 5 saves them, beside a processor_config.json without any', async () => {
+    const dir = await folderOf({
+      'preprocessor_config.json': settings(false),
+      'processor_config.json': () => ({ processor_class: 'Idefics3Processor', image_seq_len: 16 }),
+    });
+    expect(await pictureTokens(dir)).toBe(19);
+    const alone = await folderOf({
+      'preprocessor_config.json': settings(false),
+      'processor_config.json': without,
+    });
+    expect(await pictureTokens(alone)).toBe(19);
+  });
+
+  it.each([
+    [true, false, 312],
+    [false, true, 19],
+  ])('count from processor_config.json (splits: %s) where the files differ', async (inner, outer, tokens) => {
+    const dir = await folderOf({
+      'preprocessor_config.json': settings(outer),
+      'processor_config.json': nested(inner),
+    });
+    expect(await pictureTokens(dir)).toBe(tokens);
+    expect((await readSpecification(dir)).pictures.splits).toBe(inner);
+  });
+
+  it('are in one of two files', async () => {
+    const dir = await folderOf({ 'preprocessor_config.json': without, 'processor_config.json': without });
+    await expect(openModelFolder(dir)).rejects.toThrow('preprocessor_config.json: missing');
+  });
+});
+
+describe('the chat template', () => {
+  const TEXT_ONLY = "{% for m in messages %}{{ m['content'] if m['content'] is string else '' }}{% endfor %}";
+  const marked = (mark: string) =>
+    `${mark}{% for m in messages %}{% for c in m['content'] %}{% if c['type'] == 'image' %}<image>{% else %}{{ c['text'] }}{% endif %}{% endfor %}{% endfor %}`;
+  const json = (template: string) => () => ({ chat_template: template });
+
+  async function firstToken(dir: string): Promise<string> {
+    const model = await openModelFolder(dir);
+    const messages = [{ role: 'user', content: 'x' }];
+    const { tokenIds } = await model.prepareChat({ messages, pictures: [], addGenerationPrompt: false });
+    return model.tokenBytes.spell(tokenIds[0] ?? -1);
+  }
+
+  it('comes from its own file, then chat_template.json, processor_config.json, tokenizer_config.json', async () => {
+    const template = marked;
+    const everywhere = {
+      'chat_template.jinja': () => template('1'),
+      'chat_template.json': json(template('2')),
+      'processor_config.json': (file: Json) => ({ ...file, chat_template: template('3') }),
+      'tokenizer_config.json': (file: Json) => ({
+        ...file,
+        chat_template: [{ name: 'default', template: template('4') }],
+      }),
+    };
+    expect(await firstToken(await folderOf(everywhere))).toBe('1');
+    const noJinja = { ...everywhere, 'chat_template.jinja': without };
+    expect(await firstToken(await folderOf(noJinja))).toBe('2');
+    const noJson = { ...noJinja, 'chat_template.json': without };
+    expect(await firstToken(await folderOf(noJson))).toBe('3');
+    const onlyTokenizer = { ...noJson, 'processor_config.json': (file: Json) => file };
+    expect(await firstToken(await folderOf(onlyTokenizer))).toBe('4');
+  });
+
+  it('of the processor is taken although the tokenizer has one for text alone', async () => {
+    const dir = await folderOf({
+      'chat_template.jinja': without,
+      'chat_template.json': json(marked('7')),
+      'tokenizer_config.json': (file) => ({ ...file, chat_template: TEXT_ONLY }),
+    });
+    expect(await firstToken(dir)).toBe('7');
+  });
+
+  it.each([
+    ['tokenizer_config.json', TEXT_ONLY, 'makes 0 <image> of one picture'],
+    ['tokenizer_config.json', `${marked('')}<image>`, 'makes 2 <image> of one picture'],
+    ['chat_template.json', "{{ raise_exception('text only') }}", 'does not take a message with a picture'],
+  ])('in %s that loses a picture is refused by name', async (file, template, problem) => {
+    const dir = await folderOf({
+      'chat_template.jinja': without,
+      [file]: (old) => ({ ...old, chat_template: template }),
+    });
+    await expect(openModelFolder(dir)).rejects.toMatchObject({
+      code: 'MODEL_INVALID',
+      message: expect.stringMatching(new RegExp(`^${file}: the chat template ${problem}`)) as string,
+    });
+  });
+});
+
+it('opens SmolVLM as it opens Idefics3', async () => {
+  const dir = await folderWith('config.json', (config) => ({ ...config, model_type: 'smolvlm' }));
+  expect(await pictureTokens(dir)).toBe(312);
+  expect(await readSpecification(dir)).toEqual(await readSpecification(MODEL_DIR));
 });

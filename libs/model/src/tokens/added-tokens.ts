@@ -1,5 +1,5 @@
 import { KvcError } from '@kvcapsule/contracts';
-import type { AddedToken } from '../folder/config-files.js';
+import type { AddedToken } from '../folder/tokenizer-files.js';
 
 /** A stretch of a rendered prompt: a token that the template put there, or the text between two such tokens. */
 export type PromptPiece = { readonly tokenId: number } | { readonly text: string };

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { TokenizerFile } from '../folder/config-files.js';
+import { TokenizerFile } from '../folder/tokenizer-files.js';
 import { IncrementalDetokenizer } from './incremental-detokenizer.js';
 import { TextTokenizer } from './text-tokenizer.js';
 import { TokenBytes } from './token-bytes.js';

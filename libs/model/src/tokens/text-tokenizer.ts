@@ -1,6 +1,6 @@
 import * as library from '@huggingface/tokenizers';
 import { KvcError } from '@kvcapsule/contracts';
-import type { TokenizerFile } from '../folder/config-files.js';
+import type { TokenizerFile } from '../folder/tokenizer-files.js';
 import type { TokenizersLibrary } from './tokenizers-library.js';
 
 const { Tokenizer } = library as unknown as TokenizersLibrary;

@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { KvcError } from '@kvcapsule/contracts';
-import type { TokenizerFile } from '../folder/config-files.js';
+import type { TokenizerFile } from '../folder/tokenizer-files.js';
 
 /** The byte-level alphabet: a printable character for each byte value (GPT-2's table), turned round. */
 function byteOfCharacter(): ReadonlyMap<string, number> {

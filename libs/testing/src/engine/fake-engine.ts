@@ -59,7 +59,6 @@ export class FakeEngine implements NativeEngine {
     readonly delayMs: number | (() => number) = 0,
   ) {
     this.info = {
-      family: 'fake',
       vocab: FAKE_VOCAB,
       contextTokens: 512,
       imageTokenId: FAKE_IMAGE_TOKEN,

@@ -1,21 +1,11 @@
 import { KvcError } from '@kvcapsule/contracts';
+import type { PictureGrid, PictureSpecification } from '../family.js';
+
+/** What the grid of a picture depends on, beside its size. */
+export type PictureGridSettings = Pick<PictureSpecification, 'longestEdgePx' | 'tilePx' | 'splits'>;
 
 /** The hard limit of transformers' Idefics3ImageProcessor on either side of a resized picture, in pixels. */
 const MAX_SIDE_PX = 4096;
-
-export interface PictureGridSettings {
-  /** Longest side that a picture is scaled to, in pixels. */
-  readonly longestEdgePx: number;
-  /** Side of a tile, in pixels. */
-  readonly tilePx: number;
-  readonly splits: boolean;
-}
-
-/** Tiles of a picture; 0 x 0 when it is not split and only its global view is shown. */
-export interface PictureGrid {
-  readonly rows: number;
-  readonly cols: number;
-}
 
 interface Size {
   readonly width: number;
@@ -96,20 +86,4 @@ export function pictureGrids(settings: PictureGridSettings): readonly PictureGri
     add(side, longestEdgePx);
   }
   return [...grids].sort(([a], [b]) => a - b).map(([, grid]) => grid);
-}
-
-export const IMAGE_TOKEN = '<image>';
-export const FAKE_IMAGE_TOKEN = '<fake_token_around_image>';
-
-/** What stands in the prompt for one picture: tiles row by row, each behind its marker, then the global view. */
-export function pictureMarkup({ rows, cols }: PictureGrid, tokensPerTile: number): string {
-  const tile = IMAGE_TOKEN.repeat(tokensPerTile);
-  const global = `${FAKE_IMAGE_TOKEN}<global-img>${tile}${FAKE_IMAGE_TOKEN}`;
-  if (rows === 0 && cols === 0) return global;
-  let markup = '';
-  for (let row = 1; row <= rows; row += 1) {
-    for (let col = 1; col <= cols; col += 1) markup += `${FAKE_IMAGE_TOKEN}<row_${row}_col_${col}>${tile}`;
-    markup += '\n';
-  }
-  return `${markup}\n${global}`;
 }

@@ -1,9 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type ModelFolder, openModelFolder } from '../folder/model-folder.js';
-import { pictureGrid, pictureGrids, pictureMarkup } from './picture-grid.js';
+import { type ModelFolder, openModelFolder } from '../../folder/model-folder.js';
+import { pictureMarkup } from './markup.js';
+import { pictureGrid, pictureGrids } from './picture-grid.js';
 
-const MODEL_DIR = new URL('../../../../deploy/models/emoji-vlm/', import.meta.url).pathname;
+const MODEL_DIR = new URL('../../../../../deploy/models/emoji-vlm/', import.meta.url).pathname;
 
 type Row = [width: number, height: number, rows: number | null, cols: number | null, tokens: number | null];
 
