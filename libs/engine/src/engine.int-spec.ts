@@ -2,9 +2,11 @@ import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { BLOCK_SHAPE } from '@kvcapsule/domain/paging';
+import { readSpecification } from '@kvcapsule/model/folder';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { loadBinding } from './binding.js';
-import { openEngine, type EngineOptions } from './engine.js';
+import { describeMemory, openEngine, type EngineOptions } from './engine.js';
 import { PageOp, type StepPlan } from './native.js';
 
 const MODEL_DIR = fileURLToPath(new URL('../../../deploy/models/emoji-vlm', import.meta.url));
@@ -54,6 +56,24 @@ describe('the built addon', () => {
     const info = (await loadBinding()).buildInfo();
     expect([info.version, info.ggml]).toEqual([expect.stringMatching(/\d/), expect.any(String)]);
     expect(info.arithmetic).toBe(`cpu-${info.instructionSet}-1`);
+  });
+
+  it('tells what an engine will take before it is one', async () => {
+    const { modelDir, weights, kvDtype, maxSlots, maxStepTokens } = OPTIONS;
+    const model = await readSpecification(modelDir);
+    const need = await describeMemory({ model, weights, kvDtype, maxSlots, maxStepTokens, tiles: 17 });
+    const engine = await openEngine({ ...OPTIONS, profiles: [] });
+    try {
+      expect(engine.info).toMatchObject({ ...BLOCK_SHAPE, blockBytes: need.block });
+      // memory comes in pages of 2 MiB, and biases are counted too
+      expect(Math.abs(need.weights - engine.info.weightBytes)).toBeLessThan(2 ** 21);
+      expect(need.workspace).toBeGreaterThan(maxStepTokens * model.text.hidden * 4);
+      await expect(
+        describeMemory({ ...OPTIONS, model: { ...model, scaleFactor: 3 }, tiles: 1 }),
+      ).rejects.toMatchObject({ code: 'MODEL_INVALID' });
+    } finally {
+      await engine.dispose();
+    }
   });
 
   it('serves the demo model with the profile shipped beside it', async () => {

@@ -33,7 +33,8 @@ HWY_INLINE float SumRow(int64_t count, Term term) {
 }
 
 // 2^n times a polynomial, within 2 ulp for -87 <= x <= 87; clamped outside. Plain arithmetic, so that a loop
-// around it becomes vector code: libm's expf would not.
+// around it becomes vector code: libm's expf would not. Attention's Exp (kv/simd-inl.h) is another polynomial, written
+// in vectors and exactly 0 far below; one for both would change the bits of every answer.
 HWY_INLINE float FastExp(float x) {
   x = std::min(std::max(x, -87.0f), 87.0f);
   const float n = std::nearbyint(x * 1.44269504088896341f);

@@ -1,4 +1,4 @@
-import { cp, mkdtemp, readFile, rm, symlink, writeFile, readdir } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, symlink, writeFile, readdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { openEngine, type Engine } from '@kvcapsule/engine';
@@ -40,12 +40,13 @@ function withEdge(json: unknown, longestEdge: number): unknown {
 /** The same model folder but for the size that pictures are scaled to. */
 async function scaledModel(modelDir: string, longestEdge: number): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'kvcapsule-eval-'));
-  for (const name of await readdir(modelDir)) {
+  const names = await readdir(modelDir);
+  for (const name of names) {
     if (!PROCESSOR_FILES.includes(name)) await symlink(resolve(modelDir, name), join(folder, name));
   }
-  for (const name of PROCESSOR_FILES) {
-    await cp(join(modelDir, name), join(folder, name));
-    const json: unknown = JSON.parse(await readFile(join(folder, name), 'utf8'));
+  // a folder may have either file or both
+  for (const name of PROCESSOR_FILES.filter((file) => names.includes(file))) {
+    const json: unknown = JSON.parse(await readFile(join(modelDir, name), 'utf8'));
     await writeFile(join(folder, name), JSON.stringify(withEdge(json, longestEdge)));
   }
   return folder;
