@@ -14,6 +14,7 @@ import { Inflight } from './operations/inflight.service.js';
 import { LandingController } from './operations/landing.controller.js';
 import { MetricsController } from './operations/metrics.controller.js';
 import { Telemetry } from './operations/telemetry.service.js';
+import { Reserver } from './placement/reserver.service.js';
 import { Ports } from './ports.js';
 import { Settings } from './settings.js';
 
@@ -43,6 +44,7 @@ export class AppModule {
         Fleet,
         GenerationService,
         Inflight,
+        Reserver,
         { provide: Telemetry, useValue: telemetry },
         { provide: Routes, useValue: routes },
         { provide: Settings, useValue: settings },

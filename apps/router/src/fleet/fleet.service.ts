@@ -1,5 +1,5 @@
 import { type OnApplicationBootstrap, type OnApplicationShutdown, Injectable } from '@nestjs/common';
-import type { WorkerView } from '@kvcapsule/domain/placement';
+import { type StorageClass, storageClass, type WorkerView } from '@kvcapsule/domain/placement';
 import type { WorkerRecord } from '@kvcapsule/domain/registry';
 import { Ports } from '../ports.js';
 import { lost, WorkerLink } from './worker-link.js';
@@ -10,13 +10,19 @@ const GONE_GRACE_MS = 4_000;
 /** A worker with open requests that says nothing for so long hangs, whatever its heartbeat says. */
 const SILENCE_MS = 60_000;
 
+/** Pages given back show in a heartbeat, and that in a list, within three refreshes. */
+const FREED_REFRESHES = 3;
+
 interface Member {
   record: WorkerRecord;
+  storageClass: StorageClass;
   /** `performance.now()` of the newest list that had it. */
   seenMs: number;
   link: WorkerLink | undefined;
   requests: number;
   pages: number;
+  /** Pages that requests gave back since the last refresh, before that, and so on. */
+  freed: number[];
 }
 
 /** The workers this router knows, what it has in flight on each, and its one link to each. */
@@ -41,16 +47,24 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
     for (const { link } of this.#members.values()) link?.close(lost('The router is shutting down.'));
   }
 
-  /** Called after every refresh. */
-  onRefresh(listener: () => void): void {
+  /** Called after every refresh, and whenever else a request that waits may find room. */
+  onChange(listener: () => void): void {
     this.#listeners.push(listener);
+  }
+
+  /** Pages were given back: requests that wait look again. */
+  changed(): void {
+    for (const listener of this.#listeners) listener();
   }
 
   /** Workers of the newest snapshot. */
   views(): WorkerView[] {
     return [...this.#members.values()]
       .filter((member) => member.seenMs === this.#newestMs)
-      .map(({ record, requests, pages }) => ({ record, ownRequests: requests, ownPages: pages }));
+      .map(({ record, storageClass, requests, pages, freed }) => ({
+        ...{ record, storageClass, ownRequests: requests, ownPages: pages },
+        freedPages: freed.reduce((sum, count) => sum + count, 0),
+      }));
   }
 
   /** Counts a request towards its worker until the returned function is called. */
@@ -62,6 +76,7 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
     return () => {
       member.requests -= 1;
       member.pages -= pages;
+      member.freed[0] = (member.freed[0] ?? 0) + pages;
     };
   }
 
@@ -84,7 +99,7 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
       this.storeAvailable = false;
     }
     this.#hangUpOnSilent();
-    for (const listener of this.#listeners) listener();
+    this.changed();
   }
 
   #merge(records: readonly WorkerRecord[]): void {
@@ -93,8 +108,7 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
     for (const record of records) {
       const member = this.#members.get(record.workerId);
       if (member) this.#update(member, record, nowMs);
-      else
-        this.#members.set(record.workerId, { record, seenMs: nowMs, link: undefined, requests: 0, pages: 0 });
+      else this.#members.set(record.workerId, newMember(record, nowMs));
     }
     for (const [id, member] of this.#members) {
       if (nowMs - member.seenMs <= GONE_GRACE_MS) continue;
@@ -111,7 +125,9 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
       member.link?.close(lost('The worker was replaced by a newer one.'));
       member.link = undefined;
     }
+    if (record.epoch !== member.record.epoch) member.storageClass = storageClass(record);
     member.record = record;
+    member.freed = [0, ...member.freed.slice(0, FREED_REFRESHES - 1)];
     member.seenMs = nowMs;
   }
 
@@ -120,4 +136,11 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
       if (link && link.silentMs > SILENCE_MS) link.close(lost('The worker said nothing for too long.'));
     }
   }
+}
+
+function newMember(record: WorkerRecord, seenMs: number): Member {
+  return {
+    ...{ record, storageClass: storageClass(record), seenMs },
+    ...{ link: undefined, requests: 0, pages: 0, freed: [] },
+  };
 }

@@ -1,13 +1,10 @@
-import { randomUUID } from 'node:crypto';
 import { type ErrorCode, KvcError } from '@kvcapsule/contracts/errors';
 import { type Finished, FinishReason, type Generate, type Sampling } from '@kvcapsule/contracts/worker';
-import type { LeaseKey } from '@kvcapsule/domain/ledger';
-import { promptPages, storedPrompt, storedRuns, storedSpan } from '@kvcapsule/domain/paging';
-import { POLICIES, rank, type WorkerView } from '@kvcapsule/domain/placement';
-import type { WorkerRecord } from '@kvcapsule/domain/registry';
+import type { WorkerView } from '@kvcapsule/domain/placement';
 import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { Settings } from '../settings.js';
 import { Ports } from '../ports.js';
+import { type Demand, type Reservation, Reserver } from '../placement/reserver.service.js';
 import { AdmissionQueue } from './admission-queue.js';
 import { Fleet } from '../fleet/fleet.service.js';
 import {
@@ -26,43 +23,32 @@ const ABORT_GRACE_MS = 5_000;
 const WORKER_FAULTS: readonly ErrorCode[] = ['WORKER_LOST', 'STALE_EPOCH', 'NO_WORKER', 'DRAINING'];
 const isWorkerFault = (error: unknown) => error instanceof KvcError && WORKER_FAULTS.includes(error.code);
 
-/** Answers of the ledger after which nothing was set aside. */
-const CERTAIN_REFUSALS: readonly ErrorCode[] = ['NO_CAPACITY', 'STALE_EPOCH', 'NO_WORKER'];
-
-/** One try at answering a request: who is asked, under which lease. */
-interface Attempt {
-  readonly record: WorkerRecord;
-  readonly key: LeaseKey;
-  readonly pages: number;
-  readonly untrack: () => void;
-}
-
 interface Job {
   readonly request: GenerationRequest;
   readonly prompt: PreparedPrompt;
+  readonly demand: Demand;
   /** `performance.now()` at which nobody waits for the answer any longer. */
   readonly deadlineMs: number;
-  /** Workers that failed this job. */
-  readonly failed: Set<string>;
 }
 
 /** Takes a request from its messages to the last token: prepare, place, reserve, send, release. */
 @Injectable()
 export class GenerationService implements OnApplicationShutdown {
-  readonly #queue: AdmissionQueue<Attempt>;
+  readonly #queue: AdmissionQueue<Reservation>;
 
   constructor(
     private readonly settings: Settings,
     private readonly ports: Ports,
     private readonly fleet: Fleet,
+    private readonly reserver: Reserver,
     private readonly preparer: PromptPreparer,
   ) {
     const { queueEntries, queueWaitMs } = settings;
     this.#queue = new AdmissionQueue(
       { entries: queueEntries, waitMs: queueWaitMs },
-      (won) => void this.#release(won),
+      (won) => void this.reserver.release(won),
     );
-    fleet.onRefresh(() => {
+    fleet.onChange(() => {
       this.#queue.nudge();
     });
   }
@@ -94,19 +80,20 @@ export class GenerationService implements OnApplicationShutdown {
     this.#checkContext(prompt);
     const deadlineMs = performance.now() + this.settings.requestTimeoutMs;
     sink.queued();
-    const job: Job = { request, prompt, deadlineMs, failed: new Set() };
+    const demand = this.reserver.demand(this.settings.workerModelId, request, prompt);
+    const job: Job = { request, prompt, demand, deadlineMs };
     for (;;) {
-      const attempt = await this.#queue.enter(() => this.#reserve(job), signal);
+      const attempt = await this.#queue.enter(() => this.reserver.reserve(demand), signal);
       const progress = { started: false };
       try {
         await this.#answer(job, attempt, watched(sink, progress), signal);
         return;
       } catch (error) {
         if (progress.started || !isWorkerFault(error)) throw error;
-        job.failed.add(attempt.record.workerId);
-        if (!this.#hasOthers(job)) throw error;
+        demand.failed.add(attempt.record.workerId);
+        if (!this.reserver.hasOthers(demand)) throw error;
       } finally {
-        await this.#release(attempt);
+        await this.reserver.release(attempt);
       }
     }
   }
@@ -130,70 +117,7 @@ export class GenerationService implements OnApplicationShutdown {
     throw new KvcError('CONTEXT_LENGTH_EXCEEDED', message, { param: 'messages' });
   }
 
-  /** The prompt's peak, and a block for the answer to begin with. */
-  #pagesOn({ request, prompt }: Job, record: WorkerRecord): number {
-    const { blockTokens, pagesPerBlock, pageBytes, formats } = record;
-    const codec = request.kvCodec ?? record.codec;
-    const pictures = prompt.pictures.map((span) => ({
-      ...span,
-      stored: storedSpan(formats, codec, span, pageBytes),
-    }));
-    const shape = { blockTokens, pagesPerBlock };
-    const runs = storedRuns(formats, codec, pageBytes, shape);
-    return promptPages(storedPrompt(prompt.tokenIds.length, pictures, runs), shape).peakPages + pagesPerBlock;
-  }
-
-  #hasOthers(job: Job): boolean {
-    return this.fleet
-      .views()
-      .some(({ record }) => record.load.state === 'ready' && !job.failed.has(record.workerId));
-  }
-
-  /** The best worker with room, its pages set aside; undefined while all are full. */
-  async #reserve(job: Job): Promise<Attempt | undefined> {
-    const views = this.fleet.views().filter(({ record }) => !job.failed.has(record.workerId));
-    const pagesOn = (record: WorkerRecord) => this.#pagesOn(job, record);
-    const { kvCodec } = job.request;
-    const ranked = rank({ modelId: this.settings.workerModelId, kvCodec, pagesOn }, views, POLICIES);
-    if (ranked.length === 0) throw this.#noPlace(job);
-    for (const { worker } of ranked) {
-      const { record } = worker;
-      const key = { workerId: record.workerId, epoch: record.epoch, leaseId: randomUUID() };
-      const pages = pagesOn(record);
-      if (await this.#setAside(key, pages)) {
-        return { record, key, pages, untrack: this.fleet.track(record.workerId, pages) };
-      }
-    }
-    return undefined;
-  }
-
-  async #setAside(key: LeaseKey, pages: number): Promise<boolean> {
-    try {
-      await this.ports.ledger.reserve(key, pages);
-      return true;
-    } catch (error) {
-      // The snapshot may be older than the ledger: the next refresh shows the worker's new epoch or its absence.
-      if (error instanceof KvcError && CERTAIN_REFUSALS.includes(error.code)) return false;
-      // It may have been written although no answer came back.
-      void this.#giveBack(key);
-      throw error;
-    }
-  }
-
-  #noPlace(job: Job): KvcError {
-    const { kvCodec } = job.request;
-    const ready = this.#workers()
-      .filter(({ record }) => record.load.state === 'ready')
-      .filter(({ record }) => kvCodec === undefined || record.codecs.includes(kvCodec))
-      .filter(({ record }) => !job.failed.has(record.workerId));
-    if (ready.length === 0) return new KvcError('NO_WORKER', 'No worker is ready.', { retryAfterMs: 2_000 });
-    const needed = Math.min(...ready.map(({ record }) => this.#pagesOn(job, record)));
-    const largest = Math.max(...ready.map(({ record }) => record.capacityPages));
-    const message = `The prompt needs ${needed} KV pages; the largest worker has ${largest}.`;
-    return new KvcError('KV_CAPACITY_EXCEEDED', message, { param: 'messages' });
-  }
-
-  #answer(job: Job, attempt: Attempt, sink: WorkerNews, signal: AbortSignal): Promise<void> {
+  #answer(job: Job, attempt: Reservation, sink: WorkerNews, signal: AbortSignal): Promise<void> {
     const link = this.fleet.link(attempt.record);
     const requestId = attempt.key.leaseId;
     return new Promise<void>((resolve, reject) => {
@@ -233,7 +157,7 @@ export class GenerationService implements OnApplicationShutdown {
     });
   }
 
-  #message({ request, prompt, deadlineMs }: Job, { key, pages }: Attempt): Generate {
+  #message({ request, prompt, deadlineMs }: Job, { key, pages }: Reservation): Generate {
     // The last token that is made needs no room of its own: nothing comes after it.
     const room = this.contextTokens - prompt.tokenIds.length + 1;
     return {
@@ -256,21 +180,6 @@ export class GenerationService implements OnApplicationShutdown {
       cacheSalt: request.cacheSalt,
       kvCodec: request.kvCodec ?? '',
     };
-  }
-
-  async #release({ key, untrack }: Attempt): Promise<void> {
-    untrack();
-    await this.#giveBack(key);
-    this.#queue.nudge();
-  }
-
-  /** Never rejects: a lease that cannot be given back now runs out, or is swept with its worker. */
-  async #giveBack(key: LeaseKey): Promise<void> {
-    try {
-      await this.ports.ledger.release(key);
-    } catch {
-      // Redis is away; readiness shows it.
-    }
   }
 }
 

@@ -1,7 +1,10 @@
-import { leastLoaded } from './least-loaded/least-loaded.policy.js';
-import type { PlacementPolicy } from './placement.js';
+import { FILTERS } from './filters/index.js';
+import { nearBest } from './pickers/index.js';
+import type { Plugins } from './placement.js';
+import { SCORERS } from './scorers/index.js';
 
 export * from './placement.js';
+export * from './storage-class.js';
 
-/** Every policy that takes part in placement. */
-export const POLICIES: readonly PlacementPolicy[] = [leastLoaded];
+/** What placement consists of. */
+export const PLUGINS: Plugins = { filters: FILTERS, scorers: SCORERS, picker: nearBest };

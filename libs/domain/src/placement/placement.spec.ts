@@ -1,98 +1,85 @@
-import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
-import type { WorkerLoad, WorkerRecord } from '../registry/index.js';
-import { POLICIES, eligible, rank, type WorkerView } from './index.js';
+import { describe, expect, it, vi } from 'vitest';
+import { pagesByClass, place, type Plugins, PLUGINS, storageClass } from './index.js';
+import { requestOf, viewOf } from '../testing/worker-views.js';
 
-interface Worker {
-  id?: string;
-  modelId?: string;
-  state?: WorkerLoad['state'];
-  running?: number;
-  waiting?: number;
-  free?: number;
-  capacity?: number;
-  codecs?: readonly string[];
-  ownRequests?: number;
-  ownPages?: number;
-}
-
-function viewOf({
-  id = 'w',
-  modelId = 'm',
-  state = 'ready',
-  running = 0,
-  waiting = 0,
-  ...w
-}: Worker): WorkerView {
-  const { capacity = 100, free = 100, ownRequests = 0, ownPages = 0, codecs = ['raw'] } = w;
-  const load = { state, running, waiting, freePages: free };
-  const record = { workerId: id, modelId, capacityPages: capacity, codecs, load } as unknown as WorkerRecord;
-  return { record, ownRequests, ownPages };
-}
-
-const request = { modelId: 'm', pagesOn: () => 10 };
+const first = () => 0;
+const idsOf = (list: readonly { worker: { record: { workerId: string } } }[]) =>
+  list.map(({ worker }) => worker.record.workerId);
 
 describe('placement', () => {
-  it('leaves out workers that are not ready, serve another model or are too small', () => {
-    const workers = [
-      viewOf({ id: 'draining', state: 'draining' }),
-      viewOf({ id: 'failed', state: 'failed' }),
-      viewOf({ id: 'other', modelId: 'n' }),
-      viewOf({ id: 'small', capacity: 9, free: 9 }),
-      viewOf({ id: 'good', capacity: 10, free: 10 }),
-    ];
-    expect(eligible(request, workers).map((w) => w.record.workerId)).toEqual(['good']);
+  it('puts the idle worker first and says why', () => {
+    const workers = [viewOf({ id: 'a', running: 2 }), viewOf({ id: 'b' })];
+    const { picks, scored } = place(requestOf(), workers, PLUGINS, 2, first);
+    expect(idsOf(picks)).toEqual(['b', 'a']);
+    expect(idsOf(scored)).toEqual(['a', 'b']);
+    expect(picks[0]?.scores).toEqual({ 'least-loaded': 0.95 });
   });
 
-  it('leaves out workers that do not serve the codec that is asked for', () => {
-    const workers = [viewOf({ id: 'raw' }), viewOf({ id: 'both', codecs: ['raw', 'q8'] })];
-    const ids = (kvCodec?: string) =>
-      eligible({ ...request, kvCodec }, workers).map((w) => w.record.workerId);
-    expect([ids('q8'), ids('raw'), ids(), ids('q4')]).toEqual([
-      ['both'],
-      ['raw', 'both'],
-      ['raw', 'both'],
-      [],
+  it('says of each worker that is left out which filter it was', () => {
+    const workers = [
+      viewOf({ id: 'busy', free: 1 }),
+      viewOf({ id: 'leaving', state: 'draining', free: 1 }),
+      viewOf({ id: 'good' }),
+    ];
+    const { picks, rejected } = place(requestOf(), workers, PLUGINS, 3, first);
+    expect(idsOf(picks)).toEqual(['good']);
+    expect(rejected.map(({ worker, filter }) => [worker.record.workerId, filter.name])).toEqual([
+      ['busy', 'room'],
+      ['leaving', 'ready'],
     ]);
   });
 
-  it('puts the idle worker first and says why', () => {
-    const ranked = rank(request, [viewOf({ id: 'a', running: 2 }), viewOf({ id: 'b' })], POLICIES);
-    expect(ranked.map((w) => w.worker.record.workerId)).toEqual(['b', 'a']);
-    expect(ranked[0]?.scores).toEqual({ 'least-loaded': 0.95 });
-  });
-
-  it('averages the policies that could tell', () => {
-    const policies = [
+  it('averages the scorers that could tell', () => {
+    const scorers = [
       { name: 'one', score: () => 0.5 },
       { name: 'unknown', score: () => undefined },
       { name: 'two', score: () => 1 },
     ];
-    expect(rank(request, [viewOf({})], policies)[0]).toMatchObject({
-      scores: { one: 0.5, two: 1 },
-      total: 0.75,
+    const plugins: Plugins = { ...PLUGINS, scorers };
+    const [pick] = place(requestOf(), [viewOf()], plugins, 1, first).picks;
+    expect(pick).toMatchObject({ scores: { one: 0.5, two: 1 }, total: 0.75 });
+    const unknown: Plugins = { ...PLUGINS, scorers: scorers.slice(1, 2) };
+    expect(place(requestOf(), [viewOf()], unknown, 1, first).picks[0]).toMatchObject({
+      scores: {},
+      total: 0,
     });
   });
 
-  it('does not depend on the order of the snapshot, and scores stay in [0, 1]', () => {
-    const worker = fc.record({
-      id: fc.uuid(),
-      running: fc.nat(50),
-      waiting: fc.nat(50),
-      capacity: fc.integer({ min: 10, max: 500 }),
-      free: fc.nat(600),
-      ownRequests: fc.nat(50),
-      ownPages: fc.nat(600),
-    });
-    fc.assert(
-      fc.property(fc.uniqueArray(worker, { selector: (w) => w.id, maxLength: 6 }), (workers) => {
-        const views = workers.map(viewOf);
-        const ids = (list: typeof views) =>
-          rank(request, list, POLICIES).map((w) => w.worker.record.workerId);
-        expect(ids(views)).toEqual(ids(views.toReversed()));
-        for (const { total } of rank(request, views, POLICIES)) expect(total >= 0 && total <= 1).toBe(true);
-      }),
-      { numRuns: 100, seed: 5 },
-    );
+  it('picks no more workers than may be tried', () => {
+    const workers = ['a', 'b', 'c', 'd'].map((id) => viewOf({ id }));
+    expect(place(requestOf(), workers, PLUGINS, 3, first).picks).toHaveLength(3);
+    expect(place(requestOf(), workers, PLUGINS, 0, first).picks).toHaveLength(0);
+  });
+});
+
+describe('storage classes', () => {
+  const shape = { blockTokens: 16, pagesPerBlock: 8, pageBytes: 1_024, codec: 'raw', formats: [] };
+  const format = { codec: 'q8', tokens: 0, markerTokens: 0, pages: 0, headerBytes: 0, bytesPerToken: 3 };
+
+  it('are equal where everything is that pages depend on', () => {
+    expect(storageClass({ ...shape, formats: [] })).toBe(storageClass(shape));
+  });
+
+  it.each([
+    ['block', { blockTokens: 32 }],
+    ['pages of a block', { pagesPerBlock: 4 }],
+    ['page', { pageBytes: 2_048 }],
+    ['codec', { codec: 'q8' }],
+    ['formats', { formats: [format] }],
+  ])('differ by %s', (_name, change) => {
+    expect(storageClass({ ...shape, ...change })).not.toBe(storageClass(shape));
+  });
+
+  it('are counted once each', () => {
+    const pagesOn = vi.fn((worker: ReturnType<typeof viewOf>) => worker.record.capacityPages);
+    const pages = pagesByClass(pagesOn);
+    const views = [
+      viewOf({ storageClass: 'a', capacity: 1 }),
+      viewOf({ storageClass: 'b', capacity: 2 }),
+      viewOf({ storageClass: 'a', capacity: 1 }),
+    ];
+    expect(views.map(pages)).toEqual([1, 2, 1]);
+    expect(views.map(pages)).toEqual([1, 2, 1]);
+    expect(pagesOn).toHaveBeenCalledTimes(2);
   });
 });

@@ -1,67 +1,107 @@
 import type { WorkerRecord } from '../registry/index.js';
+import type { StorageClass } from './storage-class.js';
 
-/** A worker as one router sees it: its last heartbeat and what this router has sent there since. */
+/** A worker as one router sees it: its last heartbeat and what this router has done there since. */
 export interface WorkerView {
   readonly record: WorkerRecord;
+  readonly storageClass: StorageClass;
   /** Requests of this router that are not answered yet. */
   readonly ownRequests: number;
   /** Pages that this router reserved for them. */
   readonly ownPages: number;
+  /** Pages of its requests that ended so recently that the heartbeat may not show it. */
+  readonly freedPages: number;
 }
 
 export interface PlacementRequest {
   readonly modelId: string;
   /** The codec that the request names; undefined leaves it to the worker. */
   readonly kvCodec?: string | undefined;
-  /** Pages the request needs at its peak on that worker: its codec decides. */
-  pagesOn(worker: WorkerRecord): number;
+  /** Workers that failed this request. */
+  readonly failed: ReadonlySet<string>;
+  /** Pages the request needs at its peak on that worker: its codec and geometry decide. */
+  pagesOn(worker: WorkerView): number;
 }
 
-/** Pure: no I/O, a score in [0, 1], higher is better, undefined when what it needs is not known. */
-export interface PlacementPolicy {
+/** Pure: whether a worker can take the request. */
+export interface Filter {
+  readonly name: string;
+  /** What is said of a worker that is left out, after a number: "2 not ready". */
+  readonly reason: string;
+  /** Whether time alone may change it: a request waits for such a worker instead of being refused. */
+  readonly passes: boolean;
+  admits(request: PlacementRequest, worker: WorkerView): boolean;
+}
+
+/** Pure: a score in [0, 1], higher is better, undefined when what it needs is not known. */
+export interface Scorer {
   readonly name: string;
   score(request: PlacementRequest, worker: WorkerView): number | undefined;
 }
 
-/** One worker's scores by policy, and their mean over the policies that could tell. */
+/** One worker's scores by scorer, and their mean over the scorers that could tell. */
 export interface ScoredWorker {
   readonly worker: WorkerView;
   readonly scores: Readonly<Record<string, number>>;
   readonly total: number;
 }
 
-/** Ready workers of the model that serve the codec and whose pool could ever hold the request. */
-export function eligible(request: PlacementRequest, workers: readonly WorkerView[]): WorkerView[] {
-  return workers.filter(
-    ({ record }) =>
-      record.load.state === 'ready' &&
-      record.modelId === request.modelId &&
-      (request.kvCodec === undefined || record.codecs.includes(request.kvCodec)) &&
-      record.capacityPages >= request.pagesOn(record),
-  );
+/** Chooses among scored workers. */
+export interface Picker {
+  readonly name: string;
+  /** At most `count` of them, in the order in which they are to be tried. `random` gives numbers in [0, 1). */
+  pick(candidates: readonly ScoredWorker[], count: number, random: () => number): ScoredWorker[];
 }
 
-/** Eligible workers, best first; ties go by worker id, so that the same snapshot gives the same order. */
-export function rank(
+export interface Plugins {
+  /** In this order; the first that does not admit a worker is why it is left out. */
+  readonly filters: readonly Filter[];
+  readonly scorers: readonly Scorer[];
+  readonly picker: Picker;
+}
+
+export interface Rejection {
+  readonly worker: WorkerView;
+  readonly filter: Filter;
+}
+
+/** Where a request may go, and why not elsewhere. */
+export interface Decision {
+  /** Workers to try, in this order. */
+  readonly picks: readonly ScoredWorker[];
+  /** Every worker that passed the filters, in the order of the snapshot. */
+  readonly scored: readonly ScoredWorker[];
+  readonly rejected: readonly Rejection[];
+}
+
+/** Filters, scores and picks at most `count` workers. */
+export function place(
   request: PlacementRequest,
   workers: readonly WorkerView[],
-  policies: readonly PlacementPolicy[],
-): ScoredWorker[] {
-  return eligible(request, workers)
-    .map((worker) => scored(request, worker, policies))
-    .sort((a, b) => b.total - a.total || (a.worker.record.workerId < b.worker.record.workerId ? -1 : 1));
+  { filters, scorers, picker }: Plugins,
+  count: number,
+  random: () => number,
+): Decision {
+  const scored: ScoredWorker[] = [];
+  const rejected: Rejection[] = [];
+  for (const worker of workers) {
+    const filter = filters.find((candidate) => !candidate.admits(request, worker));
+    if (filter) rejected.push({ worker, filter });
+    else scored.push(scoredBy(scorers, request, worker));
+  }
+  return { picks: picker.pick(scored, count, random), scored, rejected };
 }
 
-function scored(
-  request: PlacementRequest,
-  worker: WorkerView,
-  policies: readonly PlacementPolicy[],
-): ScoredWorker {
+function scoredBy(scorers: readonly Scorer[], request: PlacementRequest, worker: WorkerView): ScoredWorker {
   const scores: Record<string, number> = {};
-  for (const policy of policies) {
-    const score = policy.score(request, worker);
-    if (score !== undefined) scores[policy.name] = score;
+  let sum = 0;
+  let known = 0;
+  for (const scorer of scorers) {
+    const score = scorer.score(request, worker);
+    if (score === undefined) continue;
+    scores[scorer.name] = score;
+    sum += score;
+    known += 1;
   }
-  const known = Object.values(scores);
-  return { worker, scores, total: known.reduce((sum, score) => sum + score, 0) / Math.max(1, known.length) };
+  return { worker, scores, total: sum / Math.max(1, known) };
 }

@@ -1,0 +1,146 @@
+import { KvcError } from '@kvcapsule/contracts/errors';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { Fleet } from '../fleet/fleet.service.js';
+import type { PreparedPrompt } from '../generation/generation.js';
+import { MemoryPorts, workerRecord } from '../testing/memory-ports.js';
+import { Reserver } from './reserver.service.js';
+
+let ports: MemoryPorts;
+let fleet: Fleet;
+let reserver: Reserver;
+
+/** One block of text, and one for the answer: 16 pages. */
+const prompt: PreparedPrompt = { tokenIds: new Array<number>(16).fill(7), pictures: [] };
+const PAGES = 16;
+
+const demand = (kvCodec?: string) => reserver.demand('demo', { kvCodec }, prompt);
+const idle = { state: 'ready', running: 0, waiting: 0, freePages: 160 } as const;
+
+async function meet(...changes: Parameters<typeof workerRecord>[2][]): Promise<void> {
+  ports.workers = changes.map((change, index) => workerRecord(`w${index}`, 'a:1', change));
+  await fleet.refresh();
+}
+
+beforeEach(() => {
+  ports = new MemoryPorts();
+  fleet = new Fleet(ports);
+  reserver = new Reserver(ports, fleet);
+});
+
+describe('reserving', () => {
+  it('sets the pages aside and counts them until they are released', async () => {
+    await meet({});
+    const reservation = await reserver.reserve(demand());
+    expect(reservation).toMatchObject({ record: { workerId: 'w0' }, pages: PAGES });
+    expect([...ports.leases.values()].map(({ pages }) => pages)).toEqual([PAGES]);
+    expect(fleet.views()[0]).toMatchObject({ ownRequests: 1, ownPages: PAGES, freedPages: 0 });
+    const changed = vi.fn();
+    fleet.onChange(changed);
+    if (reservation) await reserver.release(reservation);
+    expect(ports.leases.size).toBe(0);
+    expect(fleet.views()[0]).toMatchObject({ ownRequests: 0, ownPages: 0, freedPages: PAGES });
+    expect(changed).toHaveBeenCalledOnce();
+  });
+
+  it('asks the ledger for three workers at most, each once', async () => {
+    await meet({}, {}, {}, {}, {});
+    const reserve = vi.spyOn(ports.ledger, 'reserve');
+    ports.refuseAlways(new KvcError('NO_CAPACITY', 'full'));
+    expect(await reserver.reserve(demand())).toBeUndefined();
+    expect(reserve).toHaveBeenCalledTimes(3);
+    expect(new Set(reserve.mock.calls.map(([key]) => key.workerId)).size).toBe(3);
+  });
+
+  it('asks the next worker when the ledger refuses', async () => {
+    await meet({}, {});
+    ports.refusals.push(new KvcError('STALE_EPOCH', 'older'));
+    expect(await reserver.reserve(demand())).toBeDefined();
+  });
+
+  it('asks nobody while the heartbeats show no room', async () => {
+    await meet({ load: { ...idle, freePages: PAGES - 1 } }, { load: { ...idle, freePages: 0 } });
+    const reserve = vi.spyOn(ports.ledger, 'reserve');
+    expect(await reserver.reserve(demand())).toBeUndefined();
+    expect(reserve).not.toHaveBeenCalled();
+  });
+
+  it('takes pages of its own that were just given back for free until heartbeats must show them', async () => {
+    await meet({ load: { ...idle, freePages: PAGES } });
+    const first = await reserver.reserve(demand());
+    await meet({ load: { ...idle, freePages: 0 } });
+    expect(await reserver.reserve(demand())).toBeUndefined();
+    if (first) await reserver.release(first);
+    const second = await reserver.reserve(demand());
+    expect(second).toBeDefined();
+    for (let refresh = 0; refresh < 3; refresh += 1) await fleet.refresh();
+    expect(fleet.views()[0]).toMatchObject({ freedPages: 0 });
+  });
+
+  it('leaves nothing behind when the answer of the ledger is lost', async () => {
+    await meet({});
+    ports.losesAnswers = true;
+    await expect(reserver.reserve(demand())).rejects.toMatchObject({ code: 'LEDGER_UNAVAILABLE' });
+    await vi.waitFor(() => {
+      expect(ports.leases.size).toBe(0);
+    });
+  });
+});
+
+describe('workers that cannot take a request', () => {
+  it.each<[string, Parameters<typeof workerRecord>[2][], string]>([
+    ['nobody', [], 'No worker is ready.'],
+    ['one of another model', [{ modelId: 'n' }], 'No worker is ready.'],
+    [
+      'two that drain and one that failed',
+      [{ load: { ...idle, state: 'draining' } }, { load: { ...idle, state: 'failed' } }, { modelId: 'n' }],
+      'No worker is ready: 2 not ready.',
+    ],
+    [
+      'one that drains and one without the codec',
+      [{ load: { ...idle, state: 'draining' } }, { codecs: ['raw'] }],
+      'No worker is ready: 1 not ready, 1 without the codec.',
+    ],
+  ])('%s: NO_WORKER', async (_name, workers, message) => {
+    await meet(...workers);
+    await expect(reserver.reserve(demand('q8'))).rejects.toMatchObject({
+      code: 'NO_WORKER',
+      message,
+      retryAfterMs: 2_000,
+    });
+  });
+
+  it('all too small: KV_CAPACITY_EXCEEDED with both sizes', async () => {
+    await meet(
+      { capacityPages: 12, load: { ...idle, freePages: 12 } },
+      { capacityPages: 15, load: { ...idle, freePages: 15 } },
+      { load: { ...idle, state: 'draining' } },
+    );
+    await expect(reserver.reserve(demand())).rejects.toMatchObject({
+      code: 'KV_CAPACITY_EXCEEDED',
+      message: 'The prompt needs 16 KV pages; the largest worker has 15.',
+      param: 'messages',
+    });
+  });
+
+  it('one too small, another full: the request waits', async () => {
+    await meet({ capacityPages: 8, load: { ...idle, freePages: 8 } }, { load: { ...idle, freePages: 0 } });
+    expect(await reserver.reserve(demand())).toBeUndefined();
+  });
+});
+
+describe('others than a worker that failed', () => {
+  it.each<[string, Parameters<typeof workerRecord>[2][], boolean]>([
+    ['another one', [{}, {}], true],
+    ['another one that is full', [{}, { load: { ...idle, freePages: 0 } }], true],
+    ['nobody', [{}], false],
+    ['one that drains', [{}, { load: { ...idle, state: 'draining' } }], false],
+    ['one of another model', [{}, { modelId: 'n' }], false],
+    ['one without the codec', [{}, { codecs: ['raw'] }], false],
+    ['one that is too small', [{}, { capacityPages: 8 }], false],
+  ])('%s', async (_name, workers, expected) => {
+    await meet(...workers);
+    const request = demand('q8');
+    request.failed.add('w0');
+    expect(reserver.hasOthers(request)).toBe(expected);
+  });
+});

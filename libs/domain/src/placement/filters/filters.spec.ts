@@ -1,0 +1,41 @@
+import { describe, expect, it } from 'vitest';
+import { viewOf, requestOf, type ViewChanges } from '../../testing/worker-views.js';
+import { FILTERS } from './index.js';
+
+const verdict = (worker: ViewChanges, request = requestOf()) =>
+  FILTERS.find((filter) => !filter.admits(request, viewOf(worker)))?.name;
+
+describe('filters', () => {
+  it.each<[string, ViewChanges, string | undefined]>([
+    ['a good worker', {}, undefined],
+    ['one that drains', { state: 'draining' }, 'ready'],
+    ['one that failed', { state: 'failed' }, 'ready'],
+    ['one of another model', { modelId: 'n' }, 'model'],
+    ['one of another model that drains', { modelId: 'n', state: 'draining' }, 'model'],
+    ['one that is too small', { capacity: 9, free: 9 }, 'capacity'],
+    ['one that is just large enough', { capacity: 10, free: 10 }, undefined],
+    ['one that is full', { free: 9 }, 'room'],
+    ['one that is full but for what has just ended', { free: 4, freedPages: 6 }, undefined],
+    ['one whose leases are all this router’s', { free: 10, ownPages: 100 }, undefined],
+  ])('judge %s', (_name, worker, reason) => {
+    expect(verdict(worker)).toBe(reason);
+  });
+
+  it.each([
+    [undefined, ['raw'], undefined],
+    ['raw', ['raw', 'q8'], undefined],
+    ['q8', ['raw', 'q8'], undefined],
+    ['q4', ['raw', 'q8'], 'codec'],
+  ])('want codec %s of %j', (kvCodec, codecs, reason) => {
+    expect(verdict({ codecs }, requestOf({ kvCodec }))).toBe(reason);
+  });
+
+  it('leave out a worker that failed this request', () => {
+    const request = requestOf({ failed: new Set(['b']) });
+    expect([verdict({ id: 'a' }, request), verdict({ id: 'b' }, request)]).toEqual([undefined, 'not-failed']);
+  });
+
+  it('let a request wait for room alone', () => {
+    expect(FILTERS.filter(({ passes }) => passes).map(({ name }) => name)).toEqual(['room']);
+  });
+});

@@ -1,0 +1,48 @@
+import type { Filter } from '../placement.js';
+
+export const ready: Filter = {
+  name: 'ready',
+  reason: 'not ready',
+  passes: false,
+  admits: (_request, { record }) => record.load.state === 'ready',
+};
+
+export const model: Filter = {
+  name: 'model',
+  reason: 'of another model',
+  passes: false,
+  admits: ({ modelId }, { record }) => record.modelId === modelId,
+};
+
+export const codec: Filter = {
+  name: 'codec',
+  reason: 'without the codec',
+  passes: false,
+  admits: ({ kvCodec }, { record }) => kvCodec === undefined || record.codecs.includes(kvCodec),
+};
+
+export const notFailed: Filter = {
+  name: 'not-failed',
+  reason: 'that failed this request',
+  passes: false,
+  admits: ({ failed }, { record }) => !failed.has(record.workerId),
+};
+
+/** Its pool could hold the request if it were empty. */
+export const capacity: Filter = {
+  name: 'capacity',
+  reason: 'too small',
+  passes: false,
+  admits: (request, worker) => worker.record.capacityPages >= request.pagesOn(worker),
+};
+
+/**
+ * Its pool may have room at this moment. What this router reserved since the heartbeat is not taken off: a worker
+ * shrinks a lease as soon as it has compressed the prompt, and the ledger has the last word.
+ */
+export const room: Filter = {
+  name: 'room',
+  reason: 'full',
+  passes: true,
+  admits: (request, worker) => worker.record.load.freePages + worker.freedPages >= request.pagesOn(worker),
+};

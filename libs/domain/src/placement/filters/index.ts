@@ -1,0 +1,5 @@
+import type { Filter } from '../placement.js';
+import { capacity, codec, model, notFailed, ready, room } from './filters.js';
+
+/** Every filter that takes part in placement, those that say most about a worker first. */
+export const FILTERS: readonly Filter[] = [model, ready, codec, notFailed, capacity, room];

@@ -1,0 +1,1 @@
+export { nearBest } from './near-best/near-best.picker.js';

@@ -1,0 +1,33 @@
+import type { WorkerLoad, WorkerRecord } from '../registry/index.js';
+import type { PlacementRequest, WorkerView } from '../placement/placement.js';
+import type { StorageClass } from '../placement/storage-class.js';
+
+export interface ViewChanges {
+  id?: string;
+  modelId?: string;
+  state?: WorkerLoad['state'];
+  running?: number;
+  waiting?: number;
+  free?: number;
+  capacity?: number;
+  codecs?: readonly string[];
+  storageClass?: string;
+  ownRequests?: number;
+  ownPages?: number;
+  freedPages?: number;
+}
+
+/** An idle worker of 100 pages. */
+export function viewOf(changes: ViewChanges = {}): WorkerView {
+  const { id = 'w', modelId = 'm', state = 'ready', running = 0, waiting = 0, ...w } = changes;
+  const { capacity = 100, free = 100, codecs = ['raw'], storageClass = 'class' } = w;
+  const { ownRequests = 0, ownPages = 0, freedPages = 0 } = w;
+  const load = { state, running, waiting, freePages: free };
+  const record = { workerId: id, modelId, capacityPages: capacity, codecs, load } as unknown as WorkerRecord;
+  return { record, storageClass: storageClass as StorageClass, ownRequests, ownPages, freedPages };
+}
+
+/** A request of ten pages. */
+export function requestOf(changes: Partial<PlacementRequest> = {}): PlacementRequest {
+  return { modelId: 'm', failed: new Set(), pagesOn: () => 10, ...changes };
+}
