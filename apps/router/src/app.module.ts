@@ -2,6 +2,9 @@ import { requestError } from '@kvcapsule/contracts/openai';
 import type { Logger } from '@kvcapsule/platform/logging';
 import { type DynamicModule, Module, StandardSchemaValidationPipe } from '@nestjs/common';
 import { APP_FILTER, APP_PIPE } from '@nestjs/core';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { LoggerModule } from 'nestjs-pino';
+import { Admission } from './admission/admission.service.js';
 import { ChatController } from './edge/chat.controller.js';
 import { ErrorFilter } from './edge/error.filter.js';
 import { Routes } from './edge/http/routes.js';
@@ -41,6 +44,7 @@ export class AppModule {
       module: AppModule,
       controllers: [ChatController, ModelsController, HealthController, MetricsController, LandingController],
       providers: [
+        Admission,
         Fleet,
         GenerationService,
         Inflight,

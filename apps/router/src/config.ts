@@ -54,7 +54,12 @@ const schema = z
     headTimeoutMs: z.int().min(1).default(15_000).describe('Longest time the head of a request may take'),
     bodyTimeoutMs: z.int().min(1).default(60_000).describe('Longest time the body of a request may take'),
     requestTimeoutMs: z.int().min(1).default(600_000).describe('Longest time an answer may take'),
-    queueSize: z.int().min(1).max(100_000).default(256).describe('Requests that may wait for KV pages'),
+    queueSize: z
+      .int()
+      .min(1)
+      .max(100_000)
+      .default(256)
+      .describe('Requests of one model that may wait for KV pages'),
     drainMs: z.int().min(0).default(30_000).describe('How long answers may go on after SIGTERM'),
   })
   .superRefine(({ host, apiKeys, auth }, context) => {

@@ -2,10 +2,10 @@ import { type ErrorCode, KvcError } from '@kvcapsule/contracts/errors';
 import { type Finished, FinishReason, type Generate, type Sampling } from '@kvcapsule/contracts/worker';
 import type { WorkerView } from '@kvcapsule/domain/placement';
 import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
+import { Admission } from '../admission/admission.service.js';
 import { Settings } from '../settings.js';
 import { Ports } from '../ports.js';
 import { type Demand, type Reservation, Reserver } from '../placement/reserver.service.js';
-import { AdmissionQueue } from './admission-queue.js';
 import { Fleet } from '../fleet/fleet.service.js';
 import {
   type GenerationRequest,
@@ -23,6 +23,9 @@ const ABORT_GRACE_MS = 5_000;
 const WORKER_FAULTS: readonly ErrorCode[] = ['WORKER_LOST', 'STALE_EPOCH', 'NO_WORKER', 'DRAINING'];
 const isWorkerFault = (error: unknown) => error instanceof KvcError && WORKER_FAULTS.includes(error.code);
 
+/** Everybody is one tenant. */
+const DEFAULT_TENANT = 'default';
+
 interface Job {
   readonly request: GenerationRequest;
   readonly prompt: PreparedPrompt;
@@ -34,24 +37,14 @@ interface Job {
 /** Takes a request from its messages to the last token: prepare, place, reserve, send, release. */
 @Injectable()
 export class GenerationService implements OnApplicationShutdown {
-  readonly #queue: AdmissionQueue<Reservation>;
-
   constructor(
     private readonly settings: Settings,
     private readonly ports: Ports,
     private readonly fleet: Fleet,
+    private readonly admission: Admission,
     private readonly reserver: Reserver,
     private readonly preparer: PromptPreparer,
-  ) {
-    const { queueEntries, queueWaitMs } = settings;
-    this.#queue = new AdmissionQueue(
-      { entries: queueEntries, waitMs: queueWaitMs },
-      (won) => void this.reserver.release(won),
-    );
-    fleet.onChange(() => {
-      this.#queue.nudge();
-    });
-  }
+  ) {}
 
   async onApplicationShutdown(): Promise<void> {
     await Promise.all([this.preparer.close(), this.ports.close()]);
@@ -82,8 +75,13 @@ export class GenerationService implements OnApplicationShutdown {
     sink.queued();
     const demand = this.reserver.demand(this.settings.workerModelId, request, prompt);
     const job: Job = { request, prompt, demand, deadlineMs };
+    const line = { modelId: demand.modelId, tenant: DEFAULT_TENANT };
+    const reserving = {
+      run: () => this.reserver.reserve(demand),
+      giveBack: (won: Reservation) => void this.reserver.release(won),
+    };
     for (;;) {
-      const attempt = await this.#queue.enter(() => this.reserver.reserve(demand), signal);
+      const attempt = await this.admission.enter(line, reserving, deadlineMs, signal);
       const progress = { started: false };
       try {
         await this.#answer(job, attempt, watched(sink, progress), signal);

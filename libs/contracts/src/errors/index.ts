@@ -100,6 +100,11 @@ export const ERRORS = {
     type: 'rate_limit_error',
     help: 'Wait as long as `retry-after` says, then try again.',
   },
+  QUEUE_FULL: {
+    status: 503,
+    type: 'server_error',
+    help: 'Too many requests wait already: wait as long as `retry-after` says, add workers or raise --queue-size.',
+  },
   NO_CAPACITY: {
     status: 503,
     type: 'server_error',

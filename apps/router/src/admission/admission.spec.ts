@@ -1,0 +1,213 @@
+import { KvcError } from '@kvcapsule/contracts/errors';
+import fc from 'fast-check';
+import { afterEach, describe, expect, it } from 'vitest';
+import { Fleet } from '../fleet/fleet.service.js';
+import type { Settings } from '../settings.js';
+import { MemoryPorts } from '../testing/memory-ports.js';
+import { Admission, type Attempt } from './admission.service.js';
+
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+const line = { modelId: 'm', tenant: 't' };
+const { signal: calm } = new AbortController();
+
+let fleet: Fleet;
+let admission: Admission;
+
+function begin(limits: Pick<Settings, 'queueEntries' | 'queueWaitMs'>): void {
+  fleet = new Fleet(new MemoryPorts());
+  admission = new Admission(limits as Settings, fleet);
+}
+
+afterEach(() => {
+  admission.onApplicationShutdown();
+});
+
+const attemptOf = <T>(run: () => Promise<T | undefined>): Attempt<T> => ({ run, giveBack: () => undefined });
+const full = attemptOf(() => Promise.resolve(undefined));
+
+type Step = 'enter' | 'leave' | 'finish' | 'wake' | 'fault';
+
+/** A pool with room for some, and the queue before it. */
+class Pool {
+  free: number;
+  faults = 0;
+  entered = 0;
+  readonly held: number[] = [];
+  readonly order: number[] = [];
+  readonly refused: number[] = [];
+  readonly waiting = new Map<number, AbortController>();
+
+  constructor(readonly room: number) {
+    this.free = room;
+  }
+
+  async #attempt(id: number): Promise<number | undefined> {
+    await turn();
+    if (this.faults > 0) {
+      this.faults -= 1;
+      throw new KvcError('LEDGER_UNAVAILABLE', 'away');
+    }
+    if (this.free === 0) return undefined;
+    this.free -= 1;
+    return id;
+  }
+
+  enter(): void {
+    const id = this.entered++;
+    const controller = new AbortController();
+    this.waiting.set(id, controller);
+    const ended = (list: number[]) => () => {
+      this.waiting.delete(id);
+      list.push(id);
+    };
+    const won = ended(this.order);
+    const attempt = {
+      run: () => this.#attempt(id),
+      giveBack: () => {
+        this.free += 1;
+        fleet.changed();
+      },
+    };
+    admission.enter(line, attempt, Infinity, controller.signal).then(() => {
+      won();
+      this.held.push(id);
+    }, ended(this.refused));
+  }
+
+  step(step: Step): void {
+    switch (step) {
+      case 'enter':
+        return this.enter();
+      case 'leave':
+        return [...this.waiting.values()].at(-1)?.abort(new KvcError('ABORTED', 'gone'));
+      case 'finish':
+        if (this.held.shift() !== undefined) this.free += 1;
+        return fleet.changed();
+      case 'wake':
+        return fleet.changed();
+      case 'fault':
+        this.faults = 1;
+    }
+  }
+}
+
+describe('admission', () => {
+  it('serves a line in order, never more than there is room for, and loses nobody', async () => {
+    const steps = fc.array(
+      fc.tuple(
+        fc.constantFrom<Step>('enter', 'enter', 'enter', 'leave', 'finish', 'wake', 'fault'),
+        fc.boolean(),
+      ),
+      { maxLength: 40 },
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.integer({ min: 1, max: 3 }), steps, async (room, sequence) => {
+        begin({ queueEntries: 100, queueWaitMs: 60_000 });
+        const pool = new Pool(room);
+        for (const [step, pause] of sequence) {
+          pool.step(step);
+          if (pause) await turn();
+          expect(pool.held.length).toBeLessThanOrEqual(room);
+        }
+        pool.faults = 0;
+        while (pool.waiting.size > 0) {
+          pool.step('finish');
+          await turn();
+        }
+        await turn();
+        expect(pool.order).toEqual(pool.order.toSorted((a, b) => a - b));
+        expect(pool.order.length + pool.refused.length).toBe(pool.entered);
+        expect(pool.free + pool.held.length).toBe(room);
+        expect(admission.size).toBe(0);
+        admission.onApplicationShutdown();
+      }),
+      { numRuns: 60, seed: 5 },
+    );
+  });
+
+  it('refuses at once what finds its line full, and after the longest wait what waited', async () => {
+    begin({ queueEntries: 1, queueWaitMs: 20 });
+    const first = admission.enter(line, full, Infinity, calm);
+    await expect(admission.enter(line, full, Infinity, calm)).rejects.toMatchObject({
+      code: 'QUEUE_FULL',
+      retryAfterMs: 1_000,
+    });
+    const other = admission.enter({ ...line, tenant: 'u' }, full, Infinity, calm);
+    const waited = {
+      code: 'NO_CAPACITY',
+      message: 'All workers stayed full for 0.02 s.',
+      retryAfterMs: 1_000,
+    };
+    await expect(first).rejects.toMatchObject(waited);
+    await expect(other).rejects.toMatchObject(waited);
+    expect(admission.size).toBe(0);
+  });
+
+  it('ends the wait at the deadline, also of one that comes later and leaves earlier', async () => {
+    begin({ queueEntries: 3, queueWaitMs: 60_000 });
+    await expect(admission.enter(line, full, performance.now(), calm)).rejects.toMatchObject({
+      code: 'DEADLINE_EXCEEDED',
+    });
+    const patient = new AbortController();
+    const long = admission.enter(line, full, Infinity, patient.signal);
+    const short = admission.enter(line, full, performance.now() + 20, calm);
+    await expect(short).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
+    expect(admission.size).toBe(1);
+    patient.abort(new KvcError('ABORTED', 'gone'));
+    await expect(long).rejects.toMatchObject({ code: 'ABORTED' });
+  });
+
+  it('does not try for whom nobody waits any longer', async () => {
+    begin({ queueEntries: 3, queueWaitMs: 60_000 });
+    const gone = AbortSignal.abort(new KvcError('ABORTED', 'gone'));
+    let tried = 0;
+    const attempt = attemptOf(() => Promise.resolve((tried += 1)));
+    await expect(admission.enter(line, attempt, Infinity, gone)).rejects.toMatchObject({ code: 'ABORTED' });
+    expect([tried, admission.size]).toEqual([0, 0]);
+  });
+
+  it('tries again as soon as the fleet has changed, without another heartbeat', async () => {
+    begin({ queueEntries: 3, queueWaitMs: 60_000 });
+    let room = 0;
+    const attempt = attemptOf(() => Promise.resolve(room > 0 ? 'won' : undefined));
+    const entered = admission.enter(line, attempt, Infinity, calm);
+    await turn();
+    room = 1;
+    fleet.changed();
+    expect(await entered).toBe('won');
+  });
+
+  it('gives back what was won for somebody who has left', async () => {
+    begin({ queueEntries: 3, queueWaitMs: 60_000 });
+    const controller = new AbortController();
+    const given: string[] = [];
+    const attempt = {
+      run: async () => {
+        await turn();
+        return 'won';
+      },
+      giveBack: (won: string) => void given.push(won),
+    };
+    const entered = admission.enter(line, attempt, Infinity, controller.signal);
+    controller.abort(new KvcError('ABORTED', 'gone'));
+    await expect(entered).rejects.toMatchObject({ code: 'ABORTED' });
+    await turn();
+    expect(given).toEqual(['won']);
+  });
+
+  it('lets the next of a line try when the first leaves', async () => {
+    begin({ queueEntries: 3, queueWaitMs: 60_000 });
+    const controller = new AbortController();
+    const first = admission.enter(line, full, Infinity, controller.signal);
+    const second = admission.enter(
+      line,
+      attemptOf(() => Promise.resolve('won')),
+      Infinity,
+      calm,
+    );
+    await turn();
+    controller.abort(new KvcError('ABORTED', 'gone'));
+    await expect(first).rejects.toMatchObject({ code: 'ABORTED' });
+    expect(await second).toBe('won');
+  });
+});
