@@ -136,7 +136,7 @@ export class Admission implements OnApplicationShutdown {
 
   #evicted(cause: Eviction): KvcError {
     if (cause === 'deadline') return deadlineExceeded();
-    const message = `All workers stayed full for ${this.settings.queueWaitMs / 1_000} s.`;
+    const message = `No worker had room for this request within ${this.settings.queueWaitMs / 1_000} s.`;
     return new KvcError('NO_CAPACITY', message, { retryAfterMs: RETRY_AFTER_MS });
   }
 }

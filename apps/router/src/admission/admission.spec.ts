@@ -135,7 +135,7 @@ describe('admission', () => {
     const other = admission.enter({ ...line, tenant: 'u' }, full, Infinity, calm);
     const waited = {
       code: 'NO_CAPACITY',
-      message: 'All workers stayed full for 0.02 s.',
+      message: 'No worker had room for this request within 0.02 s.',
       retryAfterMs: 1_000,
     };
     await expect(first).rejects.toMatchObject(waited);

@@ -1,50 +1,48 @@
-import { type OnApplicationBootstrap, type OnApplicationShutdown, Injectable } from '@nestjs/common';
-import { type StorageClass, storageClass, type WorkerView } from '@kvcapsule/domain/placement';
+import { Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import type { WorkerView } from '@kvcapsule/domain/placement';
 import type { WorkerRecord } from '@kvcapsule/domain/registry';
 import { Ports } from '../ports.js';
-import { lost, WorkerLink } from './worker-link.js';
+import { Member } from './member.js';
+import { lost, type WorkerLink } from './worker-link.js';
 
 const REFRESH_MS = 1_000;
-/** Long enough for a worker to register again after Redis came back empty. */
-const GONE_GRACE_MS = 4_000;
-/** A worker with open requests that says nothing for so long hangs, whatever its heartbeat says. */
-const SILENCE_MS = 60_000;
+/**
+ * A worker with open requests reports every second. One that is silent for so long hangs, whatever its heartbeat
+ * says; it is found within six seconds, since silence is looked for every second.
+ */
+const SILENCE_MS = 5_000;
+/** One that reports, but whose engine finishes no step for so long, hangs in a step. */
+const STALL_MS = 300_000;
 
-/** Pages given back show in a heartbeat, and that in a list, within three refreshes. */
-const FREED_REFRESHES = 3;
-
-interface Member {
-  record: WorkerRecord;
-  storageClass: StorageClass;
-  /** `performance.now()` of the newest list that had it. */
-  seenMs: number;
-  link: WorkerLink | undefined;
-  requests: number;
-  pages: number;
-  /** Pages that requests gave back since the last refresh, before that, and so on. */
-  freed: number[];
-}
-
-/** The workers this router knows, what it has in flight on each, and its one link to each. */
+/** The workers this router knows, what it has in flight on each, and its one channel to each. */
 @Injectable()
 export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
+  readonly #log = new Logger(Fleet.name);
   readonly #members = new Map<string, Member>();
   readonly #listeners: (() => void)[] = [];
   #timer: NodeJS.Timeout | undefined;
-  #newestMs = 0;
-  /** False while the registry does not answer: the last snapshot serves on. */
-  storeAvailable = false;
+  #refreshing: Promise<void> | undefined;
+  /** Lists in a row that did not come. */
+  #failures = 0;
 
   constructor(private readonly ports: Ports) {}
 
   async onApplicationBootstrap(): Promise<void> {
     await this.refresh();
-    this.#timer = setInterval(() => void this.refresh(), REFRESH_MS);
+    this.#timer = setInterval(() => {
+      this.#hangUpOnHung();
+      void this.refresh();
+    }, REFRESH_MS);
   }
 
   onApplicationShutdown(): void {
     clearInterval(this.#timer);
-    for (const { link } of this.#members.values()) link?.close(lost('The router is shutting down.'));
+    for (const { channel } of this.#members.values()) channel.close(lost('The router is shutting down.'));
+  }
+
+  /** False while the registry does not answer: the last list serves on. */
+  get storeAvailable(): boolean {
+    return this.#failures === 0;
   }
 
   /** Called after every refresh, and whenever else a request that waits may find room. */
@@ -52,95 +50,92 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
     this.#listeners.push(listener);
   }
 
-  /** Pages were given back: requests that wait look again. */
+  /** Pages were given back, or a worker is reachable again: requests that wait look again. */
   changed(): void {
     for (const listener of this.#listeners) listener();
   }
 
-  /** Workers of the newest snapshot. */
+  /** Workers of the newest list, and those that have been missing from it for less than a registration takes. */
   views(): WorkerView[] {
+    const nowMs = performance.now();
     return [...this.#members.values()]
-      .filter((member) => member.seenMs === this.#newestMs)
-      .map(({ record, storageClass, requests, pages, freed }) => ({
-        ...{ record, storageClass, ownRequests: requests, ownPages: pages },
-        freedPages: freed.reduce((sum, count) => sum + count, 0),
-      }));
+      .filter((member) => !member.hasGone(nowMs))
+      .map((member) => member.view());
   }
 
   /** Counts a request towards its worker until the returned function is called. */
   track(workerId: string, pages: number): () => void {
+    return this.#members.get(workerId)?.track(pages) ?? (() => undefined);
+  }
+
+  /** The open link to a worker, made when there is none. Throws `WORKER_LOST` where it cannot be reached. */
+  link({ workerId }: WorkerRecord): WorkerLink {
     const member = this.#members.get(workerId);
-    if (!member) return () => undefined;
-    member.requests += 1;
-    member.pages += pages;
-    return () => {
-      member.requests -= 1;
-      member.pages -= pages;
-      member.freed[0] = (member.freed[0] ?? 0) + pages;
-    };
-  }
-
-  /** The open link to a worker, made when there is none. */
-  link(record: WorkerRecord): WorkerLink {
-    const member = this.#members.get(record.workerId);
     if (!member) throw lost('The worker has gone.');
-    if (!member.link || member.link.isLost) {
-      member.link = new WorkerLink(record.address, this.ports.connect(record.address));
-    }
-    return member.link;
+    return member.channel.link();
   }
 
-  async refresh(): Promise<void> {
+  /** Reads the registry; one that is asked for while another is under way is that one. */
+  refresh(): Promise<void> {
+    this.#refreshing ??= this.#refresh().finally(() => {
+      this.#refreshing = undefined;
+    });
+    return this.#refreshing;
+  }
+
+  async #refresh(): Promise<void> {
     try {
       this.#merge(await this.ports.registry.list());
-      this.storeAvailable = true;
-    } catch {
-      // Not fatal: the snapshot stays, readiness says degraded, and reserving says why it cannot.
-      this.storeAvailable = false;
+      if (this.#failures > 0) this.#log.log(`The registry answers again after ${this.#failures} failures.`);
+      this.#failures = 0;
+    } catch (error) {
+      // Not fatal: the list stays, readiness says degraded, and reserving says why it cannot.
+      this.#failures += 1;
+      if (this.#failures === 1) this.#log.warn(`${messageOf(error)}; the last list of workers stands.`);
     }
-    this.#hangUpOnSilent();
     this.changed();
   }
 
   #merge(records: readonly WorkerRecord[]): void {
     const nowMs = performance.now();
-    this.#newestMs = nowMs;
+    for (const member of this.#members.values()) member.miss(nowMs);
     for (const record of records) {
       const member = this.#members.get(record.workerId);
-      if (member) this.#update(member, record, nowMs);
-      else this.#members.set(record.workerId, newMember(record, nowMs));
+      if (member) member.update(record);
+      else this.#members.set(record.workerId, this.#newMember(record));
     }
     for (const [id, member] of this.#members) {
-      if (nowMs - member.seenMs <= GONE_GRACE_MS) continue;
       // Its heartbeats are late or do not reach Redis, but it answers: new requests go elsewhere, these go on.
-      if (member.link?.speaksWithin(GONE_GRACE_MS)) continue;
-      member.link?.close(lost('The worker stopped sending heartbeats.'));
+      if (!member.hasGone(nowMs) || member.channel.current?.speaksWithin(SILENCE_MS)) continue;
+      member.channel.close(lost('The worker stopped sending heartbeats.'));
       this.#members.delete(id);
     }
   }
 
-  #update(member: Member, record: WorkerRecord, nowMs: number): void {
-    // The same process keeps its address when it registers again; another one has another port.
-    if (record.address !== member.record.address) {
-      member.link?.close(lost('The worker was replaced by a newer one.'));
-      member.link = undefined;
-    }
-    if (record.epoch !== member.record.epoch) member.storageClass = storageClass(record);
-    member.record = record;
-    member.freed = [0, ...member.freed.slice(0, FREED_REFRESHES - 1)];
-    member.seenMs = nowMs;
+  #newMember(record: WorkerRecord): Member {
+    const { workerId } = record;
+    return new Member(record, (address) => this.ports.connect(address), {
+      // Of losses in a row one line: a worker that takes connections and drops them would fill the log.
+      lost: ({ message }, losses) => {
+        if (losses === 1) this.#log.warn(`Worker ${workerId}: ${message}`);
+      },
+      reachable: (looks, losses) => {
+        if (losses === 1) this.#log.log(`Worker ${workerId} can be reached again (seen at look ${looks}).`);
+        this.changed();
+      },
+    });
   }
 
-  #hangUpOnSilent(): void {
-    for (const { link } of this.#members.values()) {
-      if (link && link.silentMs > SILENCE_MS) link.close(lost('The worker said nothing for too long.'));
+  #hangUpOnHung(): void {
+    for (const { channel } of this.#members.values()) {
+      const link = channel.current;
+      if (!link) continue;
+      if (link.silentMs > SILENCE_MS) channel.hangUp(lost('The worker said nothing for too long.'));
+      else if (link.stalledMs > STALL_MS) channel.hangUp(lost('The worker made no progress for too long.'));
     }
   }
 }
 
-function newMember(record: WorkerRecord, seenMs: number): Member {
-  return {
-    ...{ record, storageClass: storageClass(record), seenMs },
-    ...{ link: undefined, requests: 0, pages: 0, freed: [] },
-  };
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : 'The registry does not answer';
 }

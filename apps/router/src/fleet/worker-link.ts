@@ -1,12 +1,5 @@
 import { isErrorCode, KvcError } from '@kvcapsule/contracts/errors';
-import type {
-  ConnectRequest,
-  ConnectResponse,
-  Event,
-  Failed,
-  Generate,
-  WorkerServiceClient,
-} from '@kvcapsule/contracts/worker';
+import type { ConnectRequest, ConnectResponse, Event, Failed, Generate } from '@kvcapsule/contracts/worker';
 import type { ClientDuplexStream } from '@grpc/grpc-js';
 import type { WorkerNews } from '../generation/generation.js';
 
@@ -15,32 +8,40 @@ export interface LinkListener extends WorkerNews {
   failed(error: KvcError): void;
 }
 
+/** What is used of the stream to a worker. */
+export type WorkerStream = Pick<
+  ClientDuplexStream<ConnectRequest, ConnectResponse>,
+  'on' | 'write' | 'cancel'
+>;
+
 /**
  * The one multiplexed stream to a worker process. It lives until it is lost or closed; then every request on
- * it fails with `WORKER_LOST` and a new link is made for the next one.
+ * it fails with `WORKER_LOST` and `onLost` is called once.
  */
 export class WorkerLink {
   readonly #listeners = new Map<string, LinkListener>();
-  readonly #stream: ClientDuplexStream<ConnectRequest, ConnectResponse>;
   #lost: KvcError | undefined;
+  #hasSpoken = false;
   /** `performance.now()` when the worker last said something, or when it last had nothing to say. */
   #heardMs = performance.now();
+  /** As `#heardMs`, of what shows that the engine works: a step more, or an event. */
+  #advancedMs = performance.now();
+  #steps = -1n;
 
   constructor(
-    readonly address: string,
-    private readonly client: WorkerServiceClient,
+    private readonly stream: WorkerStream,
+    private readonly onLost: (error: KvcError) => void,
   ) {
-    this.#stream = client.connect();
-    this.#stream.on('data', (frame: ConnectResponse) => {
-      this.#heardMs = performance.now();
+    stream.on('data', (frame: ConnectResponse) => {
+      this.#hear(frame);
       for (const event of frame.events) this.#dispatch(event);
     });
-    this.#stream.on('error', (cause) => {
+    this.stream.on('error', (cause) => {
       this.close(
         new KvcError('WORKER_LOST', 'The connection to the worker was lost.', { cause, retryAfterMs: 1_000 }),
       );
     });
-    this.#stream.on('end', () => {
+    this.stream.on('end', () => {
       this.close(lost('The worker closed its connection.'));
     });
   }
@@ -54,6 +55,16 @@ export class WorkerLink {
     return this.#listeners.size === 0 ? 0 : performance.now() - this.#heardMs;
   }
 
+  /** Ms since the engine last showed that it works while requests were open; 0 without requests. */
+  get stalledMs(): number {
+    return this.#listeners.size === 0 ? 0 : performance.now() - this.#advancedMs;
+  }
+
+  /** Whether the worker has ever said anything. */
+  get hasSpoken(): boolean {
+    return this.#hasSpoken;
+  }
+
   /** Whether requests are open and the worker has said something within that time. */
   speaksWithin(ms: number): boolean {
     return this.#listeners.size > 0 && this.silentMs <= ms;
@@ -64,14 +75,14 @@ export class WorkerLink {
       listener.failed(this.#lost);
       return;
     }
-    if (this.#listeners.size === 0) this.#heardMs = performance.now();
+    if (this.#listeners.size === 0) this.#heardMs = this.#advancedMs = performance.now();
     this.#listeners.set(message.requestId, listener);
-    this.#stream.write({ message: { $case: 'generate', value: message } });
+    this.stream.write({ message: { $case: 'generate', value: message } });
   }
 
   /** The worker answers with `finished` (reason abort) once the pages are free. */
   abort(requestId: string): void {
-    if (!this.#lost) this.#stream.write({ message: { $case: 'abort', value: { requestId } } });
+    if (!this.#lost) this.stream.write({ message: { $case: 'abort', value: { requestId } } });
   }
 
   /** Nobody listens to this request any longer. */
@@ -83,11 +94,18 @@ export class WorkerLink {
   close(error: KvcError): void {
     if (this.#lost) return;
     this.#lost = error;
-    this.#stream.cancel();
-    this.client.close();
+    this.stream.cancel();
+    this.onLost(error);
     const listeners = [...this.#listeners.values()];
     this.#listeners.clear();
     for (const listener of listeners) listener.failed(error);
+  }
+
+  #hear({ events, progress }: ConnectResponse): void {
+    this.#hasSpoken = true;
+    this.#heardMs = performance.now();
+    if (events.length > 0 || (progress && progress.steps > this.#steps)) this.#advancedMs = this.#heardMs;
+    if (progress) this.#steps = progress.steps;
   }
 
   #dispatch({ requestId, event }: Event): void {

@@ -178,7 +178,7 @@ describe('a worker that is lost', () => {
     const response = await router.chat('abc', { stream: true });
     router.ports.workers = [];
     // longer than a worker that says nothing would be waited for
-    await sleep(7_000);
+    await sleep(8_000);
     expect(await errorOf(await router.chat())).toMatchObject({ code: 'no_worker' });
     late = true;
     const text = await response.text();

@@ -89,13 +89,14 @@ export class FakeWorker {
   readonly #streams = new Set<Stream>();
   readonly #running = new Map<string, AbortController>();
 
-  async start(): Promise<this> {
+  /** At that address, or at a port of its own. */
+  async start(at = '127.0.0.1:0'): Promise<this> {
     const service: WorkerServiceServer = {
       connect: (stream) => this.#serve(stream),
       drain: () => undefined,
     };
     this.#server.addService(WorkerServiceService, service);
-    this.address = `127.0.0.1:${await listenRpc(this.#server, '127.0.0.1:0')}`;
+    this.address = `127.0.0.1:${await listenRpc(this.#server, at)}`;
     return this;
   }
 

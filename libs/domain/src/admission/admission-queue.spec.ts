@@ -224,7 +224,7 @@ describe('the admission queue against a list', () => {
     { weight: 4, arbitrary: fc.record({ do: fc.constantFrom('next', 'next', 'wake') }) },
     { weight: 3, arbitrary: fc.record({ do: fc.constantFrom('block', 'admit', 'leave'), which }) },
     { weight: 1, arbitrary: fc.record({ do: fc.constant('pass'), ms: fc.nat(30) }) },
-  ) as fc.Arbitrary<Command>;
+  );
 
   it('offers the oldest of each line, loses nobody and keeps its bounds, whatever comes in which order', () => {
     fc.assert(

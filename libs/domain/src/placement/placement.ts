@@ -1,10 +1,16 @@
 import type { WorkerRecord } from '../registry/index.js';
 import type { StorageClass } from './storage-class.js';
 
+/** Whether a worker answers: `reconnecting` for a moment after its connection was lost. */
+export type Reach = 'open' | 'reconnecting' | 'unreachable';
+
 /** A worker as one router sees it: its last heartbeat and what this router has done there since. */
 export interface WorkerView {
   readonly record: WorkerRecord;
   readonly storageClass: StorageClass;
+  readonly reach: Reach;
+  /** Whether the newest list of the registry has it. */
+  readonly isListed: boolean;
   /** Requests of this router that are not answered yet. */
   readonly ownRequests: number;
   /** Pages that this router reserved for them. */

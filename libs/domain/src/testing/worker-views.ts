@@ -1,5 +1,5 @@
 import type { WorkerLoad, WorkerRecord } from '../registry/index.js';
-import type { PlacementRequest, WorkerView } from '../placement/placement.js';
+import type { PlacementRequest, Reach, WorkerView } from '../placement/placement.js';
 import type { StorageClass } from '../placement/storage-class.js';
 
 export interface ViewChanges {
@@ -12,6 +12,8 @@ export interface ViewChanges {
   capacity?: number;
   codecs?: readonly string[];
   storageClass?: string;
+  reach?: Reach;
+  isListed?: boolean;
   ownRequests?: number;
   ownPages?: number;
   freedPages?: number;
@@ -21,10 +23,13 @@ export interface ViewChanges {
 export function viewOf(changes: ViewChanges = {}): WorkerView {
   const { id = 'w', modelId = 'm', state = 'ready', running = 0, waiting = 0, ...w } = changes;
   const { capacity = 100, free = 100, codecs = ['raw'], storageClass = 'class' } = w;
-  const { ownRequests = 0, ownPages = 0, freedPages = 0 } = w;
+  const { ownRequests = 0, ownPages = 0, freedPages = 0, reach = 'open', isListed = true } = w;
   const load = { state, running, waiting, freePages: free };
   const record = { workerId: id, modelId, capacityPages: capacity, codecs, load } as unknown as WorkerRecord;
-  return { record, storageClass: storageClass as StorageClass, ownRequests, ownPages, freedPages };
+  return {
+    ...{ record, storageClass: storageClass as StorageClass, reach, isListed },
+    ...{ ownRequests, ownPages, freedPages },
+  };
 }
 
 /** A request of ten pages. */

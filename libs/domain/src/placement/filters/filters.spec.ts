@@ -15,6 +15,16 @@ describe('filters', () => {
     ['one that is too small', { capacity: 9, free: 9 }, 'capacity'],
     ['one that is just large enough', { capacity: 10, free: 10 }, undefined],
     ['one that is full', { free: 9 }, 'room'],
+    ['one that cannot be reached', { reach: 'unreachable' }, 'reachable'],
+    ['one that drains and cannot be reached', { reach: 'unreachable', state: 'draining' }, 'ready'],
+    ['one that was lost a moment ago', { reach: 'reconnecting' }, 'connected'],
+    ['one that the registry has lost', { isListed: false }, 'listed'],
+    [
+      'one that the registry has lost and that cannot be reached',
+      { isListed: false, reach: 'unreachable' },
+      'reachable',
+    ],
+    ['one that the registry has lost and that is too small', { isListed: false, capacity: 9 }, 'capacity'],
     ['one that is full but for what has just ended', { free: 4, freedPages: 6 }, undefined],
     ['one whose leases are all this router’s', { free: 10, ownPages: 100 }, undefined],
   ])('judge %s', (_name, worker, reason) => {
@@ -35,7 +45,8 @@ describe('filters', () => {
     expect([verdict({ id: 'a' }, request), verdict({ id: 'b' }, request)]).toEqual([undefined, 'not-failed']);
   });
 
-  it('let a request wait for room alone', () => {
-    expect(FILTERS.filter(({ passes }) => passes).map(({ name }) => name)).toEqual(['room']);
+  it('let a request wait for what passes by itself', () => {
+    const names = FILTERS.filter(({ passes }) => passes).map(({ name }) => name);
+    expect(names).toEqual(['listed', 'connected', 'room']);
   });
 });

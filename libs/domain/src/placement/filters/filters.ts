@@ -14,6 +14,29 @@ export const model: Filter = {
   admits: ({ modelId }, { record }) => record.modelId === modelId,
 };
 
+export const reachable: Filter = {
+  name: 'reachable',
+  reason: 'unreachable',
+  passes: false,
+  admits: (_request, { reach }) => reach !== 'unreachable',
+};
+
+/** Its connection was lost a moment ago and may be back the next. */
+export const connected: Filter = {
+  name: 'connected',
+  reason: 'reconnecting',
+  passes: true,
+  admits: (_request, { reach }) => reach !== 'reconnecting',
+};
+
+/** A reservation on a worker that the registry has lost would be refused until it registers again. */
+export const listed: Filter = {
+  name: 'listed',
+  reason: 'missing from the registry',
+  passes: true,
+  admits: (_request, { isListed }) => isListed,
+};
+
 export const codec: Filter = {
   name: 'codec',
   reason: 'without the codec',

@@ -1,5 +1,15 @@
 import type { Filter } from '../placement.js';
-import { capacity, codec, model, notFailed, ready, room } from './filters.js';
+import { capacity, codec, connected, listed, model, notFailed, reachable, ready, room } from './filters.js';
 
 /** Every filter that takes part in placement, those that say most about a worker first. */
-export const FILTERS: readonly Filter[] = [model, ready, codec, notFailed, capacity, room];
+export const FILTERS: readonly Filter[] = [
+  model,
+  ready,
+  reachable,
+  codec,
+  notFailed,
+  capacity,
+  listed,
+  connected,
+  room,
+];

@@ -1,0 +1,245 @@
+import { connectivityState } from '@grpc/grpc-js';
+import type { KvcError } from '@kvcapsule/contracts/errors';
+import { Generate } from '@kvcapsule/contracts/worker';
+import { Logger } from '@nestjs/common';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { FakeClient } from '../testing/fake-client.js';
+import { MemoryPorts, workerRecord } from '../testing/memory-ports.js';
+import { Fleet } from './fleet.service.js';
+import type { LinkListener } from './worker-link.js';
+
+let ports: MemoryPorts;
+let fleet: Fleet;
+let clients: FakeClient[];
+const warn = vi.spyOn(Logger.prototype, 'warn');
+const log = vi.spyOn(Logger.prototype, 'log');
+
+/** Faults that its requests met. */
+function listener(): LinkListener & { faults: KvcError[] } {
+  const faults: KvcError[] = [];
+  const nothing = () => undefined;
+  const failed = (error: KvcError) => void faults.push(error);
+  const heard = { started: nothing, delta: nothing, finished: nothing, flush: nothing, failed, faults };
+  return heard;
+}
+
+const record = workerRecord('w0', 'host:1');
+const names = () => fleet.views().map((view) => [view.record.workerId, view.isListed]);
+const reach = () => fleet.views()[0]?.reach;
+
+/** A request on its way to the only worker. */
+function ask(requestId = 'r'): ReturnType<typeof listener> {
+  const heard = listener();
+  fleet.link(record).generate(Generate.create({ requestId }), heard);
+  return heard;
+}
+
+/** Lets time pass in steps of a tenth of a second, with what the worker says at each. */
+async function pass(ms: number, each: (passedMs: number) => void = () => undefined): Promise<void> {
+  for (let passedMs = 0; passedMs < ms; passedMs += 100) {
+    each(passedMs);
+    await vi.advanceTimersByTimeAsync(100);
+  }
+}
+
+beforeEach(async () => {
+  vi.useFakeTimers();
+  warn.mockClear().mockImplementation(() => undefined);
+  log.mockClear().mockImplementation(() => undefined);
+  ports = new MemoryPorts();
+  clients = [];
+  ports.connect = () => {
+    clients.push(new FakeClient());
+    return client().asClient;
+  };
+  ports.workers = [record];
+  fleet = new Fleet(ports);
+  await fleet.onApplicationBootstrap();
+});
+
+afterEach(() => {
+  fleet.onApplicationShutdown();
+  vi.useRealTimers();
+});
+
+function client(): FakeClient {
+  const newest = clients.at(-1);
+  if (!newest) throw new Error('nobody has asked for a client');
+  return newest;
+}
+
+describe('the list of workers', () => {
+  it('stands for as long as a registration takes when Redis comes back empty', async () => {
+    ports.workers = [];
+    await pass(5_500);
+    expect(names()).toEqual([['w0', false]]);
+    ports.workers = [{ ...record, epoch: 2 }];
+    await pass(1_000);
+    expect(names()).toEqual([['w0', true]]);
+    ports.workers = [];
+    await pass(8_000);
+    expect(names()).toEqual([]);
+  });
+
+  it('stands however long Redis is away, and as long again when it comes back empty', async () => {
+    ports.isAway = true;
+    await pass(60_000);
+    expect([names(), fleet.storeAvailable]).toEqual([[['w0', true]], false]);
+    ports.workers = [];
+    ports.isAway = false;
+    await pass(5_000);
+    expect([names(), fleet.storeAvailable]).toEqual([[['w0', false]], true]);
+    await pass(3_000);
+    expect(names()).toEqual([]);
+  });
+
+  it('says once that it does not come, and once that it does again, with a count', async () => {
+    ports.isAway = true;
+    await pass(10_000);
+    ports.isAway = false;
+    await pass(2_000);
+    expect(warn.mock.calls).toEqual([['Redis does not answer.; the last list of workers stands.']]);
+    expect(log.mock.calls).toEqual([['The registry answers again after 10 failures.']]);
+  });
+
+  it('is not asked for again while it is on its way', async () => {
+    let asked = 0;
+    let answer: (() => void) | undefined;
+    ports.registry.list = () => {
+      asked += 1;
+      return new Promise((resolve) => (answer = () => resolve([record])));
+    };
+    await pass(5_000);
+    expect(asked).toBe(1);
+    answer?.();
+    await pass(1_000);
+    expect(asked).toBe(2);
+  });
+});
+
+describe('a worker that is silent', () => {
+  it('hangs: its requests fail within six seconds, and only an answer of the process makes it reachable', async () => {
+    const heard = ask();
+    client().stream.say({ steps: 1 });
+    await pass(4_900);
+    expect(heard.faults).toEqual([]);
+    await pass(1_100);
+    expect(heard.faults).toMatchObject([{ code: 'WORKER_LOST' }]);
+    expect([clients.length, client().closed, client().stream.cancelled]).toEqual([1, true, true]);
+    await pass(100);
+    expect([clients.length, reach()]).toEqual([2, 'open']);
+  });
+
+  it('is left alone while it has no requests', async () => {
+    const heard = ask();
+    const { stream } = client();
+    stream.say({ events: [{ requestId: 'r', event: { $case: 'failed', value: failure } }] });
+    await pass(60_000);
+    expect([heard.faults.length, stream.cancelled]).toEqual([1, false]);
+    ask('later');
+    await pass(4_000);
+    expect(stream.cancelled).toBe(false);
+  });
+});
+
+const failure = { code: 'DRAINING', message: 'bye', param: undefined };
+
+describe('a worker that reports', () => {
+  it('is left alone however long a prefill takes', async () => {
+    const heard = ask();
+    await pass(600_000, (passedMs) => {
+      if (passedMs % 1_000 === 0) client().stream.say({ steps: Math.floor(passedMs / 60_000) });
+    });
+    expect(heard.faults).toEqual([]);
+  });
+
+  it('is left alone while heartbeats do not reach Redis', async () => {
+    const heard = ask();
+    ports.workers = [];
+    await pass(20_000, () => client().stream.say({ steps: 1 }));
+    expect([heard.faults, names()]).toEqual([[], []]);
+  });
+
+  it('hangs when its engine finishes no step for five minutes', async () => {
+    const heard = ask();
+    await pass(299_000, () => client().stream.say({ steps: 7 }));
+    expect(heard.faults).toEqual([]);
+    await pass(3_000, () => clients[0]?.stream.say({ steps: 7 }));
+    expect(heard.faults).toMatchObject([{ message: 'The worker made no progress for too long.' }]);
+  });
+
+  it('makes progress with every token it sends', async () => {
+    const heard = ask();
+    const delta = { text: 'a', tokenIds: [1], logprobs: [] };
+    await pass(400_000, () =>
+      client().stream.say({
+        events: [{ requestId: 'r', event: { $case: 'delta', value: delta } }],
+        steps: 7,
+      }),
+    );
+    expect(heard.faults).toEqual([]);
+  });
+});
+
+describe('a worker whose connection is lost', () => {
+  const cut = () => client().stream.emit('error', new Error('14 UNAVAILABLE'));
+
+  it('is not asked until it stands again, over one channel, with growing pauses between looks', async () => {
+    const heard = ask();
+    client().state = connectivityState.TRANSIENT_FAILURE;
+    const look = vi.spyOn(client(), 'getChannel');
+    cut();
+    expect(heard.faults).toMatchObject([{ code: 'WORKER_LOST' }]);
+    expect(reach()).toBe('reconnecting');
+    expect(() => fleet.link(record)).toThrow('connection');
+    await pass(1_100);
+    expect(reach()).toBe('unreachable');
+    await pass(28_900);
+    expect(() => fleet.link(record)).toThrow('connection');
+    expect(look.mock.calls.length).toBeLessThan(20);
+    const changed = vi.fn();
+    client().state = connectivityState.READY;
+    fleet.onChange(changed);
+    await pass(2_000);
+    expect(reach()).toBe('open');
+    expect(changed.mock.calls.length).toBeGreaterThan(2);
+    ask();
+    expect([clients.length, client().streams.length]).toEqual([1, 2]);
+    expect(warn.mock.calls).toEqual([['Worker w0: The connection to the worker was lost.']]);
+    expect(log).toHaveBeenCalledTimes(1);
+  });
+
+  it('waits longer each time when it takes connections and drops them, and says so once', async () => {
+    let cuts = 0;
+    await pass(20_000, () => {
+      if (reach() !== 'open') return;
+      ask();
+      cut();
+      cuts += 1;
+    });
+    expect(cuts).toBeGreaterThan(8);
+    expect(cuts).toBeLessThan(20);
+    expect(warn).toHaveBeenCalledTimes(1);
+    while (reach() !== 'open') await pass(100);
+    ask();
+    client().stream.say({ steps: 1 });
+    cut();
+    await pass(200);
+    expect(reach()).toBe('open');
+  });
+
+  it('gets another channel with another address, and none is left open', async () => {
+    const heard = ask();
+    ports.workers = [{ ...record, address: 'host:2', epoch: 2 }];
+    await pass(1_000);
+    expect(heard.faults).toMatchObject([{ message: 'The worker was replaced by a newer one.' }]);
+    fleet.link(record);
+    expect(clients.map(({ closed }) => closed)).toEqual([true, false]);
+    ports.workers = [];
+    await pass(12_000);
+    expect(clients.map(({ closed }) => closed)).toEqual([true, true]);
+    expect(() => fleet.link(record)).toThrow('gone');
+    await pass(10_000);
+    expect(vi.getTimerCount()).toBe(1);
+  });
+});

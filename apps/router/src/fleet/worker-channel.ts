@@ -1,0 +1,112 @@
+import { connectivityState } from '@grpc/grpc-js';
+import type { KvcError } from '@kvcapsule/contracts/errors';
+import type { WorkerServiceClient } from '@kvcapsule/contracts/worker';
+import type { Reach } from '@kvcapsule/domain/placement';
+import { lost, WorkerLink } from './worker-link.js';
+
+/** Between two looks at a lost connection; doubles up to the longest, which is also the longest of gRPC's own. */
+const FIRST_BACKOFF_MS = 100;
+const LONGEST_BACKOFF_MS = 2_000;
+/** A connection that is back within this time was a hiccup: requests wait for it instead of being refused. */
+const HICCUP_MS = 1_000;
+
+export interface ChannelEvents {
+  /** The connection was lost, so many times in a row without a word from the worker between them. */
+  lost(error: KvcError, losses: number): void;
+  /** The worker can be asked again: so many looks after the last of so many losses. */
+  reachable(looks: number, losses: number): void;
+}
+
+/**
+ * The one gRPC channel to a worker process, and the one stream on it. A stream that is lost takes its requests
+ * along; from then on nobody is sent there until the connection stands again, which this looks after in the
+ * background: a dead worker costs no request anything until its record expires.
+ */
+export class WorkerChannel {
+  #client: WorkerServiceClient | undefined;
+  #link: WorkerLink | undefined;
+  /** Losses in a row without a word from the worker between them. */
+  #losses = 0;
+  #looks = 0;
+  /** `performance.now()` of the loss, until the connection stands again. */
+  #lostMs: number | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(
+    readonly address: string,
+    private readonly connect: (address: string) => WorkerServiceClient,
+    private readonly events: ChannelEvents,
+  ) {}
+
+  get reach(): Reach {
+    if (this.#lostMs === undefined) return 'open';
+    return performance.now() - this.#lostMs <= HICCUP_MS ? 'reconnecting' : 'unreachable';
+  }
+
+  /** The open link if there is one. */
+  get current(): WorkerLink | undefined {
+    return this.#link;
+  }
+
+  /** The open link, made when there is none. Throws `WORKER_LOST` while the worker cannot be reached. */
+  link(): WorkerLink {
+    if (this.#closed || this.#lostMs !== undefined) throw lost('The connection to the worker was lost.');
+    return (this.#link ??= this.#open());
+  }
+
+  /**
+   * The worker hangs: its requests fail. The connection may look well for as long as the machine answers in its
+   * place, so it is made anew, and that takes an answer of the process.
+   */
+  hangUp(error: KvcError): void {
+    this.#client?.close();
+    this.#client = undefined;
+    this.#link?.close(error);
+  }
+
+  /** Fails every open request and leaves nothing open. */
+  close(error: KvcError): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#link?.close(error);
+    this.#client?.close();
+  }
+
+  #open(): WorkerLink {
+    this.#client ??= this.connect(this.address);
+    const link = new WorkerLink(this.#client.connect(), (error) => {
+      this.#lost(link, error);
+    });
+    return link;
+  }
+
+  #lost(link: WorkerLink, error: KvcError): void {
+    this.#link = undefined;
+    if (this.#closed) return;
+    this.#losses = link.hasSpoken ? 1 : this.#losses + 1;
+    this.#looks = 0;
+    this.#lostMs = performance.now();
+    this.events.lost(error, this.#losses);
+    this.#lookLater(this.#losses);
+  }
+
+  #lookLater(times: number): void {
+    const backoffMs = Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** (times - 1));
+    this.#timer = setTimeout(() => {
+      this.#look();
+    }, backoffMs);
+  }
+
+  /** Asking for the state makes an idle channel connect; while it cannot, gRPC tries again with its own backoff. */
+  #look(): void {
+    this.#looks += 1;
+    this.#client ??= this.connect(this.address);
+    if (this.#client.getChannel().getConnectivityState(true) !== connectivityState.READY) {
+      this.#lookLater(this.#losses + this.#looks);
+      return;
+    }
+    this.#lostMs = undefined;
+    this.events.reachable(this.#looks, this.#losses);
+  }
+}

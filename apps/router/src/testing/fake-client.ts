@@ -1,0 +1,60 @@
+import { EventEmitter } from 'node:events';
+import { connectivityState } from '@grpc/grpc-js';
+import {
+  type ConnectRequest,
+  ConnectResponse,
+  type Event,
+  type WorkerServiceClient,
+} from '@kvcapsule/contracts/worker';
+
+/** A stream that the test speaks on. */
+export class FakeStream extends EventEmitter {
+  readonly written: ConnectRequest[] = [];
+  cancelled = false;
+
+  write(message: ConnectRequest): boolean {
+    this.written.push(message);
+    return true;
+  }
+
+  cancel(): void {
+    this.cancelled = true;
+  }
+
+  say(frame: { readonly events?: Event[]; readonly steps?: number }): void {
+    const { events = [], steps } = frame;
+    const progress = steps === undefined ? undefined : { steps: BigInt(steps), prefills: [] };
+    this.emit('data', ConnectResponse.create({ events, progress }));
+  }
+}
+
+/** A gRPC client without a network: its connection stands while `state` says so. */
+export class FakeClient {
+  readonly streams: FakeStream[] = [];
+  state = connectivityState.READY;
+  closed = false;
+
+  connect(): FakeStream {
+    const stream = new FakeStream();
+    this.streams.push(stream);
+    return stream;
+  }
+
+  getChannel() {
+    return { getConnectivityState: () => this.state };
+  }
+
+  close(): void {
+    this.closed = true;
+  }
+
+  get stream(): FakeStream {
+    const stream = this.streams.at(-1);
+    if (!stream) throw new Error('nobody has connected');
+    return stream;
+  }
+
+  get asClient(): WorkerServiceClient {
+    return this as unknown as WorkerServiceClient;
+  }
+}
