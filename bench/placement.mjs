@@ -25,7 +25,7 @@ const WORKERS = Number(values.workers);
 const PLACEMENTS = 20;
 const LISTS = 3;
 
-/** The demo model's: its grid of 64 pictures' rows, capsules of five spans, and rows with scales for the rest. */
+/** Three codecs: capsules of five sizes of pictures each, and rows with scales for everything else. */
 const formats = ['q8', 'q4', 'capsule'].flatMap((codec) => [
   {
     codec,
@@ -59,40 +59,39 @@ const prompt = {
     ...{ offset: 100 + index * 400, length: 300, imageTokens: 256 },
   })),
 };
-const ledger = { reserve: () => Promise.resolve(), release: () => Promise.resolve() };
+const placed = new Error('placed');
+const ports = {
+  registry: { list: () => Promise.resolve(records) },
+  ledger: { reserve: () => Promise.resolve(), release: () => Promise.resolve() },
+  connect: () => {
+    throw placed;
+  },
+};
+const router = (root, path) => import(join(root, 'apps/router/dist', path));
 
 /** Placing as this checkout does it. */
 async function reserverOf(root) {
-  const { Reserver } = await import(join(root, 'apps/router/dist/placement/reserver.service.js'));
-  const { storageClass } = await import(join(root, 'libs/domain/dist/placement/index.js'));
-  const views = records.map((each) => ({
-    ...{ record: each, storageClass: storageClass(each), reach: 'open', isListed: true },
-    ...{ ownRequests: 0, ownPages: 0, freedPages: 0 },
-  }));
-  const fleet = { views: () => views, track: () => () => undefined, changed: () => undefined };
-  const reserver = new Reserver({ ledger }, fleet);
+  const { Fleet } = await router(root, 'fleet/fleet.service.js');
+  const { Reserver } = await router(root, 'placement/reserver.service.js');
+  const fleet = new Fleet(ports);
+  await fleet.refresh();
+  const reserver = new Reserver(ports, fleet);
   return async () => {
     const reservation = await reserver.reserve(reserver.demand('demo', {}, prompt));
     if (!reservation) throw new Error('no worker was found');
+    await reserver.release(reservation);
   };
 }
 
-/** Placing as a checkout does it that places inside its generation service. */
+/** Placing as a checkout does it that places inside its generation service; sending ends before it begins. */
 async function generationOf(root) {
-  const { GenerationService } = await import(join(root, 'apps/router/dist/generation/generation.service.js'));
-  const views = records.map((each) => ({ record: each, ownRequests: 0, ownPages: 0 }));
-  const placed = new Error('placed');
-  const fleet = {
-    views: () => views,
-    track: () => () => undefined,
-    onRefresh: () => undefined,
-    link: () => {
-      throw placed;
-    },
-  };
+  const { Fleet } = await router(root, 'generation/fleet.service.js');
+  const { GenerationService } = await router(root, 'generation/generation.service.js');
+  const fleet = new Fleet(ports);
+  await fleet.refresh();
   const settings = { workerModelId: 'demo', queueEntries: 4, queueWaitMs: 1_000, requestTimeoutMs: 10_000 };
   const preparer = { contextTokens: 8_192, prepare: () => Promise.resolve(prompt) };
-  const service = new GenerationService(settings, { ledger }, fleet, preparer);
+  const service = new GenerationService(settings, ports, fleet, preparer);
   const sink = { queued: () => undefined };
   return () =>
     service.run({ turns: [] }, sink, new AbortController().signal).catch((error) => {
@@ -172,5 +171,6 @@ const result = {
     ]),
   ),
 };
-console.log(JSON.stringify(result, null, 2));
-if (values.out) writeFileSync(values.out, `${JSON.stringify(result, null, 2)}\n`);
+const text = `${JSON.stringify(result, null, 2)}\n`;
+process.stdout.write(text);
+if (values.out) writeFileSync(values.out, text);

@@ -46,10 +46,6 @@ export class WorkerLink {
     });
   }
 
-  get isLost(): boolean {
-    return this.#lost !== undefined;
-  }
-
   /** Ms since the worker last said anything while requests were open; 0 without requests. */
   get silentMs(): number {
     return this.#listeners.size === 0 ? 0 : performance.now() - this.#heardMs;
