@@ -2,8 +2,6 @@ import { requestError } from '@kvcapsule/contracts/openai';
 import type { Logger } from '@kvcapsule/platform/logging';
 import { type DynamicModule, Module, StandardSchemaValidationPipe } from '@nestjs/common';
 import { APP_FILTER, APP_PIPE } from '@nestjs/core';
-import type { FastifyReply, FastifyRequest } from 'fastify';
-import { LoggerModule } from 'nestjs-pino';
 import { Admission } from './admission/admission.service.js';
 import { ChatController } from './edge/chat.controller.js';
 import { ErrorFilter } from './edge/error.filter.js';
