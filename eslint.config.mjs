@@ -7,7 +7,9 @@ import ts from 'typescript-eslint';
 const layers = [
   {
     sourceTag: 'type:app',
-    onlyDependOnLibsWithTags: ['type:domain', 'type:adapter', 'type:contract', 'type:util', 'type:binding'],
+    onlyDependOnLibsWithTags: [
+      ...['type:domain', 'type:adapter', 'type:contract', 'type:util', 'type:binding', 'type:evaluation'],
+    ],
   },
   {
     sourceTag: 'type:domain',
@@ -15,6 +17,14 @@ const layers = [
     bannedExternalImports: ['@nestjs/*', 'ioredis', '@grpc/*'],
   },
   { sourceTag: 'type:adapter', onlyDependOnLibsWithTags: ['type:domain', 'type:contract', 'type:util'] },
+  // measures and fits on generated scenes, so it ships with their generator
+  {
+    sourceTag: 'type:evaluation',
+    onlyDependOnLibsWithTags: [
+      ...['type:evaluation', 'type:testing', 'type:domain', 'type:adapter', 'type:binding'],
+      ...['type:contract', 'type:util'],
+    ],
+  },
   { sourceTag: 'type:contract', onlyDependOnLibsWithTags: ['type:util'] },
   { sourceTag: 'type:util', onlyDependOnLibsWithTags: ['type:util'] },
   // it turns the domain's page changes and rows into the engine's arrays, and hands the engine what the reader of model

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { type CalibrateFlags, calibrateOptions } from './calibrate-flags.js';
-import { rowGroups } from './calibrate-fit.js';
+import { rowGroups } from '@kvcapsule/evaluation/calibration';
 
 const FLAGS: CalibrateFlags = {
   model: 'm',

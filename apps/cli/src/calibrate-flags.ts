@@ -1,7 +1,7 @@
 import { KvcError } from '@kvcapsule/contracts';
-import type { PackedChoices } from './calibrate-fit.js';
-import { parseRatios, parseRetentions } from './calibrate-retention.js';
-import type { CalibrateOptions } from './calibrate.js';
+import type { PackedChoices } from '@kvcapsule/evaluation/calibration';
+import { parseRatios, parseRetentions } from '@kvcapsule/evaluation/calibration';
+import type { CalibrateOptions } from '@kvcapsule/evaluation/calibration';
 
 export type CalibrateFlags = Readonly<
   Record<

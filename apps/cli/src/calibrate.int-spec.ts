@@ -5,9 +5,9 @@ import { describeProfile } from '@kvcapsule/engine';
 import { sceneOfSeries } from '@kvcapsule/testing';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { calibrateOptions } from './calibrate-flags.js';
-import { calibrate, type CalibrateOptions } from './calibrate.js';
-import { entriesAgainst } from './eval/entries.js';
-import { evaluate, type EvalOptions } from './eval/evaluate.js';
+import { calibrate, type CalibrateOptions } from '@kvcapsule/evaluation/calibration';
+import { entriesAgainst } from '@kvcapsule/evaluation/fidelity';
+import { evaluate, type EvalOptions } from '@kvcapsule/evaluation/fidelity';
 import { DEFAULT_MODEL_DIR } from './paths.js';
 
 // The whole check may run on two busy cores.

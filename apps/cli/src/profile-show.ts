@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { describeProfile, type PartDescription, type ProfileDetails } from '@kvcapsule/engine';
 import type { Command } from 'commander';
-import { escapeXml, htmlPage } from './html-page.js';
+import { escapeXml, htmlPage } from '@kvcapsule/evaluation/report';
 import { checkOutput } from './output.js';
 
 const WIDTH = 640;

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { registerAsk } from './ask/ask.command.js';
 import { registerBench } from './bench/bench.command.js';
-import { registerCalibrate } from './calibrate.js';
+import { registerCalibrate } from './calibrate.command.js';
 import { registerEval } from './eval/eval.command.js';
 import { registerProfile } from './profile-show.js';
 import { registerServe } from './serve.command.js';

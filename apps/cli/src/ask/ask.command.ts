@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { CliError } from '../failure.js';
-import { serverRoot } from '../server-fetch.js';
+import { serverRoot } from '@kvcapsule/platform/http';
 import { servedModel, streamAnswer } from './chat-client.js';
 import { pictureDataUri } from './picture.js';
 import { summaryLine } from './summary.js';

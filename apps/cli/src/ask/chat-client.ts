@@ -2,7 +2,7 @@ import { ChatCompletionChunk, type CompletionUsage } from '@kvcapsule/contracts/
 import { EventSourceParserStream } from 'eventsource-parser/stream';
 import { z } from 'zod';
 import { CliError } from '../failure.js';
-import { serverFetch } from '../server-fetch.js';
+import { serverFetch } from '@kvcapsule/platform/http';
 
 export interface Server {
   /** Without `/v1` and without a slash at its end. */

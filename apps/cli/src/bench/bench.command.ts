@@ -7,7 +7,7 @@ import { chooseFormat, loadBinding, storedDtype, type Codec, type Engine } from 
 import { readSpecification } from '@kvcapsule/model/folder';
 import type { Command } from 'commander';
 import { checkOutput, writeReport } from '../output.js';
-import { commitOf, machineName } from '../provenance.js';
+import { commitOf, machineName } from '@kvcapsule/evaluation/report';
 import { CliError } from '../failure.js';
 import { DEFAULT_MODEL_DIR, ROOT } from '../paths.js';
 import { type DecoderGeometry, stepParameters, type Storage } from './ceilings.js';

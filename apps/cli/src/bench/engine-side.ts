@@ -1,7 +1,7 @@
 import type { PageChange } from '@kvcapsule/domain/scheduling';
 import type { Engine } from '@kvcapsule/engine';
 import { buildPlan } from '@kvcapsule/engine/plan';
-import { batchInput, textRows, type SlotWork } from '../step-plan.js';
+import { batchInput, textRows, type SlotWork } from '@kvcapsule/evaluation/prompts';
 import type { Side, Timed } from './side.js';
 
 /** Rows of one step; the worker's default. */

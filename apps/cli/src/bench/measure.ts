@@ -1,8 +1,8 @@
 import { openEngine, type Codec, type Engine } from '@kvcapsule/engine';
 import { sceneOfSeries } from '@kvcapsule/testing';
-import { decodePicture } from '../calibrate-pictures.js';
-import { openPromptMaker } from '../calibrate-prompt.js';
-import { quantile } from '../eval/statistics.js';
+import { decodePicture } from '@kvcapsule/evaluation/prompts';
+import { openPromptMaker } from '@kvcapsule/evaluation/prompts';
+import { quantile } from '@kvcapsule/evaluation/statistics';
 import { EngineSide, STEP_TOKENS } from './engine-side.js';
 import type { BenchOptions } from './options.js';
 import { PictureContexts, type PictureContext } from './picture-contexts.js';

@@ -8,7 +8,7 @@ import {
   textRows,
   type PicturePrompt,
   type SlotWork,
-} from '../step-plan.js';
+} from '@kvcapsule/evaluation/prompts';
 import { cpuSeconds, timed } from './engine-side.js';
 import type { Timed } from './side.js';
 

@@ -1,4 +1,4 @@
-import { escapeXml, htmlPage } from '../html-page.js';
+import { escapeXml, htmlPage } from '@kvcapsule/evaluation/report';
 import type { Point } from './measure.js';
 import { OWN, renderMarkdown, rowsOf, type BenchReport } from './report.js';
 

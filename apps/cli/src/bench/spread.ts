@@ -1,4 +1,4 @@
-import { quantile } from '../eval/statistics.js';
+import { quantile } from '@kvcapsule/evaluation/statistics';
 
 export interface Spread {
   readonly median: number;

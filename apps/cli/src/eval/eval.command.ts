@@ -1,13 +1,13 @@
 import { join, parse } from 'node:path';
 import { KvcError } from '@kvcapsule/contracts';
 import type { Command } from 'commander';
-import { cropOf } from '../calibrate-pictures.js';
+import { cropOf } from '@kvcapsule/evaluation/prompts';
 import { checkOutput, writeReport } from '../output.js';
-import { entriesAgainst, readEntries, type Entry } from './entries.js';
-import { evaluate, measureShard, type EvalOptions, type Shard } from './evaluate.js';
-import { renderHtml } from './report/html.js';
-import { renderMarkdown } from './report/markdown.js';
-import { ARTWORK } from './workload.js';
+import { entriesAgainst, readEntries, type Entry } from '@kvcapsule/evaluation/fidelity';
+import { evaluate, measureShard, type EvalOptions, type Shard } from '@kvcapsule/evaluation/fidelity';
+import { renderHtml } from '@kvcapsule/evaluation/report';
+import { renderMarkdown } from '@kvcapsule/evaluation/report';
+import { ARTWORK } from '@kvcapsule/evaluation/fidelity';
 
 /** A unit's questions are read in one step together. */
 const MOST_QUESTIONS = 12;

@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { DEFAULT_MODEL_DIR } from '../paths.js';
-import type { Entry } from './entries.js';
-import { evaluate, measureShard, type EvalOptions, type EvalReport } from './evaluate.js';
+import type { Entry } from '@kvcapsule/evaluation/fidelity';
+import { evaluate, measureShard, type EvalOptions, type EvalReport } from '@kvcapsule/evaluation/fidelity';
 
 // The whole check may run on two busy cores.
 vi.setConfig({ testTimeout: 240_000 });

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CliError } from '../failure.js';
 import { partMain } from '../paths.js';
-import { serverFetch } from '../server-fetch.js';
+import { serverFetch } from '@kvcapsule/platform/http';
 import type { UpOptions } from './options.js';
 import { PrivateRedis } from './private-redis.js';
 import { Supervised } from './supervised.js';

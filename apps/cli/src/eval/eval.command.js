@@ -1,0 +1,124 @@
+import { join, parse } from 'node:path';
+import { KvcError } from '@kvcapsule/contracts';
+import { cropOf } from '@kvcapsule/evaluation/prompts';
+import { checkOutput, writeReport } from '../output.js';
+import { entriesAgainst, readEntries } from '@kvcapsule/evaluation/fidelity';
+import { evaluate, measureShard } from '@kvcapsule/evaluation/fidelity';
+import { renderHtml } from '@kvcapsule/evaluation/report';
+import { renderMarkdown } from '@kvcapsule/evaluation/report';
+import { ARTWORK } from '@kvcapsule/evaluation/fidelity';
+/** A unit's questions are read in one step together. */
+const MOST_QUESTIONS = 12;
+const FULL_ANSWERS = 5000;
+const FULL_SIDE_SCENES = 98;
+/** Cosines are means over answer tokens and settle soon. */
+const FULL_ATTENTION_SCENES = 24;
+function wholeNumber(flag, text, least) {
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= least) return value;
+  throw new KvcError('CONFIG_INVALID', `${flag}: ${text} is not a whole number from ${least}`);
+}
+function questionsOf(text) {
+  const count = wholeNumber('--questions', text, 1);
+  if (count <= MOST_QUESTIONS) return count;
+  throw new KvcError('CONFIG_INVALID', `--questions: at most ${MOST_QUESTIONS} about each picture`);
+}
+function shardOf(text) {
+  const [number = 0, of = 0] = (/^(\d{1,4})\/(\d{1,4})$/.exec(text) ?? []).slice(1).map(Number);
+  if (number >= 1 && number <= of) return { index: number - 1, of };
+  throw new KvcError('CONFIG_INVALID', `--shard: ${text} is not one of several, as 1/4`);
+}
+function artworkOf(name) {
+  if (ARTWORK[name] !== undefined) return name;
+  throw new KvcError('CONFIG_INVALID', `--artwork: ${name} is none of ${Object.keys(ARTWORK).join(', ')}`);
+}
+function scenesOf(flags, questions) {
+  const full = flags.full === true;
+  const side = full ? String(FULL_SIDE_SCENES) : '0';
+  const alone = full ? String(Math.ceil(FULL_ANSWERS / questions)) : '100';
+  const count = (flag, text, otherwise, least) => wholeNumber(flag, text ?? otherwise, least);
+  return {
+    questions: count('--scenes', flags.scenes, alone, 1),
+    conversations: count('--conversations', flags.conversations, side, 0),
+    several: count('--several', flags.several, side, 0),
+    attention: count('--attention', flags.attention, full ? String(FULL_ATTENTION_SCENES) : '0', 0),
+  };
+}
+function parseFlags(flags) {
+  const questionsPerScene = questionsOf(flags.questions);
+  const { dir, name } = parse(flags.out);
+  return {
+    model: flags.model,
+    scenes: scenesOf(flags, questionsPerScene),
+    questionsPerScene,
+    seed: wholeNumber('--seed', flags.seed, 0),
+    artwork: artworkOf(flags.artwork),
+    threads: wholeNumber('--threads', flags.threads, 0),
+    journal: join(dir, `${name}.journal.jsonl`),
+    merge: flags.merge,
+    ...(flags.crop !== undefined && { crop: cropOf('--crop', flags.crop) }),
+    ...(flags.shard !== undefined && { shard: shardOf(flags.shard) }),
+  };
+}
+async function entriesOf(flags) {
+  const named = flags.entries === undefined ? [] : await readEntries(flags.entries);
+  const more = entriesAgainst(flags.against);
+  const twice = more.find((entry) => named.some(({ name }) => name === entry.name));
+  if (twice !== undefined)
+    throw new KvcError('CONFIG_INVALID', `--against: --entries names ${twice.name} too`);
+  return [...named, ...more];
+}
+async function runEval(flags) {
+  const command = `kvcapsule ${process.argv.slice(2).join(' ')}`;
+  const options = parseFlags(flags);
+  await checkOutput(flags.out);
+  const overwrite = process.stderr.isTTY;
+  const progress = (line) => process.stderr.write(overwrite ? `\r\x1b[K${line}` : `${line}\n`);
+  const whole = { ...options, entries: await entriesOf(flags) };
+  if (whole.shard !== undefined) {
+    await measureShard(whole, progress);
+    process.stderr.write(`\nshard ${flags.shard} is measured; --merge takes up ${whole.journal}\n`);
+    return;
+  }
+  const report = await evaluate(whole, command, progress);
+  if (overwrite) process.stderr.write('\n');
+  await writeReport(flags.out, report, { markdown: renderMarkdown(report), html: renderHtml(report) });
+}
+const EXAMPLES = `
+Examples:
+  kvcapsule eval --model deploy/models/emoji-vlm --against q4 profile.safetensors --out accuracy.json
+  kvcapsule eval --model deploy/models/emoji-vlm --entries entries.json --full --out accuracy.json
+  kvcapsule eval --model deploy/models/emoji-vlm --against http://127.0.0.1:8000 --scenes 50 --out served.json
+  kvcapsule eval --model MODEL --against q4 --full --shard 1/2 --out a.json   (and 2/2 into b.json elsewhere)
+  kvcapsule eval --model MODEL --against q4 --full --merge a.journal.jsonl b.journal.jsonl --out whole.json`;
+export function registerEval(program) {
+  program
+    .command('eval')
+    .description('measure the fidelity of codecs against raw KV on generated scenes')
+    .requiredOption('--model <dir>', 'Hugging Face folder')
+    .requiredOption(
+      '--out <file>',
+      'results as JSON; .md and .html are written beside it, .journal.jsonl is taken up again',
+    )
+    .option('--entries <file>', 'what to compare, as JSON: {"entries": [{"name", "codec", "profile", ...}]}')
+    .option('--against <what...>', 'q8, q4, profile files, or addresses of OpenAI servers with logprobs', [])
+    .option('--full', `at least ${FULL_ANSWERS} paired answers, and every suite`)
+    .option('--scenes <n>', 'pictures asked about alone (default: 100)')
+    .option('--questions <n>', 'different questions about each of these pictures', '6')
+    .option('--conversations <n>', 'pictures asked about ten times in one conversation (default: 0)')
+    .option('--several <n>', 'pictures asked about among one, two and four (default: 0)')
+    .option('--attention <n>', 'pictures whose attention output is compared layer by layer (default: 0)')
+    .option(
+      '--seed <n>',
+      'seed of the series of scenes; must not be one that a profile was fitted on',
+      '2001',
+    )
+    .option('--artwork <name>', 'known or unseen by the demo model, or one icon set', 'known')
+    .option('--crop <RxC>', 'part of the 4 x 4 cells that pictures show, as 2x4 (default: all of them)')
+    .option('--threads <n>', 'threads (0: as many as the process may run on)', '0')
+    .option('--shard <i/n>', 'measure the i-th of n parts only, into the journal of --out; no report')
+    .option('--merge <journal...>', 'take over the results of other processes, such as shards', [])
+    .addHelpText('after', EXAMPLES)
+    .action(runEval);
+}
+//# sourceMappingURL=eval.command.js.map

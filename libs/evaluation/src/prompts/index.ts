@@ -1,0 +1,3 @@
+export * from './pictures.js';
+export * from './prompt-maker.js';
+export * from './step-rows.js';

@@ -1,0 +1,6 @@
+export * from './html.js';
+export * from './html-page.js';
+export * from './markdown.js';
+export * from './pareto-plot.js';
+export * from './provenance.js';
+export * from './tables.js';
