@@ -1,6 +1,6 @@
 import { type ErrorCode, KvcError } from '@kvcapsule/contracts/errors';
 import type { LedgerPort } from '@kvcapsule/domain/ledger';
-import { RepeatedFaults } from '@kvcapsule/platform/logging';
+import { RepeatedFaults } from '@kvcapsule/platform/faults';
 import type { ResizeAnswer } from '@kvcapsule/serving';
 import type { Logger } from 'pino';
 

@@ -1,7 +1,6 @@
 import { destination, pino, type DestinationStream, type Logger } from 'pino';
 
 export type { Logger } from 'pino';
-export * from './repeated-faults.js';
 
 /** What may hold a secret or a user's content, wherever a log line carries it (top level and one below). */
 const PRIVATE_FIELDS = [

@@ -1,7 +1,7 @@
 import { pino } from 'pino';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 
-import { RepeatedFaults } from './repeated-faults.js';
+import { RepeatedFaults } from './index.js';
 
 const lines: { msg: string; times?: number; err: { message: string } }[] = [];
 const faults = () =>
