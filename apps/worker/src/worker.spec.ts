@@ -531,12 +531,33 @@ describe('faults', () => {
     expect(await code({ tokenIds: [] })).toBe('INVALID_REQUEST');
     expect(await code({ tokenIds: [64] })).toBe('INVALID_REQUEST');
     expect(await code({ maxTokens: 0 })).toBe('INVALID_REQUEST');
-    expect(await code({ tokenIds: Array.from({ length: 512 }, () => 10) })).toBe('CONTEXT_LENGTH_EXCEEDED');
+    expect(await code({ tokenIds: Array.from({ length: 513 }, () => 10) })).toBe('CONTEXT_LENGTH_EXCEEDED');
     expect(await code({ tokenIds: Array.from({ length: 65 }, () => 10) })).toBe('KV_CAPACITY_EXCEEDED');
     expect(await code({ lease: { leaseId: 'l', epoch: 7n, pages: 8 } })).toBe('STALE_EPOCH');
     expect(await code({})).toBeUndefined();
     await expectNothingLeft(rig);
   });
+});
+
+describe('the context', () => {
+  it.each([
+    [512, 20, 1],
+    [511, 20, 2],
+    [500, 13, 13],
+    [500, 20, 13],
+  ])(
+    'of 512 tokens gives a prompt of %i and %i more at most %i tokens',
+    async (prompt, maxTokens, answer) => {
+      const rig = await rigOf({ engine: new FakeEngine(40) });
+      const router = new RouterSide(rig.client);
+      const parts = [Array.from({ length: prompt }, () => 10)];
+      const sampling = { ignoreEos: true };
+      const { finished } = await router.ask(generateOf({ id: 'a', parts, maxTokens, sampling }));
+      expect(finished?.reason).toBe(FinishReason.FINISH_REASON_LENGTH);
+      expect(finished?.usage?.completionTokens).toBe(answer);
+      await expectNothingLeft(rig);
+    },
+  );
 });
 
 describe('counters', () => {

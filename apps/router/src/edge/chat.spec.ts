@@ -415,6 +415,11 @@ describe('bad input', () => {
     expect(router.ports.leases.size).toBe(0);
   });
 
+  it('says in the words of OpenAI that a prompt is too long', async () => {
+    const { message } = await errorOf(await router.chat('x'.repeat(65)));
+    expect(message).toMatch(/^This model's maximum context length is 64 tokens\. However, your messages /);
+  });
+
   it('fills the context exactly', async () => {
     expect((await router.chat('x'.repeat(64))).status).toBe(200);
     expect(router.worker.received[0]?.maxTokens).toBe(1);

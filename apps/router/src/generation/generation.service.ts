@@ -1,6 +1,7 @@
 import { type ErrorCode, KvcError } from '@kvcapsule/contracts/errors';
 import { type Finished, FinishReason, type Generate, type Sampling } from '@kvcapsule/contracts/worker';
 import type { WorkerView } from '@kvcapsule/domain/placement';
+import { answerTokens, checkPromptTokens } from '@kvcapsule/domain/request';
 import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { Admission } from '../admission/admission.service.js';
 import { Settings } from '../settings.js';
@@ -109,10 +110,7 @@ export class GenerationService implements OnApplicationShutdown {
   }
 
   #checkContext({ tokenIds }: PreparedPrompt): void {
-    const context = this.contextTokens;
-    if (tokenIds.length <= context) return;
-    const message = `The prompt has ${tokenIds.length} tokens; the context holds ${context}.`;
-    throw new KvcError('CONTEXT_LENGTH_EXCEEDED', message, { param: 'messages' });
+    checkPromptTokens(tokenIds.length, this.contextTokens);
   }
 
   #answer(job: Job, attempt: Reservation, sink: WorkerNews, signal: AbortSignal): Promise<void> {
@@ -156,8 +154,6 @@ export class GenerationService implements OnApplicationShutdown {
   }
 
   #message({ request, prompt, deadlineMs }: Job, { key, pages }: Reservation): Generate {
-    // The last token that is made needs no room of its own: nothing comes after it.
-    const room = this.contextTokens - prompt.tokenIds.length + 1;
     return {
       requestId: key.leaseId,
       lease: { leaseId: key.leaseId, epoch: BigInt(key.epoch), pages },
@@ -170,7 +166,7 @@ export class GenerationService implements OnApplicationShutdown {
         param,
       })),
       sampling: samplingOf(request),
-      maxTokens: Math.min(request.maxTokens ?? room, room),
+      maxTokens: answerTokens(prompt.tokenIds.length, this.contextTokens, request.maxTokens),
       stop: [...request.stop],
       remainingMs: BigInt(Math.max(1, Math.round(deadlineMs - performance.now()))),
       resumedTokenIds: [],

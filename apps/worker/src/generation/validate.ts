@@ -1,6 +1,7 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 import type { SpanForm } from '@kvcapsule/domain/identity';
 import { rawBlocks, storedRuns } from '@kvcapsule/domain/paging';
+import { answerTokens, checkPromptTokens } from '@kvcapsule/domain/request';
 import type { ScheduledPicture, TextForm } from '@kvcapsule/domain/scheduling';
 import {
   chooseFormat,
@@ -64,10 +65,7 @@ export function validateGenerate(generate: GenerateRequest, offer: Offer): Gener
   }
   const { tokenIds } = generate;
   if (tokenIds.some((token) => token >= info.vocab)) throw invalid('tokenIds: outside the vocabulary');
-  if (tokenIds.length >= info.contextTokens) {
-    const message = `The prompt has ${tokenIds.length} tokens; the context holds ${info.contextTokens}.`;
-    throw new KvcError('CONTEXT_LENGTH_EXCEEDED', message);
-  }
+  checkPromptTokens(tokenIds.length, info.contextTokens);
   const kvCodec = generate.kvCodec === '' ? codec : knownCodec(generate.kvCodec, info);
   const text = textForm(info, kvCodec);
   return {
@@ -80,7 +78,7 @@ export function validateGenerate(generate: GenerateRequest, offer: Offer): Gener
     pictures: toPictures(generate, info, kvCodec),
     sampling: toSampling(generate.sampling, info.vocab, endTokens),
     stop: generate.stop,
-    maxTokens: Math.min(generate.maxTokens, info.contextTokens - tokenIds.length),
+    maxTokens: answerTokens(tokenIds.length, info.contextTokens, generate.maxTokens),
     priority: generate.priority,
     cacheSalt: generate.cacheSalt,
     remainingMs: generate.remainingMs,

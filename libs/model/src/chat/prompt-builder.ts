@@ -1,4 +1,5 @@
 import { KvcError } from '@kvcapsule/contracts';
+import { contextExceeded } from '@kvcapsule/domain/request';
 import {
   familyNamed,
   type FamilySpec,
@@ -103,12 +104,11 @@ export class PromptBuilder {
    */
   refuseHopeless({ messages }: Pick<ChatPrompt, 'messages'>): void {
     const { contextTokens, longestTokenBytes } = this.options;
-    if (messages.length > contextTokens)
-      throw tooLong(`there are ${messages.length} messages`, contextTokens);
+    const tooLong = () => contextExceeded(contextTokens, `more than ${contextTokens} tokens`);
+    if (messages.length > contextTokens) throw tooLong();
     if (longestTokenBytes === undefined) return;
     const bytes = messages.reduce((sum, message) => sum + textBytes(message), 0);
-    if (bytes > contextTokens * longestTokenBytes)
-      throw tooLong(`the messages have ${bytes} bytes of text`, contextTokens);
+    if (bytes > contextTokens * longestTokenBytes) throw tooLong();
   }
 
   /**
@@ -203,11 +203,6 @@ function joined(runs: readonly (readonly number[])[], tokens: number): Int32Arra
     at += run.length;
   }
   return ids;
-}
-
-function tooLong(what: string, contextTokens: number): KvcError {
-  const message = `${what}, more than the model's context of ${contextTokens} tokens can hold`;
-  return new KvcError('CONTEXT_LENGTH_EXCEEDED', message, { param: 'messages' });
 }
 
 const partBytes = (part: ChatPart) => (part.type === 'text' ? Buffer.byteLength(part.text) : 0);

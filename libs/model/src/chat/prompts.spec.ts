@@ -235,6 +235,9 @@ describe('long texts', () => {
   it('are refused at once when no context can hold them', async () => {
     await expect(model.prepareChat(user('x'.repeat(10_000_000)))).rejects.toMatchObject({
       code: 'CONTEXT_LENGTH_EXCEEDED',
+      message:
+        "This model's maximum context length is 8192 tokens. However, your messages resulted in more than 8192 tokens. " +
+        'Please reduce the length of the messages.',
       param: 'messages',
     });
   });

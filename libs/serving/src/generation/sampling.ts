@@ -46,9 +46,6 @@ export const samplingSchema = z.object({
   minTokens: count,
 });
 
-/** Below this a temperature picks the best token anyway, and dividing by it would overflow. */
-const GREEDY_BELOW = 1e-4;
-
 /**
  * What a request's sampling means here.
  *
@@ -60,7 +57,7 @@ export function toSampling(
   endTokens: ReadonlySet<number>,
 ): Sampling {
   const { temperature = 0, topP = 1, topK = 0, minP = 0, seed = 0n, minTokens = 0 } = wire ?? {};
-  const greedy = temperature < GREEDY_BELOW || topP === 0;
+  const greedy = temperature === 0 || topP === 0;
   const bias = new Map((wire?.logitBias ?? []).map((entry) => [entry.tokenId, entry.bias]));
   const unknown = [...bias.keys()].find((token) => token >= vocab);
   if (unknown !== undefined) {

@@ -1,0 +1,3 @@
+export * from './limits.js';
+export * from './principal.js';
+export * from './sampling.js';
