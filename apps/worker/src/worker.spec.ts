@@ -762,7 +762,7 @@ describe('the cluster', () => {
     const rig = await rigOf({ engine: new FakeEngine(64, PROFILES, 1) });
     expect((await rig.registry.list())[0]).toMatchObject({
       ...{ workerId: 'w', capacityPages: 512, codecs: ['raw', 'capsule'] },
-      formats: [{ codec: 'capsule', tokens: 40, markerTokens: 0, pages: 3 }],
+      formats: [{ codec: 'capsule', tokens: 40, markerRows: [], pages: 3 }],
     });
     const router = new RouterSide(rig.client);
     const lease = { leaseId: 'l', epoch: 1n, pages: 64 };

@@ -168,9 +168,9 @@ function descriptorOf(parts: WorkerParts, serving: Serving, address: string): Wo
     codec: parts.codec,
     profileId: parts.profileId,
     codecs: servedCodecs(parts.engine.info),
-    formats: formats.map(({ codec, tokens, markerRows, pages, headerBytes, bytesPerToken }) => ({
-      ...{ codec, tokens, pages, headerBytes, bytesPerToken },
-      markerTokens: markerRows.length,
+    formats: formats.map(({ codec, profileId, tokens, markerRows, pages, headerBytes, bytesPerToken }) => ({
+      ...{ codec, profileId, tokens, pages, headerBytes, bytesPerToken },
+      markerRows: [...markerRows],
     })),
   };
 }

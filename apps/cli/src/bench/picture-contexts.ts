@@ -1,5 +1,6 @@
 import type { PageChange } from '@kvcapsule/domain/scheduling';
-import { chooseFormat, type Codec, type Engine, type FormatChoice } from '@kvcapsule/engine';
+import { chooseFormat, type FormatChoice } from '@kvcapsule/domain/storage';
+import type { Codec, Engine } from '@kvcapsule/engine';
 import { buildPlan } from '@kvcapsule/engine/plan';
 import {
   batchInput,

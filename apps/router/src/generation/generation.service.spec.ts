@@ -26,10 +26,14 @@ describe('placement and leases', () => {
     await until(() => router.ports.leases.size === 0);
   });
 
-  it('reserves the prompt and one block', async () => {
+  it.each([
+    [17, undefined, 2],
+    [32, 1, 2],
+    [32, 2, 3],
+  ])('reserves for %i tokens and %j of an answer %i blocks', async (tokens, max_tokens, blocks) => {
     router = await new Harness().start();
-    await router.chat('x'.repeat(17));
-    expect(router.worker.received[0]?.lease).toMatchObject({ epoch: 1n, pages: 2 * 8 + 8 });
+    await router.chat('x'.repeat(tokens), { max_tokens });
+    expect(router.worker.received[0]?.lease).toMatchObject({ epoch: 1n, pages: blocks * 8 });
   });
 
   it('tells the worker how long the answer may still take', async () => {
@@ -44,9 +48,10 @@ describe('placement and leases', () => {
     router = await new Harness().start();
     router.ports.workers = [workerRecord('w0', router.worker.address, { capacityPages: 16 })];
     await sleep(1_100);
-    const response = await router.chat('x'.repeat(17));
+    const response = await router.chat('x'.repeat(32));
     expect(response.status).toBe(400);
     expect(await errorOf(response)).toMatchObject({ code: 'kv_capacity_exceeded', param: 'messages' });
+    expect((await router.chat('x'.repeat(32), { max_tokens: 1 })).status).toBe(200);
   });
 
   it('says when no worker is ready', async () => {
@@ -87,15 +92,15 @@ describe('the queue', () => {
     router.worker.script = endless;
     const controller = new AbortController();
     const filling = { signal: controller.signal };
-    const long = [1, 2, 3, 4, 5].map(() => router.chat('x'.repeat(33), { stream: true }, filling));
+    const long = [1, 2, 3, 4, 5].map(() => router.chat('x'.repeat(48), { stream: true }, filling));
     const answers = await Promise.all(long);
-    const full = await router.chat('x'.repeat(33));
+    const full = await router.chat('x'.repeat(48));
     expect(full.status).toBe(503);
     expect(full.headers.get('retry-after')).toBe('1');
     expect(await errorOf(full)).toMatchObject({ code: 'no_capacity' });
     expect(answers.every((answer) => answer.status === 200)).toBe(true);
     const [waiting, refused] = await Promise.all([
-      router.chat('x'.repeat(33)),
+      router.chat('x'.repeat(48)),
       sleep(20).then(() => router.chat('b')),
     ]);
     expect([waiting.status, refused.status]).toEqual([503, 503]);

@@ -74,7 +74,9 @@ export class GenerationService implements OnApplicationShutdown {
     this.#checkContext(prompt);
     const deadlineMs = performance.now() + this.settings.requestTimeoutMs;
     sink.queued();
-    const demand = this.reserver.demand(this.settings.workerModelId, request, prompt);
+    const { kvCodec } = request;
+    const maxTokens = answerTokens(prompt.tokenIds.length, this.contextTokens, request.maxTokens);
+    const demand = this.reserver.demand(this.settings.workerModelId, { kvCodec, maxTokens }, prompt);
     const job: Job = { request, prompt, demand, deadlineMs };
     const line = { modelId: demand.modelId, tenant: DEFAULT_TENANT };
     const reserving = {

@@ -50,8 +50,8 @@ export interface PromptPicture {
   readonly encoded: Buffer;
   readonly offset: number;
   readonly length: number;
-  /** Visual tokens among them. */
-  readonly imageTokens: number;
+  /** Rows of the span that are markers, ascending; the others are the picture's own. */
+  readonly markerRows: readonly number[];
   readonly param: string;
 }
 

@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { type ErrorCode, KvcError } from '@kvcapsule/contracts/errors';
 import type { LeaseKey } from '@kvcapsule/domain/ledger';
-import { promptPages, storedPrompt, storedRuns, storedSpan } from '@kvcapsule/domain/paging';
 import {
   type Decision,
   pagesByClass,
@@ -10,6 +9,7 @@ import {
   PLUGINS,
 } from '@kvcapsule/domain/placement';
 import type { WorkerRecord } from '@kvcapsule/domain/registry';
+import { keptPicture, keptText, pageDemand } from '@kvcapsule/domain/scheduling';
 import { Injectable } from '@nestjs/common';
 import { Fleet } from '../fleet/fleet.service.js';
 import type { GenerationRequest, PreparedPrompt } from '../generation/generation.js';
@@ -47,8 +47,19 @@ export class Reserver {
     private readonly fleet: Fleet,
   ) {}
 
-  demand(modelId: string, { kvCodec }: Pick<GenerationRequest, 'kvCodec'>, prompt: PreparedPrompt): Demand {
-    const pagesOn = pagesByClass(({ record }) => promptPeak(prompt, kvCodec ?? record.codec, record));
+  /** `maxTokens` is what the answer may have at most. */
+  demand(
+    modelId: string,
+    { kvCodec, maxTokens }: Pick<GenerationRequest, 'kvCodec'> & { readonly maxTokens: number },
+    prompt: PreparedPrompt,
+  ): Demand {
+    const pagesOn = pagesByClass(({ record }) => {
+      const codec = kvCodec ?? record.codec;
+      const pictures = prompt.pictures.map((span) => keptPicture(record, codec, span, false));
+      const text = keptText(record, codec);
+      const promptTokens = prompt.tokenIds.length;
+      return pageDemand({ promptTokens, maxTokens, pictures, ...(text && { text }) }, record);
+    });
     return { modelId, kvCodec, failed: new Set(), pagesOn };
   }
 
@@ -110,13 +121,4 @@ export class Reserver {
 
 function isPlaceable({ scored, rejected }: Decision): boolean {
   return scored.length > 0 || rejected.some(({ filter }) => filter.passes);
-}
-
-/** The prompt's peak, and a block for the answer to begin with. */
-function promptPeak({ tokenIds, pictures }: PreparedPrompt, codec: string, record: WorkerRecord): number {
-  const { blockTokens, pagesPerBlock, pageBytes, formats } = record;
-  const spans = pictures.map((span) => ({ ...span, stored: storedSpan(formats, codec, span, pageBytes) }));
-  const shape = { blockTokens, pagesPerBlock };
-  const runs = storedRuns(formats, codec, pageBytes, shape);
-  return promptPages(storedPrompt(tokenIds.length, spans, runs), shape).peakPages + pagesPerBlock;
 }

@@ -13,7 +13,7 @@ let reserver: Reserver;
 const prompt: PreparedPrompt = { tokenIds: new Array<number>(16).fill(7), pictures: [] };
 const PAGES = 16;
 
-const demand = (kvCodec?: string) => reserver.demand('demo', { kvCodec }, prompt);
+const demand = (kvCodec?: string) => reserver.demand('demo', { kvCodec, maxTokens: 9 }, prompt);
 const idle = { state: 'ready', running: 0, waiting: 0, freePages: 160 } as const;
 
 async function meet(...changes: Parameters<typeof workerRecord>[2][]): Promise<void> {

@@ -30,7 +30,7 @@ class CharacterPreparer extends PromptPreparer {
         }
         const encoded = Buffer.from(part.url.toString());
         const sha256 = createHash('sha256').update(encoded).digest();
-        const span = { offset: tokenIds.length, length: PICTURE_TOKENS, imageTokens: PICTURE_TOKENS };
+        const span = { offset: tokenIds.length, length: PICTURE_TOKENS, markerRows: [] };
         pictures.push({ sha256, encoded, ...span, param: part.param });
         tokenIds.push(...new Array<number>(PICTURE_TOKENS).fill(0x2a));
       }

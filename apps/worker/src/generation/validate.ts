@@ -1,16 +1,7 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
-import type { SpanForm } from '@kvcapsule/domain/identity';
-import { rawBlocks, storedRuns } from '@kvcapsule/domain/paging';
 import { answerTokens, checkPromptTokens } from '@kvcapsule/domain/request';
-import type { ScheduledPicture, TextForm } from '@kvcapsule/domain/scheduling';
-import {
-  chooseFormat,
-  type Codec,
-  type FormatChoice,
-  type NativeEngineInfo,
-  servedCodecs,
-  type SpanShape,
-} from '@kvcapsule/engine';
+import { keptPicture, keptText } from '@kvcapsule/domain/scheduling';
+import { type Codec, type NativeEngineInfo, servedCodecs } from '@kvcapsule/engine';
 import {
   type GenerateRequest,
   type GenerationPicture,
@@ -67,12 +58,12 @@ export function validateGenerate(generate: GenerateRequest, offer: Offer): Gener
   if (tokenIds.some((token) => token >= info.vocab)) throw invalid('tokenIds: outside the vocabulary');
   checkPromptTokens(tokenIds.length, info.contextTokens);
   const kvCodec = generate.kvCodec === '' ? codec : knownCodec(generate.kvCodec, info);
-  const text = textForm(info, kvCodec);
+  const text = keptText(info, kvCodec);
   return {
     requestId: generate.requestId,
     text,
     // who names a codec gets it, whatever becomes of the pool
-    textUnderPressure: text || generate.kvCodec !== '' ? undefined : textForm(info, offer.textUnderPressure),
+    textUnderPressure: text || generate.kvCodec !== '' ? undefined : keptText(info, offer.textUnderPressure),
     lease: generate.lease,
     promptTokenIds: tokenIds,
     pictures: toPictures(generate, info, kvCodec),
@@ -100,56 +91,10 @@ function toPictures(generate: GenerateRequest, info: NativeEngineInfo, codec: Co
       return -1;
     });
     if (imageTokens === 0) throw invalid(`pictures.${index}: the span has no image token`);
-    const span = { length, markerRows };
-    const choice = chooseFormat(info, codec, span);
     // who names a codec gets it, whatever becomes of the pool
-    const underPressure = generate.kvCodec === '' ? smallerCapsule(info, span, choice) : undefined;
-    return {
-      offset,
-      length,
-      encoded,
-      contentSha256,
-      param,
-      imageTokens,
-      featureRows,
-      restRows: choice?.restRows ?? markerRows,
-      capsule: choice && { profile: choice.format, pages: choice.pages },
-      form: formOf(info, choice),
-      ...(underPressure && { underPressure }),
-    };
+    const kept = keptPicture(info, codec, { offset, length, markerRows }, generate.kvCodec === '');
+    return { ...kept, encoded, contentSha256, param, imageTokens, featureRows };
   });
-}
-
-/** How text is kept with that codec; undefined: raw. */
-function textForm(info: NativeEngineInfo, codec: Codec): TextForm | undefined {
-  const runs = storedRuns(info.formats, codec, info.pageBytes, info);
-  if (!runs) return undefined;
-  const { format: profile, pages, tokens } = runs;
-  return { capsule: { profile, pages }, tokens, form: { codec, profileId: '' } };
-}
-
-/** The format that keeps a span in the fewest pages, of those fitted for it; for one that is kept in more, as rows. */
-function smallerCapsule(
-  info: NativeEngineInfo,
-  span: SpanShape,
-  choice: FormatChoice | undefined,
-): ScheduledPicture['underPressure'] {
-  if (choice && info.formats[choice.format]?.tokens !== 0) return undefined;
-  const pagesOf = ({ pages, restRows }: FormatChoice): number =>
-    pages + rawBlocks(restRows.length, info) * info.pagesPerBlock;
-  const fitted = servedCodecs(info)
-    .filter((codec) => codec.startsWith('capsule'))
-    .flatMap((codec) => chooseFormat(info, codec, span) ?? [])
-    .sort((a, b) => pagesOf(a) - pagesOf(b) || a.format - b.format);
-  const [least] = fitted;
-  if (!least || (choice && pagesOf(least) >= pagesOf(choice))) return undefined;
-  const { format: profile, pages, restRows } = least;
-  return { capsule: { profile, pages }, restRows, form: formOf(info, least) };
-}
-
-function formOf(info: NativeEngineInfo, choice: FormatChoice | undefined): SpanForm {
-  const { codec = 'raw', profileId = '' } = choice ? (info.formats[choice.format] ?? {}) : {};
-  return { codec, profileId };
 }
 
 function knownCodec(name: string, info: NativeEngineInfo): Codec {

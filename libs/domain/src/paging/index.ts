@@ -1,4 +1,3 @@
-export * from './page-demand.js';
+export * from './blocks.js';
 export * from './page-pool.js';
 export * from './prefix-cache.js';
-export * from './stored-span.js';

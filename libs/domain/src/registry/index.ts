@@ -2,7 +2,7 @@
  * Who is alive. The worker writes its own record, routers read all of them. Time comes from the store.
  */
 
-import type { StorageFormat } from '../paging/index.js';
+import type { StorageFormat } from '../storage/index.js';
 
 /** Constant for one epoch. */
 export interface WorkerDescriptor {
@@ -22,7 +22,7 @@ export interface WorkerDescriptor {
   /** Every codec that a request may name. */
   readonly codecs: readonly string[];
   readonly profileId: string;
-  /** How spans are stored, for byte-true page estimates; of those with one codec the last that fits is used. */
+  /** How rows are stored: a router decides by them as the worker does. */
   readonly formats: readonly StorageFormat[];
 }
 

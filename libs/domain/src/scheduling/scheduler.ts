@@ -6,6 +6,7 @@ import { Admission, schedule } from './admission.js';
 import type { KeptSpan } from './description.js';
 import { assemble, type Draft, newDraft } from './draft.js';
 import { type Holding, holdingsOf } from './holdings.js';
+import { pageDemand } from './kept-prompt.js';
 import { Sequence } from './sequence/sequence.js';
 import { type SchedulerOptions, SchedulerState } from './state.js';
 import type { ScheduledRequest, ScheduledStep, StepSample } from './step.js';
@@ -140,9 +141,8 @@ export class Scheduler {
     if (request.promptTokens < 1) throw new KvcError('INVALID_REQUEST', 'The prompt has no tokens.');
     const sequence = new Sequence(request, this.#arrivals++, shape);
     sequence.featuresFrom = featuresFrom;
-    const blocks = sequence.blocksFor({ tailTakesBlock: (pages) => pages > 0 });
-    if (blocks > pool.blocks) {
-      const pages = blocks * shape.pagesPerBlock;
+    const pages = pageDemand(request, shape);
+    if (pages > pool.capacityPages) {
       const message = `The prompt needs ${pages} KV pages; this worker has ${pool.capacityPages}.`;
       throw new KvcError('KV_CAPACITY_EXCEEDED', message);
     }

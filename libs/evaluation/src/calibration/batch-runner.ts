@@ -1,5 +1,6 @@
 import type { PageChange } from '@kvcapsule/domain/scheduling';
-import { spanFormat, type Engine, type StepResult } from '@kvcapsule/engine';
+import { spanFormat } from '@kvcapsule/domain/storage';
+import type { Engine, StepResult } from '@kvcapsule/engine';
 import { buildPlan } from '@kvcapsule/engine/plan';
 import {
   batchInput,

@@ -39,7 +39,10 @@ describe('cutPieces', () => {
 });
 
 describe('Grids', () => {
-  const span = (rows: number) => ({ rows, cols: 2, tokenIds: picture(rows), imageTokens: 4 * rows + 2 });
+  const span = (rows: number, tokenIds = picture(rows)) => {
+    const markerRows = [...tokenIds.keys()].filter((row) => tokenIds[row] !== IMAGE);
+    return { rows, cols: 2, tokenIds, imageTokens: tokenIds.length - markerRows.length, markerRows };
+  };
 
   it('fits those with enough pictures, and the most frequent in any case', () => {
     const grids = new Grids([span(1), span(2), span(3)]);
@@ -56,7 +59,7 @@ describe('Grids', () => {
 
   it('does not take pictures for those of a grid with as many tokens', () => {
     const other = picture(1).map((token) => (token === NEWLINE ? IMAGE : token));
-    const grids = new Grids([span(1), { rows: 9, cols: 9, tokenIds: other, imageTokens: 0 }]);
+    const grids = new Grids([span(1), { ...span(9, other), cols: 9 }]);
     expect(grids.all).toHaveLength(1);
     expect(grids.find(other)).toBeUndefined();
     expect(grids.find(picture(4))).toBeUndefined();

@@ -1,4 +1,4 @@
-import type { FormatChoice } from '@kvcapsule/engine';
+import type { FormatChoice } from '@kvcapsule/domain/storage';
 import type { Answer } from './answers.js';
 import {
   attend,

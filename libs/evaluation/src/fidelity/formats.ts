@@ -1,4 +1,5 @@
-import { spanFormat, type FormatChoice, type NativeEngineInfo } from '@kvcapsule/engine';
+import { spanFormat, type FormatChoice } from '@kvcapsule/domain/storage';
+import type { NativeEngineInfo } from '@kvcapsule/engine';
 
 /**
  * @param picture markers and image tokens of a span

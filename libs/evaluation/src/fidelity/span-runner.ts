@@ -1,5 +1,6 @@
 import type { PageChange } from '@kvcapsule/domain/scheduling';
-import type { Engine, FormatChoice } from '@kvcapsule/engine';
+import type { FormatChoice } from '@kvcapsule/domain/storage';
+import type { Engine } from '@kvcapsule/engine';
 import { buildPlan } from '@kvcapsule/engine/plan';
 import type { SegmentRows } from './attention.js';
 import { batchInput, textRows, type Rows, type SlotWork } from '../prompts/step-rows.js';

@@ -39,6 +39,8 @@ export interface PictureSpan extends PictureGrid {
   readonly tokenIds: readonly number[];
   /** How many of the tokens carry the picture itself; the others are markers. */
   readonly imageTokens: number;
+  /** Which of the tokens are markers, ascending. */
+  readonly markerRows: readonly number[];
 }
 
 export interface PromptPicture {
@@ -46,7 +48,8 @@ export interface PromptPicture {
   readonly offset: number;
   /** Tokens of the span, markers included. */
   readonly length: number;
-  readonly imageTokens: number;
+  /** Rows of the span that are markers, ascending. */
+  readonly markerRows: readonly number[];
 }
 
 export interface PreparedPrompt {
@@ -138,7 +141,8 @@ export class PromptBuilder {
     const tokenIds = this.#splitter
       .split(this.#family.pictureMarkup(grid, tokensPerTile))
       .flatMap((piece) => ('text' in piece ? tokenizer.encode(piece.text) : [piece.tokenId]));
-    return { ...grid, tokenIds, imageTokens: tokenIds.filter((id) => id === imageTokenId).length };
+    const markerRows = [...tokenIds.keys()].filter((row) => tokenIds[row] !== imageTokenId);
+    return { ...grid, tokenIds, imageTokens: tokenIds.length - markerRows.length, markerRows };
   }
 
   /**
@@ -187,7 +191,7 @@ export class PromptBuilder {
       else {
         const span = spans[pictures.length];
         if (span === undefined) continue;
-        pictures.push({ offset: tokens, length: span.tokenIds.length, imageTokens: span.imageTokens });
+        pictures.push({ offset: tokens, length: span.tokenIds.length, markerRows: span.markerRows });
         append(span.tokenIds);
       }
     }

@@ -57,10 +57,10 @@ describe('golden prompts', () => {
       expect([...prepared.tokenIds], name).toEqual(input_ids);
       expect(decode(answer_ids), name).toBe(answer);
       expect(prepared.pictures).toHaveLength(sizes.length);
-      for (const { offset, length, imageTokens } of prepared.pictures) {
+      for (const { offset, length, markerRows } of prepared.pictures) {
         const span = [...prepared.tokenIds.slice(offset, offset + length)];
         expect([span[0], span.at(-1)]).toEqual([7, 7]);
-        expect(span.filter((id) => id === model.imageTokenId)).toHaveLength(imageTokens);
+        expect(markerRows).toEqual([...span.keys()].filter((row) => span[row] !== model.imageTokenId));
         expect(prepared.tokenIds[offset - 1]).not.toBe(model.imageTokenId);
       }
     }

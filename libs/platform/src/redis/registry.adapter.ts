@@ -13,7 +13,7 @@ import { runVerb, type RedisClient } from './client.js';
 import { REGISTRY_KEY, workerKeys } from './keys.js';
 import { ScriptCode, throwOnCode } from './script-codes.js';
 import { keys4 } from './scripts.js';
-import { descriptorSchema, loadSchema, WorkerRecords } from './worker-records.js';
+import { descriptorJson, loadSchema, WorkerRecords } from './worker-records.js';
 
 /** The registry in Redis. Verbs and rejections: see `RegistryPort`; a heartbeat without a record is `NO_WORKER`. */
 export class RedisRegistry implements RegistryPort {
@@ -26,7 +26,7 @@ export class RedisRegistry implements RegistryPort {
     checkCount('capacityPages', worker.capacityPages);
     const keys = keys4(workerKeys(worker.workerId));
     checkCount('heldEpoch', by.heldEpoch);
-    const descriptor = JSON.stringify(descriptorSchema.parse(worker));
+    const descriptor = descriptorJson(worker);
     const epoch = await runVerb(this.client, () =>
       this.client.kvcRegister(
         ...keys,

@@ -1,6 +1,6 @@
 import type { WorkerDescriptor } from '@kvcapsule/domain/registry';
 import { describe, expect, it, vi } from 'vitest';
-import { descriptorSchema, WorkerRecords } from './worker-records.js';
+import { descriptorJson, descriptorSchema, WorkerRecords } from './worker-records.js';
 
 const descriptor: WorkerDescriptor = {
   workerId: 'w1',
@@ -21,6 +21,25 @@ const load = { state: 'ready', running: 0, waiting: 0, freePages: 160 } as const
 const loadOf = (running: number) => JSON.stringify({ ...load, running });
 
 describe('records of workers', () => {
+  it('hold formats with the very rows that markers stand in', () => {
+    const format = {
+      codec: 'capsule-mixed',
+      profileId: 'p',
+      tokens: 42,
+      pages: 3,
+      headerBytes: 64,
+      bytesPerToken: 0,
+    };
+    const worker = { ...descriptor, formats: [{ ...format, markerRows: [0, 1, 41] }] };
+    const json = descriptorJson(worker);
+    expect(json).toContain('"markerRows":[0,2,39,1]');
+    const records = new WorkerRecords();
+    records.learn('w1', '7', json);
+    expect(records.record('w1', loadOf(0))).toEqual({ ...worker, epoch: 7, load });
+    records.learn('w1', '8', json.replace('[0,2,39,1]', '[9e9,1]'));
+    expect(records.record('w1', loadOf(0))).toBeUndefined();
+  });
+
   it('parse a descriptor once an epoch, and a load when it changes', () => {
     const records = new WorkerRecords();
     const parse = vi.spyOn(descriptorSchema, 'parse');

@@ -1,7 +1,21 @@
 import type { WorkerDescriptor, WorkerLoad, WorkerRecord } from '@kvcapsule/domain/registry';
+import { decodeRows, encodeRows } from '@kvcapsule/domain/storage';
 import { z } from 'zod';
 
 const count = z.number().int().nonnegative();
+
+/** Rows of a span at most, whatever a record says. */
+const MOST_ROWS = 2 ** 16;
+
+/** Marker rows stand in a record as `encodeRows` writes them. */
+const markerRows = z
+  .array(count)
+  .max(MOST_ROWS)
+  .transform((lengths, context) => {
+    const rows = decodeRows(lengths, MOST_ROWS);
+    if (!rows) context.addIssue(`more than ${MOST_ROWS} rows`);
+    return rows ?? z.NEVER;
+  });
 
 export const descriptorSchema = z.object({
   workerId: z.string(),
@@ -19,8 +33,9 @@ export const descriptorSchema = z.object({
   formats: z.array(
     z.object({
       codec: z.string(),
+      profileId: z.string(),
       tokens: count,
-      markerTokens: count,
+      markerRows,
       pages: count,
       headerBytes: z.number().nonnegative(),
       bytesPerToken: z.number().nonnegative(),
@@ -34,6 +49,14 @@ export const loadSchema = z.object({
   waiting: count,
   freePages: count,
 });
+
+/** What a worker writes. Throws where nobody could read it. */
+export function descriptorJson(worker: WorkerDescriptor): string {
+  const formats = worker.formats.map((format) => ({ ...format, markerRows: encodeRows(format.markerRows) }));
+  const written = { ...worker, formats };
+  descriptorSchema.parse(written);
+  return JSON.stringify(written);
+}
 
 /** What one worker's hash held when it was last read; undefined where it could not be understood. */
 interface Seen {

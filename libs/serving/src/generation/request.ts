@@ -1,5 +1,4 @@
-import type { SpanForm } from '@kvcapsule/domain/identity';
-import type { ScheduledPicture, TextForm } from '@kvcapsule/domain/scheduling';
+import type { KeptPicture, TextForm } from '@kvcapsule/domain/scheduling';
 
 import type { Lease } from '../leases/lease-effects.js';
 import type { RequestedPicture } from '../pictures/picture-features.js';
@@ -32,11 +31,9 @@ export interface GenerateRequest {
   readonly tenant?: string | undefined;
 }
 
-export interface GenerationPicture extends ScheduledPicture, RequestedPicture {
+export interface GenerationPicture extends KeptPicture, RequestedPicture {
   /** Per row of the span: -1 for a marker, or the row of the picture's features. */
   readonly featureRows: Int32Array;
-  /** How the span is kept, for its name. */
-  readonly form: SpanForm;
 }
 
 /** What a valid request asks for. */

@@ -1,4 +1,4 @@
-import type { StorageFormat } from '@kvcapsule/domain/paging';
+import type { StorageFormat } from '@kvcapsule/domain/storage';
 
 /** What a worker's decisions depend on of its engine; every engine's own description has at least this. */
 export interface EngineGeometry {
@@ -13,12 +13,9 @@ export interface EngineGeometry {
   readonly blockTokens: number;
   readonly pagesPerBlock: number;
   readonly pageBytes: number;
-  readonly formats: readonly (Omit<StorageFormat, 'markerTokens'> & {
-    readonly profileId: string;
+  readonly formats: readonly (StorageFormat & {
     /** Of one capsule; 0 where `tokens` is 0. */
     readonly bytes: number;
-    /** Rows of the span that are markers and covered, ascending; empty when only visual tokens are. */
-    readonly markerRows: ArrayLike<number>;
   })[];
 }
 
