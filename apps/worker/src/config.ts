@@ -1,3 +1,5 @@
+import { randomBytes } from 'node:crypto';
+
 import { CODECS } from '@kvcapsule/engine';
 import { DEFAULT_IMAGE_POLICY } from '@kvcapsule/multimodal';
 import { LOG_LEVELS } from '@kvcapsule/platform/logging';
@@ -6,13 +8,14 @@ import { z } from 'zod';
 const natural = z.number().int().min(1);
 const DTYPES = ['f32', 'f16', 'bf16'] as const;
 
-/** Every setting of a worker; flags and variables are named after the fields. */
-export const workerConfigSchema = z.object({
+const fields = z.object({
   id: z
     .string()
     .regex(/^[A-Za-z0-9._-]{1,64}$/, '1 to 64 letters, digits, dots, dashes or underscores')
-    .default('worker-0')
-    .meta({ description: 'Name in the registry; one process at a time may have it' }),
+    .optional()
+    .meta({
+      description: 'Name in the registry, which one process at a time may have; host name and a random part',
+    }),
   listen: z
     .string()
     .regex(/^.+:\d{1,5}$/, 'host:port')
@@ -78,4 +81,30 @@ export const workerConfigSchema = z.object({
   logLevel: z.enum(LOG_LEVELS).default('info').meta({ description: 'Least severe log lines shown' }),
 });
 
+/** Addresses that no other machine can be reached at. */
+const UNSPECIFIED = ['0.0.0.0', '::', '[::]'];
+
+const hostOf = (address: string) => address.slice(0, address.lastIndexOf(':'));
+
+/** Every setting of a worker; flags and variables are named after the fields. */
+export const workerConfigSchema = fields.superRefine(({ listen, advertise }, context) => {
+  const told = advertise ?? listen;
+  if (!UNSPECIFIED.includes(hostOf(told))) return;
+  const message = 'routers cannot reach a worker at this address: name one that they can, such as --advertise HOST:PORT';
+  context.addIssue({ code: 'custom', path: [advertise === undefined ? 'listen' : 'advertise'], message });
+});
+
 export type WorkerConfig = z.output<typeof workerConfigSchema>;
+
+/** Letters of the host name that an id keeps, so that the random part fits behind it. */
+const MOST_HOST_LETTERS = 51;
+
+/**
+ * An id that no other worker has, as long as 48 random bits do not meet: two hosts that both took a fixed one would
+ * push each other out of the registry.
+ */
+export function defaultWorkerId(host: string, random: Uint8Array = randomBytes(6)): string {
+  const letters = host.replaceAll(/[^A-Za-z0-9._-]/g, '-').replace(/^-+/, '');
+  const name = letters.slice(0, MOST_HOST_LETTERS);
+  return `${name || 'worker'}-${Buffer.from(random).toString('hex')}`;
+}

@@ -184,11 +184,11 @@ export class Executor {
     });
   }
 
-  async #decode({ file, encoded, param, cacheSalt }: EffectOf<'decodePicture'>): Promise<void> {
+  async #decode({ file, encoded, param, domain }: EffectOf<'decodePicture'>): Promise<void> {
     const { decodeImage, imageProcessor } = this.#parts;
     const outcome = await outcomeOf(async () => {
       const image = await decodeImage(encoded, param);
-      return { name: await namePicture(image, imageProcessor, cacheSalt), image };
+      return { name: await namePicture(image, imageProcessor, domain), image };
     });
     this.#carryOut(this.#core.pictureDecoded(file, outcome));
   }

@@ -1,3 +1,4 @@
+import { hostname } from 'node:os';
 import { basename, resolve } from 'node:path';
 
 import { KvcError } from '@kvcapsule/contracts/errors';
@@ -19,7 +20,7 @@ import { createLogger, type Logger, outliveClosedPipes } from '@kvcapsule/platfo
 import { createRedisClient, RedisLedger, RedisRegistry } from '@kvcapsule/platform/redis';
 import { createMetrics, type WorkerMetrics } from '@kvcapsule/platform/telemetry';
 
-import { type WorkerConfig, workerConfigSchema } from './config.js';
+import { defaultWorkerId, type WorkerConfig as Settings, workerConfigSchema } from './config.js';
 import { poolBlocks } from './memory/memory-plan.js';
 import { mostTiles, planMemory, reportMemory, weightType } from './memory/plan-memory.js';
 import { nameImageProcessor } from './pictures/image-processor.js';
@@ -30,13 +31,16 @@ const DEFAULT_CODECS: readonly Codec[] = ['capsule-mixed', 'capsule'];
 
 const MIB = 2 ** 20;
 
+type WorkerConfig = Settings & { readonly id: string };
+
 async function main(): Promise<void> {
-  const config = parseConfig({
+  const settings = parseConfig({
     schema: workerConfigSchema,
     argv: process.argv.slice(2),
     env: process.env,
     name: 'kvcapsule serve worker',
   });
+  const config = { ...settings, id: settings.id ?? defaultWorkerId(hostname()) };
   const logger = createLogger({ name: config.id, level: config.logLevel });
   const worker = await open(config, logger);
   superviseProcess(worker, config, logger);
@@ -64,7 +68,9 @@ async function open(config: WorkerConfig, logger: Logger): Promise<Worker> {
     model: {
       id: basename(resolve(config.model)),
       revision: engine.modelRevision,
+      processorRevision: folder.processorRevision,
       precision: `${weights}/${config.kvDtype}`,
+      arithmetic: engine.arithmetic,
       engineVersion: `${version} ggml ${ggml}`,
     },
     profileId: engine.profiles

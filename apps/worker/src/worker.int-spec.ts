@@ -95,7 +95,10 @@ async function serve(
     imageProcessor: 'p',
     createDetokenizer: () => model.detokenizer(),
     stopTokenIds: new Set(model.eosTokenIds),
-    model: { id: 'emoji-vlm', revision: engine.modelRevision, precision: 'f32', engineVersion: 'test' },
+    model: {
+      ...{ id: 'emoji-vlm', revision: engine.modelRevision, processorRevision: model.processorRevision },
+      ...{ precision: 'f32', arithmetic: 'cpu-avx2-1', engineVersion: 'test' },
+    },
     codec: profiles.length > 0 ? 'capsule' : 'raw',
     profileId: '',
     config: {

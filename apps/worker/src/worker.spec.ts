@@ -396,19 +396,24 @@ describe('pictures', () => {
     await expectNothingLeft(rig);
   });
 
-  it('F05: that another salt brought are computed anew, and change no answer', async () => {
+  it('F05: that another tenant or salt brought are computed anew, and change no answer', async () => {
     const rig = await rigOf();
     const router = new RouterSide(rig.client);
-    const ask = (id: string, cacheSalt: string) =>
-      router.ask(generateOf({ id, parts: [{ tokens: 20, mark: 1 }, [10]], cacheSalt }));
-    const salts = ['a', 'b', '', 'p'];
+    const parts = [{ tokens: 20, mark: 1 }, [10]];
+    const ask = (id: string, domain: { readonly cacheSalt: string; readonly tenant?: string }) =>
+      router.ask({ ...generateOf({ id: `${id} ${JSON.stringify(domain)}`, parts }), ...domain });
+    const domains = [
+      ...['a', 'b', '', 'p'].map((cacheSalt) => ({ cacheSalt })),
+      { cacheSalt: 'a', tenant: 't' },
+      { cacheSalt: '', tenant: 'ta' },
+    ];
     const cold = [];
-    for (const salt of salts) cold.push(await ask(`cold ${salt}`, salt));
-    expect(cold.map(({ finished }) => finished?.usage?.cachedTokens)).toEqual([0, 0, 0, 0]);
-    expect([rig.engine.encoded, await lookups(rig)]).toEqual([4, { miss: 4 }]);
+    for (const domain of domains) cold.push(await ask('cold', domain));
+    expect(cold.map(({ finished }) => finished?.usage?.cachedTokens)).toEqual(domains.map(() => 0));
+    expect([rig.engine.encoded, await lookups(rig)]).toEqual([6, { miss: 6 }]);
     const again = [];
-    for (const salt of salts) again.push(await ask(`again ${salt}`, salt));
-    expect(rig.engine.encoded).toBe(4);
+    for (const domain of domains) again.push(await ask('again', domain));
+    expect(rig.engine.encoded).toBe(6);
     expect(new Set([...cold, ...again].map(({ text }) => text)).size).toBe(1);
     await expectNothingLeft(rig);
   });

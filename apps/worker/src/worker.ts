@@ -33,8 +33,12 @@ export interface WorkerParts {
   readonly model: {
     readonly id: string;
     readonly revision: string;
+    /** Of what turns messages and pictures into tokens. */
+    readonly processorRevision: string;
     /** Types of weights and raw rows. */
     readonly precision: string;
+    /** Backend, instruction-set class and kernel revision. */
+    readonly arithmetic: string;
     readonly engineVersion: string;
   };
   readonly codec: Codec;
@@ -141,7 +145,10 @@ function createServing({ engine, config, model, imageProcessor, codec, ...parts 
   return new Serving({
     ...{ poolBlocks, swapPages, maxStepTokens, maxPrefillChunk, maxRunning, encoderCacheBytes },
     geometry: engine.info,
-    root: { modelRevision: model.revision, precision: model.precision, imageProcessor, tenant: '' },
+    root: {
+      ...{ modelRevision: model.revision, arithmetic: model.arithmetic },
+      ...{ precision: model.precision, imageProcessor },
+    },
     stopTokenIds,
     createDetokenizer,
     specOf: (request) => validateGenerate(request, offer),
@@ -160,6 +167,10 @@ function descriptorOf(parts: WorkerParts, serving: Serving, address: string): Wo
     address,
     modelId: parts.model.id,
     modelRevision: parts.model.revision,
+    processorRevision: parts.model.processorRevision,
+    arithmetic: parts.model.arithmetic,
+    precision: parts.model.precision,
+    imageProcessor: parts.imageProcessor,
     contextTokens,
     blockTokens,
     pagesPerBlock,

@@ -1,6 +1,7 @@
 // A weight matrix laid out for multiplying rows by it: panels of 32 outputs, [panel][input][32]. Every sum
-// runs over the inputs in order, one fused multiply-add after the other, whatever the instruction set, the
-// thread or the number of rows: a row's result does not depend on what else is in the step.
+// runs over the inputs in order, one multiply-add after the other, whatever the thread or the number of rows: a
+// row's result does not depend on what else is in the step. Between instruction sets its last bits differ where one
+// rounds the product before it adds (SSE4) and another does not.
 #pragma once
 #include <cstdint>
 #include <memory>

@@ -63,6 +63,8 @@ export interface PreparedPrompt {
 /** Renders, fetches, inspects and tokenises; rejects with the error the client is to see. */
 export abstract class PromptPreparer {
   abstract readonly contextTokens: number;
+  /** Of the tokenizer, the template and the rules for pictures: workers with another one see other tokens. */
+  abstract readonly processorRevision: string;
   abstract prepare(turns: readonly ChatTurn[], signal: AbortSignal): Promise<PreparedPrompt>;
   /** Called once, when nothing is prepared any longer. */
   abstract close(): Promise<void>;

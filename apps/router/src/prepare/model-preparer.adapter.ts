@@ -16,6 +16,7 @@ const MAX_ENCODED_BYTES = 48 * 1024 * 1024;
 /** Prepares prompts by a model folder's template, tokenizer and picture rules. */
 export class ModelPreparer extends PromptPreparer {
   readonly contextTokens: number;
+  readonly processorRevision: string;
 
   private constructor(
     private readonly folder: ModelFolder,
@@ -24,6 +25,7 @@ export class ModelPreparer extends PromptPreparer {
   ) {
     super();
     this.contextTokens = folder.contextTokens;
+    this.processorRevision = folder.processorRevision;
   }
 
   /** Rejects with `MODEL_INVALID` naming the file at fault. */

@@ -16,6 +16,7 @@ const PICTURE_TOKENS = 4;
 /** A token a character; a picture is four. Its URL `bad:` is refused as a broken picture. */
 class CharacterPreparer extends PromptPreparer {
   readonly contextTokens = 64;
+  readonly processorRevision = 'p';
 
   prepare(turns: readonly ChatTurn[]): Promise<PreparedPrompt> {
     const tokenIds: number[] = [];

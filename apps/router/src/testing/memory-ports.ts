@@ -88,6 +88,7 @@ export function workerRecord(
     epoch: 1,
     modelId: 'demo',
     modelRevision: 'r',
+    ...{ processorRevision: 'p', arithmetic: 'cpu-avx2-1', precision: 'f16/f16', imageProcessor: 'i' },
     contextTokens: 64,
     blockTokens: 16,
     pagesPerBlock: 8,

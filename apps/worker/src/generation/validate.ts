@@ -1,5 +1,6 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
-import { answerTokens, checkPromptTokens } from '@kvcapsule/domain/request';
+import { cacheDomain } from '@kvcapsule/domain/identity';
+import { answerTokens, checkPromptTokens, DEFAULT_PRINCIPAL } from '@kvcapsule/domain/request';
 import { keptPicture, keptText } from '@kvcapsule/domain/scheduling';
 import { type Codec, type NativeEngineInfo, servedCodecs } from '@kvcapsule/engine';
 import {
@@ -33,7 +34,7 @@ const generateSchema = z.object({
   // what this worker cannot do yet is refused: an answer that leaves it out would be a wrong one
   resumedTokenIds: z.array(z.number()).max(0),
   choice: z.literal(0).optional(),
-  tenant: z.literal('').optional(),
+  tenant: z.string().max(256).optional(),
 });
 
 /** What a worker offers to requests. */
@@ -71,7 +72,7 @@ export function validateGenerate(generate: GenerateRequest, offer: Offer): Gener
     stop: generate.stop,
     maxTokens: answerTokens(tokenIds.length, info.contextTokens, generate.maxTokens),
     priority: generate.priority,
-    cacheSalt: generate.cacheSalt,
+    domain: cacheDomain(generate.tenant || DEFAULT_PRINCIPAL.tenant, generate.cacheSalt),
     remainingMs: generate.remainingMs,
   };
 }

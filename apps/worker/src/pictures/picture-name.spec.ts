@@ -1,11 +1,12 @@
+import { cacheDomain } from '@kvcapsule/domain/identity';
 import { describe, expect, it } from 'vitest';
 
 import { namePicture } from './picture-name.js';
 
 const bytes = (length: number, step = 7): Uint8Array =>
   Uint8Array.from({ length }, (_, index) => (index * step) % 251);
-const name = (width: number, height: number, rgb = bytes(width * height * 3), processor = 'p', salt = '') =>
-  namePicture({ rgb, width, height }, processor, salt);
+const name = (width: number, height: number, rgb = bytes(width * height * 3), processor = 'p', salt = '', tenant = 't') =>
+  namePicture({ rgb, width, height }, processor, cacheDomain(tenant, salt));
 
 describe('namePicture', () => {
   it('gives 32 bytes that only the same picture gets', async () => {
@@ -29,15 +30,17 @@ describe('namePicture', () => {
     expect(await name(1, 1, bytes(3), '1')).not.toBe(await name(1, 1, bytes(3), '11'));
   });
 
-  it('keeps apart what requests with other salts sent', async () => {
-    const salted = [
-      ['p', ''],
-      ['p', 's'],
-      ['ps', ''],
-      ['', 'ps'],
+  it('keeps apart what requests of other tenants or with other salts sent', async () => {
+    const apart = [
+      ['p', '', 't'],
+      ['p', 's', 't'],
+      ['p', 's', 'u'],
+      ['p', '', 'ts'],
+      ['ps', '', 't'],
+      ['', 'ps', 't'],
     ] as const;
-    const names = salted.map(([processor, salt]) => name(8, 4, bytes(96), processor, salt));
-    expect(new Set(await Promise.all(names)).size).toBe(4);
+    const names = apart.map(([processor, salt, tenant]) => name(8, 4, bytes(96), processor, salt, tenant));
+    expect(new Set(await Promise.all(names)).size).toBe(6);
   });
 
   it('sees every byte of a picture of many chunks', async () => {

@@ -54,7 +54,6 @@ describe('the protocol', () => {
   it.each([
     ['resumedTokenIds', { resumedTokenIds: [3] }],
     ['choice', { choice: 1 }],
-    ['tenant', { tenant: 'somebody' }],
   ])('refuses a request that needs %s, which it does not know yet', async (field, more) => {
     const router = new RouterSide((await rigOf()).client);
     const { error } = await router.ask({ ...generateOf({ id: 'a', parts: [[10]] }), ...more });

@@ -67,7 +67,9 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
       bytesOf: (token) => Buffer.from(tokenText(token)),
     }),
     stopTokenIds: new Set([FAKE_END]),
-    model: { id: 'fake', revision: 'r', precision: 'f', engineVersion: 'v' },
+    model: {
+      ...{ id: 'fake', revision: 'r', processorRevision: 'p', precision: 'f', arithmetic: 'a', engineVersion: 'v' },
+    },
     codec: engine.info.formats.length > 0 ? 'capsule' : 'raw',
     profileId: '',
     onReplaced: () => undefined,

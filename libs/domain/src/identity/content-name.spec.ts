@@ -1,24 +1,45 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
+import { cacheDomain } from './cache-domain.js';
 import { ContentChain } from './content-chain.js';
 import { pictureName, type RootContent, rootName, runName, textName } from './content-name.js';
 
 const ROOT: RootContent = {
-  ...{ modelRevision: 'model', precision: 'f16/f16', imageProcessor: 'p' },
-  ...{ tenant: '', cacheSalt: '' },
+  ...{ modelRevision: 'model', arithmetic: 'cpu-avx2-1', precision: 'f16/f16', imageProcessor: 'p' },
+  domain: cacheDomain('t', ''),
 };
+/** A root's fields, with tenant and salt in the place of their domain. */
+const named = ({ tenant = 't', cacheSalt = '', ...changed }: Partial<RootFields>) =>
+  rootName({ ...ROOT, ...changed, domain: cacheDomain(tenant, cacheSalt) });
+type RootFields = Omit<RootContent, 'domain'> & { readonly tenant: string; readonly cacheSalt: string };
+
 const PICTURE = { contentSha256: Uint8Array.of(1, 2, 3), codec: 'capsule', profileId: 'profile' };
 
 describe('names', () => {
   it('are 256 bits and say nothing of the salt', () => {
-    expect(rootName({ ...ROOT, cacheSalt: 'secret' })).toMatch(/^[0-9a-f]{64}$/);
+    expect(named({ cacheSalt: 'secret' })).toMatch(/^[0-9a-f]{64}$/);
+    expect(cacheDomain('tenant', 'secret')).toMatch(/^[0-9a-f]{64}$/);
+  });
+
+  it('stay what they are: whoever keeps content by its name finds it again', () => {
+    const root = rootName(ROOT);
+    const picture = pictureName(root, PICTURE, [6, 6]);
+    expect([root, textName(root, [1, 65_537]), runName(root, PICTURE, [3]), picture]).toMatchInlineSnapshot(`
+      [
+        "122e949cde5e29469b326c01317811de419b740dff40cf8413a8a1c8e36cd9c9",
+        "ee048e5eb793dac6f12fd2f91960ba102c6a4885011981e4678714a51c718b57",
+        "17228b23714520682c66b36e000aed356a60ac1260d282a7662beca3cd333cb0",
+        "0a5f18cb5fa03b2b33dab6038e0727bbab102a108eddc35fa26258915ef95c16",
+      ]
+    `);
   });
 
   it('differ wherever any field differs, however the fields join', () => {
     const text = fc.string({ maxLength: 3, unit: fc.constantFrom('a', 'b', '\0', 'model', 'é') });
     const root = fc.record({
       modelRevision: text,
+      arithmetic: text,
       precision: text,
       imageProcessor: text,
       tenant: text,
@@ -26,7 +47,7 @@ describe('names', () => {
     });
     fc.assert(
       fc.property(root, root, (a, b) => {
-        expect(rootName(a) === rootName(b)).toBe(JSON.stringify(a) === JSON.stringify(b));
+        expect(named(a) === named(b)).toBe(JSON.stringify(a) === JSON.stringify(b));
       }),
       { numRuns: 2_000, seed: 3 },
     );
@@ -45,10 +66,11 @@ describe('names', () => {
       { tenant: 'model' },
       { tenant: 'abc' },
       { precision: 'profile' },
+      { arithmetic: 'bc' },
       { imageProcessor: 'bc' },
     ];
-    const name = rootName({ ...ROOT, ...changed });
-    for (const other of roots) expect(rootName({ ...ROOT, ...other })).not.toBe(name);
+    const name = named({ tenant: '', ...changed });
+    for (const other of roots) expect(named({ tenant: '', ...other })).not.toBe(name);
   });
 
   it('of pictures depend on content, form, tokens and what is before', () => {

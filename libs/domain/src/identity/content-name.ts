@@ -1,21 +1,24 @@
-import { createHash, type Hash } from 'node:crypto';
+import type { CacheDomain } from './cache-domain.js';
+import { type Field, hashFields, Tag } from './fields.js';
 
 /**
- * Names the keys and values of one piece of a sequence: SHA-256, in hex, over all that they depend on. In one kind
- * of worker equal names mean equal keys and values. A hash of a picture's bytes is not one, nor is a block's number.
+ * Names the keys and values of one piece of a sequence: SHA-256, in hex, over all that they depend on. Equal names
+ * mean equal keys and values, bit for bit, on whichever worker. A hash of a picture's bytes is not one, nor is a
+ * block's number.
  */
 export type ContentName = string & { readonly __brand: 'ContentName' };
 
 /** What everything in a sequence depends on. */
 export interface RootContent {
   readonly modelRevision: string;
+  /** Backend, instruction-set class and kernel revision: with others the last bits are others. */
+  readonly arithmetic: string;
   /** Types of the weights and of raw rows: with others the values are others. */
   readonly precision: string;
   /** Turns a picture's file into what the model sees. */
   readonly imageProcessor: string;
-  readonly tenant: string;
-  /** Keeps whoever names another one from finding this content; empty: shared within the tenant. */
-  readonly cacheSalt: string;
+  /** Who may find this content. */
+  readonly domain: CacheDomain;
 }
 
 /** How a picture's span or a run of text is kept: what later tokens attend to. */
@@ -31,78 +34,33 @@ export interface PictureContent extends SpanForm {
   readonly contentSha256: Uint8Array;
 }
 
-/**
- * Fields are written as tag, length, bytes. So no two lists of fields have the same bytes, whatever a salt or a
- * name is made of. A tag's meaning never changes; another one begins where it would.
- */
-const Tag = {
-  Root: 1,
-  ModelRevision: 2,
-  Precision: 3,
-  ImageProcessor: 4,
-  Tenant: 5,
-  CacheSalt: 6,
-  Text: 7,
-  Picture: 8,
-  Parent: 9,
-  TokenIds: 10,
-  ContentSha256: 11,
-  Codec: 12,
-  ProfileId: 13,
-  Run: 14,
-} as const;
-
-class NameHash {
-  readonly #hash: Hash = createHash('sha256');
-
-  constructor(kind: number) {
-    this.field(kind, '');
-  }
-
-  field(tag: number, value: string | Uint8Array): this {
-    const bytes = typeof value === 'string' ? Buffer.from(value, 'utf8') : value;
-    const head = Buffer.alloc(9);
-    head.writeUInt8(tag);
-    head.writeBigUInt64LE(BigInt(bytes.length), 1);
-    this.#hash.update(head).update(bytes);
-    return this;
-  }
-
-  tokens(tokenIds: readonly number[]): this {
-    const bytes = Buffer.alloc(tokenIds.length * 4);
-    tokenIds.forEach((token, index) => bytes.writeUInt32LE(token, index * 4));
-    return this.field(Tag.TokenIds, bytes);
-  }
-
-  name(): ContentName {
-    return this.#hash.digest('hex') as ContentName;
-  }
-}
-
 /** The name before the first token. */
 export function rootName(root: RootContent): ContentName {
-  return new NameHash(Tag.Root)
-    .field(Tag.ModelRevision, root.modelRevision)
-    .field(Tag.Precision, root.precision)
-    .field(Tag.ImageProcessor, root.imageProcessor)
-    .field(Tag.Tenant, root.tenant)
-    .field(Tag.CacheSalt, root.cacheSalt)
-    .name();
+  return nameOf(Tag.Root, [
+    [Tag.ModelRevision, root.modelRevision],
+    [Tag.Arithmetic, root.arithmetic],
+    [Tag.Precision, root.precision],
+    [Tag.ImageProcessor, root.imageProcessor],
+    [Tag.CacheDomain, root.domain],
+  ]);
 }
 
 /** Text that follows what `parent` names. */
 export function textName(parent: ContentName, tokenIds: readonly number[]): ContentName {
-  return new NameHash(Tag.Text).field(Tag.Parent, parent).tokens(tokenIds).name();
+  return nameOf(Tag.Text, [
+    [Tag.Parent, parent],
+    [Tag.TokenIds, tokenIds],
+  ]);
 }
 
 /** A run of text in a form of its own that follows what `parent` names. */
 export function runName(parent: ContentName, form: SpanForm, tokenIds: readonly number[]): ContentName {
-  return new NameHash(Tag.Run)
-    .field(Tag.Parent, parent)
-    .field(Tag.Codec, form.codec)
-    .field(Tag.ProfileId, form.profileId)
-    .tokens(tokenIds)
-    .name();
+  return nameOf(Tag.Run, [
+    [Tag.Parent, parent],
+    [Tag.Codec, form.codec],
+    [Tag.ProfileId, form.profileId],
+    [Tag.TokenIds, tokenIds],
+  ]);
 }
 
 /** A whole picture span, its marker tokens included, that follows what `parent` names. */
@@ -111,11 +69,15 @@ export function pictureName(
   picture: PictureContent,
   tokenIds: readonly number[],
 ): ContentName {
-  return new NameHash(Tag.Picture)
-    .field(Tag.Parent, parent)
-    .field(Tag.ContentSha256, picture.contentSha256)
-    .field(Tag.Codec, picture.codec)
-    .field(Tag.ProfileId, picture.profileId)
-    .tokens(tokenIds)
-    .name();
+  return nameOf(Tag.Picture, [
+    [Tag.Parent, parent],
+    [Tag.ContentSha256, picture.contentSha256],
+    [Tag.Codec, picture.codec],
+    [Tag.ProfileId, picture.profileId],
+    [Tag.TokenIds, tokenIds],
+  ]);
+}
+
+function nameOf(kind: number, fields: readonly Field[]): ContentName {
+  return hashFields(kind, fields) as ContentName;
 }

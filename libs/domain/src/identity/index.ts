@@ -1,2 +1,3 @@
+export * from './cache-domain.js';
 export * from './content-chain.js';
 export * from './content-name.js';

@@ -1,14 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import { ContentChain, type ContentName, rootName, textName } from '../identity/index.js';
+import { cacheDomain, ContentChain, type ContentName, rootName, textName } from '../identity/index.js';
 import { fullRuns } from '../testing/full-runs.js';
 import { capsuleRuns, PagePool } from './page-pool.js';
 import { type CacheEntry, PrefixCache } from './prefix-cache.js';
 
 const ROOT = rootName({
   ...{ modelRevision: 'm', precision: 'f', imageProcessor: 'p' },
-  ...{ tenant: '', cacheSalt: '' },
+  ...{ arithmetic: 'a', domain: cacheDomain('t', '') },
 });
 
 function textChain(tokenIds: readonly number[]): ContentChain {

@@ -10,8 +10,14 @@ export interface WorkerDescriptor {
   /** host:port of its gRPC service. */
   readonly address: string;
   readonly modelId: string;
-  /** SHA-256 over the model folder, hex. */
+  /** SHA-256 over configuration and weights, hex. */
   readonly modelRevision: string;
+  /** SHA-256 over tokenizer, template and picture settings, hex: a router uses workers with its own alone. */
+  readonly processorRevision: string;
+  /** With block size, formats and the request's cache domain, what names of content are made of. */
+  readonly arithmetic: string;
+  readonly precision: string;
+  readonly imageProcessor: string;
   readonly contextTokens: number;
   readonly blockTokens: number;
   readonly pagesPerBlock: number;

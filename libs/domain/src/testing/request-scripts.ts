@@ -1,12 +1,12 @@
 import fc from 'fast-check';
 
-import { rootName } from '../identity/index.js';
+import { cacheDomain, rootName } from '../identity/index.js';
 import type { ScheduledPicture, ScheduledRequest, TextForm } from '../scheduling/index.js';
 
 /** What names of content begin with. */
 export const ROOT = rootName({
   ...{ modelRevision: 'm', precision: 'f16', imageProcessor: 'p' },
-  ...{ tenant: '', cacheSalt: '' },
+  ...{ arithmetic: 'a', domain: cacheDomain('t', '') },
 });
 
 /** A request, and what becomes of it. */

@@ -10,6 +10,7 @@ import { IncrementalDetokenizer } from '../tokens/incremental-detokenizer.js';
 import { TextTokenizer } from '../tokens/text-tokenizer.js';
 import { TokenBytes } from '../tokens/token-bytes.js';
 import { readIfThere, readRequired } from './files.js';
+import { processorRevision } from './processor-revision.js';
 import { CONFIG_FILE, type ModelSpecification, type ReadModel, readModel } from './specification.js';
 import { openTemplate } from './template-source.js';
 import { GenerationConfigFile, TokenizerFile } from './tokenizer-files.js';
@@ -28,6 +29,8 @@ export interface ModelFolder {
   readonly imageTokenId: number;
   readonly tokensPerTile: number;
   readonly tokenBytes: TokenBytes;
+  /** Names what turns messages and pictures into tokens: SHA-256 in hex. */
+  readonly processorRevision: string;
 
   /** @throws KvcError IMAGE_INVALID when a picture of this upright size cannot be shown to the model */
   pictureSpan(widthPx: number, heightPx: number): PictureSpan;
@@ -103,6 +106,7 @@ export async function openModelFolder(dir: string): Promise<ModelFolder> {
     contextTokens: text.contextTokens,
     vocabSize: text.vocab,
     eosTokenIds: eos,
+    processorRevision: await processorRevision(dir),
     pictureSpan: (widthPx, heightPx) => prompts.pictureSpan(widthPx, heightPx),
     pictureSpans: () => prompts.pictureSpans(),
     prepareChat: (prompt) => prompts.prepare(prompt),

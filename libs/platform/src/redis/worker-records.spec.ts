@@ -7,6 +7,7 @@ const descriptor: WorkerDescriptor = {
   address: '127.0.0.1:1',
   modelId: 'm',
   modelRevision: 'r',
+  ...{ processorRevision: 'p', arithmetic: 'cpu-avx2-1', precision: 'f16/f16', imageProcessor: 'i' },
   contextTokens: 64,
   blockTokens: 16,
   pagesPerBlock: 8,

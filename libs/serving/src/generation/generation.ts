@@ -1,3 +1,5 @@
+import type { CacheDomain } from '@kvcapsule/domain/identity';
+
 import type { Features } from '../pictures/encoder-cache.js';
 import type { PictureUser } from '../pictures/picture-features.js';
 import type { GenerationPicture, GenerationSpec } from './request.js';
@@ -37,8 +39,8 @@ export class Generation implements PictureUser {
     return this.spec.pictures;
   }
 
-  get cacheSalt(): string {
-    return this.spec.cacheSalt;
+  get domain(): CacheDomain {
+    return this.spec.domain;
   }
 
   get promptTokens(): number {

@@ -1,3 +1,4 @@
+import type { CacheDomain } from '@kvcapsule/domain/identity';
 import type { KeptPicture, TextForm } from '@kvcapsule/domain/scheduling';
 
 import type { Lease } from '../leases/lease-effects.js';
@@ -49,8 +50,8 @@ export interface GenerationSpec {
   readonly textUnderPressure: TextForm | undefined;
   readonly maxTokens: number;
   readonly remainingMs: number | undefined;
-  /** Only requests with the same one share cached prefixes. */
-  readonly cacheSalt: string;
+  /** Only requests with the same one share cached prefixes and features. */
+  readonly domain: CacheDomain;
   /** Lower ones go first. */
   readonly priority: number;
 }

@@ -1,3 +1,4 @@
+import { cacheDomain } from '@kvcapsule/domain/identity';
 import { describe, expect, it } from 'vitest';
 
 import { nameFile } from './names.js';
@@ -5,9 +6,10 @@ import { nameFile } from './names.js';
 const sha256 = (fill: number): Uint8Array => new Uint8Array(32).fill(fill);
 
 describe('nameFile', () => {
-  it('keeps files and salts apart', () => {
-    const names = [nameFile(sha256(1), ''), nameFile(sha256(1), 's'), nameFile(sha256(2), 's')];
-    expect(new Set(names).size).toBe(3);
-    expect(nameFile(sha256(1), 's')).toBe(names[1]);
+  it('keeps files, tenants and salts apart', () => {
+    const [plain, salted, other] = [cacheDomain('t', ''), cacheDomain('t', 's'), cacheDomain('ts', '')];
+    const names = [plain, salted, other].map((domain) => nameFile(sha256(1), domain));
+    expect(new Set([...names, nameFile(sha256(2), salted)]).size).toBe(4);
+    expect(nameFile(sha256(1), salted)).toBe(names[1]);
   });
 });

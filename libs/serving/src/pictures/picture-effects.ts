@@ -1,3 +1,4 @@
+import type { CacheDomain } from '@kvcapsule/domain/identity';
 import type { FileName, PictureName } from './names.js';
 
 /** Upright 8-bit RGB, `[height][width][3]`. */
@@ -9,14 +10,14 @@ export interface DecodedImage {
 
 /** What is to be done with pictures. */
 export type PictureEffect =
-  /** The file's pixels and their name for requests with this salt are wanted. Answered by `pictureDecoded`. */
+  /** The file's pixels and their name in this cache domain are wanted. Answered by `pictureDecoded`. */
   | {
       readonly kind: 'decodePicture';
       readonly file: FileName;
       readonly encoded: Uint8Array;
       /** The content part that an error names. */
       readonly param: string;
-      readonly cacheSalt: string;
+      readonly domain: CacheDomain;
     }
   /** Features are wanted. Answered by `pictureEncoded`. */
   | { readonly kind: 'encodePicture'; readonly name: PictureName; readonly image: DecodedImage }

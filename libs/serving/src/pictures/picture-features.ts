@@ -1,3 +1,4 @@
+import type { CacheDomain } from '@kvcapsule/domain/identity';
 import { KvcError } from '@kvcapsule/contracts/errors';
 
 import { EncoderCache, type Features } from './encoder-cache.js';
@@ -20,7 +21,7 @@ export interface RequestedPicture {
 /** A request as far as its pictures go. */
 export interface PictureUser {
   readonly pictures: readonly RequestedPicture[];
-  readonly cacheSalt: string;
+  readonly domain: CacheDomain;
   /** Features that it has pinned, by picture. */
   readonly features: Map<number, Features>;
   readonly ended: boolean;
@@ -131,8 +132,8 @@ export class PictureFeatures {
       settle();
       return;
     }
-    const file = nameFile(picture.contentSha256, user.cacheSalt);
-    this.#find(picture, file, user.cacheSalt, (found) => {
+    const file = nameFile(picture.contentSha256, user.domain);
+    this.#find(picture, file, user.domain, (found) => {
       if ('error' in found) {
         settle(found);
         return;
@@ -147,7 +148,7 @@ export class PictureFeatures {
   }
 
   /** The picture's features, pinned. */
-  #find(picture: RequestedPicture, file: FileName, cacheSalt: string, got: Got): void {
+  #find(picture: RequestedPicture, file: FileName, domain: CacheDomain, got: Got): void {
     const known = this.cache.pinFile(file);
     if (known) {
       this.options.lookedUp('hit');
@@ -156,12 +157,12 @@ export class PictureFeatures {
     }
     // where the flight fails this request finds out by itself, with its own part named
     const again = (): void => {
-      this.#find(picture, file, cacheSalt, got);
+      this.#find(picture, file, domain, got);
     };
     if (this.#flights.join(file, again)) return;
     const land = this.#flights.start(file);
     this.#slots.enter(() => {
-      this.#make(picture, file, cacheSalt, (found) => {
+      this.#make(picture, file, domain, (found) => {
         got(found);
         land();
         this.#slots.leave();
@@ -169,12 +170,12 @@ export class PictureFeatures {
     });
   }
 
-  #make({ encoded, param }: RequestedPicture, file: FileName, cacheSalt: string, got: Got): void {
+  #make({ encoded, param }: RequestedPicture, file: FileName, domain: CacheDomain, got: Got): void {
     this.#decoding.set(file, (outcome) => {
       if ('error' in outcome) got(outcome);
       else this.#compute(outcome.name, outcome.image, file, got);
     });
-    this.options.push({ kind: 'decodePicture', file, encoded, param, cacheSalt });
+    this.options.push({ kind: 'decodePicture', file, encoded, param, domain });
   }
 
   #compute(name: PictureName, image: DecodedImage, file: FileName, got: Got): void {

@@ -1,5 +1,5 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
-import { rootName } from '@kvcapsule/domain/identity';
+import { type RootContent, rootName } from '@kvcapsule/domain/identity';
 import { type ScheduledRequest, Scheduler } from '@kvcapsule/domain/scheduling';
 
 import { Generation } from '../generation/generation.js';
@@ -27,8 +27,8 @@ export interface ServingConfig {
   readonly maxRunning: number;
   /** Bound of the picture features kept, in use or not. */
   readonly encoderCacheBytes: number;
-  /** What names of content begin with, but for the request's salt. */
-  readonly root: Omit<Parameters<typeof rootName>[0], 'cacheSalt'>;
+  /** What names of content begin with, but for the request's cache domain. */
+  readonly root: Omit<RootContent, 'domain'>;
   readonly stopTokenIds: ReadonlySet<number>;
   readonly createDetokenizer: () => Detokenizer;
   /** What a request asks for; throws a `KvcError` for one that cannot be served. */
@@ -290,8 +290,8 @@ export class Serving {
   }
 
   #scheduled({ id, spec, promptTokens }: Generation): ScheduledRequest {
-    const { priority, promptTokenIds: tokenIds, cacheSalt, maxTokens, text, textUnderPressure } = spec;
-    const root = rootName({ ...this.#config.root, cacheSalt });
+    const { priority, promptTokenIds: tokenIds, domain, maxTokens, text, textUnderPressure } = spec;
+    const root = rootName({ ...this.#config.root, domain });
     const pictures = spec.pictures.map((picture) => ({
       ...picture,
       content: { ...picture.form, contentSha256: picture.contentSha256 },

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 
+import { cacheDomain } from '@kvcapsule/domain/identity';
 import { FAKE_END, FAKE_IMAGE_TOKEN, FakeEngine, StepRunner } from '@kvcapsule/testing/engine';
 
 import type { GenerateRequest, GenerationSpec } from '../generation/request.js';
@@ -47,6 +48,7 @@ function specOf(request: GenerateRequest): GenerationSpec {
   return {
     ...request,
     lease: request.lease,
+    domain: cacheDomain(request.tenant ?? '', request.cacheSalt),
     promptTokenIds: request.tokenIds,
     sampling: toSampling(request.sampling, 64, new Set([FAKE_END])),
     text: undefined,
@@ -90,7 +92,7 @@ export class CoreDriver {
     this.serving = new Serving({
       ...{ geometry: this.engine.info, poolBlocks: blocks, swapPages: 0, encoderCacheBytes: 600 },
       ...{ maxStepTokens: 40, maxPrefillChunk: 20, maxRunning: 4 },
-      root: { modelRevision: 'm', precision: 'f', imageProcessor: 'p', tenant: '' },
+      root: { modelRevision: 'm', arithmetic: 'a', precision: 'f', imageProcessor: 'p' },
       stopTokenIds: new Set([FAKE_END]),
       createDetokenizer: () => ({
         ...{ pending: false, flush: () => '', bytesOf: () => undefined },
@@ -150,7 +152,7 @@ export class CoreDriver {
         return;
       case 'decodePicture': {
         const [width = 0, mark = 0] = effect.encoded;
-        const name = `${effect.cacheSalt}/${width}/${mark}` as PictureName;
+        const name = `${effect.domain}/${width}/${mark}` as PictureName;
         const image = { rgb: Uint8Array.of(mark), width, height: 1 };
         this.#others.push(async () => {
           const { value, error } = await this.#attempt(() => Promise.resolve({ name, image }));

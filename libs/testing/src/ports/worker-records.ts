@@ -10,6 +10,7 @@ export function workerDescriptor(
     address: '127.0.0.1:4000',
     modelId: 'model',
     modelRevision: 'revision',
+    ...{ processorRevision: 'p', arithmetic: 'cpu-avx2-1', precision: 'f16/f16', imageProcessor: 'i' },
     contextTokens: 1024,
     blockTokens: 16,
     pagesPerBlock: 8,

@@ -134,8 +134,8 @@ export interface Generate {
     | number
     | undefined;
   /**
-   * Who asks; what one tenant's prompts leave in the cache is found by that tenant alone. Empty = the default
-   * tenant. A worker that cannot keep tenants apart refuses others as invalid.
+   * Who asks, at most 256 characters; what one tenant's prompts leave in the cache is found by that tenant alone.
+   * Empty = the default tenant.
    */
   tenant?:
     | string

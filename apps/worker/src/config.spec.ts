@@ -1,0 +1,37 @@
+import { parseConfig } from '@kvcapsule/platform/config';
+import { describe, expect, it } from 'vitest';
+
+import { defaultWorkerId, workerConfigSchema } from './config.js';
+
+const parse = (...argv: string[]) =>
+  parseConfig({
+    schema: workerConfigSchema,
+    argv: ['--redis', 'redis://127.0.0.1:1', '--model', 'm', ...argv],
+    env: {},
+    name: 'worker',
+  });
+
+describe('the address that routers are told', () => {
+  it.each(['0.0.0.0:7000', '[::]:7000', ':::7000'])('may not be %s', (listen) => {
+    expect(() => parse('--listen', listen)).toThrow(/listen.*--advertise HOST:PORT/);
+    expect(() => parse('--advertise', listen)).toThrow(/advertise/);
+    expect(parse('--listen', listen, '--advertise', 'node-1:7000').advertise).toBe('node-1:7000');
+  });
+
+  it('is the one that is listened on where that is one', () => {
+    expect(parse().listen).toBe('127.0.0.1:0');
+    expect(parse('--listen', '10.0.0.1:0').advertise).toBeUndefined();
+  });
+});
+
+describe('the id of a worker that was given none', () => {
+  it.each(['host', 'a.b.example', 'ü host', 'h'.repeat(253), ''])('on host %j can be given as one', (host) => {
+    const id = defaultWorkerId(host);
+    expect(parse('--id', id).id).toBe(id);
+  });
+
+  it('is another one each time', () => {
+    expect(defaultWorkerId('host')).not.toBe(defaultWorkerId('host'));
+    expect(defaultWorkerId('node-1', Uint8Array.of(0, 1, 2, 3, 4, 255))).toBe('node-1-0001020304ff');
+  });
+});
