@@ -30,13 +30,14 @@ const formats = ['q8', 'q4', 'capsule'].flatMap((codec) => [
   {
     codec,
     tokens: 0,
-    markerTokens: 0,
+    // the counts are for a checkout that chose formats by them
+    ...{ profileId: '', markerRows: [], markerTokens: 0 },
     pages: 0,
     headerBytes: 64,
     bytesPerToken: codec === 'q8' ? 1_632 : 864,
   },
   ...[64, 128, 192, 256, 320].map((tokens) => ({
-    ...{ codec, tokens, markerTokens: 0, headerBytes: 0, bytesPerToken: 0 },
+    ...{ codec, profileId: 'p', tokens, markerRows: [], markerTokens: 0, headerBytes: 0, bytesPerToken: 0 },
     pages: Math.ceil(tokens / 24),
   })),
 ]);
@@ -57,6 +58,7 @@ const prompt = {
   pictures: [0, 1, 2, 3].map((index) => ({
     ...{ sha256: Buffer.alloc(32), encoded: Buffer.alloc(0), param: '' },
     ...{ offset: 100 + index * 400, length: 300, imageTokens: 256 },
+    markerRows: Array.from({ length: 44 }, (_, row) => row),
   })),
 };
 const placed = new Error('placed');

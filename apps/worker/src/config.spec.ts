@@ -25,10 +25,13 @@ describe('the address that routers are told', () => {
 });
 
 describe('the id of a worker that was given none', () => {
-  it.each(['host', 'a.b.example', 'ü host', 'h'.repeat(253), ''])('on host %j can be given as one', (host) => {
-    const id = defaultWorkerId(host);
-    expect(parse('--id', id).id).toBe(id);
-  });
+  it.each(['host', 'a.b.example', 'ü host', 'h'.repeat(253), ''])(
+    'on host %j can be given as one',
+    (host) => {
+      const id = defaultWorkerId(host);
+      expect(parse('--id', id).id).toBe(id);
+    },
+  );
 
   it('is another one each time', () => {
     expect(defaultWorkerId('host')).not.toBe(defaultWorkerId('host'));

@@ -90,7 +90,8 @@ const hostOf = (address: string) => address.slice(0, address.lastIndexOf(':'));
 export const workerConfigSchema = fields.superRefine(({ listen, advertise }, context) => {
   const told = advertise ?? listen;
   if (!UNSPECIFIED.includes(hostOf(told))) return;
-  const message = 'routers cannot reach a worker at this address: name one that they can, such as --advertise HOST:PORT';
+  const message =
+    'routers cannot reach a worker at this address: name one that they can, such as --advertise HOST:PORT';
   context.addIssue({ code: 'custom', path: [advertise === undefined ? 'listen' : 'advertise'], message });
 });
 

@@ -5,8 +5,14 @@ import { namePicture } from './picture-name.js';
 
 const bytes = (length: number, step = 7): Uint8Array =>
   Uint8Array.from({ length }, (_, index) => (index * step) % 251);
-const name = (width: number, height: number, rgb = bytes(width * height * 3), processor = 'p', salt = '', tenant = 't') =>
-  namePicture({ rgb, width, height }, processor, cacheDomain(tenant, salt));
+const name = (
+  width: number,
+  height: number,
+  rgb = bytes(width * height * 3),
+  processor = 'p',
+  salt = '',
+  tenant = 't',
+) => namePicture({ rgb, width, height }, processor, cacheDomain(tenant, salt));
 
 describe('namePicture', () => {
   it('gives 32 bytes that only the same picture gets', async () => {

@@ -68,7 +68,14 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
     }),
     stopTokenIds: new Set([FAKE_END]),
     model: {
-      ...{ id: 'fake', revision: 'r', processorRevision: 'p', precision: 'f', arithmetic: 'a', engineVersion: 'v' },
+      ...{
+        id: 'fake',
+        revision: 'r',
+        processorRevision: 'p',
+        precision: 'f',
+        arithmetic: 'a',
+        engineVersion: 'v',
+      },
     },
     codec: engine.info.formats.length > 0 ? 'capsule' : 'raw',
     profileId: '',

@@ -37,10 +37,14 @@ export interface ContentUnit {
   readonly tokenIds: readonly number[];
 }
 
+/** The names of a prompt, made once: whoever goes on from it takes a fork. */
+export type NamedPrompt = Pick<ContentChain, 'root' | 'units' | 'fork'>;
+
 /** Names of one sequence's content, unit by unit, as it grows. */
 export class ContentChain {
   readonly #units: ContentUnit[] = [];
   readonly #tokenIds: number[];
+  #segments: readonly ContentSegment[];
   #parent: ContentName;
   #at = 0;
   #segment = 0;
@@ -48,12 +52,13 @@ export class ContentChain {
   /** @param pictures of the segments that are pictures, by their index */
   constructor(
     readonly root: ContentName,
-    readonly segments: readonly ContentSegment[],
+    segments: readonly ContentSegment[],
     readonly pictures: readonly PictureContent[],
     tokenIds: readonly number[],
     readonly blockTokens: number,
     readonly runs?: TextRuns,
   ) {
+    this.#segments = segments;
     this.#parent = root;
     this.#tokenIds = [...tokenIds];
     this.#extend();
@@ -74,6 +79,17 @@ export class ContentChain {
     return this.#tokenIds.slice(start, end);
   }
 
+  /** The same names in a chain of its own; nothing is hashed again. */
+  fork(): ContentChain {
+    const fork = new ContentChain(this.root, [], this.pictures, this.#tokenIds, this.blockTokens, this.runs);
+    fork.#units.push(...this.#units);
+    fork.#segments = this.#segments;
+    fork.#parent = this.#parent;
+    fork.#at = this.#at;
+    fork.#segment = this.#segment;
+    return fork;
+  }
+
   /** A token was generated. */
   push(token: number): void {
     this.#tokenIds.push(token);
@@ -81,8 +97,8 @@ export class ContentChain {
   }
 
   #extend(): void {
-    for (let segment = this.segments[this.#segment]; segment; segment = this.segments[this.#segment]) {
-      const last = this.#segment === this.segments.length - 1;
+    for (let segment = this.#segments[this.#segment]; segment; segment = this.#segments[this.#segment]) {
+      const last = this.#segment === this.#segments.length - 1;
       const end = last ? this.#tokenIds.length : segment.start + segment.length;
       if (this.#at >= end && !last) {
         this.#segment += 1;

@@ -151,6 +151,21 @@ describe('ContentChain', () => {
     expect(grown.slice(30, 33)).toEqual([30, 31, 32]);
   });
 
+  it('forks: both go on by themselves', () => {
+    const segments = [
+      { start: 0, length: 21, picture: undefined },
+      { start: 21, length: 30, picture: 0 },
+      { start: 51, length: 9, picture: undefined },
+    ];
+    const prompt = chainOf(range(60), segments);
+    const names = [...prompt.units];
+    const fork = prompt.fork();
+    expect([fork.units, fork.tail]).toEqual([names, prompt.tail]);
+    for (const token of range(40, 60)) fork.push(token);
+    expect(fork.units).toEqual(chainOf(range(100), segments).units);
+    expect([prompt.units, prompt.tail]).toEqual([names, range(9, 51)]);
+  });
+
   it('shares names exactly as far as the tokens agree', () => {
     const names = (tokenIds: readonly number[]) =>
       chainOf(tokenIds, [{ start: 0, length: tokenIds.length, picture: undefined }]).units.map(

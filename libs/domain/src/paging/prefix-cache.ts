@@ -135,7 +135,7 @@ export class PrefixCache {
   }
 
   /** How many units of the chain are there now, from the first on; nothing is taken into use. */
-  count(chain: ContentChain): number {
+  count(chain: Pick<ContentChain, 'units'>): number {
     const missing = chain.units.findIndex(({ name }) => !this.#entries.has(name));
     return missing < 0 ? chain.units.length : missing;
   }

@@ -54,7 +54,15 @@ describe('placement', () => {
 
 describe('storage classes', () => {
   const shape = { blockTokens: 16, pagesPerBlock: 8, pageBytes: 1_024, codec: 'raw', formats: [] };
-  const format = { codec: 'q8', tokens: 0, markerTokens: 0, pages: 0, headerBytes: 0, bytesPerToken: 3 };
+  const format = {
+    codec: 'q8',
+    tokens: 0,
+    profileId: 'p',
+    markerRows: [],
+    pages: 0,
+    headerBytes: 0,
+    bytesPerToken: 3,
+  };
 
   it('are equal where everything is that pages depend on', () => {
     expect(storageClass({ ...shape, formats: [] })).toBe(storageClass(shape));

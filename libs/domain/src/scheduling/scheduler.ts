@@ -7,6 +7,7 @@ import type { KeptSpan } from './description.js';
 import { assemble, type Draft, newDraft } from './draft.js';
 import { type Holding, holdingsOf } from './holdings.js';
 import { pageDemand } from './kept-prompt.js';
+import { namePrompt } from './named-prompt.js';
 import { Sequence } from './sequence/sequence.js';
 import { type SchedulerOptions, SchedulerState } from './state.js';
 import type { ScheduledRequest, ScheduledStep, StepSample } from './step.js';
@@ -76,8 +77,8 @@ export class Scheduler {
    * It may be fewer at its admission; the step that finds so names it in `missing`.
    */
   cachedPictures(request: ScheduledRequest): number {
-    const { chain } = new Sequence(request, 0, this.#state.shape);
-    const units = chain?.units.slice(0, this.#state.cache.count(chain)) ?? [];
+    const names = namePrompt(request, this.#state.shape).content?.names;
+    const units = names?.units.slice(0, this.#state.cache.count(names)) ?? [];
     return units.filter(({ picture }) => picture !== undefined).length;
   }
 

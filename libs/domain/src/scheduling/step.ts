@@ -1,4 +1,4 @@
-import type { ContentName, SpanForm } from '../identity/index.js';
+import type { ContentName, NamedPrompt, SpanForm } from '../identity/index.js';
 
 /** A format that a span is compressed to, and what it leaves out. */
 export interface SpanCapsule {
@@ -51,7 +51,12 @@ export interface ScheduledRequest {
   /** What raw text may become when pages run out while the request runs; absent: it stays raw. */
   readonly textUnderPressure?: TextForm;
   /** What its keys and values are named by; absent: nothing is taken from the prefix cache or left in it. */
-  readonly content?: { readonly root: ContentName; readonly tokenIds: readonly number[] };
+  readonly content?: {
+    readonly root: ContentName;
+    readonly tokenIds: readonly number[];
+    /** Made by `namePrompt`, so that all who ask for them share them; else each makes its own. */
+    readonly names?: NamedPrompt;
+  };
 }
 
 /** Changes of the page tables, applied in order before the step's forward pass. */

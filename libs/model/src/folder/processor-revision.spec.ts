@@ -24,7 +24,9 @@ describe('processorRevision', () => {
   it('is the same for the same files, wherever they lie and whatever lies beside them', async () => {
     const revision = await revisionOf(FILES);
     expect(revision).toMatch(/^[0-9a-f]{64}$/);
-    expect(await revisionOf({ ...FILES, 'model.safetensors': 'weights', 'README.md': 'text' })).toBe(revision);
+    expect(await revisionOf({ ...FILES, 'model.safetensors': 'weights', 'README.md': 'text' })).toBe(
+      revision,
+    );
   });
 
   it('differs with any of the files, with what they hold and with where one ends', async () => {

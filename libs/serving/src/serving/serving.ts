@@ -1,6 +1,6 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { type RootContent, rootName } from '@kvcapsule/domain/identity';
-import { type ScheduledRequest, Scheduler } from '@kvcapsule/domain/scheduling';
+import { namePrompt, type ScheduledRequest, Scheduler } from '@kvcapsule/domain/scheduling';
 
 import { Generation } from '../generation/generation.js';
 import type { GenerateRequest, GenerationSpec } from '../generation/request.js';
@@ -297,7 +297,9 @@ export class Serving {
       content: { ...picture.form, contentSha256: picture.contentSha256 },
     }));
     const texts = { ...(text && { text }), ...(textUnderPressure && { textUnderPressure }) };
-    return { id, promptTokens, maxTokens, pictures, priority, ...texts, content: { root, tokenIds } };
+    const content = { root, tokenIds };
+    const request = { id, promptTokens, maxTokens, pictures, priority, ...texts, content };
+    return namePrompt(request, this.#config.geometry);
   }
 
   #endDrain(ticket: string): void {

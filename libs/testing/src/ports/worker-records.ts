@@ -20,7 +20,15 @@ export function workerDescriptor(
     profileId: 'profile',
     codecs: ['raw', 'capsule'],
     formats: [
-      { codec: 'capsule', profileId: 'p', tokens: 272, markerRows: [], pages: 12, headerBytes: 0, bytesPerToken: 0 },
+      {
+        codec: 'capsule',
+        profileId: 'p',
+        tokens: 272,
+        markerRows: [],
+        pages: 12,
+        headerBytes: 0,
+        bytesPerToken: 0,
+      },
     ],
     ...changes,
   };

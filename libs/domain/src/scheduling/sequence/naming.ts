@@ -20,7 +20,8 @@ export class Naming {
     private readonly progress: Progress,
     private readonly table: SequenceTable,
   ) {
-    this.#chain = this.#newChain(progress.request.content?.tokenIds);
+    const { content } = progress.request;
+    this.#chain = content?.names?.fork() ?? this.#newChain(content?.tokenIds);
   }
 
   /** Names of what it has or will have; `undefined` when the request has not named its content. */
