@@ -37,9 +37,9 @@ function refuse(_fault: unknown, { id }: FastifyRequest, reply: FastifyReply): v
   void reply.header('x-request-id', id).status(error.status).send(errorBody(error));
 }
 
-function adapter(settings: Settings, routes: Routes): FastifyAdapter {
+function adapter({ settings, logger }: Environment, routes: Routes): FastifyAdapter {
   const adapter = new Adapter({
-    serverFactory: (handler: Handler) => createHttpServer(handler, routes, settings),
+    serverFactory: (handler: Handler) => createHttpServer(handler, routes, settings, logger),
     clientErrorHandler: onClientError,
     frameworkErrors: refuse as never,
     genReqId: requestId,
@@ -85,7 +85,7 @@ export async function createApp(environment: Environment): Promise<NestFastifyAp
   const { settings, logger } = environment;
   const routes = new Routes();
   const module = AppModule.with(environment, routes);
-  const app = await NestFactory.create<NestFastifyApplication>(module, adapter(settings, routes), {
+  const app = await NestFactory.create<NestFastifyApplication>(module, adapter(environment, routes), {
     logger: new NestLogger(logger),
     // Ours is the only parser wanted.
     bodyParser: false,

@@ -63,7 +63,7 @@ const SETTINGS: Settings = {
   drainMs: 300,
 };
 
-/** Lines of all routers: nestjs-pino keeps one logger for the process. */
+/** Lines of all routers of a test. */
 export const logs: string[] = [];
 
 /** A router over fakes, listening on a port of its own. */

@@ -229,6 +229,16 @@ describe('a route', () => {
     }
   });
 
+  it('leaves a line with the id of each request, whoever refuses it', async () => {
+    for (const method of ['QUERY', 'DELETE', 'GET'])
+      await exchange(
+        `${method} /v1/models HTTP/1.1\r\nhost: x\r\nx-request-id: mine-${method}\r\nconnection: close\r\n\r\n`,
+      );
+    const named = () => logs.filter((line) => /"requestId":"mine-(QUERY|DELETE|GET)"/.test(line));
+    await until(() => named().length === 3);
+    expect(named().map((line) => (JSON.parse(line) as { status: number }).status)).toEqual([405, 405, 200]);
+  });
+
   it('that is not there is refused by every method', async () => {
     for (const method of METHODS.filter((name) => name !== 'HEAD')) {
       const text = await exchange(`${method} /v1/none HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`);

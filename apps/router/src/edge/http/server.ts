@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Duplex } from 'node:stream';
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { errorBody } from '@kvcapsule/contracts/openai';
+import type { Logger } from '@kvcapsule/platform/logging';
 import type { Settings } from '../../settings.js';
 import { newRequestId, refuseConnection, requestId } from './refuse.js';
 import type { Routes } from './routes.js';
@@ -18,7 +19,11 @@ const LAST_CALL_MS = 5_000;
 export type Handler = (request: IncomingMessage, response: ServerResponse) => void;
 type Limits = Pick<Settings, 'headTimeoutMs' | 'bodyTimeoutMs'>;
 
-function refuse(response: ServerResponse, id: string, error: KvcError, allow?: string): void {
+function refuse(response: ServerResponse, logger: Logger, error: KvcError, allow?: string): void {
+  const { req: request } = response;
+  const id = requestId(request);
+  const { code, status } = error;
+  logger.info({ requestId: id, method: request.method, status, code }, 'request completed');
   const body = JSON.stringify(errorBody(error));
   response.writeHead(error.status, {
     'x-request-id': id,
@@ -65,7 +70,7 @@ export function onClientError(fault: Error, socket: Duplex): void {
  * Node's server, with an answer of ours to everything that Node would answer by itself: methods that no router
  * knows, expectations, a missing host, requests that are not HTTP, and deadlines for head and body.
  */
-export function createHttpServer(handler: Handler, routes: Routes, limits: Limits): Server {
+export function createHttpServer(handler: Handler, routes: Routes, limits: Limits, logger: Logger): Server {
   const { headTimeoutMs, bodyTimeoutMs } = limits;
   const options = {
     // Asked for by ourselves, since Node's own refusal has no body.
@@ -77,14 +82,14 @@ export function createHttpServer(handler: Handler, routes: Routes, limits: Limit
   const server = createServer(options, (request, response) => {
     if (ROUTED.has(request.method ?? '')) return handler(request, response);
     const { error, allow } = routes.refusal(request.url ?? '');
-    refuse(response, requestId(request), error, allow);
+    refuse(response, logger, error, allow);
   });
   server.on('connect', (request: IncomingMessage, socket: Duplex) => {
     refuseConnection(socket, new KvcError('NOT_FOUND', 'This server is no proxy.'), requestId(request));
   });
-  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+  server.on('checkExpectation', (_request: IncomingMessage, response: ServerResponse) => {
     const message = 'The only expectation that is met is 100-continue.';
-    refuse(response, requestId(request), new KvcError('EXPECTATION_FAILED', message));
+    refuse(response, logger, new KvcError('EXPECTATION_FAILED', message));
   });
   // A client that has closed its sending side may still wait for its answer.
   return Object.assign(server, { httpAllowHalfOpen: true });
