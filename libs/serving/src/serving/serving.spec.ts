@@ -156,10 +156,8 @@ describe('a core', () => {
     driver.take(serving.submit('a', request, 0));
     await driver.settle();
     expect(kinds(driver, 'a').filter((kind) => kind === 'finished')).toHaveLength(2);
-    expect(driver.events.get('a')?.at(-1)).toMatchObject({
-      kind: 'finished',
-      reason: expect.not.stringMatching('abort'),
-    });
+    const last = driver.events.get('a')?.at(-1);
+    expect(['stop', 'length']).toContain(last?.kind === 'finished' ? last.reason : undefined);
     expectNothingLeft(driver);
   });
 
