@@ -1,4 +1,4 @@
-import type { ServerDuplexStream } from '@grpc/grpc-js';
+import { type ServerDuplexStream, status } from '@grpc/grpc-js';
 import type { ConnectRequest, ConnectResponse, Event, Progress } from '@kvcapsule/contracts/worker';
 
 import type { Executor } from '../executor.js';
@@ -8,7 +8,13 @@ import { fromWire, toWire } from './wire.js';
 /** How often a stream with requests says how far they are: well within the second that the protocol allows. */
 const PROGRESS_INTERVAL_MS = 500;
 
-/** One router's stream: requests and aborts in, frames out. A broken stream aborts its requests. */
+/** How much may wait for a router that does not read: about 2 million tokens of text. */
+const HELD_BYTES = 16 * 1024 * 1024;
+
+/**
+ * One router's stream: requests and aborts in, frames out. A broken stream aborts its requests, and so does one whose
+ * router leaves more than `HELD_BYTES` unread.
+ */
 export class RouterStream {
   readonly #open = new Set<string>();
   readonly #frames: FrameSink;
@@ -20,8 +26,16 @@ export class RouterStream {
     private readonly call: ServerDuplexStream<ConnectRequest, ConnectResponse>,
     private readonly executor: Executor,
   ) {
-    this.#frames = new FrameSink((frame) => {
-      call.write(frame);
+    this.#frames = new FrameSink({
+      write: (frame) => call.write(frame),
+      heldBytes: HELD_BYTES,
+      overflow: () => {
+        this.#giveUp();
+      },
+    });
+    call.on('drain', () => {
+      this.#frames.drained();
+      this.#endWhenDone();
     });
     call.on('data', (request: ConnectRequest) => {
       this.#receive(request);
@@ -80,6 +94,8 @@ export class RouterStream {
     }
     if (this.#open.size === 0 || this.#progressTimer) return;
     this.#progressTimer = setInterval(() => {
+      // a router that does not read learns nothing from it either
+      if (this.#frames.full) return;
       this.call.write({ events: [], progress: this.#progress() });
     }, PROGRESS_INTERVAL_MS);
   }
@@ -92,10 +108,16 @@ export class RouterStream {
     };
   }
 
+  #giveUp(): void {
+    this.#broken();
+    const details = 'the router does not read what its requests make';
+    this.call.emit('error', Object.assign(new Error(details), { code: status.RESOURCE_EXHAUSTED, details }));
+  }
+
   /** The router sends nothing more: the stream ends with its last request. */
   #endWhenDone(): void {
     if (!this.#halfClosed || this.#open.size > 0) return;
     this.#frames.flush();
-    this.call.end();
+    if (this.#frames.heldBytes === 0) this.call.end();
   }
 }
