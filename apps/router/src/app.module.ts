@@ -3,12 +3,14 @@ import type { Logger } from '@kvcapsule/platform/logging';
 import { type DynamicModule, Module, StandardSchemaValidationPipe } from '@nestjs/common';
 import { APP_FILTER, APP_PIPE } from '@nestjs/core';
 import { Admission } from './admission/admission.service.js';
+import { ModelCatalogue } from './catalogue/model-catalogue.js';
+import { ModelFleet } from './catalogue/model-fleet.service.js';
 import { ChatController } from './edge/chat.controller.js';
+import { Pacer } from './edge/answer/pacer.service.js';
 import { ErrorFilter } from './edge/error.filter.js';
 import { Routes } from './edge/http/routes.js';
 import { ModelsController } from './edge/models.controller.js';
 import { Fleet } from './fleet/fleet.service.js';
-import { PromptPreparer } from './generation/generation.js';
 import { GenerationService } from './generation/generation.service.js';
 import { HealthController } from './operations/health.controller.js';
 import { Inflight } from './operations/inflight.service.js';
@@ -23,7 +25,7 @@ import { Settings } from './settings.js';
 export interface Environment {
   readonly settings: Settings;
   readonly ports: Ports;
-  readonly preparer: PromptPreparer;
+  readonly catalogue: ModelCatalogue;
   readonly telemetry: Telemetry;
   readonly logger: Logger;
 }
@@ -37,7 +39,7 @@ const bodyValidation = new StandardSchemaValidationPipe({
 
 @Module({})
 export class AppModule {
-  static with({ settings, ports, preparer, telemetry }: Environment, routes: Routes): DynamicModule {
+  static with({ settings, ports, catalogue, telemetry }: Environment, routes: Routes): DynamicModule {
     return {
       module: AppModule,
       controllers: [ChatController, ModelsController, HealthController, MetricsController, LandingController],
@@ -47,11 +49,13 @@ export class AppModule {
         GenerationService,
         Inflight,
         Reserver,
+        ModelFleet,
+        Pacer,
         { provide: Telemetry, useValue: telemetry },
         { provide: Routes, useValue: routes },
         { provide: Settings, useValue: settings },
         { provide: Ports, useValue: ports },
-        { provide: PromptPreparer, useValue: preparer },
+        { provide: ModelCatalogue, useValue: catalogue },
         { provide: APP_FILTER, useClass: ErrorFilter },
         { provide: APP_PIPE, useValue: bodyValidation },
       ],

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { readSettings } from './config.js';
 
@@ -15,8 +16,7 @@ describe('settings', () => {
     };
     expect(read([])).toMatchObject({
       ...defaults,
-      workerModelId: 'demo',
-      modelName: 'demo',
+      models: [{ name: 'demo', workerModelId: 'demo', modelDir: resolve('models/demo') }],
       requestTimeoutMs: 600_000,
     });
   });
@@ -31,13 +31,40 @@ describe('settings', () => {
       ['--port', '0', '--served-model-name', 'x', '--allow-image-host', 'a', '--allow-image-host', 'b'],
       env,
     );
-    expect(settings).toMatchObject({ port: 0, queueEntries: 7, modelName: 'x', workerModelId: 'demo' });
+    expect(settings).toMatchObject({
+      port: 0,
+      queueEntries: 7,
+      models: [{ name: 'x', workerModelId: 'demo' }],
+    });
     expect(settings.apiKeys).toEqual(['key-number-1', 'key-number-2']);
     expect(settings.allowedImageHosts).toEqual(['a', 'b']);
     expect(read(['--api-key', 'key-number-3', '--api-key', 'key-number-4'], env).apiKeys).toEqual([
       'key-number-3',
       'key-number-4',
     ]);
+  });
+
+  it('take several models, and names for them in the same order', () => {
+    const other = ['--model', 'elsewhere/other, with a comma'];
+    expect(read(other).models.map(({ name }) => name)).toEqual(['demo', 'other, with a comma']);
+    const named = read([...other, '--served-model-name', 'a', '--served-model-name', 'b']).models;
+    expect(named).toMatchObject([
+      { name: 'a', workerModelId: 'demo' },
+      { name: 'b', workerModelId: 'other, with a comma' },
+    ]);
+    const env = { KVCAPSULE_REDIS: 'redis://x', KVCAPSULE_MODEL: 'm/a, m/b' };
+    expect(readSettings([], env).models.map(({ name }) => name)).toEqual(['a', 'b']);
+  });
+
+  it('tell models apart', () => {
+    expect(() => read(['--model', 'elsewhere/demo'])).toThrow(
+      /--model: two models have the same folder name/,
+    );
+    expect(() => read(['--served-model-name', 'a', '--served-model-name', 'b'])).toThrow(
+      /--served-model-name: give one for each --model, or none: there are 1 models/,
+    );
+    const twice = ['--model', 'b', '--served-model-name', 'a', '--served-model-name', 'a'];
+    expect(() => read(twice)).toThrow(/--served-model-name: a name is given twice/);
   });
 
   it.each(['0.0.0.0', '::', '192.168.1.7', 'example.org', '127.evil.example'])(

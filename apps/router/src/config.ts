@@ -6,6 +6,8 @@ import type { Settings } from './settings.js';
 
 const MIB = 1024 * 1024;
 const QUEUE_WAIT_MS = 30_000;
+const STALL_MS = 30_000;
+const WINDOW_BYTES = 4 * MIB;
 
 /** What can stand in the header `authorization: Bearer KEY`: another key could never match. */
 const SENDABLE_KEY = /^[\x21-\x7e]*$/;
@@ -23,15 +25,15 @@ const schema = z
       .string()
       .min(1)
       .meta({ secret: true, description: 'URL of Redis, such as redis://127.0.0.1:6379' }),
-    model: z
-      .string()
-      .min(1)
-      .describe('Folder of the model that the workers serve: tokenizer, template, configuration'),
-    servedModelName: z
-      .string()
-      .min(1)
-      .optional()
-      .describe('Model id for clients; the folder’s name by default'),
+    model: z.array(z.string().min(1)).min(1).meta({
+      verbatim: true,
+      description:
+        'Folder of a model that workers serve: tokenizer, template, configuration; may be repeated',
+    }),
+    servedModelName: z.array(z.string().min(1)).default([]).meta({
+      verbatim: true,
+      description: 'Model id for clients, once for each --model in their order; the folder’s name by default',
+    }),
     apiKeys: z
       .array(z.string().min(8).regex(SENDABLE_KEY, 'keys are printable ASCII characters without blanks'))
       .default([])
@@ -62,12 +64,30 @@ const schema = z
       .describe('Requests of one model that may wait for KV pages'),
     drainMs: z.int().min(0).default(30_000).describe('How long answers may go on after SIGTERM'),
   })
-  .superRefine(({ host, apiKeys, auth }, context) => {
+  .superRefine(({ host, apiKeys, auth, model, servedModelName }, context) => {
+    const fault = modelFault(model, servedModelName);
+    if (fault) context.addIssue({ code: 'custom', ...fault });
     if (isLoopback(host) || apiKeys.length > 0 || !auth) return;
     const message =
       'anyone who reaches this address could use the server: set --api-key, or --no-auth to allow it';
     context.addIssue({ code: 'custom', path: ['host'], message });
   });
+
+const folderName = (dir: string) => basename(resolve(dir));
+
+/** Models are told apart by their names towards clients, and by their folders' names towards workers. */
+function modelFault(dirs: readonly string[], names: readonly string[]) {
+  if (names.length > 0 && names.length !== dirs.length) {
+    const message = `give one for each --model, or none: there are ${dirs.length} models`;
+    return { path: ['servedModelName'], message };
+  }
+  if (new Set(dirs.map(folderName)).size < dirs.length) {
+    return { path: ['model'], message: 'two models have the same folder name, by which workers register' };
+  }
+  if (new Set(names).size < names.length)
+    return { path: ['servedModelName'], message: 'a name is given twice' };
+  return undefined;
+}
 
 /** Flags win over environment over file; throws `CONFIG_INVALID` naming every setting at fault. */
 export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): Settings {
@@ -77,9 +97,11 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): S
     host,
     port,
     redisUrl: config.redis,
-    modelDir: resolve(config.model),
-    workerModelId: basename(resolve(config.model)),
-    modelName: config.servedModelName ?? basename(resolve(config.model)),
+    models: config.model.map((dir, index) => ({
+      name: config.servedModelName[index] ?? folderName(dir),
+      modelDir: resolve(dir),
+      workerModelId: folderName(dir),
+    })),
     apiKeys,
     corsOrigins: config.corsOrigins,
     allowedImageHosts: config.allowImageHosts,
@@ -87,6 +109,8 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): S
     headTimeoutMs,
     bodyTimeoutMs,
     requestTimeoutMs,
+    stallMs: STALL_MS,
+    windowBytes: WINDOW_BYTES,
     queueEntries: config.queueSize,
     queueWaitMs: QUEUE_WAIT_MS,
     drainMs,

@@ -1,15 +1,19 @@
+export interface ModelSettings {
+  /** Id that clients send as `model`. */
+  readonly name: string;
+  /** Folder with the model's tokenizer, chat template and configuration. */
+  readonly modelDir: string;
+  /** Id that workers of this model register with: the folder's name. */
+  readonly workerModelId: string;
+}
+
 /** What the router runs by: made from flags and environment in `config.ts`, checked there. */
 export abstract class Settings {
   abstract readonly host: string;
   /** 0 takes a free one. */
   abstract readonly port: number;
   abstract readonly redisUrl: string;
-  /** Folder with the model's tokenizer, chat template and configuration. */
-  abstract readonly modelDir: string;
-  /** Id that workers of this model register with: the folder's name. */
-  abstract readonly workerModelId: string;
-  /** Id that clients send as `model`. */
-  abstract readonly modelName: string;
+  abstract readonly models: readonly ModelSettings[];
   /** Empty: nobody needs a key. */
   abstract readonly apiKeys: readonly string[];
   /** Origins whose pages may use the server from a browser; `*` for all, empty for none. */
@@ -22,6 +26,10 @@ export abstract class Settings {
   /** From the end of the headers to the last byte of the body. */
   abstract readonly bodyTimeoutMs: number;
   abstract readonly requestTimeoutMs: number;
+  /** How long a client may take nothing of an answer that waits for it. */
+  abstract readonly stallMs: number;
+  /** How much of an answer may wait for a client that reads slowly. */
+  abstract readonly windowBytes: number;
   abstract readonly queueEntries: number;
   abstract readonly queueWaitMs: number;
   /** How long streams in flight may go on after SIGTERM. */

@@ -1,5 +1,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { KvcError } from '@kvcapsule/contracts/errors';
+import { DEFAULT_PRINCIPAL, type Principal } from '@kvcapsule/domain/request';
 import type { FastifyRequest } from 'fastify';
 
 const digest = (text: string) => createHash('sha256').update(text).digest();
@@ -17,4 +18,9 @@ export function keyCheck(apiKeys: readonly string[]): (request: FastifyRequest) 
     if (matches.length > 0) return Promise.resolve();
     return Promise.reject(new KvcError('INVALID_API_KEY', 'A key of this server is needed as bearer token.'));
   };
+}
+
+/** On whose account a request runs that has passed the check: every key is the one tenant's. */
+export function principalOf(): Principal {
+  return DEFAULT_PRINCIPAL;
 }

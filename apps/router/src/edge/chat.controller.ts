@@ -1,14 +1,18 @@
-import { KvcError } from '@kvcapsule/contracts/errors';
 import { ChatCompletionRequest } from '@kvcapsule/contracts/openai';
 import { Body, Controller, HttpCode, Post, Res } from '@nestjs/common';
 import { ApiBearerAuth, ApiDefaultResponse, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
+import { ModelCatalogue } from '../catalogue/model-catalogue.js';
 import { GenerationService } from '../generation/generation.service.js';
-import { Inflight } from '../operations/inflight.service.js';
 import { Telemetry } from '../operations/telemetry.service.js';
 import { Settings } from '../settings.js';
-import { type Answer, JsonAnswer, StreamAnswer } from './answer.js';
+import { Delivery } from './answer/delivery.js';
+import { JsonRenderer } from './answer/json.renderer.js';
+import { Pacer } from './answer/pacer.service.js';
+import type { Renderer } from './answer/renderer.js';
+import { SseRenderer } from './answer/sse.renderer.js';
+import { principalOf } from './auth.js';
 import { toKvcError } from './error.filter.js';
 import { generationRequest } from './generation-request.js';
 import { noteFault } from './http/access-log.js';
@@ -21,9 +25,10 @@ import { openApi } from './open-api.js';
 export class ChatController {
   constructor(
     private readonly settings: Settings,
+    private readonly catalogue: ModelCatalogue,
     private readonly generation: GenerationService,
-    private readonly inflight: Inflight,
     private readonly telemetry: Telemetry,
+    private readonly pacer: Pacer,
   ) {}
 
   @Post()
@@ -42,26 +47,28 @@ export class ChatController {
     @Body({ schema: ChatCompletionRequest }) body: z.infer<typeof ChatCompletionRequest>,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    const { modelName } = this.settings;
-    if (body.model !== modelName) {
-      throw new KvcError('MODEL_NOT_FOUND', 'This server does not serve that model.', { param: 'model' });
-    }
-    const answer: Answer = body.stream
-      ? new StreamAnswer(reply, modelName, body.stream_options?.include_usage ?? false)
-      : new JsonAnswer(reply, modelName, body.logprobs ?? false);
-    const signal = this.inflight.start(reply, () => answer.probe());
-    const watch = this.telemetry.watch(answer);
-    try {
-      await this.generation.run(generationRequest(body, inlineDataOf(reply.request.raw)), watch, signal);
-      this.telemetry.ended(200);
-    } catch (fault) {
-      if (!answer.begun) throw fault;
+    const model = this.catalogue.resolve(body.model);
+    const data = inlineDataOf(reply.request.raw);
+    const transcript = this.generation.begin(
+      generationRequest(body, { model, principal: principalOf(), data }),
+    );
+    const renderer = rendererFor(body, model.name);
+    const { pacer } = this;
+    const { stallMs } = this.settings;
+    const delivery = new Delivery({ reply, transcript, renderer, pacer, stallMs });
+    const fault = await delivery.ended;
+    if (fault === undefined) this.telemetry.ended(200);
+    else if (delivery.begun) {
       const error = toKvcError(fault);
       noteFault(reply, error.code);
       this.telemetry.ended(200, error);
-      answer.fail(error);
-    } finally {
-      watch.close();
-    }
+    } else throw toKvcError(fault);
   }
+}
+
+function rendererFor(body: ChatCompletionRequest, model: string): Renderer {
+  if (!body.stream) return new JsonRenderer(model, body.logprobs ?? false);
+  const last = body.stream_options?.include_usage ?? false;
+  const continuous = last && (body.stream_options?.continuous_usage_stats ?? false);
+  return new SseRenderer(model, { last, continuous });
 }

@@ -1,6 +1,7 @@
 import { webcrypto } from 'node:crypto';
 import type { ChatCompletionRequest, ChatMessage } from '@kvcapsule/contracts/openai';
-import { drawnWith, SAMPLING_DEFAULTS } from '@kvcapsule/domain/request';
+import { drawnWith, type Principal, SAMPLING_DEFAULTS } from '@kvcapsule/domain/request';
+import type { ServedModel } from '../catalogue/model-catalogue.js';
 import type { InlineData } from './http/inline-data.js';
 import type { ChatTurn, GenerationRequest } from '../generation/generation.js';
 
@@ -20,10 +21,23 @@ class Seeds {
 
 const seeds = new Seeds();
 
-/** What a validated body asks for; its pictures' data may have been left out of it. */
-export function generationRequest(body: ChatCompletionRequest, data?: InlineData): GenerationRequest {
+/** What a body does not say itself. */
+interface RequestContext {
+  readonly model: ServedModel;
+  readonly principal: Principal;
+  /** Data of pictures that was left out of the body. */
+  readonly data: InlineData | undefined;
+}
+
+/** What a validated body asks of a model. */
+export function generationRequest(
+  body: ChatCompletionRequest,
+  { model, principal, data }: RequestContext,
+): GenerationRequest {
   const plain = SAMPLING_DEFAULTS;
   return {
+    model,
+    principal,
     turns: body.messages.map((message, index) => turn(message, index, data)),
     maxTokens: body.max_completion_tokens ?? body.max_tokens ?? undefined,
     stop: typeof body.stop === 'string' ? [body.stop] : (body.stop ?? []),

@@ -1,9 +1,8 @@
-import { KvcError } from '@kvcapsule/contracts/errors';
 import type { Model, ModelList } from '@kvcapsule/contracts/openai';
 import { Controller, Get, Param } from '@nestjs/common';
 import { ApiBearerAuth, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { GenerationService } from '../generation/generation.service.js';
-import { Settings } from '../settings.js';
+import { ModelCatalogue, type ServedModel } from '../catalogue/model-catalogue.js';
+import { ModelFleet } from '../catalogue/model-fleet.service.js';
 import { openApi } from './open-api.js';
 
 @ApiTags('models')
@@ -13,33 +12,32 @@ export class ModelsController {
   readonly #created = Math.floor(Date.now() / 1000);
 
   constructor(
-    private readonly settings: Settings,
-    private readonly generation: GenerationService,
+    private readonly catalogue: ModelCatalogue,
+    private readonly fleet: ModelFleet,
   ) {}
 
   @Get()
   @ApiOperation({ summary: 'The models that are served' })
   @ApiOkResponse({ schema: openApi('ModelList') })
   list(): ModelList {
-    return { object: 'list', data: [this.#model()] };
+    return { object: 'list', data: this.catalogue.all.map((model) => this.#model(model)) };
   }
 
   @Get(':id')
   @ApiOperation({ summary: 'One model' })
   @ApiOkResponse({ schema: openApi('Model') })
   get(@Param('id') id: string): Model {
-    if (id === this.settings.modelName) return this.#model();
-    throw new KvcError('MODEL_NOT_FOUND', 'This server does not serve that model.', { param: 'model' });
+    return this.#model(this.catalogue.resolve(id));
   }
 
-  #model(): Model {
+  #model(model: ServedModel): Model {
     return {
-      id: this.settings.modelName,
+      id: model.name,
       object: 'model',
       created: this.#created,
       owned_by: 'kvcapsule',
-      max_model_len: this.generation.contextTokens,
-      kv_codecs: this.generation.kvCodecs,
+      max_model_len: this.fleet.contextTokens(model),
+      kv_codecs: this.fleet.kvCodecs(model),
     };
   }
 }

@@ -1,11 +1,24 @@
 import { isErrorCode, KvcError } from '@kvcapsule/contracts/errors';
-import type { ConnectRequest, ConnectResponse, Event, Failed, Generate } from '@kvcapsule/contracts/worker';
+import type {
+  ConnectRequest,
+  ConnectResponse,
+  Delta,
+  Event,
+  Failed,
+  Finished,
+  Generate,
+  Started,
+} from '@kvcapsule/contracts/worker';
 import type { ClientDuplexStream } from '@grpc/grpc-js';
-import type { WorkerNews } from '../generation/generation.js';
 
-/** Also hears of failure; after `finished` or `failed` nothing more comes. */
-export interface LinkListener extends WorkerNews {
+/** What a worker says of one request; after `finished` or `failed` nothing more comes but a `flush`. */
+export interface LinkListener {
+  started(started: Started): void;
+  delta(choice: number, delta: Delta): void;
+  finished(finished: Finished): void;
   failed(error: KvcError): void;
+  /** A frame that spoke of this request is over. */
+  flush(): void;
 }
 
 /** What is used of the stream to a worker. */
@@ -34,7 +47,7 @@ export class WorkerLink {
   ) {
     stream.on('data', (frame: ConnectResponse) => {
       this.#hear(frame);
-      for (const event of frame.events) this.#dispatch(event);
+      this.#receive(frame.events);
     });
     this.stream.on('error', (cause) => {
       this.close(
@@ -104,24 +117,32 @@ export class WorkerLink {
     if (progress) this.#steps = progress.steps;
   }
 
-  #dispatch({ requestId, event }: Event): void {
-    const listener = this.#listeners.get(requestId);
-    if (!listener || !event) return;
-    switch (event.$case) {
-      case 'started':
-        listener.started(event.value);
-        return;
-      case 'delta':
-        listener.delta(event.value.text, event.value.logprobs);
-        return;
-      case 'finished':
-        this.#listeners.delete(requestId);
-        listener.finished(event.value);
-        return;
-      case 'failed':
-        this.#listeners.delete(requestId);
-        listener.failed(failure(event.value));
+  #receive(events: readonly Event[]): void {
+    const spokenOf: LinkListener[] = [];
+    for (const { requestId, event, choice = 0 } of events) {
+      const listener = this.#listeners.get(requestId);
+      if (!listener || !event) continue;
+      if (event.$case === 'finished' || event.$case === 'failed') this.#listeners.delete(requestId);
+      dispatch(listener, event, choice);
+      spokenOf.push(listener);
     }
+    for (const listener of spokenOf) listener.flush();
+  }
+}
+
+function dispatch(listener: LinkListener, event: NonNullable<Event['event']>, choice: number): void {
+  switch (event.$case) {
+    case 'started':
+      listener.started(event.value);
+      return;
+    case 'delta':
+      listener.delta(choice, event.value);
+      return;
+    case 'finished':
+      listener.finished(event.value);
+      return;
+    case 'failed':
+      listener.failed(failure(event.value));
   }
 }
 

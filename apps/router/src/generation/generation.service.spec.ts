@@ -2,7 +2,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Inflight } from '../operations/inflight.service.js';
-import { delta, endless, failed, finished, silent, started } from '../testing/fake-worker.js';
+import {
+  delta,
+  echo,
+  endless,
+  failed,
+  finished,
+  type Script,
+  silent,
+  started,
+} from '../testing/fake-worker.js';
 import { Harness, until } from '../testing/harness.js';
 import { workerRecord } from '../testing/memory-ports.js';
 
@@ -64,7 +73,7 @@ describe('placement and leases', () => {
     const ready = await fetch(`${router.url}/health/ready`);
     expect([ready.status, await ready.json()]).toEqual([
       503,
-      { status: 'unready', reasons: ['no worker is ready for this model'] },
+      { status: 'unready', reasons: ['no worker is ready for model demo'] },
     ]);
   });
 
@@ -162,6 +171,70 @@ describe('a worker that is lost', () => {
     const [first] = router.workers;
     if (first) first.script = (_request, say) => say(failed('DRAINING', 'bye'));
     expect((await router.chat()).status).toBe(200);
+  });
+
+  it.each([
+    ['a whole answer, however far it is', { stream: false }, [started(), delta('half')]],
+    ['a stream of which nothing has left', { stream: true }, [started(), delta('')]],
+  ])('mid-answer: another one begins anew with %s', async (_what, asked, said) => {
+    router = await new Harness().start({}, 2);
+    for (const worker of router.workers) {
+      worker.script = async (request, say) => {
+        const isFirst = router.workers.reduce((sum, { received }) => sum + received.length, 0) === 1;
+        say(...(isFirst ? said : [started(), delta('whole'), finished(request, 1)]));
+        await sleep(20);
+        if (isFirst) say(failed('WORKER_LOST', 'gone'));
+      };
+    }
+    const response = await router.chat('abc', asked);
+    expect(response.status).toBe(200);
+    const text = await response.text();
+    expect(text).toContain('"content":"whole"');
+    expect(text).not.toContain('half');
+    expect(router.workers.map(({ received }) => received.length)).toEqual([1, 1]);
+    await until(() => router.ports.leases.size === 0);
+  });
+
+  it('mid-stream: nobody else is asked once text has left', async () => {
+    router = await new Harness().start({}, 2);
+    for (const worker of router.workers) {
+      worker.script = async (_request, say) => {
+        say(started(), delta('half'));
+        await sleep(20);
+        say(failed('WORKER_LOST', 'gone'));
+      };
+    }
+    const text = await (await router.chat('abc', { stream: true })).text();
+    expect(text).toContain('"code":"worker_lost"');
+    expect(router.workers.reduce((sum, { received }) => sum + received.length, 0)).toBe(1);
+  });
+
+  it('has no room after all: another one answers', async () => {
+    router = await new Harness().start({}, 2);
+    const refuse: Script = (_request, say) => say(failed('NO_CAPACITY', 'full'));
+    for (const worker of router.workers) {
+      worker.script = (request, say, signal) => {
+        const isFirst = router.workers.reduce((sum, { received }) => sum + received.length, 0) === 1;
+        return (isFirst ? refuse : echo)(request, say, signal);
+      };
+    }
+    expect((await router.chat()).status).toBe(200);
+    for (const worker of router.workers) worker.script = refuse;
+    const response = await router.chat();
+    expect(response.status).toBe(503);
+    expect(await errorOf(response)).toMatchObject({ code: 'no_capacity' });
+  });
+
+  it('is not replaced by one of another model or without the codec', async () => {
+    router = await new Harness().start({}, 1);
+    router.ports.workers.push(
+      workerRecord('other', router.worker.address, { modelId: 'other' }),
+      workerRecord('raw', router.worker.address, { codecs: ['raw'] }),
+    );
+    await sleep(1_100);
+    router.worker.script = (_request, say) => say(failed('DRAINING', 'bye'));
+    const response = await router.chat('abc', { kv_codec: 'q8' });
+    expect(await errorOf(response)).toMatchObject({ code: 'draining', message: 'bye' });
   });
 
   it('has gone when its heartbeats stay away', { timeout: 15_000 }, async () => {

@@ -1,4 +1,5 @@
-import type { Finished, Started, TokenLogprob } from '@kvcapsule/contracts/worker';
+import type { Principal } from '@kvcapsule/domain/request';
+import type { ServedModel } from '../catalogue/model-catalogue.js';
 
 /** A picture as the client gave it: a data URI, as text or as the bytes it came in, or an http(s) URL. */
 export interface PictureSource {
@@ -15,6 +16,9 @@ export interface ChatTurn {
 
 /** What the edge makes of a body. Nothing after it sees HTTP. */
 export interface GenerationRequest {
+  readonly model: ServedModel;
+  /** Who asks. */
+  readonly principal: Principal;
   readonly turns: readonly ChatTurn[];
   /** Upper bound of new tokens; undefined means up to the context's end. */
   readonly maxTokens: number | undefined;
@@ -68,18 +72,4 @@ export abstract class PromptPreparer {
   abstract prepare(turns: readonly ChatTurn[], signal: AbortSignal): Promise<PreparedPrompt>;
   /** Called once, when nothing is prepared any longer. */
   abstract close(): Promise<void>;
-}
-
-/** What a worker has to say of one request: started, any number of deltas, finished. */
-export interface WorkerNews {
-  started(news: Started): void;
-  /** `logprobs` are of the tokens whose text this is, where they were asked for. */
-  delta(text: string, logprobs: readonly TokenLogprob[]): void;
-  finished(news: Finished): void;
-}
-
-/** Who wants the answer. */
-export interface GenerationSink extends WorkerNews {
-  /** The request is sound: what is left is to wait for a worker. */
-  queued(): void;
 }

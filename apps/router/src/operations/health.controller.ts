@@ -1,8 +1,9 @@
 import { Controller, Get, Res } from '@nestjs/common';
 import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
+import { ModelCatalogue } from '../catalogue/model-catalogue.js';
+import { ModelFleet } from '../catalogue/model-fleet.service.js';
 import { Fleet } from '../fleet/fleet.service.js';
-import { Settings } from '../settings.js';
 import { Inflight } from './inflight.service.js';
 
 interface Readiness {
@@ -14,7 +15,8 @@ interface Readiness {
 @Controller('health')
 export class HealthController {
   constructor(
-    private readonly settings: Settings,
+    private readonly catalogue: ModelCatalogue,
+    private readonly models: ModelFleet,
     private readonly fleet: Fleet,
     private readonly inflight: Inflight,
   ) {}
@@ -26,23 +28,23 @@ export class HealthController {
   }
 
   @Get('ready')
-  @ApiOperation({ summary: 'New requests can be answered; 503 with the reasons when not' })
+  @ApiOperation({
+    summary: 'Requests can be answered, of some model at least; 503 with the reasons when not',
+  })
   async ready(@Res() reply: FastifyReply): Promise<void> {
     const readiness = this.#readiness();
     await reply.status(readiness.status === 'unready' ? 503 : 200).send(readiness);
   }
 
   #readiness(): Readiness {
-    const workers = this.fleet.views().map(({ record }) => record);
-    const serving = workers.filter(
-      (w) => w.load.state === 'ready' && w.modelId === this.settings.workerModelId,
-    );
-    const faults = [
+    const { all } = this.catalogue;
+    const unserved = all.filter((model) => !this.models.isReady(model));
+    const reasons = [
       ...(this.inflight.draining ? ['the router is shutting down'] : []),
-      ...(serving.length === 0 ? ['no worker is ready for this model'] : []),
+      ...unserved.map(({ name }) => `no worker is ready for model ${name}`),
+      ...(this.fleet.storeAvailable ? [] : ['Redis does not answer']),
     ];
-    const away = this.fleet.storeAvailable ? [] : ['Redis does not answer'];
-    if (faults.length > 0) return { status: 'unready', reasons: [...faults, ...away] };
-    return { status: away.length > 0 ? 'degraded' : 'ready', reasons: away };
+    if (this.inflight.draining || unserved.length === all.length) return { status: 'unready', reasons };
+    return { status: reasons.length > 0 ? 'degraded' : 'ready', reasons };
   }
 }

@@ -1,8 +1,8 @@
 import type { KvcError } from '@kvcapsule/contracts/errors';
-import type { Finished, Started, TokenLogprob } from '@kvcapsule/contracts/worker';
+import type { Finished } from '@kvcapsule/contracts/worker';
 import { createMetrics, type RouterMetrics } from '@kvcapsule/platform/telemetry';
 import { Injectable } from '@nestjs/common';
-import type { GenerationSink } from '../generation/generation.js';
+import type { TranscriptObserver } from '../generation/transcript.js';
 
 const SECOND_MS = 1_000;
 
@@ -18,57 +18,40 @@ export class Telemetry {
     this.metrics.requests.inc({ status: String(status), code: error ? error.code.toLowerCase() : 'ok' });
   }
 
-  /** Watches a request on its way to `sink` until `close`. */
-  watch(sink: GenerationSink): RequestWatch {
-    return new RequestWatch(this, sink);
+  /** Notes when things happen to one generation, from here to its end. */
+  observe(): TranscriptObserver {
+    return new GenerationTimes(this);
   }
 }
 
-/** A sink that notes when things happen and passes them on. */
-class RequestWatch implements GenerationSink {
+class GenerationTimes implements TranscriptObserver {
   readonly #beganMs = performance.now();
   #tokenMs: number | undefined;
   #running = false;
 
-  constructor(
-    private readonly telemetry: Telemetry,
-    private readonly sink: GenerationSink,
-  ) {}
+  constructor(private readonly telemetry: Telemetry) {}
 
-  queued(): void {
-    this.sink.queued();
-  }
-
-  started(news: Started): void {
+  started(): void {
+    if (this.#running) return;
     this.#running = true;
     this.telemetry.running += 1;
-    this.sink.started(news);
   }
 
-  delta(text: string, logprobs: readonly TokenLogprob[]): void {
-    this.#token();
-    this.sink.delta(text, logprobs);
-  }
-
-  finished(news: Finished): void {
-    const { metrics } = this.telemetry;
-    if (this.#tokenMs === undefined) this.#token();
-    this.sink.finished(news);
-    metrics.tokens.inc({ kind: 'prompt' }, news.usage?.promptTokens ?? 0);
-    metrics.tokens.inc({ kind: 'completion' }, news.usage?.completionTokens ?? 0);
-  }
-
-  /** The request is over, however it ended. */
-  close(): void {
-    if (this.#running) this.telemetry.running -= 1;
-    this.telemetry.metrics.requestDuration.observe((performance.now() - this.#beganMs) / SECOND_MS);
-  }
-
-  #token(): void {
+  appended(): void {
     const nowMs = performance.now();
     const { timeToFirstToken, interTokenLatency } = this.telemetry.metrics;
     if (this.#tokenMs === undefined) timeToFirstToken.observe((nowMs - this.#beganMs) / SECOND_MS);
     else interTokenLatency.observe((nowMs - this.#tokenMs) / SECOND_MS);
     this.#tokenMs = nowMs;
+  }
+
+  ended(finished: Finished | undefined): void {
+    const { metrics } = this.telemetry;
+    if (this.#running) this.telemetry.running -= 1;
+    metrics.requestDuration.observe((performance.now() - this.#beganMs) / SECOND_MS);
+    if (!finished) return;
+    if (this.#tokenMs === undefined) this.appended();
+    metrics.tokens.inc({ kind: 'prompt' }, finished.usage?.promptTokens ?? 0);
+    metrics.tokens.inc({ kind: 'completion' }, finished.usage?.completionTokens ?? 0);
   }
 }

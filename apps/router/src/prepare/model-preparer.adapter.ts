@@ -30,7 +30,7 @@ export class ModelPreparer extends PromptPreparer {
 
   /** Rejects with `MODEL_INVALID` naming the file at fault. */
   static async open(
-    { modelDir, allowedImageHosts }: Pick<Settings, 'modelDir' | 'allowedImageHosts'>,
+    { modelDir, allowedImageHosts }: { readonly modelDir: string } & Pick<Settings, 'allowedImageHosts'>,
     telemetry: Telemetry,
   ): Promise<ModelPreparer> {
     const policy = { ...DEFAULT_IMAGE_POLICY, allowHosts: allowedImageHosts };

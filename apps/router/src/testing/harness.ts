@@ -4,7 +4,10 @@ import { KvcError } from '@kvcapsule/contracts/errors';
 import { createLogger } from '@kvcapsule/platform/logging';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { createApp, listen } from '../app.js';
+import { ModelCatalogue } from '../catalogue/model-catalogue.js';
+import { Fleet } from '../fleet/fleet.service.js';
 import { type ChatTurn, type PreparedPrompt, PromptPreparer } from '../generation/generation.js';
+import { Inflight } from '../operations/inflight.service.js';
 import { Telemetry } from '../operations/telemetry.service.js';
 import type { Ports } from '../ports.js';
 import type { Settings } from '../settings.js';
@@ -48,9 +51,7 @@ const SETTINGS: Settings = {
   host: '127.0.0.1',
   port: 0,
   redisUrl: '',
-  modelDir: '',
-  workerModelId: 'demo',
-  modelName: 'demo',
+  models: [{ name: 'demo', modelDir: '', workerModelId: 'demo' }],
   apiKeys: [],
   corsOrigins: [],
   allowedImageHosts: [],
@@ -58,10 +59,16 @@ const SETTINGS: Settings = {
   headTimeoutMs: 15_000,
   bodyTimeoutMs: 20_000,
   requestTimeoutMs: 20_000,
+  stallMs: 20_000,
+  windowBytes: 1_000_000,
   queueEntries: 4,
   queueWaitMs: 1_000,
   drainMs: 300,
 };
+
+function catalogueOf({ models }: Settings, preparer: PromptPreparer): ModelCatalogue {
+  return new ModelCatalogue(models.map((model) => ({ ...model, preparer })));
+}
 
 /** Lines of all routers of a test. */
 export const logs: string[] = [];
@@ -90,7 +97,7 @@ export class Harness {
     this.app = await createApp({
       settings: { ...SETTINGS, ...settings },
       ports: this.others ?? this.ports,
-      preparer,
+      catalogue: catalogueOf({ ...SETTINGS, ...settings }, preparer),
       telemetry: new Telemetry(),
       logger,
     });
@@ -107,6 +114,14 @@ export class Harness {
     const [first] = this.workers;
     if (!first) throw new Error('started without workers');
     return first;
+  }
+
+  get fleet(): Fleet {
+    return this.app.get(Fleet);
+  }
+
+  get inflight(): Inflight {
+    return this.app.get(Inflight);
   }
 
   post(body: unknown, init: RequestInit = {}): Promise<Response> {

@@ -147,6 +147,11 @@ export const ERRORS = {
   },
   INTERNAL: { status: 500, type: 'server_error', help: 'A fault of this server: see its log.' },
   ABORTED: { status: 499, type: 'invalid_request_error', help: 'The client went away.' },
+  CLIENT_TOO_SLOW: {
+    status: 499,
+    type: 'invalid_request_error',
+    help: 'Read the answer as it comes: one that waits for too long is cut off.',
+  },
   MODEL_INVALID: {
     status: 500,
     type: 'server_error',

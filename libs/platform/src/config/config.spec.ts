@@ -17,6 +17,7 @@ const schema = z
     codec: z.enum(['raw', 'capsule']).default('capsule'),
     redisUrl: z.url().meta({ secret: true, description: 'Redis to use' }),
     profile: z.string().optional(),
+    folders: z.array(z.string()).default([]).meta({ flag: 'folder', verbatim: true }),
   })
   .refine((config) => config.apiKeys.length > 0 || config.noAuth || config.host === '127.0.0.1', {
     message: 'an address other than loopback wants --api-key or --no-auth',
@@ -62,6 +63,7 @@ describe('where settings come from', () => {
       cacheImages: true,
       codec: 'capsule',
       redisUrl: REDIS[1],
+      folders: [],
     });
   });
 
@@ -88,6 +90,12 @@ describe('where settings come from', () => {
       noAuth: true,
       cacheImages: false,
     });
+  });
+
+  it('leaves commas in entries that may hold them, and takes one entry of a file for a list', () => {
+    expect(parse([...REDIS, '--folder', 'a, b', '--folder', 'c']).folders).toEqual(['a, b', 'c']);
+    expect(parse(REDIS, { KVCAPSULE_FOLDERS: 'a, b' }).folders).toEqual(['a', 'b']);
+    expect(parse([...REDIS, '--config', file('folders: a, b\n')]).folders).toEqual(['a, b']);
   });
 
   it('takes an empty variable for one not set', () => {

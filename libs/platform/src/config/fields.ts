@@ -9,6 +9,8 @@ interface FieldMeta {
   readonly secret?: boolean;
   /** Name of the flag without dashes; the field's name in kebab case otherwise. */
   readonly flag?: string;
+  /** Of a list: each flag is one entry, commas and blanks included. */
+  readonly verbatim?: boolean;
 }
 
 export type FieldKind = 'boolean' | 'number' | 'string' | 'list';
@@ -20,6 +22,7 @@ export interface Field {
   readonly env: string;
   readonly kind: FieldKind;
   readonly secret: boolean;
+  readonly verbatim: boolean;
   readonly description: string;
   readonly choices: readonly string[];
   readonly required: boolean;
@@ -39,6 +42,7 @@ export function fieldsOf(schema: ConfigSchema): Field[] {
       env: `KVCAPSULE_${kebab.replaceAll('-', '_').toUpperCase()}`,
       kind: kindOf(core),
       secret: meta.secret ?? false,
+      verbatim: meta.verbatim ?? false,
       description: meta.description ?? '',
       choices: core.def.type === 'enum' ? (core as z.ZodEnum).options.map(String) : [],
       required: !absent.success,

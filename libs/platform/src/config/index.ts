@@ -18,7 +18,8 @@ interface ParseOptions<S extends ConfigSchema> {
   /**
    * A flat object. Field `redisUrl` is the flag `--redis-url`, the variable `KVCAPSULE_REDIS_URL` and the
    * file's key `redisUrl`; `.meta({ flag, secret, description })` changes the flag, hides the value, explains.
-   * Lists: a flag given several times, or values with commas between.
+   * Lists: a flag given several times, or values with commas between; with `.meta({ verbatim })` a flag is one entry.
+   * A file may hold one entry of a list by itself.
    */
   readonly schema: S;
   /** Without node and script: `process.argv.slice(2)`. */
@@ -154,12 +155,18 @@ function sourceOf(
   if (variable !== undefined && variable !== '') {
     return { origin: field.env, value: fromText(field, variable) };
   }
-  return file[field.key];
+  const entry = file[field.key];
+  return field.kind === 'list' && typeof entry?.value === 'string'
+    ? { ...entry, value: [entry.value] }
+    : entry;
 }
 
 /** What cannot be read as the field's kind stays text, so that the schema refuses it. */
 function fromText(field: Field, given: string | boolean | (string | boolean)[]): unknown {
   if (typeof given === 'boolean') {
+    return given;
+  }
+  if (Array.isArray(given) && field.verbatim) {
     return given;
   }
   if (Array.isArray(given) || field.kind === 'list') {

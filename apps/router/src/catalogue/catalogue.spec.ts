@@ -1,0 +1,75 @@
+import type { WorkerRecord } from '@kvcapsule/domain/registry';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Harness } from '../testing/harness.js';
+import { workerRecord } from '../testing/memory-ports.js';
+
+let router: Harness;
+
+/** Two models, a worker for each; the worker of `big` holds half of what its model allows. */
+beforeEach(async () => {
+  router = new Harness();
+  const models = ['demo', 'big'].map((id) => ({ name: `${id}-vlm`, modelDir: '', workerModelId: id }));
+  await router.start({ models }, 2);
+  const [demo, big] = router.workers.map(({ address }) => address);
+  router.ports.workers = [
+    workerRecord('w0', demo ?? ''),
+    workerRecord('w1', big ?? '', { modelId: 'big', contextTokens: 32, codecs: ['raw'] }),
+  ];
+  await router.fleet.refresh();
+});
+afterEach(() => router.stop());
+
+const get = async (path: string) => {
+  const response = await fetch(`${router.url}${path}`);
+  return [response.status, (await response.json()) as object] as const;
+};
+const ask = (model: string, text = 'abc', more: object = {}) =>
+  router.post({ model, messages: [{ role: 'user', content: text }], ...more });
+
+describe('several models', () => {
+  it('are listed, each with what its own workers allow', async () => {
+    const entries = [
+      { id: 'demo-vlm', max_model_len: 64, kv_codecs: ['capsule', 'q8', 'raw'] },
+      { id: 'big-vlm', max_model_len: 32, kv_codecs: ['raw'] },
+    ];
+    expect(await get('/v1/models')).toMatchObject([200, { data: entries }]);
+    expect(await get('/v1/models/big-vlm')).toMatchObject([200, { id: 'big-vlm' }]);
+    expect(await get('/v1/models/demo')).toMatchObject([404, { error: { code: 'model_not_found' } }]);
+  });
+
+  it('are answered by their own workers, under their own names', async () => {
+    for (const model of ['big-vlm', 'demo-vlm', 'big-vlm']) {
+      expect(await (await ask(model)).json()).toMatchObject({ model });
+    }
+    expect(router.workers.map(({ received }) => received.length)).toEqual([1, 2]);
+    expect((await ask('other')).status).toBe(404);
+  });
+
+  it('have their own contexts and codecs', async () => {
+    const text = 'x'.repeat(40);
+    expect((await ask('demo-vlm', text)).status).toBe(200);
+    expect((await ask('big-vlm', text)).status).toBe(400);
+    await ask('big-vlm', 'x'.repeat(30));
+    expect(router.workers.map(({ received }) => received[0]?.maxTokens)).toEqual([25, 3]);
+    expect((await ask('demo-vlm', 'x', { kv_codec: 'q8' })).status).toBe(200);
+    expect(await (await ask('big-vlm', 'x', { kv_codec: 'q8' })).json()).toMatchObject({
+      error: { code: 'kv_codec_unavailable' },
+    });
+  });
+
+  it('are ready as long as one of them has a worker, and those without are named', async () => {
+    expect(await get('/health/ready')).toEqual([200, { status: 'ready', reasons: [] }]);
+    const load = { state: 'draining', running: 0, waiting: 0, freePages: 160 } as const;
+    const drain = (record: WorkerRecord) => ({ ...record, load });
+    const [first, second] = router.ports.workers as [WorkerRecord, WorkerRecord];
+    router.ports.workers = [drain(first), second];
+    await router.fleet.refresh();
+    const missing = ['demo', 'big'].map((id) => `no worker is ready for model ${id}-vlm`);
+    expect(await get('/health/ready')).toEqual([200, { status: 'degraded', reasons: missing.slice(0, 1) }]);
+    expect((await ask('big-vlm')).status).toBe(200);
+    expect((await ask('demo-vlm')).status).toBe(503);
+    router.ports.workers = [drain(first), drain(second)];
+    await router.fleet.refresh();
+    expect(await get('/health/ready')).toEqual([503, { status: 'unready', reasons: missing }]);
+  });
+});

@@ -1,0 +1,30 @@
+import { Injectable } from '@nestjs/common';
+import type { WorkerView } from '@kvcapsule/domain/placement';
+import { Fleet } from '../fleet/fleet.service.js';
+import type { ServedModel } from './model-catalogue.js';
+
+/** The workers of each model, and what they allow together. */
+@Injectable()
+export class ModelFleet {
+  constructor(private readonly fleet: Fleet) {}
+
+  workers({ workerModelId }: ServedModel): WorkerView[] {
+    return this.fleet.views().filter(({ record }) => record.modelId === workerModelId);
+  }
+
+  /** Whether some worker takes requests for it. */
+  isReady(model: ServedModel): boolean {
+    return this.workers(model).some(({ record }) => record.load.state === 'ready');
+  }
+
+  /** Prompt and answer together, in tokens: what the model allows and each of its workers can hold. */
+  contextTokens(model: ServedModel): number {
+    const contexts = this.workers(model).map(({ record }) => record.contextTokens);
+    return Math.min(model.preparer.contextTokens, ...contexts);
+  }
+
+  /** Every codec that some worker serves, in order of their names; none while there is no worker. */
+  kvCodecs(model: ServedModel): string[] {
+    return [...new Set(this.workers(model).flatMap(({ record }) => record.codecs))].sort();
+  }
+}

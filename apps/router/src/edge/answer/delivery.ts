@@ -1,0 +1,186 @@
+import { KvcError } from '@kvcapsule/contracts/errors';
+import type { FastifyReply } from 'fastify';
+import {
+  type Subscriber,
+  tooSlow,
+  type Transcript,
+  type TranscriptReader,
+} from '../../generation/transcript.js';
+import { toKvcError } from '../error.filter.js';
+import type { Paced, Pacer } from './pacer.service.js';
+import type { Renderer } from './renderer.js';
+
+/** How often something is written to a client that has closed its sending side: only that tells if it is there. */
+const HEARTBEAT_MS = 150;
+
+interface DeliveryOptions {
+  readonly reply: FastifyReply;
+  readonly transcript: Transcript;
+  readonly renderer: Renderer;
+  readonly pacer: Pacer;
+  /** How long a client may take nothing of what waits in its socket. */
+  readonly stallMs: number;
+}
+
+/**
+ * Carries a transcript to one HTTP client. While its socket is full nothing is taken from the transcript, whose
+ * window bounds what waits.
+ */
+export class Delivery implements Subscriber, Paced {
+  /** Resolves once nothing more will be written: with the fault, or with undefined after a whole answer. */
+  readonly ended: Promise<unknown>;
+  #begun = false;
+  #hasSent = false;
+  #congested = false;
+  /** For its turn with the pacer. */
+  #waits = false;
+  #done = false;
+  #lastWriteMs = -Infinity;
+  #heartbeat: NodeJS.Timeout | undefined;
+  #settle!: (fault: unknown) => void;
+  readonly #reader: TranscriptReader;
+
+  constructor(private readonly options: DeliveryOptions) {
+    this.ended = new Promise((resolve) => {
+      this.#settle = resolve;
+    });
+    this.#reader = options.transcript.subscribe(this);
+    this.#watchClient();
+  }
+
+  /** Whether the status has left: then faults are told in the body. */
+  get begun(): boolean {
+    return this.#begun;
+  }
+
+  get hasSent(): boolean {
+    return this.#hasSent;
+  }
+
+  /** The first text and the end leave at once; what comes between keeps the pace. */
+  wake(): void {
+    if (this.#congested) return;
+    const { pacer, transcript } = this.options;
+    const dueMs = this.#lastWriteMs + pacer.intervalMs;
+    if (transcript.end || performance.now() >= dueMs) this.deliver();
+    else if (!this.#waits) {
+      this.#waits = true;
+      pacer.at(dueMs, this);
+    }
+  }
+
+  deliver(): void {
+    this.#waits = false;
+    if (this.#congested || this.#done) return;
+    const { renderer, transcript } = this.options;
+    const text = renderer.entries(this.#reader.take(), transcript);
+    const { end } = transcript;
+    if (!end) this.#send(text);
+    else if (end.finished) this.#finish(text + renderer.finished(end.finished));
+    else this.#fail(text, end.fault);
+  }
+
+  restart(): void {
+    this.options.renderer.restart();
+  }
+
+  cutOff(reason: KvcError): void {
+    this.#end(reason);
+    this.options.reply.raw.destroy();
+  }
+
+  #watchClient(): void {
+    const { raw, request } = this.options.reply;
+    const { socket } = request.raw;
+    const beat = () => {
+      this.#heartbeat = setInterval(() => this.#beat(), HEARTBEAT_MS);
+    };
+    if (socket.readableEnded) beat();
+    else socket.once('end', beat);
+    const gone = () => {
+      clearInterval(this.#heartbeat);
+      socket.off('end', beat);
+      this.#leave(new KvcError('ABORTED', 'The client went away.'));
+    };
+    // The reply's close, not the request's: the request closes once its body is read.
+    if (raw.destroyed) gone();
+    else raw.once('close', gone);
+  }
+
+  #leave(reason: KvcError): void {
+    this.#reader.leave(reason);
+    this.#end(reason);
+  }
+
+  /** Nothing more will be written. */
+  #end(fault: unknown): void {
+    if (this.#done) return;
+    this.#done = true;
+    if (this.#hasSent) this.options.pacer.leave();
+    this.#settle(fault);
+  }
+
+  /** Only once the request is sound: from then on only faults of the server are left, and they cost a status. */
+  #beat(): void {
+    const { reply, renderer, transcript } = this.options;
+    if (!transcript.accepted || this.#congested || reply.raw.writableEnded) return;
+    this.#begin();
+    this.#write(renderer.filler);
+  }
+
+  #send(text: string): void {
+    if (text === '') return;
+    this.#begin();
+    if (!this.#hasSent) this.options.pacer.join();
+    this.#hasSent = true;
+    this.#lastWriteMs = performance.now();
+    this.#write(text);
+  }
+
+  #finish(text: string): void {
+    const { reply, renderer } = this.options;
+    this.#begin(renderer.isWhole ? { 'content-length': Buffer.byteLength(text) } : {});
+    reply.raw.end(text);
+    this.#end(undefined);
+  }
+
+  /** The connection goes with an answer that is cut, so that no client takes it for whole. */
+  #fail(text: string, fault: unknown): void {
+    const { reply, renderer } = this.options;
+    if (this.#begun) {
+      const { raw } = reply;
+      raw.once('finish', () => raw.req.socket.destroySoon());
+      raw.end(text + renderer.fault(toKvcError(fault)));
+    }
+    this.#end(fault);
+  }
+
+  /** From here on the reply is ours: its headers so far (request id) and these. */
+  #begin(more: Readonly<Record<string, number>> = {}): void {
+    if (this.#begun) return;
+    this.#begun = true;
+    const { reply, renderer, stallMs } = this.options;
+    const { raw } = reply;
+    reply.hijack();
+    raw.writeHead(200, { ...reply.getHeaders(), ...renderer.headers, ...more } as Record<string, string>);
+    // The platform's idle timer: it counts a write that makes progress as activity.
+    raw.setTimeout(stallMs, () => {
+      if (raw.req.socket.writableLength === 0) return;
+      const reason = tooSlow();
+      this.#leave(reason);
+      raw.destroy();
+    });
+  }
+
+  #write(text: string): void {
+    const { raw } = this.options.reply;
+    if (raw.write(text)) return;
+    this.#congested = true;
+    raw.once('drain', this.#drained);
+  }
+
+  readonly #drained = (): void => {
+    this.#congested = false;
+    this.wake();
+  };
+}

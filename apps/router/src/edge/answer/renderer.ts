@@ -1,0 +1,25 @@
+import { randomUUID } from 'node:crypto';
+import type { KvcError } from '@kvcapsule/contracts/errors';
+import type { Finished } from '@kvcapsule/contracts/worker';
+import type { Transcript, TranscriptEntry } from '../../generation/transcript.js';
+
+/** How an answer looks on the wire. Holds no socket. */
+export interface Renderer {
+  readonly headers: Readonly<Record<string, string>>;
+  /** Everything leaves at the end, in one piece. */
+  readonly isWhole: boolean;
+  /** Means nothing to whoever reads the body. */
+  readonly filler: string;
+  /** Empty while there is nothing to send. */
+  entries(entries: readonly TranscriptEntry[], transcript: Transcript): string;
+  finished(finished: Finished): string;
+  /** Of an answer whose status has left. */
+  fault(error: KvcError): string;
+  /** What it was given is void. Only before any of it was sent. */
+  restart(): void;
+}
+
+/** What every chunk of an answer, or the whole of it, begins with. */
+export function answerHead(model: string) {
+  return { id: `chatcmpl-${randomUUID()}`, created: Math.floor(Date.now() / 1000), model };
+}

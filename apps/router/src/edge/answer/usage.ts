@@ -1,0 +1,25 @@
+import type { CompletionUsage } from '@kvcapsule/contracts/openai';
+import { FinishReason, type KvBytes, type Usage } from '@kvcapsule/contracts/worker';
+
+/** A worker's reason in OpenAI's words. */
+export function finishReason(reason: FinishReason): 'stop' | 'length' {
+  return reason === FinishReason.FINISH_REASON_LENGTH ? 'length' : 'stop';
+}
+
+/** A worker's accounts in OpenAI's words, and the bytes of KV as an extension. */
+export function usageOf(usage: Usage | undefined): CompletionUsage {
+  const { promptTokens = 0, completionTokens = 0, cachedTokens = 0, kv } = usage ?? {};
+  return {
+    prompt_tokens: promptTokens,
+    completion_tokens: completionTokens,
+    total_tokens: promptTokens + completionTokens,
+    prompt_tokens_details: { cached_tokens: cachedTokens },
+    ...(kv && {
+      kv_cache: { codec: kv.codec, ...bytesOf(kv), pictures: bytesOf(kv.pictures) },
+    }),
+  };
+}
+
+function bytesOf(kv: KvBytes | undefined): { readonly bytes: number; readonly raw_bytes: number } {
+  return { bytes: Number(kv?.bytes ?? 0n), raw_bytes: Number(kv?.rawBytes ?? 0n) };
+}

@@ -1,0 +1,60 @@
+import type { KvcError } from '@kvcapsule/contracts/errors';
+import { type Finished, FinishReason, type Generate } from '@kvcapsule/contracts/worker';
+import { lost, type WorkerLink } from '../fleet/worker-link.js';
+import type { Transcript } from './transcript.js';
+
+/** How long an aborted request's pages may take to come free before its lease is given back anyway. */
+const ABORT_GRACE_MS = 5_000;
+
+/**
+ * One try at one worker: writes its answer into the transcript and resolves once that is complete, rejects with the
+ * worker's error. When the signal fires the worker is told to stop, and it rejects with the signal's reason as soon
+ * as the pages are free.
+ */
+export function attempt(
+  link: WorkerLink,
+  message: Generate,
+  transcript: Transcript,
+  signal: AbortSignal,
+): Promise<void> {
+  const { requestId } = message;
+  return new Promise<void>((resolve, reject) => {
+    let grace: NodeJS.Timeout | undefined;
+    const onAbort = () => {
+      link.abort(requestId);
+      grace = setTimeout(() => {
+        link.forget(requestId);
+        leave(() => reject(signal.reason as Error));
+      }, ABORT_GRACE_MS);
+    };
+    const leave = (settle: () => void) => {
+      clearTimeout(grace);
+      signal.removeEventListener('abort', onAbort);
+      settle();
+    };
+    const finished = (end: Finished) => {
+      const isCut = signal.aborted || end.reason === FinishReason.FINISH_REASON_ABORT;
+      if (isCut) return failed(lost('The worker stopped.'));
+      leave(resolve);
+      transcript.finish(end);
+    };
+    const failed = (error: KvcError) => {
+      leave(() => reject(signal.aborted ? (signal.reason as Error) : error));
+    };
+    signal.throwIfAborted();
+    signal.addEventListener('abort', onAbort);
+    link.generate(message, {
+      started: (started) => {
+        transcript.start(started);
+      },
+      delta: (choice, delta) => {
+        if (!signal.aborted) transcript.append(choice, delta);
+      },
+      flush: () => {
+        transcript.flush();
+      },
+      finished,
+      failed,
+    });
+  });
+}

@@ -1,0 +1,50 @@
+import type { Generate, Sampling } from '@kvcapsule/contracts/worker';
+import type { LeaseKey } from '@kvcapsule/domain/ledger';
+import type { GenerationRequest, PreparedPrompt } from './generation.js';
+
+/** What a worker is asked to answer, and under which lease. */
+export interface GenerateOptions {
+  readonly request: GenerationRequest;
+  readonly prompt: PreparedPrompt;
+  readonly key: LeaseKey;
+  readonly pages: number;
+  /** Upper bound of the answer, within the context. */
+  readonly maxTokens: number;
+  /** How long the answer may still take. */
+  readonly remainingMs: number;
+}
+
+/** A request as it goes over the wire; the lease's id is the request's. */
+export function generateMessage(options: GenerateOptions): Generate {
+  const { request, prompt, key, pages, maxTokens, remainingMs } = options;
+  return {
+    requestId: key.leaseId,
+    lease: { leaseId: key.leaseId, epoch: BigInt(key.epoch), pages },
+    tokenIds: [...prompt.tokenIds],
+    pictures: prompt.pictures.map(({ sha256, encoded, offset, length, param }) => ({
+      contentSha256: sha256,
+      encoded,
+      offset,
+      length,
+      param,
+    })),
+    sampling: samplingOf(request),
+    maxTokens,
+    stop: [...request.stop],
+    // 0 would mean that there is no limit.
+    remainingMs: BigInt(Math.max(1, Math.round(remainingMs))),
+    resumedTokenIds: [],
+    priority: request.priority,
+    cacheSalt: request.cacheSalt,
+    kvCodec: request.kvCodec ?? '',
+  };
+}
+
+function samplingOf(request: GenerationRequest): Sampling {
+  const { temperature, topP, topK, seed, minP, presencePenalty, frequencyPenalty } = request;
+  const { repetitionPenalty, logitBias, topLogprobs, minTokens, ignoreEos } = request;
+  return {
+    ...{ temperature, topP, topK, seed, minP, presencePenalty, frequencyPenalty, repetitionPenalty },
+    ...{ logitBias: [...logitBias], topLogprobs, minTokens, ignoreEos },
+  };
+}

@@ -1,0 +1,195 @@
+import type { Delta, Finished } from '@kvcapsule/contracts/worker';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { type Subscriber, Transcript, type TranscriptEntry, type TranscriptReader } from './transcript.js';
+
+const delta = (text: string): Delta => ({
+  text,
+  tokenIds: [...text].map((c) => c.charCodeAt(0)),
+  logprobs: [],
+});
+const FINISHED: Finished = { reason: 1, text: '', usage: undefined, logprobs: [] };
+
+/** Takes everything when woken, unless it is lazy. */
+class Follower implements Subscriber {
+  hasSent = false;
+  lazy = false;
+  wakes = 0;
+  cut: string | undefined;
+  readonly taken: TranscriptEntry[] = [];
+  readonly reader: TranscriptReader;
+
+  constructor(private readonly transcript: Transcript) {
+    this.reader = transcript.subscribe(this);
+  }
+
+  get text(): string {
+    return this.taken.map(({ text }) => text).join('');
+  }
+
+  wake(): void {
+    this.wakes += 1;
+    if (!this.lazy) this.take();
+  }
+
+  take(): void {
+    this.taken.push(...this.reader.take());
+  }
+
+  restart(): void {
+    this.taken.length = 0;
+  }
+
+  cutOff(reason: Error & { code?: string }): void {
+    this.cut = reason.code;
+  }
+}
+
+function scene(windowBytes = 1_000_000) {
+  const log: string[] = [];
+  const transcript = new Transcript({
+    windowBytes,
+    owner: {
+      abandoned: (reason) => log.push(`abandoned: ${reason.message}`),
+      closed: () => log.push('closed'),
+    },
+    observer: {
+      started: () => log.push('started'),
+      appended: () => log.push('appended'),
+      ended: (finished) => log.push(finished ? 'finished' : 'failed'),
+    },
+  });
+  return { log, transcript, follower: new Follower(transcript) };
+}
+
+describe('a transcript', () => {
+  it('wakes once for all that a frame brought', () => {
+    const { transcript, follower, log } = scene();
+    for (const text of ['a', 'b', 'c']) transcript.append(0, delta(text));
+    expect(follower.wakes).toBe(0);
+    transcript.flush();
+    transcript.flush();
+    expect([follower.wakes, follower.text]).toEqual([1, 'abc']);
+    expect(follower.taken.map(({ sequence }) => sequence)).toEqual([0, 1, 2]);
+    expect(log).toEqual(['appended']);
+  });
+
+  it('tells the last text and the end in one go', () => {
+    const { transcript, follower, log } = scene();
+    transcript.append(0, delta('a'));
+    transcript.finish({ ...FINISHED, text: 'b' });
+    transcript.flush();
+    transcript.append(0, delta('late'));
+    transcript.fail(new Error('late'));
+    expect([follower.wakes, follower.text]).toEqual([1, 'ab']);
+    expect(transcript.end).toMatchObject({ finished: { text: 'b' } });
+    expect(log).toEqual(['appended', 'finished']);
+  });
+
+  it('keeps the ids of all tokens, whoever has taken them', () => {
+    const { transcript, follower } = scene();
+    for (const text of ['ab', '', 'c']) {
+      transcript.append(0, delta(text));
+      transcript.flush();
+    }
+    expect(follower.taken).toHaveLength(3);
+    expect(transcript.windowBytes).toBe(0);
+    expect(transcript.tokenIds).toEqual([97, 98, 99]);
+  });
+
+  it('is abandoned when the last subscriber leaves before the end, and closed when it leaves after', () => {
+    const early = scene();
+    const other = new Follower(early.transcript);
+    other.reader.leave(new Error('bored'));
+    expect(early.log).toEqual([]);
+    early.follower.reader.leave(new Error('gone'));
+    early.follower.reader.leave(new Error('gone again'));
+    expect(early.log).toEqual(['abandoned: gone']);
+    early.transcript.fail(new Error('aborted'));
+    expect(early.log).toEqual(['abandoned: gone', 'failed', 'closed']);
+    const late = scene();
+    late.transcript.finish(FINISHED);
+    late.follower.reader.leave(new Error('gone'));
+    expect(late.log).toEqual(['finished', 'closed']);
+  });
+
+  it('drops a subscriber that falls behind by more than the window, and nobody else', () => {
+    const { transcript, follower, log } = scene(1_000);
+    const slow = new Follower(transcript);
+    slow.lazy = true;
+    for (let i = 0; i < 20; i += 1) {
+      transcript.append(0, delta('x'.repeat(20)));
+      transcript.flush();
+    }
+    expect(slow.cut).toBe('CLIENT_TOO_SLOW');
+    expect(follower.cut).toBeUndefined();
+    expect(follower.text).toHaveLength(400);
+    follower.lazy = true;
+    for (let i = 0; i < 20; i += 1) transcript.append(0, delta('x'.repeat(20)));
+    expect(follower.cut).toBe('CLIENT_TOO_SLOW');
+    expect(log.at(-1)).toMatch(/^abandoned: .*slowly/);
+    expect(transcript.windowBytes).toBeLessThan(1_000);
+  });
+
+  it('begins anew only while nothing has been sent', () => {
+    const { transcript, follower } = scene();
+    transcript.start({ promptTokens: 1, cachedTokens: 0 });
+    transcript.append(0, delta('wrong'));
+    transcript.flush();
+    expect(transcript.canRestart).toBe(true);
+    transcript.restart();
+    expect([transcript.started, transcript.tokenIds]).toEqual([undefined, []]);
+    transcript.append(0, delta('right'));
+    transcript.flush();
+    expect([follower.text, follower.taken[0]?.sequence]).toEqual(['right', 0]);
+    follower.hasSent = true;
+    expect(transcript.canRestart).toBe(false);
+    expect(() => {
+      transcript.restart();
+    }).toThrow();
+  });
+
+  it('gives every subscriber every entry once and in order, and holds no more than its window', () => {
+    const step = fc.record({
+      kind: fc.constantFrom('append', 'append', 'append', 'flush', 'take', 'lazy', 'join', 'leave'),
+      who: fc.nat(3),
+      size: fc.nat(60),
+    });
+    const property = fc.property(fc.array(step, { maxLength: 120 }), (steps) => {
+      const { transcript, follower } = scene(4_000);
+      const followers = [follower];
+      const from = new Map<Follower, number>([[follower, 0]]);
+      const left = new Set<Follower>();
+      let appended = 0;
+      for (const { kind, who, size } of steps) {
+        const one = followers[who % followers.length] ?? follower;
+        const isHere = !left.has(one) && one.cut === undefined;
+        if (kind === 'append') {
+          transcript.append(0, delta(String.fromCharCode(97 + (appended % 26)).repeat(size)));
+          appended += 1;
+        } else if (kind === 'flush') transcript.flush();
+        else if (kind === 'take' && isHere) one.take();
+        else if (kind === 'lazy') one.lazy = !one.lazy;
+        else if (kind === 'join') {
+          const joined = new Follower(transcript);
+          followers.push(joined);
+          from.set(joined, -1);
+        } else if (kind === 'leave' && isHere) {
+          left.add(one);
+          one.reader.leave(new Error('left'));
+        }
+        expect(transcript.windowBytes).toBeLessThanOrEqual(4_000);
+      }
+      for (const one of followers.filter((f) => !left.has(f) && f.cut === undefined)) {
+        one.take();
+        const first = from.get(one) === 0 ? 0 : (one.taken[0]?.sequence ?? appended);
+        expect(one.taken.map(({ sequence }) => sequence)).toEqual(
+          Array.from({ length: appended - first }, (_, i) => first + i),
+        );
+      }
+      const awaited = followers.some((f) => !left.has(f) && f.cut === undefined);
+      if (awaited || appended === 0) expect(transcript.windowBytes).toBe(0);
+    });
+    fc.assert(property, { seed: 7, numRuns: 300 });
+  });
+});

@@ -1,0 +1,251 @@
+import { KvcError } from '@kvcapsule/contracts/errors';
+import type { Delta, Finished, Started, TokenLogprob } from '@kvcapsule/contracts/worker';
+
+/** What one frame of a worker added to one choice. */
+export interface TranscriptEntry {
+  /** Counts from 0 without gaps. */
+  readonly sequence: number;
+  readonly choice: number;
+  readonly tokenIds: readonly number[];
+  readonly text: string;
+  /** Of the tokens whose text this is, where they were asked for. */
+  readonly logprobs: readonly TokenLogprob[];
+}
+
+/** How a generation ended: with its last words, or with what was thrown. */
+export type TranscriptEnd =
+  { readonly finished: Finished } | { readonly finished: undefined; readonly fault: unknown };
+
+/** Who follows a generation. It is never called from within its own `take`. */
+export interface Subscriber {
+  /** Whether any of the answer has left for the client: then it cannot begin anew. */
+  readonly hasSent: boolean;
+  /** There is something to take, or the end has come; at most twice a frame. */
+  wake(): void;
+  /** Whatever it took is void: the answer begins anew. */
+  restart(): void;
+  /** It was further behind than the window reaches, and has left. */
+  cutOff(reason: KvcError): void;
+}
+
+/** Whose generation it is. */
+export interface TranscriptOwner {
+  /** The last subscriber has left before the end. */
+  abandoned(reason: Error): void;
+  /** The end has come and every subscriber has left. */
+  closed(): void;
+}
+
+/** Sees everything as it is written, however far behind the subscribers are. */
+export interface TranscriptObserver {
+  started(): void;
+  /** One frame brought tokens. */
+  appended(): void;
+  ended(finished: Finished | undefined): void;
+}
+
+/** A subscriber's place in the record. */
+export interface TranscriptReader {
+  /** Everything since the last call. */
+  take(): readonly TranscriptEntry[];
+  leave(reason: Error): void;
+}
+
+interface Place extends TranscriptReader {
+  readonly subscriber: Subscriber;
+  /** Sequence of the first entry not taken. */
+  next: number;
+}
+
+interface TranscriptOptions {
+  /** How much text and how many log-probabilities may wait for the slowest subscriber. */
+  readonly windowBytes: number;
+  readonly owner: TranscriptOwner;
+  readonly observer: TranscriptObserver;
+}
+
+const ENTRY_BYTES = 128;
+const LOGPROB_BYTES = 192;
+
+/**
+ * A generation as an append-only record. Subscribers take from it at their own pace: entries stay until the
+ * slowest has taken them, and one that falls behind by more than the window is cut off. The ids of all tokens
+ * stay to the end.
+ */
+export class Transcript {
+  /** All tokens of the answer so far. */
+  readonly tokenIds: number[] = [];
+  #window: TranscriptEntry[] = [];
+  #windowBytes = 0;
+  /** Sequence of the next entry. */
+  #next = 0;
+  #unread = false;
+  #accepted = false;
+  #started: Started | undefined;
+  #end: TranscriptEnd | undefined;
+  readonly #places = new Set<Place>();
+
+  constructor(private readonly options: TranscriptOptions) {}
+
+  /** The request is sound: what is left is to wait for a worker. */
+  get accepted(): boolean {
+    return this.#accepted;
+  }
+
+  /** What the worker said when it began. */
+  get started(): Started | undefined {
+    return this.#started;
+  }
+
+  get end(): TranscriptEnd | undefined {
+    return this.#end;
+  }
+
+  /** Bytes, as they are counted here, that wait for the slowest subscriber. */
+  get windowBytes(): number {
+    return this.#windowBytes;
+  }
+
+  /** Whether the answer may begin anew without any client noticing. */
+  get canRestart(): boolean {
+    return this.#end === undefined && [...this.#places].every(({ subscriber }) => !subscriber.hasSent);
+  }
+
+  /** Begins with the oldest entry of the window. Wakes the subscriber only for what comes later. */
+  subscribe(subscriber: Subscriber): TranscriptReader {
+    const place: Place = {
+      subscriber,
+      next: this.#first,
+      take: () => this.#take(place),
+      leave: (reason) => {
+        this.#leave(place, reason);
+      },
+    };
+    this.#places.add(place);
+    return place;
+  }
+
+  accept(): void {
+    this.#accepted = true;
+  }
+
+  start(started: Started): void {
+    this.#started = started;
+    this.options.observer.started();
+  }
+
+  /** Subscribers hear of it with the next `flush`. */
+  append(choice: number, { text, tokenIds, logprobs }: Delta): void {
+    if (this.#end) return;
+    const entry = { sequence: this.#next, choice, tokenIds, text, logprobs };
+    this.#next += 1;
+    for (const tokenId of tokenIds) this.tokenIds.push(tokenId);
+    this.#window.push(entry);
+    this.#windowBytes += bytesOf(entry);
+    this.#unread = true;
+    if (this.#windowBytes > this.options.windowBytes) this.#cutOffSlowest();
+  }
+
+  /** A frame of the worker is over. */
+  flush(): void {
+    if (!this.#unread) return;
+    this.#note();
+    this.#wake();
+  }
+
+  /** The answer is complete; text that the worker had held back is its last entry. */
+  finish(finished: Finished): void {
+    const { text, logprobs } = finished;
+    if (text !== '' || logprobs.length > 0) this.append(0, { text, logprobs, tokenIds: [] });
+    this.#conclude({ finished });
+  }
+
+  fail(fault: unknown): void {
+    this.#conclude({ finished: undefined, fault });
+  }
+
+  /** The answer begins anew, from another worker. Only while `canRestart`. */
+  restart(): void {
+    if (!this.canRestart) throw new Error('some of the answer has been sent');
+    this.#started = undefined;
+    this.tokenIds.length = 0;
+    this.#window = [];
+    this.#windowBytes = 0;
+    this.#next = 0;
+    this.#unread = false;
+    for (const place of this.#places) {
+      place.next = 0;
+      place.subscriber.restart();
+    }
+  }
+
+  get #first(): number {
+    return this.#next - this.#window.length;
+  }
+
+  #take(place: Place): readonly TranscriptEntry[] {
+    const window = this.#window;
+    const skipped = place.next - this.#first;
+    place.next = this.#next;
+    this.#trim();
+    return skipped === 0 ? window : window.slice(skipped);
+  }
+
+  /** Lets go of what every subscriber has taken. Never changes a window that was handed out. */
+  #trim(): void {
+    let oldest = this.#next;
+    for (const { next } of this.#places) oldest = Math.min(oldest, next);
+    const first = this.#first;
+    if (oldest === first) return;
+    this.#window = oldest === this.#next ? [] : this.#window.slice(oldest - first);
+    this.#windowBytes = this.#window.reduce((sum, entry) => sum + bytesOf(entry), 0);
+  }
+
+  #cutOffSlowest(): void {
+    const first = this.#first;
+    const reason = tooSlow();
+    for (const place of [...this.#places].filter(({ next }) => next === first)) {
+      this.#leave(place, reason);
+      place.subscriber.cutOff(reason);
+    }
+    // Without a subscriber nothing is kept for one.
+    this.#trim();
+  }
+
+  #leave(place: Place, reason: Error): void {
+    if (!this.#places.delete(place)) return;
+    this.#trim();
+    if (this.#places.size > 0) return;
+    if (this.#end) this.options.owner.closed();
+    else this.options.owner.abandoned(reason);
+  }
+
+  #conclude(end: TranscriptEnd): void {
+    if (this.#end) return;
+    if (this.#unread) this.#note();
+    this.#end = end;
+    this.options.observer.ended(end.finished);
+    this.#wake();
+    if (this.#places.size === 0) this.options.owner.closed();
+  }
+
+  #note(): void {
+    this.#unread = false;
+    this.options.observer.appended();
+  }
+
+  #wake(): void {
+    for (const { subscriber } of this.#places) subscriber.wake();
+  }
+}
+
+/** Why a client that does not take its answer in loses it. */
+export function tooSlow(): KvcError {
+  return new KvcError('CLIENT_TOO_SLOW', 'The client reads its answer too slowly.');
+}
+
+/** About what an entry takes while it waits: a character of text counts two bytes, a token id eight. */
+function bytesOf({ text, tokenIds, logprobs }: TranscriptEntry): number {
+  const scores = logprobs.reduce((sum, { top }) => sum + 1 + top.length, 0);
+  return ENTRY_BYTES + 2 * text.length + 8 * tokenIds.length + LOGPROB_BYTES * scores;
+}
