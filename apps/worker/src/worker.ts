@@ -12,7 +12,6 @@ import type { Logger } from 'pino';
 import { LeaseKeeper } from './cluster/lease-keeper.js';
 import { Registration } from './cluster/registration.js';
 import { type DecodeImage, Executor } from './executor.js';
-import { validateGenerate } from './generation/validate.js';
 import { startMetricsServer } from './metrics-server.js';
 import { createHealthCheck } from './rpc/health.js';
 import { createWorkerRpc } from './rpc/worker-rpc.js';
@@ -141,7 +140,6 @@ function createServing({ engine, config, model, imageProcessor, codec, ...parts 
   const { poolBlocks, swapPages, maxStepTokens, maxPrefillChunk, maxRunning, encoderCacheBytes } = config;
   const { stopTokenIds, createDetokenizer } = parts;
   const { textUnderPressure = 'raw' } = config;
-  const offer = { info: engine.info, codec, textUnderPressure, endTokens: stopTokenIds };
   return new Serving({
     ...{ poolBlocks, swapPages, maxStepTokens, maxPrefillChunk, maxRunning, encoderCacheBytes },
     geometry: engine.info,
@@ -149,9 +147,8 @@ function createServing({ engine, config, model, imageProcessor, codec, ...parts 
       ...{ modelRevision: model.revision, arithmetic: model.arithmetic },
       ...{ precision: model.precision, imageProcessor },
     },
-    stopTokenIds,
+    ...{ codec, codecs: servedCodecs(engine.info), textUnderPressure, stopTokenIds },
     createDetokenizer,
-    specOf: (request) => validateGenerate(request, offer),
   });
 }
 

@@ -1,9 +1,9 @@
 import { type ServerDuplexStream, status } from '@grpc/grpc-js';
 import type { ConnectRequest, ConnectResponse, Event, Progress } from '@kvcapsule/contracts/worker';
+import { fromWire, toWire } from '@kvcapsule/platform/worker-wire';
 
 import type { Executor } from '../executor.js';
 import { FrameSink } from './frame-sink.js';
-import { fromWire, toWire } from './wire.js';
 
 /** How often a stream with requests says how far they are: well within the second that the protocol allows. */
 const PROGRESS_INTERVAL_MS = 500;

@@ -27,7 +27,7 @@ export interface GenerateRequest {
   readonly kvCodec: string;
   readonly priority: number;
   readonly cacheSalt: string;
-  readonly resumedTokenIds?: readonly number[];
+  readonly resumedTokenIds: readonly number[];
   readonly choice?: number | undefined;
   readonly tenant?: string | undefined;
 }

@@ -1,7 +1,7 @@
-import type { StorageFormat } from '@kvcapsule/domain/storage';
+import type { StorageFormat, StorageOffer } from '@kvcapsule/domain/storage';
 
 /** What a worker's decisions depend on of its engine; every engine's own description has at least this. */
-export interface EngineGeometry {
+export interface EngineGeometry extends StorageOffer {
   readonly vocab: number;
   readonly contextTokens: number;
   readonly imageTokenId: number;
@@ -10,9 +10,6 @@ export interface EngineGeometry {
   readonly layers: number;
   readonly kvHeads: number;
   readonly headDim: number;
-  readonly blockTokens: number;
-  readonly pagesPerBlock: number;
-  readonly pageBytes: number;
   readonly formats: readonly (StorageFormat & {
     /** Of one capsule; 0 where `tokens` is 0. */
     readonly bytes: number;

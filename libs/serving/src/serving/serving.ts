@@ -3,8 +3,9 @@ import { type RootContent, rootName } from '@kvcapsule/domain/identity';
 import { namePrompt, type ScheduledRequest, Scheduler } from '@kvcapsule/domain/scheduling';
 
 import { Generation } from '../generation/generation.js';
-import type { GenerateRequest, GenerationSpec } from '../generation/request.js';
+import type { GenerateRequest } from '../generation/request.js';
 import { type Detokenizer, TextStream } from '../generation/text-stream.js';
+import { type Offer, validateGenerate } from '../generation/validate.js';
 import type { ResizeAnswer } from '../leases/lease-effects.js';
 import { Leases } from '../leases/leases.js';
 import type { FileName, PictureName } from '../pictures/names.js';
@@ -14,11 +15,9 @@ import { type StepOutcome, Steps } from '../steps/steps.js';
 import { Deadlines } from './deadlines.js';
 import { type Effect, Outbox } from './effects.js';
 import { type KvGauges, kvGauges } from './gauges.js';
-import type { EngineGeometry } from './geometry.js';
 import { asKvcError, Requests } from './requests.js';
 
-export interface ServingConfig {
-  readonly geometry: EngineGeometry;
+export interface ServingConfig extends Offer {
   readonly poolBlocks: number;
   /** Pages of waiting requests whose bytes may be kept outside the pool. */
   readonly swapPages: number;
@@ -29,10 +28,7 @@ export interface ServingConfig {
   readonly encoderCacheBytes: number;
   /** What names of content begin with, but for the request's cache domain. */
   readonly root: Omit<RootContent, 'domain'>;
-  readonly stopTokenIds: ReadonlySet<number>;
   readonly createDetokenizer: () => Detokenizer;
-  /** What a request asks for; throws a `KvcError` for one that cannot be served. */
-  readonly specOf: (request: GenerateRequest) => GenerationSpec;
 }
 
 /** How far a worker is; any change of it shows that it works. */
@@ -247,7 +243,7 @@ export class Serving {
   #admit(key: string, request: GenerateRequest, nowMs: number): void {
     if (this.#state === 'draining') throw new KvcError('DRAINING', 'The worker is shutting down.');
     if (this.#state === 'failed') throw new KvcError('NO_WORKER', 'The worker has failed.');
-    const spec = this.#config.specOf(request);
+    const spec = validateGenerate(request, this.#config);
     const text = new TextStream(this.#config.createDetokenizer(), spec.stop, spec.sampling.minTokens);
     this.#submitted += 1;
     const generation = new Generation(`${key}#${this.#submitted}`, key, spec, text);

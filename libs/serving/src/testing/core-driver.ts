@@ -1,10 +1,8 @@
 import { createHash } from 'node:crypto';
 
-import { cacheDomain } from '@kvcapsule/domain/identity';
 import { FAKE_END, FAKE_IMAGE_TOKEN, FakeEngine, StepRunner } from '@kvcapsule/testing/engine';
 
-import type { GenerateRequest, GenerationSpec } from '../generation/request.js';
-import { toSampling } from '../generation/sampling.js';
+import type { GenerateRequest } from '../generation/request.js';
 import type { PictureName } from '../pictures/names.js';
 import type { Effect, RequestEvent } from '../serving/effects.js';
 import { Serving, type ServingConfig } from '../serving/serving.js';
@@ -39,31 +37,8 @@ export function requestOf(
   }
   return {
     ...{ requestId, tokenIds, pictures, maxTokens: 12, stop: [], kvCodec: '', priority: 0, cacheSalt: '' },
+    resumedTokenIds: [],
     ...more,
-  };
-}
-
-/** Everything raw: which formats there are is not the core's business. */
-function specOf(request: GenerateRequest): GenerationSpec {
-  return {
-    ...request,
-    lease: request.lease,
-    domain: cacheDomain(request.tenant ?? '', request.cacheSalt),
-    promptTokenIds: request.tokenIds,
-    sampling: toSampling(request.sampling, 64, new Set([FAKE_END])),
-    text: undefined,
-    textUnderPressure: undefined,
-    remainingMs: request.remainingMs,
-    pictures: request.pictures.map((picture) => {
-      const { length } = picture;
-      const featureRows = Int32Array.from({ length }, (_, row) =>
-        row === 0 || row === length - 1 ? -1 : row - 1,
-      );
-      return {
-        ...{ ...picture, featureRows, imageTokens: length - 2, restRows: [0, length - 1] },
-        ...{ capsule: undefined, form: { codec: 'raw', profileId: '' } },
-      };
-    }),
   };
 }
 
@@ -98,7 +73,7 @@ export class CoreDriver {
         ...{ pending: false, flush: () => '', bytesOf: () => undefined },
         ...{ push: (token: number) => `${token} `, spell: (token: number) => `${token} ` },
       }),
-      specOf,
+      ...{ codec: 'raw', codecs: ['raw'], textUnderPressure: 'raw' },
       ...config,
     });
   }

@@ -2,15 +2,11 @@ import { KvcError } from '@kvcapsule/contracts/errors';
 import { cacheDomain } from '@kvcapsule/domain/identity';
 import { answerTokens, checkPromptTokens, DEFAULT_PRINCIPAL } from '@kvcapsule/domain/request';
 import { keptPicture, keptText } from '@kvcapsule/domain/scheduling';
-import { type Codec, type NativeEngineInfo, servedCodecs } from '@kvcapsule/engine';
-import {
-  type GenerateRequest,
-  type GenerationPicture,
-  type GenerationSpec,
-  samplingSchema,
-  toSampling,
-} from '@kvcapsule/serving';
 import { z } from 'zod';
+
+import type { EngineGeometry } from '../serving/geometry.js';
+import type { GenerateRequest, GenerationPicture, GenerationSpec } from './request.js';
+import { samplingSchema, toSampling } from './sampling.js';
 
 const id = z.string().min(1).max(256);
 const SHA256_BYTES = 32;
@@ -39,45 +35,48 @@ const generateSchema = z.object({
 
 /** What a worker offers to requests. */
 export interface Offer {
-  readonly info: NativeEngineInfo;
+  readonly geometry: EngineGeometry;
+  /** Every codec that a request may name. */
+  readonly codecs: readonly string[];
   /** The codec of requests that name none. */
-  readonly codec: Codec;
-  /** What their raw text becomes before one is preempted. */
-  readonly textUnderPressure: Codec;
-  readonly endTokens: ReadonlySet<number>;
+  readonly codec: string;
+  /** What their raw text becomes before one is preempted; raw: it is never touched. */
+  readonly textUnderPressure: string;
+  readonly stopTokenIds: ReadonlySet<number>;
 }
 
 /** Throws `INVALID_REQUEST`, `CONTEXT_LENGTH_EXCEEDED`, `KV_CODEC_UNAVAILABLE`: a router that keeps the contract never sees them. */
 export function validateGenerate(generate: GenerateRequest, offer: Offer): GenerationSpec {
-  const { info, codec, endTokens } = offer;
+  const { geometry, codec, codecs, stopTokenIds } = offer;
   const checked = generateSchema.safeParse(generate);
   if (!checked.success) {
     const issue = checked.error.issues[0];
     throw invalid(`${issue?.path.join('.') ?? 'request'}: ${issue?.message ?? 'invalid'}`);
   }
   const { tokenIds } = generate;
-  if (tokenIds.some((token) => token >= info.vocab)) throw invalid('tokenIds: outside the vocabulary');
-  checkPromptTokens(tokenIds.length, info.contextTokens);
-  const kvCodec = generate.kvCodec === '' ? codec : knownCodec(generate.kvCodec, info);
-  const text = keptText(info, kvCodec);
+  if (tokenIds.some((token) => token >= geometry.vocab)) throw invalid('tokenIds: outside the vocabulary');
+  checkPromptTokens(tokenIds.length, geometry.contextTokens);
+  const kvCodec = generate.kvCodec === '' ? codec : knownCodec(generate.kvCodec, codecs);
+  const text = keptText(geometry, kvCodec);
   return {
     requestId: generate.requestId,
     text,
     // who names a codec gets it, whatever becomes of the pool
-    textUnderPressure: text || generate.kvCodec !== '' ? undefined : keptText(info, offer.textUnderPressure),
+    textUnderPressure:
+      text || generate.kvCodec !== '' ? undefined : keptText(geometry, offer.textUnderPressure),
     lease: generate.lease,
     promptTokenIds: tokenIds,
-    pictures: toPictures(generate, info, kvCodec),
-    sampling: toSampling(generate.sampling, info.vocab, endTokens),
+    pictures: toPictures(generate, geometry, kvCodec),
+    sampling: toSampling(generate.sampling, geometry.vocab, stopTokenIds),
     stop: generate.stop,
-    maxTokens: answerTokens(tokenIds.length, info.contextTokens, generate.maxTokens),
+    maxTokens: answerTokens(tokenIds.length, geometry.contextTokens, generate.maxTokens),
     priority: generate.priority,
     domain: cacheDomain(generate.tenant || DEFAULT_PRINCIPAL.tenant, generate.cacheSalt),
     remainingMs: generate.remainingMs,
   };
 }
 
-function toPictures(generate: GenerateRequest, info: NativeEngineInfo, codec: Codec): GenerationPicture[] {
+function toPictures(generate: GenerateRequest, geometry: EngineGeometry, codec: string): GenerationPicture[] {
   let at = 0;
   return generate.pictures.map(({ offset, length, encoded, contentSha256, param }, index) => {
     if (offset < at || offset + length > generate.tokenIds.length) {
@@ -87,22 +86,20 @@ function toPictures(generate: GenerateRequest, info: NativeEngineInfo, codec: Co
     const markerRows: number[] = [];
     let imageTokens = 0;
     const featureRows = Int32Array.from(generate.tokenIds.slice(offset, at), (token, row) => {
-      if (token === info.imageTokenId) return imageTokens++;
+      if (token === geometry.imageTokenId) return imageTokens++;
       markerRows.push(row);
       return -1;
     });
     if (imageTokens === 0) throw invalid(`pictures.${index}: the span has no image token`);
     // who names a codec gets it, whatever becomes of the pool
-    const kept = keptPicture(info, codec, { offset, length, markerRows }, generate.kvCodec === '');
+    const kept = keptPicture(geometry, codec, { offset, length, markerRows }, generate.kvCodec === '');
     return { ...kept, encoded, contentSha256, param, imageTokens, featureRows };
   });
 }
 
-function knownCodec(name: string, info: NativeEngineInfo): Codec {
-  const known = servedCodecs(info);
-  const codec = known.find((candidate) => candidate === name);
-  if (codec !== undefined) return codec;
-  const message = `This worker does not serve that codec; kv_codec may be ${known.join(', ')}.`;
+function knownCodec(name: string, codecs: readonly string[]): string {
+  if (codecs.includes(name)) return name;
+  const message = `This worker does not serve that codec; kv_codec may be ${codecs.join(', ')}.`;
   throw new KvcError('KV_CODEC_UNAVAILABLE', message, { param: 'kv_codec' });
 }
 
