@@ -42,7 +42,10 @@ describe('writeGguf', () => {
   });
 
   it('names what a folder lacks', async () => {
-    await writeFile(join(folder, 'config.json'), '{"text_config": {"vocab_size": 8}}');
+    const own = join(DEFAULT_MODEL_DIR, 'config.json');
+    const config = JSON.parse(await readFile(own, 'utf8')) as { text_config: Record<string, unknown> };
+    delete config.text_config['hidden_size'];
+    await writeFile(join(folder, 'config.json'), JSON.stringify(config));
     await expect(writeGguf(folder, 'f32', join(folder, 'x.gguf'))).rejects.toMatchObject({
       code: 'MODEL_INVALID',
       message: expect.stringContaining('hidden_size') as string,

@@ -30,5 +30,5 @@ export function isLocal(url: string): boolean {
 export function serverFetch(url: string, init: RequestInit = {}): Promise<Response> {
   if (!isLocal(url)) return fetch(url, init);
   const options = { ...init, dispatcher: direct } as Parameters<typeof directFetch>[1];
-  return directFetch(url, options) as unknown as Promise<Response>;
+  return directFetch(url, options);
 }
