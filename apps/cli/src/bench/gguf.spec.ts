@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -42,13 +42,10 @@ describe('writeGguf', () => {
   });
 
   it('names what a folder lacks', async () => {
-    const own = join(DEFAULT_MODEL_DIR, 'config.json');
-    const config = JSON.parse(await readFile(own, 'utf8')) as { text_config: Record<string, unknown> };
-    delete config.text_config['hidden_size'];
-    await writeFile(join(folder, 'config.json'), JSON.stringify(config));
+    await copyFile(join(DEFAULT_MODEL_DIR, 'config.json'), join(folder, 'config.json'));
     await expect(writeGguf(folder, 'f32', join(folder, 'x.gguf'))).rejects.toMatchObject({
       code: 'MODEL_INVALID',
-      message: expect.stringContaining('hidden_size') as string,
+      message: expect.stringContaining('preprocessor_config.json: missing') as string,
     });
   });
 });
