@@ -76,6 +76,9 @@ const checks = {
   'project references in step (nx sync)': () => run(bin('nx'), ['sync:check']),
   'types, tests included (tsc)': () => run(bin('tsc'), ['-b', '--pretty', 'false']),
   'rules and boundaries (eslint)': () => run(bin('eslint'), ['.', '--max-warnings', '0']),
+  // of types too: files that import each other are one thing in two places, or two things not yet apart
+  'no import circles (dependency-cruiser)': () =>
+    run(bin('depcruise'), ['--config', '.dependency-cruiser.mjs', 'apps', 'libs', 'e2e']),
   'format (prettier)': () => run(bin('prettier'), ['--check', '--log-level', 'warn', '.']),
   'unused code and dependencies (knip)': () => run(bin('knip'), ['--no-progress']),
   'generated code is current (buf)': generated,

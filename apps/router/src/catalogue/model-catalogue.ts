@@ -1,5 +1,5 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
-import type { PromptPreparer } from '../generation/generation.js';
+import type { PromptPreparer } from '../prepare/prompt-preparer.port.js';
 
 /** A model as clients and workers know it. */
 export interface ServedModel {

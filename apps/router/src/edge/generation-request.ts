@@ -3,7 +3,8 @@ import type { ChatCompletionRequest, ChatMessage } from '@kvcapsule/contracts/op
 import { drawnWith, type Principal, SAMPLING_DEFAULTS } from '@kvcapsule/domain/request';
 import type { ServedModel } from '../catalogue/model-catalogue.js';
 import type { InlineData } from './http/inline-data.js';
-import type { ChatTurn, GenerationRequest } from '../generation/generation.js';
+import type { GenerationRequest } from '../generation/generation.js';
+import type { ChatTurn } from '../prepare/prompt-preparer.port.js';
 
 /** Random seeds, drawn by the hundred: the system's generator takes 10 to 100 microseconds a call. */
 class Seeds {

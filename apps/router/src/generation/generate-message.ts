@@ -1,6 +1,7 @@
 import type { Generate, Sampling } from '@kvcapsule/contracts/worker';
 import type { LeaseKey } from '@kvcapsule/domain/ledger';
-import type { GenerationRequest, PreparedPrompt } from './generation.js';
+import type { GenerationRequest } from './generation.js';
+import type { PreparedPrompt } from '../prepare/prompt-preparer.port.js';
 
 /** What a worker is asked to answer, and under which lease. */
 export interface GenerateOptions {

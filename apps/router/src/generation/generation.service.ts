@@ -12,7 +12,8 @@ import { Ports } from '../ports.js';
 import { Settings } from '../settings.js';
 import { attempt } from './attempt.js';
 import { generateMessage } from './generate-message.js';
-import type { GenerationRequest, PreparedPrompt } from './generation.js';
+import type { GenerationRequest } from './generation.js';
+import type { PreparedPrompt } from '../prepare/prompt-preparer.port.js';
 import { Transcript } from './transcript.js';
 
 /** Of this worker rather than of the request: while the client has been sent nothing, another may answer. */

@@ -12,7 +12,8 @@ import type { WorkerRecord } from '@kvcapsule/domain/registry';
 import { keptPicture, keptText, pageDemand } from '@kvcapsule/domain/scheduling';
 import { Injectable } from '@nestjs/common';
 import { Fleet } from '../fleet/fleet.service.js';
-import type { GenerationRequest, PreparedPrompt } from '../generation/generation.js';
+import type { GenerationRequest } from '../generation/generation.js';
+import type { PreparedPrompt } from '../prepare/prompt-preparer.port.js';
 import { Ports } from '../ports.js';
 import { unplaceable } from './unplaceable.js';
 

@@ -1,7 +1,7 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { Fleet } from '../fleet/fleet.service.js';
-import type { PreparedPrompt } from '../generation/generation.js';
+import type { PreparedPrompt } from '../prepare/prompt-preparer.port.js';
 import { MemoryPorts, workerRecord } from '../testing/memory-ports.js';
 import { Reserver } from './reserver.service.js';
 

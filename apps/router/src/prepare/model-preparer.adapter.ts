@@ -6,7 +6,7 @@ import {
   type PictureSource,
   type PreparedPrompt,
   PromptPreparer,
-} from '../generation/generation.js';
+} from './prompt-preparer.port.js';
 import type { Telemetry } from '../operations/telemetry.service.js';
 import type { Settings } from '../settings.js';
 

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { ChatTurn, PictureSource } from '../generation/generation.js';
+import type { ChatTurn, PictureSource } from './prompt-preparer.port.js';
 import { Telemetry } from '../operations/telemetry.service.js';
 import { ModelPreparer } from './model-preparer.adapter.js';
 

@@ -6,7 +6,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { createApp, listen } from '../app.js';
 import { ModelCatalogue } from '../catalogue/model-catalogue.js';
 import { Fleet } from '../fleet/fleet.service.js';
-import { type ChatTurn, type PreparedPrompt, PromptPreparer } from '../generation/generation.js';
+import { type ChatTurn, type PreparedPrompt, PromptPreparer } from '../prepare/prompt-preparer.port.js';
 import { Inflight } from '../operations/inflight.service.js';
 import { Telemetry } from '../operations/telemetry.service.js';
 import type { Ports } from '../ports.js';

@@ -3,6 +3,7 @@ import { nearBest } from './pickers/index.js';
 import type { Plugins } from './placement.js';
 import { SCORERS } from './scorers/index.js';
 
+export * from './pages-by-class.js';
 export * from './placement.js';
 export * from './storage-class.js';
 
