@@ -40,8 +40,7 @@ export class UpCluster {
   async start(): Promise<Serving> {
     const redisUrl = this.options.redis ?? (await this.startRedis());
     const env = childEnvironment(this.options, redisUrl);
-    for (let index = 0; index < this.options.workers; index += 1)
-      this.workers.push(this.part('worker', `worker-${String(index)}`, workerArgs(this.options, index), env));
+    for (const { id, args } of workersOf(this.options)) this.workers.push(this.part('worker', id, args, env));
     this.router = this.part('router', 'router', routerArgs(this.options), env);
     const [ready] = await Promise.all([this.router.start(), ...this.workers.map((worker) => worker.start())]);
     const url = String(ready['url']);
@@ -102,12 +101,26 @@ export function childEnvironment(options: UpOptions, redisUrl: string): NodeJS.P
   };
 }
 
-export function workerArgs(options: UpOptions, index: number): string[] {
+interface WorkerProcess {
+  readonly id: string;
+  readonly args: readonly string[];
+}
+
+/** A group of workers for each model; ids count through all groups. */
+export function workersOf(options: UpOptions): WorkerProcess[] {
+  const models = options.model.flatMap((model) => Array.from({ length: options.workers }, () => model));
+  return models.map((model, index) => {
+    const id = `worker-${String(index)}`;
+    return { id, args: ['--id', id, '--model', model, ...settingsOfEach(options, models.length)] };
+  });
+}
+
+/** @param workers how many share the machine */
+function settingsOfEach(options: UpOptions, workers: number): string[] {
   return [
-    ...['--id', `worker-${String(index)}`, '--model', options.model],
     ...['--drain-timeout-ms', String(WORKER_DRAIN_MS)],
     // several engines that each take all CPUs only get into each other's way
-    ...(options.workers === 1 ? [] : ['--threads', String(threadsEach(options.workers))]),
+    ...(workers === 1 ? [] : ['--threads', String(threadsEach(workers))]),
     ...(options.codec === undefined ? [] : ['--codec', options.codec]),
     ...(options.poolMib === undefined ? [] : ['--pool-mib', String(options.poolMib)]),
   ];
@@ -119,19 +132,21 @@ function threadsEach(workers: number): number {
 
 export function routerArgs(options: UpOptions): string[] {
   return [
-    ...['--host', options.host, '--port', String(options.port), '--model', options.model],
-    ...['--drain-ms', String(ROUTER_DRAIN_MS)],
-    ...(options.servedModelName === undefined ? [] : ['--served-model-name', options.servedModelName]),
+    ...['--host', options.host, '--port', String(options.port), '--drain-ms', String(ROUTER_DRAIN_MS)],
+    ...options.model.flatMap((model) => ['--model', model]),
+    ...(options.servedModelName ?? []).flatMap((name) => ['--served-model-name', name]),
     ...(options.auth ? [] : ['--no-auth']),
     ...(options.allowImageHost ?? []).flatMap((host) => ['--allow-image-host', host]),
   ];
 }
 
+/** Until every model has a worker: with one of several missing, the router counts as ready, but `degraded`. */
 async function untilServing(url: string): Promise<void> {
   const end = Date.now() + READY_TIMEOUT_MS;
   for (;;) {
     const response = await serverFetch(`${url}/health/ready`).catch(() => undefined);
-    if (response?.status === 200) return;
+    const health = response?.status === 200 ? ((await response.json()) as { status?: unknown }) : undefined;
+    if (health?.status === 'ready') return;
     if (Date.now() > end)
       throw new CliError('The router runs, but it does not get ready.', `Ask it: curl ${url}/health/ready`);
     await sleep(50);

@@ -6,11 +6,12 @@ import { DEFAULT_MODEL_DIR } from '../paths.js';
 export interface UpOptions {
   readonly port: number;
   readonly host: string;
+  /** Of each model. */
   readonly workers: number;
-  /** Absolute. */
-  readonly model: string;
-  /** Absent: the environment's, the file's, or the folder's name. */
-  readonly servedModelName?: string;
+  /** Absolute folders, one for each model. */
+  readonly model: readonly string[];
+  /** One for each model, in their order; absent: the environment's, or the folders' names. */
+  readonly servedModelName?: readonly string[];
   readonly redis?: string;
   readonly apiKey?: readonly string[];
   /** False with --no-auth. */
@@ -26,11 +27,13 @@ Examples:
   kvcapsule up --port 9000 --workers 2              two workers behind one router
   kvcapsule up --host 0.0.0.0 --api-key KEY         open to the network, with a key
   kvcapsule up --model ./SmolVLM-256M --codec raw   another model, its KV as it is
+  kvcapsule up --model ./one --model ./two          two models, each with a worker of its own
 
 Stop with Ctrl-C. Logs: a folder of each start under .kvcapsule/log`;
 
 /** Adds the options of `up`; settings without a flag come from the environment (docs/guides/configuration.md). */
-export function upOptions(command: Command): Command {
+export function upOptions(command: Command, env: NodeJS.ProcessEnv = process.env): Command {
+  const models = modelsOf(env);
   return command
     .addOption(
       new Option('-p, --port <port>', 'where the API listens')
@@ -44,15 +47,27 @@ export function upOptions(command: Command): Command {
         .default('127.0.0.1'),
     )
     .addOption(
-      new Option('-w, --workers <count>', 'engine processes').argParser(wholeNumber(1, 64)).default(1),
+      new Option('-w, --workers <count>', 'engine processes of each model')
+        .argParser(wholeNumber(1, 64))
+        .default(1),
     )
     .addOption(
-      new Option('-m, --model <folder>', 'Hugging Face folder to serve')
-        .env('KVCAPSULE_MODEL')
-        .argParser((folder: string) => resolve(folder))
-        .default(DEFAULT_MODEL_DIR, 'the demo model'),
+      new Option(
+        '-m, --model <folder>',
+        'Hugging Face folder to serve; may be repeated (also: KVCAPSULE_MODEL, separated by commas)',
+      )
+        .argParser((folder: string, given: readonly string[]) => [
+          ...(given === models ? [] : given),
+          resolve(folder),
+        ])
+        .default(models, 'the demo model'),
     )
-    .option('--served-model-name <id>', 'what clients call the model (also: KVCAPSULE_SERVED_MODEL_NAME)')
+    .addOption(
+      new Option(
+        '--served-model-name <id>',
+        'what clients call a model, once for each --model (also: KVCAPSULE_SERVED_MODEL_NAME, separated by commas)',
+      ).argParser((id: string, given: readonly string[] = []) => [...given, id]),
+    )
     .addOption(
       new Option('--redis <url>', 'use this Redis (default: a private one on loopback)').env(
         'KVCAPSULE_REDIS',
@@ -70,6 +85,12 @@ export function upOptions(command: Command): Command {
       'hosts whose pictures may be fetched though their address is not public',
     )
     .addHelpText('after', EXAMPLES);
+}
+
+/** What is served where no flag says it. */
+function modelsOf(env: NodeJS.ProcessEnv): readonly string[] {
+  const named = (env['KVCAPSULE_MODEL'] ?? '').split(',').flatMap((folder) => folder.trim() || []);
+  return named.length > 0 ? named.map((folder) => resolve(folder)) : [DEFAULT_MODEL_DIR];
 }
 
 function wholeNumber(min: number, max: number): (text: string) => number {

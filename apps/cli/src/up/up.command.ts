@@ -18,7 +18,7 @@ export function registerUp(program: Command): void {
 }
 
 async function up(options: UpOptions): Promise<void> {
-  assertModelFolder(options.model);
+  for (const folder of options.model) assertModelFolder(folder);
   await assertPortFree(options.host, options.port);
   const startedMs = performance.now();
   const logFolder = makeLogFolder(stateDir(), new Date());

@@ -1,10 +1,11 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
-import { ROOT } from '../paths.js';
+import { DEFAULT_MODEL_DIR, ROOT } from '../paths.js';
 
 const MAIN = join(ROOT, 'apps/cli/dist/main.js');
 
@@ -134,6 +135,25 @@ describe('up', () => {
     expect(existsSync(join(logs, 'worker-0.log'))).toBe(true);
   }, 120_000);
 
+  it('serves several models, each by a worker of its own', async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'kvc-models-'));
+    try {
+      const copy = join(dir, 'another-vlm');
+      cpSync(DEFAULT_MODEL_DIR, copy, { recursive: true });
+      up = new Up('--model', DEFAULT_MODEL_DIR, '--model', copy);
+      const url = await up.shows(/serves emoji-vlm, another-vlm at (http:\S+)\/v1/);
+      expect(commandOf(up.child('worker-0'))).toContain(`--model ${DEFAULT_MODEL_DIR} `);
+      expect(commandOf(up.child('worker-1'))).toContain(`--model ${copy} `);
+      const ask = [MAIN, 'ask', join(ROOT, 'samples/bird-microscope.png'), 'What is at D2?', '--url', url];
+      for (const model of ['another-vlm', 'emoji-vlm']) {
+        const answer = execFileSync(process.execPath, [...ask, '--model', model], { encoding: 'utf8' });
+        expect(answer).toMatch(/^microscope\.\n/);
+      }
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
+  }, 90_000);
+
   it('goes on when nobody reads what it prints', async () => {
     up = new Up();
     const url = await up.shows(/ at (http:\S+)\/v1/);
@@ -149,6 +169,9 @@ describe('up', () => {
     up = new Up('--model', join(ROOT, 'samples'));
     expect(await up.ends()).toBe(1);
     expect(up.output).toContain('it holds no config.json');
+    up = new Up('--model', DEFAULT_MODEL_DIR, '--model', DEFAULT_MODEL_DIR);
+    expect(await up.ends()).toBe(1);
+    expect(up.output).toContain('two models have the same folder name');
     up = new Up('--host', '0.0.0.0');
     expect(await up.ends()).toBe(1);
     expect(up.output).toContain('--no-auth');
