@@ -44,6 +44,15 @@ describe('LogFile', () => {
     expect(warnings).toEqual([]);
   });
 
+  it('keeps files of bounded size when lines come faster than any file opens', async () => {
+    const log = open(join(dir, 'part.log'), { maxBytes: 100, keep: 9 });
+    for (let line = 0; line < 60; line += 1) log.write(`line ${String(line).padStart(2, '0')}`);
+    await log.close();
+    for (const file of readdirSync(dir)) expect(statSync(join(dir, file)).size).toBeLessThanOrEqual(110);
+    expect(readdirSync(dir)).toHaveLength(5);
+    expect(warnings).toEqual([]);
+  });
+
   it('goes on in a file that an earlier run left', async () => {
     const path = join(dir, 'part.log');
     for (const word of ['one', 'two']) {

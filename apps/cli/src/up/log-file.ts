@@ -1,4 +1,4 @@
-import { createWriteStream, renameSync, rmSync, statSync, type WriteStream } from 'node:fs';
+import { createWriteStream, openSync, renameSync, rmSync, statSync, type WriteStream } from 'node:fs';
 
 export interface LogFileOptions {
   readonly path: string;
@@ -31,6 +31,8 @@ export class LogFile {
   /** Lines lost since the disk last took one. */
   #lost = 0;
   #retryAtMs = 0;
+  /** Why the file could not be opened. */
+  #reason = '';
   #closed = false;
 
   constructor(options: LogFileOptions) {
@@ -41,7 +43,7 @@ export class LogFile {
     if (this.#closed) return;
     const stream = this.#stream ?? this.#open();
     if (!stream || stream.writableLength > MAX_WAITING_BYTES) {
-      this.#lose('the disk is slow or full');
+      this.#lose(stream ? 'the disk is slow or full' : this.#reason);
       return;
     }
     const lost = this.#lost;
@@ -66,17 +68,29 @@ export class LogFile {
     });
   }
 
+  /** Undefined when the file cannot be opened, and for a while after. */
   #open(): WriteStream | undefined {
     if (performance.now() < this.#retryAtMs) return undefined;
     const { path } = this.#options;
-    const stream = createWriteStream(path, { flags: 'a' });
-    stream.on('error', () => {
-      if (this.#stream === stream) this.#stream = undefined;
-      this.#retryAtMs = performance.now() + this.#options.retryMs;
-    });
-    this.#bytes = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
-    this.#stream = stream;
-    return stream;
+    try {
+      // not left to the stream, which opens later: a rotation before that would find nothing to rename
+      const stream = createWriteStream(path, { fd: openSync(path, 'a') });
+      stream.on('error', () => {
+        if (this.#stream === stream) this.#stream = undefined;
+        this.#retryLater();
+      });
+      this.#bytes = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+      this.#stream = stream;
+      return stream;
+    } catch (error) {
+      this.#retryLater();
+      this.#reason = (error as Error).message;
+      return undefined;
+    }
+  }
+
+  #retryLater(): void {
+    this.#retryAtMs = performance.now() + this.#options.retryMs;
   }
 
   #lose(reason: string): void {
