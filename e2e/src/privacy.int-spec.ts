@@ -26,6 +26,19 @@ describe('keys and user content', () => {
     expect((await fetch(`${cluster.url}/health/ready`)).status).toBe(200);
   });
 
+  it('leave the client’s id of a request in the lines of router and worker', async () => {
+    const answer = await cluster.chat(chat([ask('hi')]), {
+      headers: {
+        ...{ 'content-type': 'application/json', authorization: `Bearer ${KEY}` },
+        'x-request-id': 'client-id-4711',
+      },
+    });
+    expect(answer.headers.get('x-request-id')).toBe('client-id-4711');
+    await answer.text();
+    await expect.poll(() => cluster.logs()).toContain('"clientRequestId":"client-id-4711"');
+    await expect.poll(() => cluster.logs()).toContain('"requestId":"client-id-4711"');
+  });
+
   it('never reach logs or metrics, whatever goes wrong', async () => {
     const encoded = picture('a');
     const bodies = [

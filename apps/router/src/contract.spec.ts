@@ -126,6 +126,21 @@ describe('a router and a worker', () => {
     await expectNothingLeft();
   });
 
+  it('know a request by the id of its client', async () => {
+    const headers = { 'content-type': 'application/json', 'x-request-id': 'mine-1' };
+    const response = await router.chat('abc', { ...LONG, max_tokens: 2 }, { headers });
+    expect(response.headers.get('x-request-id')).toBe('mine-1');
+    await response.text();
+    const unnamed = await router.chat('abc', { ...LONG, max_tokens: 2 });
+    await unnamed.text();
+    expect(core.reports.flatMap((report) => (report.kind === 'requestFinished' ? [report.ids] : []))).toEqual(
+      ['mine-1', unnamed.headers.get('x-request-id')].map((clientRequestId, index) => ({
+        requestId: router.worker.received.slice(-2)[index]?.requestId,
+        clientRequestId,
+      })),
+    );
+  });
+
   it('stream what they send whole', async () => {
     const whole = (await ask('stream', { max_tokens: 20 })).choices[0]?.message.content;
     const response = await router.chat('stream', { ...LONG, max_tokens: 20, stream: true });

@@ -50,7 +50,7 @@ export class ChatController {
     const model = this.catalogue.resolve(body.model);
     const data = inlineDataOf(reply.request.raw);
     const transcript = this.generation.begin(
-      generationRequest(body, { model, principal: principalOf(), data }),
+      generationRequest(body, { id: reply.request.id, model, principal: principalOf(), data }),
     );
     const renderer = rendererFor(body, model.name);
     const { pacer } = this;

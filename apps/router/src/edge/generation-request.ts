@@ -24,6 +24,7 @@ const seeds = new Seeds();
 
 /** What a body does not say itself. */
 interface RequestContext {
+  readonly id: string;
   readonly model: ServedModel;
   readonly principal: Principal;
   /** Data of pictures that was left out of the body. */
@@ -33,10 +34,11 @@ interface RequestContext {
 /** What a validated body asks of a model. */
 export function generationRequest(
   body: ChatCompletionRequest,
-  { model, principal, data }: RequestContext,
+  { id, model, principal, data }: RequestContext,
 ): GenerationRequest {
   const plain = SAMPLING_DEFAULTS;
   return {
+    id,
     model,
     principal,
     turns: body.messages.map((message, index) => turn(message, index, data)),

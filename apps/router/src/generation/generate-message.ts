@@ -20,6 +20,7 @@ export function generateMessage(options: GenerateOptions): Generate {
   const { request, prompt, key, pages, maxTokens, remainingMs } = options;
   return {
     requestId: key.leaseId,
+    clientRequestId: request.id,
     lease: { leaseId: key.leaseId, epoch: BigInt(key.epoch), pages },
     tokenIds: [...prompt.tokenIds],
     pictures: prompt.pictures.map(({ sha256, encoded, offset, length, param }) => ({

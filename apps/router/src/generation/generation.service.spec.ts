@@ -12,7 +12,7 @@ import {
   silent,
   started,
 } from '../testing/fake-worker.js';
-import { Harness, until } from '../testing/harness.js';
+import { Harness, logs, until } from '../testing/harness.js';
 import { workerRecord } from '../testing/memory-ports.js';
 
 let router: Harness;
@@ -146,6 +146,24 @@ describe('a worker that is lost', () => {
     expect(text).toContain('"code":"worker_lost"');
     expect(text).not.toContain('[DONE]');
     await until(() => router.ports.leases.size === 0);
+  });
+
+  it('mid-stream: lines with the client’s id say which worker, and how the answer ended', async () => {
+    router = await new Harness().start();
+    router.worker.script = (_request, say) => say(started(), delta('half'), failed('WORKER_LOST', 'gone'));
+    const headers = { 'content-type': 'application/json', 'x-request-id': 'broken-1' };
+    await (await router.chat('abc', { stream: true }, { headers })).text();
+    const lines = () => logs.filter((line) => line.includes('"requestId":"broken-1"'));
+    await until(() => lines().length === 2);
+    const [request] = router.worker.received;
+    expect(request?.clientRequestId).toBe('broken-1');
+    expect(lines().map((line): unknown => JSON.parse(line))).toEqual([
+      expect.objectContaining({
+        ...{ workerId: 'w0', workerRequestId: request?.requestId, code: 'WORKER_LOST', begun: true },
+        msg: 'a worker gave a request up',
+      }),
+      expect.objectContaining({ status: 200, code: 'WORKER_LOST', msg: 'request completed' }),
+    ]);
   });
 
   it('before the first token: another one answers', async () => {

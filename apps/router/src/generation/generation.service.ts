@@ -1,6 +1,6 @@
 import { type ErrorCode, KvcError } from '@kvcapsule/contracts/errors';
 import { answerTokens, checkPromptTokens } from '@kvcapsule/domain/request';
-import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
+import { Injectable, Logger, type OnApplicationShutdown } from '@nestjs/common';
 import { Admission } from '../admission/admission.service.js';
 import { ModelCatalogue } from '../catalogue/model-catalogue.js';
 import { ModelFleet } from '../catalogue/model-fleet.service.js';
@@ -24,7 +24,8 @@ const WORKER_FAULTS: readonly ErrorCode[] = [
   'DRAINING',
   'NO_CAPACITY',
 ];
-const isWorkerFault = (error: unknown) => error instanceof KvcError && WORKER_FAULTS.includes(error.code);
+const isWorkerFault = (error: unknown): error is KvcError =>
+  error instanceof KvcError && WORKER_FAULTS.includes(error.code);
 
 interface Job {
   readonly request: GenerationRequest;
@@ -39,6 +40,8 @@ interface Job {
 /** Takes a request from its messages to the last token: prepare, place, reserve, send, release. */
 @Injectable()
 export class GenerationService implements OnApplicationShutdown {
+  readonly #log = new Logger(GenerationService.name);
+
   constructor(
     private readonly settings: Settings,
     private readonly ports: Ports,
@@ -94,6 +97,7 @@ export class GenerationService implements OnApplicationShutdown {
         await this.#attempt(job, reservation);
         return;
       } catch (error) {
+        this.#logFault(job, reservation, error);
         demand.failed.add(reservation.record.workerId);
         const mayRetry = isWorkerFault(error) && transcript.canRestart && this.reserver.hasOthers(demand);
         if (!mayRetry) throw error;
@@ -102,6 +106,13 @@ export class GenerationService implements OnApplicationShutdown {
         await this.reserver.release(reservation);
       }
     }
+  }
+
+  /** The one line that names the client's id beside the worker's: a request may meet several workers. */
+  #logFault({ request, transcript, lifetime }: Job, { record, key }: Reservation, error: unknown): void {
+    if (lifetime.signal.aborted || !isWorkerFault(error)) return;
+    const ids = { requestId: request.id, workerId: record.workerId, workerRequestId: key.leaseId };
+    this.#log.warn({ ...ids, code: error.code, begun: !transcript.canRestart }, 'a worker gave a request up');
   }
 
   #admit({ request, demand, lifetime }: Job): Promise<Reservation> {

@@ -4,6 +4,8 @@ import type { ChatTurn } from '../prepare/prompt-preparer.port.js';
 
 /** What the edge makes of a body. Nothing after it sees HTTP. */
 export interface GenerationRequest {
+  /** What its client knows it by; for logs, two requests may have the same. */
+  readonly id: string;
   readonly model: ServedModel;
   /** Who asks. */
   readonly principal: Principal;

@@ -6,6 +6,7 @@ import {
   type Effect,
   type EngineStep,
   type PictureName,
+  type Report,
   type RequestEvent,
   Serving,
 } from '@kvcapsule/serving';
@@ -26,6 +27,8 @@ export function tokenText(token: number): string {
  */
 export class CoreWorker {
   readonly serving: Serving;
+  /** What its telemetry would hear. */
+  readonly reports: Report[] = [];
   readonly #engine: FakeEngine;
   readonly #runner: StepRunner;
   readonly #sinks = new Map<string, (event: RequestEvent) => void>();
@@ -109,6 +112,9 @@ export class CoreWorker {
         return;
       case 'wake':
         void this.#pump();
+        return;
+      case 'report':
+        this.reports.push(effect.report);
         return;
       default:
     }

@@ -29,8 +29,11 @@ export class WorkerTelemetry {
       case 'requestFailed':
         this.#failed(report);
         return;
+      case 'requestRefused':
+        metrics.requests.inc({ reason: 'error' });
+        return;
       case 'poolExhausted':
-        logger.warn({ requestId: report.requestId }, 'a request ended because the pool is full');
+        logger.warn(report.ids, 'a request ended because the pool is full');
         return;
       case 'stepPlanned':
         this.#pressure.update(report.counters);
@@ -69,15 +72,17 @@ export class WorkerTelemetry {
     metrics.kvRawEquivalentBytes.set(gauges.rawEquivalentBytes);
   }
 
-  #finished({ reason, usage }: ReportOf<'requestFinished'>): void {
+  #finished({ ids, reason, usage }: ReportOf<'requestFinished'>): void {
     const { requests, tokens } = this.metrics;
+    const { promptTokens, cachedTokens, completionTokens } = usage;
+    this.logger.info({ ...ids, reason, promptTokens, cachedTokens, completionTokens }, 'a request ended');
     requests.inc({ reason });
-    tokens.inc({ kind: 'prompt' }, usage.promptTokens);
-    tokens.inc({ kind: 'completion' }, usage.completionTokens);
+    tokens.inc({ kind: 'prompt' }, promptTokens);
+    tokens.inc({ kind: 'completion' }, completionTokens);
   }
 
-  #failed({ requestId, code, refused }: ReportOf<'requestFailed'>): void {
-    if (!refused) this.logger.warn({ requestId, code }, 'a request failed');
+  #failed({ ids, code }: ReportOf<'requestFailed'>): void {
+    this.logger.warn({ ...ids, code }, 'a request failed');
     this.metrics.requests.inc({ reason: 'error' });
   }
 

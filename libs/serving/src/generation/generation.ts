@@ -2,7 +2,7 @@ import type { CacheDomain } from '@kvcapsule/domain/identity';
 
 import type { Features } from '../pictures/encoder-cache.js';
 import type { PictureUser } from '../pictures/picture-features.js';
-import type { GenerationPicture, GenerationSpec } from './request.js';
+import type { GenerationPicture, GenerationSpec, RequestIds } from './request.js';
 import type { TextStream } from './text-stream.js';
 import { TokenCounts } from './token-counts.js';
 
@@ -41,6 +41,11 @@ export class Generation implements PictureUser {
 
   get domain(): CacheDomain {
     return this.spec.domain;
+  }
+
+  get ids(): RequestIds {
+    const { requestId, clientRequestId } = this.spec;
+    return { requestId, clientRequestId };
   }
 
   get promptTokens(): number {

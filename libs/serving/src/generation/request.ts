@@ -5,9 +5,15 @@ import type { Lease } from '../leases/lease-effects.js';
 import type { RequestedPicture } from '../pictures/picture-features.js';
 import type { RequestedSampling, Sampling } from './sampling.js';
 
-/** What a router asks for, before anything of it is believed. */
-export interface GenerateRequest {
+/** What a request is called. */
+export interface RequestIds {
   readonly requestId: string;
+  /** What the client knows it by; for logs only. */
+  readonly clientRequestId?: string | undefined;
+}
+
+/** What a router asks for, before anything of it is believed. */
+export interface GenerateRequest extends RequestIds {
   readonly lease?: Lease | undefined;
   /** The whole prompt, pictures expanded to their marker and image tokens. */
   readonly tokenIds: readonly number[];
@@ -38,8 +44,7 @@ export interface GenerationPicture extends KeptPicture, RequestedPicture {
 }
 
 /** What a valid request asks for. */
-export interface GenerationSpec {
-  readonly requestId: string;
+export interface GenerationSpec extends RequestIds {
   readonly lease: Lease | undefined;
   readonly promptTokenIds: readonly number[];
   readonly pictures: readonly GenerationPicture[];

@@ -1,6 +1,11 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { cacheDomain } from '@kvcapsule/domain/identity';
-import { answerTokens, checkPromptTokens, DEFAULT_PRINCIPAL } from '@kvcapsule/domain/request';
+import {
+  answerTokens,
+  checkPromptTokens,
+  CLIENT_REQUEST_ID,
+  DEFAULT_PRINCIPAL,
+} from '@kvcapsule/domain/request';
 import { keptPicture, keptText } from '@kvcapsule/domain/scheduling';
 import { z } from 'zod';
 
@@ -15,6 +20,7 @@ const count = z.number().int().nonnegative();
 /** The wire's types are checked by protobuf already; this checks what they mean. */
 const generateSchema = z.object({
   requestId: id,
+  clientRequestId: z.string().regex(CLIENT_REQUEST_ID).optional(),
   tokenIds: z.array(count).min(1),
   pictures: z.array(
     z.object({
@@ -60,6 +66,7 @@ export function validateGenerate(generate: GenerateRequest, offer: Offer): Gener
   const text = keptText(geometry, kvCodec);
   return {
     requestId: generate.requestId,
+    clientRequestId: generate.clientRequestId,
     text,
     // who names a codec gets it, whatever becomes of the pool
     textUnderPressure:

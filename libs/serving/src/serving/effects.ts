@@ -1,6 +1,7 @@
 import type { ModelInput } from '@kvcapsule/domain/model-input';
 import type { PageMove, SchedulerCounters } from '@kvcapsule/domain/scheduling';
 
+import type { RequestIds } from '../generation/request.js';
 import type { TokenLogprob } from '../generation/text-stream.js';
 import type { Usage } from '../generation/usage.js';
 import type { LeaseEffect } from '../leases/lease-effects.js';
@@ -44,15 +45,16 @@ export interface EngineStep {
 /** What happened, for metrics and logs; nothing depends on who listens. */
 export type Report =
   | { readonly kind: 'requestReceived' }
-  | { readonly kind: 'requestFinished'; readonly reason: FinishReason; readonly usage: Usage }
-  /** `refused`: it was never taken in. */
   | {
-      readonly kind: 'requestFailed';
-      readonly requestId: string;
-      readonly code: string;
-      readonly refused: boolean;
+      readonly kind: 'requestFinished';
+      readonly ids: RequestIds;
+      readonly reason: FinishReason;
+      readonly usage: Usage;
     }
-  | { readonly kind: 'poolExhausted'; readonly requestId: string }
+  | { readonly kind: 'requestFailed'; readonly ids: RequestIds; readonly code: string }
+  /** It was never taken in; its ids are whatever was sent. */
+  | { readonly kind: 'requestRefused'; readonly code: string }
+  | { readonly kind: 'poolExhausted'; readonly ids: RequestIds }
   | { readonly kind: 'stepPlanned'; readonly counters: SchedulerCounters }
   | {
       readonly kind: 'stepLanded';

@@ -64,7 +64,7 @@ export class Requests {
       this.holdings.geometry,
     );
     this.#dismiss(generation);
-    this.holdings.outbox.report({ kind: 'requestFinished', reason: ending, usage });
+    this.holdings.outbox.report({ kind: 'requestFinished', ids: generation.ids, reason: ending, usage });
     this.tell(generation, { kind: 'finished', reason: ending, text, logprobs, usage });
   }
 
@@ -72,8 +72,7 @@ export class Requests {
     if (generation.ended) return;
     this.#dismiss(generation);
     const { code, message, param } = asKvcError(error);
-    const { requestId } = generation.spec;
-    this.holdings.outbox.report({ kind: 'requestFailed', requestId, code, refused: false });
+    this.holdings.outbox.report({ kind: 'requestFailed', ids: generation.ids, code });
     this.tell(generation, { kind: 'failed', code, message, param });
   }
 

@@ -140,7 +140,7 @@ export class Serving {
     } catch (error) {
       const { code, message, param } = asKvcError(error);
       this.#outbox.push({ kind: 'event', key, event: { kind: 'failed', code, message, param } });
-      this.#outbox.report({ kind: 'requestFailed', requestId: request.requestId, code, refused: true });
+      this.#outbox.report({ kind: 'requestRefused', code });
       if (request.lease) this.#leases.decline(request.lease.leaseId);
     }
     return this.#outbox.take();

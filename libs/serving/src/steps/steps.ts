@@ -176,9 +176,8 @@ export class Steps {
   }
 
   #exhaust(generation: Generation): void {
-    const { requestId } = generation.spec;
     const { outbox, requests } = this.parts;
-    outbox.report({ kind: 'poolExhausted', requestId });
+    outbox.report({ kind: 'poolExhausted', ids: generation.ids });
     // without a single token there is no answer that could be too long
     if (generation.completionTokens > 0) requests.finish(generation, 'length');
     else

@@ -3,11 +3,12 @@ import { type IncomingMessage, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { KvcError } from '@kvcapsule/contracts/errors';
 import { errorBody } from '@kvcapsule/contracts/openai';
+import { CLIENT_REQUEST_ID } from '@kvcapsule/domain/request';
 
 /** A client's own id is kept where it is harmless to print. */
 export function requestId({ headers }: IncomingMessage): string {
   const given = headers['x-request-id'];
-  return typeof given === 'string' && /^[\w.-]{1,128}$/.test(given) ? given : newRequestId();
+  return typeof given === 'string' && CLIENT_REQUEST_ID.test(given) ? given : newRequestId();
 }
 
 export const newRequestId = () => `req-${randomUUID()}`;

@@ -141,7 +141,14 @@ export interface Generate {
     | string
     | undefined;
   /** W3C Trace Context of the router's span; for traces and logs only, it never changes an answer. */
-  traceparent?: string | undefined;
+  traceparent?:
+    | string
+    | undefined;
+  /**
+   * What the client knows the request by: its X-Request-Id, or the one that its answer carries. 1 to 128 letters,
+   * digits, dots, dashes and underscores; for logs only, it need not be unique.
+   */
+  clientRequestId?: string | undefined;
 }
 
 /** The pages the router reserved in the ledger for this request. */
@@ -704,6 +711,7 @@ function createBaseGenerate(): Generate {
     choice: undefined,
     tenant: undefined,
     traceparent: undefined,
+    clientRequestId: undefined,
   };
 }
 
@@ -764,6 +772,9 @@ export const Generate: MessageFns<Generate> = {
     }
     if (message.traceparent !== undefined) {
       writer.uint32(130).string(message.traceparent);
+    }
+    if (message.clientRequestId !== undefined) {
+      writer.uint32(138).string(message.clientRequestId);
     }
     return writer;
   },
@@ -921,6 +932,14 @@ export const Generate: MessageFns<Generate> = {
             message.traceparent = reader.string();
             continue;
           }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.clientRequestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -978,6 +997,11 @@ export const Generate: MessageFns<Generate> = {
       choice: isSet(object.choice) ? globalThis.Number(object.choice) : undefined,
       tenant: isSet(object.tenant) ? globalThis.String(object.tenant) : undefined,
       traceparent: isSet(object.traceparent) ? globalThis.String(object.traceparent) : undefined,
+      clientRequestId: isSet(object.clientRequestId)
+        ? globalThis.String(object.clientRequestId)
+        : isSet(object.client_request_id)
+        ? globalThis.String(object.client_request_id)
+        : undefined,
     };
   },
 
@@ -1028,6 +1052,9 @@ export const Generate: MessageFns<Generate> = {
     if (message.traceparent !== undefined) {
       obj.traceparent = message.traceparent;
     }
+    if (message.clientRequestId !== undefined) {
+      obj.clientRequestId = message.clientRequestId;
+    }
     return obj;
   },
 
@@ -1055,6 +1082,7 @@ export const Generate: MessageFns<Generate> = {
     message.choice = object.choice ?? undefined;
     message.tenant = object.tenant ?? undefined;
     message.traceparent = object.traceparent ?? undefined;
+    message.clientRequestId = object.clientRequestId ?? undefined;
     return message;
   },
 };
