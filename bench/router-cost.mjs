@@ -121,10 +121,8 @@ async function startSide(name, root) {
     root,
     url: new URL(url),
     pid: router.pid,
-    agent: new http.Agent({ keepAlive: true, maxSockets: 128 }),
   };
   side.stop = async () => {
-    side.agent.destroy();
     router.kill('SIGKILL');
     worker.kill('SIGKILL');
     await redis.kill();
@@ -155,7 +153,7 @@ function cpuSeconds(pid) {
   return (Number(fields[11]) + Number(fields[12])) / CLOCK_TICKS;
 }
 
-function post(side, body) {
+function post(side, agent, body) {
   return new Promise((ok, fail) => {
     const headers = { 'content-type': 'application/json', 'content-length': body.length };
     const where = {
@@ -164,7 +162,7 @@ function post(side, body) {
       path: '/v1/chat/completions',
       method: 'POST',
     };
-    const request = http.request({ ...where, agent: side.agent, headers }, (response) => {
+    const request = http.request({ ...where, agent, headers }, (response) => {
       let head = '';
       response.on('data', (part) => {
         if (head.length < 300) head += part;
@@ -252,11 +250,17 @@ const CASES = {
 
 async function drive(side, { requests, at, body }) {
   const bodies = Array.from({ length: requests }, body);
+  // Connections of its own: those of the last case may be closed by the router while bodies are made here.
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 128 });
   let next = 0;
   const client = async () => {
-    for (let index = next++; index < requests; index = next++) await post(side, bodies[index]);
+    for (let index = next++; index < requests; index = next++) await post(side, agent, bodies[index]);
   };
-  await Promise.all(Array.from({ length: at }, client));
+  try {
+    await Promise.all(Array.from({ length: at }, client));
+  } finally {
+    agent.destroy();
+  }
 }
 
 /** CPU per request in ms, or per token in µs where a case says how many it has. */
