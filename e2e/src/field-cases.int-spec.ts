@@ -254,7 +254,7 @@ describe('cases from the field', () => {
 
   it('F09: counts tokens as transformers does, whatever the shape', async () => {
     // [width, height, rows, columns, tokens] as transformers counts them
-    const fixture = join(ROOT, 'libs/model/src/pictures/picture-counts.fixture.json');
+    const fixture = join(ROOT, 'libs/model/src/families/idefics3/picture-counts.fixture.json');
     const { counts: table } = JSON.parse(readFileSync(fixture, 'utf8')) as {
       counts: [number, number, number, number, number][];
     };

@@ -6,6 +6,8 @@ import { Member } from './member.js';
 import { lost, type WorkerLink } from './worker-link.js';
 
 const REFRESH_MS = 1_000;
+/** A list that is younger is not asked for again, however many requests are refused by it. */
+const FRESH_MS = 100;
 /**
  * A worker with open requests reports every second. One that is silent for so long hangs, whatever its heartbeat
  * says; it is found within six seconds, since silence is looked for every second.
@@ -24,6 +26,7 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
   #refreshing: Promise<void> | undefined;
   /** Lists in a row that did not come. */
   #failures = 0;
+  #refreshedMs = -Infinity;
 
   constructor(private readonly ports: Ports) {}
 
@@ -83,6 +86,11 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
     return this.#refreshing;
   }
 
+  /** Reads the registry between two refreshes, for a request that no worker could take. */
+  async lookAgain(): Promise<void> {
+    if (performance.now() - this.#refreshedMs >= FRESH_MS) await this.refresh();
+  }
+
   async #refresh(): Promise<void> {
     try {
       this.#merge(await this.ports.registry.list());
@@ -93,6 +101,7 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
       this.#failures += 1;
       if (this.#failures === 1) this.#log.warn(`${messageOf(error)}; the last list of workers stands.`);
     }
+    this.#refreshedMs = performance.now();
     this.changed();
   }
 

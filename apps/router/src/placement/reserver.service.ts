@@ -69,7 +69,7 @@ export class Reserver {
    * `KV_CAPACITY_EXCEEDED` when waiting is of no use, and with `LEDGER_UNAVAILABLE`.
    */
   async reserve(demand: Demand): Promise<Reservation | undefined> {
-    const decision = this.#decide(demand, MOST_RESERVATIONS);
+    const decision = await this.#decideOnNews(demand);
     if (!isPlaceable(decision)) throw unplaceable(demand, decision);
     for (const { worker } of decision.picks) {
       const { record } = worker;
@@ -92,6 +92,14 @@ export class Reserver {
     untrack();
     await this.#giveBack(key);
     this.fleet.changed();
+  }
+
+  /** A worker that has come back stands in the registry before the next refresh shows it: who is refused asks first. */
+  async #decideOnNews(demand: Demand): Promise<Decision> {
+    const decision = this.#decide(demand, MOST_RESERVATIONS);
+    if (isPlaceable(decision)) return decision;
+    await this.fleet.lookAgain();
+    return this.#decide(demand, MOST_RESERVATIONS);
   }
 
   #decide(demand: Demand, count: number): Decision {

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { Fleet } from '../fleet/fleet.service.js';
@@ -107,6 +108,13 @@ describe('workers that cannot take a request', () => {
       message,
       retryAfterMs: 2_000,
     });
+  });
+
+  it('one that has come back since the last refresh: it is found', async () => {
+    await meet({ load: { ...idle, state: 'failed' } });
+    ports.workers = [workerRecord('w0', 'a:2', { epoch: 2, load: idle })];
+    await sleep(120);
+    expect(await reserver.reserve(demand())).toMatchObject({ record: { epoch: 2, address: 'a:2' } });
   });
 
   it('all too small: KV_CAPACITY_EXCEEDED with both sizes', async () => {
