@@ -48,11 +48,13 @@ const load = (index) => ({
 const record = (index) => ({
   workerId: `worker-${index}`,
   address: `10.0.${index >> 8}.${index % 256}:9000`,
-  ...{ epoch: 1, modelId: 'demo', modelRevision: 'f'.repeat(64), profileId: 'p', contextTokens: 8_192 },
+  ...{ epoch: 1, modelId: 'demo', modelRevision: 'f'.repeat(64), processorRevision: 'a'.repeat(64) },
+  ...{ profileId: 'p', contextTokens: 8_192 },
   ...{ blockTokens: 16, pagesPerBlock: 8, pageBytes: 6_144, capacityPages: 8_192 },
   ...{ codec: 'capsule', codecs: ['raw', 'q8', 'q4', 'capsule'], formats, load: load(index) },
 });
 const records = Array.from({ length: WORKERS }, (_, index) => record(index));
+const model = { name: 'demo', workerModelId: 'demo', preparer: { processorRevision: 'a'.repeat(64) } };
 const prompt = {
   tokenIds: Array.from({ length: 4_000 }, (_, index) => index % 997),
   pictures: [0, 1, 2, 3].map((index) => ({
@@ -79,7 +81,7 @@ async function reserverOf(root) {
   await fleet.refresh();
   const reserver = new Reserver(ports, fleet);
   return async () => {
-    const reservation = await reserver.reserve(reserver.demand('demo', {}, prompt));
+    const reservation = await reserver.reserve(reserver.demand(model, {}, prompt));
     if (!reservation) throw new Error('no worker was found');
     await reserver.release(reservation);
   };

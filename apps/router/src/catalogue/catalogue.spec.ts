@@ -73,3 +73,48 @@ describe('several models', () => {
     expect(await get('/health/ready')).toEqual([503, { status: 'unready', reasons: missing }]);
   });
 });
+
+describe('workers with another tokenizer or template', () => {
+  const revisions = async (...changes: Partial<WorkerRecord>[]) => {
+    router.ports.workers = changes.map((change, index) =>
+      workerRecord(`w${index}`, router.workers[index]?.address ?? '', change),
+    );
+    await router.fleet.refresh();
+  };
+  const askAll = async () => {
+    const answers = await Promise.all(['a', 'b', 'c', 'd', 'e', 'f'].map((text) => ask('demo-vlm', text)));
+    return answers.map(({ status }) => status);
+  };
+  const says = (who: string) =>
+    `${who} another tokenizer or template revision than this router for model demo-vlm`;
+  const unserved = ['demo', 'big'].map((id) => `no worker is ready for model ${id}-vlm`);
+
+  it('are asked for nothing, narrow nothing, and are counted', async () => {
+    await revisions({ codecs: ['raw'] }, { processorRevision: 'q', contextTokens: 8 });
+    expect(await askAll()).toEqual(new Array(6).fill(200));
+    expect(router.workers.map(({ received }) => received.length)).toEqual([6, 0]);
+    const entry = { max_model_len: 64, kv_codecs: ['raw'] };
+    expect(await get('/v1/models/demo-vlm')).toMatchObject([200, entry]);
+    const reasons = [unserved[1], says('1 worker has')];
+    expect(await get('/health/ready')).toEqual([200, { status: 'degraded', reasons }]);
+  });
+
+  it('are refused although no other is there', async () => {
+    await revisions({ processorRevision: 'q' }, { processorRevision: 'r' });
+    expect(await (await ask('demo-vlm')).json()).toMatchObject({
+      error: {
+        code: 'no_worker',
+        message: 'No worker is ready: 2 with another tokenizer or template revision.',
+      },
+    });
+    expect(router.workers.map(({ received }) => received.length)).toEqual([0, 0]);
+    const reasons = [...unserved, says('2 workers have')];
+    expect(await get('/health/ready')).toEqual([503, { status: 'unready', reasons }]);
+  });
+
+  it('are not those whose weights alone are newer', async () => {
+    await revisions({ modelRevision: 's' }, { modelId: 'big' });
+    expect(await askAll()).toEqual(new Array(6).fill(200));
+    expect(await get('/health/ready')).toEqual([200, { status: 'ready', reasons: [] }]);
+  });
+});

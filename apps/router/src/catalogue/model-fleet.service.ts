@@ -8,8 +8,14 @@ import type { ServedModel } from './model-catalogue.js';
 export class ModelFleet {
   constructor(private readonly fleet: Fleet) {}
 
-  workers({ workerModelId }: ServedModel): WorkerView[] {
-    return this.fleet.views().filter(({ record }) => record.modelId === workerModelId);
+  /** Those whose tokenizer, template and picture settings are the model's: no others are sent its prompts. */
+  workers(model: ServedModel): WorkerView[] {
+    return this.#registered(model).filter((worker) => hasProcessorOf(model, worker));
+  }
+
+  /** How many workers are registered for it with another tokenizer, template or picture settings. */
+  mismatched(model: ServedModel): number {
+    return this.#registered(model).filter((worker) => !hasProcessorOf(model, worker)).length;
   }
 
   /** Whether some worker takes requests for it. */
@@ -27,4 +33,12 @@ export class ModelFleet {
   kvCodecs(model: ServedModel): string[] {
     return [...new Set(this.workers(model).flatMap(({ record }) => record.codecs))].sort();
   }
+
+  #registered({ workerModelId }: ServedModel): WorkerView[] {
+    return this.fleet.views().filter(({ record }) => record.modelId === workerModelId);
+  }
+}
+
+function hasProcessorOf({ preparer }: ServedModel, { record }: WorkerView): boolean {
+  return record.processorRevision === preparer.processorRevision;
 }

@@ -84,7 +84,7 @@ export class GenerationService implements OnApplicationShutdown {
     checkPromptTokens(promptTokens, context);
     transcript.accept();
     const maxTokens = answerTokens(promptTokens, context, request.maxTokens);
-    const demand = this.reserver.demand(model.workerModelId, { kvCodec, maxTokens }, prompt);
+    const demand = this.reserver.demand(model, { kvCodec, maxTokens }, prompt);
     await this.#answer({ request, prompt, maxTokens, demand, lifetime, transcript });
   }
 

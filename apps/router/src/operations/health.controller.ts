@@ -1,7 +1,7 @@
 import { Controller, Get, Res } from '@nestjs/common';
 import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
-import { ModelCatalogue } from '../catalogue/model-catalogue.js';
+import { ModelCatalogue, type ServedModel } from '../catalogue/model-catalogue.js';
 import { ModelFleet } from '../catalogue/model-fleet.service.js';
 import { Fleet } from '../fleet/fleet.service.js';
 import { Inflight } from './inflight.service.js';
@@ -42,9 +42,18 @@ export class HealthController {
     const reasons = [
       ...(this.inflight.draining ? ['the router is shutting down'] : []),
       ...unserved.map(({ name }) => `no worker is ready for model ${name}`),
+      ...all.flatMap((model) => this.#mismatch(model)),
       ...(this.fleet.storeAvailable ? [] : ['Redis does not answer']),
     ];
     if (this.inflight.draining || unserved.length === all.length) return { status: 'unready', reasons };
     return { status: reasons.length > 0 ? 'degraded' : 'ready', reasons };
+  }
+
+  /** They look ready and are never asked: without this line nobody would see why. */
+  #mismatch(model: ServedModel): string[] {
+    const count = this.models.mismatched(model);
+    if (count === 0) return [];
+    const who = count === 1 ? '1 worker has' : `${count} workers have`;
+    return [`${who} another tokenizer or template revision than this router for model ${model.name}`];
   }
 }

@@ -11,6 +11,7 @@ import {
 import type { WorkerRecord } from '@kvcapsule/domain/registry';
 import { keptPicture, keptText, pageDemand } from '@kvcapsule/domain/scheduling';
 import { Injectable } from '@nestjs/common';
+import type { ServedModel } from '../catalogue/model-catalogue.js';
 import { Fleet } from '../fleet/fleet.service.js';
 import type { GenerationRequest } from '../generation/generation.js';
 import type { PreparedPrompt } from '../prepare/prompt-preparer.port.js';
@@ -50,7 +51,7 @@ export class Reserver {
 
   /** `maxTokens` is what the answer may have at most. */
   demand(
-    modelId: string,
+    { workerModelId, preparer }: ServedModel,
     { kvCodec, maxTokens }: Pick<GenerationRequest, 'kvCodec'> & { readonly maxTokens: number },
     prompt: PreparedPrompt,
   ): Demand {
@@ -61,7 +62,8 @@ export class Reserver {
       const promptTokens = prompt.tokenIds.length;
       return pageDemand({ promptTokens, maxTokens, pictures, ...(text && { text }) }, record);
     });
-    return { modelId, kvCodec, failed: new Set(), pagesOn };
+    const { processorRevision } = preparer;
+    return { modelId: workerModelId, processorRevision, kvCodec, failed: new Set(), pagesOn };
   }
 
   /**

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { Fleet } from '../fleet/fleet.service.js';
-import type { PreparedPrompt } from '../prepare/prompt-preparer.port.js';
+import type { PreparedPrompt, PromptPreparer } from '../prepare/prompt-preparer.port.js';
 import { MemoryPorts, workerRecord } from '../testing/memory-ports.js';
 import { Reserver } from './reserver.service.js';
 
@@ -14,7 +14,9 @@ let reserver: Reserver;
 const prompt: PreparedPrompt = { tokenIds: new Array<number>(16).fill(7), pictures: [] };
 const PAGES = 16;
 
-const demand = (kvCodec?: string) => reserver.demand('demo', { kvCodec, maxTokens: 9 }, prompt);
+const preparer = { processorRevision: 'p' } as PromptPreparer;
+const model = { name: 'demo-vlm', workerModelId: 'demo', preparer };
+const demand = (kvCodec?: string) => reserver.demand(model, { kvCodec, maxTokens: 9 }, prompt);
 const idle = { state: 'ready', running: 0, waiting: 0, freePages: 160 } as const;
 
 async function meet(...changes: Parameters<typeof workerRecord>[2][]): Promise<void> {
@@ -101,6 +103,15 @@ describe('workers that cannot take a request', () => {
       [{ load: { ...idle, state: 'draining' } }, { codecs: ['raw'] }],
       'No worker is ready: 1 not ready, 1 without the codec.',
     ],
+    [
+      'two with another processor, of which one drains, and one that drains',
+      [
+        { processorRevision: 'q' },
+        { processorRevision: 'q', load: { ...idle, state: 'draining' } },
+        { load: { ...idle, state: 'draining' } },
+      ],
+      'No worker is ready: 2 with another tokenizer or template revision, 1 not ready.',
+    ],
   ])('%s: NO_WORKER', async (_name, workers, message) => {
     await meet(...workers);
     await expect(reserver.reserve(demand('q8'))).rejects.toMatchObject({
@@ -143,6 +154,8 @@ describe('others than a worker that failed', () => {
     ['nobody', [{}], false],
     ['one that drains', [{}, { load: { ...idle, state: 'draining' } }], false],
     ['one of another model', [{}, { modelId: 'n' }], false],
+    ['one with other weights', [{}, { modelRevision: 's' }], true],
+    ['one with another processor', [{}, { processorRevision: 'q' }], false],
     ['one without the codec', [{}, { codecs: ['raw'] }], false],
     ['one that is too small', [{}, { capacityPages: 8 }], false],
   ])('%s', async (_name, workers, expected) => {

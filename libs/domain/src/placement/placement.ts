@@ -21,6 +21,8 @@ export interface WorkerView {
 
 export interface PlacementRequest {
   readonly modelId: string;
+  /** Of the tokenizer, template and picture settings that made the prompt's token ids. */
+  readonly processorRevision: string;
   /** The codec that the request names; undefined leaves it to the worker. */
   readonly kvCodec?: string | undefined;
   /** Workers that failed this request. */

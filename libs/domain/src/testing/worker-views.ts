@@ -5,6 +5,7 @@ import type { StorageClass } from '../placement/storage-class.js';
 export interface ViewChanges {
   id?: string;
   modelId?: string;
+  processorRevision?: string;
   state?: WorkerLoad['state'];
   running?: number;
   waiting?: number;
@@ -21,11 +22,13 @@ export interface ViewChanges {
 
 /** An idle worker of 100 pages. */
 export function viewOf(changes: ViewChanges = {}): WorkerView {
-  const { id = 'w', modelId = 'm', state = 'ready', running = 0, waiting = 0, ...w } = changes;
+  const { id = 'w', modelId = 'm', processorRevision = 'p', ...w } = changes;
+  const { state = 'ready', running = 0, waiting = 0 } = w;
   const { capacity = 100, free = 100, codecs = ['raw'], storageClass = 'class' } = w;
   const { ownRequests = 0, ownPages = 0, freedPages = 0, reach = 'open', isListed = true } = w;
   const load = { state, running, waiting, freePages: free };
-  const record = { workerId: id, modelId, capacityPages: capacity, codecs, load } as unknown as WorkerRecord;
+  const model = { modelId, processorRevision };
+  const record = { workerId: id, ...model, capacityPages: capacity, codecs, load } as unknown as WorkerRecord;
   return {
     ...{ record, storageClass: storageClass as StorageClass, reach, isListed },
     ...{ ownRequests, ownPages, freedPages },
@@ -34,5 +37,5 @@ export function viewOf(changes: ViewChanges = {}): WorkerView {
 
 /** A request of ten pages. */
 export function requestOf(changes: Partial<PlacementRequest> = {}): PlacementRequest {
-  return { modelId: 'm', failed: new Set(), pagesOn: () => 10, ...changes };
+  return { modelId: 'm', processorRevision: 'p', failed: new Set(), pagesOn: () => 10, ...changes };
 }

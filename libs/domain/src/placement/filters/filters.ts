@@ -14,6 +14,14 @@ export const model: Filter = {
   admits: ({ modelId }, { record }) => record.modelId === modelId,
 };
 
+/** Its tokenizer and template are those that the prompt was made by: with others its ids would be other text. */
+export const processor: Filter = {
+  name: 'processor',
+  reason: 'with another tokenizer or template revision',
+  passes: false,
+  admits: ({ processorRevision }, { record }) => record.processorRevision === processorRevision,
+};
+
 export const reachable: Filter = {
   name: 'reachable',
   reason: 'unreachable',

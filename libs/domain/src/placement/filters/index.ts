@@ -1,9 +1,21 @@
 import type { Filter } from '../placement.js';
-import { capacity, codec, connected, listed, model, notFailed, reachable, ready, room } from './filters.js';
+import {
+  capacity,
+  codec,
+  connected,
+  listed,
+  model,
+  notFailed,
+  processor,
+  reachable,
+  ready,
+  room,
+} from './filters.js';
 
 /** Every filter that takes part in placement, those that say most about a worker first. */
 export const FILTERS: readonly Filter[] = [
   model,
+  processor,
   ready,
   reachable,
   codec,
