@@ -91,7 +91,8 @@ export class Harness {
     for (let i = 0; i < workers; i += 1) {
       const worker = await new FakeWorker().start();
       this.workers.push(worker);
-      this.ports.workers.push(workerRecord(`w${i}`, worker.address));
+      const { processorRevision } = preparer;
+      this.ports.workers.push(workerRecord(`w${i}`, worker.address, { processorRevision }));
     }
     const logger = createLogger({ name: 'router', level: 'info' }, { write: (line) => void logs.push(line) });
     this.app = await createApp({
