@@ -117,6 +117,11 @@ describe('an answer', () => {
     expect(router.worker.received.map(({ sampling }) => sampling?.topLogprobs)).toEqual([4, 0, undefined]);
   });
 
+  it('says on whose account it runs, whoever the body says', async () => {
+    for (const more of [{}, { user: 'other' }]) await router.chat('abc', more);
+    expect(router.worker.received.map(({ tenant }) => tenant)).toEqual(['default', 'default']);
+  });
+
   it('passes the cache salt on, and refuses an empty one', async () => {
     for (const salt of ['a', undefined]) await router.chat('abc', { cache_salt: salt });
     expect(router.worker.received.map(({ cacheSalt }) => cacheSalt)).toEqual(['a', '']);

@@ -37,6 +37,7 @@ export function generateMessage(options: GenerateOptions): Generate {
     remainingMs: BigInt(Math.max(1, Math.round(remainingMs))),
     resumedTokenIds: [],
     priority: request.priority,
+    tenant: request.principal.tenant,
     cacheSalt: request.cacheSalt,
     kvCodec: request.kvCodec ?? '',
   };
