@@ -99,6 +99,15 @@ describe('workers with another tokenizer or template', () => {
     expect(await get('/health/ready')).toEqual([200, { status: 'degraded', reasons }]);
   });
 
+  it('leave a router ready that has others', async () => {
+    await revisions({}, { processorRevision: 'q' });
+    const { address } = router.worker;
+    router.ports.workers = [...router.ports.workers, workerRecord('w2', address, { modelId: 'big' })];
+    await router.fleet.refresh();
+    const reasons = [says('1 worker has')];
+    expect(await get('/health/ready')).toEqual([200, { status: 'ready', reasons }]);
+  });
+
   it('are refused although no other is there', async () => {
     await revisions({ processorRevision: 'q' }, { processorRevision: 'r' });
     expect(await (await ask('demo-vlm')).json()).toMatchObject({

@@ -39,17 +39,20 @@ export class HealthController {
   #readiness(): Readiness {
     const { all } = this.catalogue;
     const unserved = all.filter((model) => !this.models.isReady(model));
-    const reasons = [
+    const faults = [
       ...(this.inflight.draining ? ['the router is shutting down'] : []),
       ...unserved.map(({ name }) => `no worker is ready for model ${name}`),
-      ...all.flatMap((model) => this.#mismatch(model)),
       ...(this.fleet.storeAvailable ? [] : ['Redis does not answer']),
     ];
+    const reasons = [...faults, ...all.flatMap((model) => this.#mismatch(model))];
     if (this.inflight.draining || unserved.length === all.length) return { status: 'unready', reasons };
-    return { status: reasons.length > 0 ? 'degraded' : 'ready', reasons };
+    return { status: faults.length > 0 ? 'degraded' : 'ready', reasons };
   }
 
-  /** They look ready and are never asked: without this line nobody would see why. */
+  /**
+   * Such workers look ready and are never asked: without this line nobody would see why. They take nothing away, so
+   * a router is ready beside them, as it has to be for an upgrade of one machine after the other.
+   */
   #mismatch(model: ServedModel): string[] {
     const count = this.models.mismatched(model);
     if (count === 0) return [];
