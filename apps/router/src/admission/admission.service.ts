@@ -122,9 +122,10 @@ export class Admission implements OnApplicationShutdown {
   #expireBy(atMs: number): void {
     if (this.#timer && this.#timer.atMs <= atMs) return;
     clearTimeout(this.#timer?.handle);
+    const waitMs = Math.max(0, atMs - performance.now());
     const handle = setTimeout(() => {
       this.#expire();
-    }, atMs - performance.now());
+    }, waitMs);
     this.#timer = { atMs, handle };
   }
 

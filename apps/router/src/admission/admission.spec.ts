@@ -1,6 +1,6 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 import fc from 'fast-check';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Fleet } from '../fleet/fleet.service.js';
 import type { Settings } from '../settings.js';
 import { MemoryPorts } from '../testing/memory-ports.js';
@@ -141,6 +141,17 @@ describe('admission', () => {
     await expect(first).rejects.toMatchObject(waited);
     await expect(other).rejects.toMatchObject(waited);
     expect(admission.size).toBe(0);
+  });
+
+  it('never sets a timer into the past, which Node complains of on stderr', async () => {
+    begin({ queueEntries: 10, queueWaitMs: 60_000 });
+    const clock = vi.spyOn(performance, 'now').mockReturnValueOnce(0).mockReturnValueOnce(50);
+    const timers = vi.spyOn(globalThis, 'setTimeout');
+    const entered = admission.enter(line, full, 10, calm);
+    await expect(entered).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
+    expect(timers.mock.calls.map(([, delayMs]) => delayMs)).toEqual([0]);
+    clock.mockRestore();
+    timers.mockRestore();
   });
 
   it('ends the wait at the deadline, also of one that comes later and leaves earlier', async () => {
