@@ -17,6 +17,7 @@ import { parseArgs } from 'node:util';
 import { WorkerServiceClient } from '@kvcapsule/contracts/worker';
 import { createRpcClient } from '@kvcapsule/platform/rpc';
 import { createRedisClient, RedisLedger, RedisRegistry } from '@kvcapsule/platform/redis';
+import { PictureSender } from '../apps/router/dist/fleet/picture-sender.js';
 import { ask, Cluster, goldenCases, MODEL_DIR, picture, ROOT } from '../e2e/dist/harness.js';
 
 const { values } = parseArgs({
@@ -84,9 +85,13 @@ const ledger = new RedisLedger(redis);
 const client = createRpcClient(WorkerServiceClient, worker.address);
 const connect = client.connect();
 const encoded = readFileSync(file);
+const pictures = new PictureSender(client, [encoded]);
 const listeners = new Map();
 connect.on('data', ({ events }) => {
-  for (const event of events) listeners.get(event.requestId)?.(event.event);
+  for (const { requestId, event } of events) {
+    if (event.$case === 'needPicture') pictures.send(event.value);
+    else listeners.get(requestId)?.(event);
+  }
 });
 
 /** The same answer straight from the worker's stream, tokens and picture prepared beforehand. */
@@ -123,7 +128,6 @@ async function fromWorker(n) {
         pictures: [
           {
             contentSha256: createHash('sha256').update(encoded).digest(),
-            encoded,
             offset,
             length,
             param: '',

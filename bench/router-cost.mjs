@@ -66,15 +66,43 @@ async function pretend(root, redisUrl) {
     for (const [call, events] of frames) if (!call.destroyed) call.write({ events });
   };
   setInterval(step, STEP_MS);
+  // tickets of pictures that are needed, and what to do when one is here
+  const needed = new Map();
+  const isAsking = 'sendPicture' in WorkerServiceService;
+  const needPictures = (call, key, { requestId, pictures }, begin) => {
+    let missing = isAsking ? pictures.length : 0;
+    if (missing === 0) begin();
+    const events = pictures.map((_, index) => {
+      const ticket = `${key}/${index}`;
+      needed.set(ticket, () => {
+        if (--missing === 0) begin();
+      });
+      return { requestId, event: { $case: 'needPicture', value: { ticket, index } } };
+    });
+    if (missing > 0) call.write({ events });
+  };
+  const sendPicture = (call, callback) => {
+    call.on('data', ({ ticket }) => {
+      if (ticket !== '') call.ticket = ticket;
+    });
+    call.on('end', () => {
+      needed.get(call.ticket)?.();
+      needed.delete(call.ticket);
+      callback(null, {});
+    });
+  };
   let streams = 0;
   server.addService(WorkerServiceService, {
     ...Object.fromEntries(Object.keys(WorkerServiceService).map((name) => [name, unused])),
+    ...(isAsking && { sendPicture }),
     connect: (call) => {
       const id = ++streams;
       call.on('error', () => undefined);
       call.on('data', ({ message }) => {
         if (message?.$case !== 'generate') return;
-        running.set(`${id}/${message.value.requestId}`, { call, request: message.value, made: 0 });
+        const request = message.value;
+        const key = `${id}/${request.requestId}`;
+        needPictures(call, key, request, () => running.set(key, { call, request, made: 0 }));
       });
     },
   });

@@ -23,6 +23,7 @@ import { decodeImage } from '@kvcapsule/multimodal';
 import { createLogger } from '@kvcapsule/platform/logging';
 import { createRpcClient } from '@kvcapsule/platform/rpc';
 import { createMetrics } from '@kvcapsule/platform/telemetry';
+import { PictureSender } from '../apps/router/dist/fleet/picture-sender.js';
 import { startWorker } from '../apps/worker/dist/worker.js';
 
 const ROOT = join(import.meta.dirname, '..');
@@ -154,14 +155,14 @@ const LOOPS = ['synchronous', 'ahead'];
 /** A picture's span begins and ends with this marker. */
 const MARKER = 7;
 
-const hashed = (encoded) => ({ encoded, contentSha256: createHash('sha256').update(encoded).digest() });
+const read = (file) => readFileSync(join(MODEL_DIR, file));
+const hashOf = (file) => createHash('sha256').update(read(file)).digest();
 
 function requestOf(example, requestId, seed, maxTokens) {
   const ids = example.input_ids;
   const offset = ids.indexOf(MARKER);
   const spans = example.pictures.map((file) => ({
-    ...{ offset, length: ids.lastIndexOf(MARKER) - offset + 1, param: 'p' },
-    ...hashed(readFileSync(join(MODEL_DIR, file))),
+    ...{ offset, length: ids.lastIndexOf(MARKER) - offset + 1, param: 'p', contentSha256: hashOf(file) },
   }));
   return {
     ...{
@@ -189,15 +190,18 @@ async function measure() {
   const client = createRpcClient(WorkerServiceClient, address);
   const stream = client.connect();
   const endings = new Map();
+  const { cases } = JSON.parse(readFileSync(join(MODEL_DIR, 'golden.json'), 'utf8'));
+  const examples = { text: 'text only', picture: 'describe' };
+  const files = cases.find(({ name }) => name === examples.picture).pictures.map(read);
+  const pictures = new PictureSender(client, files);
   stream.on('error', () => undefined);
   stream.on('data', ({ events }) => {
     for (const { requestId, event } of events) {
+      if (event.$case === 'needPicture') pictures.send(event.value);
       if (event.$case === 'failed') throw new Error(event.value.message);
       if (event.$case === 'finished') endings.get(requestId)();
     }
   });
-  const { cases } = JSON.parse(readFileSync(join(MODEL_DIR, 'golden.json'), 'utf8'));
-  const examples = { text: 'text only', picture: 'describe' };
   const batches = values.batches.split(',').map(Number);
   const rounds = [];
   let asked = 0;

@@ -15,19 +15,31 @@ import type { Logger } from 'pino';
 
 import type { LeaseKeeper } from './cluster/lease-keeper.js';
 import { EngineLoop } from './native/engine-loop.js';
+import type { PictureInbox } from './pictures/picture-inbox.js';
 import { namePicture } from './pictures/picture-name.js';
 import type { WorkerTelemetry } from './telemetry/worker-telemetry.js';
 
 /** Rejects with an `IMAGE_*` code that carries the param. */
 export type DecodeImage = (encoded: Uint8Array, param: string) => Promise<DecodedImage>;
 
+/** The file of one of the request's pictures is to be sent under this ticket. */
+export interface PictureNeed {
+  readonly kind: 'needPicture';
+  readonly ticket: string;
+  readonly index: number;
+}
+
+/** What a request's sender is told. */
+export type SenderEvent = RequestEvent | PictureNeed;
+
 /** Where a request's events go. */
-export type EventSink = (event: RequestEvent) => void;
+export type EventSink = (event: SenderEvent) => void;
 
 export interface ExecutorParts {
   readonly serving: Serving;
   readonly engine: NativeEngine;
   readonly leases: LeaseKeeper;
+  readonly pictures: PictureInbox;
   readonly decodeImage: DecodeImage;
   /** Names model and image processor in a picture's identity. */
   readonly imageProcessor: string;
@@ -174,7 +186,10 @@ export class Executor {
 
   #send({ key, event }: EffectOf<'event'>): void {
     const sink = this.#sinks.get(key);
-    if (event.kind === 'finished' || event.kind === 'failed') this.#sinks.delete(key);
+    if (event.kind === 'finished' || event.kind === 'failed') {
+      this.#sinks.delete(key);
+      this.#parts.pictures.cancel(key);
+    }
     sink?.(event);
   }
 
@@ -184,9 +199,15 @@ export class Executor {
     });
   }
 
-  async #decode({ file, encoded, param, domain }: EffectOf<'decodePicture'>): Promise<void> {
-    const { decodeImage, imageProcessor } = this.#parts;
+  async #decode({ file, key, index, param, domain }: EffectOf<'decodePicture'>): Promise<void> {
+    const { decodeImage, imageProcessor, pictures } = this.#parts;
+    const sink = this.#sinks.get(key);
     const outcome = await outcomeOf(async () => {
+      // an event before this effect may have found the stream broken, which aborts its requests
+      if (!sink) throw new KvcError('ABORTED', 'The request has ended.');
+      const encoded = await pictures.receive(key, param, (ticket) => {
+        sink({ kind: 'needPicture', ticket, index });
+      });
       const image = await decodeImage(encoded, param);
       return { name: await namePicture(image, imageProcessor, domain), image };
     });

@@ -2,13 +2,13 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 
-import { FinishReason, type Generate, WorkerServiceClient } from '@kvcapsule/contracts/worker';
+import { FinishReason, WorkerServiceClient } from '@kvcapsule/contracts/worker';
 import { createRedisClient, RedisLedger, RedisRegistry } from '@kvcapsule/platform/redis';
 import { type RedisServer, startRedis } from '@kvcapsule/platform/redis-server';
 import { createRpcClient } from '@kvcapsule/platform/rpc';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
-import { GREEDY, RouterSide, until } from './testing/harness.js';
+import { type Asking, GREEDY, RouterSide, until } from './testing/harness.js';
 
 const MAIN = new URL('../dist/main.js', import.meta.url).pathname;
 const MODEL_DIR = new URL('../../../deploy/models/emoji-vlm', import.meta.url).pathname;
@@ -32,7 +32,7 @@ function start(args: readonly string[], env: NodeJS.ProcessEnv = {}): ChildProce
   });
 }
 
-function hello(requestId: string, maxTokens: number, lease?: Generate['lease']): Generate {
+function hello(requestId: string, maxTokens: number, lease?: Asking['lease']): Asking {
   return {
     requestId,
     lease,

@@ -1,4 +1,4 @@
-import { FinishReason, type Generate } from '@kvcapsule/contracts/worker';
+import { FinishReason } from '@kvcapsule/contracts/worker';
 import fc from 'fast-check';
 import { describe, expect, it, vi } from 'vitest';
 
@@ -82,7 +82,7 @@ async function askAll(rig: Rig, shapes: readonly Shape[]): Promise<void> {
   const expected = new RouterSide(sync.client);
   await Promise.all(
     shapes.map(async (shape, index) => {
-      const generate: Generate = generateOf(toOptions(shape, index));
+      const generate = generateOf(toOptions(shape, index));
       router.send(generate);
       if (shape.abortMs !== null)
         setTimeout(() => {

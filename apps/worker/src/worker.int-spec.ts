@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 
-import { type Generate, WorkerServiceClient } from '@kvcapsule/contracts/worker';
+import { WorkerServiceClient } from '@kvcapsule/contracts/worker';
 import { discoverProfiles, type NativeDtype, openEngine, storedDtype } from '@kvcapsule/engine';
 import { type ModelFolder, openModelFolder } from '@kvcapsule/model';
 import { decodeImage } from '@kvcapsule/multimodal';
@@ -12,7 +12,7 @@ import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 
-import { type Answer, GREEDY, RouterSide } from './testing/harness.js';
+import { type Answer, type Asking, GREEDY, RouterSide } from './testing/harness.js';
 import { startWorker, type Worker } from './worker.js';
 
 /** Two cores that others use as well. */
@@ -127,7 +127,7 @@ async function serve(
   };
 }
 
-async function generateOf(example: GoldenCase, id = example.name): Promise<Generate> {
+async function generateOf(example: GoldenCase, id = example.name): Promise<Asking> {
   const files = await Promise.all(example.pictures.map((file) => readFile(MODEL_DIR + file)));
   const sizes = await Promise.all(
     files.map((bytes) => decodeImage(bytes, { param: 'picture', maxPixels: 50_000_000 })),
@@ -276,7 +276,7 @@ describe('the same request with the same seed', () => {
   const BATCHES = [2, 3, 5, 8, 16];
 
   /** Questions about pictures under every codec, sampled, with their log-probabilities. */
-  async function sampled(codecs: readonly string[]): Promise<Generate[]> {
+  async function sampled(codecs: readonly string[]): Promise<Asking[]> {
     const asked = golden.filter(({ pictures }) => pictures.length > 0);
     return Promise.all(
       Array.from({ length: 16 }, async (_, index) => {
@@ -309,7 +309,7 @@ describe('the same request with the same seed', () => {
       const generates = await sampled(['raw', 'q8', 'q4', 'capsule', 'capsule-mixed']);
       const alone = new Map<string, Answer>();
       for (const generate of generates) alone.set(generate.requestId, await roomy.router.ask(generate));
-      const expectSame = async (router: RouterSide, batch: readonly Generate[]): Promise<void> => {
+      const expectSame = async (router: RouterSide, batch: readonly Asking[]): Promise<void> => {
         for (const generate of batch) router.send(generate);
         for (const { requestId } of batch) {
           const { tokenIds, logprobs } = await router.answer(requestId);

@@ -12,6 +12,7 @@ import type { Logger } from 'pino';
 import { LeaseKeeper } from './cluster/lease-keeper.js';
 import { Registration } from './cluster/registration.js';
 import { type DecodeImage, Executor } from './executor.js';
+import { PictureInbox } from './pictures/picture-inbox.js';
 import { startMetricsServer } from './metrics-server.js';
 import { createHealthCheck } from './rpc/health.js';
 import { createWorkerRpc } from './rpc/worker-rpc.js';
@@ -87,14 +88,17 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const serving = createServing(parts);
   const { decodeImage, imageProcessor } = parts;
   const telemetry = new WorkerTelemetry(parts.metrics, logger);
-  const executor = new Executor({ serving, engine, leases, decodeImage, imageProcessor, telemetry, logger });
+  const pictures = new PictureInbox();
+  const executor = new Executor({
+    ...{ serving, engine, leases, pictures, decodeImage, imageProcessor, telemetry, logger },
+  });
   const drain = async (timeoutMs: number): Promise<number> => {
     const drained = executor.drain(timeoutMs);
     await cluster.registration?.beatNow();
     return drained;
   };
   const server = createRpcServer();
-  server.addService(WorkerServiceService, createWorkerRpc({ executor, drain, logger }));
+  server.addService(WorkerServiceService, createWorkerRpc({ executor, pictures, drain, logger }));
   server.addService({ check: HealthService.check }, { check: createHealthCheck(() => serving.state) });
   const address = await listenOn(server, config.listen);
   const http = await startMetricsServer(serving, telemetry, config.metricsHost, config.metricsPort);

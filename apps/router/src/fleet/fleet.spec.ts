@@ -30,7 +30,7 @@ const reach = () => fleet.views()[0]?.reach;
 /** A request on its way to the only worker. */
 function ask(requestId = 'r'): ReturnType<typeof listener> {
   const heard = listener();
-  fleet.link(record).generate(Generate.create({ requestId }), heard);
+  fleet.link(record).generate({ message: Generate.create({ requestId }), files: [] }, heard);
   return heard;
 }
 

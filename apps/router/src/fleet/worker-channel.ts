@@ -74,8 +74,8 @@ export class WorkerChannel {
   }
 
   #open(): WorkerLink {
-    this.#client ??= this.connect(this.address);
-    const link = new WorkerLink(this.#client.connect(), (error) => {
+    const client = (this.#client ??= this.connect(this.address));
+    const link = new WorkerLink(client.connect(), client, (error) => {
       this.#lost(link, error);
     });
     return link;

@@ -7,9 +7,11 @@ import type {
   Failed,
   Finished,
   Generate,
+  NeedPicture,
   Started,
 } from '@kvcapsule/contracts/worker';
 import type { ClientDuplexStream } from '@grpc/grpc-js';
+import { type PictureClient, PictureSender } from './picture-sender.js';
 
 /** What a worker says of one request; after `finished` or `failed` nothing more comes but a `flush`. */
 export interface LinkListener {
@@ -19,6 +21,18 @@ export interface LinkListener {
   failed(error: KvcError): void;
   /** A frame that spoke of this request is over. */
   flush(): void;
+}
+
+/** A request for a worker, and the files of its pictures, which are sent as far as it asks for them. */
+export interface OutgoingRequest {
+  readonly message: Generate;
+  readonly files: readonly Buffer[];
+}
+
+/** A request that has not ended. */
+interface Open {
+  readonly listener: LinkListener;
+  readonly pictures: PictureSender;
 }
 
 /** What is used of the stream to a worker. */
@@ -32,7 +46,7 @@ export type WorkerStream = Pick<
  * it fails with `WORKER_LOST` and `onLost` is called once.
  */
 export class WorkerLink {
-  readonly #listeners = new Map<string, LinkListener>();
+  readonly #open = new Map<string, Open>();
   #lost: KvcError | undefined;
   #hasSpoken = false;
   /** `performance.now()` when the worker last said something, or when it last had nothing to say. */
@@ -43,6 +57,7 @@ export class WorkerLink {
 
   constructor(
     private readonly stream: WorkerStream,
+    private readonly client: PictureClient,
     private readonly onLost: (error: KvcError) => void,
   ) {
     stream.on('data', (frame: ConnectResponse) => {
@@ -61,12 +76,12 @@ export class WorkerLink {
 
   /** Ms since the worker last said anything while requests were open; 0 without requests. */
   get silentMs(): number {
-    return this.#listeners.size === 0 ? 0 : performance.now() - this.#heardMs;
+    return this.#open.size === 0 ? 0 : performance.now() - this.#heardMs;
   }
 
   /** Ms since the engine last showed that it works while requests were open; 0 without requests. */
   get stalledMs(): number {
-    return this.#listeners.size === 0 ? 0 : performance.now() - this.#advancedMs;
+    return this.#open.size === 0 ? 0 : performance.now() - this.#advancedMs;
   }
 
   /** Whether the worker has ever said anything. */
@@ -76,27 +91,31 @@ export class WorkerLink {
 
   /** Whether requests are open and the worker has said something within that time. */
   speaksWithin(ms: number): boolean {
-    return this.#listeners.size > 0 && this.silentMs <= ms;
+    return this.#open.size > 0 && this.silentMs <= ms;
   }
 
-  generate(message: Generate, listener: LinkListener): void {
+  generate({ message, files }: OutgoingRequest, listener: LinkListener): void {
     if (this.#lost) {
       listener.failed(this.#lost);
       return;
     }
-    if (this.#listeners.size === 0) this.#heardMs = this.#advancedMs = performance.now();
-    this.#listeners.set(message.requestId, listener);
+    if (this.#open.size === 0) this.#heardMs = this.#advancedMs = performance.now();
+    const pictures = new PictureSender(this.client, files);
+    this.#open.set(message.requestId, { listener, pictures });
     this.stream.write({ message: { $case: 'generate', value: message } });
   }
 
   /** The worker answers with `finished` (reason abort) once the pages are free. */
   abort(requestId: string): void {
-    if (!this.#lost) this.stream.write({ message: { $case: 'abort', value: { requestId } } });
+    if (this.#lost) return;
+    this.#open.get(requestId)?.pictures.cancel();
+    this.stream.write({ message: { $case: 'abort', value: { requestId } } });
   }
 
   /** Nobody listens to this request any longer. */
   forget(requestId: string): void {
-    this.#listeners.delete(requestId);
+    this.#open.get(requestId)?.pictures.cancel();
+    this.#open.delete(requestId);
   }
 
   /** Fails every open request and hangs up. */
@@ -105,9 +124,12 @@ export class WorkerLink {
     this.#lost = error;
     this.stream.cancel();
     this.onLost(error);
-    const listeners = [...this.#listeners.values()];
-    this.#listeners.clear();
-    for (const listener of listeners) listener.failed(error);
+    const requests = [...this.#open.values()];
+    this.#open.clear();
+    for (const { listener, pictures } of requests) {
+      pictures.cancel();
+      listener.failed(error);
+    }
   }
 
   #hear({ events, progress }: ConnectResponse): void {
@@ -120,17 +142,30 @@ export class WorkerLink {
   #receive(events: readonly Event[]): void {
     const spokenOf: LinkListener[] = [];
     for (const { requestId, event, choice = 0 } of events) {
-      const listener = this.#listeners.get(requestId);
-      if (!listener || !event) continue;
-      if (event.$case === 'finished' || event.$case === 'failed') this.#listeners.delete(requestId);
-      dispatch(listener, event, choice);
-      spokenOf.push(listener);
+      const open = this.#open.get(requestId);
+      if (!open || !event) continue;
+      if (event.$case === 'needPicture') {
+        this.#bring(requestId, open, event.value);
+        continue;
+      }
+      if (event.$case === 'finished' || event.$case === 'failed') this.forget(requestId);
+      dispatch(open.listener, event, choice);
+      spokenOf.push(open.listener);
     }
     for (const listener of spokenOf) listener.flush();
   }
+
+  #bring(requestId: string, { listener, pictures }: Open, need: NeedPicture): void {
+    if (pictures.send(need)) return;
+    this.abort(requestId);
+    this.forget(requestId);
+    listener.failed(lost('The worker asked for a picture that the request does not have.'));
+  }
 }
 
-function dispatch(listener: LinkListener, event: NonNullable<Event['event']>, choice: number): void {
+type News = Exclude<NonNullable<Event['event']>, { readonly $case: 'needPicture' }>;
+
+function dispatch(listener: LinkListener, event: News, choice: number): void {
   switch (event.$case) {
     case 'started':
       listener.started(event.value);

@@ -1,6 +1,6 @@
 import type { KvcError } from '@kvcapsule/contracts/errors';
-import { type Finished, FinishReason, type Generate } from '@kvcapsule/contracts/worker';
-import { lost, type WorkerLink } from '../fleet/worker-link.js';
+import { type Finished, FinishReason } from '@kvcapsule/contracts/worker';
+import { lost, type OutgoingRequest, type WorkerLink } from '../fleet/worker-link.js';
 import type { Transcript } from './transcript.js';
 
 /** How long an aborted request's pages may take to come free before its lease is given back anyway. */
@@ -13,11 +13,11 @@ const ABORT_GRACE_MS = 5_000;
  */
 export function attempt(
   link: WorkerLink,
-  message: Generate,
+  request: OutgoingRequest,
   transcript: Transcript,
   signal: AbortSignal,
 ): Promise<void> {
-  const { requestId } = message;
+  const { requestId } = request.message;
   return new Promise<void>((resolve, reject) => {
     let grace: NodeJS.Timeout | undefined;
     const onAbort = () => {
@@ -43,7 +43,7 @@ export function attempt(
     };
     signal.throwIfAborted();
     signal.addEventListener('abort', onAbort);
-    link.generate(message, {
+    link.generate(request, {
       started: (started) => {
         transcript.start(started);
       },

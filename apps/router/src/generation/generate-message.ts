@@ -23,9 +23,8 @@ export function generateMessage(options: GenerateOptions): Generate {
     clientRequestId: request.id,
     lease: { leaseId: key.leaseId, epoch: BigInt(key.epoch), pages },
     tokenIds: [...prompt.tokenIds],
-    pictures: prompt.pictures.map(({ sha256, encoded, offset, length, param }) => ({
+    pictures: prompt.pictures.map(({ sha256, offset, length, param }) => ({
       contentSha256: sha256,
-      encoded,
       offset,
       length,
       param,

@@ -231,9 +231,9 @@ describe('a worker that is lost', () => {
     router = await new Harness().start({}, 2);
     const refuse: Script = (_request, say) => say(failed('NO_CAPACITY', 'full'));
     for (const worker of router.workers) {
-      worker.script = (request, say, signal) => {
+      worker.script = (request, say, signal, need) => {
         const isFirst = router.workers.reduce((sum, { received }) => sum + received.length, 0) === 1;
-        return (isFirst ? refuse : echo)(request, say, signal);
+        return (isFirst ? refuse : echo)(request, say, signal, need);
       };
     }
     expect((await router.chat()).status).toBe(200);

@@ -129,7 +129,8 @@ export class GenerationService implements OnApplicationShutdown {
     const { signal, deadlineMs } = lifetime;
     const remainingMs = deadlineMs - performance.now();
     const message = generateMessage({ request, prompt, key, pages, maxTokens, remainingMs });
-    return attempt(this.fleet.link(record), message, transcript, signal);
+    const files = prompt.pictures.map(({ encoded }) => encoded);
+    return attempt(this.fleet.link(record), { message, files }, transcript, signal);
   }
 
   /** A codec that no worker serves is the request's fault; while there is no worker at all, nobody can say. */

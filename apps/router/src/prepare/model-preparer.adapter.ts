@@ -10,7 +10,7 @@ import {
 import type { Telemetry } from '../operations/telemetry.service.js';
 import type { Settings } from '../settings.js';
 
-/** All pictures of a request travel to the worker in one message, which takes 64 MiB. */
+/** The router holds a request's pictures until its answer is complete: its worker may ask for them at any time. */
 const MAX_ENCODED_BYTES = 48 * 1024 * 1024;
 
 /** Prepares prompts by a model folder's template, tokenizer and picture rules. */

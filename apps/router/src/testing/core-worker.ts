@@ -12,7 +12,7 @@ import {
 } from '@kvcapsule/serving';
 import { FAKE_END, FakeEngine, StepRunner } from '@kvcapsule/testing/engine';
 
-import type { Script } from './fake-worker.js';
+import type { Need, Script } from './fake-worker.js';
 
 const IMAGE_TOKEN = 0x2a;
 
@@ -32,6 +32,7 @@ export class CoreWorker {
   readonly #engine: FakeEngine;
   readonly #runner: StepRunner;
   readonly #sinks = new Map<string, (event: RequestEvent) => void>();
+  readonly #needs = new Map<string, Need>();
   #step: EngineStep | undefined;
   #pumping = false;
   #requests = 0;
@@ -60,7 +61,7 @@ export class CoreWorker {
     return { blockTokens, pagesPerBlock, pageBytes, capacityPages, codec: 'raw', load };
   }
 
-  readonly script: Script = (request, say, signal) =>
+  readonly script: Script = (request, say, signal, need) =>
     new Promise((resolve) => {
       const key = String((this.#requests += 1));
       this.#sinks.set(key, (event) => {
@@ -68,6 +69,7 @@ export class CoreWorker {
         if (told) say(told);
         if (event.kind === 'finished' || event.kind === 'failed') resolve();
       });
+      this.#needs.set(key, need);
       signal.addEventListener('abort', () => {
         this.#take(this.serving.abort(key));
       });
@@ -87,14 +89,14 @@ export class CoreWorker {
       case 'runStep':
         this.#step = effect.step;
         return;
-      case 'decodePicture': {
-        const image = { rgb: effect.encoded, width: 4, height: 1 };
-        const name = Buffer.from(effect.encoded).toString('hex') as PictureName;
-        queueMicrotask(() => {
-          this.#take(serving.pictureDecoded(effect.file, { name, image }));
-        });
+      case 'decodePicture':
+        void this.#needs
+          .get(effect.key)?.(effect.index)
+          .then((rgb) => {
+            const name = rgb.toString('hex') as PictureName;
+            this.#take(serving.pictureDecoded(effect.file, { name, image: { rgb, width: 4, height: 1 } }));
+          });
         return;
-      }
       case 'encodePicture':
         void this.#engine.encodeImage(effect.image.rgb, effect.image.width).then((features) => {
           this.#take(serving.pictureEncoded(effect.name, features));

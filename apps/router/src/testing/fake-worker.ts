@@ -5,20 +5,25 @@ import {
   type Event,
   FinishReason,
   type Generate,
+  type SendPictureRequest,
+  type SendPictureResponse,
   type TokenLogprob,
   type WorkerServiceServer,
   WorkerServiceService,
 } from '@kvcapsule/contracts/worker';
 import { createRpcServer, listenRpc } from '@kvcapsule/platform/rpc';
-import type { ServerDuplexStream } from '@grpc/grpc-js';
+import { type handleClientStreamingCall, type ServerDuplexStream, status } from '@grpc/grpc-js';
 
 type Stream = ServerDuplexStream<ConnectRequest, ConnectResponse>;
 
 /** Sends one event of a request, or several as one frame. */
 export type Say = (...events: NonNullable<Event['event']>[]) => void;
 
+/** Asks for a picture and resolves to its file. */
+export type Need = (index: number) => Promise<Buffer>;
+
 /** What the worker does with a request; `signal` fires at its abort. */
-export type Script = (request: Generate, say: Say, signal: AbortSignal) => Promise<void> | void;
+export type Script = (request: Generate, say: Say, signal: AbortSignal, need: Need) => Promise<void> | void;
 
 export const started = (promptTokens = 3): NonNullable<Event['event']> => ({
   $case: 'started',
@@ -88,11 +93,14 @@ export class FakeWorker {
   readonly #server = createRpcServer();
   readonly #streams = new Set<Stream>();
   readonly #running = new Map<string, AbortController>();
+  readonly #needed = new Map<string, (file: Buffer) => void>();
+  #tickets = 0;
 
   /** At that address, or at a port of its own. */
   async start(at = '127.0.0.1:0'): Promise<this> {
     const service: WorkerServiceServer = {
       connect: (stream) => this.#serve(stream),
+      sendPicture: (call, callback) => this.#receive(call, callback),
       drain: () => undefined,
     };
     this.#server.addService(WorkerServiceService, service);
@@ -133,6 +141,25 @@ export class FakeWorker {
       if (!stream.destroyed)
         stream.write({ events: events.map((event) => ({ requestId: request.requestId, event })) });
     };
-    await this.script(request, say, controller.signal);
+    const need: Need = (index) =>
+      new Promise((resolve) => {
+        const ticket = String((this.#tickets += 1));
+        this.#needed.set(ticket, resolve);
+        say({ $case: 'needPicture', value: { ticket, index } });
+      });
+    await this.script(request, say, controller.signal, need);
   }
+
+  readonly #receive: handleClientStreamingCall<SendPictureRequest, SendPictureResponse> = (
+    call,
+    callback,
+  ) => {
+    const parts: SendPictureRequest[] = [];
+    call.on('data', (part: SendPictureRequest) => parts.push(part));
+    call.on('end', () => {
+      const ticket = parts[0]?.ticket ?? '';
+      this.#needed.get(ticket)?.(Buffer.concat(parts.map(({ data }) => data)));
+      callback(this.#needed.delete(ticket) ? null : { code: status.NOT_FOUND }, {});
+    });
+  };
 }

@@ -2,7 +2,7 @@ import { type ServerDuplexStream, status } from '@grpc/grpc-js';
 import type { ConnectRequest, ConnectResponse, Event, Progress } from '@kvcapsule/contracts/worker';
 import { fromWire, toWire } from '@kvcapsule/platform/worker-wire';
 
-import type { Executor } from '../executor.js';
+import type { Executor, SenderEvent } from '../executor.js';
 import { FrameSink } from './frame-sink.js';
 
 /** How often a stream with requests says how far they are: well within the second that the protocol allows. */
@@ -70,7 +70,7 @@ export class RouterStream {
       this.#reportWhileOpen();
       const { requestId } = message.value;
       this.executor.submit(key, fromWire(message.value), (event) => {
-        this.#push(toWire(requestId, event));
+        this.#push(eventOf(requestId, event));
       });
     }
   }
@@ -120,4 +120,10 @@ export class RouterStream {
     this.#frames.flush();
     if (this.#frames.heldBytes === 0) this.call.end();
   }
+}
+
+function eventOf(requestId: string, event: SenderEvent): Event {
+  if (event.kind !== 'needPicture') return toWire(requestId, event);
+  const { ticket, index } = event;
+  return { requestId, event: { $case: 'needPicture', value: { ticket, index } } };
 }

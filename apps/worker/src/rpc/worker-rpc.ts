@@ -3,17 +3,25 @@ import { type DrainRequest, type DrainResponse, type WorkerServiceServer } from 
 import type { Logger } from 'pino';
 
 import type { Executor } from '../executor.js';
+import type { PictureInbox } from '../pictures/picture-inbox.js';
+import { receivePicture } from './picture-stream.js';
 import { RouterStream } from './router-stream.js';
 
 export interface WorkerRpcOptions {
   readonly executor: Executor;
+  readonly pictures: PictureInbox;
   /** Drains and tells the registry. */
   readonly drain: (timeoutMs: number) => Promise<number>;
   readonly logger: Logger;
 }
 
 /** `kvcapsule.worker.v1.WorkerService` over one serving loop. */
-export function createWorkerRpc({ executor, drain, logger }: WorkerRpcOptions): WorkerServiceServer {
+export function createWorkerRpc({
+  executor,
+  pictures,
+  drain,
+  logger,
+}: WorkerRpcOptions): WorkerServiceServer {
   let streams = 0;
   const drainCall: handleUnaryCall<DrainRequest, DrainResponse> = ({ request }, callback) => {
     drain(Math.max(0, request.timeoutMs)).then(
@@ -31,6 +39,7 @@ export function createWorkerRpc({ executor, drain, logger }: WorkerRpcOptions): 
       streams += 1;
       new RouterStream(String(streams), call, executor);
     },
+    sendPicture: receivePicture(pictures),
     drain: drainCall,
   };
 }

@@ -1,8 +1,7 @@
-import type { Generate } from '@kvcapsule/contracts/worker';
 import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
-import { generateOf, type Rig, RouterSide, startRig } from '../testing/harness.js';
+import { type Asking, generateOf, type Rig, RouterSide, startRig } from '../testing/harness.js';
 
 const lines: Record<string, unknown>[] = [];
 let rig: Rig;
@@ -14,7 +13,7 @@ beforeEach(async () => {
 });
 afterEach(() => rig.close());
 
-const ask = (more: Partial<Generate> = {}) =>
+const ask = (more: Partial<Asking> = {}) =>
   new RouterSide(rig.client).ask({
     ...generateOf({ id: 'r1', parts: [[10, 11, 12]], maxTokens: 3, sampling: { ignoreEos: true } }),
     clientRequestId: 'mine-1',

@@ -1,12 +1,14 @@
 import { createHash } from 'node:crypto';
 
-import type { ClientDuplexStream } from '@grpc/grpc-js';
+import { type ClientDuplexStream, status } from '@grpc/grpc-js';
 import {
   type ConnectRequest,
   type ConnectResponse,
   type Event,
   type Finished,
   type Generate,
+  type NeedPicture,
+  type Picture,
   type Progress,
   type Sampling,
   type TokenLogprob,
@@ -122,26 +124,43 @@ export interface Answer {
   readonly error: { code: string; message: string; param?: string | undefined } | undefined;
 }
 
+/** A request, and the files of its pictures, which are sent when the worker needs them. */
+export type Asking = Omit<Generate, 'pictures'> & {
+  readonly pictures: (Picture & { readonly encoded: Buffer })[];
+};
+
 /** A router's side of one stream. */
 export class RouterSide {
   readonly stream: ClientDuplexStream<ConnectRequest, ConnectResponse>;
   readonly frames: Event[][] = [];
   readonly progress: Progress[] = [];
+  /** Pictures that the worker asked for: request and index. */
+  readonly needed: [string, number][] = [];
+  /** Sends what the worker asks for, unless a test does something else. */
+  bring = (file: Buffer, { ticket }: NeedPicture): void => {
+    void sendPicture(this.client, ticket, [file]);
+  };
+  readonly #files = new Map<string, readonly Buffer[]>();
   readonly #events = new Map<string, Event[]>();
   readonly #ends = new Map<string, () => void>();
 
-  constructor(client: WorkerServiceClient) {
+  constructor(private readonly client: WorkerServiceClient) {
     this.stream = client.connect();
     this.stream.on('error', () => undefined);
     this.stream.on('data', ({ events, progress }: ConnectResponse) => {
+      const news = events.filter((event) => !this.#brings(event));
       if (progress) this.progress.push(progress);
-      else this.frames.push(events);
-      for (const event of events) this.#take(event);
+      else if (news.length > 0) this.frames.push(news);
+      for (const event of news) this.#take(event);
     });
   }
 
-  send(generate: Generate): void {
+  send(generate: Asking): void {
     this.#events.set(generate.requestId, []);
+    this.#files.set(
+      generate.requestId,
+      generate.pictures.map(({ encoded }) => encoded),
+    );
     this.stream.write({ message: { $case: 'generate', value: generate } });
   }
 
@@ -170,9 +189,19 @@ export class RouterSide {
     };
   }
 
-  async ask(generate: Generate): Promise<Answer> {
+  async ask(generate: Asking): Promise<Answer> {
     this.send(generate);
     return this.answer(generate.requestId);
+  }
+
+  #brings({ requestId, event }: Event): boolean {
+    if (event?.$case !== 'needPicture') return false;
+    const { index } = event.value;
+    this.needed.push([requestId, index]);
+    const file = this.#files.get(requestId)?.[index];
+    if (!file) throw new Error('the worker asks for a picture that the request does not have');
+    this.bring(file, event.value);
+    return true;
   }
 
   #take(event: Event): void {
@@ -180,6 +209,22 @@ export class RouterSide {
     events?.push(event);
     if (events && ended(events)) this.#ends.get(event.requestId)?.();
   }
+}
+
+/** Sends a picture in these parts; resolves to the status that the worker answers with. */
+export function sendPicture(
+  client: WorkerServiceClient,
+  ticket: string,
+  parts: readonly Buffer[],
+): Promise<string> {
+  return new Promise((resolve) => {
+    const call = client.sendPicture((error) => {
+      resolve(status[error?.code ?? status.OK]);
+    });
+    const totalBytes = parts.reduce((sum, { length }) => sum + length, 0);
+    parts.forEach((data, at) => call.write({ ticket: at === 0 ? ticket : '', totalBytes, data }));
+    call.end();
+  });
 }
 
 function ended(events: readonly Event[]): boolean {
@@ -221,9 +266,9 @@ export function fileOf(bytes: readonly number[]): { encoded: Buffer; contentSha2
   return { encoded, contentSha256: createHash('sha256').update(encoded).digest() };
 }
 
-export function generateOf(options: AskOptions): Generate {
+export function generateOf(options: AskOptions): Asking {
   const tokenIds: number[] = [];
-  const pictures: Generate['pictures'] = [];
+  const pictures: Asking['pictures'] = [];
   for (const part of options.parts) {
     if (!('tokens' in part)) {
       tokenIds.push(...part);

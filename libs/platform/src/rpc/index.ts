@@ -6,8 +6,11 @@ import {
   type ClientOptions,
 } from '@grpc/grpc-js';
 
-/** Pictures travel inside requests. */
-const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
+/**
+ * The longest messages are what one answer has made while its router did not read (16 MiB as its worker counts it), and
+ * prompts: a million tokens are at most 5 MB. Pictures come in parts.
+ */
+const MAX_MESSAGE_BYTES = 32 * 1024 * 1024;
 const KEEPALIVE_MS = 10_000;
 
 const CHANNEL_OPTIONS = {

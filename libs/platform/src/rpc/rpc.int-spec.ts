@@ -12,7 +12,9 @@ import { afterEach, expect, it, vi } from 'vitest';
 
 import { createRpcClient, createRpcServer, listenRpc } from './index.js';
 
-const PICTURE_BYTES = 50 * 1024 * 1024;
+const LONGEST_TOKENS = 1_000_000;
+/** Five bytes as protobuf has it. */
+const LARGEST_TOKEN = 2 ** 31 - 1;
 
 let server: Server;
 
@@ -21,13 +23,13 @@ afterEach(() => {
   server.forceShutdown();
 });
 
-/** Answers each message with the number of its picture's bytes. */
+/** Answers each message with the number of its tokens. */
 const measure: Pick<WorkerServiceServer, 'connect'> = {
   connect: (call) => {
     call.on('data', (request: ConnectRequest) => {
       const generate = request.message?.$case === 'generate' ? request.message.value : undefined;
-      const bytes = generate?.pictures[0]?.encoded.length ?? 0;
-      call.write(ConnectResponse.create({ events: [{ requestId: String(bytes) }] }));
+      const tokens = generate?.tokenIds.length ?? 0;
+      call.write(ConnectResponse.create({ events: [{ requestId: String(tokens) }] }));
     });
     call.on('end', () => call.end());
   },
@@ -39,24 +41,22 @@ async function listen(address: string): Promise<number> {
   return listenRpc(server, address);
 }
 
-/** Sends one picture and resolves to what the server measured. */
-async function sendPicture(client: WorkerServiceClient, bytes: number): Promise<number> {
+/** Sends a prompt and resolves to what the server measured. */
+async function sendPrompt(client: WorkerServiceClient, tokens: number): Promise<number> {
   const stream = client.connect();
-  stream.write(
-    ConnectRequest.create({
-      message: { $case: 'generate', value: { pictures: [{ encoded: Buffer.alloc(bytes, 7) }] } },
-    }),
-  );
+  const tokenIds = new Array<number>(tokens).fill(LARGEST_TOKEN);
+  stream.write(ConnectRequest.create({ message: { $case: 'generate', value: { tokenIds } } }));
   const [response] = (await once(stream, 'data')) as [ConnectResponse];
   stream.end();
   await once(stream.resume(), 'end');
   return Number(response.events[0]?.requestId);
 }
 
-it('carries a picture of 50 MB in one message', async () => {
+it('carries a prompt of a million tokens in one message, and no message of 40 MB', async () => {
   const port = await listen('127.0.0.1:0');
   const client = createRpcClient(WorkerServiceClient, `127.0.0.1:${String(port)}`);
-  expect(await sendPicture(client, PICTURE_BYTES)).toBe(PICTURE_BYTES);
+  expect(await sendPrompt(client, LONGEST_TOKENS)).toBe(LONGEST_TOKENS);
+  await expect(sendPrompt(client, 8 * LONGEST_TOKENS)).rejects.toThrow('RESOURCE_EXHAUSTED');
   client.close();
 }, 30_000);
 
@@ -64,12 +64,12 @@ it('reaches a server that comes back at the same address', async () => {
   const port = await listen('127.0.0.1:0');
   const address = `127.0.0.1:${String(port)}`;
   const client = createRpcClient(WorkerServiceClient, address);
-  expect(await sendPicture(client, 1)).toBe(1);
+  expect(await sendPrompt(client, 1)).toBe(1);
   server.forceShutdown();
-  await expect(sendPicture(client, 2)).rejects.toThrow();
+  await expect(sendPrompt(client, 2)).rejects.toThrow();
   await listen(address);
   const deadline = Date.now() + 5_000;
-  while ((await sendPicture(client, 3).catch(() => 0)) !== 3) {
+  while ((await sendPrompt(client, 3).catch(() => 0)) !== 3) {
     expect(Date.now()).toBeLessThan(deadline);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
@@ -82,7 +82,7 @@ it.each(['grpc_proxy', 'https_proxy', 'http_proxy'])(
     const port = await listen('127.0.0.1:0');
     vi.stubEnv(variable, 'http://127.0.0.1:1');
     const client = createRpcClient(WorkerServiceClient, `127.0.0.1:${String(port)}`);
-    expect(await sendPicture(client, 1)).toBe(1);
+    expect(await sendPrompt(client, 1)).toBe(1);
     client.close();
   },
 );

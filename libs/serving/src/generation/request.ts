@@ -19,7 +19,6 @@ export interface GenerateRequest extends RequestIds {
   readonly tokenIds: readonly number[];
   readonly pictures: readonly {
     readonly contentSha256: Uint8Array;
-    readonly encoded: Uint8Array;
     readonly offset: number;
     readonly length: number;
     readonly param: string;

@@ -26,7 +26,6 @@ const generateSchema = z.object({
     z.object({
       offset: count,
       length: count.min(1),
-      encoded: z.instanceof(Uint8Array),
       contentSha256: z.instanceof(Uint8Array).refine(({ length }) => length === SHA256_BYTES),
     }),
   ),
@@ -85,7 +84,7 @@ export function validateGenerate(generate: GenerateRequest, offer: Offer): Gener
 
 function toPictures(generate: GenerateRequest, geometry: EngineGeometry, codec: string): GenerationPicture[] {
   let at = 0;
-  return generate.pictures.map(({ offset, length, encoded, contentSha256, param }, index) => {
+  return generate.pictures.map(({ offset, length, contentSha256, param }, index) => {
     if (offset < at || offset + length > generate.tokenIds.length) {
       throw invalid(`pictures.${index}: spans must be ascending, apart and inside the prompt`);
     }
@@ -100,7 +99,7 @@ function toPictures(generate: GenerateRequest, geometry: EngineGeometry, codec: 
     if (imageTokens === 0) throw invalid(`pictures.${index}: the span has no image token`);
     // who names a codec gets it, whatever becomes of the pool
     const kept = keptPicture(geometry, codec, { offset, length, markerRows }, generate.kvCodec === '');
-    return { ...kept, encoded, contentSha256, param, imageTokens, featureRows };
+    return { ...kept, contentSha256, param, imageTokens, featureRows };
   });
 }
 

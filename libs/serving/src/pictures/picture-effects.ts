@@ -10,11 +10,17 @@ export interface DecodedImage {
 
 /** What is to be done with pictures. */
 export type PictureEffect =
-  /** The file's pixels and their name in this cache domain are wanted. Answered by `pictureDecoded`. */
+  /**
+   * The pixels of a request's picture and their name in this cache domain are wanted; whoever sent the request has the
+   * file. Answered by `pictureDecoded`, with an error where the request ends before the file is there.
+   */
   | {
       readonly kind: 'decodePicture';
       readonly file: FileName;
-      readonly encoded: Uint8Array;
+      /** What the request's sender calls it. */
+      readonly key: string;
+      /** Of the request's pictures. */
+      readonly index: number;
       /** The content part that an error names. */
       readonly param: string;
       readonly domain: CacheDomain;

@@ -7,19 +7,20 @@ import { Flights, Slots } from './flights.js';
 import { type FileName, nameFile, type PictureName } from './names.js';
 import type { DecodedImage, DecodeOutcome, EncodeOutcome, PictureEffect } from './picture-effects.js';
 
-/** Decoded pictures are large; so many at once fill the engine's slices. */
+/** Files and decoded pictures are large; so many at once fill the engine's slices. */
 export const PARALLEL_PICTURES = 4;
 
 export interface RequestedPicture {
-  /** SHA-256 of `encoded`. */
+  /** SHA-256 of the file. */
   readonly contentSha256: Uint8Array;
-  readonly encoded: Uint8Array;
   readonly param: string;
   readonly imageTokens: number;
 }
 
 /** A request as far as its pictures go. */
 export interface PictureUser {
+  /** What its sender calls it. */
+  readonly key: string;
   readonly pictures: readonly RequestedPicture[];
   readonly domain: CacheDomain;
   /** Features that it has pinned, by picture. */
@@ -35,6 +36,14 @@ export interface PictureFeaturesOptions {
   readonly push: (effect: PictureEffect) => void;
   readonly lookedUp: (outcome: 'hit' | 'miss') => void;
   readonly evicted: () => void;
+}
+
+/** A picture that a request needs. */
+interface Wanted {
+  readonly user: PictureUser;
+  readonly index: number;
+  readonly picture: RequestedPicture;
+  readonly file: FileName;
 }
 
 type Found = { readonly features: Features } | { readonly error: unknown };
@@ -133,7 +142,7 @@ export class PictureFeatures {
       return;
     }
     const file = nameFile(picture.contentSha256, user.domain);
-    this.#find(picture, file, user.domain, (found) => {
+    this.#find({ user, index, picture, file }, (found) => {
       if ('error' in found) {
         settle(found);
         return;
@@ -148,7 +157,8 @@ export class PictureFeatures {
   }
 
   /** The picture's features, pinned. */
-  #find(picture: RequestedPicture, file: FileName, domain: CacheDomain, got: Got): void {
+  #find(wanted: Wanted, got: Got): void {
+    const { file } = wanted;
     const known = this.cache.pinFile(file);
     if (known) {
       this.options.lookedUp('hit');
@@ -157,12 +167,12 @@ export class PictureFeatures {
     }
     // where the flight fails this request finds out by itself, with its own part named
     const again = (): void => {
-      this.#find(picture, file, domain, got);
+      this.#find(wanted, got);
     };
     if (this.#flights.join(file, again)) return;
     const land = this.#flights.start(file);
     this.#slots.enter(() => {
-      this.#make(picture, file, domain, (found) => {
+      this.#make(wanted, (found) => {
         got(found);
         land();
         this.#slots.leave();
@@ -170,12 +180,18 @@ export class PictureFeatures {
     });
   }
 
-  #make({ encoded, param }: RequestedPicture, file: FileName, domain: CacheDomain, got: Got): void {
+  #make({ user, index, picture, file }: Wanted, got: Got): void {
+    if (user.ended) {
+      // nobody has the file for it: whoever waits for the same picture brings its own
+      got({ error: new KvcError('ABORTED', 'The request has ended.') });
+      return;
+    }
+    const { key, domain } = user;
     this.#decoding.set(file, (outcome) => {
       if ('error' in outcome) got(outcome);
       else this.#compute(outcome.name, outcome.image, file, got);
     });
-    this.options.push({ kind: 'decodePicture', file, encoded, param, domain });
+    this.options.push({ kind: 'decodePicture', file, key, index, param: picture.param, domain });
   }
 
   #compute(name: PictureName, image: DecodedImage, file: FileName, got: Got): void {

@@ -65,7 +65,7 @@ describe('a core', () => {
             },
           );
           submitted += 1;
-          driver.take(serving.submit(key, request, driver.nowMs));
+          driver.submit(key, request, driver.nowMs);
         };
         submit();
         for (const { kind, which } of happenings) {
@@ -98,8 +98,8 @@ describe('a core', () => {
   it('ends what is overdue, wherever it is, and nothing else', async () => {
     const driver = new CoreDriver({ blocks: 30 });
     const { serving } = driver;
-    driver.take(serving.submit('a', requestOf('a', [[10]], { remainingMs: 50, maxTokens: 500 }), 0));
-    driver.take(serving.submit('b', requestOf('b', [[11]], { remainingMs: 80, maxTokens: 3 }), 10));
+    driver.submit('a', requestOf('a', [[10]], { remainingMs: 50, maxTokens: 500 }), 0);
+    driver.submit('b', requestOf('b', [[11]], { remainingMs: 80, maxTokens: 3 }), 10);
     expect(driver.wakeAtMs).toBe(50);
     driver.take(serving.plan(20));
     driver.take(serving.expire(50));
@@ -113,9 +113,9 @@ describe('a core', () => {
   it('drains: refuses what comes, lets the rest end, and aborts it at the end of the time', async () => {
     const driver = new CoreDriver({ blocks: 30 });
     const { serving } = driver;
-    driver.take(serving.submit('a', requestOf('a', [[10]], { maxTokens: 500 }), 0));
+    driver.submit('a', requestOf('a', [[10]], { maxTokens: 500 }), 0);
     driver.take(serving.drain('long', 1000));
-    driver.take(serving.submit('late', requestOf('late', [[10]], lease('x')), 1));
+    driver.submit('late', requestOf('late', [[10]], lease('x')), 1);
     expect(driver.events.get('late')).toMatchObject([{ kind: 'failed', code: 'DRAINING' }]);
     driver.take(serving.plan(1));
     driver.take(serving.drain('short', 20));
@@ -135,11 +135,11 @@ describe('a core', () => {
   it('fails everything when it is replaced, and takes nothing more', async () => {
     const driver = new CoreDriver({ blocks: 30 });
     const { serving } = driver;
-    for (const key of ['a', 'b']) driver.take(serving.submit(key, requestOf(key, [[10]], lease(key)), 0));
+    for (const key of ['a', 'b']) driver.submit(key, requestOf(key, [[10]], lease(key)), 0);
     driver.take(serving.fail(new KvcError('STALE_EPOCH', 'replaced')));
     for (const key of ['a', 'b'])
       expect(driver.events.get(key)).toMatchObject([{ kind: 'failed', code: 'STALE_EPOCH' }]);
-    driver.take(serving.submit('c', requestOf('c', [[10]]), 0));
+    driver.submit('c', requestOf('c', [[10]]), 0);
     expect(driver.events.get('c')).toMatchObject([{ kind: 'failed', code: 'NO_WORKER' }]);
     await driver.settle();
     expectNothingLeft(driver);
@@ -149,11 +149,11 @@ describe('a core', () => {
     const driver = new CoreDriver({ blocks: 30 });
     const { serving } = driver;
     const request = requestOf('a', [[10]], lease('a'));
-    driver.take(serving.submit('a', request, 0));
+    driver.submit('a', request, 0);
     expect(() => serving.submit('a', request, 0)).toThrow(/key/);
     driver.take(serving.abort('a'));
     // the ledger has not answered the first one's lease yet
-    driver.take(serving.submit('a', request, 0));
+    driver.submit('a', request, 0);
     await driver.settle();
     expect(kinds(driver, 'a').filter((kind) => kind === 'finished')).toHaveLength(2);
     const last = driver.events.get('a')?.at(-1);
@@ -165,7 +165,7 @@ describe('a core', () => {
     const driver = new CoreDriver({ blocks: 30 });
     const { serving } = driver;
     const text = Array.from({ length: 70 }, () => 10);
-    driver.take(serving.submit('a', requestOf('a', [text]), 0));
+    driver.submit('a', requestOf('a', [text]), 0);
     driver.take(serving.plan(0));
     expect(serving.progress(['a', 'none'])).toEqual({ steps: 0, prefills: [] });
     await driver.answer(0);

@@ -1,5 +1,3 @@
-import { createHash } from 'node:crypto';
-
 import { FAKE_END, FAKE_IMAGE_TOKEN, FakeEngine, StepRunner } from '@kvcapsule/testing/engine';
 
 import type { GenerateRequest } from '../generation/request.js';
@@ -17,7 +15,7 @@ export interface DriverOptions {
   readonly fails?: (count: number) => boolean;
 }
 
-/** A picture: marker, image tokens, marker. Its first byte is the number of its tokens. */
+/** A picture: marker, image tokens, marker. Its hash begins with the number of its tokens and what it shows. */
 export function requestOf(
   requestId: string,
   parts: readonly (readonly number[] | { readonly tokens: number; readonly mark: number })[],
@@ -30,9 +28,9 @@ export function requestOf(
       tokenIds.push(...part);
       continue;
     }
-    const encoded = Uint8Array.of(part.tokens, part.mark);
-    const contentSha256 = createHash('sha256').update(encoded).digest();
-    pictures.push({ offset: tokenIds.length, length: part.tokens + 2, param: 'p', encoded, contentSha256 });
+    const contentSha256 = new Uint8Array(32);
+    contentSha256.set([part.tokens, part.mark]);
+    pictures.push({ offset: tokenIds.length, length: part.tokens + 2, param: 'p', contentSha256 });
     tokenIds.push(5, ...Array.from({ length: part.tokens }, () => FAKE_IMAGE_TOKEN), 6);
   }
   return {
@@ -57,6 +55,8 @@ export class CoreDriver {
   readonly #runner: StepRunner;
   readonly #steps: Owed[] = [];
   readonly #others: Owed[] = [];
+  /** Those that have not ended. */
+  readonly #requests = new Map<string, GenerateRequest>();
   readonly #fails: (count: number) => boolean;
   #count = 0;
 
@@ -76,6 +76,11 @@ export class CoreDriver {
       ...{ codec: 'raw', codecs: ['raw'], textUnderPressure: 'raw' },
       ...config,
     });
+  }
+
+  submit(key: string, request: GenerateRequest, nowMs: number): void {
+    this.#requests.set(key, request);
+    this.take(this.serving.submit(key, request, nowMs));
   }
 
   /** Answers that are owed and may come now: the engine runs steps in order. */
@@ -108,6 +113,8 @@ export class CoreDriver {
     switch (effect.kind) {
       case 'event':
         this.events.set(effect.key, [...(this.events.get(effect.key) ?? []), effect.event]);
+        if (effect.event.kind === 'finished' || effect.event.kind === 'failed')
+          this.#requests.delete(effect.key);
         return;
       case 'runStep': {
         const { number } = effect.step;
@@ -126,11 +133,17 @@ export class CoreDriver {
         });
         return;
       case 'decodePicture': {
-        const [width = 0, mark = 0] = effect.encoded;
-        const name = `${effect.domain}/${width}/${mark}` as PictureName;
+        const { key, index, domain } = effect;
+        const request = this.#requests.get(key);
+        const [width = 0, mark = 0] = request?.pictures[index]?.contentSha256 ?? [];
+        if (width === 0) throw new Error('a picture is wanted of a request that is not here');
+        const name = `${domain}/${width}/${mark}` as PictureName;
         const image = { rgb: Uint8Array.of(mark), width, height: 1 };
         this.#others.push(async () => {
-          const { value, error } = await this.#attempt(() => Promise.resolve({ name, image }));
+          const here = this.#requests.get(key) === request;
+          const { value, error } = await this.#attempt(() =>
+            here ? Promise.resolve({ name, image }) : Promise.reject(new Error('its request has ended')),
+          );
           return serving.pictureDecoded(effect.file, value ?? { error });
         });
         return;

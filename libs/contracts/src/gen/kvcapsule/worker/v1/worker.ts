@@ -13,7 +13,9 @@ import {
   type ClientDuplexStream,
   type ClientOptions,
   type ClientUnaryCall,
+  type ClientWritableStream,
   type handleBidiStreamingCall,
+  type handleClientStreamingCall,
   type handleUnaryCall,
   makeGenericClientConstructor,
   type Metadata,
@@ -159,10 +161,11 @@ export interface Lease {
 }
 
 export interface Picture {
-  /** SHA-256 of the encoded bytes, 32 bytes. */
+  /**
+   * SHA-256 of the file (PNG, JPEG, WebP, GIF), 32 bytes: what a picture is known by. It is believed; the worker
+   * asks for the file itself where it has neither the features nor the KV of the picture.
+   */
   contentSha256: Buffer;
-  /** The file as it was sent (PNG, JPEG, WebP, GIF): the worker decodes it. */
-  encoded: Buffer;
   /** The span of this picture in token_ids, markers included: [offset, offset + length). */
   offset: number;
   length: number;
@@ -214,9 +217,33 @@ export interface Event {
     | { $case: "delta"; value: Delta }
     | { $case: "finished"; value: Finished }
     | { $case: "failed"; value: Failed }
+    | { $case: "needPicture"; value: NeedPicture }
     | undefined;
   /** As in Generate; absent = 0. */
   choice?: number | undefined;
+}
+
+/**
+ * The router sends this picture's file with SendPicture. Comes at any time until the request's last event, several
+ * times for one picture when what was made of it had to make room.
+ */
+export interface NeedPicture {
+  /** Names the transfer; never given twice. */
+  ticket: string;
+  /** Of Generate.pictures. */
+  index: number;
+}
+
+export interface SendPictureRequest {
+  /** Of the NeedPicture; the first message has it, the others leave it out. */
+  ticket: string;
+  /** Of the whole file; as ticket. A stream may end because it broke: the picture is whole with its last byte. */
+  totalBytes: number;
+  /** The next bytes of the file, at most 256 KiB. */
+  data: Buffer;
+}
+
+export interface SendPictureResponse {
 }
 
 /** The request's pictures are decoded and its first tokens are scheduled: from here on it streams. */
@@ -1196,16 +1223,13 @@ export const Lease: MessageFns<Lease> = {
 };
 
 function createBasePicture(): Picture {
-  return { contentSha256: Buffer.alloc(0), encoded: Buffer.alloc(0), offset: 0, length: 0, param: "" };
+  return { contentSha256: Buffer.alloc(0), offset: 0, length: 0, param: "" };
 }
 
 export const Picture: MessageFns<Picture> = {
   encode(message: Picture, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.contentSha256.length !== 0) {
       writer.uint32(10).bytes(message.contentSha256);
-    }
-    if (message.encoded.length !== 0) {
-      writer.uint32(18).bytes(message.encoded);
     }
     if (message.offset !== 0) {
       writer.uint32(24).int32(message.offset);
@@ -1238,14 +1262,6 @@ export const Picture: MessageFns<Picture> = {
             }
 
             message.contentSha256 = Buffer.from(reader.bytes());
-            continue;
-          }
-          case 2: {
-            if (tag !== 18) {
-              break;
-            }
-
-            message.encoded = Buffer.from(reader.bytes());
             continue;
           }
           case 3: {
@@ -1291,7 +1307,6 @@ export const Picture: MessageFns<Picture> = {
         : isSet(object.content_sha256)
         ? Buffer.from(bytesFromBase64(object.content_sha256))
         : Buffer.alloc(0),
-      encoded: isSet(object.encoded) ? Buffer.from(bytesFromBase64(object.encoded)) : Buffer.alloc(0),
       offset: isSet(object.offset) ? globalThis.Number(object.offset) : 0,
       length: isSet(object.length) ? globalThis.Number(object.length) : 0,
       param: isSet(object.param) ? globalThis.String(object.param) : "",
@@ -1302,9 +1317,6 @@ export const Picture: MessageFns<Picture> = {
     const obj: any = {};
     if (message.contentSha256.length !== 0) {
       obj.contentSha256 = base64FromBytes(message.contentSha256);
-    }
-    if (message.encoded.length !== 0) {
-      obj.encoded = base64FromBytes(message.encoded);
     }
     if (message.offset !== 0) {
       obj.offset = Math.round(message.offset);
@@ -1324,7 +1336,6 @@ export const Picture: MessageFns<Picture> = {
   fromPartial(object: DeepPartial<Picture>): Picture {
     const message = createBasePicture();
     message.contentSha256 = object.contentSha256 ?? Buffer.alloc(0);
-    message.encoded = object.encoded ?? Buffer.alloc(0);
     message.offset = object.offset ?? 0;
     message.length = object.length ?? 0;
     message.param = object.param ?? "";
@@ -1817,6 +1828,9 @@ export const Event: MessageFns<Event> = {
       case "failed":
         Failed.encode(message.event.value, writer.uint32(42).fork()).join();
         break;
+      case "needPicture":
+        NeedPicture.encode(message.event.value, writer.uint32(58).fork()).join();
+        break;
     }
     if (message.choice !== undefined) {
       writer.uint32(48).int32(message.choice);
@@ -1877,6 +1891,14 @@ export const Event: MessageFns<Event> = {
             message.event = { $case: "failed", value: Failed.decode(reader, reader.uint32()) };
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.event = { $case: "needPicture", value: NeedPicture.decode(reader, reader.uint32()) };
+            continue;
+          }
           case 6: {
             if (tag !== 48) {
               break;
@@ -1912,6 +1934,10 @@ export const Event: MessageFns<Event> = {
         ? { $case: "finished", value: Finished.fromJSON(object.finished) }
         : isSet(object.failed)
         ? { $case: "failed", value: Failed.fromJSON(object.failed) }
+        : isSet(object.needPicture)
+        ? { $case: "needPicture", value: NeedPicture.fromJSON(object.needPicture) }
+        : isSet(object.need_picture)
+        ? { $case: "needPicture", value: NeedPicture.fromJSON(object.need_picture) }
         : undefined,
       choice: isSet(object.choice) ? globalThis.Number(object.choice) : undefined,
     };
@@ -1930,6 +1956,8 @@ export const Event: MessageFns<Event> = {
       obj.finished = Finished.toJSON(message.event.value);
     } else if (message.event?.$case === "failed") {
       obj.failed = Failed.toJSON(message.event.value);
+    } else if (message.event?.$case === "needPicture") {
+      obj.needPicture = NeedPicture.toJSON(message.event.value);
     }
     if (message.choice !== undefined) {
       obj.choice = Math.round(message.choice);
@@ -1968,8 +1996,256 @@ export const Event: MessageFns<Event> = {
         }
         break;
       }
+      case "needPicture": {
+        if (object.event?.value !== undefined && object.event?.value !== null) {
+          message.event = { $case: "needPicture", value: NeedPicture.fromPartial(object.event.value) };
+        }
+        break;
+      }
     }
     message.choice = object.choice ?? undefined;
+    return message;
+  },
+};
+
+function createBaseNeedPicture(): NeedPicture {
+  return { ticket: "", index: 0 };
+}
+
+export const NeedPicture: MessageFns<NeedPicture> = {
+  encode(message: NeedPicture, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.ticket !== "") {
+      writer.uint32(10).string(message.ticket);
+    }
+    if (message.index !== 0) {
+      writer.uint32(16).int32(message.index);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NeedPicture {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNeedPicture();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.ticket = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.index = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): NeedPicture {
+    return {
+      ticket: isSet(object.ticket) ? globalThis.String(object.ticket) : "",
+      index: isSet(object.index) ? globalThis.Number(object.index) : 0,
+    };
+  },
+
+  toJSON(message: NeedPicture): unknown {
+    const obj: any = {};
+    if (message.ticket !== "") {
+      obj.ticket = message.ticket;
+    }
+    if (message.index !== 0) {
+      obj.index = Math.round(message.index);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<NeedPicture>): NeedPicture {
+    return NeedPicture.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<NeedPicture>): NeedPicture {
+    const message = createBaseNeedPicture();
+    message.ticket = object.ticket ?? "";
+    message.index = object.index ?? 0;
+    return message;
+  },
+};
+
+function createBaseSendPictureRequest(): SendPictureRequest {
+  return { ticket: "", totalBytes: 0, data: Buffer.alloc(0) };
+}
+
+export const SendPictureRequest: MessageFns<SendPictureRequest> = {
+  encode(message: SendPictureRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.ticket !== "") {
+      writer.uint32(10).string(message.ticket);
+    }
+    if (message.totalBytes !== 0) {
+      writer.uint32(16).int32(message.totalBytes);
+    }
+    if (message.data.length !== 0) {
+      writer.uint32(26).bytes(message.data);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SendPictureRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSendPictureRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.ticket = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.totalBytes = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.data = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SendPictureRequest {
+    return {
+      ticket: isSet(object.ticket) ? globalThis.String(object.ticket) : "",
+      totalBytes: isSet(object.totalBytes)
+        ? globalThis.Number(object.totalBytes)
+        : isSet(object.total_bytes)
+        ? globalThis.Number(object.total_bytes)
+        : 0,
+      data: isSet(object.data) ? Buffer.from(bytesFromBase64(object.data)) : Buffer.alloc(0),
+    };
+  },
+
+  toJSON(message: SendPictureRequest): unknown {
+    const obj: any = {};
+    if (message.ticket !== "") {
+      obj.ticket = message.ticket;
+    }
+    if (message.totalBytes !== 0) {
+      obj.totalBytes = Math.round(message.totalBytes);
+    }
+    if (message.data.length !== 0) {
+      obj.data = base64FromBytes(message.data);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<SendPictureRequest>): SendPictureRequest {
+    return SendPictureRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SendPictureRequest>): SendPictureRequest {
+    const message = createBaseSendPictureRequest();
+    message.ticket = object.ticket ?? "";
+    message.totalBytes = object.totalBytes ?? 0;
+    message.data = object.data ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseSendPictureResponse(): SendPictureResponse {
+  return {};
+}
+
+export const SendPictureResponse: MessageFns<SendPictureResponse> = {
+  encode(_: SendPictureResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SendPictureResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSendPictureResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): SendPictureResponse {
+    return {};
+  },
+
+  toJSON(_: SendPictureResponse): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<SendPictureResponse>): SendPictureResponse {
+    return SendPictureResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<SendPictureResponse>): SendPictureResponse {
+    const message = createBaseSendPictureResponse();
     return message;
   },
 };
@@ -3174,6 +3450,19 @@ export const WorkerServiceService = {
     responseSerialize: (value: ConnectResponse): Buffer => Buffer.from(ConnectResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ConnectResponse => ConnectResponse.decode(value),
   },
+  /**
+   * One picture, sent because the worker asked for it with NeedPicture. A call of its own each, so that neither an
+   * abort nor another request waits behind its bytes. NOT_FOUND: nobody waits for it, or not for this.
+   */
+  sendPicture: {
+    path: "/kvcapsule.worker.v1.WorkerService/SendPicture" as const,
+    requestStream: true as const,
+    responseStream: false as const,
+    requestSerialize: (value: SendPictureRequest): Buffer => Buffer.from(SendPictureRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): SendPictureRequest => SendPictureRequest.decode(value),
+    responseSerialize: (value: SendPictureResponse): Buffer => Buffer.from(SendPictureResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): SendPictureResponse => SendPictureResponse.decode(value),
+  },
   /** Stops admission; running sequences finish. Returns when the worker is empty or the deadline passed. */
   drain: {
     path: "/kvcapsule.worker.v1.WorkerService/Drain" as const,
@@ -3192,6 +3481,11 @@ export interface WorkerServiceServer extends UntypedServiceImplementation {
    * the worker sends one frame per engine step with the news of all its sequences.
    */
   connect: handleBidiStreamingCall<ConnectRequest, ConnectResponse>;
+  /**
+   * One picture, sent because the worker asked for it with NeedPicture. A call of its own each, so that neither an
+   * abort nor another request waits behind its bytes. NOT_FOUND: nobody waits for it, or not for this.
+   */
+  sendPicture: handleClientStreamingCall<SendPictureRequest, SendPictureResponse>;
   /** Stops admission; running sequences finish. Returns when the worker is empty or the deadline passed. */
   drain: handleUnaryCall<DrainRequest, DrainResponse>;
 }
@@ -3204,6 +3498,26 @@ export interface WorkerServiceClient extends Client {
   connect(): ClientDuplexStream<ConnectRequest, ConnectResponse>;
   connect(options: Partial<CallOptions>): ClientDuplexStream<ConnectRequest, ConnectResponse>;
   connect(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<ConnectRequest, ConnectResponse>;
+  /**
+   * One picture, sent because the worker asked for it with NeedPicture. A call of its own each, so that neither an
+   * abort nor another request waits behind its bytes. NOT_FOUND: nobody waits for it, or not for this.
+   */
+  sendPicture(
+    callback: (error: ServiceError | null, response: SendPictureResponse) => void,
+  ): ClientWritableStream<SendPictureRequest>;
+  sendPicture(
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: SendPictureResponse) => void,
+  ): ClientWritableStream<SendPictureRequest>;
+  sendPicture(
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: SendPictureResponse) => void,
+  ): ClientWritableStream<SendPictureRequest>;
+  sendPicture(
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: SendPictureResponse) => void,
+  ): ClientWritableStream<SendPictureRequest>;
   /** Stops admission; running sequences finish. Returns when the worker is empty or the deadline passed. */
   drain(
     request: DrainRequest,
