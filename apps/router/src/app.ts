@@ -57,6 +57,11 @@ function checkHost({ raw }: FastifyRequest): void {
     throw new KvcError('INVALID_REQUEST', 'The header host is missing.');
 }
 
+/** Before the body, which nobody would read: without a key, too, and however large it is. */
+function checkRoute({ is404 }: FastifyRequest): void {
+  if (is404) throw new KvcError('NOT_FOUND', 'No such route.');
+}
+
 function takeBodies(fastify: FastifyInstance, settings: Settings): void {
   const parser = new JsonParser();
   fastify.removeAllContentTypeParsers();
@@ -98,6 +103,7 @@ export async function createApp(environment: Environment): Promise<NestFastifyAp
     reply.header('x-request-id', request.id);
     logAccess(logger, reply);
     checkHost(request);
+    checkRoute(request);
     await checkKey(request);
   });
   serveOpenApi(app);

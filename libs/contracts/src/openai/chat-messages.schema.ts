@@ -1,10 +1,10 @@
 import { z } from 'zod';
-import { ignored, known, refused } from './refused.js';
+import { ignored, known, refused, text } from './refused.js';
 
 /** Hints for caches of other servers: what is cached here is found by content alone. */
 const cacheHints = { cache_control: ignored, uuid: ignored };
 
-const TextPart = known({ type: z.literal('text'), text: z.string(), ...cacheHints });
+const TextPart = known({ type: z.literal('text'), text, ...cacheHints });
 
 const ImagePart = known({
   type: z.literal('image_url'),
@@ -41,7 +41,7 @@ const PicturesElsewhere = refusedParts(['image_url'], () => 'pictures are taken 
 const partType = { error: 'the type of a part is text, or image_url in user messages' };
 
 const contentOf = <const P extends z.core.$ZodType>(part: P) =>
-  z.union([z.string(), z.array(part).min(1, 'a list of parts has at least one')], {
+  z.union([text, z.array(part).min(1, 'a list of parts has at least one')], {
     error: 'content is a string or a list of parts',
   });
 

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { ChatMessage } from './chat-messages.schema.js';
-import { ignored, known, refused } from './refused.js';
+import { ignored, known, refused, text } from './refused.js';
 
 const oneOf =
   (...values: readonly unknown[]) =>
@@ -43,6 +43,9 @@ const tokens = z.int().min(1).nullish();
 const penalty = z.number().min(-2).max(2).nullish();
 /** OpenAI's limits. */
 const MAX_STOPS = 4;
+/** What might be the start of a stop string is held back and looked at again with each token. */
+const MAX_STOP_CHARACTERS = 4_096;
+const stop = text.min(1).max(MAX_STOP_CHARACTERS);
 const MAX_BIASED_TOKENS = 1_024;
 const tokenId = z.string().regex(/^(0|[1-9]\d{0,8})$/, 'keys must be token ids');
 
@@ -92,7 +95,7 @@ export const ChatCompletionRequest = known({
   max_completion_tokens: tokens,
   ...sampling,
   /** Extension: only requests with the same salt share cached prefixes. */
-  cache_salt: z.string().min(1).max(256).nullish(),
+  cache_salt: text.min(1).max(256).nullish(),
   /** Extension: requests with lower ones go first on their worker. */
   priority: z
     .int()
@@ -102,7 +105,7 @@ export const ChatCompletionRequest = known({
   /** Extension: how the KV of the prompt's pictures is kept. */
   kv_codec: z.string().min(1).max(64).nullish(),
   stop: z
-    .union([z.string().min(1), z.array(z.string().min(1)).max(MAX_STOPS)], {
+    .union([stop, z.array(stop).max(MAX_STOPS)], {
       error: `stop is a string of at least one character, or a list of up to ${MAX_STOPS}`,
     })
     .nullish(),

@@ -42,6 +42,30 @@ describe('errors of a request', () => {
     });
   });
 
+  it('name the text that holds half of a character', () => {
+    const half = 'a\ud83db';
+    const part = [{ type: 'text', text: half }];
+    for (const [change, param] of [
+      [{ messages: [{ role: 'user', content: half }] }, 'messages.0.content'],
+      [{ messages: [{ role: 'user', content: part }] }, 'messages.0.content.0.text'],
+      [{ messages: [{ role: 'system', content: part }] }, 'messages.0.content.0.text'],
+      [{ messages: [{ role: 'assistant', content: half }] }, 'messages.0.content'],
+      [{ stop: half }, 'stop'],
+      [{ stop: ['x', half] }, 'stop.1'],
+      [{ cache_salt: half }, 'cache_salt'],
+    ] as const)
+      expect(faultOf(change)).toMatchObject({ code: 'INVALID_REQUEST', param });
+  });
+
+  it('bound a stop string, which is looked for with each token', () => {
+    const longest = 'x'.repeat(4_096);
+    expect(faultOf({ stop: ['x', `${longest}x`] })).toMatchObject({
+      code: 'INVALID_REQUEST',
+      param: 'stop.1',
+    });
+    expect(() => faultOf({ stop: longest })).toThrow('was accepted');
+  });
+
   it('have OpenAI’s shape, their code in lower case', () => {
     const error = new KvcError('CONTEXT_LENGTH_EXCEEDED', 'too long', { param: 'messages' });
     expect(ErrorBody.parse(errorBody(error))).toEqual({

@@ -22,3 +22,11 @@ export const known = <const S extends z.ZodRawShape>(shape: S) =>
 
 /** What gateways and SDKs send along for others to read. */
 export const ignored = z.unknown().optional();
+
+/**
+ * Text of a request. JSON can spell half of a surrogate pair, which no tokenizer, hash or wire can take: each
+ * would put a replacement character in its place without a word.
+ */
+export const text = z
+  .string()
+  .refine((value) => value.isWellFormed(), 'the text holds half of a surrogate pair, which is no character');

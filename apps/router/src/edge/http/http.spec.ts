@@ -246,6 +246,18 @@ describe('a route', () => {
     }
   });
 
+  it('is refused before its body is read, whatever that holds', async () => {
+    for (const [line, status, code] of [
+      ['PUT /v1/models', 405, 'method_not_allowed'],
+      ['DELETE /v1/chat/completions', 405, 'method_not_allowed'],
+      ['POST /v1/none', 404, 'not_found'],
+    ] as const)
+      for (const type of ['application/json', 'text/plain']) {
+        const head = `${line} HTTP/1.1\r\nhost: x\r\ncontent-type: ${type}\r\ncontent-length: 50\r\n`;
+        expectError(parse(await exchange(`${head}connection: close\r\n\r\n{`)), { status, code });
+      }
+  });
+
   it('is found with a slash behind it', async () => {
     expect((await fetch(`${router.url}/v1/models/`)).status).toBe(200);
     expect((await fetch(`${router.url}/v1/models/`, { method: 'DELETE' })).headers.get('allow')).toBe(
