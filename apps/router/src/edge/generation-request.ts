@@ -37,6 +37,7 @@ export function generationRequest(
   { id, model, principal, data }: RequestContext,
 ): GenerationRequest {
   const plain = SAMPLING_DEFAULTS;
+  const { temperature, topP } = drawnWith(body.temperature ?? plain.temperature, body.top_p ?? plain.topP);
   return {
     id,
     model,
@@ -44,7 +45,8 @@ export function generationRequest(
     turns: body.messages.map((message, index) => turn(message, index, data)),
     maxTokens: body.max_completion_tokens ?? body.max_tokens ?? undefined,
     stop: typeof body.stop === 'string' ? [body.stop] : (body.stop ?? []),
-    ...drawnWith(body.temperature ?? plain.temperature, body.top_p ?? plain.topP),
+    temperature,
+    topP,
     topK: Math.max(0, body.top_k ?? plain.topK),
     minP: body.min_p ?? plain.minP,
     presencePenalty: body.presence_penalty ?? plain.presencePenalty,

@@ -7,7 +7,7 @@ import {
   type PictureSpecification,
 } from '../families/index.js';
 import type { AddedToken } from '../folder/tokenizer-files.js';
-import { AddedTokenSplitter, type PromptPiece, TokenTextGuard } from '../tokens/added-tokens.js';
+import { AddedTokenSplitter, type PromptPiece, TokenTextGuards } from '../tokens/added-tokens.js';
 import type { TextTokenizer } from '../tokens/text-tokenizer.js';
 import {
   type ChatPart,
@@ -76,11 +76,13 @@ export interface PromptBuilderOptions {
 export class PromptBuilder {
   readonly #family: FamilySpec;
   readonly #splitter: AddedTokenSplitter;
+  readonly #guards: TokenTextGuards;
   readonly #spans = new Map<string, PictureSpan>();
 
   constructor(readonly options: PromptBuilderOptions) {
     this.#family = familyNamed(options.family);
     this.#splitter = new AddedTokenSplitter(options.addedTokens);
+    this.#guards = new TokenTextGuards(options.addedTokens);
   }
 
   /** @throws KvcError IMAGE_INVALID when the size cannot be tiled */
@@ -123,7 +125,7 @@ export class PromptBuilder {
   build({ messages, pictures, addGenerationPrompt }: Omit<ChatPrompt, 'signal'>): PreparedPrompt {
     this.refuseHopeless({ messages });
     const plain = templateMessages(messages);
-    const guard = new TokenTextGuard(this.options.addedTokens, textsOf(plain));
+    const guard = this.#guards.for(textsOf(plain));
     const rendered = this.options.template.render(
       mapTexts(plain, (text) => guard.hide(text)),
       addGenerationPrompt,

@@ -104,3 +104,21 @@ export class TokenTextGuard {
       : text;
   }
 }
+
+/**
+ * The guards of a tokenizer. Texts without private-use characters, nearly all, share one: to make a guard takes
+ * longer than to hide and show a line of text.
+ */
+export class TokenTextGuards {
+  readonly #plain: TokenTextGuard;
+
+  constructor(private readonly tokens: readonly AddedToken[]) {
+    this.#plain = new TokenTextGuard(tokens, []);
+  }
+
+  /** @throws KvcError INVALID_REQUEST when the texts hold every private-use character */
+  for(texts: readonly string[]): TokenTextGuard {
+    const isPlain = texts.every((text) => !/\p{Co}/u.test(text));
+    return isPlain ? this.#plain : new TokenTextGuard(this.tokens, texts);
+  }
+}
