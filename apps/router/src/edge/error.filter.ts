@@ -37,7 +37,7 @@ export class ErrorFilter implements ExceptionFilter {
 
   #refusal(fault: unknown, { request }: FastifyReply): { error: KvcError; allow?: string } {
     const error = toKvcError(fault);
-    return error.code === 'NOT_FOUND' ? this.routes.refusal(request.url) : { error };
+    return error.code === 'NOT_FOUND' ? this.routes.refusal(request.url, request.method) : { error };
   }
 
   /** The catalogue's own faults say all in code and message; only the unforeseen ones need their stack. */

@@ -62,7 +62,7 @@ export function requestError(issues: readonly Issue[]): KvcError {
   const param = paramOf(first.path);
   return new KvcError(
     refused ? 'UNSUPPORTED_PARAMETER' : 'INVALID_REQUEST',
-    cut(`${param || 'body'}: ${first.issue.message}`),
+    `${param || 'body'}: ${cut(first.issue.message)}`,
     {
       ...(param && { param }),
     },

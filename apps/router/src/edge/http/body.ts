@@ -28,8 +28,8 @@ function decoderOf({ headers }: IncomingMessage): Transform | undefined {
   if (encoding === '' || encoding === 'identity') return undefined;
   const decoder = Object.hasOwn(DECODERS, encoding) ? DECODERS[encoding] : undefined;
   if (decoder) return decoder();
-  const name = /^[\w.-]{1,40}$/.test(encoding) ? encoding : 'this one';
-  const message = `The content encoding ${name} is not decoded: send identity, gzip, deflate, br or zstd.`;
+  const name = /^[\w.-]{1,40}$/.test(encoding) ? `The content encoding ${encoding}` : 'This content encoding';
+  const message = `${name} is not decoded: send identity, gzip, deflate, br or zstd, one of them.`;
   throw new KvcError('UNSUPPORTED_MEDIA_TYPE', message);
 }
 

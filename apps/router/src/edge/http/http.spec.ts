@@ -179,7 +179,7 @@ describe('an encoded body', () => {
     const response = await send(encoding, json);
     const { error } = ErrorBody.parse(await response.json());
     expect([response.status, error.code]).toEqual([415, 'unsupported_media_type']);
-    expect(error.message).toContain(encoding === 'compress' ? 'compress' : 'this one');
+    expect(error.message).toContain(encoding === 'compress' ? 'compress' : 'This content encoding');
   });
 
   it('that is not what it says is refused', async () => {
@@ -256,6 +256,14 @@ describe('a route', () => {
         const head = `${line} HTTP/1.1\r\nhost: x\r\ncontent-type: ${type}\r\ncontent-length: 50\r\n`;
         expectError(parse(await exchange(`${head}connection: close\r\n\r\n{`)), { status, code });
       }
+  });
+
+  it('with a file behind each path refuses paths of none by what is missing, and methods by what it takes', async () => {
+    for (const path of ['/docs/none.js', '/docs/..%2fpackage.json']) {
+      const text = await exchange(`GET ${path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`);
+      expectError(parse(text), { status: 404, code: 'not_found' });
+      expect((await fetch(router.url + path, { method: 'DELETE' })).headers.get('allow')).toBe('GET, HEAD');
+    }
   });
 
   it('is found with a slash behind it', async () => {

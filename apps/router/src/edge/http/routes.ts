@@ -30,10 +30,10 @@ export class Routes {
     return [...new Set(found.flatMap(([, methods]) => [...methods]))].sort();
   }
 
-  /** Why no route took the request. */
-  refusal(target: string): { readonly error: KvcError; readonly allow?: string } {
+  /** Why no route took the request. A route that takes its method has looked and found nothing there. */
+  refusal(target: string, method: string): { readonly error: KvcError; readonly allow?: string } {
     const methods = this.allowed(target);
-    if (methods.length === 0)
+    if (methods.length === 0 || methods.includes(method))
       return { error: new KvcError('NOT_FOUND', 'No such route: /docs shows those of this server.') };
     const allow = methods.join(', ');
     return { error: new KvcError('METHOD_NOT_ALLOWED', `This route takes ${allow}.`), allow };

@@ -81,7 +81,7 @@ export function createHttpServer(handler: Handler, routes: Routes, limits: Limit
   };
   const server = createServer(options, (request, response) => {
     if (ROUTED.has(request.method ?? '')) return handler(request, response);
-    const { error, allow } = routes.refusal(request.url ?? '');
+    const { error, allow } = routes.refusal(request.url ?? '', request.method ?? '');
     refuse(response, logger, error, allow);
   });
   server.on('connect', (request: IncomingMessage, socket: Duplex) => {
