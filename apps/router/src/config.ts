@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
 import { basename, resolve } from 'node:path';
 import { parseConfig } from '@kvcapsule/platform/config';
+import { redisUrl } from '@kvcapsule/platform/redis';
 import { z } from 'zod';
 import type { Settings } from './settings.js';
 
@@ -21,10 +22,7 @@ const schema = z
   .object({
     host: z.string().default('127.0.0.1').describe('Address to listen on'),
     port: z.int().min(0).max(65_535).default(8_000).describe('Port to listen on; 0 takes a free one'),
-    redis: z
-      .string()
-      .min(1)
-      .meta({ secret: true, description: 'URL of Redis, such as redis://127.0.0.1:6379' }),
+    redis: redisUrl.meta({ secret: true, description: 'URL of Redis, such as redis://127.0.0.1:6379' }),
     model: z.array(z.string().min(1)).min(1).meta({
       verbatim: true,
       description:

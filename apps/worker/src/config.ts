@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { CODECS } from '@kvcapsule/engine';
 import { DEFAULT_IMAGE_POLICY } from '@kvcapsule/multimodal';
 import { LOG_LEVELS } from '@kvcapsule/platform/logging';
+import { redisUrl } from '@kvcapsule/platform/redis';
 import { z } from 'zod';
 
 const natural = z.number().int().min(1);
@@ -26,7 +27,7 @@ const fields = z.object({
     .regex(/^.+:\d{1,5}$/, 'host:port')
     .optional()
     .meta({ description: 'host:port that routers are told, where it is not the one listened on' }),
-  redis: z.string().min(1).meta({ description: 'URL of Redis', secret: true }),
+  redis: redisUrl.meta({ description: 'URL of Redis', secret: true }),
   model: z.string().min(1).meta({ description: 'Hugging Face folder to serve' }),
   codec: z.enum(CODECS).optional().meta({
     description:

@@ -4,6 +4,7 @@ import { KvcError } from '@kvcapsule/contracts';
 import { Redis } from 'ioredis';
 
 import { defineScripts, type LedgerScripts } from './scripts.js';
+import { redisAddress } from './url.js';
 
 /** The longest that one command may take. */
 const COMMAND_TIMEOUT_MS = 1_500;
@@ -17,7 +18,7 @@ export type RedisClient = Redis & LedgerScripts;
 /**
  * Connects. Nothing that uses the client hangs: commands are not queued while the connection is away, are not
  * sent again behind the caller's back, and time out. Reconnecting goes on until `quit` or `disconnect`.
- * Rejects with `LEDGER_UNAVAILABLE` when the first connection fails.
+ * Rejects with `LEDGER_UNAVAILABLE`, naming host and port, when the first connection fails.
  */
 export async function createRedisClient(url: string): Promise<RedisClient> {
   const client = new Redis(url, {
@@ -35,12 +36,13 @@ export async function createRedisClient(url: string): Promise<RedisClient> {
     reconnectOnError: (error) => error.message.startsWith('READONLY'),
   });
   // Each failed command reports its own error; without a listener a lost connection would end the process.
-  client.on('error', () => undefined);
+  let fault: unknown;
+  client.on('error', (error) => (fault = error));
   try {
     await client.connect();
   } catch (error) {
     client.disconnect();
-    throw unavailable(error);
+    throw unreachable(url, fault ?? error);
   }
   return defineScripts(client);
 }
@@ -66,6 +68,17 @@ export async function runVerb<T>(client: RedisClient, verb: () => Promise<T>): P
 /** Neither an answer of Redis nor a command that may still be on its way. */
 function isConnectionLoss(error: unknown): boolean {
   return error instanceof Error && error.name !== 'ReplyError' && error.message !== 'Command timed out';
+}
+
+/** `connect` itself tells only that the connection is closed; the event before it tells why. */
+function unreachable(url: string, fault: unknown): KvcError {
+  const { cause } = unavailable(fault);
+  const why = cause instanceof Error ? cause.message : 'unknown';
+  return new KvcError(
+    'LEDGER_UNAVAILABLE',
+    `Redis at ${redisAddress(url)} does not answer as it should (${why}): start it there, or name another with --redis.`,
+    { cause },
+  );
 }
 
 /** Of the cause only its message: ioredis' errors carry the command with its arguments, a password among them. */

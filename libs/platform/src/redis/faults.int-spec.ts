@@ -178,7 +178,11 @@ describe('faults of Redis', () => {
 
   it('rejects at once when there is no Redis to connect to', async () => {
     await server.kill();
-    await expect(createRedisClient(server.url)).rejects.toMatchObject({ code: 'LEDGER_UNAVAILABLE' });
+    const { host } = new URL(server.url);
+    await expect(createRedisClient(server.url)).rejects.toMatchObject({
+      code: 'LEDGER_UNAVAILABLE',
+      message: expect.stringMatching(`^Redis at ${host} .*ECONNREFUSED.*--redis`) as string,
+    });
   });
 
   it('refuses a wrong password without telling it', async () => {
