@@ -1,6 +1,6 @@
 import type { WorkerRecord } from '@kvcapsule/domain/registry';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Harness } from '../testing/harness.js';
+import { Harness, until } from '../testing/harness.js';
 import { workerRecord } from '../testing/memory-ports.js';
 
 let router: Harness;
@@ -71,6 +71,17 @@ describe('several models', () => {
     router.ports.workers = [drain(first), drain(second)];
     await router.fleet.refresh();
     expect(await get('/health/ready')).toEqual([503, { status: 'unready', reasons: missing }]);
+  });
+});
+
+describe('a worker that is registered and cannot be reached', () => {
+  it('makes its model unready as it is refused', async () => {
+    expect((await ask('demo-vlm')).status).toBe(200);
+    router.worker.kill();
+    await until(() => router.fleet.views()[0]?.reach === 'unreachable');
+    expect((await ask('demo-vlm')).status).toBe(503);
+    const reasons = ['no worker is ready for model demo-vlm'];
+    expect(await get('/health/ready')).toEqual([200, { status: 'degraded', reasons }]);
   });
 });
 

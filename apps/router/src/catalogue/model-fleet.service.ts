@@ -18,9 +18,11 @@ export class ModelFleet {
     return this.#registered(model).filter((worker) => !hasProcessorOf(model, worker)).length;
   }
 
-  /** Whether some worker takes requests for it. */
+  /** Whether some worker takes requests for it: a record alone may be that of a process that hangs. */
   isReady(model: ServedModel): boolean {
-    return this.workers(model).some(({ record }) => record.load.state === 'ready');
+    return this.workers(model).some(
+      ({ record, reach }) => record.load.state === 'ready' && reach !== 'unreachable',
+    );
   }
 
   /** Prompt and answer together, in tokens: what the model allows and each of its workers can hold. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { isPublicAddress, refuseLiteral } from './address-guard.js';
+import { BlockedAddressError, isPublicAddress, refuseLiteral, refuseResolved } from './address-guard.js';
 
 describe('addresses', () => {
   it.each(['93.184.216.34', '8.8.8.8', '2606:2800:220:1:248:1893:25c8:1946', '::ffff:8.8.8.8'])(
@@ -48,4 +48,20 @@ describe('addresses', () => {
 
   it('leaves names to the look-up', () =>
     expect(() => refuseLiteral(new URL('http://localhost/'))).not.toThrow());
+});
+
+describe('a name that a proxy looks up', () => {
+  it.each([
+    'http://localhost/',
+    'http://LocalHost./',
+    'http://localhost../',
+    'http://a.localhost/',
+    'http://a.localhost.:81/',
+  ])('%s is not asked for', async (url) => {
+    await expect(refuseResolved(new URL(url))).rejects.toThrow(BlockedAddressError);
+  });
+
+  it('passes where it is not known here', async () => {
+    await expect(refuseResolved(new URL('http://notlocalhost.invalid./'))).resolves.toBeUndefined();
+  });
 });

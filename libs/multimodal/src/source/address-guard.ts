@@ -28,14 +28,22 @@ export function refuseLiteral(url: URL): void {
   if (address !== undefined && !isPublicAddress(address)) throw new BlockedAddressError();
 }
 
+/** A name as look-ups know it: a dot at its end says that it is whole, and a proxy takes it off. */
+const withoutDot = (name: string) => name.replace(/\.+$/, '');
+
+/** The names that stand for the machine that looks them up, whichever that is. */
+const isLocalName = (name: string) => /(^|\.)localhost$/.test(name);
+
 /**
  * For a fetch by way of a proxy: a name that only the proxy knows passes.
  *
- * @throws BlockedAddressError when the name is known here and one of its addresses is not public
+ * @throws BlockedAddressError when the name is the proxy's own machine, or known here and one of its addresses is not public
  */
 export async function refuseResolved(url: URL): Promise<void> {
   if (literalAddress(url) !== undefined) return;
-  const addresses = await lookup(url.hostname, { all: true }).catch(() => []);
+  const name = withoutDot(url.hostname);
+  if (isLocalName(name)) throw new BlockedAddressError();
+  const addresses = await lookup(name, { all: true }).catch(() => []);
   if (!addresses.every(({ address }) => isPublicAddress(address))) throw new BlockedAddressError();
 }
 

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import type { ErrorCode } from '@kvcapsule/contracts/errors';
+import { type ErrorCode, ERRORS } from '@kvcapsule/contracts/errors';
 import type { Logger } from '@kvcapsule/platform/logging';
 import type { FastifyReply } from 'fastify';
 
@@ -11,6 +11,11 @@ export function noteFault(reply: FastifyReply, code: ErrorCode): void {
 }
 
 const isQuiet = (route: string | undefined) => route === '/metrics' || route?.startsWith('/health/') === true;
+
+/** What was answered; of a request whose client went before that, what its metrics count. */
+function statusOf({ raw }: FastifyReply): number {
+  return raw.headersSent ? raw.statusCode : ERRORS.ABORTED.status;
+}
 
 /**
  * One line a request, at its end however it ended: id, method, route, status and time, and the code of what went
@@ -26,7 +31,7 @@ export function logAccess(logger: Logger, reply: FastifyReply): void {
     const code = faults.get(request.raw) ?? (raw.writableFinished ? undefined : 'ABORTED');
     const durationMs = Math.round(performance.now() - beganMs);
     logger.info(
-      { requestId: request.id, method, route, status: raw.statusCode, code, durationMs },
+      { requestId: request.id, method, route, status: statusOf(reply), code, durationMs },
       raw.writableFinished ? 'request completed' : 'request broken off',
     );
   });

@@ -132,6 +132,8 @@ describe('a client that goes away within its body', () => {
     socket.write('{"model"');
     leave(socket);
     await until(() => logs.some((line) => line.includes('request broken off')));
+    const line = logs.find((text) => text.includes('request broken off')) ?? '';
+    expect(JSON.parse(line)).toMatchObject({ status: 499, code: 'ABORTED' });
     expect(await countOf('status="499",code="aborted"')).toBe(before + 1);
     expect(logs.filter((line) => (JSON.parse(line) as { level: number }).level > 30)).toEqual([]);
   });
