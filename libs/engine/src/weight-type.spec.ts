@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -34,6 +34,31 @@ describe('storedDtype', () => {
   it('takes what the engine has no type for as 32 bits', async () => {
     await weights(['F8_E4M3', 3], ['F16', 2]);
     await expect(storedDtype(folder)).resolves.toBe('f32');
+  });
+
+  it('names the file that is cut off, and what it lacks', async () => {
+    await weights(['F32', 3], ['F16', 2]);
+    const file = join(folder, 'model.safetensors');
+    const { size } = await stat(file);
+    await truncate(file, size - 1);
+    await expect(storedDtype(folder)).rejects.toMatchObject({
+      code: 'MODEL_INVALID',
+      message: `${file}: cut off, it has ${size - 1} of ${size} bytes: fetch it again`,
+    });
+  });
+
+  it.each([
+    ['nothing', ''],
+    ['a pointer of Git LFS', 'version https://git-lfs.github.com/spec/v1\n'],
+    ['a header that is no JSON', '\x04\0\0\0\0\0\0\0word'],
+    ['a header of other things', '\x04\0\0\0\0\0\0\0null'],
+  ])('names the file that holds %s', async (_what, text) => {
+    const file = join(folder, 'model.safetensors');
+    await writeFile(file, text);
+    await expect(storedDtype(folder)).rejects.toMatchObject({
+      code: 'MODEL_INVALID',
+      message: expect.stringMatching(`^${file}: not a safetensors file`) as string,
+    });
   });
 
   it('names the folder when it cannot be read', async () => {

@@ -26,13 +26,21 @@ export interface SafetensorsHeader {
 
 export type TensorEntry = z.infer<typeof tensorSchema>;
 
+function headerFrom(json: string): z.infer<typeof headerSchema> {
+  try {
+    return headerSchema.parse(JSON.parse(json));
+  } catch (cause) {
+    throw new Error('not a safetensors file: its header cannot be read', { cause });
+  }
+}
+
 function parseHeader(json: string, dataOffset: number): SafetensorsHeader {
-  const { __metadata__: metadata, ...tensors } = headerSchema.parse(JSON.parse(json));
+  const { __metadata__: metadata, ...tensors } = headerFrom(json);
   const ends = Object.values(tensors).map((tensor) => tensor.data_offsets[1]);
   return { metadata, dataOffset, dataBytes: Math.max(0, ...ends), tensors: new Map(Object.entries(tensors)) };
 }
 
-/** Header of a safetensors file. Throws a plain Error (or zod's) on anything that is not one. */
+/** Header of a safetensors file. Throws a plain Error that says why on anything that is not one. */
 export async function readHeader(path: string): Promise<SafetensorsHeader> {
   const file = await open(path, 'r');
   try {
