@@ -96,6 +96,25 @@ describe('the queue', () => {
     expect(order).toEqual(['a', 'b']);
   });
 
+  it('keeps nobody waiting for what no worker can ever hold', async () => {
+    router = await new Harness().start({ queueWaitMs: 500 });
+    const load = { state: 'ready', running: 0, waiting: 0, freePages: 16 } as const;
+    router.ports.workers = [workerRecord('w0', router.worker.address, { capacityPages: 16, load })];
+    await sleep(1_100);
+    router.worker.script = endless;
+    const controller = new AbortController();
+    const filling = await router.chat('x'.repeat(17), { stream: true }, { signal: controller.signal });
+    const order: number[] = [];
+    const waiting = router.chat('x'.repeat(17)).then(({ status }) => order.push(status));
+    await sleep(50);
+    const tooLarge = await router.chat('x'.repeat(32));
+    order.push(tooLarge.status);
+    expect(await errorOf(tooLarge)).toMatchObject({ code: 'kv_capacity_exceeded' });
+    await waiting;
+    expect([filling.status, ...order]).toEqual([200, 400, 503]);
+    controller.abort();
+  });
+
   it('gives up after a while, and refuses at once when it is full', async () => {
     router = await new Harness().start({ queueEntries: 1, queueWaitMs: 300 });
     router.worker.script = endless;

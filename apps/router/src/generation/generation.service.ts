@@ -85,6 +85,7 @@ export class GenerationService implements OnApplicationShutdown {
     transcript.accept();
     const maxTokens = answerTokens(promptTokens, context, request.maxTokens);
     const demand = this.reserver.demand(model, { kvCodec, maxTokens }, prompt);
+    await this.reserver.checkFits(demand);
     await this.#answer({ request, prompt, maxTokens, demand, lifetime, transcript });
   }
 

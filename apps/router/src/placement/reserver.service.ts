@@ -67,6 +67,16 @@ export class Reserver {
   }
 
   /**
+   * Rejects with `KV_CAPACITY_EXCEEDED` what no worker could take if all were empty: behind others it would wait for
+   * its turn to be told so, or leave with `NO_CAPACITY` and be sent again in vain.
+   */
+  async checkFits(demand: Demand): Promise<void> {
+    if (!isTooLarge(this.#decide(demand, 0))) return;
+    const decision = await this.#decideOnNews(demand);
+    if (isTooLarge(decision)) throw unplaceable(demand, decision);
+  }
+
+  /**
    * Resolves to undefined while every worker that could take the request is full. Rejects with `NO_WORKER` or
    * `KV_CAPACITY_EXCEEDED` when waiting is of no use, and with `LEDGER_UNAVAILABLE`.
    */
@@ -132,4 +142,8 @@ export class Reserver {
 
 function isPlaceable({ scored, rejected }: Decision): boolean {
   return scored.length > 0 || rejected.some(({ filter }) => filter.passes);
+}
+
+function isTooLarge(decision: Decision): boolean {
+  return !isPlaceable(decision) && decision.rejected.some(({ filter }) => filter.name === 'capacity');
 }
