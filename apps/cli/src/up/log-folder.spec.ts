@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
+import { CliError } from '../failure.js';
 import { makeLogFolder } from './log-folder.js';
 
 /** No process has it: the kernel's highest is 2^22. */
@@ -31,6 +32,11 @@ describe('makeLogFolder', () => {
     expect(left).toHaveLength(12);
     expect(left).toContain(running.split('/').at(-1));
     expect(left[1]).toContain('00-06-00');
+  });
+
+  it('says what to do where it cannot be made', () => {
+    writeFileSync(join(state, 'log'), 'a file in the way');
+    expect(() => makeLogFolder(state, at(0))).toThrow(CliError);
   });
 
   it('leaves alone what is none of its own', () => {

@@ -1,5 +1,6 @@
 import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { CliError } from '../failure.js';
 
 /** Of runs that have ended. */
 const KEPT_RUNS = 10;
@@ -11,7 +12,7 @@ const KEPT_RUNS = 10;
 export function makeLogFolder(stateDir: string, startedAt: Date, pid = process.pid): string {
   const all = join(stateDir, 'log');
   const folder = join(all, `${startedAt.toISOString().slice(0, 19).replaceAll(':', '-')}-${String(pid)}`);
-  mkdirSync(folder, { recursive: true });
+  make(folder);
   const ended = readdirSync(all, { withFileTypes: true })
     .filter((entry) => entry.isDirectory() && join(all, entry.name) !== folder)
     .map(({ name }) => ({ name, pid: Number(/^\d{4}-\d\d-\d\dT[\d-]+-(\d+)$/.exec(name)?.[1]) }))
@@ -19,6 +20,17 @@ export function makeLogFolder(stateDir: string, startedAt: Date, pid = process.p
     .sort((a, b) => (a.name < b.name ? 1 : -1));
   for (const { name } of ended.slice(KEPT_RUNS)) rmSync(join(all, name), { recursive: true, force: true });
   return folder;
+}
+
+/** A home that does not exist, a full disk, a file in the way: the person at the terminal can mend each. */
+function make(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true });
+  } catch (error) {
+    const { code = 'unknown fault' } = error as NodeJS.ErrnoException;
+    const message = `The folder for logs cannot be made: ${folder} (${code}).`;
+    throw new CliError(message, 'Set XDG_STATE_HOME to a folder that you may write to.');
+  }
 }
 
 function isAlive(pid: number): boolean {
