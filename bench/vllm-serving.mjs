@@ -1,8 +1,9 @@
 // The whole service beside a real vLLM server: the same weights, two threads each, the same requests in turns. Each side
 // is its usual processes (here router, worker and Redis; there API server and engine); CPU is that of the whole tree.
 //
-// Usage: node bench/vllm-serving.mjs --vllm VENV [--rounds 5] [--scenes 24] [--out FILE]
-//   VENV is a Python environment that has vllm (on its CPU backend); scenes are drawn anew each round.
+// Usage: node bench/vllm-serving.mjs (--vllm VENV | --baseline DIR) [--rounds 5] [--scenes 24] [--out FILE]
+//   VENV is a Python environment that has vllm (on its CPU backend); DIR a checkout of ours that has
+//   been built, its e2e folder too, whose service then stands in vLLM's place; scenes are drawn anew each round.
 //   new, one at a time   pictures that nobody has seen, one question each
 //   new, 8 at once       the same, eight requests at once
 //   known, 8 at once     the pictures of the round again, another question
@@ -15,7 +16,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import { createServer } from 'node:net';
 import { cpus, loadavg } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { generateScene } from '@kvcapsule/testing/scenes';
@@ -24,12 +25,15 @@ import { Cluster, MODEL_DIR, ROOT } from '../e2e/dist/harness.js';
 const { values } = parseArgs({
   options: {
     vllm: { type: 'string' },
+    baseline: { type: 'string' },
     rounds: { type: 'string', default: '5' },
     scenes: { type: 'string', default: '24' },
     out: { type: 'string' },
   },
 });
-if (!values.vllm) throw new Error('--vllm VENV is needed');
+if (!values.vllm === !values.baseline) throw new Error('--vllm VENV or --baseline DIR is needed');
+/** Who is compared with. */
+const RIVAL = values.vllm ? 'vllm' : 'baseline';
 const ROUNDS = Number(values.rounds);
 const SCENES = Number(values.scenes);
 const MODEL = 'emoji-vlm';
@@ -80,14 +84,14 @@ async function startVllm(venv) {
   return { name: 'vllm', url, pids: [child.pid], stop: () => process.kill(-child.pid, 'SIGKILL') };
 }
 
-async function startOurs() {
-  const cluster = await Cluster.start({
+async function startOurs(name, Built) {
+  const cluster = await Built.start({
     workerArgs: ['--pool-mib', '256', '--threads', String(THREADS)],
     routerArgs: ['--served-model-name', MODEL],
   });
   const pids = [cluster.router.process.pid, ...cluster.workers.map(({ process: part }) => part.pid)];
   return {
-    name: 'kvcapsule',
+    name,
     url: cluster.url,
     pids: [...pids, cluster.redis.pid],
     stop: () => cluster.stop(),
@@ -274,7 +278,13 @@ async function measure(side, { bodies, atOnce }) {
   };
 }
 
-const sides = [await startOurs(), await startVllm(values.vllm)];
+async function startRival() {
+  if (values.vllm) return startVllm(values.vllm);
+  const { Cluster: Other } = await import(resolve(values.baseline, 'e2e/dist/harness.js'));
+  return startOurs('baseline', Other);
+}
+
+const sides = [await startOurs('kvcapsule', Cluster), await startRival()];
 const results = {};
 try {
   // the first round warms up and counts for nothing
@@ -293,7 +303,7 @@ try {
     sides.map(({ name, pids }) => [name, Math.round(usage(pids).rss / 2 ** 20)]),
   );
   const rows = Object.entries(results).map(([name, rounds]) => {
-    const ratio = (key) => spread(rounds.map(({ kvcapsule, vllm }) => vllm[key] / kvcapsule[key]));
+    const ratio = (key) => spread(rounds.map(({ kvcapsule, [RIVAL]: rival }) => rival[key] / kvcapsule[key]));
     const ms = (side, key) =>
       rounded(
         quantile(
@@ -301,13 +311,13 @@ try {
           0.5,
         ),
       );
-    const sidesMs = (key) => ({ kvcapsule: ms('kvcapsule', key), vllm: ms('vllm', key) });
-    const same = rounds.flatMap(({ kvcapsule, vllm }) =>
-      kvcapsule.texts.map((text, index) => text === vllm.texts[index]),
+    const sidesMs = (key) => ({ kvcapsule: ms('kvcapsule', key), [RIVAL]: ms(RIVAL, key) });
+    const same = rounds.flatMap(({ kvcapsule, [RIVAL]: rival }) =>
+      kvcapsule.texts.map((text, index) => text === rival.texts[index]),
     );
     return {
       name,
-      vllm_over_kvcapsule: { wall: ratio('wall'), cpu: ratio('cpu'), first_token: ratio('first50') },
+      [`${RIVAL}_over_kvcapsule`]: { wall: ratio('wall'), cpu: ratio('cpu'), first_token: ratio('first50') },
       ms: {
         first_token_p50: sidesMs('first50'),
         first_token_p99: sidesMs('first99'),
@@ -317,13 +327,21 @@ try {
     };
   });
   const result = {
-    command: `node bench/vllm-serving.mjs --vllm VENV --rounds ${ROUNDS} --scenes ${SCENES}`,
+    command: `node bench/vllm-serving.mjs ${values.vllm ? '--vllm VENV' : '--baseline DIR'} --rounds ${ROUNDS} --scenes ${SCENES}`,
     commit: execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: ROOT }).toString().trim(),
     machine: `${cpus()[0].model}, ${cpus().length} cores`,
     load: loadavg().map(rounded),
-    vllm: execFileSync(join(values.vllm, 'bin/pip'), ['show', 'vllm'], { encoding: 'utf8' }).match(
-      /Version: (\S+)/,
-    )?.[1],
+    ...(values.vllm
+      ? {
+          vllm: execFileSync(join(values.vllm, 'bin/pip'), ['show', 'vllm'], { encoding: 'utf8' }).match(
+            /Version: (\S+)/,
+          )?.[1],
+        }
+      : {
+          baseline: execFileSync('git', ['-C', values.baseline, 'rev-parse', '--short', 'HEAD'])
+            .toString()
+            .trim(),
+        }),
     resident_mib: rss,
     rows,
   };
