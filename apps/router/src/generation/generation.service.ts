@@ -136,8 +136,9 @@ export class GenerationService implements OnApplicationShutdown {
 
   /** A codec that no worker serves is the request's fault; while there is no worker at all, nobody can say. */
   #checkCodec({ model, kvCodec }: GenerationRequest): void {
+    if (kvCodec === undefined) return;
     const known = this.models.kvCodecs(model);
-    if (kvCodec === undefined || known.length === 0 || known.includes(kvCodec)) return;
+    if (known.length === 0 || known.includes(kvCodec)) return;
     const message = `No worker serves that codec; kv_codec may be ${known.join(', ')}.`;
     throw new KvcError('KV_CODEC_UNAVAILABLE', message, { param: 'kv_codec' });
   }
