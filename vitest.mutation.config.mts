@@ -6,6 +6,7 @@ export default defineConfig({
   ...base,
   test: {
     ...base.test,
+    setupFiles: ['vitest.mutation.setup.mts'],
     include: ['libs/{domain,serving,platform}/src/**/*.spec.ts', 'apps/router/src/**/*.spec.ts'],
   },
 });
