@@ -81,7 +81,7 @@ export const PageOp = {
   Blocks: 4,
   Compress: 5,
   AttachBlocks: 6,
-  AttachCapsule: 7,
+  AttachStored: 7,
   CopyBlock: 8,
   Split: 9,
 } as const;

@@ -139,8 +139,8 @@ export class PictureContexts {
   /** Adds a copy of the picture; how many segments that makes. */
   async #append(slot: number, segment: number, format: FormatChoice | undefined): Promise<number> {
     const { pagesPerBlock, blockTokens } = this.#engine.info;
-    // a capsule's pages come first, so that the copy it is made of can be given back
-    const capsuleBlocks = this.#take(Math.ceil((format?.pages ?? 0) / pagesPerBlock));
+    // the stored span's pages come first, so that the copy it is made of can be given back
+    const storedBlocks = this.#take(Math.ceil((format?.pages ?? 0) / pagesPerBlock));
     const restRows = format?.restRows ?? [];
     const blocks = this.#take(Math.ceil(restRows.length / blockTokens));
     const kept = this.#nextBlock;
@@ -154,11 +154,10 @@ export class PictureContexts {
     changes.push({ kind: 'segment', slot });
     changes.push({ kind: 'attachBlocks', slot, segment, tokens, blocks: copies });
     if (format !== undefined) {
-      const pages = capsuleBlocks
+      const pages = storedBlocks
         .flatMap((block) => Array.from({ length: pagesPerBlock }, (_, page) => block * pagesPerBlock + page))
         .slice(0, format.pages);
-      const profile = format.format;
-      changes.push({ kind: 'compress', slot, segment, profile, pages, blocks, restRows });
+      changes.push({ kind: 'compress', slot, segment, format: format.format, pages, blocks, restRows });
       this.#nextBlock = kept;
     }
     await this.#step(NO_WORK, changes);

@@ -2,38 +2,38 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
 import { fullRuns } from '../testing/full-runs.js';
-import { capsuleRuns, PagePool } from './page-pool.js';
+import { pageRuns, PagePool } from './page-pool.js';
 
 describe('PagePool', () => {
   it('gives all or nothing', () => {
     const pool = new PagePool(4, 8);
     expect(pool.allocateBlocks(3)).toHaveLength(3);
     expect(pool.allocateBlocks(2)).toBeUndefined();
-    expect(pool.allocateCapsule(9)).toBeUndefined();
+    expect(pool.allocatePages(9)).toBeUndefined();
     expect([pool.freeBlocks, pool.freePages, pool.heldPages]).toEqual([1, 8, 24]);
   });
 
   it('lays tails together and keeps whole blocks free', () => {
     const pool = new PagePool(4, 8);
-    const capsules = [11, 3, 2].map((pages) => pool.allocateCapsule(pages) ?? []);
-    const tails = capsules.map((pages) => Math.floor((pages.at(-1) ?? 0) / 8));
+    const stored = [11, 3, 2].map((pages) => pool.allocatePages(pages) ?? []);
+    const tails = stored.map((pages) => Math.floor((pages.at(-1) ?? 0) / 8));
     expect(new Set(tails).size).toBe(1);
-    expect(capsules[0]?.slice(0, 8)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+    expect(stored[0]?.slice(0, 8)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
     expect([pool.freeBlocks, pool.freePages]).toEqual([2, 16]);
     expect([pool.tailTakesBlock(0), pool.tailTakesBlock(1)]).toEqual([false, true]);
   });
 
   it('puts a tail into the hole that it leaves least of', () => {
     const pool = new PagePool(3, 8);
-    const tails = [3, 1, 2, 2].map((pages) => pool.allocateCapsule(pages) ?? []);
+    const tails = [3, 1, 2, 2].map((pages) => pool.allocatePages(pages) ?? []);
     pool.release([tails[0]?.[0] ?? -1, tails[2]?.[0] ?? -1]);
-    expect(pool.allocateCapsule(2)).toEqual(tails[2]);
-    expect(pool.allocateCapsule(2)).toEqual(tails[0]?.slice(0, 2));
+    expect(pool.allocatePages(2)).toEqual(tails[2]);
+    expect(pool.allocatePages(2)).toEqual(tails[0]?.slice(0, 2));
   });
 
   it('counts a block as available when all that is held there is idle', () => {
     const pool = new PagePool(2, 8);
-    const [a = -1, b = -1] = [3, 5].map((pages) => pool.allocateCapsule(pages)?.[0]);
+    const [a = -1, b = -1] = [3, 5].map((pages) => pool.allocatePages(pages)?.[0]);
     const available = () => [pool.availableBlocks, pool.tailTakesBlock(1)];
     expect(available()).toEqual([1, true]);
     pool.setIdle([a], true);
@@ -52,17 +52,17 @@ describe('PagePool', () => {
 
   it('lays a tail beside what is in use before it lays it beside what is idle', () => {
     const pool = new PagePool(3, 8);
-    const [idle = [], used = []] = [6, 5].map((pages) => pool.allocateCapsule(pages));
+    const [idle = [], used = []] = [6, 5].map((pages) => pool.allocatePages(pages));
     pool.setIdle(idle.slice(0, 1), true);
-    expect(pool.allocateCapsule(2)).toEqual(used.slice(0, 2).map((page) => page + 5));
-    expect(pool.allocateCapsule(2)).toEqual(idle.slice(0, 2).map((page) => page + 6));
+    expect(pool.allocatePages(2)).toEqual(used.slice(0, 2).map((page) => page + 5));
+    expect(pool.allocatePages(2)).toEqual(idle.slice(0, 2).map((page) => page + 6));
     expect([pool.freeBlocks, pool.availableBlocks]).toEqual([1, 1]);
   });
 
   it('frees a run with its last holder', () => {
     const pool = new PagePool(2, 8);
-    const pages = pool.allocateCapsule(10) ?? [];
-    const runs = capsuleRuns(pages, 8);
+    const pages = pool.allocatePages(10) ?? [];
+    const runs = pageRuns(pages, 8);
     pool.share(runs);
     pool.release(runs);
     expect(pool.heldPages).toBe(10);
@@ -102,13 +102,13 @@ describe('PagePool', () => {
         const idle = new Set<number>();
         for (const { kind, size, pick } of script) {
           if (kind <= 1) {
-            const got = kind === 0 ? pool.allocateCapsule(size) : pool.allocateBlocks(size % 5);
+            const got = kind === 0 ? pool.allocatePages(size) : pool.allocateBlocks(size % 5);
             const pages =
               kind === 0
                 ? got
                 : got?.flatMap((block) => Array.from({ length: 8 }, (_, at) => block * 8 + at));
             if (!pages) continue;
-            holders.push({ runs: capsuleRuns(pages, 8), pages });
+            holders.push({ runs: pageRuns(pages, 8), pages });
             for (const page of pages) idle.delete(page);
           } else if (holders.length > 0) {
             const at = pick % holders.length;
@@ -136,14 +136,14 @@ describe('PagePool', () => {
     expect(done).toBeGreaterThan(fullRuns(25_000, 2_000_000));
   }, 1_800_000);
 
-  it('wastes little on tails when capsules come and go', () => {
+  it('wastes little on tails when stored spans come and go', () => {
     const pool = new PagePool(200, 8);
     const rows = fc.sample(fc.tuple(fc.integer({ min: 3, max: 12 }), fc.nat()), { numRuns: 4_000, seed: 2 });
     const held: number[][] = [];
     for (const [size, pick] of rows) {
-      const pages = held.length < 150 ? pool.allocateCapsule(size) : undefined;
+      const pages = held.length < 150 ? pool.allocatePages(size) : undefined;
       if (pages) held.push(pages);
-      else pool.release(capsuleRuns(held.splice(pick % held.length, 1)[0] ?? [], 8));
+      else pool.release(pageRuns(held.splice(pick % held.length, 1)[0] ?? [], 8));
       // pages that only another tail could use
       const stranded = pool.freePages - pool.freeBlocks * 8;
       if (held.length > 100) expect(stranded / pool.heldPages).toBeLessThan(0.1);

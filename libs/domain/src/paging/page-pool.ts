@@ -1,7 +1,7 @@
 /**
  * Which pages of the pool are held, and by how many. Pages are given out in **runs**: consecutive pages inside one
- * block, named by their first page. A raw block is a run of all its pages. A capsule takes whole blocks and one
- * shorter run for its tail, which lies in a block beside other capsules' tails.
+ * block, named by their first page. A raw block is a run of all its pages. A stored span takes whole blocks and one
+ * shorter run for its tail, which lies in a block beside other spans' tails.
  *
  * At all times `freePages + heldPages === capacityPages`, no page is in two runs, and a run is free exactly when it
  * has no references. Tails go beside pinned ones first, and there where they leave the least room over, so that whole
@@ -67,7 +67,7 @@ export class PagePool {
     return this.#availableBlocks;
   }
 
-  /** Whether a capsule's tail of so many pages would take one of the available blocks. */
+  /** Whether a stored span's tail of so many pages would take one of the available blocks. */
   tailTakesBlock(pages: number): boolean {
     return pages > 0 && this.#pinnedHoles.slice(pages).every((blocks) => blocks.size === 0);
   }
@@ -83,9 +83,9 @@ export class PagePool {
     });
   }
 
-  /** All pages of a capsule with one reference a run, whole blocks first, or none (`undefined`). */
-  allocateCapsule(pages: number): number[] | undefined {
-    if (!Number.isInteger(pages) || pages < 1) throw new RangeError('a capsule has at least one page');
+  /** All pages of a stored span with one reference a run, whole blocks first, or none (`undefined`). */
+  allocatePages(pages: number): number[] | undefined {
+    if (!Number.isInteger(pages) || pages < 1) throw new RangeError('a stored span has at least one page');
     const tail = pages % this.pagesPerBlock;
     const whole = (pages - tail) / this.pagesPerBlock;
     if (whole + (this.#tailTakesFreeBlock(tail) ? 1 : 0) > this.freeBlocks) return undefined;
@@ -226,8 +226,8 @@ export class PagePool {
   }
 }
 
-/** The runs that a capsule's pages make, for `share` and `release`. */
-export function capsuleRuns(pages: readonly number[], pagesPerBlock: number): number[] {
+/** The runs that a stored span's pages make, for `share` and `release`. */
+export function pageRuns(pages: readonly number[], pagesPerBlock: number): number[] {
   return pages.filter((_, index) => index % pagesPerBlock === 0);
 }
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 
 import { cacheDomain, ContentChain, type ContentName, rootName, textName } from '../identity/index.js';
 import { fullRuns } from '../testing/full-runs.js';
-import { capsuleRuns, PagePool } from './page-pool.js';
+import { pageRuns, PagePool } from './page-pool.js';
 import { type CacheEntry, PrefixCache } from './prefix-cache.js';
 
 const ROOT = rootName({
@@ -48,19 +48,19 @@ interface Holder {
   readonly picture?: number;
 }
 
-/** A picture that nobody has shown before, in a capsule of so many pages beside one block of rows. */
-function showPicture(pool: PagePool, cache: PrefixCache, name: string, capsulePages: number): Holder {
+/** A picture that nobody has shown before, stored in so many pages beside one block of rows. */
+function showPicture(pool: PagePool, cache: PrefixCache, name: string, storedPages: number): Holder {
   const block = take(pool, cache);
-  let pages = capsulePages > 0 ? pool.allocateCapsule(capsulePages) : [];
+  let pages = storedPages > 0 ? pool.allocatePages(storedPages) : [];
   while (!pages) {
     if (!cache.evict()) throw new Error('nothing is left to evict');
-    pages = pool.allocateCapsule(capsulePages);
+    pages = pool.allocatePages(storedPages);
   }
   const unit = { name: name as ContentName, parent: ROOT, tokenIds: range(40) };
-  const capsule = capsulePages > 0 ? { format: 0, tokens: 30, pages } : undefined;
-  const entry = cache.insert(unit, { kind: 'picture', capsule, raw: { tokens: 10, blocks: [block] } });
-  const runs = [...capsuleRuns(pages, 8), block * 8];
-  return { used: entry ? [entry] : [], runs, picture: capsulePages + 8 };
+  const stored = storedPages > 0 ? { format: 0, tokens: 30, pages } : undefined;
+  const entry = cache.insert(unit, { kind: 'picture', stored, raw: { tokens: 10, blocks: [block] } });
+  const runs = [...pageRuns(pages, 8), block * 8];
+  return { used: entry ? [entry] : [], runs, picture: storedPages + 8 };
 }
 
 function take(pool: PagePool, cache: PrefixCache): number {
@@ -91,9 +91,9 @@ describe('PrefixCache', () => {
     const runs = { tokens: 32, form: { codec: 'q8', profileId: '' } };
     const chainOf = (tokenIds: readonly number[]) => new ContentChain(ROOT, segments, [], tokenIds, 16, runs);
     const [first] = chainOf(range(64)).units;
-    const pages = pool.allocateCapsule(5) ?? [];
+    const pages = pool.allocatePages(5) ?? [];
     if (!first) throw new Error('no run');
-    cache.insert(first, { kind: 'run', capsule: { format: 1, tokens: 32, pages }, raw: undefined });
+    cache.insert(first, { kind: 'run', stored: { format: 1, tokens: 32, pages }, raw: undefined });
     // the second run, as a request left it that ended before its last token was stored
     let parent = first.name;
     for (const start of [32, 48]) {
@@ -126,13 +126,13 @@ describe('PrefixCache', () => {
   it('evicts ends before beginnings, what is cheap before what is dear, and nothing in use', () => {
     const pool = new PagePool(16, 8);
     const cache = new PrefixCache(pool);
-    const pages = pool.allocateCapsule(4) ?? [];
+    const pages = pool.allocatePages(4) ?? [];
     const picture = {
       ...{ name: 'picture' as ContentName, parent: ROOT, tokenIds: range(40) },
     };
     const dear = cache.insert(picture, {
       kind: 'picture',
-      capsule: { format: 0, tokens: 40, pages },
+      stored: { format: 0, tokens: 40, pages },
       raw: undefined,
     });
     const text = compute(pool, cache, range(32));
@@ -153,11 +153,11 @@ describe('PrefixCache', () => {
   it('lets what was dear grow old', () => {
     const pool = new PagePool(4, 8);
     const cache = new PrefixCache(pool);
-    const pages = pool.allocateCapsule(4) ?? [];
+    const pages = pool.allocatePages(4) ?? [];
     const unit = { name: 'picture' as ContentName, parent: ROOT, tokenIds: range(40) };
     const dear = cache.insert(unit, {
       kind: 'picture',
-      capsule: { format: 0, tokens: 40, pages },
+      stored: { format: 0, tokens: 40, pages },
       raw: undefined,
     });
     cache.leave(dear ? [dear] : []);

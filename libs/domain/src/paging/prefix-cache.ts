@@ -1,6 +1,6 @@
 import { type ContentChain, type ContentName, type ContentUnit, textName } from '../identity/index.js';
 import { Heap } from './heap.js';
-import { capsuleRuns, type PagePool } from './page-pool.js';
+import { pageRuns, type PagePool } from './page-pool.js';
 
 /** Raw rows of text in one block; fewer than a block's where a segment or a sequence ended. */
 export interface CachedText {
@@ -8,10 +8,10 @@ export interface CachedText {
   readonly block: number;
 }
 
-/** A picture's whole span, or a run of text: raw, or a capsule beside the rows that it does not cover. */
+/** A picture's whole span, or a run of text: raw, or stored in a format beside the rows that this does not cover. */
 export interface CachedSpan {
   readonly kind: 'picture' | 'run';
-  readonly capsule:
+  readonly stored:
     { readonly format: number; readonly tokens: number; readonly pages: readonly number[] } | undefined;
   readonly raw: { readonly tokens: number; readonly blocks: readonly number[] } | undefined;
 }
@@ -233,14 +233,14 @@ function rawBlocksOf(content: CachedContent): readonly number[] {
 }
 
 function runsOf(content: CachedContent, pagesPerBlock: number): number[] {
-  const capsule = content.kind === 'text' ? undefined : content.capsule;
+  const stored = content.kind === 'text' ? undefined : content.stored;
   return [
-    ...capsuleRuns(capsule?.pages ?? [], pagesPerBlock),
+    ...pageRuns(stored?.pages ?? [], pagesPerBlock),
     ...rawBlocksOf(content).map((block) => block * pagesPerBlock),
   ];
 }
 
 function pagesOf(content: CachedContent, pagesPerBlock: number): number {
-  const capsule = content.kind === 'text' ? 0 : (content.capsule?.pages.length ?? 0);
-  return capsule + rawBlocksOf(content).length * pagesPerBlock;
+  const storedPages = content.kind === 'text' ? 0 : (content.stored?.pages.length ?? 0);
+  return storedPages + rawBlocksOf(content).length * pagesPerBlock;
 }

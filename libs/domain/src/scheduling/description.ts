@@ -37,10 +37,10 @@ export function keptSpans(prompt: Prompt): KeptSpan[] {
 }
 
 function keptPicture({ pictures, shape }: Prompt, start: number, tokens: number, picture: number): KeptSpan {
-  const { capsule, restRows = [] } = pictures[picture] ?? {};
-  const restTokens = capsule ? restRows.length : 0;
-  const pages = (capsule?.pages ?? 0) + rawPages(capsule ? restTokens : tokens, shape);
-  return { start, tokens, picture, format: capsule?.profile, restTokens, pages };
+  const { stored, restRows = [] } = pictures[picture] ?? {};
+  const restTokens = stored ? restRows.length : 0;
+  const pages = (stored?.pages ?? 0) + rawPages(stored ? restTokens : tokens, shape);
+  return { start, tokens, picture, format: stored?.format, restTokens, pages };
 }
 
 /** The runs that are, or will be, in another form, and the raw text between them. */
@@ -49,10 +49,10 @@ function keptText(prompt: Prompt, start: number, end: number): KeptSpan[] {
   const form = text ?? textUnderPressure;
   const spans: KeptSpan[] = [];
   let at = start;
-  const add = (until: number, stored?: TextForm): void => {
+  const add = (until: number, runForm?: TextForm): void => {
     if (until <= at) return;
-    const pages = stored?.capsule.pages ?? rawPages(until - at, shape);
-    const kept = { picture: undefined, format: stored?.capsule.profile, restTokens: 0, pages };
+    const pages = runForm?.stored.pages ?? rawPages(until - at, shape);
+    const kept = { picture: undefined, format: runForm?.stored.format, restTokens: 0, pages };
     spans.push({ start: at, tokens: until - at, ...kept });
     at = until;
   };
@@ -71,7 +71,7 @@ function storedRuns({ text, held }: Prompt, start: number, end: number): number[
     return Array.from({ length: runs }, (_, run) => start + run * text.tokens);
   }
   return held.flatMap((each) => {
-    const isRun = each.kind === 'capsule' && each.picture === undefined;
+    const isRun = each.kind === 'stored' && each.picture === undefined;
     return isRun && each.start >= start && each.start + each.tokens <= end ? [each.start] : [];
   });
 }

@@ -4,10 +4,10 @@ import type { BlockShape, CachedContent, CacheEntry } from '../paging/index.js';
 export type SegmentPages =
   | { readonly kind: 'raw'; readonly blocks: readonly number[]; readonly tokens: number }
   | {
-      readonly kind: 'capsule';
+      readonly kind: 'stored';
       readonly pages: readonly number[];
       readonly tokens: number;
-      readonly profile: number;
+      readonly format: number;
     };
 
 /** What is held in one format, shared pages counted once. */
@@ -41,7 +41,7 @@ export function holdingsOf(holders: Iterable<Holder>, shape: BlockShape): Map<nu
   for (const { segments, entries } of holders) {
     for (const segment of segments) {
       if (segment.kind === 'raw') add(undefined, 1, rawHolding(segment.blocks.length, segment.tokens, shape));
-      else add(segment.profile, 1, capsuleHolding(segment));
+      else add(segment.format, 1, storedHolding(segment));
     }
     for (const { users, content, tokenIds } of entries) {
       if (users > 1)
@@ -63,8 +63,8 @@ function addContent(
     add(undefined, rawHolding(1, tokens, shape));
     return;
   }
-  const { capsule, raw } = content;
-  if (capsule) add(capsule.format, capsuleHolding(capsule));
+  const { stored, raw } = content;
+  if (stored) add(stored.format, storedHolding(stored));
   if (raw) add(undefined, rawHolding(raw.blocks.length, raw.tokens, shape));
 }
 
@@ -72,7 +72,7 @@ function rawHolding(blocks: number, tokens: number, { pagesPerBlock }: BlockShap
   return { pages: blocks * pagesPerBlock, tokens, pieces: blocks };
 }
 
-function capsuleHolding({ pages, tokens }: { pages: readonly number[]; tokens: number }): Holding {
+function storedHolding({ pages, tokens }: { pages: readonly number[]; tokens: number }): Holding {
   return { pages: pages.length, tokens, pieces: 1 };
 }
 

@@ -32,11 +32,11 @@ export function keptPicture(
     offset: span.offset,
     length: span.length,
     restRows: choice?.restRows ?? span.markerRows,
-    capsule: choice && { profile: choice.format, pages: choice.pages },
+    stored: choice && { format: choice.format, pages: choice.pages },
     form: formOf(offer, choice),
     ...(smaller && {
       underPressure: {
-        capsule: { profile: smaller.format, pages: smaller.pages },
+        stored: { format: smaller.format, pages: smaller.pages },
         restRows: smaller.restRows,
         form: formOf(offer, smaller),
       },
@@ -48,11 +48,11 @@ export function keptPicture(
 export function keptText(offer: StorageOffer, codec: string): TextForm | undefined {
   const runs = textRuns(offer, codec);
   if (!runs) return undefined;
-  const { format: profile, pages, tokens } = runs;
-  return { capsule: { profile, pages }, tokens, form: { codec, profileId: '' } };
+  const { format, pages, tokens } = runs;
+  return { stored: { format, pages }, tokens, form: { codec, profileId: '' } };
 }
 
-/** In an empty pool a capsule's tail begins a block. */
+/** In an empty pool a stored span's tail begins a block. */
 const EMPTY_POOL = { tailTakesBlock: (pages: number) => pages > 0 };
 
 /**

@@ -227,7 +227,7 @@ describe('Scheduler', () => {
     if (first) scheduler.complete(first, []);
     const second = scheduler.plan();
     expect(second?.changes.map(({ kind }) => kind)).toEqual(['compress', 'segment', 'blocks']);
-    expect(second?.changes[0]).toMatchObject({ segment: 1, profile: 0, restRows: [0, 2, 4, 6] });
+    expect(second?.changes[0]).toMatchObject({ segment: 1, format: 0, restRows: [0, 2, 4, 6] });
     expect(second?.chunks).toMatchObject([{ segment: 3, start: 70, rows: 30 }]);
     expect(scheduler.pages('a').held).toBe((1 + 1 + 2) * 8 + 3);
     expect([...scheduler.holdings()]).toEqual([
@@ -238,9 +238,9 @@ describe('Scheduler', () => {
 
   it('describes how a prompt is kept before it is computed, and after it was compressed under pressure', () => {
     const form = { codec: 'q8', profileId: '' };
-    const underPressure = { capsule: { profile: 0, pages: 3 }, restRows: [0, 2], form };
+    const underPressure = { stored: { format: 0, pages: 3 }, restRows: [0, 2], form };
     const span = { ...picture(20, 42, 4, undefined), restRows: [], underPressure };
-    const textUnderPressure = { capsule: { profile: 1, pages: 5 }, tokens: 16, form };
+    const textUnderPressure = { stored: { format: 1, pages: 5 }, tokens: 16, form };
     const scheduler = new Scheduler({ blocks: 9, maxStepTokens: 64, maxRunning: 4 });
     scheduler.add({ id: 'a', promptTokens: 70, pictures: [span], textUnderPressure, maxTokens: 80 });
     const raw = { picture: undefined, format: undefined, restTokens: 0 };
@@ -329,8 +329,8 @@ describe('Scheduler', () => {
   it('evicts what keeps a tail from room beside pages in use before it sends anybody away', () => {
     const options = { maxStepTokens: 64, maxPrefillChunk: 1, maxRunning: 2, swapPages: 100 };
     const scheduler = new Scheduler({ blocks: 8, ...options });
-    const show = (id: string, promptTokens: number, capsulePages: readonly number[]) => {
-      const pictures = capsulePages.map((pages, index) => ({
+    const show = (id: string, promptTokens: number, storedPages: readonly number[]) => {
+      const pictures = storedPages.map((pages, index) => ({
         ...picture(32 * index, 32, 0, pages),
         content: { codec: 'capsule', profileId: 'p', contentSha256: Uint8Array.of(pages) },
       }));
@@ -410,13 +410,13 @@ describe('Scheduler', () => {
 
   it.each([
     ['raw', undefined],
-    ['kept as rows', { profile: 1, pages: 20 }],
-  ])('compresses a picture that is %s before it moves a sequence', (_, capsule) => {
+    ['kept as rows', { format: 1, pages: 20 }],
+  ])('compresses a picture that is %s before it moves a sequence', (_, stored) => {
     const scheduler = new Scheduler({ blocks: 14, maxStepTokens: 64, maxRunning: 4, swapPages: 100 });
     const form = { codec: 'capsule', profileId: 'p' };
-    const underPressure = { capsule: { profile: 0, pages: 3 }, restRows: [0], form };
+    const underPressure = { stored: { format: 0, pages: 3 }, restRows: [0], form };
     for (const id of ['a', 'b']) {
-      const span = { ...picture(2, 46, 0, undefined), capsule, underPressure };
+      const span = { ...picture(2, 46, 0, undefined), stored, underPressure };
       scheduler.add({ id, promptTokens: 50, pictures: [span] });
     }
     const changes: unknown[] = [];
@@ -425,11 +425,11 @@ describe('Scheduler', () => {
       const step = scheduler.plan();
       if (!step) break;
       const compressions = step.changes.filter((change) => change.kind === 'compress');
-      changes.push(...compressions.map(({ profile, restRows }) => [profile, ...restRows]));
+      changes.push(...compressions.map(({ format, restRows }) => [format, ...restRows]));
       recompressed.push(...step.recompressed);
       scheduler.complete(step, [0, 0]);
     }
-    expect(changes).toEqual([...(capsule ? [[1], [1]] : []), [0, 0]]);
+    expect(changes).toEqual([...(stored ? [[1], [1]] : []), [0, 0]]);
     expect(recompressed).toEqual([{ id: 'b', picture: 0 }]);
     expect(scheduler.counters).toMatchObject({ recompressions: 1, swapsOut: 0, preemptions: 0 });
   });
@@ -437,7 +437,7 @@ describe('Scheduler', () => {
   it('moves and preempts nobody whom compressing pictures makes room for', () => {
     const shape = fc.record({
       length: fc.integer({ min: 60, max: 200 }),
-      capsulePages: fc.integer({ min: 1, max: 12 }),
+      storedPages: fc.integer({ min: 1, max: 12 }),
       rest: fc.integer({ min: 0, max: 3 }),
       answerTokens: fc.integer({ min: 1, max: 80 }),
     });
@@ -445,23 +445,23 @@ describe('Scheduler', () => {
     fc.assert(
       fc.property(fc.array(shape, { minLength: 2, maxLength: 6 }), fc.nat(3), (shapes, spare) => {
         const blocksOf = (rows: number) => Math.ceil(rows / 16);
-        const needs = shapes.map(({ length, capsulePages, rest, answerTokens }) => {
-          const capsule = Math.ceil(capsulePages / 8) + blocksOf(rest);
+        const needs = shapes.map(({ length, storedPages, rest, answerTokens }) => {
+          const stored = Math.ceil(storedPages / 8) + blocksOf(rest);
           const text = blocksOf(1 + answerTokens);
-          return { capsule, text, raw: blocksOf(length) };
+          return { stored, text, raw: blocksOf(length) };
         });
-        // a span stands beside its capsule for a moment
+        // a raw span stands beside its stored form for a moment
         const span = Math.max(...needs.map(({ raw }) => raw));
-        const blocks = needs.reduce((sum, { capsule, text }) => sum + capsule + text, span) + spare;
+        const blocks = needs.reduce((sum, { stored, text }) => sum + stored + text, span) + spare;
         const scheduler = new Scheduler({ blocks, maxStepTokens: 1_000, maxRunning: 8, swapPages: 1_000 });
         const answered = new Map<string, number>();
-        for (const [index, { length, capsulePages, rest }] of shapes.entries()) {
+        for (const [index, { length, storedPages, rest }] of shapes.entries()) {
           const form = { codec: 'capsule', profileId: 'p' };
-          const capsule = { profile: 0, pages: capsulePages };
+          const stored = { format: 0, pages: storedPages };
           const restRows = everyOther(rest);
           const span = {
             ...picture(0, length, 0, undefined),
-            underPressure: { capsule, restRows, form },
+            underPressure: { stored, restRows, form },
           };
           scheduler.add({ id: `r${index}`, promptTokens: length + 1, pictures: [span] });
         }

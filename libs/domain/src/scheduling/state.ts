@@ -47,7 +47,7 @@ export class SchedulerState {
     this.cache = new PrefixCache(pool);
     this.source = {
       takeBlocks: (count) => this.#sure(() => pool.allocateBlocks(count)),
-      takeCapsule: (pages) => this.#sure(() => pool.allocateCapsule(pages)),
+      takePages: (pages) => this.#sure(() => pool.allocatePages(pages)),
       tailTakesBlock: (pages) => pool.tailTakesBlock(pages),
       ownedAlone: (run) => pool.references(run) === (this.cache.holds(run) ? 2 : 1),
       release: (runs) => {
@@ -98,7 +98,7 @@ export class SchedulerState {
     return blocks;
   }
 
-  /** Room for a capsule's tail can be counted on once: each one after the first is taken to begin a block. */
+  /** Room for a stored span's tail can be counted on once: each one after the first is taken to begin a block. */
   tailRoom(): TailRoom {
     let asked = false;
     return {

@@ -1,15 +1,15 @@
 import type { ContentName, NamedPrompt, SpanForm } from '../identity/index.js';
 
-/** A format that a span is compressed to, and what it leaves out. */
-export interface SpanCapsule {
-  /** The engine's number of the format. */
-  readonly profile: number;
+/** The format that a span is stored in, and the pages that it takes there. */
+export interface StoredSpan {
+  /** Place in the worker's list of formats. */
+  readonly format: number;
   readonly pages: number;
 }
 
 /** How text is kept in a format: every run of `tokens` tokens of a text segment, once it is full. */
 export interface TextForm {
-  readonly capsule: SpanCapsule;
+  readonly stored: StoredSpan;
   /** Whole blocks. */
   readonly tokens: number;
   readonly form: SpanForm;
@@ -20,18 +20,18 @@ export interface ScheduledPicture {
   /** First token of the span, markers included. */
   readonly offset: number;
   readonly length: number;
-  /** Rows of the span that a capsule does not cover (its markers), ascending. */
+  /** Rows of the span that its format does not cover (its markers), ascending. */
   readonly restRows: readonly number[];
   /** The format that fits the covered rows; `undefined`: the span stays raw. */
-  readonly capsule: SpanCapsule | undefined;
+  readonly stored: StoredSpan | undefined;
   /** What its name is made of; needed where the request names its content. */
   readonly content?: SpanForm & { readonly contentSha256: Uint8Array };
   /**
-   * What a span that is raw, or whose capsule holds rows (q8, q4), may become when pages run out while the request
+   * What a span that is raw, or stored as rows (q8, q4), may become when pages run out while the request
    * runs; absent: it stays what it is. Whoever asked for a codec by name has none.
    */
   readonly underPressure?: {
-    readonly capsule: SpanCapsule;
+    readonly stored: StoredSpan;
     readonly restRows: readonly number[];
     readonly form: SpanForm;
   };
@@ -74,7 +74,7 @@ export type PageChange =
       readonly kind: 'compress';
       readonly slot: number;
       readonly segment: number;
-      readonly profile: number;
+      readonly format: number;
       readonly pages: readonly number[];
       readonly blocks: readonly number[];
       readonly restRows: readonly number[];
@@ -87,9 +87,9 @@ export type PageChange =
       readonly blocks: readonly number[];
     }
   | {
-      readonly kind: 'attachCapsule';
+      readonly kind: 'attachStored';
       readonly slot: number;
-      readonly profile: number;
+      readonly format: number;
       readonly tokens: number;
       readonly pages: readonly number[];
     }

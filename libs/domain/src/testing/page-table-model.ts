@@ -118,7 +118,7 @@ export class PageTableModel<Row> {
       case 'segment':
         segments.push({ kind: 'raw', blocks: [], tokens: 0 });
         return;
-      case 'attachCapsule':
+      case 'attachStored':
         this.#attachStored(segments, change);
         return;
       case 'compress':
@@ -136,12 +136,12 @@ export class PageTableModel<Row> {
     }
   }
 
-  #attachStored(segments: Segment[], change: PageChange & { kind: 'attachCapsule' }): void {
-    const { pages, tokens, profile } = change;
+  #attachStored(segments: Segment[], change: PageChange & { kind: 'attachStored' }): void {
+    const { pages, tokens, format } = change;
     const content = this.#use(pages);
-    if (content.rows.length !== tokens || content.formats.at(-1) !== profile)
+    if (content.rows.length !== tokens || content.formats.at(-1) !== format)
       throw new Error('a stored span of another format');
-    this.#checkPages(profile, tokens, pages);
+    this.#checkPages(format, tokens, pages);
     segments.push({ kind: 'stored', pages });
   }
 
@@ -172,7 +172,7 @@ export class PageTableModel<Row> {
   #compress(segments: Segment[], change: PageChange & { kind: 'compress' }): void {
     const source = segments[change.segment];
     if (!source) throw new Error('no span to compress');
-    const { pages, blocks, profile, restRows } = change;
+    const { pages, blocks, format, restRows } = change;
     const rows = this.#rowsOf(source);
     const last = this.#formatsOf(source).at(-1);
     if (last !== undefined && this.shape.formats?.fitted(last))
@@ -185,9 +185,9 @@ export class PageTableModel<Row> {
     const { blockTokens } = this.shape;
     if (blocks.length !== Math.ceil(left.length / blockTokens))
       throw new Error('not as many blocks as rest rows');
-    this.#checkPages(profile, covered.length, pages);
+    this.#checkPages(format, covered.length, pages);
     // what was lossy before is not what it would be if it came from raw rows
-    this.#fresh([...this.#formatsOf(source), profile], pages, covered);
+    this.#fresh([...this.#formatsOf(source), format], pages, covered);
     blocks.forEach((block, index) => {
       this.#fresh([], this.#pagesOf(block), left.slice(index * blockTokens, (index + 1) * blockTokens));
     });

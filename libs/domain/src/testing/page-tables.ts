@@ -76,12 +76,12 @@ export function expectedAnswer(
   count: number,
 ): number[] {
   const tokens = [...tokenIds];
-  const kept: { profile: number | undefined; rows: number[] }[] = [];
+  const kept: { format: number | undefined; rows: number[] }[] = [];
   const { text } = request;
   let fresh = true;
   for (let at = 0; ; at += 1) {
     const picture = request.pictures.find(({ offset, length }) => at >= offset && at < offset + length);
-    if (fresh || picture?.offset === at) kept.push({ profile: undefined, rows: [] });
+    if (fresh || picture?.offset === at) kept.push({ format: undefined, rows: [] });
     fresh = false;
     const row = rowOf(kept, request, tokens, at);
     kept.at(-1)?.rows.push(row);
@@ -90,15 +90,15 @@ export function expectedAnswer(
       tokens.push(tokenOf(row));
     }
     if (!picture && text && kept.at(-1)?.rows.length === text.tokens) {
-      kept.push({ profile: text.capsule.profile, rows: kept.pop()?.rows ?? [] });
+      kept.push({ format: text.stored.format, rows: kept.pop()?.rows ?? [] });
       fresh = true;
     }
     if (!picture || at + 1 < picture.offset + picture.length) continue;
     fresh = true;
-    if (!picture.capsule) continue;
+    if (!picture.stored) continue;
     const { covered, rest } = compressed(kept.pop()?.rows ?? [], picture.restRows);
-    kept.push({ profile: picture.capsule.profile, rows: covered });
-    if (rest.length > 0) kept.push({ profile: undefined, rows: rest });
+    kept.push({ format: picture.stored.format, rows: covered });
+    if (rest.length > 0) kept.push({ format: undefined, rows: rest });
   }
 }
 
@@ -112,15 +112,15 @@ function compressed(
 
 /** A row's number: its token, its picture, and all that it attends to. */
 function rowOf(
-  kept: readonly { readonly profile: number | undefined; readonly rows: readonly number[] }[],
+  kept: readonly { readonly format: number | undefined; readonly rows: readonly number[] }[],
   request: ScheduledRequest,
   tokens: readonly number[],
   at: number,
 ): number {
   const picture = request.pictures.find(({ offset, length }) => at >= offset && at < offset + length);
   let state = mix(tokens[at] ?? 0, picture?.content?.contentSha256[0] ?? 0);
-  for (const { profile, rows } of kept) {
-    for (const row of rows) state = mix(state, mix(row, profile === undefined ? 1 : 2 + profile));
+  for (const { format, rows } of kept) {
+    for (const row of rows) state = mix(state, mix(row, format === undefined ? 1 : 2 + format));
   }
   return state;
 }
@@ -134,11 +134,11 @@ const countOf = (kept: readonly SeenRows<number>[]): number =>
 
 /** Rows under the number of their format; of several that they went through one that stands for all. */
 function withFormat({ formats, rows }: SeenRows<number>): {
-  readonly profile: number | undefined;
+  readonly format: number | undefined;
   readonly rows: readonly number[];
 } {
   const [first, ...later] = formats;
-  return { profile: first === undefined ? undefined : later.reduce(mix, first), rows };
+  return { format: first === undefined ? undefined : later.reduce(mix, first), rows };
 }
 
 function mix(a: number, b: number): number {

@@ -27,12 +27,12 @@ export function picture(
   markers: number,
   pages: number | undefined,
 ): ScheduledPicture {
-  const capsule = pages === undefined ? undefined : { profile: 0, pages };
-  return { offset, length, restRows: everyOther(markers), capsule };
+  const stored = pages === undefined ? undefined : { format: 0, pages };
+  return { offset, length, restRows: everyOther(markers), stored };
 }
 
-const textForm = (codec: string, profile: number, tokens: number, pages: number): TextForm => ({
-  capsule: { profile, pages },
+const textForm = (codec: string, format: number, tokens: number, pages: number): TextForm => ({
+  stored: { format, pages },
   tokens,
   form: { codec, profileId: '' },
 });
@@ -72,19 +72,19 @@ export type Shape = typeof requestShape extends fc.Arbitrary<infer T> ? T : neve
 
 function toPicture(offset: number, part: Shape['parts'][number]): ScheduledPicture {
   const { markers, covered, shows, kept } = part;
-  const capsule = { profile: covered, pages: covered === 20 ? 3 : 10 };
+  const stored = { format: covered, pages: covered === 20 ? 3 : 10 };
   const form = { codec: 'capsule', profileId: `n${covered}` };
   const restRows = everyOther(markers);
   const span = { offset, length: covered + markers, restRows };
   const contentSha256 = Uint8Array.of(shows + 1);
-  if (kept === 'capsule') return { ...span, capsule, content: { ...form, contentSha256 } };
+  if (kept === 'capsule') return { ...span, stored, content: { ...form, contentSha256 } };
   const asRows = kept.endsWith('rows');
   const content = { codec: asRows ? 'q8' : 'raw', profileId: '', contentSha256 };
   const large: ScheduledPicture = {
     ...{ ...span, content, restRows: asRows ? [] : restRows },
-    capsule: asRows ? { profile: 0, pages: Math.ceil(span.length / 3) } : undefined,
+    stored: asRows ? { format: 0, pages: Math.ceil(span.length / 3) } : undefined,
   };
-  return kept.startsWith('pressed') ? { ...large, underPressure: { capsule, restRows, form } } : large;
+  return kept.startsWith('pressed') ? { ...large, underPressure: { stored, restRows, form } } : large;
 }
 
 export function toScript(shape: Shape, index: number): Script {

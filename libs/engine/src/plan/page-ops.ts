@@ -14,9 +14,9 @@ export function encodeChange(change: PageChange): number[] {
     case 'blocks':
       return [PageOp.Blocks, change.slot, 1 + change.blocks.length, change.segment, ...change.blocks];
     case 'compress': {
-      const { segment, profile, pages, blocks, restRows } = change;
+      const { segment, format, pages, blocks, restRows } = change;
       const counted = [pages, blocks, restRows].flatMap((list) => [list.length, ...list]);
-      return [PageOp.Compress, change.slot, 2 + counted.length, segment, profile, ...counted];
+      return [PageOp.Compress, change.slot, 2 + counted.length, segment, format, ...counted];
     }
     case 'attachBlocks': {
       const { slot, segment, tokens, blocks } = change;
@@ -24,9 +24,9 @@ export function encodeChange(change: PageChange): number[] {
     }
     case 'split':
       return [PageOp.Split, change.slot, 2, change.segment, change.tokens];
-    case 'attachCapsule': {
-      const { slot, profile, tokens, pages } = change;
-      return [PageOp.AttachCapsule, slot, 2 + pages.length, profile, tokens, ...pages];
+    case 'attachStored': {
+      const { slot, format, tokens, pages } = change;
+      return [PageOp.AttachStored, slot, 2 + pages.length, format, tokens, ...pages];
     }
     case 'copyBlock':
       return [PageOp.CopyBlock, -1, 2, change.from, change.to];

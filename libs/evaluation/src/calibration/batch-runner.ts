@@ -159,18 +159,18 @@ export class BatchRunner {
     const choice = spanFormat(info, format, { length: picture.length, markerRows });
     if (choice === undefined) throw new RangeError(`format ${format} does not fit the picture`);
     const { pages: pageCount, restRows } = choice;
-    const capsuleBlocks = this.#take(Math.ceil(pageCount / pagesPerBlock));
-    const pages = capsuleBlocks
+    const storedBlocks = this.#take(Math.ceil(pageCount / pagesPerBlock));
+    const pages = storedBlocks
       .flatMap((block) => Array.from({ length: pagesPerBlock }, (_, page) => block * pagesPerBlock + page))
       .slice(0, pageCount);
     const blocks = this.#take(Math.ceil(restRows.length / blockTokens));
-    const kept = { segment: PICTURE_SEGMENT, profile: format, pages, blocks, restRows };
+    const kept = { segment: PICTURE_SEGMENT, format, pages, blocks, restRows };
     changes.push({ kind: 'compress', slot, ...kept });
     // The prefix keeps its blocks; the span's are free as soon as the step has made its changes.
     const prefixBlocks = sequence.blocks.length - Math.ceil(picture.length / blockTokens);
     const spanBlocks = sequence.blocks.splice(prefixBlocks);
     this.#free.unshift(...spanBlocks);
-    sequence.blocks.push(...capsuleBlocks, ...blocks);
+    sequence.blocks.push(...storedBlocks, ...blocks);
     if (restRows.length > 0) sequence.segments++;
   }
 

@@ -59,7 +59,7 @@ class TableCheck {
       expect(blocks.length).toBe(Math.ceil(second / 16));
       segments[first] = { blocks, tokens: second, shared: blocks.length, capsule: false };
     }
-    if (code === PageOp.AttachCapsule) {
+    if (code === PageOp.AttachStored) {
       const blocks = blocksOf(args.slice(2));
       segments.push({ blocks, tokens: second, shared: blocks.length, capsule: true });
     }

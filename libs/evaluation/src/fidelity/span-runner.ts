@@ -9,7 +9,7 @@ import { batchInput, textRows, type Rows, type SlotWork } from '../prompts/step-
 type HeldSegment =
   | { readonly kind: 'rows'; readonly tokens: number; readonly blocks: readonly number[] }
   | {
-      readonly kind: 'capsule';
+      readonly kind: 'stored';
       readonly format: number;
       readonly tokens: number;
       readonly pages: readonly number[];
@@ -190,8 +190,8 @@ export class SpanRunner {
         changes.push({ kind: 'segment', slot });
         changes.push({ kind: 'attachBlocks', slot, segment: number, tokens, blocks });
       } else {
-        const { format: profile, tokens, pages } = segment;
-        changes.push({ kind: 'attachCapsule', slot, profile, tokens, pages });
+        const { format, tokens, pages } = segment;
+        changes.push({ kind: 'attachStored', slot, format, tokens, pages });
       }
     }
     return changes;
@@ -210,11 +210,11 @@ export class SpanRunner {
     const blocks = this.#take(Math.ceil(restRows.length / blockTokens));
     const segments: HeldSegment[] = [
       ...held.segments.slice(0, -1),
-      { kind: 'capsule', format, tokens, pages },
+      { kind: 'stored', format, tokens, pages },
     ];
     if (restRows.length > 0) segments.push({ kind: 'rows', tokens: restRows.length, blocks });
     const segment = held.segments.length - 1;
-    return { segments, kept: { segment, profile: format, pages, blocks, restRows } };
+    return { segments, kept: { segment, format, pages, blocks, restRows } };
   }
 
   #append(sequence: Running, changes: PageChange[], tokens: readonly number[]): SlotWork['chunks'][number] {

@@ -85,11 +85,11 @@ async function verdicts(engine: NativeEngine, steps: readonly ModelInput[]): Pro
 
 const compress = (
   slot: number,
-  profile: number,
+  format: number,
   pages: readonly number[],
   restRows: readonly number[] = [],
   blocks: readonly number[] = [],
-): PageChange => ({ kind: 'compress', slot, segment: 0, profile, pages, blocks, restRows });
+): PageChange => ({ kind: 'compress', slot, segment: 0, format, pages, blocks, restRows });
 
 /** One step that both engines are to judge alike, behind a slot 0 with 40 rows in blocks 0 to 2. */
 const JUDGED: readonly (readonly [string, boolean, ModelInput])[] = [
@@ -188,7 +188,7 @@ describe('the fake engine and the native one', () => {
       ];
       const rows = (slot: number): Rows => ({ slot, segment: 1, first: 32, tokens: [10, 11] });
       const own = await draw(input([compress(0, Q8, pages), ...behind(0, 20)], rows(0)));
-      const attached: PageChange = { kind: 'attachCapsule', slot: 1, profile: Q8, tokens: 32, pages };
+      const attached: PageChange = { kind: 'attachStored', slot: 1, format: Q8, tokens: 32, pages };
       const other = await draw(input([{ kind: 'open', slot: 1 }, attached, ...behind(1, 21)], rows(1)));
       expect(other).toEqual(own);
       await closeAll(engine);

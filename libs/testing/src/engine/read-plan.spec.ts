@@ -16,11 +16,11 @@ const change: fc.Arbitrary<PageChange> = fc.oneof(
   fc.record({ kind: kind('segment'), slot: number }),
   fc.record({ kind: kind('blocks'), slot: number, segment: number, blocks: list }),
   fc.record({
-    ...{ kind: kind('compress'), slot: number, segment: number, profile: number },
+    ...{ kind: kind('compress'), slot: number, segment: number, format: number },
     ...{ pages: list, blocks: list, restRows: list },
   }),
   fc.record({ kind: kind('attachBlocks'), slot: number, segment: number, tokens: number, blocks: list }),
-  fc.record({ kind: kind('attachCapsule'), slot: number, profile: number, tokens: number, pages: list }),
+  fc.record({ kind: kind('attachStored'), slot: number, format: number, tokens: number, pages: list }),
   fc.record({ kind: kind('split'), slot: number, segment: number, tokens: number }),
   fc.record({ kind: kind('copyBlock'), from: number, to: number }),
 );

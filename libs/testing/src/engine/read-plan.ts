@@ -78,15 +78,15 @@ function readChange(code: number, slot: number, args: Arguments): PageChange {
     case PageOp.Blocks:
       return { kind: 'blocks', slot, segment: args.next(), blocks: args.rest() };
     case PageOp.Compress: {
-      const [segment, profile] = [args.next(), args.next()];
+      const [segment, format] = [args.next(), args.next()];
       const [pages, blocks] = [args.take(args.next()), args.take(args.next())];
       const restRows = args.take(args.next());
-      return args.end({ kind: 'compress', slot, segment, profile, pages, blocks, restRows });
+      return args.end({ kind: 'compress', slot, segment, format, pages, blocks, restRows });
     }
     case PageOp.AttachBlocks:
       return { kind: 'attachBlocks', slot, segment: args.next(), tokens: args.next(), blocks: args.rest() };
-    case PageOp.AttachCapsule:
-      return { kind: 'attachCapsule', slot, profile: args.next(), tokens: args.next(), pages: args.rest() };
+    case PageOp.AttachStored:
+      return { kind: 'attachStored', slot, format: args.next(), tokens: args.next(), pages: args.rest() };
     case PageOp.CopyBlock:
       return args.end({ kind: 'copyBlock', from: args.next(), to: args.next() });
     case PageOp.Split:

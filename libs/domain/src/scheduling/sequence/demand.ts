@@ -1,9 +1,9 @@
 import { type BlockShape, rawBlocks } from '../../paging/index.js';
-import type { SpanCapsule } from '../step.js';
+import type { StoredSpan } from '../step.js';
 import { type HeldSegment, pageCount } from './held.js';
 import type { TailRoom } from './page-source.js';
 import type { Progress } from './progress.js';
-import { CapsuleBlocks, type Span } from './spans.js';
+import { StoredBlocks, type Span } from './spans.js';
 
 /** Where the counting of rows begins. */
 export interface Place {
@@ -20,18 +20,18 @@ export interface Place {
  */
 export function blocksForRows(progress: Progress, source: TailRoom, rows: number, place: Place): number {
   const { shape, totalTokens } = progress;
-  const capsules = new CapsuleBlocks(source, shape);
+  const stored = new StoredBlocks(source, shape);
   let raw = 0;
   let peak = 0;
   let at = place.from;
   let left = Math.min(rows, totalTokens - at);
   let { pending, shared } = place;
   while (left > 0) {
-    if (pending?.capsule) {
+    if (pending?.stored) {
       if (at > place.from && rows !== Infinity) break;
-      capsules.add(pending.capsule.pages);
+      stored.add(pending.stored.pages);
       raw += rawBlocks(pending.restRows.length, shape);
-      peak = Math.max(peak, raw + capsules.blocks);
+      peak = Math.max(peak, raw + stored.blocks);
       raw -= rawBlocks(pending.end - pending.start, shape) - shared;
       shared = 0;
       pending = undefined;
@@ -39,7 +39,7 @@ export function blocksForRows(progress: Progress, source: TailRoom, rows: number
     const span = progress.spanAt(at);
     const taken = Math.min(left, span.end - at);
     raw += rawBlocks(at - span.start + taken, shape) - rawBlocks(at - span.start, shape);
-    peak = Math.max(peak, raw + capsules.blocks);
+    peak = Math.max(peak, raw + stored.blocks);
     at += taken;
     left -= taken;
     if (at === span.end) pending = span;
@@ -49,13 +49,13 @@ export function blocksForRows(progress: Progress, source: TailRoom, rows: number
 
 /** Blocks that pages of a table take when they come back. */
 export function blocksToRestore(held: readonly HeldSegment[], source: TailRoom, shape: BlockShape): number {
-  const capsules = new CapsuleBlocks(source, shape);
+  const stored = new StoredBlocks(source, shape);
   let raw = 0;
   for (const each of held) {
     if (each.kind === 'raw') raw += each.blocks.length;
-    else capsules.add(each.pages.length);
+    else stored.add(each.pages.length);
   }
-  return raw + capsules.blocks;
+  return raw + stored.blocks;
 }
 
 /** The same where no tail finds room beside another. */
@@ -63,14 +63,14 @@ export function blocksToRestoreApart(held: readonly HeldSegment[], shape: BlockS
   return held.reduce((sum, each) => sum + Math.ceil(pageCount(each, shape) / shape.pagesPerBlock), 0);
 }
 
-/** Blocks that one capsule takes, with the raw rows beside it. */
-export function capsuleBlocks(
+/** Blocks that one stored span takes, with the raw rows beside it. */
+export function storedBlocks(
   source: TailRoom,
-  { pages }: SpanCapsule,
+  { pages }: StoredSpan,
   restRows: number,
   shape: BlockShape,
 ): number {
-  const capsules = new CapsuleBlocks(source, shape);
-  capsules.add(pages);
-  return capsules.blocks + rawBlocks(restRows, shape);
+  const stored = new StoredBlocks(source, shape);
+  stored.add(pages);
+  return stored.blocks + rawBlocks(restRows, shape);
 }

@@ -1,4 +1,4 @@
-import { type BlockShape, type CachedContent, capsuleRuns } from '../../paging/index.js';
+import { type BlockShape, type CachedContent, pageRuns } from '../../paging/index.js';
 import type { SegmentPages } from '../holdings.js';
 
 /** What of a sequence a segment of the engine's table holds. */
@@ -17,25 +17,25 @@ export type HeldRaw = Place & {
 };
 
 /** A segment of the engine's table. */
-export type HeldSegment = HeldRaw | (SegmentPages & Place & { readonly kind: 'capsule' });
+export type HeldSegment = HeldRaw | (SegmentPages & Place & { readonly kind: 'stored' });
 
 /** First pages of a segment's runs. */
 export function runsOf(segment: HeldSegment, { pagesPerBlock }: BlockShape): number[] {
-  return segment.kind === 'capsule'
-    ? capsuleRuns(segment.pages, pagesPerBlock)
+  return segment.kind === 'stored'
+    ? pageRuns(segment.pages, pagesPerBlock)
     : segment.blocks.map((block) => block * pagesPerBlock);
 }
 
 /** All pages of a segment in its order. */
 export function pagesOf(segment: HeldSegment, { pagesPerBlock }: BlockShape): readonly number[] {
-  if (segment.kind === 'capsule') return segment.pages;
+  if (segment.kind === 'stored') return segment.pages;
   return segment.blocks.flatMap((block) =>
     Array.from({ length: pagesPerBlock }, (_, page) => block * pagesPerBlock + page),
   );
 }
 
 export function pageCount(segment: HeldSegment, { pagesPerBlock }: BlockShape): number {
-  return segment.kind === 'capsule' ? segment.pages.length : segment.blocks.length * pagesPerBlock;
+  return segment.kind === 'stored' ? segment.pages.length : segment.blocks.length * pagesPerBlock;
 }
 
 /** Blocks of a segment that are the cache's. */

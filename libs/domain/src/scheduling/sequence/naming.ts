@@ -87,8 +87,8 @@ export class Naming {
     for (let unit = units[this.#named]; unit; unit = units[this.#named]) {
       const end = unit.start + unit.tokenIds.length;
       const picture = unit.picture === undefined ? undefined : this.progress.pictures[unit.picture];
-      // a capsule is made at the head of the step after its span's last rows
-      if (picture?.capsule || unit.run ? this.#confirmed <= end : this.#confirmed < end) return;
+      // a span is stored at the head of the step after its last rows
+      if (picture?.stored || unit.run ? this.#confirmed <= end : this.#confirmed < end) return;
       const content = this.#contentOf(unit);
       if (!content) throw new Error('content is named that is not there');
       this.#enter(cache, unit, content);

@@ -3,9 +3,9 @@ import type { CacheEntry } from '../../paging/index.js';
 /** Where a sequence gets its pages. The caller of `advance` has made sure that they are there. */
 export interface PageSource {
   takeBlocks(count: number): number[];
-  takeCapsule(pages: number): number[];
+  takePages(pages: number): number[];
   release(runs: readonly number[]): void;
-  /** Whether a capsule's tail would begin a block of its own. */
+  /** Whether a stored span's tail would begin a block of its own. */
   tailTakesBlock(pages: number): boolean;
   /** Whether nobody else uses a run of pages; the cache's own hold on it does not count. */
   ownedAlone(run: number): boolean;

@@ -18,9 +18,9 @@ export interface PressablePicture {
 export function pressablePicture(progress: Progress, table: SequenceTable): PressablePicture | undefined {
   for (const [at, each] of table.segments.entries()) {
     const { picture = -1 } = each;
-    const { capsule, underPressure: pressure, length } = progress.pictures[picture] ?? {};
+    const { stored, underPressure: pressure, length } = progress.pictures[picture] ?? {};
     // a span that is not yet in the form it was admitted for is compressed to that one first
-    const inForm = each.tokens === length && (each.kind === 'capsule') === (capsule !== undefined);
+    const inForm = each.tokens === length && (each.kind === 'stored') === (stored !== undefined);
     if (pressure && inForm && isSmaller(pressure, each, progress.shape)) return { at, picture, pressure };
   }
   return undefined;
@@ -50,7 +50,7 @@ export function pressableRun(
 function givesBack(
   { blocks }: HeldRaw,
   offset: number,
-  { tokens, capsule }: TextForm,
+  { tokens, stored }: TextForm,
   { blockTokens, pagesPerBlock }: BlockShape,
   source: PageSource,
 ): boolean {
@@ -58,11 +58,11 @@ function givesBack(
   let own = 0;
   for (let at = offset / blockTokens; at < end; at += 1)
     if (source.ownedAlone((blocks[at] ?? 0) * pagesPerBlock)) own += 1;
-  return own * pagesPerBlock > capsule.pages;
+  return own * pagesPerBlock > stored.pages;
 }
 
 /** Whether a picture takes fewer pages so than it holds. */
-function isSmaller({ capsule, restRows }: Pressure, held: HeldSegment, shape: BlockShape): boolean {
-  const pages = capsule.pages + rawBlocks(restRows.length, shape) * shape.pagesPerBlock;
+function isSmaller({ stored, restRows }: Pressure, held: HeldSegment, shape: BlockShape): boolean {
+  const pages = stored.pages + rawBlocks(restRows.length, shape) * shape.pagesPerBlock;
   return pages < pageCount(held, shape);
 }

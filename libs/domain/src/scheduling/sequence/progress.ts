@@ -46,8 +46,8 @@ export class Progress implements SpanRules {
   /** Rows of one step at most: up to the end of a span that is compressed before the next row. */
   get rowsInStep(): number {
     for (let at = this.computed; at < this.totalTokens;) {
-      const { end, capsule } = this.spanAt(at);
-      if (capsule) return end - this.computed;
+      const { end, stored } = this.spanAt(at);
+      if (stored) return end - this.computed;
       at = end;
     }
     return this.totalTokens - this.computed;
@@ -63,8 +63,8 @@ export class Progress implements SpanRules {
       const { underPressure } = each;
       if (index !== picture || !underPressure) return each;
       const { offset, length, content } = each;
-      const { capsule, restRows, form } = underPressure;
-      return { offset, length, capsule, restRows, ...(content && { content: { ...content, ...form } }) };
+      const { stored, restRows, form } = underPressure;
+      return { offset, length, stored, restRows, ...(content && { content: { ...content, ...form } }) };
     });
   }
 }

@@ -9,7 +9,7 @@ import {
 import { type KeptSpan, keptSpans } from '../description.js';
 import type { SegmentPages } from '../holdings.js';
 import type { PageChange, Recompression, ScheduledRequest } from '../step.js';
-import { blocksForRows, blocksToRestore, blocksToRestoreApart, capsuleBlocks } from './demand.js';
+import { blocksForRows, blocksToRestore, blocksToRestoreApart, storedBlocks } from './demand.js';
 import { blockOf, type HeldRaw, type HeldSegment } from './held.js';
 import { Naming } from './naming.js';
 import type { PageSource, TailRoom } from './page-source.js';
@@ -131,7 +131,7 @@ export class Sequence {
     const entries = this.naming.takeEntries();
     this.table.clear();
     this.#uncompressed = undefined;
-    // what is computed from here on attends to the capsules from the start, and is named so
+    // what is computed from here on attends to the stored runs from the start, and is named so
     if (this.#textPressed) this.progress.text = this.request.textUnderPressure;
     this.naming.reset();
     this.progress.computed = 0;
@@ -145,17 +145,17 @@ export class Sequence {
 
   /**
    * Adds up to `budget` rows to the work. Stops at the end of a span that is to be compressed: what follows attends
-   * to the capsule, so it belongs to a later step.
+   * to the stored span, so it belongs to a later step.
    */
   advance(budget: number, work: SequenceWork, source: PageSource): void {
     const { progress } = this;
     while (work.rows < budget && progress.computed < progress.totalTokens) {
       if (this.#uncompressed) {
         if (work.rows > 0) break;
-        const { capsule, restRows } = this.#uncompressed;
+        const { stored, restRows } = this.#uncompressed;
         const at = this.table.segments.length - 1;
         const place = { slot: this.slot, source, changes: work.changes };
-        if (capsule) this.#leaveText(this.table.compress(at, capsule, restRows, place), source);
+        if (stored) this.#leaveText(this.table.compress(at, stored, restRows, place), source);
         this.#uncompressed = undefined;
       }
       this.#addChunk(budget - work.rows, work, source);
@@ -168,8 +168,8 @@ export class Sequence {
   blocksToRecompress(source: TailRoom): number | undefined {
     const found = this.#pressablePicture;
     if (!found) return undefined;
-    const { capsule, restRows } = found.pressure;
-    return capsuleBlocks(source, capsule, restRows.length, this.shape);
+    const { stored, restRows } = found.pressure;
+    return storedBlocks(source, stored, restRows.length, this.shape);
   }
 
   /** The same for the largest of its pictures, computed or not, and the runs of its text; 0 when it has none. */
@@ -178,15 +178,15 @@ export class Sequence {
     if (!this.#hasPressure) return text;
     return this.progress.pictures.reduce((most, { underPressure }) => {
       if (!underPressure) return most;
-      const { capsule, restRows } = underPressure;
-      return Math.max(most, capsuleBlocks(source, capsule, restRows.length, this.shape));
+      const { stored, restRows } = underPressure;
+      return Math.max(most, storedBlocks(source, stored, restRows.length, this.shape));
     }, text);
   }
 
   /** Blocks that compressing a run of its text under pressure takes; `undefined` when that may not be. */
   blocksToRecompressText(source: TailRoom): number | undefined {
     const form = pressableText(this.progress);
-    return form && capsuleBlocks(source, form.capsule, 0, this.shape);
+    return form && storedBlocks(source, form.stored, 0, this.shape);
   }
 
   /** Whether compressing a run of its text would give pages back. */
@@ -204,7 +204,7 @@ export class Sequence {
     if (found.offset > 0) this.table.split(found.at, found.offset, place);
     const run = this.table.segments[at];
     if ((run?.tokens ?? 0) > form.tokens) this.table.split(at, form.tokens, place);
-    this.#leaveText(this.table.compress(at, form.capsule, [], place), source);
+    this.#leaveText(this.table.compress(at, form.stored, [], place), source);
     this.naming.taint();
     this.#textPressed = true;
     return { id: this.id, picture: undefined, start: run?.start ?? 0 };
@@ -215,7 +215,7 @@ export class Sequence {
     const found = this.#pressablePicture;
     if (!found) throw new Error('there is no raw picture to compress');
     const { at, picture, pressure } = found;
-    this.table.compress(at, pressure.capsule, pressure.restRows, { slot: this.slot, source, changes });
+    this.table.compress(at, pressure.stored, pressure.restRows, { slot: this.slot, source, changes });
     this.progress.press(picture);
     this.naming.taint();
     const name = this.chain?.units.find((unit) => unit.picture === picture)?.name;
@@ -237,11 +237,11 @@ export class Sequence {
       this.#appendRaw([content.block], tokenIds.length, 1);
       return;
     }
-    const { capsule, raw } = content;
+    const { stored, raw } = content;
     const { start, picture } = this.progress.spanAt(this.progress.computed);
-    if (capsule) {
-      const { format: profile, tokens, pages } = capsule;
-      this.table.push({ kind: 'capsule', start, picture, pages: [...pages], tokens, profile });
+    if (stored) {
+      const { format, tokens, pages } = stored;
+      this.table.push({ kind: 'stored', start, picture, pages: [...pages], tokens, format });
     }
     if (raw) {
       const { blocks, tokens } = raw;
@@ -285,7 +285,7 @@ export class Sequence {
     if (taken.length > 0) work.changes.push({ kind: 'blocks', slot, segment, blocks: taken });
     work.chunks.push({ id, slot, segment, start: at, rows, picture: span.picture });
     work.rows += rows;
-    if (span.capsule && this.progress.computed === span.end) this.#uncompressed = span;
+    if (span.stored && this.progress.computed === span.end) this.#uncompressed = span;
   }
 
   /** Raw text that is gone is no content of the cache that it uses. */

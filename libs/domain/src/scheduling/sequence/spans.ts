@@ -1,5 +1,5 @@
 import type { BlockShape, PromptSegment } from '../../paging/index.js';
-import type { ScheduledPicture, SpanCapsule, TextForm } from '../step.js';
+import type { ScheduledPicture, StoredSpan, TextForm } from '../step.js';
 
 /** Tokens `[start, end)` of a sequence that make one raw segment until they are stored. */
 export interface Span {
@@ -8,7 +8,7 @@ export interface Span {
   /** Index of the picture whose span this is. */
   readonly picture: number | undefined;
   /** What it becomes when its last token is computed; `undefined`: it stays raw, or is not full yet. */
-  readonly capsule: SpanCapsule | undefined;
+  readonly stored: StoredSpan | undefined;
   readonly restRows: readonly number[];
 }
 
@@ -27,21 +27,21 @@ export function spanAt({ parts, pictures, text }: SpanRules, token: number, tota
   if (!part) throw new Error('a sequence without tokens is scheduled');
   const end = part === last ? totalTokens : part.start + part.length;
   if (part.picture !== undefined) {
-    const { capsule, restRows = [] } = pictures[part.picture] ?? {};
-    return { start: part.start, end, picture: part.picture, capsule, restRows };
+    const { stored, restRows = [] } = pictures[part.picture] ?? {};
+    return { start: part.start, end, picture: part.picture, stored, restRows };
   }
-  const raw = { picture: undefined, capsule: undefined, restRows: [] };
+  const raw = { picture: undefined, stored: undefined, restRows: [] };
   if (!text) return { start: part.start, end, ...raw };
   const start = token - ((token - part.start) % text.tokens);
   if (start + text.tokens > end) return { start, end, ...raw };
-  return { ...raw, start, end: start + text.tokens, capsule: text.capsule };
+  return { ...raw, start, end: start + text.tokens, stored: text.stored };
 }
 
 /**
- * Blocks that capsules take at most when they are put down one after the other. Where there are several, none is
+ * Blocks that stored spans take at most when they are put down one after the other. Where there are several, none is
  * counted on to find its tail's room in a block that is there already.
  */
-export class CapsuleBlocks {
+export class StoredBlocks {
   #whole = 0;
   #last = 0;
   #count = 0;

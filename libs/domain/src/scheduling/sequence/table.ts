@@ -1,6 +1,6 @@
 import type { BlockShape, CachedContent } from '../../paging/index.js';
 import { rawBlocks } from '../../paging/index.js';
-import type { PageChange, SpanCapsule } from '../step.js';
+import type { PageChange, StoredSpan } from '../step.js';
 import { cachedBlocks, cut, type HeldRaw, type HeldSegment, pageCount, pagesOf, runsOf } from './held.js';
 import type { PageSource } from './page-source.js';
 
@@ -60,9 +60,9 @@ export class SequenceTable {
   /** Rebuilds the engine's table from what is held. */
   attachAll(slot: number, changes: PageChange[]): void {
     this.#held.forEach((each, segment) => {
-      if (each.kind === 'capsule') {
-        const { profile, tokens, pages } = each;
-        changes.push({ kind: 'attachCapsule', slot, profile, tokens, pages: [...pages] });
+      if (each.kind === 'stored') {
+        const { format, tokens, pages } = each;
+        changes.push({ kind: 'attachStored', slot, format, tokens, pages: [...pages] });
       } else {
         const { tokens, blocks } = each;
         changes.push({ kind: 'segment', slot });
@@ -71,24 +71,24 @@ export class SequenceTable {
     });
   }
 
-  /** Puts capsule and rest rows in the place of the segment `at` and frees its pages. Returns what stood there. */
+  /** Puts stored span and rest rows in the place of the segment `at` and frees its pages. Returns what stood there. */
   compress(
     at: number,
-    { profile, pages: capsulePages }: SpanCapsule,
+    { format, pages: storedPages }: StoredSpan,
     restRows: readonly number[],
     { slot, source, changes }: TableWork,
   ): HeldSegment {
     const span = this.#held[at];
     if (!span) throw new Error('there is no span to compress');
-    const pages = source.takeCapsule(capsulePages);
+    const pages = source.takePages(storedPages);
     const blocks = source.takeBlocks(rawBlocks(restRows.length, this.shape));
-    changes.push({ kind: 'compress', slot, segment: at, profile, pages, blocks, restRows });
+    changes.push({ kind: 'compress', slot, segment: at, format, pages, blocks, restRows });
     const { start, picture } = span;
     const place = { start, picture };
     const rest: HeldSegment[] =
       restRows.length > 0 ? [{ ...place, kind: 'raw', blocks, tokens: restRows.length, cached: 0 }] : [];
     const tokens = span.tokens - restRows.length;
-    this.#held.splice(at, 1, { ...place, kind: 'capsule', pages, tokens, profile }, ...rest);
+    this.#held.splice(at, 1, { ...place, kind: 'stored', pages, tokens, format }, ...rest);
     this.#pages += pages.length + blocks.length * this.shape.pagesPerBlock - pageCount(span, this.shape);
     source.release(runsOf(span, this.shape));
     return span;
@@ -105,14 +105,14 @@ export class SequenceTable {
   /** Fresh pages for everything, in the same order. */
   restore(source: PageSource): void {
     const tailOf = (segment: HeldSegment | undefined): number =>
-      segment?.kind === 'capsule' ? segment.pages.length % this.shape.pagesPerBlock : 0;
+      segment?.kind === 'stored' ? segment.pages.length % this.shape.pagesPerBlock : 0;
     // equal tails one after the other fill their blocks, as was counted
     const order = [...this.#held.keys()].sort((a, b) => tailOf(this.#held[a]) - tailOf(this.#held[b]));
     for (const at of order) {
       const segment = this.#held[at];
       if (segment?.kind === 'raw')
         this.#held[at] = { ...segment, blocks: source.takeBlocks(segment.blocks.length), cached: 0 };
-      else if (segment) this.#held[at] = { ...segment, pages: source.takeCapsule(segment.pages.length) };
+      else if (segment) this.#held[at] = { ...segment, pages: source.takePages(segment.pages.length) };
     }
   }
 
@@ -126,11 +126,11 @@ export class SequenceTable {
   /** The span that begins with this token. */
   spanContent(kind: 'picture' | 'run', start: number): CachedContent {
     const held = this.#held.filter((each) => each.start === start);
-    const capsule = held.find((each) => each.kind === 'capsule');
+    const stored = held.find((each) => each.kind === 'stored');
     const raw = held.find((each) => each.kind === 'raw');
     return {
       kind,
-      capsule: capsule && { format: capsule.profile, tokens: capsule.tokens, pages: capsule.pages },
+      stored: stored && { format: stored.format, tokens: stored.tokens, pages: stored.pages },
       raw: raw && { tokens: raw.tokens, blocks: raw.blocks },
     };
   }
