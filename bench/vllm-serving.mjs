@@ -1,14 +1,16 @@
 // The whole service beside a real vLLM server: the same weights, two threads each, the same requests in turns. Each side
 // is its usual processes (here router, worker and Redis; there API server and engine); CPU is that of the whole tree.
 //
-// Usage: node bench/vllm-serving.mjs (--vllm VENV | --baseline DIR) [--rounds 5] [--scenes 24] [--out FILE]
+// Usage: node bench/vllm-serving.mjs (--vllm VENV | --baseline DIR) [--model DIR] [--rounds 5] [--scenes 24]
+//          [--at-once 8] [--streams 16] [--stream-tokens 200] [--pool-mib 256] [--out FILE]
 //   VENV is a Python environment that has vllm (on its CPU backend); DIR a checkout of ours that has
 //   been built, its e2e folder too, whose service then stands in vLLM's place; scenes are drawn anew each round.
-//   new, one at a time   pictures that nobody has seen, one question each
-//   new, 8 at once       the same, eight requests at once
-//   known, 8 at once     the pictures of the round again, another question
-//   text streams         16 streams of 200 tokens
-//   picture streams      16 streams of 200 tokens about the round's pictures
+//   new, one at a time    a third of the scenes, which nobody has seen, one question each
+//   new, 8 at once        the others, eight requests at once
+//   known, 8 at once      the pictures of the round again, another question
+//   16 text streams       of 200 tokens each; --streams takes a list, as 1,4,16
+//   16 picture streams    the same about the round's pictures
+// At real size (tools/oracle/make_geometry.py) a picture takes seconds: --scenes 5 --at-once 4 --streams 1,4,16.
 // The side that begins changes with every round; a pause lets the other's threads stop spinning. Answers of the first
 // three loads are compared.
 import { execFileSync, spawn } from 'node:child_process';
@@ -16,7 +18,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import { createServer } from 'node:net';
 import { cpus, loadavg } from 'node:os';
-import { join, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { generateScene } from '@kvcapsule/testing/scenes';
@@ -28,6 +30,11 @@ const { values } = parseArgs({
     baseline: { type: 'string' },
     rounds: { type: 'string', default: '5' },
     scenes: { type: 'string', default: '24' },
+    model: { type: 'string', default: MODEL_DIR },
+    'at-once': { type: 'string', default: '8' },
+    streams: { type: 'string', default: '16' },
+    'stream-tokens': { type: 'string', default: '200' },
+    'pool-mib': { type: 'string', default: '256' },
     out: { type: 'string' },
   },
 });
@@ -36,10 +43,11 @@ if (!values.vllm === !values.baseline) throw new Error('--vllm VENV or --baselin
 const RIVAL = values.vllm ? 'vllm' : 'baseline';
 const ROUNDS = Number(values.rounds);
 const SCENES = Number(values.scenes);
-const MODEL = 'emoji-vlm';
+const MODEL = basename(values.model);
 const THREADS = 2;
-const STREAMS = 16;
-const STREAM_TOKENS = 200;
+const AT_ONCE = Number(values['at-once']);
+const STREAMS = values.streams.split(',').map(Number);
+const STREAM_TOKENS = Number(values['stream-tokens']);
 /** vLLM's threads spin on for a while after a request. */
 const PAUSE_MS = 1_500;
 const CLOCK_TICKS = Number(execFileSync('getconf', ['CLK_TCK']).toString());
@@ -57,7 +65,7 @@ async function freePort() {
 async function startVllm(venv) {
   const port = await freePort();
   const args = [
-    ...['serve', MODEL_DIR, '--served-model-name', MODEL, '--host', '127.0.0.1', '--port', String(port)],
+    ...['serve', values.model, '--served-model-name', MODEL, '--host', '127.0.0.1', '--port', String(port)],
     ...['--dtype', 'bfloat16', '--max-model-len', '8192', '--max-num-seqs', '32'],
     ...['--limit-mm-per-prompt', '{"image":8}'],
   ];
@@ -86,7 +94,8 @@ async function startVllm(venv) {
 
 async function startOurs(name, Built) {
   const cluster = await Built.start({
-    workerArgs: ['--pool-mib', '256', '--threads', String(THREADS)],
+    model: values.model,
+    workerArgs: ['--pool-mib', values['pool-mib'], '--threads', String(THREADS)],
     routerArgs: ['--served-model-name', MODEL],
   });
   const pids = [cluster.router.process.pid, ...cluster.workers.map(({ process: part }) => part.pid)];
@@ -207,7 +216,7 @@ function loadsOf(scenes, round) {
   const third = Math.floor(scenes.length / 3);
   const question = (scene, index) => scene.questions[index].ask;
   const long = { ignore_eos: true, min_tokens: STREAM_TOKENS };
-  const turns = Array.from({ length: STREAMS }, (_, index) => index);
+  const turns = (count) => Array.from({ length: count }, (_, index) => index);
   return [
     {
       name: 'new, one at a time',
@@ -215,31 +224,31 @@ function loadsOf(scenes, round) {
       bodies: scenes.slice(0, third).map((scene) => chat(question(scene, 0), 32, scene)),
     },
     {
-      name: 'new, 8 at once',
-      atOnce: 8,
+      name: `new, ${AT_ONCE} at once`,
+      atOnce: AT_ONCE,
       bodies: scenes.slice(third).map((scene) => chat(question(scene, 0), 32, scene)),
     },
     {
-      name: 'known, 8 at once',
-      atOnce: 8,
+      name: `known, ${AT_ONCE} at once`,
+      atOnce: AT_ONCE,
       bodies: scenes.map((scene) => chat(question(scene, 1), 32, scene)),
     },
-    {
-      name: 'text streams',
-      atOnce: STREAMS,
+    ...STREAMS.map((count) => ({
+      name: `${count} text streams`,
+      atOnce: count,
       streams: true,
-      bodies: turns.map((index) =>
+      bodies: turns(count).map((index) =>
         chat(`Describe the image. ${round} ${index}`, STREAM_TOKENS, undefined, long),
       ),
-    },
-    {
-      name: 'picture streams',
-      atOnce: STREAMS,
+    })),
+    ...STREAMS.map((count) => ({
+      name: `${count} picture streams`,
+      atOnce: count,
       streams: true,
-      bodies: turns.map((index) =>
+      bodies: turns(count).map((index) =>
         chat('Describe the image.', STREAM_TOKENS, scenes[index % scenes.length], long),
       ),
-    },
+    })),
   ];
 }
 
@@ -327,7 +336,7 @@ try {
     };
   });
   const result = {
-    command: `node bench/vllm-serving.mjs ${values.vllm ? '--vllm VENV' : '--baseline DIR'} --rounds ${ROUNDS} --scenes ${SCENES}`,
+    command: `node bench/vllm-serving.mjs ${values.vllm ? '--vllm VENV' : '--baseline DIR'} --rounds ${ROUNDS} --scenes ${SCENES}${values.model === MODEL_DIR ? '' : ` --model ${MODEL}`} --at-once ${AT_ONCE} --streams ${values.streams} --stream-tokens ${STREAM_TOKENS}`,
     commit: execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: ROOT }).toString().trim(),
     machine: `${cpus()[0].model}, ${cpus().length} cores`,
     load: loadavg().map(rounded),

@@ -26,6 +26,8 @@ export interface ClusterOptions {
   readonly routerArgs?: readonly string[];
   /** Flags of Node for every part. */
   readonly nodeArgs?: readonly string[];
+  /** A model's folder; the demo model's by default. */
+  readonly model?: string;
 }
 
 /** A whole cluster of real processes with a private Redis; every stop leaves nothing behind. */
@@ -37,13 +39,17 @@ export class Cluster {
 
   private constructor(private readonly options: ClusterOptions) {}
 
+  private get modelDir(): string {
+    return this.options.model ?? MODEL_DIR;
+  }
+
   static async start(options: ClusterOptions = {}): Promise<Cluster> {
     const cluster = new Cluster(options);
     try {
       cluster.redis = await startRedis();
       for (let i = 0; i < (options.workers ?? 1); i++) cluster.workers.push(await cluster.startWorker(i));
       cluster.router = await cluster.startPart('router', [
-        ...['--port', '0', '--redis', cluster.redis.url, '--model', MODEL_DIR],
+        ...['--port', '0', '--redis', cluster.redis.url, '--model', cluster.modelDir],
         ...(options.routerArgs ?? []),
       ]);
       await cluster.untilReady();
@@ -63,7 +69,7 @@ export class Cluster {
   /** Starts worker `i`, anew after a kill: same id, so the epoch rises. */
   startWorker(i: number): Promise<Part> {
     return this.startPart('worker', [
-      ...['--id', `worker-${String(i)}`, '--redis', this.redis.url, '--model', MODEL_DIR],
+      ...['--id', `worker-${String(i)}`, '--redis', this.redis.url, '--model', this.modelDir],
       ...(this.options.workerArgs ?? ['--pool-mib', '64']),
     ]);
   }
