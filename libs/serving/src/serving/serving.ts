@@ -1,23 +1,21 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
-import { type RootContent, rootName } from '@kvcapsule/domain/identity';
-import { namePrompt, type ScheduledRequest, Scheduler } from '@kvcapsule/domain/scheduling';
+import { Scheduler } from '@kvcapsule/domain/scheduling';
 
-import { Generation } from '../generation/generation.js';
+import type { Generation } from '../generation/generation.js';
 import type { GenerateRequest } from '../generation/request.js';
-import { type Detokenizer, TextStream } from '../generation/text-stream.js';
-import { type Offer, validateGenerate } from '../generation/validate.js';
 import type { ResizeAnswer } from '../leases/lease-effects.js';
 import { Leases } from '../leases/leases.js';
 import type { FileName, PictureName } from '../pictures/names.js';
 import type { DecodeOutcome, EncodeOutcome } from '../pictures/picture-effects.js';
 import { PictureFeatures } from '../pictures/picture-features.js';
 import { type StepOutcome, Steps } from '../steps/steps.js';
+import { type ArrivalConfig, Arrivals } from './arrivals.js';
 import { Deadlines } from './deadlines.js';
 import { type Effect, Outbox } from './effects.js';
 import { type KvGauges, kvGauges } from './gauges.js';
 import { asKvcError, Requests } from './requests.js';
 
-export interface ServingConfig extends Offer {
+export interface ServingConfig extends ArrivalConfig {
   readonly poolBlocks: number;
   /** Pages of waiting requests whose bytes may be kept outside the pool. */
   readonly swapPages: number;
@@ -26,9 +24,6 @@ export interface ServingConfig extends Offer {
   readonly maxRunning: number;
   /** Bound of the picture features kept, in use or not. */
   readonly encoderCacheBytes: number;
-  /** What names of content begin with, but for the request's cache domain. */
-  readonly root: Omit<RootContent, 'domain'>;
-  readonly createDetokenizer: () => Detokenizer;
 }
 
 /** How far a worker is; any change of it shows that it works. */
@@ -60,11 +55,11 @@ export class Serving {
   readonly #outbox = new Outbox();
   readonly #leases: Leases;
   readonly #requests: Requests;
+  readonly #arrivals: Arrivals;
   readonly #steps: Steps;
   readonly #deadlines: Deadlines;
   readonly #drains = new Set<string>();
   #state: ServingState = 'ready';
-  #submitted = 0;
 
   constructor(config: ServingConfig) {
     this.#config = config;
@@ -98,7 +93,9 @@ export class Serving {
     };
     this.#leases = leases;
     this.#requests = requests;
-    this.#steps = new Steps({ scheduler, requests, pictures, leases, outbox, stopTokenIds, lost });
+    const parts = { scheduler, requests, pictures, leases, outbox };
+    this.#arrivals = new Arrivals({ ...parts, config, deadlines: this.#deadlines });
+    this.#steps = new Steps({ ...parts, stopTokenIds, lost });
   }
 
   get state(): ServingState {
@@ -243,59 +240,7 @@ export class Serving {
   #admit(key: string, request: GenerateRequest, nowMs: number): void {
     if (this.#state === 'draining') throw new KvcError('DRAINING', 'The worker is shutting down.');
     if (this.#state === 'failed') throw new KvcError('NO_WORKER', 'The worker has failed.');
-    const spec = validateGenerate(request, this.#config);
-    const text = new TextStream(this.#config.createDetokenizer(), spec.stop, spec.sampling.minTokens);
-    this.#submitted += 1;
-    const generation = new Generation(`${key}#${this.#submitted}`, key, spec, text);
-    this.#requests.add(generation);
-    if (spec.remainingMs !== undefined) this.#deadlines.set(generation.id, nowMs + spec.remainingMs);
-    this.#prepare(generation);
-  }
-
-  #prepare(generation: Generation): void {
-    try {
-      this.#gather(generation);
-    } catch (error) {
-      this.#requests.fail(generation, error);
-    }
-  }
-
-  /** Takes the lease over and has the features of pictures made that are not cached, then queues the request. */
-  #gather(generation: Generation): void {
-    const { id, spec } = generation;
-    const request = this.#scheduled(generation);
-    const cached = this.scheduler.cachedPictures(request);
-    let missing = 2;
-    const done = (error?: unknown): void => {
-      missing -= 1;
-      if (error !== undefined) this.#requests.fail(generation, error);
-      if (missing === 0 && !generation.ended) this.#queue(generation, request, cached);
-    };
-    if (spec.lease) this.#leases.accept(id, spec.lease, done);
-    else done();
-    this.pictures.encode(generation, cached, done);
-  }
-
-  #queue(generation: Generation, request: ScheduledRequest, cachedPictures: number): void {
-    try {
-      this.scheduler.add(request, cachedPictures);
-    } catch (error) {
-      this.#requests.fail(generation, error);
-    }
-    this.#outbox.push({ kind: 'wake' });
-  }
-
-  #scheduled({ id, spec, promptTokens }: Generation): ScheduledRequest {
-    const { priority, promptTokenIds: tokenIds, domain, maxTokens, text, textUnderPressure } = spec;
-    const root = rootName({ ...this.#config.root, domain });
-    const pictures = spec.pictures.map((picture) => ({
-      ...picture,
-      content: { ...picture.form, contentSha256: picture.contentSha256 },
-    }));
-    const texts = { ...(text && { text }), ...(textUnderPressure && { textUnderPressure }) };
-    const content = { root, tokenIds };
-    const request = { id, promptTokens, maxTokens, pictures, priority, ...texts, content };
-    return namePrompt(request, this.#config.geometry);
+    this.#arrivals.take(key, request, nowMs);
   }
 
   #endDrain(ticket: string): void {
