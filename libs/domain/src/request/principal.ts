@@ -6,3 +6,6 @@ export interface Principal {
 
 /** Whoever has not been told apart. */
 export const DEFAULT_PRINCIPAL: Principal = { tenant: 'default' };
+
+/** Longest name of a tenant, in UTF-16 units. */
+export const MAX_TENANT_LENGTH = 256;

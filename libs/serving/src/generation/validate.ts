@@ -5,6 +5,7 @@ import {
   checkPromptTokens,
   CLIENT_REQUEST_ID,
   DEFAULT_PRINCIPAL,
+  MAX_TENANT_LENGTH,
 } from '@kvcapsule/domain/request';
 import { keptPicture, keptText } from '@kvcapsule/domain/scheduling';
 import { z } from 'zod';
@@ -35,7 +36,7 @@ const generateSchema = z.object({
   // what this worker cannot do yet is refused: an answer that leaves it out would be a wrong one
   resumedTokenIds: z.array(z.number()).max(0),
   choice: z.literal(0).optional(),
-  tenant: z.string().max(256).optional(),
+  tenant: z.string().max(MAX_TENANT_LENGTH).optional(),
 });
 
 /** What a worker offers to requests. */
