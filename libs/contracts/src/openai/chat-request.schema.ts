@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { ChatMessage } from './chat-messages.schema.js';
-import { ignored, known, refused, text } from './refused.js';
+import { ignored, known, refused, text, withAllFields } from './refused.js';
 
 const oneOf =
   (...values: readonly unknown[]) =>
@@ -79,8 +79,7 @@ const sampling = {
   ignore_eos: z.boolean().nullish(),
 };
 
-/** Body of `POST /v1/chat/completions`. Any other field is `INVALID_REQUEST` with its name. */
-export const ChatCompletionRequest = known({
+const fields = known({
   model: z.string().min(1),
   messages: z.array(ChatMessage).min(1),
   stream: z.boolean().nullish(),
@@ -119,18 +118,21 @@ export const ChatCompletionRequest = known({
     .nullish(),
   ...notOffered,
   ...harmless,
-})
-  .superRefine((request, context) => {
-    const refuse = (field: string, message: string) => {
-      context.addIssue({ code: 'custom', path: [field], message });
-    };
-    if (request.stream_options != null && request.stream !== true)
-      refuse('stream_options', 'stream_options are taken only with stream: true');
-    if (request.top_logprobs && request.logprobs !== true)
-      refuse('top_logprobs', 'top_logprobs are taken only with logprobs: true');
-    const most = request.max_completion_tokens ?? request.max_tokens;
-    if (most != null && (request.min_tokens ?? 0) > most)
-      refuse('min_tokens', 'min_tokens is more than the answer may have');
-  })
+}).superRefine((request, context) => {
+  const refuse = (field: string, message: string) => {
+    context.addIssue({ code: 'custom', path: [field], message });
+  };
+  if (request.stream_options != null && request.stream !== true)
+    refuse('stream_options', 'stream_options are taken only with stream: true');
+  if (request.top_logprobs && request.logprobs !== true)
+    refuse('top_logprobs', 'top_logprobs are taken only with logprobs: true');
+  const most = request.max_completion_tokens ?? request.max_tokens;
+  if (most != null && (request.min_tokens ?? 0) > most)
+    refuse('min_tokens', 'min_tokens is more than the answer may have');
+});
+
+/** Body of `POST /v1/chat/completions`. Any other field is `INVALID_REQUEST` with its name. */
+export const ChatCompletionRequest = z
+  .preprocess(withAllFields, fields)
   .meta({ id: 'ChatCompletionRequest' });
 export type ChatCompletionRequest = z.infer<typeof ChatCompletionRequest>;

@@ -46,6 +46,37 @@ describe('errors of a request', () => {
     });
   });
 
+  it.each(['foo', 'constructor', 'toString', 'hasOwnProperty', 'prototype', '__proto__'])(
+    'refuse the unknown field %s wherever it stands, unless it is null',
+    (name) => {
+      const user = (message: string) => `{"messages":[{"role":"user",${message}}]}`;
+      const places: [string, (field: string) => string][] = [
+        ['', (field) => `{${field}}`],
+        ['stream_options.', (field) => `{"stream":true,"stream_options":{${field}}}`],
+        ['messages.0.', (field) => user(`"content":"x",${field}`)],
+        ['messages.0.content.0.', (field) => user(`"content":[{"type":"text","text":"x",${field}}]`)],
+        [
+          'messages.0.content.0.image_url.',
+          (field) => user(`"content":[{"type":"image_url","image_url":{"url":"data:",${field}}}]`),
+        ],
+      ];
+      for (const [path, body] of places) {
+        for (const value of ['1', '{}', '[]', '"x"', 'false']) {
+          const change = JSON.parse(body(`"${name}":${value}`)) as object;
+          expect(faultOf(change)).toMatchObject({ code: 'INVALID_REQUEST', param: `${path}${name}` });
+        }
+        expect(() => faultOf(JSON.parse(body(`"${name}":null`)) as object)).toThrow('was accepted');
+      }
+      const bias = JSON.parse(`{"logit_bias":{"1":1,"${name}":1}}`) as object;
+      expect(faultOf(bias)).toMatchObject({ code: 'INVALID_REQUEST', param: `logit_bias.${name}` });
+    },
+  );
+
+  it('leave what is read by nobody alone', () => {
+    const metadata = JSON.parse('{"__proto__":1,"constructor":{}}') as object;
+    expect(() => faultOf({ metadata })).toThrow('was accepted');
+  });
+
   it('name the text that holds half of a character', () => {
     const half = 'a\ud83db';
     const part = [{ type: 'text', text: half }];

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { ERRORS, KvcError } from '../errors/index.js';
+import { shownName } from './refused.js';
 
 export const ErrorBody = z
   .strictObject({
@@ -46,7 +47,7 @@ function innermost(
 
 /** `messages.0.content.1`: what a part is (its `type`) is a matter of the part. */
 function paramOf(path: readonly PropertyKey[]): string {
-  const names = path.map(String);
+  const names = path.map((name) => shownName(String(name)));
   if (names.at(-1) === 'type' && names.at(-3) === 'content') names.pop();
   return cut(names.join('.'));
 }
