@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
+import { VARIABLES, variablesOf } from '@kvcapsule/platform/config';
 import { describe, expect, it } from 'vitest';
-import { readSettings } from './config.js';
+import { readSettings, routerConfigSchema } from './config.js';
 
 const NEEDED = ['--redis', 'redis://127.0.0.1:1', '--model', 'models/demo/'];
 const read = (argv: string[], env: NodeJS.ProcessEnv = {}) => readSettings([...NEEDED, ...argv], env);
@@ -42,6 +43,11 @@ describe('settings', () => {
       'key-number-3',
       'key-number-4',
     ]);
+  });
+
+  it('stand in the list of variables', () => {
+    const listed = VARIABLES.router.map((name) => `KVCAPSULE_${name}`);
+    expect([...variablesOf(routerConfigSchema), 'KVCAPSULE_CONFIG'].sort()).toEqual(listed.sort());
   });
 
   it('take several models, and names for them in the same order', () => {

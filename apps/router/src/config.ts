@@ -18,7 +18,8 @@ const ORIGIN = /^https?:\/\/[^/?#@\s]+$/;
 const isLoopback = (host: string) =>
   host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
 
-const schema = z
+/** Every setting of a router; flags and variables are named after the fields. */
+export const routerConfigSchema = z
   .object({
     host: z.string().default('127.0.0.1').describe('Address to listen on'),
     port: z.int().min(0).max(65_535).default(8_000).describe('Port to listen on; 0 takes a free one'),
@@ -89,7 +90,7 @@ function modelFault(dirs: readonly string[], names: readonly string[]) {
 
 /** Flags win over environment over file; throws `CONFIG_INVALID` naming every setting at fault. */
 export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): Settings {
-  const config = parseConfig({ schema, argv, env, name: 'kvcapsule serve router' });
+  const config = parseConfig({ schema: routerConfigSchema, argv, env, name: 'kvcapsule serve router' });
   const { host, port, apiKeys, headTimeoutMs, bodyTimeoutMs, requestTimeoutMs, drainMs } = config;
   return {
     host,

@@ -1,4 +1,5 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
+import { unreadVariables } from '@kvcapsule/platform/config';
 import { createLogger, outliveClosedPipes } from '@kvcapsule/platform/logging';
 import { openCatalogue } from './catalogue/open-catalogue.js';
 import { createApp, listen } from './app.js';
@@ -10,6 +11,7 @@ outliveClosedPipes();
 try {
   const settings = readSettings(process.argv.slice(2), process.env);
   const logger = createLogger({ name: 'router', level: 'info' });
+  for (const line of unreadVariables(process.env, ['router'])) logger.warn(line);
   const telemetry = new Telemetry();
   const catalogue = await openCatalogue(settings, telemetry);
   const ports = await RedisPorts.open(settings.redisUrl);

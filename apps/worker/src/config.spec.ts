@@ -1,4 +1,4 @@
-import { parseConfig } from '@kvcapsule/platform/config';
+import { parseConfig, VARIABLES, variablesOf } from '@kvcapsule/platform/config';
 import { describe, expect, it } from 'vitest';
 
 import { defaultWorkerId, workerConfigSchema } from './config.js';
@@ -10,6 +10,11 @@ const parse = (...argv: string[]) =>
     env: {},
     name: 'worker',
   });
+
+it('has a list of variables that names all of its settings', () => {
+  const listed = VARIABLES.worker.map((name) => `KVCAPSULE_${name}`);
+  expect([...variablesOf(workerConfigSchema), 'KVCAPSULE_CONFIG'].sort()).toEqual(listed.sort());
+});
 
 describe('the address that routers are told', () => {
   it.each(['0.0.0.0:7000', '[::]:7000', ':::7000'])('may not be %s', (listen) => {

@@ -15,7 +15,7 @@ import {
 } from '@kvcapsule/engine';
 import { type ModelFolder, openModelFolder } from '@kvcapsule/model';
 import { decodeImage } from '@kvcapsule/multimodal';
-import { parseConfig } from '@kvcapsule/platform/config';
+import { parseConfig, unreadVariables } from '@kvcapsule/platform/config';
 import { createLogger, type Logger, outliveClosedPipes } from '@kvcapsule/platform/logging';
 import { createRedisClient, RedisLedger, RedisRegistry } from '@kvcapsule/platform/redis';
 import { createMetrics, type WorkerMetrics } from '@kvcapsule/platform/telemetry';
@@ -42,6 +42,7 @@ async function main(): Promise<void> {
   });
   const config = { ...settings, id: settings.id ?? defaultWorkerId(hostname()) };
   const logger = createLogger({ name: config.id, level: config.logLevel });
+  for (const line of unreadVariables(process.env, ['worker'])) logger.warn(line);
   const worker = await open(config, logger);
   superviseProcess(worker, config, logger);
   const ready = { event: 'ready', address: worker.address, metrics: `${worker.metricsUrl}/metrics` };

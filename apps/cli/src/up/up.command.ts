@@ -1,3 +1,4 @@
+import { unreadVariables } from '@kvcapsule/platform/config';
 import type { Command } from 'commander';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -25,6 +26,7 @@ async function up(options: UpOptions): Promise<void> {
   const say = (line: string): void => {
     process.stderr.write(`${new Date().toTimeString().slice(0, 8)} ${line}\n`);
   };
+  for (const line of unreadVariables(process.env, ['router', 'worker'])) say(line);
   const cluster = new UpCluster(options, logFolder, say);
   const stop = stopOnSignal(cluster, say);
   try {

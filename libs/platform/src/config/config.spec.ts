@@ -126,6 +126,11 @@ describe('what it refuses', () => {
     ['a bad key of the file', () => parse([...REDIS, '--config', file('port: sekret1')]), /^port in .*: /],
     ['a bad secret', () => parse([...REDIS, '--api-key', 'sekret1']), /^--api-key: /],
     ['a bad switch', () => parse(REDIS, { KVCAPSULE_NO_AUTH: 'sekret1' }), /^KVCAPSULE_NO_AUTH: /],
+    [
+      'a variable that Kubernetes sets for a service',
+      () => parse(REDIS, { KVCAPSULE_PORT: 'tcp://10.0.0.1:80' }),
+      /^KVCAPSULE_PORT: Kubernetes .* enableServiceLinks: false/,
+    ],
     ['a missing setting', () => parse([]), /^--redis-url or KVCAPSULE_REDIS_URL: /],
     ['settings that do not go together', () => parse([...REDIS, '--host', '0.0.0.0']), /^an address other/],
   ];

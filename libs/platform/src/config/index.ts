@@ -7,6 +7,9 @@ import { type z } from 'zod';
 
 import { fieldsOf, type ConfigSchema, type Field } from './fields.js';
 import { configText, helpText } from './help.js';
+import { isServiceUrl, SERVICE_LINK } from './variables.js';
+
+export * from './variables.js';
 
 interface Source {
   /** How the setting was named where it was found: `--port`, `KVCAPSULE_PORT`, `port in FILE`. */
@@ -153,6 +156,7 @@ function sourceOf(
   }
   const variable = env[field.env];
   if (variable !== undefined && variable !== '') {
+    if (isServiceUrl(variable)) throw new KvcError('CONFIG_INVALID', `${field.env}: ${SERVICE_LINK}`);
     return { origin: field.env, value: fromText(field, variable) };
   }
   const entry = file[field.key];
@@ -210,3 +214,6 @@ function check<S extends ConfigSchema>(
   });
   throw new KvcError('CONFIG_INVALID', faults.join('; '));
 }
+
+/** The variables that the fields of a schema are read from. */
+export const variablesOf = (schema: ConfigSchema): string[] => fieldsOf(schema).map(({ env }) => env);
