@@ -110,9 +110,14 @@ export async function createApp(environment: Environment): Promise<NestFastifyAp
   return app;
 }
 
-/** Listens; resolves to the URL, with the port that was taken. */
+/** Listens; resolves to the URL, with the port that was taken. Rejects with `CONFIG_INVALID` where it may not. */
 export async function listen(app: NestFastifyApplication, host: string, port: number): Promise<string> {
-  await app.listen(port, host);
+  await app.listen(port, host).catch((cause: unknown) => {
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new KvcError('CONFIG_INVALID', `--host, --port: cannot listen on ${host}, port ${port} (${code})`, {
+      cause,
+    });
+  });
   const server = app.getHttpServer();
   if (!server.listening) await once(server, 'listening');
   const { port: taken } = server.address() as AddressInfo;

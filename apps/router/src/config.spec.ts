@@ -86,6 +86,16 @@ describe('settings', () => {
     expect(read(['--host', host]).host).toBe(host);
   });
 
+  it.each(['999.1.1.1', '1.2.3', '', 'two words', 'http://x', '[::]'])(
+    'refuse the host %j, whatever else is said',
+    (host) => {
+      for (const more of [[], ['--no-auth']])
+        expect(() => read(['--host', host, ...more])).toThrow(
+          /^--host: neither an address nor a name of a host$/,
+        );
+    },
+  );
+
   it('ask for keys that are given, whatever else is said', () => {
     expect(read(['--no-auth', '--api-key', 'key-number-1']).apiKeys).toEqual(['key-number-1']);
   });

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { basename, resolve } from 'node:path';
-import { parseConfig } from '@kvcapsule/platform/config';
+import { apiKey, parseConfig } from '@kvcapsule/platform/config';
 import { redisUrl } from '@kvcapsule/platform/redis';
 import { z } from 'zod';
 import type { Settings } from './settings.js';
@@ -10,8 +10,8 @@ const QUEUE_WAIT_MS = 30_000;
 const STALL_MS = 30_000;
 const WINDOW_BYTES = 4 * MIB;
 
-/** What can stand in the header `authorization: Bearer KEY`: another key could never match. */
-const SENDABLE_KEY = /^[\x21-\x7e]*$/;
+/** An address, or a name; four numbers with dots between are a name to nobody. */
+const isHost = (host: string) => isIP(host) !== 0 || (/^[\w.-]{1,253}$/.test(host) && !/^[\d.]+$/.test(host));
 
 const ORIGIN = /^https?:\/\/[^/?#@\s]+$/;
 
@@ -21,7 +21,11 @@ const isLoopback = (host: string) =>
 /** Every setting of a router; flags and variables are named after the fields. */
 export const routerConfigSchema = z
   .object({
-    host: z.string().default('127.0.0.1').describe('Address to listen on'),
+    host: z
+      .string()
+      .refine(isHost, 'neither an address nor a name of a host')
+      .default('127.0.0.1')
+      .describe('Address to listen on'),
     port: z.int().min(0).max(65_535).default(8_000).describe('Port to listen on; 0 takes a free one'),
     redis: redisUrl.meta({ secret: true, description: 'URL of Redis, such as redis://127.0.0.1:6379' }),
     model: z.array(z.string().min(1)).min(1).meta({
@@ -34,7 +38,7 @@ export const routerConfigSchema = z
       description: 'Model id for clients, once for each --model in their order; the folder’s name by default',
     }),
     apiKeys: z
-      .array(z.string().min(8).regex(SENDABLE_KEY, 'keys are printable ASCII characters without blanks'))
+      .array(apiKey)
       .default([])
       .meta({ secret: true, flag: 'api-key', description: 'Key that clients send as bearer token' }),
     auth: z.boolean().default(true).describe('Lets other addresses than loopback be served without keys'),
@@ -66,7 +70,7 @@ export const routerConfigSchema = z
   .superRefine(({ host, apiKeys, auth, model, servedModelName }, context) => {
     const fault = modelFault(model, servedModelName);
     if (fault) context.addIssue({ code: 'custom', ...fault });
-    if (isLoopback(host) || apiKeys.length > 0 || !auth) return;
+    if (isLoopback(host) || !isHost(host) || apiKeys.length > 0 || !auth) return;
     const message =
       'anyone who reaches this address could use the server: set --api-key, or --no-auth to allow it';
     context.addIssue({ code: 'custom', path: ['host'], message });

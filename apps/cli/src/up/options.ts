@@ -1,4 +1,5 @@
 import { CODECS } from '@kvcapsule/engine';
+import { isServiceUrl, SERVICE_LINK } from '@kvcapsule/platform/config';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { resolve } from 'node:path';
 import { DEFAULT_MODEL_DIR } from '../paths.js';
@@ -96,6 +97,7 @@ function modelsOf(env: NodeJS.ProcessEnv): readonly string[] {
 function wholeNumber(min: number, max: number): (text: string) => number {
   return (text) => {
     const value = Number(text);
+    if (isServiceUrl(text)) throw new InvalidArgumentError(`${SERVICE_LINK}.`);
     if (/^\d+$/.test(text) && value >= min && value <= max) return value;
     throw new InvalidArgumentError(`it must be a whole number from ${String(min)} to ${String(max)}.`);
   };

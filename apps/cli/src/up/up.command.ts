@@ -4,23 +4,23 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { CliError } from '../failure.js';
 import { stateDir } from '../paths.js';
+import { checkOptions } from './check-options.js';
 import { UpCluster } from './cluster.js';
 import { firstScreen } from './first-screen.js';
 import { makeLogFolder } from './log-folder.js';
 import { type UpOptions, upOptions } from './options.js';
-import { assertPortFree } from './ports.js';
 
 export function registerUp(program: Command): void {
   upOptions(program.command('up').description('serve: Redis, workers and the router, until Ctrl-C')).action(
-    async (options: UpOptions) => {
+    async (options: UpOptions, command: Command) => {
+      for (const folder of options.model) assertModelFolder(folder);
+      await checkOptions(options, (option) => command.getOptionValueSource(option) === 'env');
       await up(options);
     },
   );
 }
 
 async function up(options: UpOptions): Promise<void> {
-  for (const folder of options.model) assertModelFolder(folder);
-  await assertPortFree(options.host, options.port);
   const startedMs = performance.now();
   const logFolder = makeLogFolder(stateDir(), new Date());
   const say = (line: string): void => {

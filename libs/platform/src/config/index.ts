@@ -9,6 +9,7 @@ import { fieldsOf, type ConfigSchema, type Field } from './fields.js';
 import { configText, helpText } from './help.js';
 import { isServiceUrl, SERVICE_LINK } from './variables.js';
 
+export * from './api-key.js';
 export * from './variables.js';
 
 interface Source {
