@@ -2,7 +2,7 @@ import { type ModelSpecification, readSpecification } from '@kvcapsule/model/fol
 import { loadBinding } from './binding.js';
 import { DisposeGuard } from './dispose-guard.js';
 import { modelRevision } from './model-revision.js';
-import { toKvcError } from './native-errors.js';
+import { asEngineError } from './native-errors.js';
 import type {
   EncodedImage,
   FitOptions,
@@ -116,7 +116,7 @@ export class Engine implements NativeEngine {
     try {
       return await this.#guard.run(call);
     } catch (error) {
-      throw toKvcError(error);
+      throw asEngineError(error);
     }
   }
 }
@@ -131,7 +131,7 @@ export async function describeMemory(options: MemoryOptions): Promise<MemoryNeed
   try {
     return binding.describeMemory(options);
   } catch (error) {
-    throw toKvcError(error);
+    throw asEngineError(error);
   }
 }
 
@@ -155,6 +155,6 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     const native = await binding.createEngine({ ...rest, model, profiles: paths });
     return new Engine(native, revision, model, profiles, binding.buildInfo().arithmetic);
   } catch (error) {
-    throw toKvcError(error);
+    throw asEngineError(error);
   }
 }

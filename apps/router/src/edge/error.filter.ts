@@ -1,4 +1,4 @@
-import { type ErrorCode, KvcError } from '@kvcapsule/contracts/errors';
+import { asKvcError, type ErrorCode, KvcError } from '@kvcapsule/contracts/errors';
 import { errorBody } from '@kvcapsule/contracts/openai';
 import { type ArgumentsHost, Catch, type ExceptionFilter, HttpException, Logger } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
@@ -51,7 +51,6 @@ export class ErrorFilter implements ExceptionFilter {
 
 /** Whatever was thrown, as an error that may be shown: texts of others can hold what the client sent. */
 export function toKvcError(fault: unknown): KvcError {
-  if (fault instanceof KvcError) return fault;
   if (fault instanceof HttpException && fault.getStatus() === 404)
     return new KvcError('NOT_FOUND', 'No such route.');
   const { code } = (fault ?? {}) as { code?: unknown };
@@ -59,7 +58,7 @@ export function toKvcError(fault: unknown): KvcError {
     const known = fastifyError(code);
     if (known) return known;
   }
-  return new KvcError('INTERNAL', 'The server met a fault of its own.', { cause: fault });
+  return asKvcError(fault, 'INTERNAL', 'The server met a fault of its own.');
 }
 
 function fastifyError(code: string): KvcError | undefined {

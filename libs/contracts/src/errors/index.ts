@@ -211,3 +211,8 @@ export class KvcError extends Error {
     return ERRORS[this.code].status;
   }
 }
+
+/** An error of the catalogue as it is; whatever else was thrown as the cause of one with this code and message. */
+export function asKvcError(thrown: unknown, code: ErrorCode, message: string): KvcError {
+  return thrown instanceof KvcError ? thrown : new KvcError(code, message, { cause: thrown });
+}

@@ -1,4 +1,4 @@
-import { KvcError } from '@kvcapsule/contracts';
+import { asKvcError } from '@kvcapsule/contracts';
 import type { TokenizerFile } from '../folder/tokenizer-files.js';
 import { TextTokenizer } from '../tokens/text-tokenizer.js';
 import { ChatTemplate } from './chat-template.js';
@@ -28,9 +28,6 @@ export class PromptServer {
 }
 
 function asData(error: unknown): PromptFailure {
-  if (error instanceof KvcError) {
-    const { code, message, param } = error;
-    return { code, message, param };
-  }
-  return { code: 'INTERNAL', message: 'the tokenizer failed', param: undefined };
+  const { code, message, param } = asKvcError(error, 'INTERNAL', 'the tokenizer failed');
+  return { code, message, param };
 }

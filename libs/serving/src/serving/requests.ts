@@ -1,4 +1,4 @@
-import { KvcError } from '@kvcapsule/contracts/errors';
+import { asKvcError, type KvcError } from '@kvcapsule/contracts/errors';
 import type { Scheduler } from '@kvcapsule/domain/scheduling';
 
 import type { Generation } from '../generation/generation.js';
@@ -71,7 +71,7 @@ export class Requests {
   fail(generation: Generation, error: unknown): void {
     if (generation.ended) return;
     this.#dismiss(generation);
-    const { code, message, param } = asKvcError(error);
+    const { code, message, param } = asRequestError(error);
     this.holdings.outbox.report({ kind: 'requestFailed', ids: generation.ids, code });
     this.tell(generation, { kind: 'failed', code, message, param });
   }
@@ -96,7 +96,6 @@ export class Requests {
   }
 }
 
-export function asKvcError(error: unknown): KvcError {
-  if (error instanceof KvcError) return error;
-  return new KvcError('INTERNAL', 'The worker failed on this request.', { cause: error });
+export function asRequestError(error: unknown): KvcError {
+  return asKvcError(error, 'INTERNAL', 'The worker failed on this request.');
 }

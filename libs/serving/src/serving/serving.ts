@@ -13,7 +13,7 @@ import { type ArrivalConfig, Arrivals } from './arrivals.js';
 import { Deadlines } from './deadlines.js';
 import { type Effect, Outbox } from './effects.js';
 import { type KvGauges, kvGauges } from './gauges.js';
-import { asKvcError, Requests } from './requests.js';
+import { asRequestError, Requests } from './requests.js';
 
 export interface ServingConfig extends ArrivalConfig {
   readonly poolBlocks: number;
@@ -135,7 +135,7 @@ export class Serving {
     try {
       this.#admit(key, request, nowMs);
     } catch (error) {
-      const { code, message, param } = asKvcError(error);
+      const { code, message, param } = asRequestError(error);
       this.#outbox.push({ kind: 'event', key, event: { kind: 'failed', code, message, param } });
       this.#outbox.report({ kind: 'requestRefused', code });
       if (request.lease) this.#leases.decline(request.lease.leaseId);

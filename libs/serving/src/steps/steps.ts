@@ -1,4 +1,4 @@
-import { KvcError } from '@kvcapsule/contracts/errors';
+import { asKvcError, KvcError } from '@kvcapsule/contracts/errors';
 import type { ScheduledStep, Scheduler } from '@kvcapsule/domain/scheduling';
 
 import type { Generation } from '../generation/generation.js';
@@ -111,7 +111,8 @@ export class Steps {
     const { scheduler, requests, outbox, lost } = this.parts;
     for (const id of steps.flatMap((step) => scheduler.fail(step))) {
       const generation = requests.find(id);
-      if (generation) requests.fail(generation, asStepError(error));
+      if (generation)
+        requests.fail(generation, asKvcError(error, 'ENGINE_FAILED', 'The engine failed on this request.'));
     }
     this.#failedSteps += 1;
     if (this.#failedSteps >= MAX_FAILED_STEPS) lost(error);
@@ -237,9 +238,4 @@ export class Steps {
 
 function movesPages({ reads, writes }: ScheduledStep): boolean {
   return reads.length + writes.length > 0;
-}
-
-function asStepError(error: unknown): KvcError {
-  if (error instanceof KvcError) return error;
-  return new KvcError('ENGINE_FAILED', 'The engine failed on this request.', { cause: error });
 }
