@@ -39,7 +39,7 @@ describe('profile show', () => {
   it('plots them on a page that runs nothing', () => {
     const page = profileHtml(DETAILS);
     expect(page.match(/<svg/g)).toHaveLength(4);
-    expect(page.match(/<polyline/g)).toHaveLength(2);
+    expect(page.match(/<path class="line \w+"/g)).toHaveLength(2);
     expect(page).not.toContain('<script');
     expect(page).not.toMatch(/NaN|Infinity/);
   });

@@ -1,12 +1,16 @@
 import { writeFile } from 'node:fs/promises';
 import { describeProfile, type PartDescription, type ProfileDetails } from '@kvcapsule/engine';
 import type { Command } from 'commander';
-import { escapeXml, htmlPage } from '@kvcapsule/evaluation/report';
+import { escapeXml, htmlPage, linePath, type PlotFrame, svgPlot } from '@kvcapsule/evaluation/report';
 import { checkOutput } from './output.js';
 
-const WIDTH = 640;
-const HEIGHT = 240;
 const MARGIN = 40;
+const FRAME: PlotFrame = {
+  width: 640,
+  height: 240,
+  margin: { left: MARGIN, right: MARGIN, top: MARGIN, bottom: MARGIN },
+};
+const { width: WIDTH, height: HEIGHT } = FRAME;
 const SPECTRUM_DB = 60;
 
 const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
@@ -72,15 +76,15 @@ function spectra(parts: readonly PartDescription[]): string {
     const points = spectrum.map((deviation, rank) => {
       const decibels = Math.max(20 * Math.log10(deviation / top), -SPECTRUM_DB);
       const x = MARGIN + ((WIDTH - 2 * MARGIN) * rank) / spectrum.length;
-      return `${x.toFixed(1)},${(MARGIN - ((HEIGHT - 2 * MARGIN) * decibels) / SPECTRUM_DB).toFixed(1)}`;
+      return [x, MARGIN - ((HEIGHT - 2 * MARGIN) * decibels) / SPECTRUM_DB] as const;
     });
-    return `<polyline class="line ${part}" points="${points.join(' ')}"/>`;
+    return `<path class="line ${part}" d="${linePath(points)}"/>`;
   });
   return figure(`Deviation of coefficient rows, strongest first, 0 to -${SPECTRUM_DB} dB`, lines.join('\n'));
 }
 
 function figure(title: string, shapes: string): string {
-  return `<h2>${title}</h2>\n<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}">\n${shapes}\n</svg>`;
+  return `<h2>${title}</h2>\n${svgPlot(FRAME, title, [shapes])}`;
 }
 
 const STYLE = `

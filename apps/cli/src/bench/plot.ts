@@ -1,12 +1,17 @@
-import { escapeXml, htmlPage } from '@kvcapsule/evaluation/report';
+import {
+  COLOURS,
+  escapeXml,
+  gridLines,
+  htmlPage,
+  linePath,
+  logScale,
+  type PlotFrame,
+  svgPlot,
+} from '@kvcapsule/evaluation/report';
 import type { Point } from './measure.js';
 import { OWN, renderMarkdown, rowsOf, type BenchReport } from './report.js';
 
-const WIDTH = 620;
-const HEIGHT = 340;
-const MARGIN = { left: 64, right: 150, top: 28, bottom: 44 };
-/** Okabe and Ito's palette: told apart without seeing red and green as different. */
-const COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000'];
+const FRAME: PlotFrame = { width: 620, height: 340, margin: { left: 64, right: 150, top: 28, bottom: 44 } };
 const DASHES = ['', '6 3', '2 3', '8 3 2 3'];
 
 interface Line {
@@ -66,8 +71,7 @@ function chartsOf(report: BenchReport): Chart[] {
 }
 
 function scale(values: readonly number[], from: number, to: number): (value: number) => number {
-  const [low, high] = [Math.log(Math.min(...values)) - 0.05, Math.log(Math.max(...values)) + 0.05];
-  return (value) => from + ((Math.log(value) - low) / (high - low)) * (to - from);
+  return logScale(Math.min(...values) * 0.95, Math.max(...values) * 1.05, from, to);
 }
 
 /** 1, 2 and 5 of every decade inside the values. */
@@ -79,42 +83,46 @@ function ticks(values: readonly number[]): number[] {
     .filter((tick) => tick >= low && tick <= high);
 }
 
+/** The line with its dots, and its name beside the frame. */
+function drawLine(
+  { name, colour, dash }: Line,
+  places: readonly (readonly [number, number])[],
+  index: number,
+): string {
+  const right = FRAME.width - FRAME.margin.right;
+  const at = FRAME.margin.top + 12 + 14 * index;
+  const style = `stroke="${colour}" stroke-dasharray="${dash}" fill="none" stroke-width="1.6"`;
+  const dots = places.map(
+    ([x, y]) => `<circle cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="2.6" fill="${colour}"/>`,
+  );
+  const key = `<path d="M${right + 8} ${at - 4}h18" ${style}/><text x="${right + 30}" y="${at}">${escapeXml(name)}</text>`;
+  return `<path d="${linePath(places)}" ${style}/>${dots.join('')}${key}`;
+}
+
 /** Logarithmic on both axes; empty when there is nothing to draw. */
 export function drawChart({ title, y, lines }: Chart): string {
   const drawn = lines.filter(({ points }) => points.length > 0);
   if (drawn.length === 0) return '';
+  const { width, height, margin } = FRAME;
   const xs = drawn.flatMap(({ points }) => points.map(([x]) => x));
   const ys = drawn.flatMap(({ points }) => points.map(([, value]) => value));
-  const right = WIDTH - MARGIN.right;
-  const bottom = HEIGHT - MARGIN.bottom;
-  const [xAt, yAt] = [scale(xs, MARGIN.left, right), scale(ys, bottom, MARGIN.top)];
-  const place = ([x, value]: readonly [number, number]) => `${xAt(x).toFixed(1)} ${yAt(value).toFixed(1)}`;
-  const paths = drawn.map(({ name, colour, dash, points }, index) => {
-    const at = MARGIN.top + 12 + 14 * index;
-    const style = `stroke="${colour}" stroke-dasharray="${dash}" fill="none" stroke-width="1.6"`;
-    const dots = points.map((point) => {
-      const [cx, cy] = place(point).split(' ');
-      return `<circle cx="${cx}" cy="${cy}" r="2.6" fill="${colour}"/>`;
-    });
-    const key = `<path d="M${right + 8} ${at - 4}h18" ${style}/><text x="${right + 30}" y="${at}">${escapeXml(name)}</text>`;
-    return `<path d="M${points.map(place).join('L')}" ${style}/>${dots.join('')}${key}`;
+  const right = width - margin.right;
+  const [xAt, yAt] = [scale(xs, margin.left, right), scale(ys, height - margin.bottom, margin.top)];
+  const paths = drawn.map((line, index) => {
+    const places = line.points.map(([x, value]) => [xAt(x), yAt(value)] as const);
+    return drawLine(line, places, index);
   });
-  const grid = [
-    ...ticks(ys).map((tick) => {
-      const at = yAt(tick).toFixed(1);
-      return `<path d="M${MARGIN.left} ${at}H${right}" class="grid"/><text x="${MARGIN.left - 6}" y="${at}" text-anchor="end">${tick}</text>`;
-    }),
-    ...[...new Set(xs)].map((x) => {
-      const at = xAt(x).toFixed(1);
-      return `<path d="M${at} ${MARGIN.top}V${bottom}" class="grid"/><text x="${at}" y="${bottom + 16}" text-anchor="middle">${x}</text>`;
-    }),
-  ];
-  return `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" font-size="11" role="img" aria-label="${escapeXml(title)}">
-<text x="${MARGIN.left}" y="16" font-size="13" font-weight="600">${escapeXml(title)}: ${escapeXml(y)}</text>
-${grid.join('\n')}
-${paths.join('\n')}
-<text x="${(MARGIN.left + right) / 2}" y="${HEIGHT - 8}" text-anchor="middle">tokens of each sequence</text>
-</svg>`;
+  const label = `${title}: ${y}`;
+  return svgPlot(FRAME, label, [
+    `<text x="${margin.left}" y="16" font-size="13" font-weight="600">${escapeXml(label)}</text>`,
+    gridLines(
+      FRAME,
+      { ticks: [...new Set(xs)], show: String, at: xAt },
+      { ticks: ticks(ys), show: String, at: yAt },
+    ),
+    ...paths,
+    `<text x="${(margin.left + right) / 2}" y="${height - 8}" text-anchor="middle">tokens of each sequence</text>`,
+  ]);
 }
 
 /** Charts, and under them the report as it stands in Markdown. */

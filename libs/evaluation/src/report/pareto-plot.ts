@@ -2,15 +2,15 @@ import type { EntryReport } from '../fidelity/entry-report.js';
 import type { EvalReport } from '../fidelity/evaluate.js';
 import type { Estimate } from '../statistics/statistics.js';
 import { escapeXml } from './html-page.js';
+import { type Axis, COLOURS, gridLines, linePath, logScale, type PlotFrame, svgPlot } from './svg-plot.js';
 
-const WIDTH = 860;
-const HEIGHT = 440;
-const MARGIN = { left: 76, right: 24, top: 34, bottom: 52 };
-/** Okabe and Ito's palette: told apart without seeing red and green as different. */
-const COLOURS: Readonly<Record<EntryReport['group'], string>> = {
-  ours: '#0072b2',
-  rival: '#d55e00',
-  paper: '#009e73',
+const FRAME: PlotFrame = { width: 860, height: 440, margin: { left: 76, right: 24, top: 34, bottom: 52 } };
+const { width: WIDTH, height: HEIGHT, margin: MARGIN } = FRAME;
+const [BLUE, VERMILION, GREEN] = COLOURS;
+const GROUP_COLOURS: Readonly<Record<EntryReport['group'], string>> = {
+  ours: BLUE,
+  rival: VERMILION,
+  paper: GREEN,
   ablation: '#999999',
 };
 /** A KL of nought has no place on a logarithmic axis; differences below this are rounding. */
@@ -23,13 +23,6 @@ interface Point {
   readonly group: EntryReport['group'];
   readonly ratio: number;
   readonly y: Estimate;
-}
-
-interface Axis {
-  readonly ticks: readonly number[];
-  readonly show: (value: number) => string;
-  /** In pixels. */
-  readonly at: (value: number) => number;
 }
 
 /** Points that no other beats in both ratio and value, in the order of their ratios. */
@@ -51,11 +44,6 @@ function pointsOf({ entries }: EvalReport, kind: PlotKind): Point[] {
     if (againstRaw === undefined || ratio === undefined) return [];
     return [{ name, group, ratio, y: kind === 'kl' ? againstRaw.klMean : againstRaw.differencePoints }];
   });
-}
-
-function logScale(low: number, high: number, from: number, to: number): (value: number) => number {
-  const [a, b] = [Math.log(low), Math.log(high)];
-  return (value) => from + ((Math.log(Math.max(value, low)) - a) / (b - a)) * (to - from);
 }
 
 function ratioAxis(points: readonly Point[]): Axis {
@@ -95,19 +83,6 @@ function differenceAxis(points: readonly Point[]): Axis {
   return { ticks, show: (value) => value.toFixed(step < 1 ? 2 : 0), at };
 }
 
-function grid(x: Axis, y: Axis): string {
-  const bottom = HEIGHT - MARGIN.bottom;
-  const vertical = x.ticks.map(
-    (tick) =>
-      `<path d="M${x.at(tick).toFixed(1)} ${MARGIN.top}V${bottom}" class="grid"/><text x="${x.at(tick).toFixed(1)}" y="${bottom + 18}" text-anchor="middle">${x.show(tick)}</text>`,
-  );
-  const horizontal = y.ticks.map(
-    (tick) =>
-      `<path d="M${MARGIN.left} ${y.at(tick).toFixed(1)}H${WIDTH - MARGIN.right}" class="grid"/><text x="${MARGIN.left - 8}" y="${(y.at(tick) + 4).toFixed(1)}" text-anchor="end">${y.show(tick)}</text>`,
-  );
-  return [...vertical, ...horizontal].join('\n');
-}
-
 const LABEL_HEIGHT = 11;
 const CHARACTER_WIDTH = 5.6;
 
@@ -140,7 +115,7 @@ function marks(points: readonly Point[], xAxis: Axis, yAxis: Axis): string {
     const label = placeLabel(name, x, middle, placed);
     const title = escapeXml(`${name}: ${ratio.toFixed(2)}×, ${y.value.toPrecision(3)}`);
     const bar = `M${x.toFixed(1)} ${yAxis.at(y.high).toFixed(1)}V${yAxis.at(y.low).toFixed(1)}`;
-    return `<g stroke="${COLOURS[group]}" fill="${COLOURS[group]}"><title>${title}</title><path d="${bar}" stroke-width="1.5"/><circle cx="${x.toFixed(1)}" cy="${middle.toFixed(1)}" r="4"/><text x="${label.left.toFixed(1)}" y="${label.bottom.toFixed(1)}" stroke="none" font-size="10.5">${escapeXml(name)}</text></g>`;
+    return `<g stroke="${GROUP_COLOURS[group]}" fill="${GROUP_COLOURS[group]}"><title>${title}</title><path d="${bar}" stroke-width="1.5"/><circle cx="${x.toFixed(1)}" cy="${middle.toFixed(1)}" r="4"/><text x="${label.left.toFixed(1)}" y="${label.bottom.toFixed(1)}" stroke="none" font-size="10.5">${escapeXml(name)}</text></g>`;
   });
   return drawn.join('\n');
 }
@@ -150,7 +125,7 @@ function legend(points: readonly Point[]): string {
   return groups
     .map(
       (group, index) =>
-        `<circle cx="${MARGIN.left + 10 + index * 100}" cy="14" r="4.5" fill="${COLOURS[group]}"/><text x="${MARGIN.left + 20 + index * 100}" y="18">${group}</text>`,
+        `<circle cx="${MARGIN.left + 10 + index * 100}" cy="14" r="4.5" fill="${GROUP_COLOURS[group]}"/><text x="${MARGIN.left + 20 + index * 100}" y="18">${group}</text>`,
     )
     .join('');
 }
@@ -163,22 +138,18 @@ export function paretoPlot(report: EvalReport, kind: PlotKind): string {
   const y = kind === 'kl' ? klAxis(points) : differenceAxis(points);
   const better = (a: number, b: number) => (kind === 'kl' ? a < b : a > b);
   const front = paretoFront(points, better);
-  const path = front
-    .map(
-      (point, index) =>
-        `${index === 0 ? 'M' : 'L'}${x.at(point.ratio).toFixed(1)} ${y.at(point.y.value).toFixed(1)}`,
-    )
-    .join('');
+  const path = linePath(front.map((point) => [x.at(point.ratio), y.at(point.y.value)]));
   const label =
     kind === 'kl'
       ? 'KL(raw ‖ entry), nats per answer token'
       : 'accuracy minus raw’s, points (what loses more stands at the edge)';
-  return `<figure><svg viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" role="img" aria-label="${label} against ratio" font-family="system-ui, sans-serif" font-size="12" fill="currentColor">
-${grid(x, y)}
-<path d="${path}" fill="none" stroke="currentColor" stroke-dasharray="5 4" opacity=".6"/>
-${marks(points, x, y)}
-${legend(points)}
-<text x="${(WIDTH + MARGIN.left) / 2}" y="${HEIGHT - 12}" text-anchor="middle">times smaller than raw 16-bit rows, markers and rounding counted</text>
-<text transform="translate(18 ${HEIGHT / 2}) rotate(-90)" text-anchor="middle">${label}</text>
-</svg></figure>`;
+  const shapes = [
+    gridLines(FRAME, x, y),
+    `<path d="${path}" fill="none" stroke="currentColor" stroke-dasharray="5 4" opacity=".6"/>`,
+    marks(points, x, y),
+    legend(points),
+    `<text x="${(WIDTH + MARGIN.left) / 2}" y="${HEIGHT - 12}" text-anchor="middle">times smaller than raw 16-bit rows, markers and rounding counted</text>`,
+    `<text transform="translate(18 ${HEIGHT / 2}) rotate(-90)" text-anchor="middle">${label}</text>`,
+  ];
+  return `<figure>${svgPlot(FRAME, `${label} against ratio`, shapes)}</figure>`;
 }
