@@ -95,6 +95,11 @@ export class FakeEngine implements NativeEngine {
     });
   }
 
+  /** Pages that some sequence uses. */
+  get usedPages(): number {
+    return this.#tables.usedPages;
+  }
+
   /** The picture's width is the number of its tokens; its first byte is all that it shows. */
   async encodeImage(rgb: Uint8Array, width: number): Promise<EncodedImage> {
     await this.#delay();
@@ -139,7 +144,8 @@ export class FakeEngine implements NativeEngine {
       const { slot = -1, position = 0 } = rows[row] ?? {};
       this.#drawn.set(slot, { position: position + 1, token: drawn[index] ?? 0 });
     });
-    return { tokens: drawn, ...logprobsOf(plan, states), compressSeconds: 0, forwardSeconds: 0 };
+    const logits = plan.returnLogits === true ? { logits: logitsOf(plan, states) } : {};
+    return { tokens: drawn, ...logprobsOf(plan, states), ...logits, compressSeconds: 0, forwardSeconds: 0 };
   }
 
   /** Rows with the tokens that the step before drew. */
@@ -259,6 +265,14 @@ function forced(plan: StepPlan, sample: number): number | undefined {
     if (values[at] === 100) return tokens[at];
   }
   return undefined;
+}
+
+/** `[samples][vocab]`, by the state alone. */
+function logitsOf(plan: StepPlan, states: readonly number[]): Float32Array {
+  const tokens = Array.from({ length: FAKE_VOCAB }, (_, token) => token);
+  return Float32Array.from(
+    [...plan.samples].flatMap((row) => tokens.map((token) => mix(states[row] ?? 0, token) % 997)),
+  );
 }
 
 /** Numbers that depend on the state alone: raw, as the engine's are. */
