@@ -1,8 +1,9 @@
 import { FAKE_END, FAKE_IMAGE_TOKEN, FakeEngine, StepRunner } from '@kvcapsule/testing/engine';
 
 import type { GenerateRequest } from '../generation/request.js';
+import type { RequestedSampling } from '../generation/sampling.js';
 import type { PictureName } from '../pictures/names.js';
-import type { Effect, RequestEvent } from '../serving/effects.js';
+import type { Effect, Report, RequestEvent } from '../serving/effects.js';
 import { Serving, type ServingConfig } from '../serving/serving.js';
 
 /** Something that the surroundings owe the core. */
@@ -40,15 +41,25 @@ export function requestOf(
   };
 }
 
+/** Token `tokenId` is drawn, whatever the engine's state. */
+export function forced(tokenId: number, more: Partial<RequestedSampling> = {}): RequestedSampling {
+  return {
+    ...{ temperature: 0, topP: 1, topK: 0, minP: 0, seed: 0n, presencePenalty: 0, frequencyPenalty: 0 },
+    ...{ repetitionPenalty: 1, logitBias: [{ tokenId, bias: 100 }], minTokens: 0, ignoreEos: false },
+    ...more,
+  };
+}
+
 /** Surroundings of a core that answer in any order, one answer a call. Time stands still unless it is set. */
 export class CoreDriver {
   readonly engine: FakeEngine;
   readonly serving: Serving;
   readonly events = new Map<string, RequestEvent[]>();
-  readonly reports: string[] = [];
+  readonly reports: Report[] = [];
   readonly drained = new Map<string, number>();
   /** Leases that the ledger counts as taken over. */
   readonly leases = new Set<string>();
+  readonly declined: string[] = [];
   nowMs = 0;
   wakeAtMs = Infinity;
   mostSteps = 0;
@@ -179,12 +190,14 @@ export class CoreDriver {
         this.drained.set(effect.ticket, effect.aborted);
         return;
       case 'report':
-        this.reports.push(effect.report.kind);
+        this.reports.push(effect.report);
         return;
       case 'forgetPages':
         this.#runner.forget(effect.id);
         return;
       case 'declineLease':
+        this.declined.push(effect.leaseId);
+        return;
       case 'wake':
     }
   }
