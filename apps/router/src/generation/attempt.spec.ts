@@ -1,0 +1,122 @@
+import { KvcError } from '@kvcapsule/contracts/errors';
+import { type Finished, FinishReason } from '@kvcapsule/contracts/worker';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { LinkListener, OutgoingRequest, WorkerLink } from '../fleet/worker-link.js';
+import { attempt } from './attempt.js';
+import { Transcript } from './transcript.js';
+
+const REQUEST = { message: { requestId: 'r' }, files: [] } as unknown as OutgoingRequest;
+const finishedBy = (reason: FinishReason): Finished => ({ reason, text: '', usage: undefined, logprobs: [] });
+const delta = (text: string) => ({ text, tokenIds: [text.length], logprobs: [] });
+
+/** An attempt at a worker that says what a test lets it say. */
+function scene(controller = new AbortController()) {
+  const log: string[] = [];
+  let worker: LinkListener | undefined;
+  const link = {
+    generate: ({ message }: OutgoingRequest, listener: LinkListener) => {
+      log.push(`generate ${message.requestId}`);
+      worker = listener;
+    },
+    abort: (requestId: string) => log.push(`abort ${requestId}`),
+    forget: (requestId: string) => log.push(`forget ${requestId}`),
+  } as unknown as WorkerLink;
+  const transcript = new Transcript({
+    windowBytes: 1_000,
+    owner: { abandoned: () => undefined, closed: () => undefined },
+    observer: { started: () => undefined, appended: () => log.push('appended'), ended: () => undefined },
+  });
+  const outcome: { value?: unknown } = {};
+  attempt(link, REQUEST, transcript, controller.signal).then(
+    () => (outcome.value = 'resolved'),
+    (error: unknown) => (outcome.value = error),
+  );
+  return { log, transcript, outcome, controller, worker: () => worker! };
+}
+
+const gone = new KvcError('ABORTED', 'gone');
+const settled = () => vi.advanceTimersByTimeAsync(0);
+
+describe('an attempt', () => {
+  beforeEach(() => {
+    vi.useFakeTimers();
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  it('writes what the worker says into the transcript, and resolves when that is complete', async () => {
+    const { log, transcript, outcome, worker } = scene();
+    worker().started({ promptTokens: 3, cachedTokens: 1 });
+    worker().delta(0, delta('ab'));
+    worker().flush();
+    await settled();
+    expect(transcript.started).toEqual({ promptTokens: 3, cachedTokens: 1 });
+    expect([log, transcript.tokenIds, outcome]).toEqual([['generate r', 'appended'], [2], {}]);
+    const end = finishedBy(FinishReason.FINISH_REASON_STOP);
+    worker().finished(end);
+    await settled();
+    expect([transcript.end, outcome.value]).toEqual([{ finished: end }, 'resolved']);
+  });
+
+  it('rejects with the worker’s error, and leaves the transcript open for another worker', async () => {
+    const { transcript, outcome, worker } = scene();
+    const full = new KvcError('NO_CAPACITY', 'full');
+    worker().failed(full);
+    await settled();
+    expect([outcome.value, transcript.end]).toEqual([full, undefined]);
+  });
+
+  it('takes an answer that the worker cut off by itself for none', async () => {
+    const { transcript, outcome, worker } = scene();
+    worker().finished(finishedBy(FinishReason.FINISH_REASON_ABORT));
+    await settled();
+    expect(outcome.value).toMatchObject({ code: 'WORKER_LOST' });
+    expect(transcript.end).toBeUndefined();
+  });
+
+  it('asks nobody for a client that has left', async () => {
+    const controller = new AbortController();
+    controller.abort(gone);
+    const { log, outcome } = scene(controller);
+    await settled();
+    expect([log, outcome.value]).toEqual([[], gone]);
+  });
+
+  it.each([FinishReason.FINISH_REASON_ABORT, FinishReason.FINISH_REASON_STOP])(
+    'tells the worker to stop, and rejects with the reason of that when it has, by whatever end (%i)',
+    async (reason) => {
+      const { log, transcript, outcome, controller, worker } = scene();
+      controller.abort(gone);
+      worker().delta(0, delta('late'));
+      await vi.advanceTimersByTimeAsync(4_900);
+      expect([log, outcome, transcript.tokenIds]).toEqual([['generate r', 'abort r'], {}, []]);
+      worker().finished(finishedBy(reason));
+      await vi.advanceTimersByTimeAsync(60_000);
+      expect([log, outcome.value, transcript.end]).toEqual([['generate r', 'abort r'], gone, undefined]);
+    },
+  );
+
+  it('rejects with the reason of the abort also where the worker fails then', async () => {
+    const { outcome, controller, worker } = scene();
+    controller.abort(gone);
+    worker().failed(new KvcError('WORKER_LOST', 'lost'));
+    await settled();
+    expect(outcome.value).toBe(gone);
+  });
+
+  it('waits no longer than five seconds for a worker that does not stop', async () => {
+    const { log, outcome, controller } = scene();
+    controller.abort(gone);
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect([log, outcome.value]).toEqual([['generate r', 'abort r', 'forget r'], gone]);
+  });
+
+  it('aborts nothing that has ended', async () => {
+    const { log, controller, worker } = scene();
+    worker().finished(finishedBy(FinishReason.FINISH_REASON_LENGTH));
+    controller.abort(gone);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(log).toEqual(['generate r']);
+  });
+});
