@@ -17,6 +17,7 @@ const steps = z.looseObject({ type: z.string() });
 export const TokenizerFile = z.looseObject({
   added_tokens: z.array(AddedToken),
   normalizer: steps.nullish(),
+  pre_tokenizer: steps.nullish(),
   decoder: z.looseObject({
     type: z.literal('ByteLevel', 'only byte-level tokenizers (decoder of type ByteLevel) are served'),
   }),

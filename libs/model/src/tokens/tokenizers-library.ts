@@ -7,6 +7,9 @@ export interface TokenizersLibrary {
     tokenizer: object,
     config: object,
   ) => {
+    readonly normalizer: ((text: string) => string) | null;
+    readonly pre_tokenizer:
+      ((text: string, options: { readonly section_index: number }) => readonly string[]) | null;
     encode(text: string, options: { readonly add_special_tokens: boolean }): { readonly ids: number[] };
   };
 }
