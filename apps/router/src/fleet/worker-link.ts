@@ -19,8 +19,8 @@ export interface LinkListener {
   delta(choice: number, delta: Delta): void;
   finished(finished: Finished): void;
   failed(error: KvcError): void;
-  /** A frame that spoke of this request is over. */
-  flush(): void;
+  /** A frame that spoke of this request is over; it came at that time of `performance.now()`. */
+  flush(nowMs: number): void;
 }
 
 /** A request for a worker, and the files of its pictures, which are sent as far as it asks for them. */
@@ -152,7 +152,7 @@ export class WorkerLink {
       dispatch(open.listener, event, choice);
       spokenOf.push(open.listener);
     }
-    for (const listener of spokenOf) listener.flush();
+    for (const listener of spokenOf) listener.flush(this.#heardMs);
   }
 
   #bring(requestId: string, { listener, pictures }: Open, need: NeedPicture): void {

@@ -49,7 +49,7 @@ describe('an attempt', () => {
     const { log, transcript, outcome, worker } = scene();
     worker().started({ promptTokens: 3, cachedTokens: 1 });
     worker().delta(0, delta('ab'));
-    worker().flush();
+    worker().flush(0);
     await settled();
     expect(transcript.started).toEqual({ promptTokens: 3, cachedTokens: 1 });
     expect([log, transcript.tokenIds, outcome]).toEqual([['generate r', 'appended'], [2], {}]);

@@ -20,7 +20,10 @@ export function attempt(
   const { requestId } = request.message;
   return new Promise<void>((resolve, reject) => {
     let grace: NodeJS.Timeout | undefined;
+    // Asked with every token, and the signal's own getter takes longer than all else that a token needs here.
+    let isAborted = false;
     const onAbort = () => {
+      isAborted = true;
       link.abort(requestId);
       grace = setTimeout(() => {
         link.forget(requestId);
@@ -48,10 +51,10 @@ export function attempt(
         transcript.start(started);
       },
       delta: (choice, delta) => {
-        if (!signal.aborted) transcript.append(choice, delta);
+        if (!isAborted) transcript.append(choice, delta);
       },
-      flush: () => {
-        transcript.flush();
+      flush: (nowMs) => {
+        transcript.flush(nowMs);
       },
       finished,
       failed,

@@ -67,8 +67,8 @@ describe('a transcript', () => {
     const { transcript, follower, log } = scene();
     for (const text of ['a', 'b', 'c']) transcript.append(0, delta(text));
     expect(follower.wakes).toBe(0);
-    transcript.flush();
-    transcript.flush();
+    transcript.flush(0);
+    transcript.flush(0);
     expect([follower.wakes, follower.text]).toEqual([1, 'abc']);
     expect(follower.taken.map(({ sequence }) => sequence)).toEqual([0, 1, 2]);
     expect(log).toEqual(['appended']);
@@ -78,7 +78,7 @@ describe('a transcript', () => {
     const { transcript, follower, log } = scene();
     transcript.append(0, delta('a'));
     transcript.finish({ ...FINISHED, text: 'b' });
-    transcript.flush();
+    transcript.flush(0);
     transcript.append(0, delta('late'));
     transcript.fail(new Error('late'));
     expect([follower.wakes, follower.text]).toEqual([1, 'ab']);
@@ -90,7 +90,7 @@ describe('a transcript', () => {
     const { transcript, follower } = scene();
     for (const text of ['ab', '', 'c']) {
       transcript.append(0, delta(text));
-      transcript.flush();
+      transcript.flush(0);
     }
     expect(follower.taken).toHaveLength(3);
     expect(transcript.windowBytes).toBe(0);
@@ -119,7 +119,7 @@ describe('a transcript', () => {
     slow.lazy = true;
     for (let i = 0; i < 20; i += 1) {
       transcript.append(0, delta('x'.repeat(20)));
-      transcript.flush();
+      transcript.flush(0);
     }
     expect(slow.cut).toBe('CLIENT_TOO_SLOW');
     expect(follower.cut).toBeUndefined();
@@ -135,12 +135,12 @@ describe('a transcript', () => {
     const { transcript, follower } = scene();
     transcript.start({ promptTokens: 1, cachedTokens: 0 });
     transcript.append(0, delta('wrong'));
-    transcript.flush();
+    transcript.flush(0);
     expect(transcript.canRestart).toBe(true);
     transcript.restart();
     expect([transcript.started, transcript.tokenIds]).toEqual([undefined, []]);
     transcript.append(0, delta('right'));
-    transcript.flush();
+    transcript.flush(0);
     expect([follower.text, follower.taken[0]?.sequence]).toEqual(['right', 0]);
     follower.hasSent = true;
     expect(transcript.canRestart).toBe(false);
@@ -167,7 +167,7 @@ describe('a transcript', () => {
         if (kind === 'append') {
           transcript.append(0, delta(String.fromCharCode(97 + (appended % 26)).repeat(size)));
           appended += 1;
-        } else if (kind === 'flush') transcript.flush();
+        } else if (kind === 'flush') transcript.flush(0);
         else if (kind === 'take' && isHere) one.take();
         else if (kind === 'lazy') one.lazy = !one.lazy;
         else if (kind === 'join') {

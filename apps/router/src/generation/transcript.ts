@@ -20,8 +20,8 @@ export type TranscriptEnd =
 export interface Subscriber {
   /** Whether any of the answer has left for the client: then it cannot begin anew. */
   readonly hasSent: boolean;
-  /** There is something to take, or the end has come; at most twice a frame. */
-  wake(): void;
+  /** At that time of `performance.now()` there is something to take, or the end has come; at most twice a frame. */
+  wake(nowMs: number): void;
   /** Whatever it took is void: the answer begins anew. */
   restart(): void;
   /** It was further behind than the window reaches, and has left. */
@@ -39,8 +39,8 @@ export interface TranscriptOwner {
 /** Sees everything as it is written, however far behind the subscribers are. */
 export interface TranscriptObserver {
   started(): void;
-  /** One frame brought tokens. */
-  appended(): void;
+  /** One frame brought tokens, at that time of `performance.now()`. */
+  appended(nowMs: number): void;
   ended(finished: Finished | undefined): void;
 }
 
@@ -146,11 +146,11 @@ export class Transcript {
     if (this.#windowBytes > this.options.windowBytes) this.#cutOffSlowest();
   }
 
-  /** A frame of the worker is over. */
-  flush(): void {
+  /** A frame of the worker is over, which came at that time of `performance.now()`. */
+  flush(nowMs: number): void {
     if (!this.#unread) return;
-    this.#note();
-    this.#wake();
+    this.#note(nowMs);
+    this.#wake(nowMs);
   }
 
   /** The answer is complete; text that the worker had held back is its last entry. */
@@ -198,7 +198,8 @@ export class Transcript {
     const first = this.#first;
     if (oldest === first) return;
     this.#window = oldest === this.#next ? [] : this.#window.slice(oldest - first);
-    this.#windowBytes = this.#window.reduce((sum, entry) => sum + bytesOf(entry), 0);
+    this.#windowBytes = 0;
+    for (const entry of this.#window) this.#windowBytes += bytesOf(entry);
   }
 
   #cutOffSlowest(): void {
@@ -222,20 +223,21 @@ export class Transcript {
 
   #conclude(end: TranscriptEnd): void {
     if (this.#end) return;
-    if (this.#unread) this.#note();
+    const nowMs = performance.now();
+    if (this.#unread) this.#note(nowMs);
     this.#end = end;
     this.options.observer.ended(end.finished);
-    this.#wake();
+    this.#wake(nowMs);
     if (this.#places.size === 0) this.options.owner.closed();
   }
 
-  #note(): void {
+  #note(nowMs: number): void {
     this.#unread = false;
-    this.options.observer.appended();
+    this.options.observer.appended(nowMs);
   }
 
-  #wake(): void {
-    for (const { subscriber } of this.#places) subscriber.wake();
+  #wake(nowMs: number): void {
+    for (const { subscriber } of this.#places) subscriber.wake(nowMs);
   }
 }
 
@@ -246,6 +248,7 @@ export function tooSlow(): KvcError {
 
 /** About what an entry takes while it waits: a character of text counts two bytes, a token id eight. */
 function bytesOf({ text, tokenIds, logprobs }: TranscriptEntry): number {
-  const scores = logprobs.reduce((sum, { top }) => sum + 1 + top.length, 0);
+  let scores = logprobs.length;
+  for (const { top } of logprobs) scores += top.length;
   return ENTRY_BYTES + 2 * text.length + 8 * tokenIds.length + LOGPROB_BYTES * scores;
 }

@@ -37,8 +37,7 @@ class GenerationTimes implements TranscriptObserver {
     this.telemetry.running += 1;
   }
 
-  appended(): void {
-    const nowMs = performance.now();
+  appended(nowMs: number): void {
     const { timeToFirstToken, interTokenLatency } = this.telemetry.metrics;
     if (this.#tokenMs === undefined) timeToFirstToken.observe((nowMs - this.#beganMs) / SECOND_MS);
     else interTokenLatency.observe((nowMs - this.#tokenMs) / SECOND_MS);
@@ -47,10 +46,11 @@ class GenerationTimes implements TranscriptObserver {
 
   ended(finished: Finished | undefined): void {
     const { metrics } = this.telemetry;
+    const nowMs = performance.now();
     if (this.#running) this.telemetry.running -= 1;
-    metrics.requestDuration.observe((performance.now() - this.#beganMs) / SECOND_MS);
+    metrics.requestDuration.observe((nowMs - this.#beganMs) / SECOND_MS);
     if (!finished) return;
-    if (this.#tokenMs === undefined) this.appended();
+    if (this.#tokenMs === undefined) this.appended(nowMs);
     metrics.tokens.inc({ kind: 'prompt' }, finished.usage?.promptTokens ?? 0);
     metrics.tokens.inc({ kind: 'completion' }, finished.usage?.completionTokens ?? 0);
   }

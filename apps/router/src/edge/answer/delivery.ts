@@ -7,6 +7,7 @@ import {
   type TranscriptReader,
 } from '../../generation/transcript.js';
 import { toKvcError } from '../error.filter.js';
+import { BodyWriter } from './body-writer.js';
 import type { Paced, Pacer } from './pacer.service.js';
 import type { Renderer } from './renderer.js';
 
@@ -42,11 +43,13 @@ export class Delivery implements Subscriber, Paced {
   #heartbeat: NodeJS.Timeout | undefined;
   #settle!: (fault: unknown) => void;
   readonly #reader: TranscriptReader;
+  readonly #body: BodyWriter;
 
   constructor(private readonly options: DeliveryOptions) {
     this.ended = new Promise((resolve) => {
       this.#settle = resolve;
     });
+    this.#body = new BodyWriter(options.reply.raw);
     this.#reader = options.transcript.subscribe(this);
     this.#watchClient();
   }
@@ -61,24 +64,25 @@ export class Delivery implements Subscriber, Paced {
   }
 
   /** The first text and the end leave at once; what comes between keeps the pace. */
-  wake(): void {
+  wake(nowMs: number): void {
     if (this.#congested) return;
     const { pacer, transcript } = this.options;
+    if (this.#waits && !transcript.end) return;
     const dueMs = this.#lastWriteMs + pacer.intervalMs;
-    if (transcript.end || performance.now() >= dueMs) this.deliver();
-    else if (!this.#waits) {
+    if (transcript.end || nowMs >= dueMs) this.deliver(nowMs);
+    else {
       this.#waits = true;
       pacer.at(dueMs, this);
     }
   }
 
-  deliver(): void {
+  deliver(nowMs: number): void {
     this.#waits = false;
     if (this.#congested || this.#done) return;
     const { renderer, transcript } = this.options;
     const text = renderer.entries(this.#reader.take(), transcript);
     const { end } = transcript;
-    if (!end) this.#send(text);
+    if (!end) this.#send(text, nowMs);
     else if (end.finished) this.#finish(text + renderer.finished(end.finished));
     else this.#fail(text, end.fault);
   }
@@ -131,12 +135,12 @@ export class Delivery implements Subscriber, Paced {
     this.#write(renderer.filler);
   }
 
-  #send(text: string): void {
+  #send(text: string, nowMs: number): void {
     if (text === '') return;
     this.#begin();
     if (!this.#hasSent) this.options.pacer.join();
     this.#hasSent = true;
-    this.#lastWriteMs = performance.now();
+    this.#lastWriteMs = nowMs;
     this.#write(text);
   }
 
@@ -176,14 +180,14 @@ export class Delivery implements Subscriber, Paced {
   }
 
   #write(text: string): void {
-    const { raw } = this.options.reply;
-    if (raw.write(text)) return;
+    const full = this.#body.write(text);
+    if (!full) return;
     this.#congested = true;
-    raw.once('drain', this.#drained);
+    full.once('drain', this.#drained);
   }
 
   readonly #drained = (): void => {
     this.#congested = false;
-    this.wake();
+    this.wake(performance.now());
   };
 }

@@ -9,8 +9,8 @@ const LONGEST_MS = 25;
 
 /** What a write is made for. */
 export interface Paced {
-  /** Writes whatever there is. */
-  deliver(): void;
+  /** Writes whatever there is, at that time of `performance.now()`. */
+  deliver(nowMs: number): void;
 }
 
 /**
@@ -52,6 +52,7 @@ export class Pacer {
   #deliver(): void {
     const waiting = this.#waiting;
     this.#waiting = [];
-    for (const paced of waiting) paced.deliver();
+    const nowMs = performance.now();
+    for (const paced of waiting) paced.deliver(nowMs);
   }
 }
