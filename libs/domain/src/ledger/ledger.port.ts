@@ -8,6 +8,14 @@ export interface LeaseKey {
 /** A reserved lease that is not committed within its time is dropped. */
 export const LEASE_TTL_MS = 10_000;
 
+/**
+ * How long a lease that was given back is remembered: longer than a connection that has died keeps what was written
+ * to it, which Linux sends again for some 100 s.
+ */
+export const RELEASED_TTL_MS = 5 * 60_000;
+/** And how many of one worker at most, the latest: 30 a second for all of that time, about a mebibyte in Redis. */
+export const MOST_RELEASED = 10_000;
+
 export interface LedgerAccount {
   readonly workerId: string;
   readonly epoch: number;
@@ -20,7 +28,8 @@ export interface LedgerAccount {
 
 /**
  * Who may hold how many pages of which worker; `WorkerLedger` states the rules.
- * Rejections: `NO_CAPACITY` (would pass the capacity), `STALE_EPOCH`, `NO_WORKER` (not registered),
+ * Rejections: `NO_CAPACITY` (would pass the capacity), `STALE_EPOCH`, `NO_WORKER` (not registered), `ABORTED` (the
+ * lease was given back, and the call comes late: nobody would give it back again),
  * `LEDGER_UNAVAILABLE` (the store does not answer in time; the verb may have been carried out).
  */
 export interface LedgerPort {
@@ -30,7 +39,7 @@ export interface LedgerPort {
   commit(key: LeaseKey, pages: number): Promise<void>;
   /** Worker: sets the pages of a committed lease, up or down. `INTERNAL` for one that is not committed. */
   extend(key: LeaseKey, pages: number): Promise<void>;
-  /** Either side: gives everything back. An unknown lease is no error. */
+  /** Either side: gives everything back, for good. An unknown lease is no error, and does not come any more either. */
   release(key: LeaseKey): Promise<void>;
   /** For inspection: what is held in one instant; undefined when the worker is not registered. */
   account(workerId: string): Promise<LedgerAccount | undefined>;

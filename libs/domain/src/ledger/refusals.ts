@@ -1,7 +1,7 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 
 /** Why the ledger or the registry did not do what it was told. Nothing is changed then. */
-export type LedgerRefusal = 'NO_WORKER' | 'STALE_EPOCH' | 'NO_CAPACITY' | 'NOT_COMMITTED';
+export type LedgerRefusal = 'NO_WORKER' | 'STALE_EPOCH' | 'NO_CAPACITY' | 'NOT_COMMITTED' | 'RELEASED';
 
 /** A refusal as the ports reject with it. */
 export function refusalError(refusal: LedgerRefusal, workerId: string): KvcError {
@@ -16,5 +16,7 @@ export function refusalError(refusal: LedgerRefusal, workerId: string): KvcError
       });
     case 'NOT_COMMITTED':
       return new KvcError('INTERNAL', `a lease of worker ${workerId} was extended that is not committed`);
+    case 'RELEASED':
+      return new KvcError('ABORTED', `a lease of worker ${workerId} was given back: its request has ended`);
   }
 }

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
 import { HEARTBEAT_TTL_MS } from '../registry/index.js';
+import { MOST_RELEASED, RELEASED_TTL_MS } from './ledger.port.js';
 import { EPOCH_TTL_MS, WorkerLedger } from './worker-ledger.js';
 
 const CAPACITY = 100;
@@ -33,7 +34,7 @@ const command: fc.Arbitrary<Command> = fc.record({
   ),
   instance: fc.constantFrom('one', 'one', 'two'),
   stale: fc.nat(9).map((one) => one === 0),
-  leaseId: fc.constantFrom('a', 'b', 'c'),
+  leaseId: fc.constantFrom(...'abcdef'),
   pages: fc.integer({ min: 0, max: 60 }),
   ttlMs: fc.integer({ min: 1, max: 3_000 }),
   passMs: fc.constantFrom(0, 0, 1, 500, HEARTBEAT_TTL_MS),
@@ -120,6 +121,31 @@ describe('a worker’s ledger', () => {
     expect(held(ledger)).toHaveLength(2);
     ledger.heartbeat(epoch, 100);
     expect(held(ledger)).toEqual([{ leaseId: 'b', pages: 20, committed: true }]);
+  });
+
+  it('brings no lease back that was given back, known or not, until nothing can come late any more', () => {
+    const { ledger, epoch } = registered(0);
+    ledger.commit(epoch, 'a', 10, 0);
+    for (const id of ['a', 'b']) ledger.release(epoch, id, 0);
+    const late = (id: string, nowMs: number) => [
+      ledger.commit(epoch, id, 10, nowMs),
+      ledger.reserve(epoch, id, 10, 100, nowMs),
+    ];
+    for (const id of ['a', 'b']) expect(late(id, HEARTBEAT_TTL_MS - 1)).toEqual(['RELEASED', 'RELEASED']);
+    expect(held(ledger)).toEqual([]);
+    expect(ledger.extend(epoch, 'a', 10, 1)).toBe('NOT_COMMITTED');
+    for (let nowMs = 0; nowMs < RELEASED_TTL_MS; nowMs += 5_000) ledger.heartbeat(epoch, nowMs);
+    expect(late('a', RELEASED_TTL_MS - 1)).toEqual(['RELEASED', 'RELEASED']);
+    expect(late('a', RELEASED_TTL_MS)).toEqual([undefined, undefined]);
+  });
+
+  it('remembers so many at most, the latest, and those of its own epoch alone', () => {
+    const { ledger, epoch } = registered(0);
+    for (let index = 0; index <= MOST_RELEASED; index += 1) ledger.release(epoch, `id-${index}`, 0);
+    expect(ledger.commit(epoch, 'id-0', 1, 0)).toBeUndefined();
+    expect(ledger.commit(epoch, 'id-1', 1, 0)).toBe('RELEASED');
+    const next = Number(ledger.register(by('two'), CAPACITY, 1));
+    expect(ledger.commit(next, 'id-1', 1, 1)).toBeUndefined();
   });
 
   it('gives a process that asks again its own epoch while its record lives, and leaves its leases', () => {

@@ -1,5 +1,5 @@
 import { HEARTBEAT_TTL_MS, type Registrant } from '../registry/index.js';
-import type { LedgerAccount } from './ledger.port.js';
+import { type LedgerAccount, MOST_RELEASED, RELEASED_TTL_MS } from './ledger.port.js';
 import type { LedgerRefusal } from './refusals.js';
 
 /** An epoch outlives its worker by so much, so that a successor gets a higher one and what is older stays fenced. */
@@ -27,6 +27,8 @@ export class WorkerLedger {
   #recordEndsMs = -Infinity;
   #capacityPages = 0;
   readonly #leases = new Map<string, Lease>();
+  /** When it is forgotten that a lease was given back; in the order of that. */
+  readonly #released = new Map<string, number>();
 
   /**
    * Begins a new epoch with no leases: the time, or one more than the last epoch where that is larger. The process
@@ -45,7 +47,7 @@ export class WorkerLedger {
     this.#tenure = { epoch, instanceId: by.instanceId, endsMs: 0 };
     this.#renew(this.#tenure, nowMs);
     this.#capacityPages = capacityPages;
-    this.#leases.clear();
+    this.#forget();
     return epoch;
   }
 
@@ -62,7 +64,7 @@ export class WorkerLedger {
     const known = this.#known(nowMs);
     if (known && known.epoch !== epoch) return 'STALE_EPOCH';
     this.#recordEndsMs = -Infinity;
-    this.#leases.clear();
+    this.#forget();
     return undefined;
   }
 
@@ -70,17 +72,20 @@ export class WorkerLedger {
     return nowMs < this.#recordEndsMs;
   }
 
-  /** A lease that is committed already stays as it is: the call is then a late double. */
+  /**
+   * A lease that is committed already stays as it is: the call is then a late double. `RELEASED` for one that was
+   * given back.
+   */
   reserve(epoch: number, leaseId: string, pages: number, ttlMs: number, nowMs: number) {
-    const refusal = this.#refusal(epoch, nowMs);
+    const refusal = this.#refusal(epoch, nowMs) ?? this.#lateness(leaseId, nowMs);
     if (refusal || this.#isCommitted(leaseId)) return refusal;
     this.#dropExpired(nowMs);
     return this.#set(leaseId, { pages, deadlineMs: nowMs + ttlMs });
   }
 
-  /** A lease that is unknown, since it has expired or was lost with the store, is made. */
+  /** A lease that is unknown, since it has expired or was lost with the store, is made; `RELEASED` for one given back. */
   commit(epoch: number, leaseId: string, pages: number, nowMs: number): LedgerRefusal | undefined {
-    const refusal = this.#refusal(epoch, nowMs);
+    const refusal = this.#refusal(epoch, nowMs) ?? this.#lateness(leaseId, nowMs);
     if (refusal) return refusal;
     // who commits late still gets the own lease
     this.#dropExpired(nowMs, leaseId);
@@ -96,9 +101,19 @@ export class WorkerLedger {
     return this.#set(leaseId, { pages, deadlineMs: undefined });
   }
 
-  /** The leases of an older epoch went with it, so that its release has nothing to do. */
+  /**
+   * For good: what a broken connection delivers later is refused. The leases of an older epoch went with it, so that
+   * its release has nothing to do.
+   */
   release(epoch: number, leaseId: string, nowMs: number): void {
-    if (this.#refusal(epoch, nowMs) === undefined) this.#leases.delete(leaseId);
+    if (this.#refusal(epoch, nowMs)) return;
+    this.#leases.delete(leaseId);
+    this.#released.delete(leaseId);
+    this.#released.set(leaseId, nowMs + RELEASED_TTL_MS);
+    for (const [oldest, untilMs] of this.#released) {
+      if (untilMs > nowMs && this.#released.size <= MOST_RELEASED) break;
+      this.#released.delete(oldest);
+    }
   }
 
   account(nowMs: number): Omit<LedgerAccount, 'workerId'> | undefined {
@@ -116,6 +131,15 @@ export class WorkerLedger {
   *leases(): Iterable<{ readonly leaseId: string; readonly pages: number; readonly committed: boolean }> {
     for (const [leaseId, { pages, deadlineMs }] of this.#leases)
       yield { leaseId, pages, committed: deadlineMs === undefined };
+  }
+
+  #forget(): void {
+    this.#leases.clear();
+    this.#released.clear();
+  }
+
+  #lateness(leaseId: string, nowMs: number): LedgerRefusal | undefined {
+    return (this.#released.get(leaseId) ?? nowMs) > nowMs ? 'RELEASED' : undefined;
   }
 
   #known(nowMs: number): Tenure | undefined {

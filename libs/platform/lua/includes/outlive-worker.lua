@@ -1,6 +1,7 @@
 -- Lets the ledger's keys vanish by themselves soon after the worker's record does.
-local function outliveWorker(infoKey, leasesKey, deadlinesKey)
+local function outliveWorker(infoKey, ...)
   local ttlMs = redis.call('PTTL', infoKey) + 10000
-  redis.call('PEXPIRE', leasesKey, ttlMs)
-  redis.call('PEXPIRE', deadlinesKey, ttlMs)
+  for _, key in ipairs({ ... }) do
+    redis.call('PEXPIRE', key, ttlMs)
+  end
 end

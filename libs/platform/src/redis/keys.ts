@@ -15,12 +15,20 @@ export interface WorkerKeys {
   readonly leases: string;
   /** Sorted set: id of a reserved lease → its deadline, ms. TTL that of info + 10 s. Writers: the ledger's scripts. */
   readonly deadlines: string;
+  /** Sorted set: id of a lease that was given back → when that is forgotten, ms. TTL that of info + 10 s. Writers: release, register, deregister. */
+  readonly released: string;
 }
 
 /** `workerId` is part of the hash tag; callers check it with `checkWorkerId` first. */
 export function workerKeys(workerId: string): WorkerKeys {
   const key = (entity: string): string => `${PREFIX}:{${workerId}}:${entity}:${workerId}`;
-  return { epoch: key('epoch'), info: key('info'), leases: key('leases'), deadlines: key('deadlines') };
+  return {
+    epoch: key('epoch'),
+    info: key('info'),
+    leases: key('leases'),
+    deadlines: key('deadlines'),
+    released: key('released'),
+  };
 }
 
 /** Set: ids of workers that may be alive. No TTL; readers remove ids whose info is gone. Writers: register, heartbeat, deregister, list. */

@@ -1,10 +1,17 @@
-import { LEASE_TTL_MS, type LeaseKey, type LedgerAccount, type LedgerPort } from '@kvcapsule/domain/ledger';
+import {
+  LEASE_TTL_MS,
+  type LeaseKey,
+  type LedgerAccount,
+  type LedgerPort,
+  MOST_RELEASED,
+  RELEASED_TTL_MS,
+} from '@kvcapsule/domain/ledger';
 
 import { checkCount, checkWorkerId } from './checks.js';
 import { runVerb, type RedisClient } from './client.js';
 import { workerKeys } from './keys.js';
 import { throwOnCode } from './script-codes.js';
-import { keys4 } from './scripts.js';
+import { keys5 } from './scripts.js';
 
 /** The ledger in Redis. Verbs and rejections: see `LedgerPort`; extending a lease not committed is `INTERNAL`. */
 export class RedisLedger implements LedgerPort {
@@ -26,7 +33,9 @@ export class RedisLedger implements LedgerPort {
   }
 
   async release(key: LeaseKey): Promise<void> {
-    await this.write(key, 0, (keys) => this.client.kvcRelease(...keys, key.epoch, key.leaseId));
+    await this.write(key, 0, (keys) =>
+      this.client.kvcRelease(...keys, key.epoch, key.leaseId, RELEASED_TTL_MS, MOST_RELEASED),
+    );
   }
 
   async account(workerId: string): Promise<LedgerAccount | undefined> {
@@ -50,12 +59,12 @@ export class RedisLedger implements LedgerPort {
   private async write(
     key: LeaseKey,
     pages: number,
-    script: (keys: ReturnType<typeof keys4>) => Promise<number>,
+    script: (keys: ReturnType<typeof keys5>) => Promise<number>,
   ): Promise<void> {
     checkWorkerId(key.workerId);
     checkCount('pages', pages);
     checkCount('epoch', key.epoch);
-    const keys = keys4(workerKeys(key.workerId));
+    const keys = keys5(workerKeys(key.workerId));
     throwOnCode(await runVerb(this.client, () => script(keys)), key.workerId);
   }
 }

@@ -21,7 +21,7 @@ const epochs = fc.oneof(
   { weight: 1, arbitrary: fc.constantFrom('older', 'newer') },
 );
 const common = { worker: fc.constantFrom(...workerIds), twice: fc.boolean() };
-const leaseIds = fc.constantFrom('a', 'b', 'c');
+const leaseIds = fc.constantFrom(...'abcdefgh');
 const pages = fc.integer({ min: 0, max: 40 });
 
 /** Weights keep a worker alive most of the time, else most verbs would only meet `NO_WORKER`. */

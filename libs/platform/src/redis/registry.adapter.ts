@@ -12,7 +12,7 @@ import { checkCount, checkWorkerId } from './checks.js';
 import { runVerb, type RedisClient } from './client.js';
 import { REGISTRY_KEY, workerKeys } from './keys.js';
 import { ScriptCode, throwOnCode } from './script-codes.js';
-import { keys4 } from './scripts.js';
+import { keys5 } from './scripts.js';
 import { descriptorJson, loadSchema, WorkerRecords } from './worker-records.js';
 
 /** The registry in Redis. Verbs and rejections: see `RegistryPort`; a heartbeat without a record is `NO_WORKER`. */
@@ -24,7 +24,7 @@ export class RedisRegistry implements RegistryPort {
   async register(worker: WorkerDescriptor, load: WorkerLoad, by: Registrant): Promise<{ epoch: number }> {
     checkWorkerId(worker.workerId);
     checkCount('capacityPages', worker.capacityPages);
-    const keys = keys4(workerKeys(worker.workerId));
+    const keys = keys5(workerKeys(worker.workerId));
     checkCount('heldEpoch', by.heldEpoch);
     const descriptor = descriptorJson(worker);
     const epoch = await runVerb(this.client, () =>
@@ -46,7 +46,7 @@ export class RedisRegistry implements RegistryPort {
 
   async heartbeat(workerId: string, epoch: number, load: WorkerLoad): Promise<void> {
     checkWorkerId(workerId);
-    const keys = keys4(workerKeys(workerId));
+    const keys = keys5(workerKeys(workerId));
     const loadJson = JSON.stringify(loadSchema.parse(load));
     const code = await runVerb(this.client, () =>
       this.client.kvcHeartbeat(...keys, epoch, loadJson, HEARTBEAT_TTL_MS, EPOCH_TTL_MS),
@@ -60,7 +60,7 @@ export class RedisRegistry implements RegistryPort {
 
   async deregister(workerId: string, epoch: number): Promise<void> {
     checkWorkerId(workerId);
-    const keys = keys4(workerKeys(workerId));
+    const keys = keys5(workerKeys(workerId));
     const code = await runVerb(this.client, () => this.client.kvcDeregister(...keys, epoch));
     if (code !== ScriptCode.StaleEpoch) {
       await runVerb(this.client, () => this.client.srem(REGISTRY_KEY, workerId));

@@ -7,6 +7,7 @@ export const ScriptCode = {
   StaleEpoch: -2,
   NoCapacity: -3,
   NotCommitted: -4,
+  Released: -5,
 } as const;
 
 const REFUSALS: Readonly<Record<number, LedgerRefusal>> = {
@@ -14,6 +15,7 @@ const REFUSALS: Readonly<Record<number, LedgerRefusal>> = {
   [ScriptCode.StaleEpoch]: 'STALE_EPOCH',
   [ScriptCode.NoCapacity]: 'NO_CAPACITY',
   [ScriptCode.NotCommitted]: 'NOT_COMMITTED',
+  [ScriptCode.Released]: 'RELEASED',
 };
 
 /** Turns a script's answer into the port's error, or gives the result back. */

@@ -73,6 +73,7 @@ describe('throwOnCode', () => {
     [ScriptCode.StaleEpoch, 'STALE_EPOCH'],
     [ScriptCode.NoCapacity, 'NO_CAPACITY'],
     [ScriptCode.NotCommitted, 'INTERNAL'],
+    [ScriptCode.Released, 'ABORTED'],
     [-99, 'INTERNAL'],
   ])('turns %i into %s', (code, expected) => {
     expect(() => throwOnCode(code, 'w1')).toThrow(KvcError);

@@ -10,7 +10,7 @@ type Key = string;
 export interface LedgerScripts {
   kvcRegister(
     ...args: [
-      ...Keys4,
+      ...Keys5,
       instanceId: string,
       heldEpoch: number,
       descriptor: string,
@@ -21,26 +21,28 @@ export interface LedgerScripts {
     ]
   ): Promise<number>;
   kvcHeartbeat(
-    ...args: [...Keys4, epoch: number, load: string, ttlMs: number, epochTtlMs: number]
+    ...args: [...Keys5, epoch: number, load: string, ttlMs: number, epochTtlMs: number]
   ): Promise<number>;
-  kvcDeregister(...args: [...Keys4, epoch: number]): Promise<number>;
+  kvcDeregister(...args: [...Keys5, epoch: number]): Promise<number>;
   kvcReserve(
-    ...args: [...Keys4, epoch: number, leaseId: string, pages: number, ttlMs: number]
+    ...args: [...Keys5, epoch: number, leaseId: string, pages: number, ttlMs: number]
   ): Promise<number>;
-  kvcCommit(...args: [...Keys4, epoch: number, leaseId: string, pages: number]): Promise<number>;
-  kvcExtend(...args: [...Keys4, epoch: number, leaseId: string, pages: number]): Promise<number>;
-  kvcRelease(...args: [...Keys4, epoch: number, leaseId: string]): Promise<number>;
+  kvcCommit(...args: [...Keys5, epoch: number, leaseId: string, pages: number]): Promise<number>;
+  kvcExtend(...args: [...Keys5, epoch: number, leaseId: string, pages: number]): Promise<number>;
+  kvcRelease(
+    ...args: [...Keys5, epoch: number, leaseId: string, rememberedMs: number, most: number]
+  ): Promise<number>;
   kvcAccount(
     info: Key,
     leases: Key,
   ): Promise<[epoch: string, capacity: string, reserved: string, committed: string, leases: number] | null>;
 }
 
-type Keys4 = [epoch: Key, info: Key, leases: Key, deadlines: Key];
+type Keys5 = [epoch: Key, info: Key, leases: Key, deadlines: Key, released: Key];
 
-/** The keys in the order that the four-key scripts take them. */
-export function keys4(keys: WorkerKeys): Keys4 {
-  return [keys.epoch, keys.info, keys.leases, keys.deadlines];
+/** The keys in the order that the five-key scripts take them. */
+export function keys5(keys: WorkerKeys): Keys5 {
+  return [keys.epoch, keys.info, keys.leases, keys.deadlines, keys.released];
 }
 
 /** From `src/redis` and from `dist/redis` alike, the package's root is two levels up. */

@@ -87,6 +87,19 @@ export function ledgerConformance(make: () => Promise<PortsUnderTest>): void {
       expect(await sums()).toEqual([3, 7, 2]);
     });
 
+    it('brings no lease back that was given back, whatever comes late', async () => {
+      const { ledger } = ports;
+      await ledger.commit(key('a'), 10);
+      for (const leaseId of ['a', 'unknown']) {
+        await ledger.release(key(leaseId));
+        await expect(ledger.commit(key(leaseId), 10)).rejects.toThrow(refusedAs('ABORTED'));
+        await expect(ledger.reserve(key(leaseId), 10)).rejects.toThrow(refusedAs('ABORTED'));
+      }
+      expect(await sums()).toEqual([0, 0, 0]);
+      await ledger.commit(key('b'), 100);
+      expect(await sums()).toEqual([0, 100, 1]);
+    });
+
     it('fences what an older epoch writes', async () => {
       const { ledger, registry } = ports;
       await ledger.commit(key('a'), 40);

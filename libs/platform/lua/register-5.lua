@@ -8,6 +8,7 @@
   KEYS[2] info
   KEYS[3] leases
   KEYS[4] deadlines
+  KEYS[5] released
 
   ARGV[1] instance: the registering process, the same for all its calls
   ARGV[2] the epoch that it holds so far, 0 for none
@@ -36,7 +37,7 @@ end
 local epoch = math.max(tonumber(current or 0) + 1, nowMs())
 local epochText = string.format('%.0f', epoch)
 redis.call('SET', KEYS[1], epochText .. ' ' .. ARGV[1], 'PX', ARGV[7])
-redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
+redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5])
 redis.call('HSET', KEYS[2], 'epoch', epochText, 'descriptor', ARGV[3], 'load', ARGV[4], 'capacity', ARGV[5],
   'reserved', 0, 'committed', 0)
 redis.call('PEXPIRE', KEYS[2], ARGV[6])

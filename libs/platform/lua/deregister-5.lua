@@ -5,6 +5,7 @@
   KEYS[2] info
   KEYS[3] leases
   KEYS[4] deadlines
+  KEYS[5] released
 
   ARGV[1] epoch
 
@@ -18,5 +19,5 @@ local current = epochHolder(KEYS[1])
 if current and current ~= ARGV[1] then
   return -2
 end
-redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
+redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5])
 return 0

@@ -5,6 +5,7 @@
   KEYS[2] info
   KEYS[3] leases
   KEYS[4] deadlines
+  KEYS[5] released
 
   ARGV[1] epoch
   ARGV[2] load, JSON
@@ -30,5 +31,5 @@ redis.call('PEXPIRE', KEYS[2], ARGV[3])
 redis.call('HSET', KEYS[2], 'load', ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 dropExpired(KEYS[2], KEYS[3], KEYS[4], nowMs())
-outliveWorker(KEYS[2], KEYS[3], KEYS[4])
+outliveWorker(KEYS[2], KEYS[3], KEYS[4], KEYS[5])
 return 0

@@ -1,11 +1,11 @@
 --[[
-  Takes a lease over for as long as the epoch lives and sets its pages. A lease that is unknown (swept, or
-  lost with the store) is made, capacity permitting.
+  Sets the pages of a committed lease, up or down.
 
   KEYS[1] epoch
   KEYS[2] info
   KEYS[3] leases
   KEYS[4] deadlines
+  KEYS[5] released
 
   ARGV[1] epoch
   ARGV[2] lease id
@@ -16,6 +16,7 @@
   -1 the worker is not registered
   -2 the epoch is not the current one
   -3 the capacity would be passed: nothing is changed
+  -4 the lease is not committed: nothing is changed, so a late call cannot bring a released lease back
 ]]
 --- @include now-ms
 --- @include check-epoch
@@ -27,15 +28,13 @@ local refused = checkEpoch(KEYS[1], KEYS[2], ARGV[1])
 if refused then
   return refused
 end
--- A worker that commits late still gets its own lease, so it is taken out of the sweep's reach first.
-local deadline = redis.call('ZSCORE', KEYS[4], ARGV[2])
-redis.call('ZREM', KEYS[4], ARGV[2])
+local lease = redis.call('HGET', KEYS[3], ARGV[2])
+if not lease or string.sub(lease, 1, 1) ~= 'c' then
+  return -4
+end
 dropExpired(KEYS[2], KEYS[3], KEYS[4], nowMs())
 if not setLease(KEYS[2], KEYS[3], ARGV[2], 'c', tonumber(ARGV[3])) then
-  if deadline then
-    redis.call('ZADD', KEYS[4], deadline, ARGV[2])
-  end
   return -3
 end
-outliveWorker(KEYS[2], KEYS[3], KEYS[4])
+outliveWorker(KEYS[2], KEYS[3], KEYS[4], KEYS[5])
 return 0

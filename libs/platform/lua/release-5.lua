@@ -1,0 +1,40 @@
+--[[
+  Gives a lease's pages back, and remembers that for a while: a reservation or commit that a broken connection
+  delivers late is refused then, since nobody would give its pages back before the epoch ends. An older epoch's
+  leases went with it, so its release has nothing to do.
+
+  KEYS[1] epoch
+  KEYS[2] info
+  KEYS[3] leases
+  KEYS[4] deadlines
+  KEYS[5] released
+
+  ARGV[1] epoch
+  ARGV[2] lease id
+  ARGV[3] how long it is remembered, ms
+  ARGV[4] how many are remembered at most, the latest
+
+  Returns
+   0 done, or nothing was held
+]]
+--- @include now-ms
+--- @include check-epoch
+--- @include outlive-worker
+
+if checkEpoch(KEYS[1], KEYS[2], ARGV[1]) then
+  return 0
+end
+local now = nowMs()
+-- Deletions first: at its memory limit Redis refuses a script that begins with a write that may grow.
+redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now)
+local lease = redis.call('HGET', KEYS[3], ARGV[2])
+if lease then
+  local field = string.sub(lease, 1, 1) == 'c' and 'committed' or 'reserved'
+  redis.call('HDEL', KEYS[3], ARGV[2])
+  redis.call('ZREM', KEYS[4], ARGV[2])
+  redis.call('HINCRBY', KEYS[2], field, 0 - tonumber(string.sub(lease, 3)))
+end
+redis.call('ZADD', KEYS[5], now + tonumber(ARGV[3]), ARGV[2])
+redis.call('ZREMRANGEBYRANK', KEYS[5], 0, -1 - tonumber(ARGV[4]))
+outliveWorker(KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+return 0
