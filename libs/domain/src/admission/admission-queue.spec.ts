@@ -66,6 +66,14 @@ describe('the admission queue', () => {
     expect(order).toEqual([0, 2, 1, 3, 4]);
   });
 
+  it('puts a line that comes back behind those that wait', () => {
+    const queue = queueOf('a');
+    queue.next(0);
+    queue.leave(0);
+    for (const [id, model] of [...'ba'].entries()) queue.enter(10 + id, key(model), never, 0);
+    expect([queue.next(0), queue.next(0)]).toEqual([10, 11]);
+  });
+
   it('goes on behind a head that left, whether it was trying or blocked', () => {
     const queue = queueOf('m', 'm', 'm');
     queue.next(0);
@@ -92,6 +100,12 @@ describe('the admission queue', () => {
     expect(queue.size).toBe(4);
     queue.leave(1);
     expect(queue.enter(5, key('m'), never, 0)).toBeUndefined();
+  });
+
+  it('says of whoever waited as long as anybody may that it did, also at its own deadline', () => {
+    const queue = new AdmissionQueue(limits);
+    queue.enter(0, key('m'), limits.waitMs, 0);
+    expect(queue.expire(limits.waitMs)).toEqual([{ id: 0, cause: 'waited' }]);
   });
 
   it('rejects what comes too late, and evicts what waits too long or until its deadline', () => {

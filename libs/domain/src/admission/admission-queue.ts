@@ -33,10 +33,11 @@ interface Line {
   readonly name: string;
   /** In the order of arrival. */
   readonly entries: Map<number, Entry>;
-  /** `ready`: its head may try. `trying`: it does. `blocked`: it found no room, and nothing has changed since. */
-  state: 'ready' | 'trying' | 'blocked';
-  /** Something changed while the head was trying. */
-  woken: boolean;
+  /**
+   * `ready`: its head may try. `trying`: it does. `woken`: it does, and something has changed meanwhile. `blocked`: it
+   * found no room, and nothing has changed since.
+   */
+  state: 'ready' | 'trying' | 'woken' | 'blocked';
 }
 
 /**
@@ -67,7 +68,7 @@ export class AdmissionQueue {
   enter(id: number, key: AdmissionKey, deadlineMs: number, nowMs: number): Rejection | undefined {
     if (deadlineMs <= nowMs) return 'deadline';
     const name = JSON.stringify([key.modelId, key.tenant]);
-    const line = this.#lines.get(name) ?? { name, entries: new Map(), state: 'ready', woken: false };
+    const line = this.#lines.get(name) ?? { name, entries: new Map(), state: 'ready' };
     if (line.entries.size >= this.limits.entriesPerLine) return 'line-full';
     const waitedMs = nowMs + this.limits.waitMs;
     const cause = deadlineMs < waitedMs ? 'deadline' : 'waited';
@@ -84,7 +85,6 @@ export class AdmissionQueue {
       const [head] = line.entries;
       if (line.state !== 'ready' || !head || head[1].leaveByMs <= nowMs) continue;
       line.state = 'trying';
-      line.woken = false;
       this.#toTheEnd(line);
       return head[0];
     }
@@ -94,7 +94,7 @@ export class AdmissionQueue {
   /** The one that tries found no room: its line waits for a wake, or tries again if one came meanwhile. */
   blocked(id: number): void {
     const line = this.#entries.get(id)?.line;
-    if (line) line.state = line.woken ? 'ready' : 'blocked';
+    if (line) line.state = line.state === 'woken' ? 'ready' : 'blocked';
   }
 
   /** It was admitted, or does not want to be any longer. False where it had left already. */
@@ -125,8 +125,8 @@ export class AdmissionQueue {
   /** Something may have become free: every head may try again. */
   wake(): void {
     for (const line of this.#lines.values()) {
-      line.woken = true;
       if (line.state === 'blocked') line.state = 'ready';
+      else if (line.state === 'trying') line.state = 'woken';
     }
   }
 

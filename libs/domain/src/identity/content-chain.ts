@@ -10,7 +10,7 @@ import {
 /** A run of tokens that is stored by itself: a picture's span, or the text between two. */
 export interface ContentSegment {
   readonly start: number;
-  /** The last segment goes on with what is generated. */
+  /** The last segment is text, and goes on with what is generated. */
   readonly length: number;
   /** Index of the picture whose span this is. */
   readonly picture: number | undefined;
@@ -106,11 +106,10 @@ export class ContentChain {
       }
       const whole = segment.picture !== undefined;
       const least = this.runs?.tokens ?? this.blockTokens;
-      if (last && !whole && end - this.#at < least) return;
+      if (last && end - this.#at < least) return;
       const run = !whole && this.runs !== undefined && end - this.#at >= this.runs.tokens;
       const text = run ? least : Math.min(this.blockTokens, end - this.#at);
       this.#add(whole ? segment.length : text, segment.picture, run ? this.runs : undefined);
-      if (last && whole) return;
     }
   }
 

@@ -151,6 +151,14 @@ describe('ContentChain', () => {
     expect(grown.slice(30, 33)).toEqual([30, 31, 32]);
   });
 
+  it('refuses the span of a picture that it is not given, and does not name it as text', () => {
+    const segments = [
+      { start: 0, length: 30, picture: 1 },
+      { start: 30, length: 0, picture: undefined },
+    ];
+    expect(() => chainOf(range(30), segments)).toThrow('without a picture');
+  });
+
   it('forks: both go on by themselves', () => {
     const segments = [
       { start: 0, length: 21, picture: undefined },

@@ -51,7 +51,7 @@ function write(bytes: Buffer, at: number, [tag, value]: Field): number {
   let end = bytes.writeUInt8(tag, at);
   end = bytes.writeUInt32LE(lengthOf(value), end);
   end = bytes.writeUInt32LE(0, end);
-  if (typeof value === 'string') return end + bytes.write(value, end, 'utf8');
+  if (typeof value === 'string') return end + bytes.write(value, end);
   if (value instanceof Uint8Array) {
     bytes.set(value, end);
     return end + value.length;

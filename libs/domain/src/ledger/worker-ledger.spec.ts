@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 
 import { HEARTBEAT_TTL_MS } from '../registry/index.js';
 import { MOST_RELEASED, RELEASED_TTL_MS } from './ledger.port.js';
+import { refusalError } from './refusals.js';
 import { EPOCH_TTL_MS, WorkerLedger } from './worker-ledger.js';
 
 const CAPACITY = 100;
@@ -155,6 +156,14 @@ describe('a worker’s ledger', () => {
     expect(ledger.account(HEARTBEAT_TTL_MS)).toMatchObject({ capacityPages: CAPACITY, committedPages: 10 });
   });
 
+  it.each([0, 5])(
+    'lets a process come whose own epoch is %i later than what the store remembers',
+    (later) => {
+      const { ledger, epoch } = registered(10);
+      expect(ledger.register(by('two', epoch + later), CAPACITY, 20)).toBe(20);
+    },
+  );
+
   it('lets only a process come that knows of no other since its own epoch', () => {
     const { ledger, epoch } = registered(0);
     const young = ledger.register(by('two'), CAPACITY, 10);
@@ -162,5 +171,93 @@ describe('a worker’s ledger', () => {
     // a day later nobody remembers the other one
     expect(ledger.register(by('one', epoch), CAPACITY, 10 + EPOCH_TTL_MS)).toBe(10 + EPOCH_TTL_MS);
     expect(young).toBe(10);
+  });
+
+  it('is nobody’s before a worker registers, and says so', () => {
+    const ledger = new WorkerLedger();
+    expect([ledger.isAlive(0), ledger.account(0), ledger.deregister(1, 0)]).toEqual([
+      false,
+      undefined,
+      undefined,
+    ]);
+    expect(ledger.reserve(0, 'a', 1, 100, 0)).toBe('NO_WORKER');
+  });
+
+  it('ends with its worker, which only its own epoch can say', () => {
+    const { ledger, epoch } = registered(5);
+    ledger.commit(epoch, 'a', 10, 5);
+    expect([ledger.deregister(epoch - 1, 6), held(ledger).length]).toEqual(['STALE_EPOCH', 1]);
+    expect(ledger.deregister(epoch, 6)).toBeUndefined();
+    expect([ledger.isAlive(6), ledger.account(6), held(ledger)]).toEqual([false, undefined, []]);
+    expect(ledger.heartbeat(epoch, 6)).toBe('NO_WORKER');
+    expect(ledger.register(by('two'), CAPACITY, 5)).toBe(epoch + 1);
+  });
+
+  it('has no account once its heartbeats have ended', () => {
+    const { ledger } = registered(0);
+    expect(ledger.account(HEARTBEAT_TTL_MS - 1)).toBeDefined();
+    expect(ledger.account(HEARTBEAT_TTL_MS)).toBeUndefined();
+  });
+
+  it.each(['reserve', 'commit', 'extend'] as const)(
+    'has room for %s where a reservation has expired',
+    (verb) => {
+      const { ledger, epoch } = registered(0);
+      ledger.commit(epoch, 'a', 20, 0);
+      ledger.reserve(epoch, 'late', 80, 100, 0);
+      const grow = (nowMs: number) =>
+        verb === 'reserve'
+          ? ledger.reserve(epoch, 'b', 80, 100, nowMs)
+          : ledger[verb](epoch, 'a', 100, nowMs);
+      expect([grow(99), grow(100)]).toEqual(['NO_CAPACITY', undefined]);
+      expect(held(ledger).map(({ leaseId }) => leaseId)).toEqual(verb === 'reserve' ? ['a', 'b'] : ['a']);
+    },
+  );
+
+  it('gives its last page, and none beyond', () => {
+    const { ledger, epoch } = registered(0);
+    expect(ledger.reserve(epoch, 'a', CAPACITY + 1, 100, 0)).toBe('NO_CAPACITY');
+    expect(ledger.reserve(epoch, 'a', CAPACITY, 100, 0)).toBeUndefined();
+    expect(ledger.reserve(epoch, 'b', 1, 100, 0)).toBe('NO_CAPACITY');
+    expect(held(ledger)).toEqual([{ leaseId: 'a', pages: CAPACITY, committed: false }]);
+  });
+
+  it('renews a reservation, and leaves a committed lease to its worker', () => {
+    const { ledger, epoch } = registered(0);
+    ledger.reserve(epoch, 'a', 10, 100, 0);
+    ledger.reserve(epoch, 'a', 20, 100, 50);
+    ledger.heartbeat(epoch, 100);
+    expect(held(ledger)).toEqual([{ leaseId: 'a', pages: 20, committed: false }]);
+    ledger.commit(epoch, 'a', 30, 120);
+    expect(ledger.reserve(epoch, 'a', 10, 100, 130)).toBeUndefined();
+    expect(held(ledger)).toEqual([{ leaseId: 'a', pages: 30, committed: true }]);
+  });
+
+  it('extends what is committed, and brings nothing back that was released', () => {
+    const { ledger, epoch } = registered(5);
+    ledger.reserve(epoch, 'a', 10, 100, 5);
+    expect(ledger.extend(epoch, 'a', 20, 5)).toBe('NOT_COMMITTED');
+    ledger.commit(epoch, 'a', 10, 5);
+    expect(ledger.extend(epoch - 1, 'a', 20, 5)).toBe('STALE_EPOCH');
+    expect(ledger.extend(epoch, 'a', 20, 5)).toBeUndefined();
+    expect(held(ledger)).toEqual([{ leaseId: 'a', pages: 20, committed: true }]);
+    ledger.release(epoch - 1, 'a', 5);
+    expect(held(ledger)).toHaveLength(1);
+    ledger.release(epoch, 'a', 5);
+    expect([ledger.extend(epoch, 'a', 20, 5), held(ledger)]).toEqual(['NOT_COMMITTED', []]);
+  });
+});
+
+describe('a refusal', () => {
+  it.each([
+    ['NO_WORKER', 'NO_WORKER', undefined],
+    ['STALE_EPOCH', 'STALE_EPOCH', undefined],
+    ['NO_CAPACITY', 'NO_CAPACITY', 1_000],
+    ['NOT_COMMITTED', 'INTERNAL', undefined],
+    ['RELEASED', 'ABORTED', undefined],
+  ] as const)('%s is told as %s, with the worker’s name', (refusal, code, retryAfterMs) => {
+    const error = refusalError(refusal, 'w7');
+    expect(error).toMatchObject({ code, retryAfterMs });
+    expect(error.message).toContain('w7');
   });
 });

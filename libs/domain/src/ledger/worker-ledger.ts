@@ -87,8 +87,7 @@ export class WorkerLedger {
   commit(epoch: number, leaseId: string, pages: number, nowMs: number): LedgerRefusal | undefined {
     const refusal = this.#refusal(epoch, nowMs) ?? this.#lateness(leaseId, nowMs);
     if (refusal) return refusal;
-    // who commits late still gets the own lease
-    this.#dropExpired(nowMs, leaseId);
+    this.#dropExpired(nowMs);
     return this.#set(leaseId, { pages, deadlineMs: undefined });
   }
 
@@ -162,15 +161,15 @@ export class WorkerLedger {
     return lease !== undefined && lease.deadlineMs === undefined;
   }
 
-  #dropExpired(nowMs: number, but?: string): void {
+  #dropExpired(nowMs: number): void {
     for (const [leaseId, { deadlineMs = Infinity }] of this.#leases)
-      if (deadlineMs <= nowMs && leaseId !== but) this.#leases.delete(leaseId);
+      if (deadlineMs <= nowMs) this.#leases.delete(leaseId);
   }
 
-  /** Growth must fit; what shrinks or stays always does. */
+  /** Growth must fit; what shrinks or stays always does, since the sum is in bounds before. */
   #set(leaseId: string, lease: Lease): LedgerRefusal | undefined {
     const growth = lease.pages - (this.#leases.get(leaseId)?.pages ?? 0);
-    if (growth > 0 && this.#pages(() => true) + growth > this.#capacityPages) return 'NO_CAPACITY';
+    if (this.#pages(() => true) + growth > this.#capacityPages) return 'NO_CAPACITY';
     this.#leases.set(leaseId, lease);
     return undefined;
   }

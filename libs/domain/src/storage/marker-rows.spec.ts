@@ -15,6 +15,10 @@ describe('rows', () => {
       [0, 1, 7],
       [0, 2, 5, 1],
     ],
+    [
+      [0, 5, 6, 7],
+      [0, 1, 4, 3],
+    ],
   ])('%j are %j', (rows, lengths) => {
     expect(encodeRows(rows)).toEqual(lengths);
   });

@@ -75,6 +75,27 @@ describe('smallerCapsule', () => {
     expect(smaller({ length: 10, markerRows: [0, 8] }, 'raw')).toBe(4);
   });
 
+  it('counts whole blocks of rows that stay raw, however few they are', () => {
+    const formats = [
+      format({ codec: 'capsule', tokens: 8, pages: 1 }),
+      format({ codec: 'capsule-mixed', tokens: 10, markerRows: [0, 9], pages: 8 }),
+    ];
+    expect(smallerCapsule({ ...INFO, formats }, SPAN, undefined)?.format).toBe(1);
+  });
+
+  it('is the first in the list of those with equally many pages', () => {
+    const capsule = (codec: string) => format({ codec, tokens: 10, markerRows: [0, 9], pages: 2 });
+    const formats = [capsule('a'), capsule('b'), capsule('a')];
+    expect(smallerCapsule({ ...INFO, formats }, SPAN, undefined)?.format).toBe(1);
+  });
+
+  it('leaves rows alone that take as many pages', () => {
+    const formats = [format({ codec: 'q8', bytesPerToken: 100 }), ...INFO.formats.slice(3, 4)];
+    expect(
+      smallerCapsule({ ...INFO, formats }, SPAN, chooseFormat({ ...INFO, formats }, 'q8', SPAN)),
+    ).toBeUndefined();
+  });
+
   it('is none where the span is fitted already, or where none takes fewer pages', () => {
     expect(smaller(SPAN, 'capsule')).toBeUndefined();
     expect(smaller({ length: 11, markerRows: [0, 9] }, 'raw')).toBeUndefined();

@@ -54,10 +54,10 @@ export function rowPages(
 /** The span in the format of that number; undefined when it does not fit. */
 export function spanFormat(offer: Formats, format: number, span: SpanShape): FormatChoice | undefined {
   const entry = offer.formats[format];
-  const restRows = entry && uncovered(entry, span);
-  if (entry === undefined || restRows === undefined) return undefined;
-  const covered = span.length - restRows.length;
-  const pages = entry.tokens > 0 ? entry.pages : rowPages(entry, covered, offer.pageBytes);
+  if (!entry) return undefined;
+  const restRows = uncovered(entry, span);
+  if (!restRows) return undefined;
+  const pages = entry.tokens > 0 ? entry.pages : rowPages(entry, span.length, offer.pageBytes);
   return { format, pages, restRows };
 }
 

@@ -26,10 +26,16 @@ describe('near-best', () => {
     ['whatever is drawn of two', three.slice(0, 2), ['b', 'a'], [0.99]],
     ['the first draw of a tie', [scored('a', 0.5), scored('b', 0.5)], ['b', 'a'], [0.5, 0]],
     ['from what lies just within the margin', closeTo(0.951), ['b'], [0]],
+    ['from what lies exactly at it', closeTo(0.95), ['b'], [0]],
     ['not from what lies beyond it', closeTo(0.949), ['c'], [0]],
   ])('picks %s', (_name, candidates, expected, numbers) => {
     const picks = idsOf(nearBest.pick(candidates, 3, turns(...numbers)));
     expect(picks.slice(0, expected.length)).toEqual(expected);
+  });
+
+  it('draws two different ones, so that the better of two is always first', () => {
+    for (let draw = 0; draw < 1; draw += 0.1)
+      expect(idsOf(nearBest.pick(three.slice(0, 2), 1, turns(0, draw)))).toEqual(['b']);
   });
 
   it('picks no more than asked, nobody twice, and nobody it was not given', () => {
