@@ -188,6 +188,76 @@ describe('admission', () => {
     expect(await entered).toBe('won');
   });
 
+  it('ends each wait at its own time, whoever came before or after', async () => {
+    vi.useFakeTimers();
+    try {
+      begin({ queueEntries: 9, queueWaitMs: 60_000 });
+      const ends: [string, number][] = [];
+      const enter = (name: string, waitMs: number): void => {
+        admission.enter(line, full, performance.now() + waitMs, calm).catch(() => {
+          ends.push([name, performance.now()]);
+        });
+      };
+      const beganMs = performance.now();
+      for (const [name, waitMs] of [
+        ['b', 2_000],
+        ['c', 3_000],
+        ['a', 1_000],
+        ['d', 90_000],
+      ] as const)
+        enter(name, waitMs);
+      await vi.advanceTimersByTimeAsync(100_000);
+      expect(ends.map(([name, atMs]) => [name, atMs - beganMs])).toEqual([
+        ['a', 1_000],
+        ['b', 2_000],
+        ['c', 3_000],
+        ['d', 60_000],
+      ]);
+      expect(vi.getTimerCount()).toBe(0);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  it('leaves no timer behind that would keep a router from ending', async () => {
+    vi.useFakeTimers();
+    try {
+      begin({ queueEntries: 9, queueWaitMs: 60_000 });
+      const left = new AbortController();
+      const entered = admission.enter(line, full, Infinity, left.signal);
+      expect(vi.getTimerCount()).toBe(1);
+      admission.onApplicationShutdown();
+      expect(vi.getTimerCount()).toBe(0);
+      left.abort(new KvcError('ABORTED', 'gone'));
+      await expect(entered).rejects.toMatchObject({ code: 'ABORTED' });
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  it('lets the next of a line try when the first’s time is up', async () => {
+    begin({ queueEntries: 3, queueWaitMs: 60_000 });
+    const first = admission.enter(line, full, performance.now() + 20, calm);
+    const second = admission.enter(
+      line,
+      attemptOf(() => Promise.resolve('won')),
+      Infinity,
+      calm,
+    );
+    await expect(first).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED', retryAfterMs: 1_000 });
+    expect(await second).toBe('won');
+  });
+
+  it('hears no more of a signal when it has let somebody in', async () => {
+    begin({ queueEntries: 3, queueWaitMs: 60_000 });
+    const controller = new AbortController();
+    const remove = vi.spyOn(controller.signal, 'removeEventListener');
+    const won = attemptOf(() => Promise.resolve('won'));
+    expect(await admission.enter(line, won, Infinity, controller.signal)).toBe('won');
+    expect(remove).toHaveBeenCalledWith('abort', expect.any(Function));
+    expect(admission.size).toBe(0);
+  });
+
   it('gives back what was won for somebody who has left', async () => {
     begin({ queueEntries: 3, queueWaitMs: 60_000 });
     const controller = new AbortController();

@@ -14,7 +14,7 @@ const REQUEST = {
 } as unknown as GenerationRequest;
 const sha256 = new Uint8Array(32);
 const PROMPT = {
-  tokenIds: Int32Array.of(1, 5, 3, 6),
+  tokenIds: [1, 5, 3, 6],
   pictures: [{ sha256, offset: 1, length: 3, param: 'messages.0', encoded: Buffer.of(1) }],
 } as unknown as PreparedPrompt;
 const KEY = { workerId: 'w', epoch: 7, leaseId: 'lease-1' };

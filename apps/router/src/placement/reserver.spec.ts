@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KvcError } from '@kvcapsule/contracts/errors';
+import type { WorkerView } from '@kvcapsule/domain/placement';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { Fleet } from '../fleet/fleet.service.js';
 import type { PreparedPrompt, PromptPreparer } from '../prepare/prompt-preparer.port.js';
@@ -144,6 +145,103 @@ describe('workers that cannot take a request', () => {
   it('one too small, another full: the request waits', async () => {
     await meet({ capacityPages: 8, load: { ...idle, freePages: 8 } }, { load: { ...idle, freePages: 0 } });
     expect(await reserver.reserve(demand())).toBeUndefined();
+  });
+});
+
+describe('a request that no worker could hold', () => {
+  const small = { capacityPages: 8, load: { ...idle, freePages: 8 } };
+
+  it('is told so before it waits', async () => {
+    await meet(small);
+    await expect(reserver.checkFits(demand())).rejects.toMatchObject({ code: 'KV_CAPACITY_EXCEEDED' });
+  });
+
+  it('is not where a larger worker has come since the last refresh', async () => {
+    await meet(small);
+    ports.workers = [workerRecord('w0', 'a:1', small), workerRecord('w1', 'a:2')];
+    await sleep(120);
+    await expect(reserver.checkFits(demand())).resolves.toBeUndefined();
+  });
+
+  it.each<[string, Parameters<typeof workerRecord>[2][]]>([
+    ['one that fits', [{}]],
+    ['one that fits and is full', [small, { load: { ...idle, freePages: 0 } }]],
+    ['one that drains: who reserves is told', [{ load: { ...idle, state: 'draining' } }]],
+    ['nobody: who reserves is told', []],
+  ])('is not before %s', async (_name, workers) => {
+    await meet(...workers);
+    const list = vi.spyOn(ports.registry, 'list');
+    await sleep(120);
+    await expect(reserver.checkFits(demand())).resolves.toBeUndefined();
+    // the registry is asked only for those that are to be refused
+    expect(list).not.toHaveBeenCalled();
+  });
+});
+
+describe('pages of a request', () => {
+  const text = { ...{ profileId: '', tokens: 0, markerRows: [], pages: 0, headerBytes: 0 } };
+  const stored = {
+    formats: [
+      { ...text, codec: 'q8', bytesPerToken: 200 },
+      { ...text, codec: 'capsule', tokens: 30, pages: 3, bytesPerToken: 0 },
+    ],
+  };
+  const pagesOf = (
+    prompt: { tokens: number; picture?: number },
+    kvCodec?: string,
+    record: Parameters<typeof workerRecord>[2] = {},
+    maxTokens = 9,
+  ): number => {
+    const { tokens, picture } = prompt;
+    const spans = [{ offset: 0, length: picture ?? 0, markerRows: [] }];
+    const prepared = {
+      tokenIds: new Array<number>(tokens).fill(7),
+      pictures: picture === undefined ? [] : spans,
+    } as unknown as PreparedPrompt;
+    const { pagesOn } = reserver.demand(model, { kvCodec, maxTokens }, prepared);
+    return pagesOn({ record: workerRecord('w', 'a:1', { ...stored, ...record }) } as WorkerView);
+  };
+
+  it('are those of its prompt and of the way to its second token, if it may have one', () => {
+    expect([pagesOf({ tokens: 16 }, 'raw', {}, 1), pagesOf({ tokens: 16 }, 'raw')]).toEqual([8, 16]);
+  });
+
+  it('are fewer where text is stored by the codec that is named, or by the worker’s own', () => {
+    const raw = pagesOf({ tokens: 256 }, 'raw');
+    const named = pagesOf({ tokens: 256 }, 'q8');
+    expect(named).toBeLessThan(raw);
+    expect(pagesOf({ tokens: 256 }, undefined, { codec: 'q8' })).toBe(named);
+    expect(pagesOf({ tokens: 256 }, 'raw', { codec: 'q8' })).toBe(raw);
+  });
+
+  it('cover the moment at which a picture is there both raw and as a capsule', () => {
+    const prompt = { tokens: 80, picture: 30 };
+    const [raw, capsule] = [pagesOf(prompt, 'raw'), pagesOf(prompt, 'capsule')];
+    expect([raw, capsule]).not.toEqual([0, 0]);
+    expect(capsule).not.toBe(raw);
+    // another number of tokens has no profile: it stays raw
+    const other = { tokens: 80, picture: 31 };
+    expect(pagesOf(other, 'capsule')).toBe(pagesOf(other, 'raw'));
+  });
+});
+
+describe('giving back', () => {
+  it('never fails: who has his answer need not know that Redis is away', async () => {
+    await meet({});
+    const reservation = await reserver.reserve(demand());
+    ports.isAway = true;
+    await expect(reserver.release(reservation!)).resolves.toBeUndefined();
+    expect(fleet.views()[0]).toMatchObject({ ownRequests: 0 });
+  });
+
+  it('asks nothing of the ledger where that is sure to have set nothing aside', async () => {
+    await meet({});
+    const release = vi.spyOn(ports.ledger, 'release');
+    for (const code of ['NO_CAPACITY', 'STALE_EPOCH', 'NO_WORKER'] as const) {
+      ports.refusals.push(new KvcError(code, 'no'));
+      expect(await reserver.reserve(demand())).toBeUndefined();
+    }
+    expect(release).not.toHaveBeenCalled();
   });
 });
 
