@@ -38,6 +38,43 @@ describe('EncoderCache', () => {
     expect([cache.pinFile(fileOf(1)), cache.pinFile(fileOf(2))?.handle]).toEqual([undefined, 1]);
   });
 
+  it('lets go of no more than it must, the longest unused first, however it was found', () => {
+    const { cache, evicted } = cacheOf(30);
+    for (const id of [1, 2, 3]) cache.add(featuresOf(id), fileOf(id));
+    for (const id of [1, 2, 3]) cache.unpin(featuresOf(id).name);
+    cache.pin(featuresOf(1).name);
+    cache.unpin(featuresOf(1).name);
+    cache.add(featuresOf(4), fileOf(4));
+    expect([evicted, cache.bytes]).toEqual([[2], 30]);
+    // as much as two of them
+    cache.add(featuresOf(5, 20), fileOf(5));
+    expect([evicted, cache.bytes]).toEqual([[2, 3, 1], 30]);
+  });
+
+  it('forgets the file of what it lets go', () => {
+    const { cache } = cacheOf(10);
+    cache.add(featuresOf(1), fileOf(1));
+    cache.unpin(featuresOf(1).name);
+    cache.add(featuresOf(2), fileOf(2));
+    cache.unpin(featuresOf(2).name);
+    // the same pixels in another file
+    cache.add(featuresOf(1), fileOf(3));
+    expect([cache.pinFile(fileOf(1)), cache.pinFile(fileOf(3))?.handle]).toEqual([undefined, 1]);
+  });
+
+  it('refuses what would put its bytes or pins wrong', () => {
+    const { cache } = cacheOf(100);
+    cache.add(featuresOf(1), fileOf(1));
+    expect(() => {
+      cache.add(featuresOf(1), fileOf(2));
+    }).toThrow('twice');
+    cache.unpin(featuresOf(1).name);
+    expect(() => {
+      cache.unpin(featuresOf(1).name);
+    }).toThrow('not pinned');
+    expect(cache.bytes).toBe(10);
+  });
+
   it('keeps nothing without room, but what is in use', () => {
     const { cache, evicted } = cacheOf(0);
     cache.add(featuresOf(1), fileOf(1));

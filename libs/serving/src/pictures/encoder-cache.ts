@@ -13,7 +13,7 @@ interface Entry {
   readonly features: Features;
   pins: number;
   /** The file that these pixels came from last. */
-  file: FileName | undefined;
+  file: FileName;
 }
 
 /**
@@ -47,7 +47,7 @@ export class EncoderCache {
     this.#entries.delete(name);
     this.#entries.set(name, entry);
     entry.pins += 1;
-    if (file !== undefined) this.#remember(entry, file);
+    if (file !== undefined) this.#move(entry, file);
     return entry.features;
   }
 
@@ -60,9 +60,8 @@ export class EncoderCache {
   /** Adds features of a picture that is not here, and pins them. */
   add(features: Features, file: FileName): void {
     if (this.#entries.has(features.name)) throw new Error('features are added twice');
-    const entry: Entry = { features, pins: 1, file: undefined };
-    this.#entries.set(features.name, entry);
-    this.#remember(entry, file);
+    this.#entries.set(features.name, { features, pins: 1, file });
+    this.#byFile.set(file, features.name);
     this.#bytes += features.bytes;
     this.#shrink();
   }
@@ -75,8 +74,8 @@ export class EncoderCache {
     this.#shrink();
   }
 
-  #remember(entry: Entry, file: FileName): void {
-    if (entry.file !== undefined) this.#byFile.delete(entry.file);
+  #move(entry: Entry, file: FileName): void {
+    this.#byFile.delete(entry.file);
     entry.file = file;
     this.#byFile.set(file, entry.features.name);
   }
@@ -86,7 +85,7 @@ export class EncoderCache {
     for (const [name, { features, pins, file }] of this.#entries) {
       if (pins > 0) continue;
       this.#entries.delete(name);
-      if (file !== undefined) this.#byFile.delete(file);
+      this.#byFile.delete(file);
       this.#bytes -= features.bytes;
       this.evicted(features);
       if (this.#bytes <= this.capacityBytes) return;

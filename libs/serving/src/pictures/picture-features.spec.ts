@@ -92,6 +92,26 @@ describe('PictureFeatures', () => {
     expect([done, user.features.size]).toEqual([{ a: 'ready' }, 3]);
   });
 
+  it('need nothing of a request that has them all, not even room', () => {
+    const { done, encode } = rig(10);
+    encode(userOf('large', [{ file: 1, tokens: 100 }]));
+    encode(userOf('text', []));
+    expect(done).toEqual({ text: 'ready' });
+  });
+
+  it('are free to go when their request has let go of them', () => {
+    const { encode, decodeAll, encodeAll, pictures, log } = rig(40);
+    const user = userOf('a', [{ file: 1 }]);
+    encode(user);
+    decodeAll();
+    encodeAll();
+    pictures.release(user);
+    encode(userOf('b', [{ file: 2 }]));
+    decodeAll();
+    encodeAll();
+    expect(log).toEqual(['miss', 'miss', 'evicted']);
+  });
+
   it('are found again by the file, without decoding it', () => {
     const { pictures, done, encode, decodeAll, encodeAll, log } = rig();
     const first = userOf('a', [{ file: 1 }]);
@@ -168,7 +188,10 @@ describe('PictureFeatures', () => {
     encode(user);
     decodeAll();
     encodeAll(10);
-    expect(done['a']).toMatchObject({ code: 'IMAGE_INVALID', param: 'a/1' });
+    expect(done['a']).toMatchObject({
+      ...{ code: 'IMAGE_INVALID', param: 'a/1' },
+      message: expect.stringMatching(/makes 10 .*has 9 /) as string,
+    });
     expect([user.features.size, pictures.takenBytes]).toEqual([0, 0]);
     // no pin is left: a cache without room lets them go
     expect([taken('releaseFeatures'), log]).toEqual([
@@ -239,11 +262,18 @@ describe('PictureFeatures', () => {
     expect([gone.features.size, stays.features.size]).toEqual([0, 1]);
   });
 
-  it('take an answer that nobody waits for as none', () => {
-    const { pictures, done } = rig();
+  it('take an answer that nobody waits for, or that has come before, as none', () => {
+    const { pictures, done, encode, taken } = rig();
     pictures.decoded('f' as FileName, { error: 'late' });
     pictures.encoded('n' as PictureName, { error: 'late' });
     pictures.release(userOf('a', [{ file: 1 }]), 0);
     expect([done, pictures.takenBytes, pictures.cache.pictures]).toEqual([{}, 0, 0]);
+    encode(userOf('a', [{ file: 1 }]));
+    const [wanted] = taken('decodePicture');
+    for (const name of ['n', 'm'])
+      pictures.decoded(wanted!.file, { name: name as PictureName, image: IMAGE });
+    expect(taken('encodePicture').map(({ name }) => name)).toEqual(['n']);
+    for (const handle of [1, 2]) pictures.encoded('n' as PictureName, { handle, tokens: 10 });
+    expect([done, pictures.computed]).toEqual([{ a: 'ready' }, 1]);
   });
 });
