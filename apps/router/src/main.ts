@@ -4,10 +4,12 @@ import { createLogger, outliveClosedPipes } from '@kvcapsule/platform/logging';
 import { openCatalogue } from './catalogue/open-catalogue.js';
 import { createApp, listen } from './app.js';
 import { readSettings } from './config.js';
+import { tuneHeap } from './heap.js';
 import { Telemetry } from './operations/telemetry.service.js';
 import { RedisPorts } from './redis-ports.adapter.js';
 
 outliveClosedPipes();
+tuneHeap();
 try {
   const settings = readSettings(process.argv.slice(2), process.env);
   const logger = createLogger({ name: 'router', level: 'info' });

@@ -1,0 +1,18 @@
+import { setFlagsFromString } from 'node:v8';
+
+/**
+ * A new picture of a megabyte leaves several megabytes of garbage outside V8's heap. V8 takes them for growth of the
+ * old heap, of which it allows a quarter, and marks all of it every few requests: 150 ms of CPU each time. Garbage
+ * of young objects, buffers included, goes in milliseconds where they are looked at soon enough.
+ */
+const HEAP_FLAGS: readonly string[] = [
+  // The heap may become three times what was alive after the last marking. Memory outside counts up to 64 MiB.
+  '--heap-growing-percent=200',
+  // Of young objects at a time, in MiB (twice as many without compressed pointers); 32 are V8's own.
+  '--scavenger-max-new-space-capacity-mb=8',
+];
+
+/** How V8 collects garbage in this process. For its beginning: what V8 grew before stays. */
+export function tuneHeap(): void {
+  for (const flag of HEAP_FLAGS) setFlagsFromString(flag);
+}
