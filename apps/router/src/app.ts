@@ -51,10 +51,16 @@ function adapter({ settings, logger }: Environment, routes: Routes): FastifyAdap
   return adapter;
 }
 
-/** HTTP/1.1 asks for it, and for an answer where it is missing. */
-function checkHost({ raw }: FastifyRequest): void {
+/** Headers of which Node takes the first and drops the others without a word; a proxy before us may take the last. */
+const SINGLE: readonly string[] = ['host', 'authorization', 'content-type'];
+
+/** HTTP/1.1 asks for one host, and for an answer where it is missing. */
+function checkHeaders({ raw }: FastifyRequest): void {
   if (raw.headers.host === undefined && raw.httpVersion === '1.1')
     throw new KvcError('INVALID_REQUEST', 'The header host is missing.');
+  const names = raw.rawHeaders.filter((_, index) => index % 2 === 0).map((name) => name.toLowerCase());
+  const twice = SINGLE.find((name) => names.indexOf(name) !== names.lastIndexOf(name));
+  if (twice !== undefined) throw new KvcError('INVALID_REQUEST', `The header ${twice} stands twice.`);
 }
 
 /** Before the body, which nobody would read: without a key, too, and however large it is. */
@@ -102,7 +108,7 @@ export async function createApp(environment: Environment): Promise<NestFastifyAp
   fastify.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id);
     logAccess(logger, reply);
-    checkHost(request);
+    checkHeaders(request);
     checkRoute(request);
     await checkKey(request);
   });

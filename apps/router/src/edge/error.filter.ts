@@ -4,6 +4,7 @@ import { type ArgumentsHost, Catch, type ExceptionFilter, HttpException, Logger 
 import type { FastifyReply } from 'fastify';
 import { Telemetry } from '../operations/telemetry.service.js';
 import { noteFault } from './http/access-log.js';
+import { answerAndClose } from './http/linger.js';
 import { errorHeaders } from './http/refuse.js';
 import { Routes } from './http/routes.js';
 
@@ -30,9 +31,14 @@ export class ErrorFilter implements ExceptionFilter {
     if (error.code === 'ABORTED') return void reply.hijack().raw.destroy();
     reply.headers(errorHeaders(error));
     if (allow !== undefined) reply.header('allow', allow);
-    if (HANGS_UP.includes(error.code)) reply.header('connection', 'close');
-    else if (!reply.request.raw.complete) drain(reply);
-    void reply.status(error.status).type('application/json; charset=utf-8').send(errorBody(error));
+    reply.type('application/json; charset=utf-8');
+    const isCut = !reply.request.raw.complete;
+    if (isCut && !HANGS_UP.includes(error.code)) {
+      const body = JSON.stringify(errorBody(error));
+      return answerAndClose(reply.hijack().raw, error.status, reply.getHeaders(), body);
+    }
+    if (isCut) reply.header('connection', 'close');
+    void reply.status(error.status).send(errorBody(error));
   }
 
   #refusal(fault: unknown, { request }: FastifyReply): { error: KvcError; allow?: string } {
@@ -70,12 +76,4 @@ function fastifyError(code: string): KvcError | undefined {
     default:
       return undefined;
   }
-}
-
-/**
- * Reads the rest of the body and throws it away, no longer than the server's request timeout. Closing at once,
- * as Fastify would, resets the connection of a client that still writes: it would never see the answer.
- */
-function drain(reply: FastifyReply): void {
-  reply.request.raw.resume();
 }

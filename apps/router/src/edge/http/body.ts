@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Readable, Transform } from 'node:stream';
 import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from 'node:zlib';
 import { KvcError } from '@kvcapsule/contracts/errors';
+import { askForBody } from './continue.js';
 
 export interface BodyLimits {
   /** Of the body as it is parsed, after decoding. */
@@ -48,6 +49,7 @@ function tooLarge({ maxBodyBytes }: BodyLimits): KvcError {
 export async function readBody(request: IncomingMessage, limits: BodyLimits): Promise<Buffer> {
   if (Number(request.headers['content-length']) > limits.maxBodyBytes) throw tooLarge(limits);
   const decoder = decoderOf(request);
+  askForBody(request);
   return new Promise((resolve, reject) => {
     const reader = new BodyReader(request, decoder, limits);
     reader.start(resolve, reject);

@@ -93,6 +93,24 @@ describe('what is not a request', () => {
     ],
     ['a header without a name', `GET / HTTP/1.1\r\n: x\r\n\r\n`, 400, 'invalid_request'],
     ['no host', 'GET / HTTP/1.1\r\nconnection: close\r\n\r\n', 400, 'invalid_request'],
+    [
+      'two hosts',
+      'GET /health/live HTTP/1.1\r\nhost: x\r\nHost: y\r\nconnection: close\r\n\r\n',
+      400,
+      'invalid_request',
+    ],
+    [
+      'two keys',
+      'GET /v1/models HTTP/1.1\r\nhost: x\r\nauthorization: Bearer a\r\nauthorization: Bearer b\r\nconnection: close\r\n\r\n',
+      400,
+      'invalid_request',
+    ],
+    [
+      'two types',
+      `GET /health/live HTTP/1.1\r\n${HEAD}content-type: text/plain\r\nconnection: close\r\n\r\n`,
+      400,
+      'invalid_request',
+    ],
     ['an expectation', `${post(`${HEAD}expect: tea\r\n`)}`, 417, 'expectation_failed'],
     ['a tunnel', 'CONNECT x:1 HTTP/1.1\r\nhost: x\r\n\r\n', 404, 'not_found'],
   ])('%s is answered in the shape of an error', async (_name, bytes, status, code) => {
@@ -106,11 +124,26 @@ describe('what is not a request', () => {
     expect(await countOf('status="499",code="aborted"')).toBe(before + 1);
   });
 
-  it('behind a request that is being answered does not become its answer', async () => {
+  it.each([
+    ['one request', 1],
+    ['two requests', 2],
+  ])('behind %s waits for their answers', async (_name, requests) => {
+    router.worker.script = echo;
+    const json = JSON.stringify(CHAT);
+    const one = post(`${HEAD}content-length: ${json.length}\r\n`, json);
+    const text = await exchange(`${one.repeat(requests)}rubbish\r\n\r\n`);
+    const statuses = [...text.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => Number(status));
+    expect(statuses).toEqual([...new Array<number>(requests).fill(200), 400]);
+    expectError(parse(text.slice(text.lastIndexOf('HTTP/1.1'))), { status: 400, code: 'invalid_request' });
+  });
+
+  it('behind a request whose client then goes holds nothing up', async () => {
     router.worker.script = endless;
     const json = JSON.stringify(CHAT);
-    const bytes = post(`${HEAD}content-length: ${json.length}\r\n`, `${json}rubbish\r\n\r\n`);
-    expect(await exchange(bytes)).toBe('');
+    const socket = open();
+    socket.write(post(`${HEAD}content-length: ${json.length}\r\n`, `${json}rubbish\r\n\r\n`));
+    await until(() => router.worker.running === 1);
+    socket.resetAndDestroy();
     await until(() => router.worker.running === 0);
   });
 
@@ -136,6 +169,62 @@ describe('a client that goes away within its body', () => {
     expect(JSON.parse(line)).toMatchObject({ status: 499, code: 'ABORTED' });
     expect(await countOf('status="499",code="aborted"')).toBe(before + 1);
     expect(logs.filter((line) => (JSON.parse(line) as { level: number }).level > 30)).toEqual([]);
+  });
+});
+
+describe('a client that asks before it sends its body', () => {
+  const ask = (headers: string) => post(`${HEAD}expect: 100-continue\r\n${headers}`);
+
+  it('is let go on once the body is wanted', async () => {
+    router.worker.script = echo;
+    const json = JSON.stringify(CHAT);
+    const socket = open();
+    socket.write(ask(`content-length: ${json.length}\r\nconnection: close\r\n`));
+    const [first] = (await once(socket, 'data')) as [Buffer];
+    expect(first.toString()).toBe('HTTP/1.1 100 Continue\r\n\r\n');
+    socket.write(json);
+    const [answer] = (await once(socket, 'data')) as [Buffer];
+    expect(answer.toString()).toMatch(/^HTTP\/1\.1 200/);
+    socket.destroy();
+  });
+
+  it.each([
+    ['is too large', ask('content-length: 1000000\r\n'), 413, 'request_too_large'],
+    [
+      'is encoded in an unknown way',
+      ask('content-length: 9\r\ncontent-encoding: x\r\n'),
+      415,
+      'unsupported_media_type',
+    ],
+    ['no route takes', ask('content-length: 9\r\n').replace('/v1/chat', '/v1/none'), 404, 'not_found'],
+  ])('is refused at once where it %s', async (_name, bytes, status, code) => {
+    expectError(parse(await exchange(bytes)), { status, code });
+  });
+});
+
+describe('a client that sends its whole body before it reads', () => {
+  it.each(['close', 'keep-alive'])('reads why it was refused, with connection: %s', async (connection) => {
+    for (const [line, status] of [
+      ['POST /v1/chat/completions', 413],
+      ['POST /v1/none', 404],
+      ['QUERY /v1/models', 405],
+    ] as const) {
+      const length = 20_000_000;
+      const socket = open();
+      const failed = once(socket, 'error').then(([error]) => String(error));
+      socket.pause();
+      socket.write(
+        `${line} HTTP/1.1\r\n${HEAD}connection: ${connection}\r\ncontent-length: ${length}\r\n\r\n`,
+      );
+      const sent = new Promise<string>((resolve) =>
+        socket.write(Buffer.alloc(length, ' '), () => resolve('sent')),
+      );
+      expect(await Promise.race([sent, failed])).toBe('sent');
+      const answer = once(socket, 'data') as Promise<[Buffer]>;
+      socket.resume();
+      expect(parse((await answer)[0].toString()).status).toBe(status);
+      socket.destroy();
+    }
   });
 });
 

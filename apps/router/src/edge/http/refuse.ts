@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream';
 import type { KvcError } from '@kvcapsule/contracts/errors';
 import { errorBody } from '@kvcapsule/contracts/openai';
 import { CLIENT_REQUEST_ID } from '@kvcapsule/domain/request';
+import { endAndClose } from './linger.js';
 
 /** A client's own id is kept where it is harmless to print. */
 export function requestId({ headers }: IncomingMessage): string {
@@ -46,5 +47,5 @@ export function refuseConnection(socket: Duplex, error: KvcError, id: string, al
   };
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
   const status = `HTTP/1.1 ${error.status} ${STATUS_CODES[error.status] ?? 'Error'}\r\n`;
-  socket.end(`${status}${lines.join('')}\r\n${body}`);
+  endAndClose(socket, `${status}${lines.join('')}\r\n${body}`);
 }

@@ -4,6 +4,8 @@ import { KvcError } from '@kvcapsule/contracts/errors';
 import { errorBody } from '@kvcapsule/contracts/openai';
 import type { Logger } from '@kvcapsule/platform/logging';
 import type { Settings } from '../../settings.js';
+import { holdBody } from './continue.js';
+import { answerAndClose } from './linger.js';
 import { newRequestId, refuseConnection, requestId } from './refuse.js';
 import type { Routes } from './routes.js';
 
@@ -24,15 +26,12 @@ function refuse(response: ServerResponse, logger: Logger, error: KvcError, allow
   const id = requestId(request);
   const { code, status } = error;
   logger.info({ requestId: id, method: request.method, status, code }, 'request completed');
-  const body = JSON.stringify(errorBody(error));
-  response.writeHead(error.status, {
+  const headers = {
     'x-request-id': id,
     'content-type': 'application/json; charset=utf-8',
-    'content-length': Buffer.byteLength(body),
-    connection: 'close',
     ...(allow !== undefined && { allow }),
-  });
-  response.end(body);
+  };
+  answerAndClose(response, status, headers, JSON.stringify(errorBody(error)));
 }
 
 /** What Node's parser gave up on, as the client may be told; undefined where there is nobody to tell. */
@@ -54,16 +53,29 @@ export function connectionError({ code }: NodeJS.ErrnoException): KvcError | und
   }
 }
 
+type Answering = Duplex & { readonly _httpMessage?: ServerResponse | null };
+
+/** Connections whose answers under way are awaited before they are refused. */
+const doomed = new WeakSet<Duplex>();
+
 /**
- * Answers in OpenAI's shape where no request could be read whole. A request that was read and is not answered
- * yet, with rubbish behind it, must not take this for its answer.
+ * Answers in OpenAI's shape where no request could be read whole. Requests that were read before the rubbish get
+ * their own answers first, and must not take this for one.
  */
 export function onClientError(fault: Error, socket: Duplex): void {
+  if (doomed.has(socket)) return;
   const error = connectionError(fault);
-  const { _httpMessage: answer } = socket as Duplex & { _httpMessage?: ServerResponse | null };
-  const isOwed = answer == null || (!answer.headersSent && !answer.req.complete);
-  if (error && isOwed) refuseConnection(socket, error, answer ? requestId(answer.req) : newRequestId());
-  else socket.destroy();
+  const { _httpMessage: answer } = socket as Answering;
+  if (!error) return void socket.destroy();
+  if (answer == null) return refuseConnection(socket, error, newRequestId());
+  if (answer.req.complete) {
+    doomed.add(socket);
+    answer.once('finish', () => {
+      doomed.delete(socket);
+      onClientError(fault, socket);
+    });
+  } else if (answer.headersSent) socket.destroy();
+  else refuseConnection(socket, error, requestId(answer.req));
 }
 
 /**
@@ -79,10 +91,15 @@ export function createHttpServer(handler: Handler, routes: Routes, limits: Limit
     requestTimeout: headTimeoutMs + bodyTimeoutMs + LAST_CALL_MS,
     connectionsCheckingInterval: Math.min(MAX_CHECK_MS, headTimeoutMs),
   };
-  const server = createServer(options, (request, response) => {
+  const dispatch: Handler = (request, response) => {
     if (ROUTED.has(request.method ?? '')) return handler(request, response);
     const { error, allow } = routes.refusal(request.url ?? '', request.method ?? '');
     refuse(response, logger, error, allow);
+  };
+  const server = createServer(options, dispatch);
+  server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
+    holdBody(request, response);
+    dispatch(request, response);
   });
   server.on('connect', (request: IncomingMessage, socket: Duplex) => {
     refuseConnection(socket, new KvcError('NOT_FOUND', 'This server is no proxy.'), requestId(request));
