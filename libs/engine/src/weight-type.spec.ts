@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdtemp, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -59,6 +60,17 @@ describe('storedDtype', () => {
       code: 'MODEL_INVALID',
       message: expect.stringMatching(`^${file}: not a safetensors file`) as string,
     });
+  });
+
+  it('names the file that is a pipe, and does not wait for it', async () => {
+    const file = join(folder, 'model.safetensors');
+    await rm(file, { force: true });
+    execFileSync('mkfifo', [file]);
+    await expect(storedDtype(folder)).rejects.toMatchObject({
+      code: 'MODEL_INVALID',
+      message: `${file}: no regular file`,
+    });
+    await rm(file);
   });
 
   it('names the folder when it cannot be read', async () => {

@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -23,6 +24,17 @@ describe('pictureDataUri', () => {
     await expect(pictureDataUri(join(dir, 'none.png'))).rejects.toThrow('There is no file');
     await expect(pictureDataUri(dir)).rejects.toThrow('is a folder');
     await expect(pictureDataUri(text)).rejects.toThrow('not a picture');
+  });
+
+  it('does not wait for a pipe, nor read without an end', async () => {
+    const pipe = join(dir, 'pipe.png');
+    execFileSync('mkfifo', [pipe]);
+    await expect(pictureDataUri(pipe)).rejects.toThrow('is no regular file');
+    await expect(pictureDataUri('/dev/zero')).rejects.toThrow('is no regular file');
+    const huge = join(dir, 'huge.png');
+    writeFileSync(huge, '');
+    truncateSync(huge, 5 * 2 ** 30);
+    await expect(pictureDataUri(huge)).rejects.toThrow('is larger than a server takes');
   });
 
   it.each([

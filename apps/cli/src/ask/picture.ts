@@ -1,3 +1,4 @@
+import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { CliError } from '../failure.js';
 
@@ -8,6 +9,9 @@ const SIGNATURES: readonly (readonly [mime: string, offset: number, bytes: strin
   ['image/gif', 0, 'GIF8'],
   ['image/webp', 8, 'WEBP'],
 ];
+
+/** In base64, a server's largest body. */
+const MAX_BYTES = 48 * 2 ** 20;
 
 /**
  * Reads a picture as a data URI.
@@ -28,9 +32,14 @@ export function pictureMime(bytes: Buffer): string | undefined {
 
 async function readPicture(path: string): Promise<Buffer> {
   try {
-    await using file = await open(path);
+    // Not blocking: to open a pipe would wait for whoever writes to it.
+    await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const stat = await file.stat();
+    if (!stat.isFile() && !stat.isDirectory()) throw new CliError(`${path} is no regular file.`);
+    if (stat.size > MAX_BYTES) throw new CliError(`${path} is larger than a server takes: 48 MiB.`);
     return await file.readFile();
   } catch (error) {
+    if (error instanceof CliError) throw error;
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT')
       throw new CliError(`There is no file ${path}.`, 'Pictures to try lie in samples/.');

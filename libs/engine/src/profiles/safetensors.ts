@@ -1,3 +1,4 @@
+import { constants } from 'node:fs';
 import { open, readFile, rename, writeFile } from 'node:fs/promises';
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
@@ -42,8 +43,10 @@ function parseHeader(json: string, dataOffset: number): SafetensorsHeader {
 
 /** Header of a safetensors file. Throws a plain Error that says why on anything that is not one. */
 export async function readHeader(path: string): Promise<SafetensorsHeader> {
-  const file = await open(path, 'r');
+  // Not blocking: to open a pipe would wait for whoever writes to it.
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
+    if (!(await file.stat()).isFile()) throw new Error('no regular file');
     const length = Buffer.alloc(LENGTH_BYTES);
     const { bytesRead } = await file.read(length, 0, LENGTH_BYTES, 0);
     const headerBytes = bytesRead === LENGTH_BYTES ? Number(length.readBigUInt64LE()) : Number.NaN;

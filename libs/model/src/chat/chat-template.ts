@@ -1,5 +1,6 @@
 import { Template } from '@huggingface/jinja';
 import { KvcError } from '@kvcapsule/contracts';
+import { withinTime } from './within-time.js';
 
 /** One part of a message's content. A picture's data travels elsewhere; here it only has a place. */
 export type ChatPart =
@@ -74,8 +75,9 @@ export class ChatTemplate {
     readonly tokens: Readonly<Record<string, string>>,
   ) {
     try {
-      this.#template = new Template(source);
+      this.#template = withinTime(file, () => new Template(source));
     } catch (cause) {
+      if (cause instanceof KvcError) throw cause;
       throw new KvcError('MODEL_INVALID', `${file}: not a chat template: ${(cause as Error).message}`, {
         cause,
       });

@@ -18,6 +18,7 @@ import {
   templateMessages,
   textsOf,
 } from './chat-template.js';
+import { withinTime } from './within-time.js';
 
 /** Upright size of a picture, in pixels. */
 export interface PictureSize {
@@ -150,13 +151,16 @@ export class PromptBuilder {
   /**
    * Renders a message with a picture, as the first request with one would.
    *
-   * @throws KvcError MODEL_INVALID when the template leaves the picture out, as one for text alone does
+   * @throws KvcError MODEL_INVALID when the template leaves the picture out, as one for text alone does, or does not
+   *   come to an end
    */
   checkTemplate(): void {
     const { template } = this.options;
     const content = [{ type: 'image' as const }, { type: 'text' as const, text: 'What is this?' }];
-    const rendered = renderProbe(template, [{ role: 'user', content }]);
-    const places = this.#places(this.#splitter.split(rendered));
+    const places = withinTime(template.file, () => {
+      const rendered = renderProbe(template, [{ role: 'user', content }]);
+      return this.#places(this.#splitter.split(rendered));
+    });
     if (places !== 1)
       throw new KvcError(
         'MODEL_INVALID',

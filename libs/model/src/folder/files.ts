@@ -1,16 +1,49 @@
-import { readFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { KvcError } from '@kvcapsule/contracts';
 import type { z } from 'zod';
 
-/** Reads a text file of the folder; `undefined` when the folder has none of that name. */
-export async function readOptional(dir: string, file: string): Promise<string | undefined> {
+/** More than any file of text in a folder: the largest vocabularies take 35 MiB. */
+const MAX_BYTES = 128 * 1024 * 1024;
+
+/**
+ * Reads a file that must be one: what hands out bytes for ever, or none until somebody writes, such as a device or a
+ * pipe, is told from it before it is read, links followed. `undefined` when there is none of that name.
+ *
+ * @throws KvcError MODEL_INVALID when it is no file, has more than `maxBytes`, or cannot be read
+ */
+export async function readBytes(
+  dir: string,
+  file: string,
+  maxBytes = MAX_BYTES,
+): Promise<Buffer | undefined> {
+  const fault = (problem: string, cause?: unknown) =>
+    new KvcError('MODEL_INVALID', `${file}: ${problem}`, { cause });
   try {
-    return await readFile(join(dir, file), 'utf8');
+    // Not blocking: to open a pipe would wait for whoever writes to it.
+    await using handle = await open(join(dir, file), constants.O_RDONLY | constants.O_NONBLOCK);
+    const stat = await handle.stat();
+    if (!stat.isFile()) throw fault(stat.isDirectory() ? 'is a folder' : 'is no regular file');
+    if (stat.size > maxBytes) throw fault(`has more than ${maxBytes / 1024} KiB`);
+    const bytes = Buffer.allocUnsafe(stat.size);
+    const { bytesRead } = await handle.read(bytes, 0, stat.size, 0);
+    return bytes.subarray(0, bytesRead);
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new KvcError('MODEL_INVALID', `${file}: cannot be read`, { cause });
+    if (cause instanceof KvcError) throw cause;
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return undefined;
+    throw fault(`cannot be read (${String(code)})`, cause);
   }
+}
+
+/** Reads a text file of the folder; as `readBytes`. */
+export async function readOptional(
+  dir: string,
+  file: string,
+  maxBytes?: number,
+): Promise<string | undefined> {
+  return (await readBytes(dir, file, maxBytes))?.toString('utf8');
 }
 
 function fieldOf(issue: z.core.$ZodIssue): string {

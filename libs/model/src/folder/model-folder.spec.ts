@@ -1,4 +1,5 @@
-import { mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { mkdir, mkdtemp, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { KvcError } from '@kvcapsule/contracts';
@@ -133,6 +134,44 @@ describe('a folder at fault', () => {
     expect(error).toBeInstanceOf(KvcError);
     expect(error).toMatchObject({ code: 'MODEL_INVALID', message: expect.stringMatching(message) as string });
   });
+
+  it.each(['config.json', 'tokenizer.json', 'chat_template.jinja', 'preprocessor_config.json'])(
+    'is told at once where %s is no file, or one without an end',
+    async (file) => {
+      const dir = await folderWith(file, without);
+      const path = join(dir, file);
+      const refused = async (problem: string) => {
+        await expect(openModelFolder(dir)).rejects.toMatchObject({
+          code: 'MODEL_INVALID',
+          message: expect.stringMatching(`^${file}: ${problem}`) as string,
+        });
+        await rm(path, { recursive: true });
+      };
+      execFileSync('mkfifo', [path]);
+      await refused('is no regular file');
+      execFileSync('mkfifo', [join(dir, 'pipe')]);
+      await symlink(join(dir, 'pipe'), path);
+      await refused('is no regular file');
+      await symlink('/dev/zero', path);
+      await refused('is no regular file');
+      await mkdir(path);
+      await refused('is a folder');
+      await writeFile(path, '');
+      await truncate(path, 5 * 2 ** 30);
+      await refused('has more than \\d+ KiB');
+      await symlink(path, path);
+      await refused('cannot be read .ELOOP.');
+    },
+  );
+
+  it('is told within seconds where its template does not come to an end', async () => {
+    const endless = '{% for i in range(1000000000000) %}{% endfor %}';
+    const dir = await folderWith('chat_template.jinja', () => endless);
+    await expect(openModelFolder(dir)).rejects.toMatchObject({
+      code: 'MODEL_INVALID',
+      message: 'chat_template.jinja: the chat template takes more than 5 s',
+    });
+  }, 60_000);
 
   it('may keep its picture settings in processor_config.json and its template in tokenizer_config.json', async () => {
     const template = await readFile(join(MODEL_DIR, 'chat_template.jinja'), 'utf8');

@@ -49,7 +49,7 @@ describe('processorRevision', () => {
     await mkdir(join(dir, 'tokenizer.json'), { recursive: true });
     await expect(processorRevision(dir)).rejects.toMatchObject({
       code: 'MODEL_INVALID',
-      message: 'tokenizer.json: cannot be read',
+      message: 'tokenizer.json: is a folder',
     });
   });
 });

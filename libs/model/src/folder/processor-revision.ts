@@ -1,7 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { KvcError } from '@kvcapsule/contracts';
+import { readBytes } from './files.js';
 
 /** All files that say how messages and pictures become tokens. */
 const PROCESSOR_FILES = [
@@ -23,17 +21,8 @@ const PROCESSOR_FILES = [
 export async function processorRevision(dir: string): Promise<string> {
   const hash = createHash('sha256');
   for (const name of PROCESSOR_FILES) {
-    const bytes = await contentOf(dir, name);
+    const bytes = await readBytes(dir, name);
     if (bytes) hash.update(`${name}\0${bytes.length}\0`).update(bytes);
   }
   return hash.digest('hex');
-}
-
-async function contentOf(dir: string, name: string): Promise<Buffer | undefined> {
-  try {
-    return await readFile(join(dir, name));
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new KvcError('MODEL_INVALID', `${name}: cannot be read`, { cause });
-  }
 }

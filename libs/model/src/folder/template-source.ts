@@ -4,6 +4,8 @@ import { ChatTemplate } from '../chat/chat-template.js';
 import { readIfThere, readOptional } from './files.js';
 import { TokenizerConfigFile } from './tokenizer-files.js';
 
+/** Ten times the longest template that models come with; its parser needs a second for so much. */
+const MAX_TEMPLATE_BYTES = 2 ** 18;
 const TEMPLATE_FILE = 'chat_template.jinja';
 /** JSON files that may have a `chat_template`, by precedence. */
 const JSON_FILES = ['chat_template.json', 'processor_config.json', 'tokenizer_config.json'];
@@ -27,7 +29,7 @@ interface TemplateSource {
  * itself still takes the older one then).
  */
 async function findTemplate(dir: string): Promise<TemplateSource | undefined> {
-  const jinja = await readOptional(dir, TEMPLATE_FILE);
+  const jinja = await readOptional(dir, TEMPLATE_FILE, MAX_TEMPLATE_BYTES);
   if (jinja !== undefined) return { text: jinja, file: TEMPLATE_FILE };
   for (const file of JSON_FILES) {
     const text = (await readIfThere(TemplateField, dir, file))?.chat_template;
