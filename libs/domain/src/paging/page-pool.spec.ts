@@ -13,6 +13,40 @@ describe('PagePool', () => {
     expect([pool.freeBlocks, pool.freePages, pool.heldPages]).toEqual([1, 8, 24]);
   });
 
+  it.each([
+    [0, 8],
+    [1.5, 8],
+    [1, 0],
+    [1, 9],
+  ])('is not made of %d blocks of %d pages', (blocks, pagesPerBlock) => {
+    expect(() => new PagePool(blocks, pagesPerBlock)).toThrow(RangeError);
+  });
+
+  it('takes natural numbers alone for what is wanted', () => {
+    const pool = new PagePool(2, 8);
+    for (const count of [-1, 0.5]) expect(() => pool.allocateBlocks(count)).toThrow(RangeError);
+    for (const pages of [0, -1, 1.5]) expect(() => pool.allocatePages(pages)).toThrow(RangeError);
+    expect([pool.allocateBlocks(0), pool.allocatePages(1), pool.heldPages]).toEqual([[], [0], 1]);
+  });
+
+  it('has blocks of one page, which leave no tails', () => {
+    const pool = new PagePool(3, 1);
+    expect([pool.allocatePages(2), pool.allocateBlocks(1), pool.allocatePages(1)]).toEqual([
+      [0, 1],
+      [2],
+      undefined,
+    ]);
+    pool.release([1]);
+    expect([pool.freePages, pool.freeBlocks, pool.allocateBlocks(1)]).toEqual([1, 1, [1]]);
+  });
+
+  it('gives the block out again that was given back last, as its memory is warm', () => {
+    const pool = new PagePool(4, 8);
+    expect(pool.allocateBlocks(3)).toEqual([0, 1, 2]);
+    pool.release([8]);
+    expect(pool.allocateBlocks(2)).toEqual([1, 3]);
+  });
+
   it('lays tails together and keeps whole blocks free', () => {
     const pool = new PagePool(4, 8);
     const stored = [11, 3, 2].map((pages) => pool.allocatePages(pages) ?? []);

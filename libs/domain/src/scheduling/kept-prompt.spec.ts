@@ -94,3 +94,43 @@ describe('pageDemand', () => {
     );
   });
 });
+
+describe('keptPicture', () => {
+  const span = { offset: 7, length: 42, markerRows: [0, 41] };
+
+  it('is raw, all rows together, where no format of the codec fits', () => {
+    const kept = keptPicture(OFFER, 'capsule', { ...span, length: 43 }, true);
+    expect(kept).toEqual({
+      ...{ offset: 7, length: 43, restRows: [0, 41], stored: undefined },
+      form: { codec: 'raw', profileId: '' },
+    });
+  });
+
+  it('says what it may become under pressure, unless its codec was named', () => {
+    const small = {
+      stored: { format: 4, pages: 3 },
+      restRows: [],
+      form: { codec: 'capsule-mixed', profileId: 'm' },
+    };
+    const rows = { stored: { format: 0, pages: 11 }, restRows: [], form: { codec: 'q8', profileId: '' } };
+    expect(keptPicture(OFFER, 'q8', span, true)).toEqual({
+      offset: 7,
+      length: 42,
+      ...rows,
+      underPressure: small,
+    });
+    expect(keptPicture(OFFER, 'q8', span, false)).toEqual({ offset: 7, length: 42, ...rows });
+    expect(keptPicture(OFFER, 'capsule', span, true)).toEqual({
+      ...{ offset: 7, length: 42, restRows: [0, 41], stored: { format: 3, pages: 9 } },
+      form: { codec: 'capsule', profileId: 'p' },
+    });
+  });
+});
+
+describe('keptText', () => {
+  it('is runs in the codec’s format, named by it, or raw', () => {
+    const form = { codec: 'q8', profileId: '' };
+    expect(keptText(OFFER, 'q8')).toEqual({ stored: { format: 0, pages: 17 }, tokens: 64, form });
+    expect([keptText(OFFER, 'capsule'), keptText(OFFER, 'raw')]).toEqual([undefined, undefined]);
+  });
+});
