@@ -21,7 +21,7 @@ export interface PromptSegment {
 }
 
 /** Blocks that hold a raw run of `tokens`. */
-export function rawBlocks(tokens: number, shape: BlockShape = BLOCK_SHAPE): number {
+export function rawBlocks(tokens: number, shape: BlockShape): number {
   return Math.ceil(tokens / shape.blockTokens);
 }
 

@@ -5,10 +5,6 @@ export class Heap<T> {
 
   constructor(private readonly before: (a: T, b: T) => boolean) {}
 
-  get size(): number {
-    return this.#items.length;
-  }
-
   push(item: T): void {
     if (this.#places.has(item)) return;
     this.#put(this.#items.length, item);

@@ -65,6 +65,22 @@ describe('PagePool', () => {
     expect(pool.allocatePages(2)).toEqual(tails[0]?.slice(0, 2));
   });
 
+  it.each([
+    ['a shorter one before a longer one', [2, 1, 3, 2], [0, 2]],
+    ['the first of equal ones', [2, 1, 2, 3], [0, 2]],
+  ])('of the holes in one block takes %s', (_, sizes, freed) => {
+    const pool = new PagePool(1, 8);
+    const tails = sizes.map((pages) => pool.allocatePages(pages) ?? []);
+    pool.release(freed.map((at) => tails[at]?.[0] ?? -1));
+    expect(pool.allocatePages(2)).toEqual(tails[0]);
+  });
+
+  it('lays a tail beside what is idle where there is no other room', () => {
+    const pool = new PagePool(1, 8);
+    pool.setIdle(pool.allocatePages(3)?.slice(0, 1) ?? [], true);
+    expect([pool.allocatePages(6), pool.allocatePages(5)]).toEqual([undefined, [3, 4, 5, 6, 7]]);
+  });
+
   it('counts a block as available when all that is held there is idle', () => {
     const pool = new PagePool(2, 8);
     const [a = -1, b = -1] = [3, 5].map((pages) => pool.allocatePages(pages)?.[0]);

@@ -147,7 +147,7 @@ export class PagePool {
     const holes = [...this.#pinnedHoles.slice(pages), ...this.#idleHoles.slice(pages)];
     const [partial] = holes.find((blocks) => blocks.size > 0) ?? [];
     const block = partial ?? this.#freeBlocks.pop() ?? 0;
-    const offset = shortestFit(this.#free[block] ?? 0, pages, this.pagesPerBlock);
+    const offset = shortestFit(this.#free[block] ?? 0, pages);
     this.#unfile(block);
     this.#hold(block, offset, pages);
     this.#file(block);
@@ -239,11 +239,11 @@ function longestRun(bits: number): number {
 }
 
 /** Where the shortest run of ones begins that is long enough. */
-function shortestFit(bits: number, length: number, width: number): number {
+function shortestFit(bits: number, length: number): number {
   let best = { offset: 0, room: Infinity };
-  for (let offset = 0; offset < width;) {
+  for (let offset = 0; bits >> offset !== 0;) {
     let room = 0;
-    while (offset + room < width && ((bits >> (offset + room)) & 1) === 1) room += 1;
+    while (((bits >> (offset + room)) & 1) === 1) room += 1;
     if (room >= length && room < best.room) best = { offset, room };
     offset += room + 1;
   }

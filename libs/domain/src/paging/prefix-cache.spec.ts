@@ -1,7 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import { cacheDomain, ContentChain, type ContentName, rootName, textName } from '../identity/index.js';
+import {
+  cacheDomain,
+  ContentChain,
+  type ContentName,
+  type ContentUnit,
+  rootName,
+  textName,
+} from '../identity/index.js';
 import { fullRuns } from '../testing/full-runs.js';
 import { pageRuns, PagePool } from './page-pool.js';
 import { type CacheEntry, PrefixCache } from './prefix-cache.js';
@@ -71,6 +78,29 @@ function take(pool: PagePool, cache: PrefixCache): number {
   }
 }
 
+const textUnit = (parent: ContentName, tokenIds: readonly number[]): ContentUnit => ({
+  ...{ name: textName(parent, tokenIds), parent, tokenIds },
+  ...{ start: 0, picture: undefined, run: false },
+});
+
+const isKept = (cache: PrefixCache, name: ContentName): boolean =>
+  cache.count({ units: [{ ...textUnit(ROOT, []), name }] }) > 0;
+
+/** A block of text and a picture that follows it, both in use by the caller of the cache. */
+function followed() {
+  const pool = new PagePool(8, 8);
+  const cache = new PrefixCache(pool);
+  const [first] = CHAIN.units;
+  const parent = first && cache.insert(first, { kind: 'text', block: take(pool, cache) });
+  const raw = { tokens: 16, blocks: [take(pool, cache)] };
+  const next = { name: 'picture' as ContentName, parent: first?.name ?? ROOT, tokenIds: range(40) };
+  const child = cache.insert(next, { kind: 'picture', stored: undefined, raw });
+  if (!parent || !child) throw new Error('they are there already');
+  return { pool, cache, parent, child };
+}
+
+const CHAIN = textChain(range(16));
+
 describe('PrefixCache', () => {
   it('finds the longest prefix, and the block that goes on alike', () => {
     const pool = new PagePool(8, 8);
@@ -108,10 +138,58 @@ describe('PrefixCache', () => {
     };
     expect(found(range(70), 69)).toEqual([48, 15, ['run', 'text']]);
     expect(found([...range(40), 999, ...range(40)], 80)).toEqual([32, 8, ['run']]);
+    expect(found(range(70), 47)).toEqual([32, 15, ['run']]);
+    expect(found(range(48), 48)).toEqual([48, undefined, ['run', 'text']]);
     expect(found(range(33), 32)).toEqual([32, undefined, ['run']]);
     expect(found(range(32), 31)).toEqual([0, undefined, []]);
     // raw text of the same tokens is other content
     expect(cache.match(textChain(range(70)), 69)).toMatchObject({ tokens: 0, partial: undefined });
+  });
+
+  it('copies a block of a run that is not full, and never goes on in it', () => {
+    const pool = new PagePool(8, 8);
+    const cache = new PrefixCache(pool);
+    const segments = [{ start: 0, length: 100, picture: undefined }];
+    const runs = { tokens: 32, form: { codec: 'q8', profileId: '' } };
+    const full = textName(ROOT, range(16));
+    cache.insert(textUnit(ROOT, range(16)), { kind: 'text', block: take(pool, cache) });
+    cache.insert(textUnit(full, range(15, 16)), { kind: 'text', block: take(pool, cache) });
+    const match = cache.match(new ContentChain(ROOT, segments, [], range(100), 16, runs), 99);
+    expect(match).toMatchObject({ tokens: 16, partial: { tokens: 15 } });
+    expect(match.entries).toHaveLength(1);
+  });
+
+  it('does not go on in text that has the token ids of a picture which is not there', () => {
+    const pool = new PagePool(8, 8);
+    const cache = new PrefixCache(pool);
+    compute(pool, cache, range(16));
+    const segments = [
+      { start: 0, length: 10, picture: 0 },
+      { start: 10, length: 20, picture: undefined },
+    ];
+    const shown = { contentSha256: Uint8Array.of(1), codec: 'raw', profileId: '' };
+    const chain = new ContentChain(ROOT, segments, [shown], range(30), 16);
+    expect(cache.match(chain, 29)).toEqual({ entries: [], tokens: 0, partial: undefined });
+  });
+
+  it('finds each of several texts that begin differently, also when others have gone', () => {
+    const pool = new PagePool(8, 8);
+    const cache = new PrefixCache(pool);
+    const starts = [0, 100, 200];
+    for (const start of starts) {
+      const { used, runs } = compute(pool, cache, range(16, start));
+      cache.leave(used);
+      pool.release(runs);
+    }
+    const found = () =>
+      starts.map((start) => {
+        const { partial } = cache.match(textChain(range(10, start)), 9);
+        cache.leave(partial ? [partial.entry] : []);
+        return partial?.tokens;
+      });
+    expect(found()).toEqual([9, 9, 9]);
+    cache.evict();
+    expect(found()).toEqual([9, 9, undefined]);
   });
 
   it('never answers with more than the limit', () => {
@@ -148,6 +226,82 @@ describe('PrefixCache', () => {
     expect([cache.evict(), ...kept()]).toEqual([true, 0, 0]);
     expect(cache.evict()).toBe(false);
     expect([pool.heldPages, cache.size]).toEqual([busy.runs.length * 8, 1]);
+  });
+
+  it('evicts what costs least a page first: pictures are twice as dear as text, and the latest of equals goes', () => {
+    const pool = new PagePool(16, 8);
+    const cache = new PrefixCache(pool);
+    const kept = new Map<string, ContentName>();
+    const keep = (is: string, tokens: number, kind: 'text' | 'run' | 'picture') => {
+      const name = is as ContentName;
+      const block = take(pool, cache);
+      const pages = kind === 'run' ? (pool.allocatePages(1) ?? []) : [];
+      const stored = kind === 'run' ? { format: 0, tokens, pages } : undefined;
+      const span = { kind: 'run' as const, stored, raw: { tokens, blocks: [block] } };
+      const content = kind === 'text' ? { kind, block } : { ...span, kind };
+      const entry = cache.insert({ name, parent: ROOT, tokenIds: range(tokens) }, content);
+      cache.leave(entry ? [entry] : []);
+      pool.release([block * 8, ...pages]);
+      kept.set(is, name);
+    };
+    keep('text', 16, 'text');
+    keep('later text', 16, 'text');
+    keep('short text', 4, 'text');
+    keep('picture', 16, 'picture');
+    // 32 tokens on nine pages
+    keep('run', 32, 'run');
+    const order: string[] = [];
+    while (cache.evict()) {
+      for (const [is, name] of kept) {
+        if (isKept(cache, name)) continue;
+        order.push(is);
+        kept.delete(is);
+      }
+    }
+    expect(order).toEqual(['short text', 'later text', 'text', 'run', 'picture']);
+    expect([cache.evictedPages, pool.heldPages]).toEqual([4 * 8 + 9, 0]);
+  });
+
+  it('keeps what a dearer one follows until that has gone', () => {
+    const { cache, parent, child } = followed();
+    cache.leave([parent]);
+    cache.leave([child]);
+    expect([cache.evict(), cache.count(CHAIN), cache.evict(), cache.size]).toEqual([true, 1, true, 0]);
+  });
+
+  it.each([
+    ['goes alone while what follows it is in use', false, [[false, true]]],
+    [
+      'stays until what follows it has gone, also when it came back later',
+      true,
+      [
+        [true, false],
+        [false, false],
+      ],
+    ],
+  ])('a beginning %s', (_, childIsIdle, left) => {
+    const { pool, cache, parent, child } = followed();
+    // whoever goes on with the end alone has compressed the beginning
+    cache.leave([parent]);
+    expect([cache.evict(), cache.count(CHAIN)]).toEqual([true, 0]);
+    if (childIsIdle) cache.leave([child]);
+    const again = cache.insert(parent, { kind: 'text', block: take(pool, cache) });
+    cache.leave(again ? [again] : []);
+    const seen: boolean[][] = [];
+    while (cache.evict()) seen.push([parent, child].map(({ name }) => isKept(cache, name)));
+    expect(seen).toEqual(left);
+  });
+
+  it('says which runs of pages it holds', () => {
+    const pool = new PagePool(8, 8);
+    const cache = new PrefixCache(pool);
+    const { used, runs } = compute(pool, cache, range(16));
+    const holds = () => [...runs, 8].map(cache.holds);
+    expect(holds()).toEqual([true, false]);
+    cache.leave(used);
+    pool.release(runs);
+    cache.evict();
+    expect(holds()).toEqual([false, false]);
   });
 
   it('lets what was dear grow old', () => {

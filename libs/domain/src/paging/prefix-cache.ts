@@ -112,10 +112,9 @@ export class PrefixCache {
     }
     // a run that is not there may have begun as blocks; its last token is computed, so that it is compressed in turn
     if (chain.runs) wanted = wanted.slice(0, chain.runs.tokens - 1);
-    const end = Math.min(limit, tokens + wanted.length);
     for (;;) {
       const entry = this.#nextBlock(chain, parent, wanted);
-      if (!entry || tokens + chain.blockTokens > end) break;
+      if (!entry || tokens + chain.blockTokens > limit) break;
       take(entry);
       wanted = wanted.slice(chain.blockTokens);
     }
