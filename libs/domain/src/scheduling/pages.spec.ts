@@ -147,3 +147,46 @@ describe('a request', () => {
     expect([content.tokenIds.length, scheduler.cachedPictures(unnamed)]).toEqual([40, 0]);
   });
 });
+
+describe('how a prompt is kept', () => {
+  const text = { stored: { format: 1, pages: 9 }, tokens: 32, form: { codec: 'q8', profileId: '' } };
+
+  it('is in the runs of its text’s form, beside pictures in theirs, without what is generated', () => {
+    const scheduler = new Scheduler({ blocks: 16, maxStepTokens: 200, maxRunning: 2 });
+    const shown = picture(70, 24, 4, 3);
+    scheduler.add({ id: 'a', promptTokens: 100, pictures: [shown], text, maxTokens: 40 });
+    const raw = { picture: undefined, format: undefined, restTokens: 0 };
+    const kept = [
+      { start: 0, tokens: 32, ...raw, format: 1, pages: 9 },
+      { start: 32, tokens: 32, ...raw, format: 1, pages: 9 },
+      { start: 64, tokens: 6, ...raw, pages: 8 },
+      { start: 70, tokens: 24, picture: 0, format: 0, restTokens: 4, pages: 11 },
+      { start: 94, tokens: 6, ...raw, pages: 8 },
+    ];
+    expect(scheduler.describe('a')).toEqual(kept);
+    for (let computed = 0; computed < 130; computed = step(scheduler, 'a'));
+    expect(scheduler.describe('a')).toEqual(kept);
+  });
+
+  it('ends with a picture where nothing follows it', () => {
+    const scheduler = new Scheduler({ blocks: 16, maxStepTokens: 200, maxRunning: 2 });
+    scheduler.add({ id: 'a', promptTokens: 20, pictures: [picture(0, 20, 0, undefined)] });
+    expect(scheduler.describe('a')).toEqual([
+      { start: 0, tokens: 20, picture: 0, format: undefined, restTokens: 0, pages: 16 },
+    ]);
+  });
+
+  it('is still told of one that the last plan found exhausted', () => {
+    const scheduler = new Scheduler({ blocks: 1, maxStepTokens: 200, maxRunning: 2 });
+    scheduler.add({ id: 'a', promptTokens: 15, pictures: [] });
+    const ended: string[] = [];
+    while (ended.length === 0) {
+      const planned = scheduler.plan();
+      ended.push(...(planned?.exhausted ?? ['nobody']));
+      if (planned) scheduler.complete(planned, [1]);
+    }
+    expect([ended, scheduler.describe('a').map(({ tokens }) => tokens)]).toEqual([['a'], [15]]);
+    scheduler.plan();
+    expect(scheduler.describe('a')).toEqual([]);
+  });
+});
