@@ -19,8 +19,8 @@ interface Change extends Resize {
   readonly least: number;
 }
 
-/** Asks for resizes, all of a list at one time; goes on with whether all were granted. */
-type Round = Generator<readonly Resize[], 'done' | 'refused', boolean>;
+/** Asks for resizes, all of a list at one time; goes on with whether all were granted, and ends with the same. */
+type Round = Generator<readonly Resize[], boolean, boolean>;
 
 /**
  * The leases of requests: taken over, kept ahead of what running requests hold, given back. When the ledger refuses,
@@ -81,28 +81,28 @@ export class Leases {
     const due = slack === this.#slackPages ? this.#due : running;
     this.#slackPages = slack;
     this.#due = new Set();
-    const changes = [...due].flatMap((id) => this.#change(id, slack) ?? []);
-    if (changes.length === 0) return;
+    const changes = [...due].map((id) => this.#change(id, slack)).filter((change) => change !== undefined);
     this.#round = this.#apply(changes);
-    this.#resume(nowMs);
+    this.#resume(this.#round, nowMs);
   }
 
   resized(id: string, answer: ResizeAnswer, nowMs: number): void {
+    const round = this.#round;
     const pages = this.#resizing.get(id);
-    if (pages === undefined) return;
+    if (!round || pages === undefined) return;
     this.#resizing.delete(id);
     if (answer === 'set' && this.#pages.has(id)) this.#pages.set(id, pages);
     if (answer === 'unknown') this.#due.add(id);
     this.#granted &&= answer !== 'refused';
-    if (this.#resizing.size === 0) this.#resume(nowMs);
+    if (this.#resizing.size === 0) this.#resume(round, nowMs);
   }
 
-  #resume(nowMs: number): void {
-    const { value, done } = this.#round?.next(this.#granted) ?? { value: 'done', done: true };
+  #resume(round: Round, nowMs: number): void {
+    const { value, done } = round.next(this.#granted);
     this.#granted = true;
     if (done) {
       this.#round = undefined;
-      if (value === 'refused') this.#restUntilMs = nowMs + REST_MS;
+      if (!value) this.#restUntilMs = nowMs + REST_MS;
       return;
     }
     for (const { id, pages } of value) {
@@ -112,15 +112,15 @@ export class Leases {
   }
 
   *#apply(changes: readonly Change[]): Round {
-    for (const [index, { id, pages, least }] of changes.entries()) {
+    for (const { id, pages, least } of changes) {
       if (yield* this.#resize([{ id, pages }])) continue;
       if (yield* this.#resize([{ id, pages: least }])) continue;
       yield* this.#resize(this.scheduler.waiting.map((waiting) => ({ id: waiting, pages: 0 })));
       if (yield* this.#resize([{ id, pages: least }])) continue;
-      for (const left of changes.slice(index)) this.#due.add(left.id);
-      return 'refused';
+      for (const change of changes) this.#due.add(change.id);
+      return false;
     }
-    return 'done';
+    return true;
   }
 
   *#resize(wanted: readonly Resize[]): Generator<readonly Resize[], boolean, boolean> {
