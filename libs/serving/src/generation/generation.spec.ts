@@ -24,6 +24,8 @@ describe('Generation', () => {
     generation.append(9);
     expect(generation).toMatchObject({ promptTokens: 3, completionTokens: 1, tokenIds: [5, 6, 5, 9] });
     expect(generation.spec.promptTokenIds).toEqual([5, 6, 5]);
+    const { pictures, domain } = generation.spec;
+    expect(generation).toMatchObject({ pictures, domain, started: false, ended: false });
     expect(generation.ids).toEqual({ requestId: 'r', clientRequestId: 'c' });
   });
 

@@ -57,7 +57,6 @@ export function toSampling(
   endTokens: ReadonlySet<number>,
 ): Sampling {
   const { temperature = 0, topP = 1, topK = 0, minP = 0, seed = 0n, minTokens = 0 } = wire ?? {};
-  const greedy = temperature === 0 || topP === 0;
   const bias = new Map((wire?.logitBias ?? []).map((entry) => [entry.tokenId, entry.bias]));
   const unknown = [...bias.keys()].find((token) => token >= vocab);
   if (unknown !== undefined) {
@@ -66,7 +65,7 @@ export function toSampling(
   }
   const forbidden = [...endTokens].filter((token) => token < vocab);
   return {
-    temperature: greedy ? 0 : temperature,
+    temperature: topP === 0 ? 0 : temperature,
     topP: topP === 0 ? 1 : topP,
     topK,
     minP,

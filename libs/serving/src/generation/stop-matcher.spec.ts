@@ -14,7 +14,7 @@ function run(
     sent.push(text);
     if (stopped) return { sent: sent.join(''), stopped, pieces: sent };
   }
-  sent.push(matcher.flush());
+  sent.push(matcher.held);
   return { sent: sent.join(''), stopped: false, pieces: sent };
 }
 
@@ -42,6 +42,17 @@ describe('StopMatcher', () => {
     expect(run(['ab', 'abc'], ['xabcd'])).toMatchObject({ sent: 'x', stopped: true });
   });
 
+  it.each([
+    ['the longest that is complete at one character', ['b', 'ab'], 'xab', 'x'],
+    ['the longest, in whatever order they are given', ['ab', 'b'], 'xab', 'x'],
+    ['the one that is complete first, also within a longer one', ['b', 'abc'], 'xabcd', 'xa'],
+    ['the one that is complete first, wherever it began', ['abc', 'b'], 'xabcd', 'xa'],
+    ['none that is empty', ['', 'c'], 'xabcd', 'xab'],
+  ])('stops at %s', (_, stops, text, sent) => {
+    for (const pieces of [[text], [...text]])
+      expect(run(stops, pieces)).toMatchObject({ sent, stopped: true });
+  });
+
   it('stops in the first piece', () => {
     expect(run(['cat'], ['cat'])).toMatchObject({ sent: '', stopped: true });
   });
@@ -51,8 +62,9 @@ describe('StopMatcher', () => {
   });
 
   it('does not depend on how the text is cut, and leaks no stop string', () => {
-    const letters = fc.string({ unit: fc.constantFrom('a', 'b', 'c'), maxLength: 30 });
-    const stops = fc.array(fc.string({ unit: fc.constantFrom('a', 'b', 'c'), minLength: 1, maxLength: 4 }), {
+    // two letters: stop strings overlap, contain each other and come up in the text
+    const letters = fc.string({ unit: fc.constantFrom('a', 'b'), maxLength: 30, size: 'max' });
+    const stops = fc.array(fc.string({ unit: fc.constantFrom('a', 'b'), minLength: 1, maxLength: 6 }), {
       maxLength: 3,
     });
     fc.assert(

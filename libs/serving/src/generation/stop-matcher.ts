@@ -18,11 +18,11 @@ export class StopMatcher {
     this.#stops = stops.filter((stop) => stop.length > 0);
   }
 
+  /** Nothing comes after the piece that completed a stop string. */
   push(piece: string): MatchedText {
     const text = this.#held + piece;
     const match = this.#firstComplete(text);
     if (match !== undefined) {
-      this.#held = '';
       return { text: text.slice(0, match), stopped: true };
     }
     const held = this.#longestStart(text);
@@ -30,11 +30,9 @@ export class StopMatcher {
     return { text: text.slice(0, text.length - held), stopped: false };
   }
 
-  /** The text has ended: what was held back is text after all. */
-  flush(): string {
-    const text = this.#held;
-    this.#held = '';
-    return text;
+  /** Held back: text after all when the text ends here. */
+  get held(): string {
+    return this.#held;
   }
 
   /** Where the stop string begins that is complete first. */
@@ -53,7 +51,7 @@ export class StopMatcher {
   #longestStart(text: string): number {
     let longest = 0;
     for (const stop of this.#stops) {
-      for (let length = Math.min(stop.length - 1, text.length); length > longest; length -= 1) {
+      for (let length = stop.length - 1; length > longest; length -= 1) {
         if (text.endsWith(stop.slice(0, length))) longest = length;
       }
     }

@@ -27,6 +27,15 @@ function byteDetokenizer(): Detokenizer {
 
 const scores = { logprob: -1, top: [{ tokenId: 65, logprob: -0.5 }] };
 
+/** Tokens that stand for whole words, as most of a model's do. */
+function wordDetokenizer(words: readonly string[]): Detokenizer {
+  const wordOf = (token: number): string => words[token] ?? '';
+  return {
+    ...{ pending: false, push: wordOf, spell: wordOf, flush: () => '' },
+    bytesOf: (token) => Buffer.from(wordOf(token)),
+  };
+}
+
 interface Run {
   readonly pieces: readonly StreamedText[];
   readonly text: string;
@@ -80,6 +89,54 @@ describe('TextStream', () => {
     expect(pieces.map((piece) => piece.logprobs.length)).toEqual([1, 1, 1, 0, 0, 3, 1, 0, 0, 0]);
     expect([text, tokenText]).toEqual(['ab ENx ', 'ab ENx ']);
     expect(pieces.at(-1)?.stopped).toBe(true);
+  });
+
+  it('cuts the token in which a stop string begins, its bytes as its text', () => {
+    const stream = new TextStream(wordDetokenizer(['say ', 'Zoë. EN', 'D of it']), ['. END']);
+    const pieces = [0, 1, 2].map((tokenId) => stream.push({ tokenId, scores }));
+    const told = pieces.map(({ text, logprobs }) => [
+      text,
+      logprobs.map((token) => [token.text, token.bytes]),
+    ]);
+    expect(told).toEqual([
+      ['say ', [['say ', Buffer.from('say ')]]],
+      ['', []],
+      ['Zoë', [['Zoë', Buffer.from('Zoë')]]],
+    ]);
+    expect(pieces.map(({ stopped }) => stopped)).toEqual([false, false, true]);
+  });
+
+  it('tells of no token of which the stop string leaves nothing', () => {
+    const stream = new TextStream(wordDetokenizer(['a', 'b', 'cEND']), ['bcEND']);
+    const pieces = [0, 1, 2].map((tokenId) => stream.push({ tokenId, scores }));
+    expect(pieces.map(({ text, logprobs }) => [text, logprobs.length])).toEqual([
+      ['a', 1],
+      ['', 0],
+      ['', 0],
+    ]);
+  });
+
+  it('tells the same whole text of words as of its characters, cut at whatever stop string', () => {
+    const word = fc.string({ unit: fc.constantFrom('a', 'b', 'é'), minLength: 1, maxLength: 4 });
+    const words = fc.array(word, { minLength: 1, maxLength: 12, size: 'max' });
+    fc.assert(
+      fc.property(words, fc.array(word, { maxLength: 2 }), (list, stops) => {
+        const stream = new TextStream(wordDetokenizer(list), stops);
+        const pieces: StreamedText[] = [];
+        for (const tokenId of list.keys()) {
+          pieces.push(stream.push({ tokenId, scores }));
+          if (pieces.at(-1)?.stopped) break;
+        }
+        if (!pieces.at(-1)?.stopped) pieces.push(stream.end());
+        expect(pieces.map(({ text }) => text).join('')).toBe(run(bytes(list.join('')), stops, false).text);
+        for (const { text, logprobs } of pieces) {
+          expect(logprobs.map((token) => token.text).join('')).toBe(text);
+          expect(Buffer.concat(logprobs.flatMap((token) => token.bytes ?? [])).toString()).toBe(text);
+          expect(logprobs.filter((token) => token.text === '')).toEqual([]);
+        }
+      }),
+      { seed: 11, numRuns: 300 },
+    );
   });
 
   it('gives the mark of a cut character to the token that began it', () => {

@@ -99,7 +99,7 @@ export class TextStream {
   end(): StreamedText {
     const tail = this.#detokenizer.flush();
     const last = this.#matcher.push(tail);
-    const text = last.stopped ? last.text : last.text + this.#matcher.flush();
+    const text = last.stopped ? last.text : last.text + this.#matcher.held;
     const group = this.#groups.at(-1);
     if (!group) return { ...NO_TEXT, text, stopped: last.stopped };
     // a cut character's replacement is the text of the token that began it

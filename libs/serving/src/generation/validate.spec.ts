@@ -118,7 +118,9 @@ describe('pictures', () => {
   it('are refused without an image token', () => {
     const text = { tokenIds: [10, 11, 12], pictures: requestOf('r', [PICTURE]).pictures };
     const pictures = text.pictures.map((one) => ({ ...one, offset: 0, length: 2 }));
-    expect(() => validate({ ...text, pictures })).toThrow(refused('INVALID_REQUEST'));
+    expect(() => validate({ ...text, pictures })).toThrow(
+      refused('INVALID_REQUEST', { message: expect.stringContaining('pictures.0:') as string }),
+    );
   });
 
   it('take the rows of their features in the order of their image tokens, their markers none', () => {

@@ -56,8 +56,8 @@ export function validateGenerate(generate: GenerateRequest, offer: Offer): Gener
   const { geometry, codec, codecs, stopTokenIds } = offer;
   const checked = generateSchema.safeParse(generate);
   if (!checked.success) {
-    const issue = checked.error.issues[0];
-    throw invalid(`${issue?.path.join('.') ?? 'request'}: ${issue?.message ?? 'invalid'}`);
+    const { path, message } = checked.error.issues[0]!;
+    throw invalid(`${path.join('.')}: ${message}`);
   }
   const { tokenIds } = generate;
   if (tokenIds.some((token) => token >= geometry.vocab)) throw invalid('tokenIds: outside the vocabulary');

@@ -37,7 +37,7 @@ describe('an answer', () => {
 
   it('ends with an end token, which is counted and has no text', async () => {
     const { events } = await answer([[10]], { sampling: forced(FAKE_END) });
-    expect(tokensOf(events)).toEqual([FAKE_END]);
+    expect(events.slice(1, -1)).toEqual([{ kind: 'delta', text: '', tokenIds: [FAKE_END], logprobs: [] }]);
     expect(textOf(events)).toBe('');
     expect(events.at(-1)).toMatchObject({ reason: 'stop', usage: { completionTokens: 1 } });
   });
@@ -50,7 +50,13 @@ describe('an answer', () => {
   });
 
   it('ends before a stop string, with nothing of it in its text', async () => {
-    const { events } = await answer([[10]], { sampling: forced(9), stop: [' 9 9'] });
+    // a cut character at the end is no part of the answer either
+    const createDetokenizer = () => ({
+      ...{ pending: false, bytesOf: () => undefined, spell: String, flush: () => '?' },
+      push: (token: number) => `${token} `,
+    });
+    const driver = new CoreDriver({ blocks: 30, config: { createDetokenizer } });
+    const { events } = await answer([[10]], { sampling: forced(9), stop: [' 9 9'] }, driver);
     expect([tokensOf(events), textOf(events)]).toEqual([[9, 9, 9], '9']);
     expect(events.at(-1)).toMatchObject({ reason: 'stop', text: '' });
   });
@@ -119,6 +125,41 @@ describe('features', () => {
   });
 });
 
+describe('features of a request whose prefix has been cached meanwhile', () => {
+  it('are let go when it begins', async () => {
+    const driver = new CoreDriver({ blocks: 30, config: { maxRunning: 1 } });
+    const { serving } = driver;
+    const parts = [{ tokens: 20, mark: 1 }, [10]];
+    const begins = (key: string) => driver.events.get(key)?.some(({ kind }) => kind === 'started') ?? false;
+    driver.submit('first', requestOf('first', parts, { maxTokens: 3, sampling: forced(9) }), 0);
+    driver.submit('then', requestOf('then', parts, { maxTokens: 50, sampling: forced(9) }), 0);
+    while (!begins('then')) {
+      driver.take(serving.plan(0));
+      await driver.answer(0);
+    }
+    // the picture ends where the cached prefix does
+    expect(driver.events.get('then')?.[0]).toMatchObject({ promptTokens: 23, cachedTokens: 22 });
+    expect([serving.running, serving.pictures.takenBytes]).toEqual([1, 0]);
+  });
+});
+
+describe('a request that ends while its step is under way', () => {
+  it.each(['landed', 'failed'] as const)('is told nothing more when that has %s', async (how) => {
+    const driver = new CoreDriver({ blocks: 30 });
+    const { serving } = driver;
+    driver.submit('r', requestOf('r', [[10]], { maxTokens: 500, sampling: forced(9) }), 0);
+    driver.take(serving.plan(0));
+    driver.take(serving.abort('r'));
+    if (how === 'landed') await driver.answer(0);
+    else {
+      driver.take(serving.stepFailed(1, new Error('broken')));
+      driver.take(serving.slotsClosed());
+    }
+    expect(driver.events.get('r')?.map(({ kind }) => kind)).toEqual(['finished']);
+    expect(driver.events.get('r')).toMatchObject([{ reason: 'abort', usage: { completionTokens: 0 } }]);
+  });
+});
+
 describe('a step that fails', () => {
   const failing = (options: Partial<DriverOptions> = {}) => {
     const driver = new CoreDriver({ blocks: 30, ...options });
@@ -131,7 +172,7 @@ describe('a step that fails', () => {
     driver.take(driver.serving.slotsClosed());
   };
 
-  it('ends its requests with the engine’s failure, what caused it kept for the log', () => {
+  it('ends its requests with the engine’s failure, and reports what caused it', () => {
     const driver = failing();
     const cause = new Error('out of luck');
     failStep(driver, cause);

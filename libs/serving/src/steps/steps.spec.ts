@@ -1,6 +1,8 @@
+import { KvcError } from '@kvcapsule/contracts/errors';
 import type { ScheduledStep, Scheduler } from '@kvcapsule/domain/scheduling';
 import { describe, expect, it } from 'vitest';
 
+import type { Generation } from '../generation/generation.js';
 import type { Leases } from '../leases/leases.js';
 import type { PictureFeatures } from '../pictures/picture-features.js';
 import { Outbox } from '../serving/effects.js';
@@ -11,8 +13,15 @@ const NOTHING = { reads: [], writes: [], changes: [], chunks: [], samples: [] };
 const NO_NEWS = { recompressed: [], preempted: [], missing: [], exhausted: [] };
 const OUTCOME = { samples: [], compressSeconds: 0 };
 
-/** Steps 1 to `count`, of which some move pages and some have only news. */
-function scripted(count: number, { moving = [], empty = [] }: { moving?: number[]; empty?: number[] } = {}) {
+interface Script {
+  readonly moving?: number[];
+  readonly empty?: number[];
+  /** What the first step has beside that. */
+  readonly first?: Partial<ScheduledStep>;
+}
+
+/** Steps 1 to `count`, of which some move pages and some have only news; request `a` is here, with no answer yet. */
+function scripted(count: number, { moving = [], empty = [], first = {} }: Script = {}) {
   const log: string[] = [];
   let planned = 0;
   const scheduler = {
@@ -23,37 +32,52 @@ function scripted(count: number, { moving = [], empty = [] }: { moving?: number[
       log.push(`plan ${planned}${ahead ? ' ahead' : ''}`);
       const writes = moving.includes(planned) ? [{ id: 'a', pages: [1] }] : [];
       const rows = empty.includes(planned) ? 0 : 1;
-      return { ...NOTHING, ...NO_NEWS, slots: [planned], number: planned, writes, rows };
+      const step = { ...NOTHING, ...NO_NEWS, slots: [planned], number: planned, writes, rows };
+      return planned === 1 ? { ...step, ...first } : step;
     },
-    complete: ({ number }: ScheduledStep) => {
-      log.push(`complete ${number}`);
+    complete: ({ number }: ScheduledStep, drawn: readonly number[]) => {
+      log.push(['complete', number, ...drawn].join(' '));
       return [];
     },
+    ready: (id: string) => log.push(`ready ${id}`),
     fail: ({ number }: ScheduledStep) => {
       log.push(`drop ${number}`);
       return [];
     },
   } as unknown as Scheduler;
   const outbox = new Outbox();
+  const balanced: number[] = [];
+  let encoded: ((error?: unknown) => void) | undefined;
   const steps = new Steps({
     ...{ scheduler, outbox, stopTokenIds: new Set<number>() },
-    requests: { find: () => undefined } as unknown as Requests,
-    pictures: {} as PictureFeatures,
-    leases: { balance: () => undefined } as unknown as Leases,
+    requests: {
+      find: (id: string) => (id === 'a' ? { id, ids: { requestId: id }, completionTokens: 0 } : undefined),
+      fail: ({ id }: Generation, { code }: KvcError) => log.push(`fail ${id} ${code}`),
+    } as unknown as Requests,
+    pictures: {
+      release: ({ id }: Generation) => log.push(`release ${id}`),
+      encode: ({ id }: Generation, from: number, done: (error?: unknown) => void) => {
+        log.push(`encode ${id} from ${from}`);
+        encoded = done;
+      },
+    } as unknown as PictureFeatures,
+    leases: { balance: (nowMs: number) => balanced.push(nowMs) } as unknown as Leases,
     lost: () => log.push('lost'),
   });
+  const reports = () => outbox.take().flatMap((effect) => (effect.kind === 'report' ? [effect.report] : []));
   /** Numbers of the steps that the engine has got, and slots that it is to close. */
   const effects = () =>
     outbox.take().flatMap((effect) => {
       if (effect.kind === 'runStep') return [`run ${effect.step.number}`];
-      return effect.kind === 'closeSlots' ? [`close ${effect.slots.join(' ')}`] : [];
+      if (effect.kind === 'closeSlots') return [`close ${effect.slots.join(' ')}`];
+      return effect.kind === 'report' ? [] : [effect.kind];
     });
-  return { steps, log, effects };
+  return { steps, log, effects, reports, balanced, encoded: (error?: unknown) => encoded?.(error) };
 }
 
 describe('Steps', () => {
   it('gives the engine the next step before it takes the last one in, and no more than that', () => {
-    const { steps, log, effects } = scripted(3);
+    const { steps, log, effects, balanced } = scripted(3);
     for (let times = 0; times < 3; times += 1) steps.plan(0);
     expect(effects()).toEqual(['run 1', 'run 2']);
     steps.landed(1, OUTCOME, 1);
@@ -64,6 +88,65 @@ describe('Steps', () => {
       ...['plan 1', 'plan 2 ahead', 'complete 1'],
       ...['plan 3 ahead', 'complete 2', 'complete 3'],
     ]);
+    // how far the worker is, and its leases, follow what has run
+    expect([steps.run, balanced]).toEqual([3, [1, 2, 3]]);
+  });
+
+  it('takes ends of steps in their order only: what they drew would go to others', () => {
+    const { steps } = scripted(2);
+    const ends = (number: number) => () => {
+      steps.landed(number, OUTCOME, 1);
+    };
+    expect(ends(1)).toThrow('order');
+    steps.plan(0);
+    steps.plan(0);
+    expect(ends(2)).toThrow('order');
+  });
+
+  it('hands what was drawn to the scheduler, and counts what was compressed', () => {
+    const changes = [
+      { kind: 'compress' },
+      { kind: 'open' },
+      { kind: 'compress' },
+    ] as unknown as ScheduledStep['changes'];
+    const { steps, log, reports } = scripted(1, { first: { changes } });
+    steps.plan(0);
+    expect(reports()).toEqual([{ kind: 'stepPlanned', counters: {} }]);
+    steps.landed(1, { samples: [{ tokenId: 7 }, { tokenId: 9 }], compressSeconds: 0.5 }, 4);
+    expect(log.at(-1)).toBe('complete 1 7 9');
+    expect(reports()).toEqual([{ kind: 'stepLanded', durationMs: 4, compressions: 2, compressSeconds: 0.5 }]);
+  });
+
+  it('lets the features go of a request that gives its pages up', () => {
+    const { steps, log } = scripted(1, { first: { preempted: ['a'] } });
+    steps.plan(0);
+    expect(log).toEqual(['plan 1', 'release a']);
+  });
+
+  it.each([
+    [undefined, ['ready a'], ['wake']],
+    [new KvcError('IMAGE_INVALID', 'no'), ['fail a IMAGE_INVALID'], []],
+  ])('has all features made anew that a request lacks, holding none meanwhile (%j)', (error, then, told) => {
+    const { steps, log, effects, encoded } = scripted(1, { first: { missing: ['a'] } });
+    steps.plan(0);
+    expect(log.slice(1)).toEqual(['release a', 'encode a from 0']);
+    effects();
+    encoded(error);
+    expect([log.slice(3), effects()]).toEqual([then, told]);
+  });
+
+  it('ends as an error, never as an answer, what the pool has no room for before its first token', () => {
+    const { steps, log, reports } = scripted(1, { first: { exhausted: ['a'] } });
+    steps.plan(0);
+    expect(log.slice(1)).toEqual(['fail a KV_CAPACITY_EXCEEDED']);
+    expect(reports()).toContainEqual({ kind: 'poolExhausted', ids: { requestId: 'a' } });
+  });
+
+  it('stops at a request that the scheduler has and nobody knows: they must agree', () => {
+    const { steps } = scripted(1, { first: { preempted: ['unknown'] } });
+    expect(() => {
+      steps.plan(0);
+    }).toThrow('not here');
   });
 
   it('plans nothing beside a step that moves pages', () => {
@@ -101,8 +184,12 @@ describe('Steps', () => {
       steps.plan(2);
       expect([effects(), log.length]).toEqual([['close 1 2'], 2]);
       steps.slotsClosed();
+      expect(effects()).toEqual(['wake']);
+      steps.slotsClosed();
+      expect(effects()).toEqual([]);
       steps.plan(3);
       expect(log.slice(2)).toEqual(['drop 1', 'drop 2', 'plan 3']);
+      expect(steps.run).toBe(0);
     }
   });
 
@@ -126,17 +213,14 @@ describe('Steps', () => {
   });
 
   it('counts a step from the end of the one before, where it waited for that', () => {
-    const { steps } = scripted(2);
-    const outbox = (steps as unknown as { parts: { outbox: Outbox } }).parts.outbox;
+    const { steps, reports } = scripted(2);
     steps.plan(10);
     steps.plan(11);
     steps.landed(1, OUTCOME, 30);
     steps.landed(2, OUTCOME, 45);
-    const durations = outbox
-      .take()
-      .flatMap((effect) =>
-        effect.kind === 'report' && effect.report.kind === 'stepLanded' ? [effect.report.durationMs] : [],
-      );
+    const durations = reports().flatMap((report) =>
+      report.kind === 'stepLanded' ? [report.durationMs] : [],
+    );
     expect(durations).toEqual([20, 15]);
   });
 });

@@ -106,7 +106,8 @@ export class Steps {
 
   /** The slots of failed steps are closed in the engine: their requests end, and steps are planned again. */
   slotsClosed(): void {
-    const { steps, error } = this.#failure ?? { steps: [], error: undefined };
+    if (!this.#failure) return;
+    const { steps, error } = this.#failure;
     this.#failure = undefined;
     const { scheduler, requests, outbox, lost } = this.parts;
     for (const id of steps.flatMap((step) => scheduler.fail(step))) {
@@ -136,16 +137,13 @@ export class Steps {
   }
 
   #next(ahead: boolean): ScheduledStep | undefined {
-    const { scheduler, requests, pictures, outbox } = this.parts;
+    const { scheduler, pictures, outbox } = this.parts;
     const step = scheduler.plan(ahead);
     if (!step) return undefined;
     outbox.report({ kind: 'stepPlanned', counters: scheduler.counters });
     for (const id of step.preempted) pictures.release(this.#scheduled(id));
     for (const id of step.missing) this.#encodeMissing(this.#scheduled(id));
-    for (const id of step.exhausted) {
-      const generation = requests.find(id);
-      if (generation) this.#exhaust(generation);
-    }
+    for (const id of step.exhausted) this.#exhaust(this.#scheduled(id));
     return step;
   }
 
