@@ -3,6 +3,7 @@ import { CliError } from '../failure.js';
 import { serverRoot } from '@kvcapsule/platform/http';
 import { servedModel, streamAnswer } from './chat-client.js';
 import { pictureDataUri } from './picture.js';
+import { prefillLine } from './prefill-line.js';
 import { summaryLine } from './summary.js';
 
 interface AskOptions {
@@ -43,16 +44,21 @@ async function ask(picture: string, question: string, options: AskOptions): Prom
     apiKey: options.apiKey ?? process.env['KVCAPSULE_API_KEY'],
   };
   const model = options.model ?? (await servedModel(server));
+  const progress = prefillLine(process.stderr);
   const sentMs = performance.now();
   let firstMs: number | undefined;
   const usage = await streamAnswer(
     server,
     { model, imageUrl, question, maxTokens: Number(options.maxTokens), kvCodec: options.kvCodec },
-    (text) => {
-      firstMs ??= performance.now();
-      process.stdout.write(text);
+    {
+      text: (text) => {
+        if (firstMs === undefined) progress?.clear();
+        firstMs ??= performance.now();
+        process.stdout.write(text);
+      },
+      ...(progress && { prefilled: progress.show }),
     },
-  );
+  ).finally(() => progress?.clear());
   const doneMs = performance.now();
   firstMs ??= doneMs;
   process.stdout.write(

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type RequestListener, type Server as HttpServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { json } from 'node:stream/consumers';
 import { afterEach, describe, expect, it } from 'vitest';
 import { servedModel, streamAnswer } from './chat-client.js';
 
@@ -34,13 +35,28 @@ describe('chat client', () => {
       response.end(`${chunk('bi')}${chunk('rd.')}${chunk(undefined, USAGE)}data: [DONE]\n\n`);
     });
     const pieces: string[] = [];
-    expect(await streamAnswer(at, QUESTION, (text) => pieces.push(text))).toEqual(USAGE);
+    expect(await streamAnswer(at, QUESTION, { text: (text) => pieces.push(text) })).toEqual(USAGE);
     expect(pieces).toEqual(['bi', 'rd.']);
+  });
+
+  it('tells how much of the prompt is computed, where somebody listens', async () => {
+    const asked: unknown[] = [];
+    const at = await listen((request, response) => {
+      void json(request).then((body) => asked.push((body as { stream_options: unknown }).stream_options));
+      response.write(': prefill 512/1137\n\n:\n\n: other 1/2\n\n');
+      response.end(`${chunk('bi')}${chunk(undefined, USAGE)}data: [DONE]\n\n`);
+    });
+    const told: unknown[] = [];
+    const text = (piece: string) => told.push(piece);
+    await streamAnswer(at, QUESTION, { text, prefilled: (...counts) => told.push(counts) });
+    expect(told).toEqual([[512, 1137], 'bi']);
+    await streamAnswer(at, QUESTION, { text });
+    expect(asked).toEqual([{ include_usage: true, include_prefill_progress: true }, { include_usage: true }]);
   });
 
   it('tells an answer that broke off from one that is done', async () => {
     const at = await listen((_, response) => response.end(chunk('bi')));
-    await expect(streamAnswer(at, QUESTION, () => undefined)).rejects.toThrow('broke off');
+    await expect(streamAnswer(at, QUESTION, { text: () => undefined })).rejects.toThrow('broke off');
   });
 
   it('passes on what the server says, before and in the middle of a stream', async () => {
@@ -48,14 +64,16 @@ describe('chat client', () => {
       error: { message: 'All workers are full', type: 'server_error', param: null, code: 'no_capacity' },
     };
     const refusing = await listen((_, response) => response.writeHead(503).end(JSON.stringify(error)));
-    await expect(streamAnswer(refusing, QUESTION, () => undefined)).rejects.toThrow(
+    await expect(streamAnswer(refusing, QUESTION, { text: () => undefined })).rejects.toThrow(
       'All workers are full (no_capacity)',
     );
     server?.close();
     const breaking = await listen((_, response) =>
       response.end(`${chunk('bi')}data: ${JSON.stringify(error)}\n\n`),
     );
-    await expect(streamAnswer(breaking, QUESTION, () => undefined)).rejects.toThrow('All workers are full');
+    await expect(streamAnswer(breaking, QUESTION, { text: () => undefined })).rejects.toThrow(
+      'All workers are full',
+    );
   });
 
   it('says that nothing listens', async () => {

@@ -20,6 +20,14 @@ export interface Question {
   readonly kvCodec?: string | undefined;
 }
 
+/** What is told while an answer comes. */
+export interface AnswerListener {
+  /** Each piece of text. */
+  text(text: string): void;
+  /** Tokens of the prompt that are computed, and all of them; where it is missing the server is not asked. */
+  prefilled?(computed: number, all: number): void;
+}
+
 const ErrorBody = z.object({ error: z.object({ message: z.string(), code: z.string().nullish() }) });
 const Models = z.object({ data: z.array(z.object({ id: z.string() })) });
 
@@ -35,14 +43,13 @@ export async function servedModel(server: Server): Promise<string> {
 
 /**
  * Streams one answer.
- * @param onText called with each piece of text as it comes
  * @returns what the server counted
  * @throws CliError with the server's own message when it refuses or breaks off
  */
 export async function streamAnswer(
   server: Server,
   { model, imageUrl, question, maxTokens, kvCodec }: Question,
-  onText: (text: string) => void,
+  listener: AnswerListener,
 ): Promise<CompletionUsage | undefined> {
   const content = [
     { type: 'image_url', image_url: { url: imageUrl } },
@@ -52,22 +59,30 @@ export async function streamAnswer(
     model,
     messages: [{ role: 'user', content }],
     stream: true,
-    stream_options: { include_usage: true },
+    stream_options: {
+      include_usage: true,
+      ...(listener.prefilled !== undefined && { include_prefill_progress: true }),
+    },
     max_completion_tokens: maxTokens,
     temperature: 0,
     ...(kvCodec !== undefined && { kv_codec: kvCodec }),
   });
   if (response.body === null) throw new CliError('The server sent no answer.');
   let usage: CompletionUsage | undefined;
-  const events = response.body
-    .pipeThrough<string>(new TextDecoderStream())
-    .pipeThrough(new EventSourceParserStream());
+  const events = response.body.pipeThrough<string>(new TextDecoderStream()).pipeThrough(
+    new EventSourceParserStream({
+      onComment: (comment) => {
+        const [, computed, all] = /^ ?prefill (\d+)\/(\d+)$/.exec(comment) ?? [];
+        if (all !== undefined) listener.prefilled?.(Number(computed), Number(all));
+      },
+    }),
+  );
   for await (const { data } of events) {
     if (data === '[DONE]') return usage;
     const chunk = parseChunk(data);
     usage = chunk.usage ?? usage;
     const text = chunk.choices[0]?.delta.content;
-    if (text !== undefined && text !== '') onText(text);
+    if (text !== undefined && text !== '') listener.text(text);
   }
   throw new CliError('The answer broke off: the connection ended before the server was done.');
 }

@@ -70,5 +70,6 @@ function rendererFor(body: ChatCompletionRequest, model: string): Renderer {
   if (!body.stream) return new JsonRenderer(model, body.logprobs ?? false);
   const last = body.stream_options?.include_usage ?? false;
   const continuous = last && (body.stream_options?.continuous_usage_stats ?? false);
-  return new SseRenderer(model, { last, continuous });
+  const prefill = body.stream_options?.include_prefill_progress ?? false;
+  return new SseRenderer(model, { usage: { last, continuous }, prefill });
 }

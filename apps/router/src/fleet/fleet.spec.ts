@@ -19,7 +19,15 @@ function listener(): LinkListener & { faults: KvcError[] } {
   const faults: KvcError[] = [];
   const nothing = () => undefined;
   const failed = (error: KvcError) => void faults.push(error);
-  const heard = { started: nothing, delta: nothing, finished: nothing, flush: nothing, failed, faults };
+  const heard = {
+    started: nothing,
+    prefilled: nothing,
+    delta: nothing,
+    finished: nothing,
+    flush: nothing,
+    failed,
+    faults,
+  };
   return heard;
 }
 

@@ -100,7 +100,7 @@ describe('a link', () => {
   const faults: string[] = [];
   const nothing = () => undefined;
   const listener: LinkListener = {
-    ...{ started: nothing, delta: nothing, finished: nothing, flush: nothing },
+    ...{ started: nothing, prefilled: nothing, delta: nothing, finished: nothing, flush: nothing },
     failed: ({ code }) => void faults.push(code),
   };
   const need = (requestId: string, index: number) => ({
@@ -199,7 +199,14 @@ describe('over gRPC', () => {
     client = createRpcClient(WorkerServiceClient, `127.0.0.1:${port}`);
     const link = new WorkerLink(client.connect(), client, () => undefined);
     const nothing = () => undefined;
-    const listener = { started: nothing, delta: nothing, finished: nothing, flush: nothing, failed: nothing };
+    const listener = {
+      started: nothing,
+      prefilled: nothing,
+      delta: nothing,
+      finished: nothing,
+      flush: nothing,
+      failed: nothing,
+    };
     const files = [Buffer.alloc(20_000_000)];
     link.generate({ message: Generate.create({ requestId: 'a' }), files }, listener);
     await once(heard, 'picture');

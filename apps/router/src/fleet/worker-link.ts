@@ -8,6 +8,7 @@ import type {
   Finished,
   Generate,
   NeedPicture,
+  Prefill,
   Started,
 } from '@kvcapsule/contracts/worker';
 import type { ClientDuplexStream } from '@grpc/grpc-js';
@@ -16,6 +17,8 @@ import { type PictureClient, PictureSender } from './picture-sender.js';
 /** What a worker says of one request; after `finished` or `failed` nothing more comes but a `flush`. */
 export interface LinkListener {
   started(started: Started): void;
+  /** How much of the prompt is computed; twice a second until all of it is. */
+  prefilled(prefill: Prefill): void;
   delta(choice: number, delta: Delta): void;
   finished(finished: Finished): void;
   failed(error: KvcError): void;
@@ -136,7 +139,9 @@ export class WorkerLink {
     this.#hasSpoken = true;
     this.#heardMs = performance.now();
     if (events.length > 0 || (progress && progress.steps > this.#steps)) this.#advancedMs = this.#heardMs;
-    if (progress) this.#steps = progress.steps;
+    if (!progress) return;
+    this.#steps = progress.steps;
+    for (const prefill of progress.prefills) this.#open.get(prefill.requestId)?.listener.prefilled(prefill);
   }
 
   #receive(events: readonly Event[]): void {

@@ -50,6 +50,9 @@ export function attempt(
       started: (started) => {
         transcript.start(started);
       },
+      prefilled: (prefill) => {
+        transcript.prefilled(prefill);
+      },
       delta: (choice, delta) => {
         if (!isAborted) transcript.append(choice, delta);
       },

@@ -40,6 +40,10 @@ class Follower implements Subscriber {
     this.taken.length = 0;
   }
 
+  prefilled(): void {
+    // it waits for text
+  }
+
   cutOff(reason: Error & { code?: string }): void {
     this.cut = reason.code;
   }

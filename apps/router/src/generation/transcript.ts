@@ -1,5 +1,5 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
-import type { Delta, Finished, Started, TokenLogprob } from '@kvcapsule/contracts/worker';
+import type { Delta, Finished, Prefill, Started, TokenLogprob } from '@kvcapsule/contracts/worker';
 
 /** What one frame of a worker added to one choice. */
 export interface TranscriptEntry {
@@ -22,6 +22,8 @@ export interface Subscriber {
   readonly hasSent: boolean;
   /** At that time of `performance.now()` there is something to take, or the end has come; at most twice a frame. */
   wake(nowMs: number): void;
+  /** How much of the prompt is computed; news that may be left out. */
+  prefilled(prefill: Prefill): void;
   /** Whatever it took is void: the answer begins anew. */
   restart(): void;
   /** It was further behind than the window reaches, and has left. */
@@ -132,6 +134,10 @@ export class Transcript {
   start(started: Started): void {
     this.#started = started;
     this.options.observer.started();
+  }
+
+  prefilled(prefill: Prefill): void {
+    for (const { subscriber } of this.#places) subscriber.prefilled(prefill);
   }
 
   /** Subscribers hear of it with the next `flush`. */

@@ -5,6 +5,7 @@ import {
   type Event,
   FinishReason,
   type Generate,
+  type Prefill,
   type SendPictureRequest,
   type SendPictureResponse,
   type TokenLogprob,
@@ -116,6 +117,11 @@ export class FakeWorker {
   kill(): void {
     for (const controller of this.#running.values()) controller.abort();
     this.#server.forceShutdown();
+  }
+
+  /** How much of requests' prompts is computed, to every router. */
+  report(...prefills: Prefill[]): void {
+    for (const stream of this.#streams) stream.write({ events: [], progress: { steps: 1n, prefills } });
   }
 
   #serve(stream: Stream): void {

@@ -87,6 +87,8 @@ const fields = known({
     include_usage: z.boolean().nullish(),
     /** Extension, with `include_usage`: the usage so far in each chunk. */
     continuous_usage_stats: z.boolean().nullish(),
+    /** Extension: comments that say how much of the prompt is computed. */
+    include_prefill_progress: z.boolean().nullish(),
     include_obfuscation: ignored,
   }).nullish(),
   max_tokens: tokens,

@@ -56,6 +56,60 @@ const flood =
 
 const codes = async () => (await (await fetch(`${router.url}/metrics`)).text()).match(/requests_total\{.*/g);
 
+describe('how much of the prompt is computed', () => {
+  const slow: Script = async (request, say) => {
+    const { requestId } = request;
+    say(started(9));
+    router.worker.report({ requestId, computedTokens: 3, promptTokens: 9 });
+    router.worker.report({ requestId, computedTokens: 6, promptTokens: 9 });
+    await sleep(50);
+    say(delta('x'));
+    router.worker.report({ requestId, computedTokens: 9, promptTokens: 9 });
+    say(finished(request, 1));
+  };
+  const bodyOf = async (body: object) => {
+    router = await new Harness().start();
+    router.worker.script = slow;
+    const socket = ask(body);
+    socket.resume();
+    return textOf(socket);
+  };
+
+  it('is told in comments before the first text, to who asks', async () => {
+    const text = await bodyOf({ stream: true, stream_options: { include_prefill_progress: true } });
+    expect(text.match(/^: prefill .*$/gm)).toEqual([': prefill 3/9', ': prefill 6/9']);
+    expect(text.indexOf(': prefill 6/9')).toBeLessThan(text.indexOf('data: '));
+    expect(text).toContain('data: [DONE]');
+  });
+
+  it.each([{ stream: true }, { stream: false }])('is not told to others: %j', async (body) => {
+    expect(await bodyOf(body)).not.toContain('prefill');
+  });
+
+  it('costs no answer where another worker begins anew', async () => {
+    router = await new Harness().start({}, 2);
+    const [first, second] = router.workers;
+    if (!first || !second) throw new Error('two workers are wanted');
+    let isFirst = true;
+    for (const worker of [first, second])
+      worker.script = async (request, say) => {
+        const { requestId } = request;
+        say(started(9));
+        worker.report({ requestId, computedTokens: 3, promptTokens: 9 });
+        await sleep(50);
+        if (isFirst) {
+          isFirst = false;
+          say(failed('WORKER_LOST', 'gone'));
+        } else say(delta('x'), finished(request, 1));
+      };
+    const text = await textOf(
+      ask({ stream: true, stream_options: { include_prefill_progress: true } }).resume(),
+    );
+    expect(text.match(/^: prefill 3\/9$/gm)).toHaveLength(2);
+    expect(text).toContain('"content":"x"');
+  });
+});
+
 describe('a client that reads slowly', () => {
   it('gets everything when it goes on before the window is full', async () => {
     router = await new Harness().start({ windowBytes: 1024 * 1024 * 1024 });

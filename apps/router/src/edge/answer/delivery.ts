@@ -1,4 +1,5 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
+import type { Prefill } from '@kvcapsule/contracts/worker';
 import type { FastifyReply } from 'fastify';
 import {
   type Subscriber,
@@ -85,6 +86,15 @@ export class Delivery implements Subscriber, Paced {
     if (!end) this.#send(text, nowMs);
     else if (end.finished) this.#finish(text + renderer.finished(end.finished));
     else this.#fail(text, end.fault);
+  }
+
+  /** Before the answer's first text alone, and never so much that it waits. */
+  prefilled(prefill: Prefill): void {
+    const { reply, renderer } = this.options;
+    const text = renderer.prefilled(prefill);
+    if (text === '' || this.#hasSent || this.#congested || this.#done || reply.raw.writableEnded) return;
+    this.#begin();
+    this.#write(text);
   }
 
   restart(): void {

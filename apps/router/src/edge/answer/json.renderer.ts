@@ -28,6 +28,10 @@ export class JsonRenderer implements Renderer {
     return '';
   }
 
+  prefilled(): string {
+    return '';
+  }
+
   finished({ reason, usage }: Finished): string {
     const message = { role: 'assistant', content: this.#text, refusal: null } as const;
     const logprobs = this.wantsLogprobs ? choiceLogprobs(this.#logprobs) : null;

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { KvcError } from '@kvcapsule/contracts/errors';
-import type { Finished } from '@kvcapsule/contracts/worker';
+import type { Finished, Prefill } from '@kvcapsule/contracts/worker';
 import type { Transcript, TranscriptEntry } from '../../generation/transcript.js';
 
 /** How an answer looks on the wire. Holds no socket. */
@@ -10,6 +10,8 @@ export interface Renderer {
   readonly isWhole: boolean;
   /** Means nothing to whoever reads the body. */
   readonly filler: string;
+  /** How much of the prompt is computed, in words that mean nothing to who did not ask; empty where nobody asked. */
+  prefilled(prefill: Prefill): string;
   /** Empty while there is nothing to send. */
   entries(entries: readonly TranscriptEntry[], transcript: Transcript): string;
   finished(finished: Finished): string;

@@ -2,18 +2,24 @@ import { ChatCompletionChunk } from '@kvcapsule/contracts/openai';
 import { FinishReason } from '@kvcapsule/contracts/worker';
 import { describe, expect, it } from 'vitest';
 import { Transcript } from '../../generation/transcript.js';
-import { SseRenderer, type UsageEvents } from './sse.renderer.js';
+import { SseRenderer, type Told } from './sse.renderer.js';
 
 const nothing = () => undefined;
 
-function scene(usage: UsageEvents) {
+function scene(usage: Told['usage'], prefill = false) {
   const transcript = new Transcript({
     windowBytes: 1_000_000,
     owner: { abandoned: nothing, closed: nothing },
     observer: { started: nothing, appended: nothing, ended: nothing },
   });
-  const renderer = new SseRenderer('demo', usage);
-  const subscriber = { hasSent: false, wake: nothing, cutOff: nothing, restart: () => renderer.restart() };
+  const renderer = new SseRenderer('demo', { usage, prefill });
+  const subscriber = {
+    hasSent: false,
+    wake: nothing,
+    prefilled: nothing,
+    cutOff: nothing,
+    restart: () => renderer.restart(),
+  };
   const reader = transcript.subscribe(subscriber);
   transcript.start({ promptTokens: 3, cachedTokens: 1 });
   const append = (text: string, tokens: number) => {

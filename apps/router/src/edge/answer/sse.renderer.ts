@@ -1,13 +1,20 @@
 import type { KvcError } from '@kvcapsule/contracts/errors';
 import { errorBody } from '@kvcapsule/contracts/openai';
-import type { Finished, Started } from '@kvcapsule/contracts/worker';
+import type { Finished, Prefill, Started } from '@kvcapsule/contracts/worker';
 import type { Transcript, TranscriptEntry } from '../../generation/transcript.js';
 import { choiceLogprobs } from '../logprobs.js';
 import { answerHead, type Renderer } from './renderer.js';
 import { finishReason, usageOf } from './usage.js';
 
+/** What is told beside the answer. */
+export interface Told {
+  /** Comments that say how much of the prompt is computed, until the answer begins. */
+  readonly prefill: boolean;
+  readonly usage: UsageEvents;
+}
+
 /** Which events tell of usage. */
-export interface UsageEvents {
+interface UsageEvents {
   /** One of its own at the end. */
   readonly last: boolean;
   /** Every one, of the tokens so far. */
@@ -32,13 +39,17 @@ export class SseRenderer implements Renderer {
 
   constructor(
     model: string,
-    private readonly usage: UsageEvents,
+    private readonly told: Told,
   ) {
     const { id, created } = answerHead(model);
     const fixed = { id, object: 'chat.completion.chunk', created, model };
     this.#head = `data: ${JSON.stringify(fixed).slice(0, -1)},"choices":[`;
     this.#content = `${this.#head}{"index":0,"delta":{"content":`;
-    this.#tail = usage.last ? '}],"usage":null}\n\n' : '}]}\n\n';
+    this.#tail = told.usage.last ? '}],"usage":null}\n\n' : '}]}\n\n';
+  }
+
+  prefilled({ computedTokens, promptTokens }: Prefill): string {
+    return this.told.prefill ? `: prefill ${computedTokens}/${promptTokens}\n\n` : '';
   }
 
   entries(entries: readonly TranscriptEntry[], transcript: Transcript): string {
@@ -46,7 +57,7 @@ export class SseRenderer implements Renderer {
     for (const entry of entries) {
       this.#completionTokens += entry.tokenIds.length;
       if (entry.text === '' && entry.logprobs.length === 0) continue;
-      if (this.usage.continuous) this.#tail = this.#usageTail(transcript.started);
+      if (this.told.usage.continuous) this.#tail = this.#usageTail(transcript.started);
       if (!this.#opened) text += this.#opening();
       text += this.#entry(entry);
     }
@@ -55,9 +66,9 @@ export class SseRenderer implements Renderer {
 
   finished({ reason, usage }: Finished): string {
     const told = JSON.stringify(usageOf(usage));
-    if (this.usage.continuous) this.#tail = `}],"usage":${told}}\n\n`;
+    if (this.told.usage.continuous) this.#tail = `}],"usage":${told}}\n\n`;
     const opening = this.#opened ? '' : this.#opening();
-    const last = this.usage.last ? `${this.#head}],"usage":${told}}\n\n` : '';
+    const last = this.told.usage.last ? `${this.#head}],"usage":${told}}\n\n` : '';
     return `${opening}${this.#choice('{}', `"${finishReason(reason)}"`)}${last}data: [DONE]\n\n`;
   }
 
