@@ -2,9 +2,12 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { LogFile } from './log-file.js';
+import { tellsWhy } from './log-line.js';
 
 const SETPRIV = '/usr/bin/setpriv';
 const TAIL_LINES = 12;
+/** A warning that is older has been survived. */
+const RECENT_MS = 60_000;
 
 export interface ChildSpec {
   readonly name: string;
@@ -27,6 +30,7 @@ export class Child {
   readonly exited: Promise<ExitInfo>;
   private readonly process: ChildProcess;
   private readonly lastLines: string[] = [];
+  private readonly telling: { readonly line: string; readonly atMs: number }[] = [];
   private ended: ExitInfo | undefined;
   private readyFields: ReadyFields | undefined;
   private onReady: ((fields: ReadyFields) => void) | undefined;
@@ -70,9 +74,15 @@ export class Child {
     return this.ended === undefined;
   }
 
-  /** The last lines it wrote, for the message about its end. */
+  /** The last lines it wrote. */
   get tail(): readonly string[] {
     return this.lastLines;
+  }
+
+  /** Those of its last minute that may say why it ended: no line of a request that went well. */
+  get reasons(): readonly string[] {
+    const sinceMs = performance.now() - RECENT_MS;
+    return this.telling.filter(({ atMs }) => atMs >= sinceMs).map(({ line }) => line);
   }
 
   /** Resolves with the ready line's fields; `undefined` when it ended or stayed silent for too long. */
@@ -132,6 +142,9 @@ export class Child {
     this.log.write(line);
     this.lastLines.push(line);
     if (this.lastLines.length > TAIL_LINES) this.lastLines.shift();
+    if (!tellsWhy(line)) return;
+    this.telling.push({ line, atMs: performance.now() });
+    if (this.telling.length > TAIL_LINES) this.telling.shift();
   }
 
   private noticeReady(line: string): void {

@@ -1,12 +1,10 @@
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { CliError } from '../failure.js';
 import { partMain } from '../paths.js';
-import { serverFetch } from '@kvcapsule/platform/http';
 import type { UpOptions } from './options.js';
 import { PrivateRedis } from './private-redis.js';
 import { Supervised } from './supervised.js';
+import { untilServing } from './until-serving.js';
 
 const READY_TIMEOUT_MS = 60_000;
 /** Together under the ten seconds a stop may take. */
@@ -44,7 +42,7 @@ export class UpCluster {
     this.router = this.part('router', 'router', routerArgs(this.options), env);
     const [ready] = await Promise.all([this.router.start(), ...this.workers.map((worker) => worker.start())]);
     const url = String(ready['url']);
-    await untilServing(url);
+    await untilServing(url, this.say);
     return { url, models: ready['models'] as readonly string[] };
   }
 
@@ -138,17 +136,4 @@ export function routerArgs(options: UpOptions): string[] {
     ...(options.auth ? [] : ['--no-auth']),
     ...(options.allowImageHost ?? []).flatMap((host) => ['--allow-image-host', host]),
   ];
-}
-
-/** Until every model has a worker: with one of several missing, the router counts as ready, but `degraded`. */
-async function untilServing(url: string): Promise<void> {
-  const end = Date.now() + READY_TIMEOUT_MS;
-  for (;;) {
-    const response = await serverFetch(`${url}/health/ready`).catch(() => undefined);
-    const health = response?.status === 200 ? ((await response.json()) as { status?: unknown }) : undefined;
-    if (health?.status === 'ready') return;
-    if (Date.now() > end)
-      throw new CliError('The router runs, but it does not get ready.', `Ask it: curl ${url}/health/ready`);
-    await sleep(50);
-  }
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { readableLogLine } from './log-line.js';
+import { readableLogLine, tellsWhy } from './log-line.js';
 
 describe('readableLogLine', () => {
   it.each([
@@ -10,5 +10,19 @@ describe('readableLogLine', () => {
     ['Segmentation fault', 'Segmentation fault'],
   ])('reads %s', (line, text) => {
     expect(readableLogLine(line)).toBe(text);
+  });
+});
+
+describe('tellsWhy', () => {
+  it.each([
+    ['{"level":30,"msg":"request completed"}', false],
+    ['{"event":"ready"}', false],
+    ['', false],
+    ['{"level":40,"msg":"Redis does not answer"}', true],
+    ['{"level":60,"msg":"an unexpected fault"}', true],
+    ['{broken', true],
+    ['Segmentation fault', true],
+  ])('%s: %s', (line, tells) => {
+    expect(tellsWhy(line)).toBe(tells);
   });
 });

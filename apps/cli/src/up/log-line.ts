@@ -7,6 +7,20 @@ const LEVELS: Readonly<Record<number, string>> = {
   60: 'fatal',
 };
 
+/** Of pino's levels: below are lines of a sound process, such as one for each request. */
+const LEAST_TELLING = 40;
+
+/** Whether a line may say why its process ends: warnings and worse, and whatever is no log line at all. */
+export function tellsWhy(line: string): boolean {
+  if (!line.startsWith('{')) return line.trim() !== '';
+  try {
+    const { level, event } = JSON.parse(line) as { level?: unknown; event?: unknown };
+    return typeof level === 'number' ? level >= LEAST_TELLING : event === undefined;
+  } catch {
+    return true;
+  }
+}
+
 /** A JSON log line as a person reads it; any other line as it is. */
 export function readableLogLine(line: string): string {
   if (!line.startsWith('{')) return line;

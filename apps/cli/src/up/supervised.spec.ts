@@ -56,6 +56,39 @@ describe('Supervised', () => {
   }, 20_000);
 });
 
+describe('what is shown of a part that died', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'kvc-supervised-'));
+  afterAll(() => {
+    rmSync(dir, { recursive: true });
+  });
+
+  async function lastWords(script: string): Promise<string> {
+    const said: string[] = [];
+    const spec = {
+      ...{ name: 'part', command: process.execPath, args: ['-e', `${READY} ${script}`] },
+      ...{ logPath: join(dir, 'part.log'), readyTimeoutMs: 10_000 },
+    };
+    const supervised = new Supervised(spec, (line) => said.push(line));
+    await supervised.start();
+    while (!said.some((line) => line.includes('stopped'))) await sleep(20);
+    await supervised.stop(1_000);
+    return said.find((line) => line.includes('stopped')) ?? '';
+  }
+  const access = `for (let i = 0; i < 20; i += 1) console.error('{"level":30,"msg":"request completed"}');`;
+
+  it('are the lines that say why, not those of its requests', async () => {
+    const text = await lastWords(
+      `console.error('{"level":60,"msg":"no pages left"}'); ${access} setTimeout(() => process.exit(3), 50);`,
+    );
+    expect(text).toMatch(/exit code 3\).*What it said of it:\n {4}fatal: no pages left$/);
+  }, 20_000);
+
+  it('is where its log lies, if none says why', async () => {
+    const text = await lastWords(`${access} setTimeout(() => process.kill(process.pid, 'SIGKILL'), 50);`);
+    expect(text).toMatch(/killed by SIGKILL\).* It said nothing of why: .*part\.log$/);
+  }, 20_000);
+});
+
 describe('parseReadyLine', () => {
   it.each(['', 'ready', '{', '{"event":"other"}', '[1]'])('passes over %j', (line) => {
     expect(parseReadyLine(line)).toBeUndefined();

@@ -36,7 +36,7 @@ export class Supervised {
       await this.log.close();
       throw new CliError(
         `${this.name} ${exit === undefined ? 'did not get ready in time' : `stopped at its start (${exitText(exit)})`}` +
-          indented(child.tail),
+          indented(child.reasons.length > 0 ? child.reasons : child.tail),
         `Whole log: ${this.spec.logPath}`,
       );
     }
@@ -71,8 +71,8 @@ export class Supervised {
       if (this.stopping) return;
       const delayMs = this.backoff.nextDelayMs(performance.now() - startedMs);
       this.say(
-        `${this.name} stopped (${exitText(exit)}); it starts again in ${(delayMs / 1000).toFixed(1)} s. Its last lines:` +
-          indented(child.tail),
+        `${this.name} stopped (${exitText(exit)}); it starts again in ${(delayMs / 1000).toFixed(1)} s. ` +
+          this.why(child.reasons),
       );
       if (!(await this.pause(delayMs))) return;
       startedMs = performance.now();
@@ -80,6 +80,12 @@ export class Supervised {
       if ((await child.ready()) !== undefined) this.say(`${this.name} is back (pid ${String(child.pid)})`);
       else child.kill();
     }
+  }
+
+  private why(reasons: readonly string[]): string {
+    return reasons.length > 0
+      ? `What it said of it:${indented(reasons)}`
+      : `It said nothing of why: ${this.spec.logPath}`;
   }
 
   /** False when the stop came meanwhile. */
