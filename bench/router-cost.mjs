@@ -66,20 +66,21 @@ async function pretend(root, redisUrl) {
     for (const [call, events] of frames) if (!call.destroyed) call.write({ events });
   };
   setInterval(step, STEP_MS);
-  // tickets of pictures that are needed, and what to do when one is here
+  // tickets of pictures that are needed and did not come along, and what to do when one is here
   const needed = new Map();
   const isAsking = 'sendPicture' in WorkerServiceService;
   const needPictures = (call, key, { requestId, pictures }, begin) => {
-    let missing = isAsking ? pictures.length : 0;
+    const indices = isAsking ? [...pictures.keys()].filter((index) => !pictures[index].file) : [];
+    let missing = indices.length;
     if (missing === 0) begin();
-    const events = pictures.map((_, index) => {
+    const events = indices.map((index) => {
       const ticket = `${key}/${index}`;
       needed.set(ticket, () => {
         if (--missing === 0) begin();
       });
       return { requestId, event: { $case: 'needPicture', value: { ticket, index } } };
     });
-    if (missing > 0) call.write({ events });
+    if (events.length > 0) call.write({ events });
   };
   const sendPicture = (call, callback) => {
     call.on('data', ({ ticket }) => {

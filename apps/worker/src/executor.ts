@@ -96,9 +96,18 @@ export class Executor {
     clearTimeout(this.#timer);
   }
 
-  /** @param key of no other request that has not had its last event */
-  submit(key: string, request: GenerateRequest, sink: EventSink): void {
+  /**
+   * @param key of no other request that has not had its last event
+   * @param files those of the request's pictures that came with it, by their index
+   */
+  submit(
+    key: string,
+    request: GenerateRequest,
+    files: readonly (Buffer | undefined)[],
+    sink: EventSink,
+  ): void {
     this.#sinks.set(key, sink);
+    this.#parts.pictures.bring(key, files);
     this.#carryOut(this.#core.submit(key, request, performance.now()));
   }
 
@@ -205,7 +214,7 @@ export class Executor {
     const outcome = await outcomeOf(async () => {
       // an event before this effect may have found the stream broken, which aborts its requests
       if (!sink) throw new KvcError('ABORTED', 'The request has ended.');
-      const encoded = await pictures.receive(key, param, (ticket) => {
+      const encoded = await pictures.receive(key, { index, param }, (ticket) => {
         sink({ kind: 'needPicture', ticket, index });
       });
       const image = await decodeImage(encoded, param);

@@ -12,6 +12,7 @@ import type {
   Started,
 } from '@kvcapsule/contracts/worker';
 import type { ClientDuplexStream } from '@grpc/grpc-js';
+import { EagerPictures } from './eager-pictures.js';
 import { type PictureClient, PictureSender } from './picture-sender.js';
 
 /** What a worker says of one request; after `finished` or `failed` nothing more comes but a `flush`. */
@@ -26,7 +27,7 @@ export interface LinkListener {
   flush(nowMs: number): void;
 }
 
-/** A request for a worker, and the files of its pictures, which are sent as far as it asks for them. */
+/** A request for a worker, and the files of its pictures, which go along or are sent as it asks for them. */
 export interface OutgoingRequest {
   readonly message: Generate;
   readonly files: readonly Buffer[];
@@ -50,6 +51,7 @@ export type WorkerStream = Pick<
  */
 export class WorkerLink {
   readonly #open = new Map<string, Open>();
+  readonly #eager = new EagerPictures();
   #lost: KvcError | undefined;
   #hasSpoken = false;
   /** `performance.now()` when the worker last said something, or when it last had nothing to say. */
@@ -105,7 +107,8 @@ export class WorkerLink {
     if (this.#open.size === 0) this.#heardMs = this.#advancedMs = performance.now();
     const pictures = new PictureSender(this.client, files);
     this.#open.set(message.requestId, { listener, pictures });
-    this.stream.write({ message: { $case: 'generate', value: message } });
+    const value = { ...message, pictures: this.#eager.attach(message.pictures, files) };
+    this.stream.write({ message: { $case: 'generate', value } });
   }
 
   /** The worker answers with `finished` (reason abort) once the pages are free. */

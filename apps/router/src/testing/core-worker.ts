@@ -69,7 +69,11 @@ export class CoreWorker {
         if (told) say(told);
         if (event.kind === 'finished' || event.kind === 'failed') resolve();
       });
-      this.#needs.set(key, need);
+      const { pictures } = request;
+      this.#needs.set(key, (index) => {
+        const { file } = pictures[index] ?? {};
+        return file ? Promise.resolve(file) : need(index);
+      });
       signal.addEventListener('abort', () => {
         this.#take(this.serving.abort(key));
       });

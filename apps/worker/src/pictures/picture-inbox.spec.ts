@@ -15,7 +15,7 @@ afterEach(() => {
 /** A picture that is asked for: its ticket, and what came of it. */
 function ask(inbox: PictureInbox, key: string): { ticket: string; outcome: Promise<unknown> } {
   let ticket = '';
-  const file = inbox.receive(key, 'messages.0.content.1', (given) => {
+  const file = inbox.receive(key, { index: 0, param: 'messages.0.content.1' }, (given) => {
     ticket = given;
   });
   return { ticket, outcome: file.catch((error: unknown) => (error as KvcError).code) };
@@ -85,6 +85,41 @@ describe('PictureInbox', () => {
     expect(inbox.open(fits.ticket, most)).toBeDefined();
     expect(inbox.open(tooLarge.ticket, most + 1)).toBeUndefined();
     expect([await tooLarge.outcome, inbox.size]).toEqual(['IMAGE_TOO_LARGE', 1]);
+  });
+
+  it('asks for no picture that came with its request, unless it is wanted again', async () => {
+    const inbox = new PictureInbox();
+    inbox.bring('a', [undefined, Buffer.of(1)]);
+    const wanted = { index: 1, param: 'p' };
+    const asked: string[] = [];
+    const want = (key: string, index: number) =>
+      inbox.receive(key, { ...wanted, index }, () => asked.push(`${key} ${index}`)).catch(() => 'ended');
+    expect([await want('a', 1), asked]).toEqual([Buffer.of(1), []]);
+    const waiting = [want('a', 1), want('a', 0), want('b', 1)];
+    expect(asked).toEqual(['a 1', 'a 0', 'b 1']);
+    for (const key of ['a', 'b']) inbox.cancel(key);
+    expect(await Promise.all(waiting)).toEqual(['ended', 'ended', 'ended']);
+  });
+
+  it('lets go of what came with a request when that ends', () => {
+    const inbox = new PictureInbox();
+    const asked = vi.fn();
+    inbox.bring('a', [Buffer.of(1)]);
+    inbox.cancel('a');
+    void inbox.receive('a', { index: 0, param: 'p' }, asked).catch(() => undefined);
+    expect(asked).toHaveBeenCalledOnce();
+    inbox.cancel('a');
+  });
+
+  it('keeps no more of what comes with a request than the protocol allows', () => {
+    const inbox = new PictureInbox();
+    const most = 64 * 1024;
+    inbox.bring('a', [Buffer.alloc(most + 1), Buffer.alloc(most - 1), Buffer.alloc(2), Buffer.alloc(1)]);
+    const asked: number[] = [];
+    for (const index of [0, 1, 2, 3])
+      void inbox.receive('a', { index, param: 'p' }, () => asked.push(index)).catch(() => undefined);
+    expect(asked).toEqual([0, 2]);
+    inbox.cancel('a');
   });
 
   it('gives a picture up that nobody brings', async () => {

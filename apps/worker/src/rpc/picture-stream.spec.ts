@@ -72,6 +72,22 @@ describe('a picture', () => {
     expect([router.needed.at(-1), text]).toEqual([['c', 0], first.text]);
   });
 
+  it('is not asked for where it comes with its request', async () => {
+    const rig = await rigOf();
+    const asked = await new RouterSide(rig.client).ask(asking('a', 1));
+    const other = await rigOf();
+    const router = new RouterSide(other.client);
+    const { pictures, ...generate } = asking('a', 1, 1);
+    const eager = pictures.map((picture, index) => ({
+      ...picture,
+      ...(index === 0 && { file: picture.encoded }),
+    }));
+    expect((await router.ask({ ...generate, pictures: eager })).error).toBeUndefined();
+    expect(router.needed).toEqual([]);
+    expect((await router.ask(asking('b', 1))).text).toBe(asked.text);
+    expect(router.needed).toEqual([]);
+  });
+
   it('comes in parts, whatever their sizes', async () => {
     const rig = await rigOf();
     const router = new RouterSide(rig.client);

@@ -29,7 +29,7 @@ function scene() {
   const [submitted, aborted]: string[][] = [[], []];
   let emit!: (event: RequestEvent) => void;
   const executor = {
-    submit: (key: string, _request: unknown, listener: (event: RequestEvent) => void) => {
+    submit: (key: string, _request: unknown, _files: unknown, listener: (event: RequestEvent) => void) => {
       submitted?.push(key);
       emit = listener;
     },

@@ -68,8 +68,9 @@ export class RouterStream {
       if (this.#open.has(key)) return;
       this.#open.add(key);
       this.#reportWhileOpen();
-      const { requestId } = message.value;
-      this.executor.submit(key, fromWire(message.value), (event) => {
+      const { requestId, pictures } = message.value;
+      const files = pictures.map(({ file }) => file);
+      this.executor.submit(key, fromWire(message.value), files, (event) => {
         this.#push(eventOf(requestId, event));
       });
     }

@@ -13,10 +13,13 @@ const FINISH = {
   abort: FinishReason.FINISH_REASON_ABORT,
 } as const;
 
-/** What a router's message asks for. */
-export function fromWire({ remainingMs, lease, ...generate }: Generate): GenerateRequest {
+/** What a router's message asks for; whoever receives it keeps the files that came along. */
+export function fromWire({ remainingMs, lease, pictures, ...generate }: Generate): GenerateRequest {
   return {
     ...generate,
+    pictures: pictures.map(({ contentSha256, offset, length, param }) => ({
+      ...{ contentSha256, offset, length, param },
+    })),
     lease: lease?.leaseId ? lease : undefined,
     remainingMs: remainingMs > 0n ? Number(remainingMs) : undefined,
   };

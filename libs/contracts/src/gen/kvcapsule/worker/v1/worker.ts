@@ -171,6 +171,12 @@ export interface Picture {
   length: number;
   /** Which content part it came from, such as "messages.0.content.1", for error messages. */
   param: string;
+  /**
+   * The file itself, where the router has no reason to think that the worker knows it: those of one request take
+   * 64 KiB at most, since what comes after them on the stream waits. A worker asks for one that is not here, and
+   * leaves one that is larger.
+   */
+  file?: Buffer | undefined;
 }
 
 export interface Sampling {
@@ -1223,7 +1229,7 @@ export const Lease: MessageFns<Lease> = {
 };
 
 function createBasePicture(): Picture {
-  return { contentSha256: Buffer.alloc(0), offset: 0, length: 0, param: "" };
+  return { contentSha256: Buffer.alloc(0), offset: 0, length: 0, param: "", file: undefined };
 }
 
 export const Picture: MessageFns<Picture> = {
@@ -1239,6 +1245,9 @@ export const Picture: MessageFns<Picture> = {
     }
     if (message.param !== "") {
       writer.uint32(42).string(message.param);
+    }
+    if (message.file !== undefined) {
+      writer.uint32(50).bytes(message.file);
     }
     return writer;
   },
@@ -1288,6 +1297,14 @@ export const Picture: MessageFns<Picture> = {
             message.param = reader.string();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.file = Buffer.from(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1310,6 +1327,7 @@ export const Picture: MessageFns<Picture> = {
       offset: isSet(object.offset) ? globalThis.Number(object.offset) : 0,
       length: isSet(object.length) ? globalThis.Number(object.length) : 0,
       param: isSet(object.param) ? globalThis.String(object.param) : "",
+      file: isSet(object.file) ? Buffer.from(bytesFromBase64(object.file)) : undefined,
     };
   },
 
@@ -1327,6 +1345,9 @@ export const Picture: MessageFns<Picture> = {
     if (message.param !== "") {
       obj.param = message.param;
     }
+    if (message.file !== undefined) {
+      obj.file = base64FromBytes(message.file);
+    }
     return obj;
   },
 
@@ -1339,6 +1360,7 @@ export const Picture: MessageFns<Picture> = {
     message.offset = object.offset ?? 0;
     message.length = object.length ?? 0;
     message.param = object.param ?? "";
+    message.file = object.file ?? undefined;
     return message;
   },
 };
