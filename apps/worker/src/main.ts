@@ -23,6 +23,7 @@ import { createMetrics, type WorkerMetrics } from '@kvcapsule/platform/telemetry
 import { defaultWorkerId, type WorkerConfig as Settings, workerConfigSchema } from './config.js';
 import { poolBlocks } from './memory/memory-plan.js';
 import { mostTiles, planMemory, reportMemory, weightType } from './memory/plan-memory.js';
+import { smallPoolNote } from './memory/small-pool.js';
 import { nameImageProcessor } from './pictures/image-processor.js';
 import { startWorker, type Worker } from './worker.js';
 
@@ -43,17 +44,23 @@ async function main(): Promise<void> {
   const config = { ...settings, id: settings.id ?? defaultWorkerId(hostname()) };
   const logger = createLogger({ name: config.id, level: config.logLevel });
   for (const line of unreadVariables(process.env, ['worker'])) logger.warn(line);
-  const worker = await open(config, logger);
+  const { note, ...worker } = await open(config, logger);
   superviseProcess(worker, config, logger);
-  const ready = { event: 'ready', address: worker.address, metrics: `${worker.metricsUrl}/metrics` };
+  const ready = { event: 'ready', address: worker.address, metrics: `${worker.metricsUrl}/metrics`, note };
   process.stdout.write(`${JSON.stringify(ready)}\n`);
 }
 
-async function open(config: WorkerConfig, logger: Logger): Promise<Worker> {
+/** With what its starter should know, if anything. */
+async function open(
+  config: WorkerConfig,
+  logger: Logger,
+): Promise<Worker & { readonly note?: string | undefined }> {
   const redis = await createRedisClient(config.redis);
   const folder = await openModelFolder(config.model);
   const metrics = createMetrics('worker');
   const { engine, codec, blocks, weights } = await openNative(config, folder, metrics, logger);
+  const note = smallPoolNote(blocks, engine.info);
+  if (note !== undefined) logger.warn(note);
   const { version, ggml } = (await loadBinding()).buildInfo();
   const worker = await startWorker({
     engine,
@@ -90,6 +97,7 @@ async function open(config: WorkerConfig, logger: Logger): Promise<Worker> {
   });
   return {
     ...worker,
+    note,
     close: async () => {
       await worker.close();
       await folder.dispose();

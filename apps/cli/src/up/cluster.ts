@@ -40,7 +40,13 @@ export class UpCluster {
     const env = childEnvironment(this.options, redisUrl);
     for (const { id, args } of workersOf(this.options)) this.workers.push(this.part('worker', id, args, env));
     this.router = this.part('router', 'router', routerArgs(this.options), env);
-    const [ready] = await Promise.all([this.router.start(), ...this.workers.map((worker) => worker.start())]);
+    const [ready] = await Promise.all([
+      this.router.start(),
+      ...this.workers.map(async (worker) => {
+        const { note } = await worker.start();
+        if (typeof note === 'string') this.say(`${worker.name}: ${note}`);
+      }),
+    ]);
     const url = String(ready['url']);
     await untilServing(url, this.say);
     return { url, models: ready['models'] as readonly string[] };

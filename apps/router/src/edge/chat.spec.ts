@@ -70,6 +70,7 @@ describe('an answer', () => {
     router.worker.script = (request, say) => say(started(), delta('ab'), finished(request, 9, 2, 'cd'));
     const body = ChatCompletion.parse(await (await router.chat()).json());
     expect(body.choices[0]).toMatchObject({ message: { content: 'abcd' }, finish_reason: 'length' });
+    expect(body.choices[0]).not.toHaveProperty('finish_details');
     const all = await events(await router.chat('abc', { stream: true }));
     expect(all.slice(1, -2).map((c) => ChatCompletionChunk.parse(c).choices[0]?.delta.content)).toEqual([
       'ab',

@@ -18,6 +18,12 @@ export type CompletionUsage = z.infer<typeof CompletionUsage>;
 const FinishReason = z.enum(['stop', 'length']);
 export type ChatFinishReason = z.infer<typeof FinishReason>;
 
+/**
+ * Extension, with `length`: the answer ended because the worker's KV pool has no room for a token more; absent where
+ * the request's own bound or the context ended it.
+ */
+const finishDetails = z.strictObject({ type: z.literal('kv_capacity') }).optional();
+
 const topLogprob = {
   token: z.string(),
   /** Of the raw distribution, before bias, penalties and truncation; -9999 stands for "impossible". */
@@ -46,6 +52,7 @@ export const ChatCompletion = z
         message: z.strictObject({ role: z.literal('assistant'), content: z.string(), refusal: z.null() }),
         logprobs: ChoiceLogprobs.nullable(),
         finish_reason: FinishReason,
+        finish_details: finishDetails,
       }),
     ),
     usage: CompletionUsage,
@@ -66,6 +73,7 @@ export const ChatCompletionChunk = z
         delta: z.strictObject({ role: z.literal('assistant').optional(), content: z.string().optional() }),
         logprobs: ChoiceLogprobs.nullable(),
         finish_reason: FinishReason.nullable(),
+        finish_details: finishDetails,
       }),
     ),
     usage: CompletionUsage.nullable().optional(),

@@ -41,10 +41,10 @@ function wireEvent(event: RequestEvent): NonNullable<Event['event']> {
       return { $case: 'delta', value: { text, tokenIds, logprobs } };
     }
     case 'finished': {
-      const { text, logprobs, reason, usage } = event;
+      const { text, logprobs, reason, usage, poolExhausted } = event;
       return {
         $case: 'finished',
-        value: { text, logprobs, reason: FINISH[reason], usage: wireUsage(usage) },
+        value: { text, logprobs, reason: FINISH[reason], usage: wireUsage(usage), poolExhausted },
       };
     }
     case 'failed': {

@@ -24,6 +24,8 @@ export type RequestEvent =
       readonly text: string;
       readonly logprobs: TokenLogprob[];
       readonly usage: Usage;
+      /** With `length`: not the request's bound ended it, but the pool. */
+      readonly poolExhausted?: true;
     }
   | {
       readonly kind: 'failed';

@@ -55,6 +55,20 @@ export class Requests {
 
   /** @param flush whether text that was held back belongs to the answer */
   finish(generation: Generation, reason: FinishReason, flush = true): void {
+    this.#finish(generation, reason, flush);
+  }
+
+  /** The pool has no room for a token more. */
+  cutShort(generation: Generation): void {
+    this.#finish(generation, 'length', true, { poolExhausted: true });
+  }
+
+  #finish(
+    generation: Generation,
+    reason: FinishReason,
+    flush: boolean,
+    more?: { poolExhausted: true },
+  ): void {
     if (generation.ended) return;
     const { text, logprobs, stopped } = flush ? generation.text.end() : NO_TEXT;
     const ending = stopped && reason === 'length' ? 'stop' : reason;
@@ -65,7 +79,8 @@ export class Requests {
     );
     this.#dismiss(generation);
     this.holdings.outbox.report({ kind: 'requestFinished', ids: generation.ids, reason: ending, usage });
-    this.tell(generation, { kind: 'finished', reason: ending, text, logprobs, usage });
+    const detail = ending === 'length' ? more : undefined;
+    this.tell(generation, { kind: 'finished', reason: ending, text, logprobs, usage, ...detail });
   }
 
   fail(generation: Generation, error: unknown): void {

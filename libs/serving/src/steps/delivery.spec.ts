@@ -95,7 +95,7 @@ describe('an answer', () => {
       { maxTokens: 400, sampling: forced(9) },
       new CoreDriver({ blocks: 3 }),
     );
-    expect(events.at(-1)).toMatchObject({ kind: 'finished', reason: 'length' });
+    expect(events.at(-1)).toMatchObject({ kind: 'finished', reason: 'length', poolExhausted: true });
     expect(tokensOf(events).length).toBeGreaterThan(3 * 8);
     expect(tokensOf(events).length).toBeLessThan(400);
     expect(driver.reports).toContainEqual({

@@ -178,7 +178,7 @@ export class Steps {
     const { outbox, requests } = this.parts;
     outbox.report({ kind: 'poolExhausted', ids: generation.ids });
     // without a single token there is no answer that could be too long
-    if (generation.completionTokens > 0) requests.finish(generation, 'length');
+    if (generation.completionTokens > 0) requests.cutShort(generation);
     else
       requests.fail(generation, new KvcError('KV_CAPACITY_EXCEEDED', 'The pool has no room for an answer.'));
   }

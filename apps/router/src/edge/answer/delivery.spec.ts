@@ -1,5 +1,7 @@
 import { connect, type Socket } from 'node:net';
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
+import { ChatCompletion, ChatCompletionChunk } from '@kvcapsule/contracts/openai';
+import { FinishReason } from '@kvcapsule/contracts/worker';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { delta, failed, finished, type Script, started } from '../../testing/fake-worker.js';
 import { Harness, until } from '../../testing/harness.js';
@@ -107,6 +109,21 @@ describe('how much of the prompt is computed', () => {
     );
     expect(text.match(/^: prefill 3\/9$/gm)).toHaveLength(2);
     expect(text).toContain('"content":"x"');
+  });
+});
+
+describe('an answer that the pool cut short', () => {
+  it.each([{ stream: true }, { stream: false }])('says so beside its finish reason: %j', async (body) => {
+    router = await new Harness().start();
+    router.worker.script = (request, say) => {
+      const end = finished(request, 1, FinishReason.FINISH_REASON_LENGTH);
+      say(started(), delta('x'), { ...end, value: { ...end.value, poolExhausted: true } });
+    };
+    const text = await textOf(ask(body).resume());
+    expect(text).toContain('"finish_reason":"length","finish_details":{"type":"kv_capacity"}');
+    const event = /^(?:data: )?(\{.*"finish_details".*\})$/m.exec(text)?.[1] ?? '';
+    const schema = body.stream ? ChatCompletionChunk : ChatCompletion;
+    expect(() => schema.parse(JSON.parse(event))).not.toThrow();
   });
 });
 

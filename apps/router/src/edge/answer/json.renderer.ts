@@ -4,7 +4,7 @@ import type { Finished, TokenLogprob } from '@kvcapsule/contracts/worker';
 import type { TranscriptEntry } from '../../generation/transcript.js';
 import { choiceLogprobs } from '../logprobs.js';
 import { answerHead, type Renderer } from './renderer.js';
-import { finishReason, usageOf } from './usage.js';
+import { finishDetails, finishReason, usageOf } from './usage.js';
 
 /** One JSON body at the end. */
 export class JsonRenderer implements Renderer {
@@ -32,13 +32,14 @@ export class JsonRenderer implements Renderer {
     return '';
   }
 
-  finished({ reason, usage }: Finished): string {
+  finished(end: Finished): string {
+    const { reason, usage } = end;
     const message = { role: 'assistant', content: this.#text, refusal: null } as const;
     const logprobs = this.wantsLogprobs ? choiceLogprobs(this.#logprobs) : null;
     const body: ChatCompletion = {
       ...answerHead(this.model),
       object: 'chat.completion',
-      choices: [{ index: 0, message, logprobs, finish_reason: finishReason(reason) }],
+      choices: [{ index: 0, message, logprobs, finish_reason: finishReason(reason), ...finishDetails(end) }],
       usage: usageOf(usage),
     };
     return JSON.stringify(body);

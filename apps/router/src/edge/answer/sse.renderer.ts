@@ -4,7 +4,7 @@ import type { Finished, Prefill, Started } from '@kvcapsule/contracts/worker';
 import type { Transcript, TranscriptEntry } from '../../generation/transcript.js';
 import { choiceLogprobs } from '../logprobs.js';
 import { answerHead, type Renderer } from './renderer.js';
-import { finishReason, usageOf } from './usage.js';
+import { finishDetails, finishReason, usageOf } from './usage.js';
 
 /** What is told beside the answer. */
 export interface Told {
@@ -64,12 +64,13 @@ export class SseRenderer implements Renderer {
     return text;
   }
 
-  finished({ reason, usage }: Finished): string {
+  finished(end: Finished): string {
+    const { reason, usage } = end;
     const told = JSON.stringify(usageOf(usage));
     if (this.told.usage.continuous) this.#tail = `}],"usage":${told}}\n\n`;
     const opening = this.#opened ? '' : this.#opening();
     const last = this.told.usage.last ? `${this.#head}],"usage":${told}}\n\n` : '';
-    return `${opening}${this.#choice('{}', `"${finishReason(reason)}"`)}${last}data: [DONE]\n\n`;
+    return `${opening}${this.#choice('{}', `"${finishReason(reason)}"${detailsOf(end)}`)}${last}data: [DONE]\n\n`;
   }
 
   /** One event, no `[DONE]`. */
@@ -101,4 +102,10 @@ export class SseRenderer implements Renderer {
     const usage = usageOf({ promptTokens, cachedTokens, completionTokens, kv: undefined });
     return `}],"usage":${JSON.stringify(usage)}}\n\n`;
   }
+}
+
+/** What follows the finish reason within its choice. */
+function detailsOf(end: Finished): string {
+  const { finish_details: details } = finishDetails(end);
+  return details === undefined ? '' : `,"finish_details":${JSON.stringify(details)}`;
 }

@@ -1,9 +1,14 @@
 import type { CompletionUsage } from '@kvcapsule/contracts/openai';
-import { FinishReason, type KvBytes, type Usage } from '@kvcapsule/contracts/worker';
+import { FinishReason, type Finished, type KvBytes, type Usage } from '@kvcapsule/contracts/worker';
 
 /** A worker's reason in OpenAI's words. */
 export function finishReason(reason: FinishReason): 'stop' | 'length' {
   return reason === FinishReason.FINISH_REASON_LENGTH ? 'length' : 'stop';
+}
+
+/** Why an answer ended that its request's bound and the context would have let go on. */
+export function finishDetails({ poolExhausted }: Finished): { finish_details?: { type: 'kv_capacity' } } {
+  return poolExhausted ? { finish_details: { type: 'kv_capacity' } } : {};
 }
 
 /** A worker's accounts in OpenAI's words, and the bytes of KV as an extension. */

@@ -298,6 +298,11 @@ export interface Finished {
     | undefined;
   /** As in Delta, of that text. */
   logprobs: TokenLogprob[];
+  /**
+   * With FINISH_REASON_LENGTH: not the request's bound ended it, but the pool, which has no room for one token more
+   * although nobody else holds any of it.
+   */
+  poolExhausted?: boolean | undefined;
 }
 
 export interface Usage {
@@ -2745,7 +2750,7 @@ export const TopLogprob: MessageFns<TopLogprob> = {
 };
 
 function createBaseFinished(): Finished {
-  return { reason: 0, text: "", usage: undefined, logprobs: [] };
+  return { reason: 0, text: "", usage: undefined, logprobs: [], poolExhausted: undefined };
 }
 
 export const Finished: MessageFns<Finished> = {
@@ -2761,6 +2766,9 @@ export const Finished: MessageFns<Finished> = {
     }
     for (const v of message.logprobs) {
       TokenLogprob.encode(v!, writer.uint32(34).fork()).join();
+    }
+    if (message.poolExhausted !== undefined) {
+      writer.uint32(40).bool(message.poolExhausted);
     }
     return writer;
   },
@@ -2810,6 +2818,14 @@ export const Finished: MessageFns<Finished> = {
             message.logprobs.push(TokenLogprob.decode(reader, reader.uint32()));
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.poolExhausted = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2830,6 +2846,11 @@ export const Finished: MessageFns<Finished> = {
       logprobs: globalThis.Array.isArray(object?.logprobs)
         ? object.logprobs.map((e: any) => TokenLogprob.fromJSON(e))
         : [],
+      poolExhausted: isSet(object.poolExhausted)
+        ? globalThis.Boolean(object.poolExhausted)
+        : isSet(object.pool_exhausted)
+        ? globalThis.Boolean(object.pool_exhausted)
+        : undefined,
     };
   },
 
@@ -2847,6 +2868,9 @@ export const Finished: MessageFns<Finished> = {
     if (message.logprobs?.length) {
       obj.logprobs = message.logprobs.map((e) => TokenLogprob.toJSON(e));
     }
+    if (message.poolExhausted !== undefined) {
+      obj.poolExhausted = message.poolExhausted;
+    }
     return obj;
   },
 
@@ -2859,6 +2883,7 @@ export const Finished: MessageFns<Finished> = {
     message.text = object.text ?? "";
     message.usage = (object.usage !== undefined && object.usage !== null) ? Usage.fromPartial(object.usage) : undefined;
     message.logprobs = object.logprobs?.map((e) => TokenLogprob.fromPartial(e)) || [];
+    message.poolExhausted = object.poolExhausted ?? undefined;
     return message;
   },
 };
