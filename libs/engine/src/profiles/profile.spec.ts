@@ -157,4 +157,11 @@ describe('discoverProfiles', () => {
     expect(names).toEqual(['/profiles/a.safetensors', '/profiles/b.safetensors']);
     expect(await discoverProfiles(folder)).toEqual([]);
   });
+
+  it('names a folder of profiles that is none', async () => {
+    const model = join(folder, 'model-with-a-file');
+    await mkdir(model);
+    await writeFile(join(model, 'profiles'), '');
+    await expect(discoverProfiles(model)).rejects.toMatchObject(refusal(/profiles: cannot be read .ENOTDIR/));
+  });
 });

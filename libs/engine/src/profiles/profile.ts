@@ -114,8 +114,9 @@ export async function verifyProfile(path: string, expected: ProfileExpectation):
 export async function discoverProfiles(modelDir: string): Promise<string[]> {
   const folder = join(modelDir, 'profiles');
   const names = await readdir(folder).catch((error: unknown) => {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return [];
+    throw new KvcError('PROFILE_INVALID', `${folder}: cannot be read (${String(code)})`, { cause: error });
   });
   return names
     .filter((name) => name.endsWith('.safetensors'))
