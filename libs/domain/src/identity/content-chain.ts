@@ -37,7 +37,7 @@ export interface ContentUnit {
   readonly tokenIds: readonly number[];
 }
 
-/** The names of a prompt, made once: whoever goes on from it takes a fork. */
+/** The names of a prompt, made once: a sequence that goes on from them works on a `fork`. */
 export type NamedPrompt = Pick<ContentChain, 'root' | 'units' | 'fork'>;
 
 /** Names of one sequence's content, unit by unit, as it grows. */

@@ -1,6 +1,6 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 
-/** Why the ledger or the registry did not do what it was told. Nothing is changed then. */
+/** Why the ledger or the registry refused a call. A refused call has changed nothing. */
 export type LedgerRefusal = 'NO_WORKER' | 'STALE_EPOCH' | 'NO_CAPACITY' | 'NOT_COMMITTED' | 'RELEASED';
 
 /** A refusal as the ports reject with it. */

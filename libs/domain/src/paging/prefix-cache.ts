@@ -40,7 +40,7 @@ export interface PrefixMatch {
   readonly entries: readonly CacheEntry[];
   /** Tokens of the entries. */
   readonly tokens: number;
-  /** A block that begins with the tokens that follow, to be copied and gone on in. In use by the caller too. */
+  /** A block that begins with the tokens that follow; a sequence goes on in a copy of it. In use by the caller too. */
   readonly partial: { readonly entry: CacheEntry; readonly tokens: number } | undefined;
 }
 
@@ -78,7 +78,7 @@ export class PrefixCache {
     return this.#entries.size;
   }
 
-  /** Pages that nothing but the cache holds: free for whoever needs them. */
+  /** Pages that nothing but the cache holds: an allocation may evict them. */
   get idlePages(): number {
     return this.#idlePages;
   }

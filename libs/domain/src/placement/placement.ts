@@ -34,9 +34,9 @@ export interface PlacementRequest {
 /** Pure: whether a worker can take the request. */
 export interface Filter {
   readonly name: string;
-  /** What is said of a worker that is left out, after a number: "2 not ready". */
+  /** The reason in messages, after a count of workers: "2 not ready". */
   readonly reason: string;
-  /** Whether time alone may change it: a request waits for such a worker instead of being refused. */
+  /** The reason may pass with time: a request waits for such a worker instead of being refused. */
   readonly passes: boolean;
   admits(request: PlacementRequest, worker: WorkerView): boolean;
 }
@@ -47,7 +47,7 @@ export interface Scorer {
   score(request: PlacementRequest, worker: WorkerView): number | undefined;
 }
 
-/** One worker's scores by scorer, and their mean over the scorers that could tell. */
+/** One worker's scores by scorer, and their mean over the scorers that gave one. */
 export interface ScoredWorker {
   readonly worker: WorkerView;
   readonly scores: Readonly<Record<string, number>>;

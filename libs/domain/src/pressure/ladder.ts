@@ -8,12 +8,12 @@ import { recompressText } from './recompress-text/recompress-text.js';
 import type { Need, Relief, Rung } from './rung.js';
 import { swap } from './swap/swap.js';
 
-/** In the order in which they are stood on. */
+/** In the order in which they are tried. */
 const LADDER: readonly Rung[] = [evict, recompressPictures, swap, recompressText, preempt];
 
 export interface Relieved {
   readonly budget: StepBudget;
-  /** Nobody who runs had to give anything up. */
+  /** No running sequence had to give anything up. */
   readonly roomy: boolean;
 }
 
@@ -26,13 +26,13 @@ export function relieve(state: SchedulerState, draft: Draft): Relieved {
   }
 }
 
-/** The same where nobody may give anything up: `undefined` when somebody would have to. */
+/** The same where no running sequence may give anything up: `undefined` when one would have to. */
 export function withoutRelief(state: SchedulerState, draft: Draft): Relieved | undefined {
   const { relief, need } = nextRelief(state, draft);
   return relief ? undefined : { budget: need.budget, roomy: true };
 }
 
-/** The next thing that somebody who runs has to give up; what is idle goes before. */
+/** The next thing that a running sequence has to give up; idle content goes before. */
 function nextRelief(state: SchedulerState, draft: Draft): { relief: Relief | undefined; need: Need } {
   for (;;) {
     const need = needOf(state);

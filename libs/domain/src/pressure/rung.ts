@@ -12,7 +12,7 @@ export interface Need {
 
 /** What a rung would do now. */
 export interface Relief {
-  /** It takes nothing from anybody who runs. */
+  /** It takes nothing from running sequences. */
   readonly idle: boolean;
   act(): void;
 }

@@ -4,7 +4,7 @@ export interface Principal {
   readonly tenant: string;
 }
 
-/** Whoever has not been told apart. */
+/** All requests of a server that does not authenticate its clients. */
 export const DEFAULT_PRINCIPAL: Principal = { tenant: 'default' };
 
 /** Longest name of a tenant, in UTF-16 units. */

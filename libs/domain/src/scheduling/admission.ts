@@ -139,7 +139,7 @@ export class Admission {
 
   /**
    * Whether a sequence's blocks fit beside what running prefills have yet to take, with a block to grow into for
-   * each of those that run then: who comes is not to be sent away, or send others away, with the next block. And
+   * each of those that run then: the newcomer is not to be preempted, or preempt others, at the next block. And
    * with what recompression takes before it gives: else pictures would stand raw in a full pool.
    */
   #fits(next: Sequence, blocks: number): boolean {

@@ -18,7 +18,7 @@ export interface KeptSpan {
   readonly pages: number;
 }
 
-/** A prompt by the rules that it is kept by at this time. */
+/** A prompt with the rules by which it is stored at this time. */
 interface Prompt extends SpanRules {
   readonly promptTokens: number;
   /** What runs of raw text that are not raw have become. */

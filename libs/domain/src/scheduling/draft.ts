@@ -49,7 +49,7 @@ export function plannedRows(draft: Draft): number {
 export function assemble(draft: Draft, closing: readonly number[]): ScheduledStep | undefined {
   const rows = plannedRows(draft);
   const { number, reads, writes, recompressed, preempted, missing, exhausted } = draft;
-  // who was sent away afterwards has no slot to apply them to
+  // a sequence that was preempted afterwards has no slot to apply them to
   const head = draft.head.flatMap(({ sequence, slot, changes }) => (sequence.slot === slot ? changes : []));
   const moved = head.length + reads.length + preempted.length + missing.length + exhausted.size;
   if (rows + moved === 0) return undefined;

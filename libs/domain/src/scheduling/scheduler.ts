@@ -33,8 +33,8 @@ export class Scheduler {
   readonly #admission: Admission;
   #arrivals = 0;
   #steps = 0;
-  /** The state's `sharing` when changes were told last. */
-  #toldSharing = 0;
+  /** The state's `sharing` at the last `takeChanged`. */
+  #reportedSharing = 0;
   /** How the requests were kept that the last plan found exhausted. */
   #exhausted: Draft['exhausted'] = new Map();
 
@@ -102,14 +102,14 @@ export class Scheduler {
   /** The running requests whose `pages` may have changed since this was asked last, but for their tokens. */
   takeChanged(): string[] {
     const { sharing, running } = this.#state;
-    const shared = sharing !== this.#toldSharing;
-    this.#toldSharing = sharing;
+    const shared = sharing !== this.#reportedSharing;
+    this.#reportedSharing = sharing;
     const changed: string[] = [];
     for (const sequence of running.items) {
-      const { told, table, progress } = sequence;
+      const { reported, table, progress } = sequence;
       const prefilling = !progress.decoding;
-      if (!shared && !prefilling && !told.prefilling && told.pages === table.pageCount) continue;
-      sequence.told = { pages: table.pageCount, prefilling };
+      if (!shared && !prefilling && !reported.prefilling && reported.pages === table.pageCount) continue;
+      sequence.reported = { pages: table.pageCount, prefilling };
       changed.push(sequence.id);
     }
     return changed;

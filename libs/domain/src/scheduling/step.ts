@@ -28,7 +28,7 @@ export interface ScheduledPicture {
   readonly content?: SpanForm & { readonly contentSha256: Uint8Array };
   /**
    * What a span that is raw, or stored as rows (q8, q4), may become when pages run out while the request
-   * runs; absent: it stays what it is. Whoever asked for a codec by name has none.
+   * runs; absent: it stays what it is, as in a request that names its codec.
    */
   readonly underPressure?: {
     readonly stored: StoredSpan;
@@ -129,7 +129,7 @@ export type Recompression =
   | { readonly id: string; readonly picture: number }
   | { readonly id: string; readonly picture: undefined; readonly start: number };
 
-/** One step's work for all sequences, in counts; who packs it for an engine adds the token ids. */
+/** One step's work for all sequences, in counts; the packer of the engine's plan adds the token ids. */
 export interface ScheduledStep {
   readonly number: number;
   /** Pages to be read and kept by the request's id, before everything else: they are given away in this step. */

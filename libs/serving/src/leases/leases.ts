@@ -30,7 +30,7 @@ type Round = Generator<readonly Resize[], boolean, boolean>;
  * Only requests whose pages have changed are looked at, so that a step costs the same however much is held.
  */
 export class Leases {
-  /** What the ledger was last told, by request. */
+  /** The pages that the ledger has, or has been asked for, by request. */
   readonly #pages = new Map<string, number>();
   readonly #accepting = new Map<string, (error?: unknown) => void>();
   readonly #resizing = new Map<string, number>();

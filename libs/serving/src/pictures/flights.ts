@@ -1,4 +1,4 @@
-/** Work under way, by what it will have made: whoever wants the same waits for it, then looks again. */
+/** Work under way, by the name of its result: others that need the same result wait for it, then look it up again. */
 export class Flights {
   readonly #waiting = new Map<string, (() => void)[]>();
 
@@ -20,7 +20,7 @@ export class Flights {
   }
 }
 
-/** So many tasks at one time, in the order they came. */
+/** Runs at most `limit` tasks at one time, first come, first served; callbacks, since the core awaits nothing. */
 export class Slots {
   #taken = 0;
   readonly #queue: (() => void)[] = [];

@@ -11,7 +11,7 @@ export interface DecodedImage {
 /** What is to be done with pictures. */
 export type PictureEffect =
   /**
-   * The pixels of a request's picture and their name in this cache domain are wanted; whoever sent the request has the
+   * The pixels of a request's picture and their name in this cache domain are wanted; the request's sender has the
    * file. Answered by `pictureDecoded`, with an error where the request ends before the file is there.
    */
   | {

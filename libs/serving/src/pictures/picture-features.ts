@@ -165,7 +165,7 @@ export class PictureFeatures {
       got({ features: known });
       return;
     }
-    // where the flight fails this request finds out by itself, with its own part named
+    // where the other request's work fails, this one decodes for itself, so that an error names its own part
     const again = (): void => {
       this.#find(wanted, got);
     };
@@ -182,7 +182,7 @@ export class PictureFeatures {
 
   #make({ user, index, picture, file }: Wanted, got: Got): void {
     if (user.ended) {
-      // nobody has the file for it: whoever waits for the same picture brings its own
+      // its file is not to be had any more: other requests for the same picture bring their own
       got({ error: new KvcError('ABORTED', 'The request has ended.') });
       return;
     }

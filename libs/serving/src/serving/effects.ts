@@ -9,7 +9,7 @@ import type { PictureEffect } from '../pictures/picture-effects.js';
 
 export type FinishReason = 'stop' | 'length' | 'abort';
 
-/** What the sender of a request is told; `finished` or `failed` is the last one. */
+/** The events of a request, for its sender; `finished` or `failed` is the last one. */
 export type RequestEvent =
   | { readonly kind: 'started'; readonly promptTokens: number; readonly cachedTokens: number }
   | {

@@ -74,7 +74,7 @@ export class Steps {
         this.#launch(step, nowMs);
         return;
       }
-      // it had only news; beside a step under way the next plan can wait for the end of that one
+      // only events, nothing to compute; beside a step under way the next plan can wait for the end of that one
       if (ahead) return;
     }
   }

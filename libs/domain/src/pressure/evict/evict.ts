@@ -6,7 +6,7 @@ import type { Need, Rung } from '../rung.js';
 
 /**
  * Content that nobody uses. Whole blocks of it count as free and are evicted when they are taken; here goes what
- * only keeps tails from room beside pages in use, before that makes anybody give something up.
+ * only keeps tails from room beside pages in use, before a running sequence has to give something up.
  */
 export const evict: Rung = (state, _, need) => {
   if (state.cache.idlePages === 0 || !standsInTheWay(state, need)) return undefined;

@@ -22,7 +22,7 @@ export const recompressPictures: Rung = (state, draft, { blocks, short }) => {
   };
 };
 
-/** Whose picture is next: the last one's that has room for it. */
+/** The sequence whose picture is next: the last one in order that has room for the compression. */
 export function nextPicture({ running, source, available }: SchedulerState): Sequence | undefined {
   return running.items.findLast((sequence) => {
     const blocks = sequence.blocksToRecompress(source);

@@ -4,8 +4,8 @@ import type { Rung } from '../rung.js';
 import { swappable } from '../swap/swap.js';
 
 /**
- * A run of raw text of a running sequence is compressed, where that may be and nobody can be swapped out: when pages
- * are short or would not last for this very rung.
+ * A run of raw text of a running sequence is compressed, where its request allows it and no sequence can be swapped
+ * out: when pages are short or would not last for this very rung.
  */
 export const recompressText: Rung = (state, draft, { blocks, short }) => {
   if (swappable(state, draft)) return undefined;
@@ -24,7 +24,7 @@ export const recompressText: Rung = (state, draft, { blocks, short }) => {
   );
 };
 
-/** Whose text is next: the last one's that has room for a run of it, where `isDue` says so of the blocks it takes. */
+/** Whose text is next: that of the last sequence that has room for a run, where `isDue` holds for its blocks. */
 export function nextText(
   { running, source, available }: SchedulerState,
   isDue: (blocks: number) => boolean = () => true,

@@ -12,7 +12,7 @@ export class Naming {
   #named = 0;
   /** Tokens whose step has ended. */
   #confirmed = 0;
-  /** Something it had attended to was compressed after all: what it computes since then has no name. */
+  /** A span that it had attended to raw was compressed under pressure: what it computes since then has no name. */
   #tainted = false;
   #sharedAway = { sharing: -1, pages: 0 };
 

@@ -61,7 +61,7 @@ function givesBack(
   return own * pagesPerBlock > stored.pages;
 }
 
-/** Whether a picture takes fewer pages so than it holds. */
+/** Whether a picture would take fewer pages in that form than it holds. */
 function isSmaller({ stored, restRows }: Pressure, held: HeldSegment, shape: BlockShape): boolean {
   const pages = stored.pages + rawBlocks(restRows.length, shape) * shape.pagesPerBlock;
   return pages < pageCount(held, shape);

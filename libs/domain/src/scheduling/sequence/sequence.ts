@@ -17,7 +17,7 @@ import { type PressablePicture, pressablePicture, pressableRun, pressableText } 
 import { Progress } from './progress.js';
 import type { Span } from './spans.js';
 import { SequenceTable } from './table.js';
-import { type GivenBack, type SequenceWork, UNTOLD } from './work.js';
+import { type GivenBack, type SequenceWork, UNREPORTED } from './work.js';
 
 /** One request's place in the pool: how far it is computed and which pages it holds. */
 export class Sequence {
@@ -39,8 +39,8 @@ export class Sequence {
   lostTokens = 0;
   /** `generated` when it last began alone in an empty pool. */
   generatedAtRestart = -1;
-  /** Its pages when they were told last, and whether more than its newest token was missing then. */
-  told = UNTOLD;
+  /** At the last `takeChanged`: its pages, and whether more than its newest token was missing. */
+  reported = UNREPORTED;
   /** A complete raw span at the end of the table that waits for its compression. */
   #uncompressed: Span | undefined;
   /** Some of its text took the form it has under pressure. */
@@ -113,7 +113,7 @@ export class Sequence {
     const { runs } = this.table;
     this.swapped = true;
     this.slot = -1;
-    this.told = UNTOLD;
+    this.reported = UNREPORTED;
     this.inSteps.clear();
     return { runs, entries: this.naming.takeEntries() };
   }
@@ -136,7 +136,7 @@ export class Sequence {
     this.naming.reset();
     this.progress.computed = 0;
     this.slot = -1;
-    this.told = UNTOLD;
+    this.reported = UNREPORTED;
     this.inSteps.clear();
     this.swapped = false;
     this.featuresFrom = this.progress.pictures.length;

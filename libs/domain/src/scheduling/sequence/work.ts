@@ -16,5 +16,5 @@ export interface GivenBack {
   readonly entries: readonly CacheEntry[];
 }
 
-/** Of a sequence whose pages nobody has been told. */
-export const UNTOLD = { pages: -1, prefilling: false };
+/** Of a sequence that `takeChanged` has not named yet. */
+export const UNREPORTED = { pages: -1, prefilling: false };
