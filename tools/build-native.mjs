@@ -1,11 +1,21 @@
 #!/usr/bin/env node
-// Builds the native engine. Usage: node tools/build-native.mjs [--tests]
+// Builds the native engine. Usage: node tools/build-native.mjs [--tests | --odr]
 // Prints where the addon is: .cache/native/kvcapsule.node. Builds are kept by content in .cache/native/KEY/,
 // so a second call, or a return to sources built before, copies a file and runs no compiler.
 // --tests builds the test binaries too (native/build, for ctest); those are never taken from the cache.
+// --odr builds no addon: it links all native code as one program, without optimising it (native/build-odr), and fails
+// where two types have one name. What has passed is kept by content too.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { copyFileSync, existsSync, globSync, mkdirSync, readFileSync, renameSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 
@@ -13,6 +23,7 @@ const root = resolve(import.meta.dirname, '..');
 const cache = join(root, '.cache');
 const nativeCache = join(cache, 'native');
 const buildDir = join(root, 'native', 'build');
+const odrDir = join(root, 'native', 'build-odr');
 const addonName = 'kvcapsule.node';
 
 /** Runs a command; its output goes to stderr unless it is captured. */
@@ -61,7 +72,7 @@ function publish(from, to) {
   renameSync(temporary, to);
 }
 
-function compile(includes, withTests) {
+function compile(folder, target, options) {
   const ggml = run('sh', ['tools/fetch-ggml.sh', cache], { capture: true }).split('\n').at(-1);
   mkdirSync(nativeCache, { recursive: true });
   // two builds at once in one folder would spoil it: the second waits
@@ -71,24 +82,37 @@ function compile(includes, withTests) {
     '-S',
     'native',
     '-B',
-    buildDir,
+    folder,
     '-G',
     'Ninja',
     '-DCMAKE_BUILD_TYPE=Release',
-    `-DBUILD_TESTING=${withTests ? 'ON' : 'OFF'}`,
+    ...options,
     `-DKVCAPSULE_GGML_SOURCE=${ggml}`,
     `-DKVCAPSULE_NODE_INCLUDE=${includes.join(';')}`,
   );
-  locked('cmake', '--build', buildDir, ...(withTests ? [] : ['--target', 'kvcapsule']));
+  locked('cmake', '--build', folder, '--target', target);
 }
 
-const withTests = process.argv.includes('--tests');
-const includes = nodeIncludes();
-const kept = join(nativeCache, buildKey(includes), addonName);
-if (withTests || !existsSync(kept)) {
-  compile(includes, withTests);
-  publish(join(buildDir, 'addon', addonName), kept);
+function buildAddon(keptDir, withTests) {
+  const kept = join(keptDir, addonName);
+  if (withTests || !existsSync(kept)) {
+    compile(buildDir, withTests ? 'all' : 'kvcapsule', [`-DBUILD_TESTING=${withTests ? 'ON' : 'OFF'}`]);
+    publish(join(buildDir, 'addon', addonName), kept);
+  }
+  const addon = join(nativeCache, addonName);
+  publish(kept, addon);
+  console.log(addon);
 }
-const addon = join(nativeCache, addonName);
-publish(kept, addon);
-console.log(addon);
+
+function checkDefinitions(keptDir) {
+  const passed = join(keptDir, 'one-definition');
+  if (existsSync(passed)) return;
+  compile(odrDir, 'kvcapsule_odr', ['-DBUILD_TESTING=OFF', '-DKVCAPSULE_ODR=ON']);
+  mkdirSync(keptDir, { recursive: true });
+  writeFileSync(passed, '');
+}
+
+const includes = nodeIncludes();
+const keptDir = join(nativeCache, buildKey(includes));
+if (process.argv.includes('--odr')) checkDefinitions(keptDir);
+else buildAddon(keptDir, process.argv.includes('--tests'));

@@ -89,6 +89,9 @@ const checks = {
       run('sh', ['-n', script]);
     run('bash', ['-n', '.ci/run']);
   },
+  // as a whole program alone the linker sees that two files mean different types by one name
+  'one definition of each native type (gcc -Wodr)': () =>
+    run(process.execPath, ['tools/build-native.mjs', '--odr']),
   'links in the documentation': links,
 };
 
