@@ -271,6 +271,7 @@ Napi::Value DescribeMemoryValue(const Napi::CallbackInfo& info) {
     object.Set("weights", static_cast<double>(need.weights));
     object.Set("block", static_cast<double>(need.block));
     object.Set("workspace", static_cast<double>(need.workspace));
+    object.Set("profiles", static_cast<double>(need.profiles));
     return object;
   } catch (const Error& error) {
     throw Napi::Error(env, MakeError(env, CodeName(error.code()), error.what()));

@@ -172,6 +172,14 @@ Dtype ReadDtype(const Napi::Value& value, const char* name) {
   Fail(value.Env(), std::string(name) + " must be f32, f16 or bf16");
 }
 
+std::vector<std::string> ReadProfiles(const Napi::Value& value) {
+  if (!value.IsArray()) Fail(value.Env(), "profiles must be an array");
+  const auto list = value.As<Napi::Array>();
+  std::vector<std::string> profiles;
+  for (uint32_t i = 0; i < list.Length(); ++i) profiles.push_back(ReadString(list.Get(i), "profiles"));
+  return profiles;
+}
+
 }  // namespace
 
 std::string ReadString(const Napi::Value& value, const char* name) {
@@ -230,11 +238,7 @@ EngineOptions ReadEngineOptions(const Napi::Value& value) {
   options.max_slots = static_cast<int32_t>(ReadInteger(object.Get("maxSlots"), "maxSlots", 0, INT32_MAX));
   options.max_step_tokens =
       static_cast<int32_t>(ReadInteger(object.Get("maxStepTokens"), "maxStepTokens", 0, INT32_MAX));
-  const Napi::Value profiles = object.Get("profiles");
-  if (!profiles.IsArray()) Fail(value.Env(), "profiles must be an array");
-  const auto list = profiles.As<Napi::Array>();
-  for (uint32_t i = 0; i < list.Length(); ++i)
-    options.profiles.push_back(ReadString(list.Get(i), "profiles"));
+  options.profiles = ReadProfiles(object.Get("profiles"));
   return options;
 }
 
@@ -248,6 +252,7 @@ MemoryOptions ReadMemoryOptions(const Napi::Value& value) {
   options.max_step_tokens =
       static_cast<int32_t>(ReadInteger(object.Get("maxStepTokens"), "maxStepTokens", 0, INT32_MAX));
   options.tiles = ReadInteger(object.Get("tiles"), "tiles", 0, INT32_MAX);
+  options.profiles = ReadProfiles(object.Get("profiles"));
   return options;
 }
 

@@ -52,7 +52,7 @@ class Driver {
       segments.emplace_back();
       return Append(plan, PageOp::kSegment, slot, {});
     }
-    if (kind == 12) return AddAttachCapsule(model, slot, plan);
+    if (kind == 12) return AddAttachStored(model, slot, plan);
     if (segments.empty()) return false;
     const int32_t at = Between(rng, 0, static_cast<int32_t>(segments.size()) - 1);
     if (segments[at].capsule) return false;
@@ -112,7 +112,7 @@ class Driver {
     return Append(plan, PageOp::kAttachBlocks, slot, arguments);
   }
 
-  bool AddAttachCapsule(Model& model, int32_t slot, std::vector<int32_t>& plan) {
+  bool AddAttachStored(Model& model, int32_t slot, std::vector<int32_t>& plan) {
     const ModelSegment* picked = Pick(model, true);
     if (!picked) return false;
     const ModelSegment capsule = *picked;
@@ -122,7 +122,7 @@ class Driver {
     arguments.insert(arguments.end(), capsule.pages.begin(), capsule.pages.end());
     model[slot].push_back(capsule);
     ++attached;
-    return Append(plan, PageOp::kAttachCapsule, slot, arguments);
+    return Append(plan, PageOp::kAttachStored, slot, arguments);
   }
 
   bool AddCompress(std::vector<ModelSegment>& segments, int32_t slot, int32_t at,
@@ -280,7 +280,7 @@ std::vector<std::vector<int32_t>> BadOps(const std::vector<int32_t>& pages) {
     std::vector<int32_t> arguments = {profile, tokens};
     arguments.insert(arguments.end(), target.begin(), target.end());
     std::vector<int32_t> op;
-    Driver::Append(op, PageOp::kAttachCapsule, 0, arguments);
+    Driver::Append(op, PageOp::kAttachStored, 0, arguments);
     return op;
   };
   auto crossing = pages, twice = pages;

@@ -123,16 +123,19 @@ async function openNative(
     maxStepTokens: config.maxStepTokens,
   };
   const sizes = { model: folder.specification, tiles: mostTiles(folder) };
-  const need = await describeMemory({ ...settings, ...sizes });
-  const blocks = poolBlocks(config.poolMib, need);
-  reportMemory(await planMemory(config, need, blocks, profiles), metrics, logger);
-  const options = { ...settings, poolBlocks: blocks };
-  const engine = await openEngine({ ...options, profiles }).catch((error: unknown) => {
+  const openWith = async (files: readonly string[]): Promise<{ engine: Engine; blocks: number }> => {
+    const need = await describeMemory({ ...settings, ...sizes, profiles: files });
+    const wholeBlocks = poolBlocks(config.poolMib, need);
+    reportMemory(planMemory(config, need, wholeBlocks), metrics, logger);
+    const engine = await openEngine({ ...settings, poolBlocks: wholeBlocks, profiles: files });
+    return { engine, blocks: wholeBlocks };
+  };
+  const { engine, blocks } = await openWith(profiles).catch((error: unknown) => {
     const { codec, profile } = config;
     const needsProfiles = codec === undefined || codec.startsWith('capsule') || profile.length > 0;
     if (needsProfiles || !(error instanceof KvcError) || error.code !== 'PROFILE_INVALID') throw error;
     logger.warn({ err: error }, 'the profiles beside the model are left out');
-    return openEngine({ ...options, profiles: [] });
+    return openWith([]);
   });
   const codecs = servedCodecs(engine.info);
   const codec = config.codec ?? DEFAULT_CODECS.find((candidate) => codecs.includes(candidate)) ?? 'raw';

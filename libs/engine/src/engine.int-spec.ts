@@ -1,4 +1,4 @@
-import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { loadBinding } from './binding.js';
 import { describeMemory, openEngine, type EngineOptions } from './engine.js';
 import { PageOp, type StepPlan } from './native.js';
+import { discoverProfiles } from './profiles/index.js';
 
 const MODEL_DIR = fileURLToPath(new URL('../../../deploy/models/emoji-vlm', import.meta.url));
 const OPTIONS: EngineOptions = {
@@ -61,7 +62,8 @@ describe('the built addon', () => {
   it('tells what an engine will take before it is one', async () => {
     const { modelDir, weights, kvDtype, maxSlots, maxStepTokens } = OPTIONS;
     const model = await readSpecification(modelDir);
-    const need = await describeMemory({ model, weights, kvDtype, maxSlots, maxStepTokens, tiles: 17 });
+    const sizes = { model, weights, kvDtype, maxSlots, maxStepTokens, tiles: 17 };
+    const need = await describeMemory({ ...sizes, profiles: [] });
     const engine = await openEngine({ ...OPTIONS, profiles: [] });
     try {
       expect(engine.info).toMatchObject({ ...BLOCK_SHAPE, blockBytes: need.block });
@@ -69,8 +71,17 @@ describe('the built addon', () => {
       expect(Math.abs(need.weights - engine.info.weightBytes)).toBeLessThan(2 ** 21);
       expect(need.workspace).toBeGreaterThan(maxStepTokens * model.text.hidden * 4);
       await expect(
-        describeMemory({ ...OPTIONS, model: { ...model, scaleFactor: 3 }, tiles: 1 }),
+        describeMemory({ ...sizes, model: { ...model, scaleFactor: 3 }, profiles: [] }),
       ).rejects.toMatchObject({ code: 'MODEL_INVALID' });
+      const profiles = await discoverProfiles(modelDir);
+      const files = await Promise.all(profiles.map(async (path) => (await stat(path)).size));
+      const held = await describeMemory({ ...sizes, profiles });
+      // 16-bit numbers in the files, floats in several layouts in memory
+      expect(need.profiles).toBe(0);
+      expect(held.profiles).toBeGreaterThan(2 * files.reduce((sum, bytes) => sum + bytes, 0));
+      await expect(
+        describeMemory({ ...sizes, profiles: [join(modelDir, 'config.json')] }),
+      ).rejects.toMatchObject({ code: 'PROFILE_INVALID' });
     } finally {
       await engine.dispose();
     }

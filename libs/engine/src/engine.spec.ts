@@ -30,7 +30,7 @@ function fakeBinding(engine: Partial<NativeEngine>): NativeBinding {
       created.push(given);
       return Promise.resolve(native);
     },
-    describeMemory: () => ({ weights: 0, block: 0, workspace: 0 }),
+    describeMemory: () => ({ weights: 0, block: 0, workspace: 0, profiles: 0 }),
     buildInfo: () => ({ version: '0', ggml: '0', instructionSet: 'avx2', arithmetic: 'cpu-avx2-1' }),
     measureRoof: () => ({ readBytesPerSecond: 0, flopsPerSecond: 0 }),
   };

@@ -122,9 +122,9 @@ export class Engine implements NativeEngine {
 }
 
 /**
- * What an engine with such options will take; nothing is loaded.
+ * What an engine with such options will take; no weights are loaded.
  *
- * @throws KvcError MODEL_INVALID or CONFIG_INVALID
+ * @throws KvcError MODEL_INVALID, PROFILE_INVALID or CONFIG_INVALID
  */
 export async function describeMemory(options: MemoryOptions): Promise<MemoryNeed> {
   const binding = await loadBinding();

@@ -293,10 +293,10 @@ export interface NativeEngine {
   dispose(): Promise<void>;
 }
 
-/** What an engine's memory depends on, but for its pool and its profiles. */
+/** What an engine's memory depends on, but for the size of its pool. */
 export interface MemoryOptions extends Pick<
   NativeEngineOptions,
-  'model' | 'weights' | 'kvDtype' | 'maxSlots' | 'maxStepTokens'
+  'model' | 'weights' | 'kvDtype' | 'maxSlots' | 'maxStepTokens' | 'profiles'
 > {
   /** Of the pictures that may be encoded at once. */
   readonly tiles: number;
@@ -309,6 +309,8 @@ export interface MemoryNeed {
   readonly block: number;
   /** Of the largest step or of the largest slice of pictures. */
   readonly workspace: number;
+  /** Bases and templates, as encoding, decoding and attention read them. */
+  readonly profiles: number;
 }
 
 export interface MachineRoof {
@@ -334,7 +336,7 @@ export interface BuildInfo {
 /** What the addon exports. */
 export interface NativeBinding {
   createEngine(options: NativeEngineOptions): Promise<NativeEngine>;
-  /** Reads no file and loads nothing. Throws what `createEngine` would reject with. */
+  /** Reads the profiles and no other file, and keeps nothing. Throws what `createEngine` would reject with. */
   describeMemory(options: MemoryOptions): MemoryNeed;
   buildInfo(): BuildInfo;
   /**

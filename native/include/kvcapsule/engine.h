@@ -26,7 +26,7 @@ struct EngineOptions {
   std::vector<std::string> profiles;  // files, in the order of their formats
 };
 
-// What an engine's memory depends on, but for its pool and its profiles.
+// What an engine's memory depends on, but for the size of its pool.
 struct MemoryOptions {
   ModelConfig model;
   Dtype weights = Dtype::kF32;
@@ -34,6 +34,7 @@ struct MemoryOptions {
   int32_t max_slots = 256;
   int32_t max_step_tokens = 2048;
   int64_t tiles = 1;  // of the pictures that may be encoded at once
+  std::vector<std::string> profiles;  // files, as in EngineOptions
 };
 
 // Bytes of an engine in which everything is full.
@@ -41,9 +42,10 @@ struct MemoryNeed {
   int64_t weights = 0;
   int64_t block = 0;      // each of the pool's blocks
   int64_t workspace = 0;  // of the largest step or of the largest slice of pictures
+  int64_t profiles = 0;   // bases and templates, as encoding, decoding and attention read them
 };
 
-// Reads no file. Throws Error(kModelInvalid).
+// Reads the profiles and no other file. Throws Error(kModelInvalid | kProfileInvalid).
 MemoryNeed DescribeMemory(const MemoryOptions& options);
 
 struct ModelInfo {

@@ -6,6 +6,7 @@
 #include <limits>
 #include <utility>
 
+#include "common/vector_bytes.h"
 #include "kv/codec/capsule/capsule_format.h"
 
 namespace kvcapsule {
@@ -153,6 +154,19 @@ bool CapsuleOperators::Prepare(const std::shared_ptr<const KvFormat>& format) {
     }
   }
   return !heads.empty();
+}
+
+int64_t CapsuleOperators::MemoryBytes() const {
+  int64_t bytes = 0;
+  for (const auto& [format, prepared] : of_) {
+    bytes += VectorBytes(prepared.heads);
+    for (const CapsuleOperator& head : prepared.heads) {
+      for (const CapsuleSide* side : {&head.keys, &head.values})
+        bytes += VectorsBytes(side->row_begins, side->column_begins, side->mix_begins, side->mix, side->map,
+                              side->signs, side->templates, side->direct, side->deviations, side->energies, side->bits);
+    }
+  }
+  return bytes;
 }
 
 const float* CapsuleOperators::Turn(const PackedFormat& format, int32_t position) {

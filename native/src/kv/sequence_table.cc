@@ -95,7 +95,7 @@ class Staging {
       case PageOp::kBlocks: return AppendBlocks(op);
       case PageOp::kCompress: return Compress(op, formats);
       case PageOp::kAttachBlocks: return AttachBlocks(op);
-      case PageOp::kAttachCapsule: return AttachCapsule(op, formats);
+      case PageOp::kAttachStored: return AttachStored(op, formats);
       case PageOp::kCopyBlock: return CopyBlock(op);
       case PageOp::kSplit: return Split(op);
     }
@@ -192,7 +192,7 @@ class Staging {
     raw.tokens += tokens;
   }
 
-  void AttachCapsule(const Op& op, Formats formats) {
+  void AttachStored(const Op& op, Formats formats) {
     auto& sequence = Staged(op);
     ArgumentReader reader(op);
     const auto& format = Format(op, reader.Next(), formats);

@@ -20,15 +20,15 @@ enum class PageOp : int32_t {
   // [segment, format, nPages, page..., nBlocks, block..., nRest, restRow...]: encode the rows of a segment that
   // is raw, or stored in a format for any number of rows, but for restRows (ascending row numbers of the
   // segment; the others must be as many as the format covers) into the pages, copy the rest rows into the
-  // blocks as raw ones, and put [capsule, raw rest] in the segment's place (no raw segment when nRest = 0). The
+  // blocks as raw ones, and put [stored span, raw rest] in the segment's place (no raw segment when nRest = 0). The
   // old pages are free afterwards. The span's position is the number of tokens in the segments before it.
   kCompress = 5,
   // [segment, tokens, block...]: append blocks that hold `tokens` rows already (another sequence wrote them);
   // only the last one may be partly filled. The segment is raw and full up to here, so that rows stay dense.
   kAttachBlocks = 6,
-  // [format, tokens, page...]: append a capsule that was encoded at this very position of a sequence, that is
+  // [format, tokens, page...]: append a span that was encoded at this very position of a sequence, that is
   // after as many tokens as the segments hold now.
-  kAttachCapsule = 7,
+  kAttachStored = 7,
   // Slot -1; [from, to]: copy a block's bytes, for a sequence that goes on in a block which others share.
   kCopyBlock = 8,
   // [segment, tokens]: cut a raw segment in two. The first one keeps `tokens` tokens, whole blocks and at least one;

@@ -14,6 +14,7 @@
 #include "fit/packed_fit.h"
 #include "fit/piece_fit.h"
 #include "fit/statistics_file.h"
+#include "attention/operators.h"
 #include "common/half.h"
 #include "kv/codec/registry.h"
 #include "model/decoder.h"
@@ -50,6 +51,17 @@ const ModelConfig& Checked(const ModelConfig& config) {
 
 KvGeometry Geometry(const TextConfig& text, Dtype dtype) {
   return {text.layers, text.kv_heads, text.head_dim, dtype};
+}
+
+// What formats of these files hold, with their operators. They are made and let go again.
+int64_t ProfileBytes(const KvGeometry& geometry, const std::vector<std::string>& profiles) {
+  int64_t bytes = 0;
+  CapsuleOperators operators;
+  for (const auto& format : OpenFormats(geometry, profiles)) {
+    bytes += format->MemoryBytes();
+    operators.Prepare(format);
+  }
+  return bytes + operators.MemoryBytes();
 }
 
 class CpuEngine final : public Engine {
@@ -447,6 +459,7 @@ MemoryNeed DescribeMemory(const MemoryOptions& options) {
   const int64_t together = std::min<int64_t>(options.tiles, MaxTowerTiles(config));
   need.workspace = std::max(DecoderScratchBytes(config.text, options.max_step_tokens, options.max_slots),
                             TowerScratchBytes(config, together));
+  need.profiles = ProfileBytes(Geometry(config.text, options.kv), options.profiles);
   return need;
 }
 

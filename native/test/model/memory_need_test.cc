@@ -1,11 +1,14 @@
 // What an engine is said to take is what its process holds.
 #include <gtest/gtest.h>
+#include <malloc.h>
 #include <unistd.h>
 
 #include <fstream>
 
+#include "attention/operators.h"
 #include "engine_driver.h"
 #include "folder_config.h"
+#include "kv/codec/registry.h"
 
 namespace kvcapsule::testing {
 namespace {
@@ -19,6 +22,12 @@ int64_t ResidentBytes() {
   return resident * sysconf(_SC_PAGESIZE);
 }
 
+// What has been allocated and not freed.
+int64_t HeapBytes() {
+  const struct mallinfo2 info = mallinfo2();
+  return static_cast<int64_t>(info.uordblks + info.hblkhd);
+}
+
 EngineOptions Options() {
   EngineOptions options;
   options.model_dir = DemoModelDir();
@@ -30,7 +39,8 @@ EngineOptions Options() {
 }
 
 MemoryOptions Sizes(const EngineOptions& options, int64_t tiles) {
-  return {options.model, options.weights, options.kv, options.max_slots, options.max_step_tokens, tiles};
+  return {options.model,           options.weights, options.kv,      options.max_slots,
+          options.max_step_tokens, tiles,           options.profiles};
 }
 
 // One step that fills the pool.
@@ -69,6 +79,35 @@ TEST(MemoryNeedTest, IsWhatTheProcessHolds) {
   // scratch of threads and whole large pages beside it
   EXPECT_LE(held, planned * 11 / 10 + 4 * kMiB) << "planned " << planned;
   EXPECT_GE(held, planned * 9 / 10 - 4 * kMiB) << "planned " << planned;
+}
+
+TEST(MemoryNeedTest, ProfilesAreWhatTheirFormatsHold) {
+  EngineOptions options = Options();
+  EXPECT_EQ(DescribeMemory(Sizes(options, 1)).profiles, 0);
+  int64_t together = 0;
+  std::vector<std::string> profiles;
+  for (const char* name : {"capsule-r40", "capsule-mixed-x16", "capsule-mixed-x16-pooled"}) {
+    options.profiles = {options.model_dir + "/profiles/" + name + ".safetensors"};
+    profiles.push_back(options.profiles[0]);
+    const int64_t need = DescribeMemory(Sizes(options, 1)).profiles;
+    const KvGeometry geometry = {options.model.text.layers, options.model.text.kv_heads, options.model.text.head_dim,
+                                 options.kv};
+    const int64_t before = HeapBytes();
+    const auto formats = OpenFormats(geometry, options.profiles);
+    CapsuleOperators operators;
+    for (const auto& format : formats) operators.Prepare(format);
+    const int64_t held = HeapBytes() - before;
+    EXPECT_NEAR(static_cast<double>(need), static_cast<double>(held), 0.05 * static_cast<double>(held)) << name;
+    together += need;
+  }
+  options.profiles = profiles;
+  EXPECT_EQ(DescribeMemory(Sizes(options, 1)).profiles, together);
+}
+
+TEST(MemoryNeedTest, RefusesWhatIsNoProfile) {
+  EngineOptions options = Options();
+  options.profiles = {options.model_dir + "/config.json"};
+  EXPECT_THROW(DescribeMemory(Sizes(options, 1)), Error);
 }
 
 TEST(MemoryNeedTest, GrowsWithWhatIsWorkedOn) {

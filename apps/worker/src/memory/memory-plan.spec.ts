@@ -11,11 +11,10 @@ import {
 
 const MIB = 2 ** 20;
 const demand: MemoryDemand = {
-  engine: { weights: 40 * MIB, block: MIB / 4, workspace: 10 * MIB },
+  engine: { weights: 40 * MIB, block: MIB / 4, workspace: 10 * MIB, profiles: 3 * MIB },
   poolBlocks: 4 * 512,
   swapBytes: 0,
   encoderCacheBytes: 128 * MIB,
-  profileBytes: 3 * MIB,
 };
 
 describe('the memory plan', () => {

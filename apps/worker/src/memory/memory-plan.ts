@@ -15,8 +15,6 @@ export interface MemoryDemand {
   /** Pages kept outside the pool, at most. */
   readonly swapBytes: number;
   readonly encoderCacheBytes: number;
-  /** Bases and templates of all profiles. */
-  readonly profileBytes: number;
 }
 
 /** Bytes by what they are for. */
@@ -26,13 +24,13 @@ export type MemoryPlan = Readonly<
 
 /** What a worker's memory will be made of when everything in it is full. */
 export function memoryPlan(demand: MemoryDemand): MemoryPlan {
-  const { engine, poolBlocks, swapBytes, encoderCacheBytes, profileBytes } = demand;
+  const { engine, poolBlocks, swapBytes, encoderCacheBytes } = demand;
   return {
     weights: engine.weights,
     pool: poolBlocks * engine.block,
     swap: swapBytes,
     encoder_cache: encoderCacheBytes,
-    profiles: profileBytes,
+    profiles: engine.profiles,
     workspace: engine.workspace,
     runtime: RUNTIME_BYTES,
   };

@@ -1,4 +1,4 @@
-import { type MemoryNeed, type NativeDtype, profileMemoryBytes } from '@kvcapsule/engine';
+import type { MemoryNeed, NativeDtype } from '@kvcapsule/engine';
 import type { ModelFolder } from '@kvcapsule/model';
 import type { WorkerMetrics } from '@kvcapsule/platform/telemetry';
 import { PARALLEL_PICTURES } from '@kvcapsule/serving';
@@ -20,21 +20,13 @@ export function mostTiles(folder: Pick<ModelFolder, 'pictureSpans' | 'tokensPerT
   return (PARALLEL_PICTURES * imageTokens) / folder.tokensPerTile;
 }
 
-/** What a worker with these settings will need. Reads sizes only; nothing is loaded. */
-export async function planMemory(
-  config: WorkerConfig,
-  engine: MemoryNeed,
-  blocks: number,
-  profiles: readonly string[],
-): Promise<MemoryPlan> {
-  // one that is not there is named when the engine opens
-  const profileBytes = await Promise.all(profiles.map(profileMemoryBytes));
+/** What a worker with these settings will need. */
+export function planMemory(config: WorkerConfig, engine: MemoryNeed, blocks: number): MemoryPlan {
   return memoryPlan({
     engine,
     poolBlocks: blocks,
     swapBytes: config.swapMib * MIB,
     encoderCacheBytes: config.encoderCacheMib * MIB,
-    profileBytes: profileBytes.reduce((sum, bytes) => sum + bytes, 0),
   });
 }
 

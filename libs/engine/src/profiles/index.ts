@@ -1,6 +1,5 @@
 export { describeProfile, type PartDescription, type ProfileDetails } from './describe.js';
 export type { LayoutDescription } from './layouts.js';
-export { profileMemoryBytes } from './memory.js';
 export {
   discoverProfiles,
   PROFILE_FORMAT,

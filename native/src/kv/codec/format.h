@@ -86,6 +86,8 @@ class KvFormat {
   int64_t Bytes(int32_t tokens) const { return info_.header_bytes + PayloadBytes(tokens); }
   int32_t Pages(int32_t tokens) const;
   bool Covers(int32_t tokens) const { return info_.tokens == 0 ? tokens > 0 : tokens == info_.tokens; }
+  // What it keeps beside the pages, for all its capsules: bases and templates.
+  virtual int64_t MemoryBytes() const { return 0; }
 
   // Encodes the covered rows (ascending row numbers of the raw segment, target.tokens of them) into the
   // target's pages. The bytes do not depend on how tasks are run. Throws Error(kPlanInvalid) when the counts

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "common/half.h"
+#include "common/vector_bytes.h"
 #include "kv/gemm.h"
 #include "kv/simd.h"
 
@@ -61,6 +62,12 @@ int64_t CapsuleFormat::PayloadBytes(int32_t /*tokens*/) const {
   int64_t rows = 0;
   for (const CapsuleHead& head : profile_->heads) rows += 2LL * head.rows;
   return rows * geometry().RowBytes();
+}
+
+int64_t CapsuleFormat::MemoryBytes() const {
+  int64_t bytes = VectorBytes(profile_->heads);
+  for (const CapsuleHead& head : profile_->heads) bytes += VectorsBytes(head.mask, head.theta, head.basis, head.mean);
+  return bytes;
 }
 
 int64_t CapsuleFormat::FirstRow(int32_t layer, KvPart part, int32_t kv_head) const {

@@ -14,6 +14,7 @@ class CapsuleFormat final : public HeadwiseFormat {
   CapsuleFormat(const KvGeometry& geometry, std::shared_ptr<const CapsuleProfile> profile);
 
   const CapsuleProfile& profile() const { return *profile_; }
+  int64_t MemoryBytes() const override;
   void Decode(const KvPool& pool, const CapsuleSegment& segment, int32_t layer, KvPart part, int32_t kv_head,
               float* out) const override;
 

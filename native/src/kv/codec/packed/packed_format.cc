@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "common/half.h"
+#include "common/vector_bytes.h"
 #include "kv/gemm.h"
 #include "kv/simd.h"
 #include "kvcapsule/error.h"
@@ -142,6 +143,18 @@ PackedFormat::PackedFormat(const KvGeometry& geometry, PackedProfile profile)
     throw Error(ErrorCode::kProfileInvalid,
                 "profile " + profile_.id + " has capsules too small for its rows");
   SetMacsShare(MacsShare(profile_, (bytes_ - rows_offset_) / RowCodeBytes(1, geometry.head_dim)));
+}
+
+int64_t PackedFormat::MemoryBytes() const {
+  int64_t bytes = VectorsBytes(columns_, group_begins_, transform_, inverse_, units_, profile_.transform,
+                               profile_.marker_rows, profile_.groups, profile_.parts);
+  for (const PackedPart& part : profile_.parts)
+    bytes += VectorsBytes(part.weights, part.ranks, part.basis, part.deviations, part.bits, part.template_rows,
+                          part.rows, part.spectrum, part.means);
+  for (const PackedUnit& unit : units_)
+    bytes += VectorsBytes(unit.rank_begins, unit.basis_begins, unit.encode, unit.expand, unit.deviations,
+                          unit.energies, unit.bits, unit.template_columns, unit.template_rows, unit.means);
+  return bytes;
 }
 
 int64_t PackedFormat::PayloadBytes(int32_t /*tokens*/) const { return bytes_ - info().header_bytes; }

@@ -51,6 +51,7 @@ class PackedFormat final : public KvFormat {
   PackedFormat(const KvGeometry& geometry, PackedProfile profile);
 
   const PackedProfile& profile() const { return profile_; }
+  int64_t MemoryBytes() const override;
   const PackedUnit& unit(int32_t layer, KvPart part, int32_t kv_head) const {
     return units_[UnitNumber(layer, part, kv_head)];
   }
