@@ -68,22 +68,28 @@ export class ModelPreparer extends PromptPreparer {
     throw new KvcError('IMAGE_TOO_MANY', message, { param: first.param });
   }
 
-  /** One picture that fails stops the fetching of the others. */
   async #loadAll(sources: readonly PictureSource[], signal: AbortSignal): Promise<LoadedImage[]> {
-    // Most requests have none, and a signal made of others costs as much as the rest of this.
-    if (sources.length === 0) return [];
+    const [first] = sources;
+    if (!first) return [];
+    // A signal made of others costs as much as the rest of this, and alone it has nobody to stop.
+    const pictures =
+      sources.length === 1 ? [await this.#load(first, signal)] : await this.#loadTogether(sources, signal);
+    const bytes = pictures.reduce((sum, picture) => sum + picture.bytes.length, 0);
+    if (bytes <= MAX_ENCODED_BYTES) return pictures;
+    const message = `The pictures have more than ${MAX_ENCODED_BYTES} bytes together.`;
+    throw new KvcError('IMAGE_TOO_LARGE', message, { param: 'messages' });
+  }
+
+  /** One picture that fails stops the fetching of the others. */
+  async #loadTogether(sources: readonly PictureSource[], signal: AbortSignal): Promise<LoadedImage[]> {
     const failure = new AbortController();
     const either = AbortSignal.any([signal, failure.signal]);
     try {
-      const pictures = await Promise.all(sources.map((source) => this.#load(source, either)));
-      const bytes = pictures.reduce((sum, picture) => sum + picture.bytes.length, 0);
-      if (bytes <= MAX_ENCODED_BYTES) return pictures;
+      return await Promise.all(sources.map((source) => this.#load(source, either)));
     } catch (error) {
       failure.abort(error);
       throw error;
     }
-    const message = `The pictures have more than ${MAX_ENCODED_BYTES} bytes together.`;
-    throw new KvcError('IMAGE_TOO_LARGE', message, { param: 'messages' });
   }
 
   async #load({ url, param }: PictureSource, signal: AbortSignal): Promise<LoadedImage> {
