@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/half.h"
+#include "targets.h"
 
 namespace kvcapsule {
 namespace {
@@ -41,11 +42,28 @@ class PackedMatrixTest : public ::testing::TestWithParam<Case> {
     return x;
   }
 
-  std::vector<float> Multiply(const float* x, int32_t rows) const {
+  std::vector<float> Multiply(const InputRows& rows) const {
     const int64_t width = int64_t{matrix_.panels()} * PackedMatrix::kPanel;
-    std::vector<float> y(rows * width, NAN);
-    matrix_.Multiply(x, matrix_.inputs(), rows, 0, matrix_.panels(), y.data(), width);
+    std::vector<float> y(rows.view().rows * width, NAN);
+    matrix_.Multiply(rows, 0, matrix_.panels(), y.data(), width);
     return y;
+  }
+
+  std::vector<float> Multiply(const float* x, int32_t rows) const {
+    InputRows in;
+    in.Assign(x, matrix_.inputs(), rows, matrix_.inputs());
+    return Multiply(in);
+  }
+
+  // An output's sum over the inputs in order, as the target multiplies and adds.
+  float PlainSum(int64_t target, const float* x, int64_t output) const {
+    const bool fuses = target & (HWY_AVX2 | HWY_AVX3 | HWY_AVX3_DL | HWY_NEON);
+    float sum = 0;
+    for (int64_t i = 0; i < matrix_.inputs(); ++i) {
+      const volatile float product = x[i] * weights_[output][i];  // volatile: rounded
+      sum = fuses ? std::fma(x[i], weights_[output][i], sum) : sum + product;
+    }
+    return sum;
   }
 
   std::mt19937 random_{7};
@@ -74,6 +92,23 @@ TEST_P(PackedMatrixTest, IsTheProduct) {
   }
 }
 
+TEST_P(PackedMatrixTest, IsThePlainLoopBitForBitOnEveryTarget) {
+  const int64_t width = int64_t{matrix_.panels()} * PackedMatrix::kPanel, inputs = matrix_.inputs();
+  const std::vector<float> x = Rows(40);
+  for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    const testing::UseTarget use(target);
+    for (int32_t rows = 1; rows <= 40; ++rows) {
+      const std::vector<float> copied = Multiply(x.data(), rows);
+      InputRows in_place;
+      in_place.Refer(x.data(), inputs, rows);
+      ASSERT_EQ(Multiply(in_place), copied) << rows << " rows on " << hwy::TargetName(target);
+      for (int64_t output = 0; output < static_cast<int64_t>(weights_.size()); ++output)
+        ASSERT_EQ(copied[(rows - 1) * width + output], PlainSum(target, &x[(rows - 1) * inputs], output))
+            << rows << " rows on " << hwy::TargetName(target) << ", " << output;
+    }
+  }
+}
+
 TEST_P(PackedMatrixTest, ARowsResultIsTheSameInAnyCompany) {
   const int64_t width = int64_t{matrix_.panels()} * PackedMatrix::kPanel;
   const std::vector<float> x = Rows(61), all = Multiply(x.data(), 61);
@@ -88,7 +123,9 @@ TEST_P(PackedMatrixTest, AnyRangeOfPanelsCanBeHadAlone) {
   const int64_t width = int64_t{matrix_.panels()} * PackedMatrix::kPanel;
   for (int32_t panel = 0; panel < matrix_.panels(); ++panel) {
     float y[3 * PackedMatrix::kPanel];
-    matrix_.Multiply(x.data(), matrix_.inputs(), 3, panel, 1, y, PackedMatrix::kPanel);
+    InputRows in;
+    in.Assign(x.data(), matrix_.inputs(), 3, matrix_.inputs());
+    matrix_.Multiply(in, panel, 1, y, PackedMatrix::kPanel);
     for (int32_t r = 0; r < 3; ++r) {
       for (int32_t i = 0; i < PackedMatrix::kPanel; ++i)
         ASSERT_EQ(y[r * PackedMatrix::kPanel + i], all[r * width + panel * PackedMatrix::kPanel + i]);

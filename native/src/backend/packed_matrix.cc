@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <string>
+#include <type_traits>
 
 #include "common/half.h"
 #include "kvcapsule/error.h"
@@ -23,22 +24,39 @@ namespace hn = hwy::HWY_NAMESPACE;
 constexpr int kPanel = PackedMatrix::kPanel;
 using Tag = hn::CappedTag<float, 16>;
 using Vector = hn::Vec<Tag>;
-constexpr int kVectors = kPanel / static_cast<int>(hn::MaxLanes(Tag()));  // of a panel's row
-// Rows taken at a time. 32 registers hold 24 sums, the panel's two vectors and a broadcast; 16 hold 12.
-constexpr int kMostRows = kVectors == 2 ? 12 : kVectors == 4 ? 3 : 1;
-// Inputs taken at a time when many rows share them: a panel's part stays in the second-level cache.
-constexpr int64_t kBlockInputs = 1024;
+constexpr int kLanes = static_cast<int>(hn::MaxLanes(Tag()));
+constexpr int kVectors = kPanel / kLanes;  // of a panel's row
+
 // No hardware prefetcher crosses a 4-KiB boundary, and many rows leave it little time: at 16 rows of F32
 // weights in the third-level cache this doubles the speed.
 constexpr int64_t kPrefetchBytes = 2048;
 
-HWY_INLINE Vector LoadWeights(const float* from) { return hn::Load(Tag(), from); }
+HWY_INLINE Vector LoadWeights(const float* from) { return hn::LoadU(Tag(), from); }
 HWY_INLINE Vector LoadWeights(const hwy::float16_t* from) {
-  return hn::PromoteTo(Tag(), hn::Load(hn::Rebind<hwy::float16_t, Tag>(), from));
+  return hn::PromoteTo(Tag(), hn::LoadU(hn::Rebind<hwy::float16_t, Tag>(), from));
 }
 HWY_INLINE Vector LoadWeights(const hwy::bfloat16_t* from) {
-  return hn::PromoteTo(Tag(), hn::Load(hn::Rebind<hwy::bfloat16_t, Tag>(), from));
+  return hn::PromoteTo(Tag(), hn::LoadU(hn::Rebind<hwy::bfloat16_t, Tag>(), from));
 }
+
+// Calls go(std::integral_constant) with the number of rows, which is at most kMost.
+template <int kMost, class Go>
+HWY_INLINE void WithRows(int32_t rows, Go go) {
+  if constexpr (kMost > 1) {
+    if (rows < kMost) return WithRows<kMost - 1>(rows, go);
+  }
+  go(std::integral_constant<int, kMost>());
+}
+
+// Where group g of `groups` begins. Groups are as even as can be: 16 rows are 8 and 8, not 12 and 4.
+int32_t GroupBegin(int32_t rows, int32_t groups, int32_t g) {
+  return static_cast<int32_t>(int64_t{rows} * g / groups);
+}
+
+// ---- Few rows: the weights pass once, from memory, and are converted in registers.
+
+// Rows taken at a time. 32 registers hold 24 sums, the panel's two vectors and a broadcast; 16 hold 12.
+constexpr int kFewRows = kVectors == 2 ? 12 : kVectors == 4 ? 3 : 1;
 
 struct Operands {
   const float* x;
@@ -48,17 +66,14 @@ struct Operands {
   int64_t ldy;
 };
 
-// With `resume` the sums go on from y.
 template <int kRows, class Weight>
-HWY_INLINE void MultiplyRows(const Operands& o, const Weight* panel, bool resume) {
+HWY_INLINE void MultiplyRows(const Operands& o, const Weight* panel) {
   const Tag d;
-  constexpr int kLanes = kPanel / kVectors;
   Vector sum[kRows][kVectors];
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v)
-      sum[r][v] = resume ? hn::LoadU(d, o.y + r * o.ldy + v * kLanes) : hn::Zero(d);
+    for (int v = 0; v < kVectors; ++v) sum[r][v] = hn::Zero(d);
   }
   for (int64_t i = 0; i < o.inputs; ++i) {
     const auto* ahead = reinterpret_cast<const uint8_t*>(panel + i * kPanel) + kPrefetchBytes;
@@ -81,56 +96,138 @@ HWY_INLINE void MultiplyRows(const Operands& o, const Weight* panel, bool resume
   }
 }
 
-template <int kRows, class Weight>
-void MultiplyUpTo(int32_t rows, const Operands& o, const Weight* panel, bool resume) {
-  if constexpr (kRows > 1) {
-    if (rows < kRows) return MultiplyUpTo<kRows - 1>(rows, o, panel, resume);
+template <class Weight>
+void MultiplyFew(const Weight* data, int64_t inputs, const InputRows::View& x, int32_t panels, float* y, int64_t ldy) {
+  const int32_t groups = (x.rows + kFewRows - 1) / kFewRows;
+  for (int32_t p = 0; p < panels; ++p) {
+    for (int32_t g = 0; g < groups; ++g) {
+      const int32_t begin = GroupBegin(x.rows, groups, g), end = GroupBegin(x.rows, groups, g + 1);
+      const Operands part{x.data + begin * x.stride, x.stride, inputs, y + begin * ldy + p * kPanel, ldy};
+      const Weight* panel = data + p * inputs * kPanel;
+      WithRows<kFewRows>(end - begin, [&](auto rows) HWY_ATTR { MultiplyRows<rows()>(part, panel); });
+    }
   }
-  MultiplyRows<kRows>(o, panel, resume);
 }
 
+// ---- Many rows: a block of a panel's weights is converted once and multiplied from the first-level cache.
+
+// A tile of sums is two vectors wide: 12 sums of six rows, two vectors of weights and a broadcast fill 15 of 16
+// registers and hide the latency of two units; 32 registers hold 12 rows.
+constexpr int kTileVectors = 2, kTileWidth = kTileVectors * kLanes;
+constexpr int kTileRows = kVectors == 2 ? 12 : 6;
+// More rows than these are many: from here on converting twice costs more than storing what was converted.
+constexpr int32_t kMostFewRows = kVectors == 2 ? 24 : 4;
+// Inputs of a block: 16 KiB of weights and a group's rows stay in a first-level cache of 32 KiB.
+constexpr int64_t kBlockInputs = 128;
+
+HWY_INLINE const float* Widened(const float* block, int64_t /*inputs*/, float* /*room*/) { return block; }
 template <class Weight>
-void MultiplyPanels(const Weight* data, int64_t inputs, Operands o, int32_t rows, int32_t panels) {
-  // groups as even as can be: 16 rows are 8 and 8, not 12 and 4
-  const int32_t groups = (rows + kMostRows - 1) / kMostRows;
-  const int64_t block = groups > 1 ? kBlockInputs : inputs;
-  for (int32_t p = 0; p < panels; ++p) {
-    for (int64_t first = 0; first < inputs; first += block) {
-      const Weight* panel = data + (p * inputs + first) * kPanel;
+HWY_INLINE const float* Widened(const Weight* block, int64_t inputs, float* room) {
+  for (int64_t i = 0; i < inputs * kPanel; i += kLanes) hn::Store(LoadWeights(block + i), Tag(), room + i);
+  return room;
+}
+
+// What is fetched while a tile is multiplied: a line with each input.
+struct Ahead {
+  const void* data;
+  int64_t step;  // bytes
+};
+
+// Part of a block's inputs, for one tile. x is [input][kRows] where it was copied; with `resume` the sums go on from y.
+template <int kRows, bool kCopied>
+HWY_INLINE void MultiplyTile(const float* x, int64_t stride, const float* weights, int64_t inputs, bool resume,
+                             Ahead ahead, float* y, int64_t ldy) {
+  const Tag d;
+  const auto* fetched = static_cast<const uint8_t*>(ahead.data);
+  Vector sum[kRows][kTileVectors];
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 2
+    for (int v = 0; v < kTileVectors; ++v) sum[r][v] = resume ? hn::LoadU(d, y + r * ldy + v * kLanes) : hn::Zero(d);
+  }
+  for (int64_t i = 0; i < inputs; ++i, x += kCopied ? kRows : 1, weights += kPanel, fetched += ahead.step) {
+    hwy::Prefetch(fetched);
+    Vector row[kTileVectors];
+#pragma GCC unroll 2
+    for (int v = 0; v < kTileVectors; ++v) row[v] = hn::LoadU(d, weights + v * kLanes);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+      const Vector one = hn::Set(d, x[kCopied ? r : r * stride]);
+#pragma GCC unroll 2
+      for (int v = 0; v < kTileVectors; ++v) sum[r][v] = hn::MulAdd(one, row[v], sum[r][v]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 2
+    for (int v = 0; v < kTileVectors; ++v) hn::StoreU(sum[r][v], d, y + r * ldy + v * kLanes);
+  }
+}
+
+// Some rows of a group and all tiles of a panel's block.
+template <bool kCopied>
+void MultiplyGroup(int32_t rows, const float* x, int64_t stride, const float* weights, int64_t inputs, bool resume,
+                   Ahead ahead, float* y, int64_t ldy) {
+  WithRows<kTileRows>(rows, [&](auto count) HWY_ATTR {
+    for (int column = 0; column < kPanel; column += kTileWidth)
+      MultiplyTile<count(), kCopied>(x, stride, weights + column, inputs, resume, ahead, y + column, ldy);
+  });
+}
+
+template <bool kCopied, class Weight>
+void MultiplyMany(const Weight* data, int64_t inputs, const InputRows::View& x, int32_t panels, float* y, int64_t ldy) {
+  alignas(64) float room[kBlockInputs * kPanel];
+  const int32_t groups = (x.rows + kTileRows - 1) / kTileRows;
+  for (int32_t p = 0; p < panels; ++p, data += inputs * kPanel, y += kPanel) {
+    for (int64_t first = 0; first < inputs; first += kBlockInputs) {
+      const int64_t count = std::min(kBlockInputs, inputs - first);
+      const float* weights = Widened(data + first * kPanel, count, room);
+      const Ahead next_block{data + (first + count) * kPanel, 64};
       for (int32_t g = 0; g < groups; ++g) {
-        const int32_t begin = static_cast<int32_t>(int64_t{rows} * g / groups),
-                      end = static_cast<int32_t>(int64_t{rows} * (g + 1) / groups);
-        const Operands part{o.x + begin * o.ldx + first, o.ldx, std::min(block, inputs - first),
-                            o.y + begin * o.ldy + p * kPanel, o.ldy};
-        MultiplyUpTo<kMostRows>(end - begin, part, panel, first > 0);
+        const int32_t begin = GroupBegin(x.rows, groups, g), rows = GroupBegin(x.rows, groups, g + 1) - begin;
+        const float* from = kCopied ? x.data + begin * inputs + first * rows : x.data + begin * x.stride + first;
+        const Ahead next_rows = kCopied ? Ahead{from + rows * inputs, int64_t{rows} * 4} : Ahead{from, 0};
+        MultiplyGroup<kCopied>(rows, from, x.stride, weights, count, first > 0, g == 0 ? next_block : next_rows,
+                               y + begin * ldy, ldy);
       }
     }
   }
 }
 
-void MultiplyF32(const float* data, int64_t inputs, const Operands& o, int32_t rows, int32_t panels) {
-  MultiplyPanels(data, inputs, o, rows, panels);
-}
-void MultiplyF16(const hwy::float16_t* data, int64_t inputs, const Operands& o, int32_t rows,
-                 int32_t panels) {
-  MultiplyPanels(data, inputs, o, rows, panels);
-}
-void MultiplyBF16(const hwy::bfloat16_t* data, int64_t inputs, const Operands& o, int32_t rows,
-                  int32_t panels) {
-  MultiplyPanels(data, inputs, o, rows, panels);
+template <class Weight>
+void MultiplyBy(const uint8_t* data, int64_t inputs, const InputRows::View& x, int32_t panels, float* y, int64_t ldy) {
+  const auto* weights = reinterpret_cast<const Weight*>(data);
+  if (x.stride == InputRows::kCopied) return MultiplyMany<true>(weights, inputs, x, panels, y, ldy);
+  if (x.rows > kMostFewRows) return MultiplyMany<false>(weights, inputs, x, panels, y, ldy);
+  MultiplyFew(weights, inputs, x, panels, y, ldy);
 }
 
 }  // namespace
 
-void MultiplyPacked(Dtype dtype, const uint8_t* data, int64_t inputs, const float* x, int64_t ldx,
-                    int32_t rows, int32_t panels, float* y, int64_t ldy) {
-  const Operands o{x, ldx, inputs, y, ldy};
+void MultiplyPacked(Dtype dtype, const uint8_t* data, int64_t inputs, const InputRows::View& x, int32_t panels,
+                    float* y, int64_t ldy) {
   switch (dtype) {
-    case Dtype::kF32: return MultiplyF32(reinterpret_cast<const float*>(data), inputs, o, rows, panels);
-    case Dtype::kF16:
-      return MultiplyF16(reinterpret_cast<const hwy::float16_t*>(data), inputs, o, rows, panels);
-    case Dtype::kBF16:
-      return MultiplyBF16(reinterpret_cast<const hwy::bfloat16_t*>(data), inputs, o, rows, panels);
+    case Dtype::kF32: return MultiplyBy<float>(data, inputs, x, panels, y, ldy);
+    case Dtype::kF16: return MultiplyBy<hwy::float16_t>(data, inputs, x, panels, y, ldy);
+    case Dtype::kBF16: return MultiplyBy<hwy::bfloat16_t>(data, inputs, x, panels, y, ldy);
+  }
+}
+
+bool AreMany(int32_t rows) { return rows > kMostFewRows; }
+
+// To [group][input][row of the group].
+void PackRows(const float* x, int64_t ldx, int32_t rows, int64_t inputs, float* packed) {
+  const int32_t groups = (rows + kTileRows - 1) / kTileRows;
+  for (int32_t g = 0; g < groups; ++g) {
+    const int32_t begin = GroupBegin(rows, groups, g), end = GroupBegin(rows, groups, g + 1);
+    WithRows<kTileRows>(end - begin, [&](auto count) HWY_ATTR {
+      constexpr int kRows = count();
+      const float* from = x + begin * ldx;
+      for (int64_t i = 0; i < inputs; ++i, packed += kRows) {
+#pragma GCC unroll 16
+        for (int r = 0; r < kRows; ++r) packed[r] = from[r * ldx + i];
+      }
+    });
   }
 }
 
@@ -141,6 +238,8 @@ HWY_AFTER_NAMESPACE();
 namespace kvcapsule {
 
 HWY_EXPORT(MultiplyPacked);
+HWY_EXPORT(AreMany);
+HWY_EXPORT(PackRows);
 
 namespace {
 
@@ -163,6 +262,16 @@ LargeBuffer::LargeBuffer(int64_t bytes) : data_(nullptr, Unmap{RoundUp(bytes, kL
   madvise(data, size, MADV_HUGEPAGE);
 }
 
+void InputRows::Refer(const float* x, int64_t ldx, int32_t rows) { view_ = {x, ldx, rows}; }
+
+void InputRows::Assign(const float* x, int64_t ldx, int32_t rows, int64_t inputs) {
+  Refer(x, ldx, rows);
+  if (!HWY_DYNAMIC_DISPATCH(AreMany)(rows)) return;
+  if (static_cast<int64_t>(packed_.size()) < rows * inputs) packed_.resize(rows * inputs);
+  HWY_DYNAMIC_DISPATCH(PackRows)(x, ldx, rows, inputs, packed_.data());
+  view_ = {packed_.data(), kCopied, rows};
+}
+
 PackedMatrix::PackedMatrix(int64_t outputs, int64_t inputs, Dtype dtype, uint8_t* memory)
     : inputs_(inputs),
       panels_(static_cast<int32_t>((outputs + kPanel - 1) / kPanel)),
@@ -173,9 +282,7 @@ int64_t PackedMatrix::Bytes(int64_t outputs, int64_t inputs, Dtype dtype) {
   return RoundUp(outputs, kPanel) * inputs * DtypeBytes(dtype);
 }
 
-uint8_t* PackedMatrix::At(int64_t output) const {
-  return data_ + (output / kPanel * inputs_ * kPanel + output % kPanel) * DtypeBytes(dtype_);
-}
+uint8_t* PackedMatrix::At(int64_t output) const { return data_ + Place(output, 0, inputs_) * DtypeBytes(dtype_); }
 
 void PackedMatrix::SetOutput(int64_t output, const float* weights) {
   const int64_t stride = kPanel * DtypeBytes(dtype_);
@@ -187,10 +294,9 @@ void PackedMatrix::ReadOutput(int64_t output, float* weights) const {
   for (int64_t i = 0; i < inputs_; ++i) ToFloat(dtype_, At(output) + i * stride, 1, weights + i);
 }
 
-void PackedMatrix::Multiply(const float* x, int64_t ldx, int32_t rows, int32_t first_panel, int32_t panels,
-                            float* y, int64_t ldy) const {
+void PackedMatrix::Multiply(const InputRows& x, int32_t first_panel, int32_t panels, float* y, int64_t ldy) const {
   const uint8_t* data = data_ + int64_t{first_panel} * kPanel * inputs_ * DtypeBytes(dtype_);
-  HWY_DYNAMIC_DISPATCH(MultiplyPacked)(dtype_, data, inputs_, x, ldx, rows, panels, y, ldy);
+  HWY_DYNAMIC_DISPATCH(MultiplyPacked)(dtype_, data, inputs_, x.view(), panels, y, ldy);
 }
 
 }  // namespace kvcapsule

@@ -5,6 +5,7 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "kvcapsule/kv_geometry.h"
 
@@ -28,6 +29,29 @@ class LargeBuffer {
   std::unique_ptr<uint8_t, Unmap> data_;
 };
 
+// Rows that matrices are multiplied by. One object serves row after row of a thread; its memory only grows.
+class InputRows {
+ public:
+  static constexpr int64_t kCopied = 0;
+  struct View {
+    const float* data = nullptr;
+    int64_t stride = 1;  // or kCopied
+    int32_t rows = 0;
+  };
+
+  // x: [rows] of `inputs` floats, ldx > 0 apart, which stay as they are as long as this is used. Many rows are copied
+  // in the order in which a product reads them: where they lie, often a power of two apart, they would push each other
+  // out of the first-level cache.
+  void Assign(const float* x, int64_t ldx, int32_t rows, int64_t inputs);
+  // As Assign without a copy, for rows that a product reads once or twice and whose distance does them no harm.
+  void Refer(const float* x, int64_t ldx, int32_t rows);
+  const View& view() const { return view_; }
+
+ private:
+  View view_;
+  std::vector<float> packed_;
+};
+
 class PackedMatrix {
  public:
   static constexpr int32_t kPanel = 32;  // outputs
@@ -36,6 +60,10 @@ class PackedMatrix {
   // y = W x with W [outputs][inputs] kept in dtype. memory: Bytes() zeroed bytes at a multiple of 64, which
   // outlive the matrix.
   PackedMatrix(int64_t outputs, int64_t inputs, Dtype dtype, uint8_t* memory);
+  // Where a weight lies, in weights.
+  static constexpr int64_t Place(int64_t output, int64_t input, int64_t inputs) {
+    return (output / kPanel * inputs + input) * kPanel + output % kPanel;
+  }
   // A multiple of 64.
   static int64_t Bytes(int64_t outputs, int64_t inputs, Dtype dtype);
 
@@ -48,9 +76,8 @@ class PackedMatrix {
   int64_t bytes() const { return Bytes(int64_t{panels_} * kPanel, inputs_, dtype_); }
 
   // y[row][i] for the outputs of `panels` panels from first_panel on, i counting from the first of them.
-  // x: [rows] of inputs() floats, ldx apart; y: [rows] of panels * 32 floats, ldy apart.
-  void Multiply(const float* x, int64_t ldx, int32_t rows, int32_t first_panel, int32_t panels, float* y,
-                int64_t ldy) const;
+  // x: rows of inputs() floats; y: as many rows of panels * 32 floats, ldy apart.
+  void Multiply(const InputRows& x, int32_t first_panel, int32_t panels, float* y, int64_t ldy) const;
 
  private:
   // Where an output's first weight lies; the next ones are kPanel weights apart.

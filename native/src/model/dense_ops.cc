@@ -53,6 +53,21 @@ void NormRow(const LayerNorm& norm, float epsilon, const float* x, int64_t count
   }
 }
 
+DenseScratch& ThreadScratch() {
+  thread_local DenseScratch scratch;
+  return scratch;
+}
+
+void AssignRows(const DenseOp& op, const float* x, int32_t rows, DenseScratch& scratch) {
+  const int64_t inputs = op.linear->matrix.inputs();
+  if (op.norm.weight) {
+    float* normed = Room(scratch.normed, rows * inputs);
+    for (int32_t r = 0; r < rows; ++r) NormRow(op.norm, op.epsilon, x + r * inputs, inputs, normed + r * inputs);
+    x = normed;
+  }
+  scratch.rows.Assign(x, inputs, rows, inputs);
+}
+
 ggml_tensor* CustomOp(ggml_context* context, int64_t columns, int64_t rows,
                       std::initializer_list<ggml_tensor*> sources, ggml_custom_op_t run, void* user) {
   std::vector<ggml_tensor*> list(sources);

@@ -53,39 +53,49 @@ inline float* Room(std::vector<float>& buffer, int64_t floats) {
   return buffer.data();
 }
 
+// What a thread needs for its tasks.
+struct DenseScratch {
+  std::vector<float> normed, products;
+  InputRows rows;
+};
+DenseScratch& ThreadScratch();
+
+// Rows that share a pass over a task's weights: few enough that they stay in a core's share of the caches, enough that
+// converting the weights costs little. A multiple of every kernel's groups.
+inline int32_t GroupRows(int64_t inputs) {
+  constexpr int64_t kFloats = 384 << 10, kLeast = 48, kMost = 192, kWhole = 12;
+  return static_cast<int32_t>(std::clamp(kFloats / inputs, kLeast, kMost) / kWhole * kWhole);
+}
+
+// Rows of x, normalised where the operation says so, to scratch.rows.
+void AssignRows(const DenseOp& op, const float* x, int32_t rows, DenseScratch& scratch);
+
 // The body of such an operation, on each thread: takes tasks until none is left. A task is a group of rows and
 // a few units of `unit_panels` panels; store(unit, first_row, rows, y) gets a unit's products with bias, y
 // [rows][unit_panels * 32].
 template <class Store>
 void RunDense(DenseOp& op, const ggml_tensor* x, int32_t unit_panels, int nth, Store store) {
-  // Rows that share a pass over a task's weights: with 256 inputs as many as half the second-level cache holds.
-  constexpr int32_t kGroupRows = 192;
   // More tasks than threads, because a thread may lose its CPU for a while.
   constexpr int32_t kTasksPerThread = 4;
   const PackedMatrix& matrix = op.linear->matrix;
   const int64_t inputs = matrix.inputs(), width = int64_t{unit_panels} * PackedMatrix::kPanel;
   const auto rows = static_cast<int32_t>(x->ne[1]);
-  const int32_t groups = (rows + kGroupRows - 1) / kGroupRows, units = matrix.panels() / unit_panels;
+  const int32_t group_rows = GroupRows(inputs);
+  const int32_t groups = (rows + group_rows - 1) / group_rows, units = matrix.panels() / unit_panels;
   const int32_t units_per_task = std::clamp(units * groups / (kTasksPerThread * nth), 1, units);
   const int32_t tasks_per_group = (units + units_per_task - 1) / units_per_task;
-  thread_local std::vector<float> normed, products;
-  int32_t normed_group = -1;
+  DenseScratch& scratch = ThreadScratch();
+  int32_t assigned_group = -1;
   for (int32_t task = op.next_task++; task < groups * tasks_per_group; task = op.next_task++) {
-    const int32_t group = task / tasks_per_group, first_row = group * kGroupRows;
-    const int32_t count = std::min(kGroupRows, rows - first_row);
-    const float* in = Floats(x) + first_row * inputs;
-    if (op.norm.weight) {
-      float* to = Room(normed, kGroupRows * inputs);
-      for (int32_t r = 0; group != normed_group && r < count; ++r)
-        NormRow(op.norm, op.epsilon, in + r * inputs, inputs, to + r * inputs);
-      normed_group = group;
-      in = to;
-    }
+    const int32_t group = task / tasks_per_group, first_row = group * group_rows;
+    const int32_t count = std::min(group_rows, rows - first_row);
+    if (group != assigned_group) AssignRows(op, Floats(x) + first_row * inputs, count, scratch);
+    assigned_group = group;
     const int32_t first_unit = task % tasks_per_group * units_per_task;
     const int32_t end_unit = std::min(units, first_unit + units_per_task);
     for (int32_t unit = first_unit; unit < end_unit; ++unit) {
-      float* y = Room(products, count * width);
-      matrix.Multiply(in, inputs, count, unit * unit_panels, unit_panels, y, width);
+      float* y = Room(scratch.products, count * width);
+      matrix.Multiply(scratch.rows, unit * unit_panels, unit_panels, y, width);
       if (!op.linear->bias.empty()) {
         const float* bias = &op.linear->bias[unit * width];
         for (int32_t r = 0; r < count; ++r) AddRow(y + r * width, bias, width, y + r * width);

@@ -14,6 +14,8 @@ namespace kvcapsule {
 namespace HWY_NAMESPACE {
 namespace {
 
+namespace hn = hwy::HWY_NAMESPACE;
+
 // `out` is one of the inputs or overlaps none, which ivdep says below.
 
 // Sums are kept in as many lanes as the widest target has, so that they are vectors without reassociation.
@@ -93,17 +95,26 @@ void GeluRow(const float* x, int64_t count, float* out) {
   }
 }
 
-float ExpRow(const float* x, float scale, int64_t count, float* out) {
-  float most[kPartials];
-  std::fill_n(most, kPartials, x[0]);
+// With as many lanes as SumRow; which of them a value meets makes no difference.
+HWY_INLINE float MostOf(const float* x, int64_t count) {
+  const hn::CappedTag<float, kPartials> d;
+  constexpr auto kLanes = static_cast<int64_t>(hn::MaxLanes(d)), kVectors = kPartials / kLanes;
+  hn::Vec<decltype(d)> most[kVectors];
+  for (auto& one : most) one = hn::Set(d, x[0]);
   int64_t i = 0;
   for (; i + kPartials <= count; i += kPartials) {
-    for (int lane = 0; lane < kPartials; ++lane) most[lane] = x[i + lane] > most[lane] ? x[i + lane] : most[lane];
+    for (int64_t v = 0; v < kVectors; ++v) most[v] = hn::Max(hn::LoadU(d, x + i + v * kLanes), most[v]);
   }
-  for (; i < count; ++i) most[0] = std::max(most[0], x[i]);
-  const float top = *std::max_element(most, most + kPartials);
+  float top = x[0];
+  for (const auto& one : most) top = std::max(top, hn::GetLane(hn::MaxOfLanes(d, one)));
+  for (; i < count; ++i) top = std::max(top, x[i]);
+  return top;
+}
+
+float ExpRow(const float* x, float scale, int64_t count, float* out) {
+  const float top = MostOf(x, count);
 #pragma GCC ivdep
-  for (i = 0; i < count; ++i) out[i] = FastExp(scale * (x[i] - top));
+  for (int64_t i = 0; i < count; ++i) out[i] = FastExp(scale * (x[i] - top));
   return 1.0f / SumRow(count, [out](int64_t k) { return out[k]; });
 }
 

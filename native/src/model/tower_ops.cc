@@ -1,15 +1,14 @@
 #include "model/tower_ops.h"
 
+#include <algorithm>
 #include <cmath>
-
-#include "kv/gemm.h"
-#include "kv/simd.h"
 
 namespace kvcapsule {
 namespace {
 
+constexpr int32_t kPanel = PackedMatrix::kPanel;
 // Queries taken at a time: their scores over 1,024 patches stay in the second-level cache.
-constexpr int32_t kBlockRows = 64;
+constexpr int32_t kBlockRows = 48;
 
 struct HeadViews {
   float *queries, *keys, *values;
@@ -17,25 +16,64 @@ struct HeadViews {
 
 HeadViews HeadOf(const ggml_tensor* qkv, const TowerShape& s, int64_t tile, int64_t head) {
   float* queries = static_cast<float*>(qkv->data) + (tile * s.heads + head) * s.HeadFloats();
-  float* keys = queries + s.patches * s.head_dim;
-  return {queries, keys, keys + s.head_dim * s.key_stride()};
+  float* keys = queries + s.QueryFloats();
+  return {queries, keys, keys + s.KeyFloats()};
 }
 
-// Channels from `channel` on of rows y, 32 floats apart, to their places in one head of each row's tile.
+PackedMatrix Matrix(int64_t outputs, int64_t inputs, float* data) {
+  return {outputs, inputs, Dtype::kF32, reinterpret_cast<uint8_t*>(data)};
+}
+
+// Floats between rows of scores: as many as there are patches or more, and such that a few rows spread over all sets of
+// a first-level cache, which repeat every 4 KiB.
+int64_t ScoreStride(int64_t patches) {
+  constexpr int64_t kRepeat = 1024, kApart = 176;
+  const int64_t whole = (patches + kPanel - 1) / kPanel * kPanel;
+  return (std::max(whole, kApart) - kApart + kRepeat - 1) / kRepeat * kRepeat + kApart;
+}
+
+// Some rows' outputs of the product with queries, keys and values: `channels` of one head's, all of one tile's patches.
+struct Channels {
+  const float* y;  // [rows], kPanel floats apart
+  int64_t count;
+  int64_t first;  // of the head's channels
+  int64_t patch;  // of the first row
+  int64_t rows;
+};
+
+void StoreQueries(const TowerShape& s, const Channels& in, float* queries) {
+  for (int64_t r = 0; r < in.rows; ++r)
+    std::copy_n(in.y + r * kPanel, in.count, queries + (in.patch + r) * s.head_dim + in.first);
+}
+
+void StoreKeys(const TowerShape& s, const Channels& in, float* keys) {
+  for (int64_t c = 0; c < in.count; ++c) {
+    for (int64_t r = 0; r < in.rows; ++r)
+      keys[PackedMatrix::Place(in.patch + r, in.first + c, s.head_dim)] = in.y[r * kPanel + c];
+  }
+}
+
+void StoreValues(const TowerShape& s, const Channels& in, float* values) {
+  for (int64_t c = 0; c < in.count;) {
+    const int64_t channel = in.first + c, run = std::min(in.count - c, kPanel - channel % kPanel);
+    for (int64_t r = 0; r < in.rows; ++r)
+      std::copy_n(in.y + r * kPanel + c, run, values + PackedMatrix::Place(channel, in.patch + r, s.patches));
+    c += run;
+  }
+}
+
+// Outputs from `output` on, of one head and one of the three, to their places in each row's tile.
 void StoreChannels(const ggml_tensor* qkv, const TowerShape& s, int64_t output, int64_t channels,
                    int64_t first_row, int32_t rows, const float* y) {
   const int64_t part = output / s.hidden(), head = output % s.hidden() / s.head_dim;
-  const int64_t channel = output % s.head_dim;
-  for (int32_t r = 0; r < rows; ++r, y += PackedMatrix::kPanel) {
-    const int64_t patch = (first_row + r) % s.patches;
+  for (int64_t r = 0; r < rows;) {
+    const int64_t patch = (first_row + r) % s.patches, run = std::min<int64_t>(rows - r, s.patches - patch);
     const HeadViews to = HeadOf(qkv, s, (first_row + r) / s.patches, head);
-    if (part == 0) {
-      std::copy_n(y, channels, to.queries + patch * s.head_dim + channel);
-    } else if (part == 1) {
-      for (int64_t c = 0; c < channels; ++c) to.keys[(channel + c) * s.key_stride() + patch] = y[c];
-    } else {
-      std::copy_n(y, channels, to.values + patch * s.value_stride() + channel);
-    }
+    const Channels in{y + r * kPanel, channels, output % s.head_dim, patch, run};
+    if (part == 0) StoreQueries(s, in, to.queries);
+    if (part == 1) StoreKeys(s, in, to.keys);
+    if (part == 2) StoreValues(s, in, to.values);
+    r += run;
   }
 }
 
@@ -53,31 +91,42 @@ void RunTowerQkv(ggml_tensor* out, int, int nth, void* user) {
   });
 }
 
+// What a thread needs for its blocks of queries.
+struct AttentionScratch {
+  InputRows queries, weights;
+  std::vector<float> scores, mixed;
+};
+
+// Softmax over all of a tile's patches for `rows` queries of a head, and their mix of its values, to rows hidden()
+// floats apart.
+void AttendBlock(const TowerShape& s, const HeadViews& in, int64_t first, int32_t rows, AttentionScratch& scratch,
+                 float* to) {
+  const PackedMatrix keys = Matrix(s.patches, s.head_dim, in.keys), values = Matrix(s.head_dim, s.patches, in.values);
+  const int64_t wide = ScoreStride(s.patches), padded = int64_t{values.panels()} * kPanel;
+  float *scores = Room(scratch.scores, kBlockRows * wide), *mixed = Room(scratch.mixed, kBlockRows * padded);
+  scratch.queries.Refer(in.queries + first * s.head_dim, s.head_dim, rows);
+  keys.Multiply(scratch.queries, 0, keys.panels(), scores, wide);
+  const float scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim));
+  float sums[kBlockRows];
+  for (int32_t r = 0; r < rows; ++r) sums[r] = ExpRow(scores + r * wide, scale, s.patches, scores + r * wide);
+  scratch.weights.Refer(scores, wide, rows);
+  values.Multiply(scratch.weights, 0, values.panels(), mixed, padded);
+  for (int32_t r = 0; r < rows; ++r, to += s.hidden(), mixed += padded) {
+    for (int64_t c = 0; c < s.head_dim; ++c) to[c] = mixed[c] * sums[r];
+  }
+}
+
 void RunTowerAttention(ggml_tensor* out, int, int, void* user) {
   auto& op = *static_cast<TowerAttentionOp*>(user);
   const TowerShape& s = op.shape;
-  const auto patches = static_cast<int32_t>(s.patches), dim = static_cast<int32_t>(s.head_dim);
-  const auto wide = static_cast<int32_t>(s.key_stride()), padded = static_cast<int32_t>(s.value_stride());
-  const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
-  const int32_t blocks = (patches + kBlockRows - 1) / kBlockRows;
-  thread_local std::vector<float> scratch;
-  float* scores = Room(scratch, int64_t{kBlockRows} * (wide + padded));
-  float* mixed = scores + int64_t{kBlockRows} * wide;
+  const auto blocks = static_cast<int32_t>((s.patches + kBlockRows - 1) / kBlockRows);
+  thread_local AttentionScratch scratch;
   const auto tasks = static_cast<int32_t>(s.tiles * s.heads * blocks);
   for (int32_t task = op.next_task++; task < tasks; task = op.next_task++) {
-    const int64_t tile = task / blocks / s.heads, head = task / blocks % s.heads;
-    const int32_t first = task % blocks * kBlockRows, rows = std::min(kBlockRows, patches - first);
-    const HeadViews in = HeadOf(out->src[0], s, tile, head);
-    GemmNN(rows, RoundToLanes(patches), dim, in.queries + int64_t{first} * dim, dim, in.keys, wide, scores, wide,
-           false);
-    float sums[kBlockRows];
-    for (int32_t r = 0; r < rows; ++r)
-      sums[r] = ExpRow(scores + int64_t{r} * wide, scale, patches, scores + int64_t{r} * wide);
-    GemmNN(rows, padded, patches, scores, wide, in.values, padded, mixed, padded, false);
-    float* to = static_cast<float*>(out->data) + ((tile * patches + first) * s.heads + head) * dim;
-    for (int32_t r = 0; r < rows; ++r, to += s.hidden()) {
-      for (int32_t c = 0; c < dim; ++c) to[c] = mixed[int64_t{r} * padded + c] * sums[r];
-    }
+    const int64_t tile = task / blocks / s.heads, head = task / blocks % s.heads, block = task % blocks;
+    const int64_t first = s.patches * block / blocks, end = s.patches * (block + 1) / blocks;
+    float* to = static_cast<float*>(out->data) + ((tile * s.patches + first) * s.heads + head) * s.head_dim;
+    AttendBlock(s, HeadOf(out->src[0], s, tile, head), first, static_cast<int32_t>(end - first), scratch, to);
   }
 }
 
@@ -93,9 +142,12 @@ void RunNormAndShuffle(ggml_tensor* out, int ith, int nth, void* user) {
 
 }  // namespace
 
-// A power of two apart, rows of the transposed keys would share a few lines of the first-level cache.
-int64_t TowerShape::key_stride() const { return RoundToLanes(static_cast<int>(patches)) + kLanes; }
-int64_t TowerShape::value_stride() const { return RoundToLanes(static_cast<int>(head_dim)); }
+int64_t TowerShape::QueryFloats() const {
+  constexpr int64_t kLine = 16;
+  return (patches * head_dim + kLine - 1) / kLine * kLine;
+}
+int64_t TowerShape::KeyFloats() const { return PackedMatrix::Bytes(patches, head_dim, Dtype::kF32) / 4; }
+int64_t TowerShape::ValueFloats() const { return PackedMatrix::Bytes(head_dim, patches, Dtype::kF32) / 4; }
 
 ggml_tensor* ProjectTowerQkv(ggml_context* context, ggml_tensor* x, TowerQkvOp& op) {
   const TowerShape& s = op.shape;

@@ -1,5 +1,6 @@
 // What a layer of the vision tower has beside dense_ops.h: attention of a tile's patches to each other. All
-// patches of a tile see each other, so keys and values are laid out once as the two products read them.
+// patches of a tile see each other, so keys and values are laid out once as the two products read them, which are those
+// of packed matrices.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -13,12 +14,13 @@ struct TowerShape {
   int64_t tiles = 0, patches = 0, heads = 0, head_dim = 0;
 
   int64_t hidden() const { return heads * head_dim; }
-  // Width of a transposed key matrix [head_dim][patches] and of a value matrix [patches][head_dim], in floats;
-  // what fills them up holds anything.
-  int64_t key_stride() const;
-  int64_t value_stride() const;
-  // A head's queries [patches][head_dim], keys and values, one behind the other.
-  int64_t HeadFloats() const { return (patches + key_stride()) * head_dim + patches * value_stride(); }
+  // A head's queries [patches][head_dim], its keys as a packed matrix of head_dim inputs and `patches` outputs, its
+  // values as one of `patches` inputs and head_dim outputs: each begins at a whole line. What fills them up holds
+  // anything.
+  int64_t QueryFloats() const;
+  int64_t KeyFloats() const;
+  int64_t ValueFloats() const;
+  int64_t HeadFloats() const { return QueryFloats() + KeyFloats() + ValueFloats(); }
 };
 
 struct TowerQkvOp : DenseOp {
