@@ -101,6 +101,33 @@ describe('whose pages may have changed', () => {
   });
 });
 
+describe('what the cache saves', () => {
+  it('is counted once for each request, of its prompt alone', () => {
+    const scheduler = new Scheduler({ blocks: 16, maxStepTokens: 64, maxRunning: 4 });
+    const content = { root: ROOT, tokenIds };
+    const counts = (id: string) => [
+      scheduler.cachedTokens(id),
+      scheduler.counters.prefixHitTokens,
+      scheduler.counters.prefixTokens,
+    ];
+    scheduler.add({ id: 'cold', promptTokens: 40, pictures: [], content });
+    expect(step(scheduler, 'cold')).toBe(40);
+    expect(counts('cold')).toEqual([0, 0, 40]);
+    scheduler.finish('cold');
+    scheduler.add({ id: 'again', promptTokens: 40, pictures: [], content });
+    expect(counts('again')).toEqual([0, 0, 40]);
+    // its newest token is computed, whatever is there
+    expect(step(scheduler, 'again')).toBe(40);
+    expect(counts('again')).toEqual([39, 39, 80]);
+    step(scheduler, 'again');
+    expect(counts('again')).toEqual([39, 39, 80]);
+    scheduler.add({ id: 'unnamed', promptTokens: 40, pictures: [] });
+    step(scheduler, 'unnamed');
+    expect(counts('unnamed')).toEqual([0, 39, 120]);
+    expect(scheduler.counters).toMatchObject({ recomputedTokens: 0, preemptions: 0, evictedPages: 0 });
+  });
+});
+
 describe('a request', () => {
   const codeOf = (act: () => void): unknown => {
     try {
