@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 
 import { Scheduler } from './scheduler.js';
-import type { StepLimits } from './budget.js';
+import { stepBudget, type StepLimits } from './budget.js';
+import type { Sequence } from './sequence/sequence.js';
 
 /** Runs requests of so many prompt tokens until all that fit are running, one after the other. */
 function running(limits: StepLimits, ...prompts: number[]): Scheduler {
@@ -46,6 +47,24 @@ describe('rows of a step', () => {
       ['r0', 1],
       ['r1', 1],
       ['r2', 6],
+    ]);
+  });
+
+  it('are one for each of the first decodes, and none for prefills when they are given out', () => {
+    const sequenceOf = (rowsInStep: number) =>
+      ({ progress: { decoding: rowsInStep === 1, rowsInStep } }) as unknown as Sequence;
+    const budgetOf = (maxStepTokens: number, ...rows: number[]) =>
+      [...stepBudget(rows.map(sequenceOf), { maxStepTokens }).rows].map(([{ progress }, count]) => [
+        progress.rowsInStep,
+        count,
+      ]);
+    expect(budgetOf(2, 30, 1, 1, 1)).toEqual([
+      [1, 1],
+      [1, 1],
+    ]);
+    expect(budgetOf(20, 12, 30, 40)).toEqual([
+      [12, 12],
+      [30, 8],
     ]);
   });
 });

@@ -31,8 +31,7 @@ interface Prompt extends SpanRules {
 export function keptSpans(prompt: Prompt): KeptSpan[] {
   return prompt.parts.flatMap(({ start, picture, length }) => {
     if (picture !== undefined) return [keptPicture(prompt, start, length, picture)];
-    const end = Math.min(start + length, prompt.promptTokens);
-    return end > start ? keptText(prompt, start, end) : [];
+    return keptText(prompt, start, Math.min(start + length, prompt.promptTokens));
   });
 }
 

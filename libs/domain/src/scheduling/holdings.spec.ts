@@ -28,6 +28,12 @@ describe('what is held by format', () => {
       entry(3, 16, { kind: 'text', block: 1 }),
       entry(3, 34, { kind: 'picture', stored, raw: { tokens: 4, blocks: [2] } }),
     ];
+    const only = [
+      entry(3, 30, { kind: 'picture', stored, raw: undefined }),
+      entry(3, 20, { kind: 'picture', stored: undefined, raw }),
+    ];
+    const parts = { segments: [raw, stored], entries: only };
+    expect([...holdingsOf([parts, parts, parts], SHAPE).values()].map(({ pages }) => pages)).toEqual([16, 3]);
     const holder = { segments: [raw, stored], entries: shared };
     expect([...holdingsOf([holder, holder, holder], SHAPE)]).toEqual([
       [undefined, { pages: 16, tokens: 20, pieces: 2 }],

@@ -63,6 +63,15 @@ describe('pageDemand', () => {
     expect(text(promptTokens, maxTokens)).toBe(blocks * 8);
   });
 
+  it('counts runs of text beside what they become', () => {
+    const text = keptText({ ...OFFER, pageBytes: 4_096 }, 'q8');
+    // a run of 64 tokens is four blocks, and nine pages when it is stored
+    expect(text).toMatchObject({ tokens: 64, stored: { pages: 9 } });
+    const demand = (promptTokens: number) =>
+      pageDemand({ promptTokens, maxTokens: 1, pictures: [], ...(text && { text }) }, OFFER);
+    expect([demand(63), demand(64), demand(65)]).toEqual([4 * 8, 4 * 8, 6 * 8]);
+  });
+
   it('has its peak where raw span, capsule and marker rows stand side by side', () => {
     const { pictures } = requestOf('capsule', [5], [{ length: 42, markers: 2 }], 2);
     // text 1, span 3, a capsule of 9 pages 2, markers 1

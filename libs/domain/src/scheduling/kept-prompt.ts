@@ -53,7 +53,7 @@ export function keptText(offer: StorageOffer, codec: string): TextForm | undefin
 }
 
 /** In an empty pool a stored span's tail begins a block. */
-const EMPTY_POOL = { tailTakesBlock: (pages: number) => pages > 0 };
+const EMPTY_POOL = { tailTakesBlock: () => true };
 
 /**
  * Pages that a request needs in an empty pool: at its prompt's worst moment, and to go on to the second token of its

@@ -157,7 +157,7 @@ describe('a request', () => {
     const scheduler = new Scheduler({ blocks: 16, maxStepTokens: 100, maxRunning: 2 });
     const request = (id: string, last: number) => {
       const shown = [1, last].map((sha, index) => ({
-        ...picture(20 * index, 20, 0, 3),
+        ...picture(4 + 18 * index, 18, 0, 3),
         content: { codec: 'capsule', profileId: 'p', contentSha256: Uint8Array.of(sha) },
       }));
       const content = { root: ROOT, tokenIds };

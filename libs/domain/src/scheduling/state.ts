@@ -112,7 +112,7 @@ export class SchedulerState {
 
   /** Whether what does not fit would, if nothing that is idle kept tails from room beside pages that are in use. */
   fitsWithoutIdle(count: (room: TailRoom) => number): boolean {
-    return this.cache.idlePages > 0 && count(FINDS_ROOM) <= this.available;
+    return count(FINDS_ROOM) <= this.available;
   }
 
   add(sequence: Sequence): void {

@@ -27,7 +27,7 @@ export const recompressText: Rung = (state, draft, { blocks, short }) => {
 /** Whose text is next: that of the last sequence that has room for a run, where `isDue` holds for its blocks. */
 export function nextText(
   { running, source, available }: SchedulerState,
-  isDue: (blocks: number) => boolean = () => true,
+  isDue: (blocks: number) => boolean,
 ): Sequence | undefined {
   return running.items.findLast((sequence) => {
     const blocks = sequence.blocksToRecompressText(source);

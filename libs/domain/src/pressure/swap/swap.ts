@@ -22,7 +22,7 @@ export function swappable(state: SchedulerState, { head }: Draft): Sequence | un
   const { running, swappedPages, options } = state;
   const { swapPages = 0 } = options;
   const victim = running.last;
-  if (!victim || running.size === 1 || swappedPages >= swapPages) return undefined;
+  if (!victim || running.size === 1) return undefined;
   // what is read is read before the changes: what this step stores is not there yet
   if (head.some(({ sequence }) => sequence === victim)) return undefined;
   return swappedPages + victim.table.pageCount <= swapPages ? victim : undefined;
