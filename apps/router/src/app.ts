@@ -18,6 +18,7 @@ import { requestId } from './edge/http/refuse.js';
 import { Routes } from './edge/http/routes.js';
 import { createHttpServer, type Handler, onClientError } from './edge/http/server.js';
 import { serveOpenApi } from './edge/open-api.js';
+import { TurnGate } from './edge/turn-gate.js';
 import { NestLogger } from './operations/nest-logger.js';
 import type { Settings } from './settings.js';
 
@@ -68,6 +69,13 @@ function checkRoute({ is404 }: FastifyRequest): void {
   if (is404) throw new KvcError('NOT_FOUND', 'No such route.');
 }
 
+/** Before the body is read: what costs the router time comes after it. Probes do not wait. */
+async function takeTurn(gate: TurnGate, { method, raw }: FastifyRequest): Promise<void> {
+  if (method !== 'POST') return;
+  await gate.enter();
+  if (raw.socket.destroyed) throw new KvcError('ABORTED', 'The client went away.');
+}
+
 function takeBodies(fastify: FastifyInstance, settings: Settings): void {
   const parser = new JsonParser();
   fastify.removeAllContentTypeParsers();
@@ -104,6 +112,7 @@ export async function createApp(environment: Environment): Promise<NestFastifyAp
   const fastify = app.getHttpAdapter().getInstance();
   takeBodies(fastify, settings);
   await shareWith(fastify, settings.corsOrigins);
+  const gate = new TurnGate();
   const checkKey = keyCheck(settings.apiKeys);
   fastify.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id);
@@ -111,6 +120,7 @@ export async function createApp(environment: Environment): Promise<NestFastifyAp
     checkHeaders(request);
     checkRoute(request);
     await checkKey(request);
+    await takeTurn(gate, request);
   });
   serveOpenApi(app);
   return app;
