@@ -58,7 +58,7 @@ export class StoredBlocks {
     const tail = pages % this.shape.pagesPerBlock;
     this.#whole += (pages - tail) / this.shape.pagesPerBlock;
     if (tail === 0) return;
-    this.#tails ??= Array.from({ length: this.shape.pagesPerBlock }, () => 0);
+    this.#tails ??= [];
     this.#tails[tail] = (this.#tails[tail] ?? 0) + 1;
     this.#last = tail;
     this.#count += 1;
@@ -71,7 +71,7 @@ export class StoredBlocks {
       return this.#whole + (this.#lastTakesBlock ? 1 : 0);
     }
     return this.#tails.reduce(
-      (sum, count, tail) => (count > 0 ? sum + Math.ceil(count / this.#inBlock(tail)) : sum),
+      (sum, count, tail) => sum + Math.ceil(count / this.#inBlock(tail)),
       this.#whole,
     );
   }
