@@ -10,7 +10,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { AppModule, type Environment } from './app.module.js';
 import { keyCheck } from './edge/auth.js';
 import { toKvcError } from './edge/error.filter.js';
-import { logAccess } from './edge/http/access-log.js';
+import { accessLog } from './edge/http/access-log.js';
 import { readBody } from './edge/http/body.js';
 import { InlineData, keepInlineData } from './edge/http/inline-data.js';
 import { JsonParser } from './edge/http/json.js';
@@ -114,9 +114,10 @@ export async function createApp(environment: Environment): Promise<NestFastifyAp
   await shareWith(fastify, settings.corsOrigins);
   const gate = new TurnGate();
   const checkKey = keyCheck(settings.apiKeys);
+  const logAccess = accessLog(logger);
   fastify.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id);
-    logAccess(logger, reply);
+    logAccess(reply);
     checkHeaders(request);
     checkRoute(request);
     await checkKey(request);

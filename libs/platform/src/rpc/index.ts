@@ -21,6 +21,8 @@ const CHANNEL_OPTIONS = {
   'grpc.keepalive_permit_without_calls': 1,
   // The cluster's own addresses are reached directly, whatever proxy the environment names for the outside.
   'grpc.enable_http_proxy': 0,
+  // Statistics of every call and message that nothing asks for.
+  'grpc.enable_channelz': 0,
 } as const satisfies ClientOptions;
 
 type ClientClass<T> = new (
