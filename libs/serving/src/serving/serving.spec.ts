@@ -1,100 +1,9 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
-import fc from 'fast-check';
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, it } from 'vitest';
 
-import { CoreDriver, requestOf } from '../testing/core-driver.js';
-
-// The whole check may run on two busy cores.
-vi.setConfig({ testTimeout: 120_000 });
-
-const lease = (leaseId: string) => ({ lease: { leaseId, epoch: 1n, pages: 8 } });
-const kinds = (driver: CoreDriver, key: string) => (driver.events.get(key) ?? []).map(({ kind }) => kind);
-
-function expectNothingLeft({ serving, leases, engine }: CoreDriver): void {
-  const { scheduler, pictures } = serving;
-  expect(scheduler.pool.freePages).toBe(scheduler.pool.capacityPages);
-  expect([serving.running, serving.waiting, pictures.takenBytes, leases.size]).toEqual([0, 0, 0, 0]);
-  expect(engine.images.size).toBe(pictures.cache.pictures);
-}
-
-/** One of a few prompts, pictures and fates. */
-const requestArbitrary = fc.record({
-  text: fc.integer({ min: 1, max: 40 }),
-  picture: fc.option(fc.record({ tokens: fc.constantFrom(20, 33), mark: fc.nat(2) }), { nil: undefined }),
-  leased: fc.boolean(),
-  maxTokens: fc.integer({ min: 1, max: 30 }),
-});
-
-/** What happens next: an answer that is owed, a plan, a new request, an abort, time that passes. */
-const happening = fc.oneof(
-  { weight: 8, arbitrary: fc.record({ kind: fc.constant('answer'), which: fc.nat(9) }) },
-  { weight: 6, arbitrary: fc.record({ kind: fc.constant('plan'), which: fc.nat(9) }) },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constant('submit'), which: fc.nat(9) }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('abort'), which: fc.nat(9) }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('expire'), which: fc.nat(9) }) },
-);
+import { CoreDriver, expectNothingLeft, kindsOf, lease, requestOf } from '../testing/core-driver.js';
 
 describe('a core', () => {
-  it('ends every request once and keeps nothing, whatever answers come in which order', async () => {
-    let most = 0;
-    const scenario = fc.record({
-      requests: fc.array(requestArbitrary, { minLength: 1, maxLength: 10 }),
-      happenings: fc.array(happening, { maxLength: 200, size: 'max' }),
-      failEvery: fc.constantFrom(0, 7, 13),
-      blocks: fc.integer({ min: 12, max: 30 }),
-      swapPages: fc.constantFrom(0, 100),
-    });
-    await fc.assert(
-      fc.asyncProperty(scenario, async ({ requests, happenings, failEvery, blocks, swapPages }) => {
-        const fails = (count: number): boolean => failEvery > 0 && count % failEvery === 0;
-        const driver = new CoreDriver({ blocks, fails, config: { swapPages } });
-        const { serving } = driver;
-        let submitted = 0;
-        const submit = (): void => {
-          const shape = requests[submitted % requests.length];
-          if (!shape) return;
-          const key = `r${submitted}`;
-          const text = Array.from({ length: shape.text }, (_, at) => 8 + ((at * 7 + submitted) % 50));
-          const request = requestOf(
-            key,
-            [text.slice(0, 3), ...(shape.picture ? [shape.picture] : []), text],
-            {
-              maxTokens: shape.maxTokens,
-              remainingMs: submitted % 5 === 4 ? 5 : undefined,
-              ...(shape.leased && lease(key)),
-            },
-          );
-          submitted += 1;
-          driver.submit(key, request, driver.nowMs);
-        };
-        submit();
-        for (const { kind, which } of happenings) {
-          if (kind === 'answer' && driver.owed > 0) await driver.answer(which);
-          if (kind === 'plan') driver.take(serving.plan(driver.nowMs));
-          if (kind === 'submit' && submitted < 20) submit();
-          if (kind === 'abort') driver.take(serving.abort(`r${which}`));
-          if (kind !== 'expire') continue;
-          driver.nowMs += 1;
-          driver.take(serving.expire(driver.nowMs));
-        }
-        await driver.settle();
-        for (let index = 0; index < submitted; index += 1) {
-          const told = kinds(driver, `r${index}`);
-          const [last] = told.slice(-1);
-          expect(['finished', 'failed']).toContain(last);
-          expect(told.filter((kind) => kind === 'finished' || kind === 'failed')).toHaveLength(1);
-          const deltas = told.indexOf('delta');
-          if (deltas >= 0) expect(told.indexOf('started')).toBeLessThan(deltas);
-        }
-        if (serving.state === 'ready') expectNothingLeft(driver);
-        expect(driver.mostSteps).toBeLessThanOrEqual(2);
-        most = Math.max(most, driver.mostSteps);
-      }),
-      { numRuns: 60, seed: 17 },
-    );
-    expect(most).toBe(2);
-  });
-
   it('ends what is overdue, wherever it is, and nothing else', async () => {
     const driver = new CoreDriver({ blocks: 30 });
     const { serving } = driver;
@@ -106,7 +15,7 @@ describe('a core', () => {
     expect(driver.events.get('a')?.at(-1)).toMatchObject({ kind: 'failed', code: 'DEADLINE_EXCEEDED' });
     expect(driver.wakeAtMs).toBe(90);
     await driver.settle();
-    expect(kinds(driver, 'b').at(-1)).toBe('finished');
+    expect(kindsOf(driver, 'b').at(-1)).toBe('finished');
     expectNothingLeft(driver);
   });
 
@@ -155,7 +64,7 @@ describe('a core', () => {
     // the ledger has not answered the first one's lease yet
     driver.submit('a', request, 0);
     await driver.settle();
-    expect(kinds(driver, 'a').filter((kind) => kind === 'finished')).toHaveLength(2);
+    expect(kindsOf(driver, 'a').filter((kind) => kind === 'finished')).toHaveLength(2);
     const last = driver.events.get('a')?.at(-1);
     expect(['stop', 'length']).toContain(last?.kind === 'finished' ? last.reason : undefined);
     expectNothingLeft(driver);
@@ -175,5 +84,109 @@ describe('a core', () => {
     });
     await driver.settle();
     expect(serving.progress(['a']).prefills).toEqual([]);
+  });
+
+  it('ends what runs with DRAINING when its process stops', async () => {
+    const driver = new CoreDriver({ blocks: 30 });
+    driver.submit('a', requestOf('a', [[10]], lease('a')), 0);
+    driver.take(driver.serving.plan(0));
+    driver.take(driver.serving.stop());
+    expect(driver.events.get('a')?.at(-1)).toMatchObject({ kind: 'failed', code: 'DRAINING' });
+    await driver.settle();
+    expectNothingLeft(driver);
+  });
+
+  it('is lost with its engine, and says what became of that', async () => {
+    const driver = new CoreDriver({ blocks: 30 });
+    const { serving } = driver;
+    driver.submit('a', requestOf('a', [[10]]), 0);
+    const error = new Error('gone');
+    driver.take(serving.lose(error));
+    expect(driver.events.get('a')).toMatchObject([{ kind: 'failed', code: 'ENGINE_FAILED' }]);
+    expect(driver.reports).toContainEqual({ kind: 'engineLost', error });
+    expect(serving.state).toBe('failed');
+    driver.take(serving.drain('t', 10));
+    // one that has failed is not merely on its way out
+    expect(serving.state).toBe('failed');
+    await driver.settle();
+    expectNothingLeft(driver);
+  });
+
+  it('tells every drain once, as soon as the last request has ended, and never again', async () => {
+    const driver = new CoreDriver({ blocks: 30 });
+    const { serving } = driver;
+    driver.submit('a', requestOf('a', [[10]], { maxTokens: 2 }), 0);
+    driver.take(serving.drain('first', 100));
+    driver.take(serving.drain('second', 200));
+    await driver.settle();
+    expect([...driver.drained]).toEqual([
+      ['first', 0],
+      ['second', 0],
+    ]);
+    expect(serving.expire(1_000)).toEqual([]);
+  });
+
+  it('asks for no more time for a request that has ended', async () => {
+    const driver = new CoreDriver({ blocks: 30 });
+    const { serving } = driver;
+    driver.submit('a', requestOf('a', [[10]], { maxTokens: 2, remainingMs: 50 }), 7);
+    expect(driver.wakeAtMs).toBe(57);
+    await driver.settle();
+    expect(serving.expire(57)).toEqual([]);
+  });
+
+  it('counts what runs and what waits', () => {
+    const driver = new CoreDriver({ blocks: 30, config: { maxRunning: 1 } });
+    const { serving } = driver;
+    for (const key of ['a', 'b', 'c']) driver.submit(key, requestOf(key, [[10]], { priority: 0 }), 0);
+    expect([serving.running, serving.waiting]).toEqual([0, 3]);
+    driver.take(serving.plan(0));
+    expect([serving.running, serving.waiting]).toEqual([1, 2]);
+    expect(serving.gauges).toMatchObject({ heldPages: 8, freePages: 29 * 8 });
+  });
+
+  it('tells how a request ended, and gives all back that it held', async () => {
+    const driver = new CoreDriver({ blocks: 30 });
+    const { serving } = driver;
+    driver.submit('a', requestOf('a', [[10], { tokens: 20, mark: 1 }], { ...lease('l'), maxTokens: 5 }), 0);
+    while (serving.running === 0) {
+      driver.take(serving.plan(0));
+      await driver.answer(0);
+    }
+    const effects = serving.abort('a');
+    expect(effects.map(({ kind }) => kind)).toEqual(
+      expect.arrayContaining(['forgetPages', 'releaseLease', 'wake', 'report', 'event']),
+    );
+    const usage = expect.objectContaining({ promptTokens: 23 }) as object;
+    const ids = { requestId: 'a', clientRequestId: undefined };
+    expect(effects).toContainEqual({
+      ...{ kind: 'report', report: { kind: 'requestFinished', ids, reason: 'abort', usage } },
+    });
+    expect(serving.abort('a')).toEqual([]);
+    driver.take(effects);
+    await driver.settle();
+    expectNothingLeft(driver);
+  });
+
+  it('reports what becomes of pictures', async () => {
+    const driver = new CoreDriver({ blocks: 30, config: { encoderCacheBytes: 80 } });
+    for (const [key, mark] of [
+      ['a', 1],
+      ['b', 1],
+      ['c', 2],
+    ] as const) {
+      const salted = { cacheSalt: key === 'c' ? 'c' : '', maxTokens: 1 };
+      driver.submit(key, requestOf(key, [[key.charCodeAt(0) % 40], { tokens: 20, mark }], salted), 0);
+      await driver.settle();
+    }
+    const looked = driver.reports.flatMap((report) =>
+      report.kind === 'featuresLookedUp'
+        ? [report.outcome]
+        : report.kind === 'featuresEvicted'
+          ? ['evicted']
+          : [],
+    );
+    expect(looked).toEqual(['miss', 'hit', 'miss', 'evicted']);
+    expect(driver.engine.images.size).toBe(1);
   });
 });

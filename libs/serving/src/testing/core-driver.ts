@@ -1,4 +1,5 @@
 import { FAKE_END, FAKE_IMAGE_TOKEN, FakeEngine, StepRunner } from '@kvcapsule/testing/engine';
+import { expect } from 'vitest';
 
 import type { GenerateRequest } from '../generation/request.js';
 import type { RequestedSampling } from '../generation/sampling.js';
@@ -48,6 +49,21 @@ export function forced(tokenId: number, more: Partial<RequestedSampling> = {}): 
     ...{ repetitionPenalty: 1, logitBias: [{ tokenId, bias: 100 }], minTokens: 0, ignoreEos: false },
     ...more,
   };
+}
+
+/** A lease of eight pages, as part of a request. */
+export const lease = (leaseId: string) => ({ lease: { leaseId, epoch: 1n, pages: 8 } });
+
+/** What kinds of events a request has been told. */
+export const kindsOf = (driver: CoreDriver, key: string): RequestEvent['kind'][] =>
+  (driver.events.get(key) ?? []).map(({ kind }) => kind);
+
+/** Throws where a core whose requests have all ended still holds something for one. */
+export function expectNothingLeft({ serving, leases, engine }: CoreDriver): void {
+  const { scheduler, pictures } = serving;
+  expect(scheduler.pool.freePages).toBe(scheduler.pool.capacityPages);
+  expect([serving.running, serving.waiting, pictures.takenBytes, leases.size]).toEqual([0, 0, 0, 0]);
+  expect(engine.images.size).toBe(pictures.cache.pictures);
 }
 
 /** Surroundings of a core that answer in any order, one answer a call. Time stands still unless it is set. */
