@@ -106,6 +106,28 @@ describe('TextStream', () => {
     expect(pieces.map(({ stopped }) => stopped)).toEqual([false, false, true]);
   });
 
+  it('cuts tokens that share characters each at its own byte, and tells of none behind the cut', () => {
+    const [e1, e2, x, y] = [...Buffer.from('éxy')] as [number, number, number, number];
+    // a character ends in the token in which the next one begins; a special token stands between
+    const tokens = [[y, e1], undefined, [e2, x, e1], [e2, y]];
+    const decoder = new TextDecoder();
+    const bytesOf = (token: number) => tokens[token] && Uint8Array.from(tokens[token]);
+    const detokenizer: Detokenizer = {
+      ...{ bytesOf, pending: true, spell: String, flush: () => '' },
+      push: (token) => decoder.decode(bytesOf(token), { stream: true }),
+    };
+    const stream = new TextStream(detokenizer, ['xéy']);
+    const pieces = tokens.map((_, tokenId) => stream.push({ tokenId, scores }));
+    expect(pieces.slice(0, -1).map(({ logprobs }) => logprobs)).toEqual([[], [], []]);
+    const { text, logprobs, stopped } = pieces.at(-1) ?? {};
+    expect([text, stopped]).toEqual(['yé', true]);
+    expect(logprobs?.map((token) => [token.text, token.bytes])).toEqual([
+      ['y', Buffer.from([y, e1])],
+      ['', undefined],
+      ['é', Buffer.from([e2])],
+    ]);
+  });
+
   it('tells of no token of which the stop string leaves nothing', () => {
     const stream = new TextStream(wordDetokenizer(['a', 'b', 'cEND']), ['bcEND']);
     const pieces = [0, 1, 2].map((tokenId) => stream.push({ tokenId, scores }));

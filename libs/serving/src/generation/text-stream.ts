@@ -147,7 +147,7 @@ export class TextStream {
     }
     if (!stopped) return { text, logprobs, stopped };
     const cut = this.#groups[0];
-    if (cut && this.#passed.length > 0) logprobs.push(...cutTo(cut.tokens, this.#passed));
+    if (cut) logprobs.push(...cutTo(cut.tokens, this.#passed));
     return { text: text + this.#passed, logprobs, stopped };
   }
 }

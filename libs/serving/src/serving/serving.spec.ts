@@ -149,10 +149,7 @@ describe('a core', () => {
     const driver = new CoreDriver({ blocks: 30 });
     const { serving } = driver;
     driver.submit('a', requestOf('a', [[10], { tokens: 20, mark: 1 }], { ...lease('l'), maxTokens: 5 }), 0);
-    while (serving.running === 0) {
-      driver.take(serving.plan(0));
-      await driver.answer(0);
-    }
+    await driver.until(() => serving.running > 0);
     const effects = serving.abort('a');
     expect(effects.map(({ kind }) => kind)).toEqual(
       expect.arrayContaining(['forgetPages', 'releaseLease', 'wake', 'report', 'event']),

@@ -112,12 +112,11 @@ describe('features', () => {
     const { serving } = driver;
     /** Rows that are computed, and bytes of features in use. */
     const seen: number[][] = [];
-    do {
-      driver.take(serving.plan(0));
-      await driver.answer(0);
+    await driver.until(() => {
       for (const { computedTokens } of serving.progress(['r']).prefills)
-        seen.push([computedTokens, serving.pictures.takenBytes]);
-    } while (driver.events.get('r')?.every(({ kind }) => kind === 'started') ?? true);
+        if (seen.at(-1)?.[0] !== computedTokens) seen.push([computedTokens, serving.pictures.takenBytes]);
+      return driver.events.get('r')?.some(({ kind }) => kind === 'delta') ?? false;
+    });
     expect(seen).toEqual([
       [40, 33 * 4],
       [80, 0],
@@ -133,10 +132,7 @@ describe('features of a request whose prefix has been cached meanwhile', () => {
     const begins = (key: string) => driver.events.get(key)?.some(({ kind }) => kind === 'started') ?? false;
     driver.submit('first', requestOf('first', parts, { maxTokens: 3, sampling: forced(9) }), 0);
     driver.submit('then', requestOf('then', parts, { maxTokens: 50, sampling: forced(9) }), 0);
-    while (!begins('then')) {
-      driver.take(serving.plan(0));
-      await driver.answer(0);
-    }
+    await driver.until(() => begins('then'));
     // the picture ends where the cached prefix does
     expect(driver.events.get('then')?.[0]).toMatchObject({ promptTokens: 23, cachedTokens: 22 });
     expect([serving.running, serving.pictures.takenBytes]).toEqual([1, 0]);

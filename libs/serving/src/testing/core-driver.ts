@@ -17,6 +17,9 @@ export interface DriverOptions {
   readonly fails?: (count: number) => boolean;
 }
 
+/** Answers after which nothing that is worth waiting for can be left. */
+const MOST_ANSWERS = 10_000;
+
 /** A picture: marker, image tokens, marker. Its hash begins with the number of its tokens and what it shows. */
 export function requestOf(
   requestId: string,
@@ -124,11 +127,22 @@ export class CoreDriver {
 
   /** Plans and answers until nothing is left to do. */
   async settle(): Promise<void> {
-    for (;;) {
+    for (let left = MOST_ANSWERS; left > 0; left -= 1) {
       this.take(this.serving.plan(this.nowMs));
       if (this.owed === 0) return;
       await this.answer(0);
     }
+    throw new Error('there is no end of it');
+  }
+
+  /** Plans and answers until it has come. */
+  async until(hasCome: () => boolean): Promise<void> {
+    for (let left = MOST_ANSWERS; left > 0 && !hasCome(); left -= 1) {
+      this.take(this.serving.plan(this.nowMs));
+      if (this.owed === 0) break;
+      await this.answer(0);
+    }
+    if (!hasCome()) throw new Error('it does not come');
   }
 
   take(effects: readonly Effect[]): void {
