@@ -130,6 +130,7 @@ describe('admission', () => {
     const first = admission.enter(line, full, Infinity, calm);
     await expect(admission.enter(line, full, Infinity, calm)).rejects.toMatchObject({
       code: 'QUEUE_FULL',
+      message: 'All workers are full, and 1 requests wait for them already.',
       retryAfterMs: 1_000,
     });
     const other = admission.enter({ ...line, tenant: 'u' }, full, Infinity, calm);
@@ -233,6 +234,13 @@ describe('admission', () => {
     } finally {
       vi.useRealTimers();
     }
+  });
+
+  it('lets the next of a line try as soon as the first is in', async () => {
+    begin({ queueEntries: 3, queueWaitMs: 60_000 });
+    const won = attemptOf(() => Promise.resolve('won'));
+    const entered = [1, 2, 3].map(() => admission.enter(line, won, Infinity, calm));
+    expect(await Promise.all(entered)).toEqual(['won', 'won', 'won']);
   });
 
   it('lets the next of a line try when the first’s time is up', async () => {

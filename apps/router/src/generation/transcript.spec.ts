@@ -153,6 +153,113 @@ describe('a transcript', () => {
     }).toThrow();
   });
 
+  it('says when the request is known to be sound, and when its worker has begun', () => {
+    const { transcript, log } = scene();
+    expect([transcript.accepted, transcript.started]).toEqual([false, undefined]);
+    transcript.accept();
+    transcript.start({ promptTokens: 1, cachedTokens: 0 });
+    expect([transcript.accepted, transcript.started]).toEqual([true, { promptTokens: 1, cachedTokens: 0 }]);
+    expect(log).toEqual(['started']);
+  });
+
+  it('ends with what was thrown, and cannot begin anew after its end', () => {
+    const { transcript, follower } = scene();
+    const fault = new Error('broken');
+    transcript.fail(fault);
+    expect(transcript.end).toEqual({ finished: undefined, fault });
+    expect([follower.hasSent, transcript.canRestart]).toEqual([false, false]);
+    // what a worker says after the end is nobody's answer
+    transcript.append(0, delta('late'));
+    transcript.flush();
+    expect([follower.text, transcript.tokenIds, transcript.windowBytes]).toEqual(['', [], 0]);
+  });
+
+  it('cannot begin anew once any one of its subscribers has sent something', () => {
+    const { transcript, follower } = scene();
+    const other = new Follower(transcript);
+    other.hasSent = true;
+    expect([follower.hasSent, transcript.canRestart]).toEqual([false, false]);
+  });
+
+  it('begins anew with nothing of before, not even what nobody had been told', () => {
+    const { transcript, follower, log } = scene();
+    follower.lazy = true;
+    transcript.append(0, delta('wrong'));
+    transcript.restart();
+    transcript.flush();
+    expect([follower.wakes, log, transcript.windowBytes]).toEqual([0, [], 0]);
+    follower.take();
+    expect(follower.taken).toEqual([]);
+  });
+
+  it('has a last entry for log-probabilities alone, which brings no token', () => {
+    const { transcript, follower } = scene();
+    const logprob = { tokenId: 9, text: '', bytes: Buffer.of(), logprob: -1, top: [] };
+    transcript.finish({ ...FINISHED, logprobs: [logprob] });
+    expect(follower.taken).toMatchObject([{ text: '', logprobs: [logprob], tokenIds: [] }]);
+    expect(transcript.tokenIds).toEqual([]);
+    const silent = scene();
+    silent.transcript.finish(FINISHED);
+    expect(silent.follower.taken).toEqual([]);
+  });
+
+  it('keeps what the slowest has not taken, and counts its text, tokens and log-probabilities', () => {
+    const top = [{ tokenId: 1, text: 'a', bytes: undefined, logprob: -2 }];
+    const scored = { tokenId: 9, text: 'ab', bytes: undefined, logprob: -1, top };
+    const sizeOf = (of: Delta): number => {
+      const { transcript, follower } = scene();
+      follower.lazy = true;
+      transcript.append(0, of);
+      return transcript.windowBytes;
+    };
+    const empty = { text: '', tokenIds: [], logprobs: [] };
+    const base = sizeOf(empty);
+    expect(base).toBeGreaterThan(0);
+    expect(sizeOf({ ...empty, text: 'abc' }) - base).toBe(3 * 2);
+    expect(sizeOf({ ...empty, tokenIds: [1, 2] }) - base).toBe(2 * 8);
+    // a token's own and its likeliest ones'
+    const one = sizeOf({ ...empty, logprobs: [{ ...scored, top: [] }] }) - base;
+    expect(one).toBeGreaterThan(0);
+    expect(sizeOf({ ...empty, logprobs: [scored, scored] }) - base).toBe(4 * one);
+  });
+
+  it('lets an entry go when the last who needs it has taken it, or has left', () => {
+    const { transcript, follower } = scene();
+    const slow = new Follower(transcript);
+    const slower = new Follower(transcript);
+    for (const one of [slow, slower]) one.lazy = true;
+    const sizes: number[] = [];
+    const note = (): void => void sizes.push(transcript.windowBytes);
+    for (const text of ['a', 'b', 'c']) transcript.append(0, delta(text));
+    transcript.flush();
+    note();
+    slow.take();
+    note();
+    transcript.append(0, delta('d'));
+    transcript.flush();
+    slower.reader.leave(new Error('bored'));
+    note();
+    const [three = 0] = sizes;
+    expect(sizes).toEqual([three, three, three / 3]);
+    slow.take();
+    expect([slow.text, follower.text, transcript.windowBytes]).toEqual(['abcd', 'abcd', 0]);
+    slow.take();
+    expect(slow.taken.map(({ sequence }) => sequence)).toEqual([0, 1, 2, 3]);
+  });
+
+  it('cuts nobody off whose window is just full', () => {
+    const sizes = scene();
+    sizes.follower.lazy = true;
+    sizes.transcript.append(0, delta('x'));
+    const { transcript, follower } = scene(2 * sizes.transcript.windowBytes);
+    follower.lazy = true;
+    transcript.append(0, delta('x'));
+    transcript.append(0, delta('x'));
+    expect(follower.cut).toBeUndefined();
+    transcript.append(0, delta('x'));
+    expect(follower.cut).toBe('CLIENT_TOO_SLOW');
+  });
+
   it('gives every subscriber every entry once and in order, and holds no more than its window', () => {
     const step = fc.record({
       kind: fc.constantFrom('append', 'append', 'append', 'flush', 'take', 'lazy', 'join', 'leave'),

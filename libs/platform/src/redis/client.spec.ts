@@ -17,7 +17,8 @@ function run(failures: readonly unknown[], status = 'ready') {
     const failure = failures[Math.min(calls, failures.length - 1)];
     calls += 1;
     await Promise.resolve();
-    return failure === undefined ? 'done' : Promise.reject(failure);
+    if (failure !== undefined) await vi.fn().mockRejectedValue(failure)();
+    return 'done';
   };
   const beganMs = performance.now();
   const settle = (value: unknown): void => {
