@@ -170,7 +170,7 @@ describe('a transcript', () => {
     expect([follower.hasSent, transcript.canRestart]).toEqual([false, false]);
     // what a worker says after the end is nobody's answer
     transcript.append(0, delta('late'));
-    transcript.flush();
+    transcript.flush(0);
     expect([follower.text, transcript.tokenIds, transcript.windowBytes]).toEqual(['', [], 0]);
   });
 
@@ -186,7 +186,7 @@ describe('a transcript', () => {
     follower.lazy = true;
     transcript.append(0, delta('wrong'));
     transcript.restart();
-    transcript.flush();
+    transcript.flush(0);
     expect([follower.wakes, log, transcript.windowBytes]).toEqual([0, [], 0]);
     follower.take();
     expect(follower.taken).toEqual([]);
@@ -231,12 +231,12 @@ describe('a transcript', () => {
     const sizes: number[] = [];
     const note = (): void => void sizes.push(transcript.windowBytes);
     for (const text of ['a', 'b', 'c']) transcript.append(0, delta(text));
-    transcript.flush();
+    transcript.flush(0);
     note();
     slow.take();
     note();
     transcript.append(0, delta('d'));
-    transcript.flush();
+    transcript.flush(0);
     slower.reader.leave(new Error('bored'));
     note();
     const [three = 0] = sizes;

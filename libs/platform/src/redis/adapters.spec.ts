@@ -16,7 +16,8 @@ type Command = (...args: never[]) => unknown;
 /** A client that gives the same answer to a command each time, and writes down what it is asked. */
 function client(answers: Record<string, unknown>) {
   const asked: unknown[][] = [];
-  const known: Record<string, unknown> = { status: 'ready' };
+  const stream = { cork: () => undefined, uncork: () => undefined };
+  const known: Record<string, unknown> = { status: 'ready', stream };
   const command =
     (name: string) =>
     (...args: unknown[]) => {
@@ -147,27 +148,36 @@ describe('the registry in Redis', () => {
   });
 
   it('reads a descriptor once an epoch, and lists workers by their ids', async () => {
+    let listed = ['w2', 'w3', 'w1'];
     let hash: Record<string, string | null> = {
       ...{ epoch: '7', load: JSON.stringify(LOAD), descriptor: JSON.stringify({ ...WORKER, formats: [] }) },
     };
     const { registry, asked } = client({
-      smembers: ['w2', 'w1'],
+      smembers: () => listed,
       hmget: (key: string, ...fields: string[]) =>
         fields.map((field) => {
           const value = hash[field] ?? null;
-          return field === 'descriptor' && key !== info ? (value?.replace('"w1"', '"w2"') ?? null) : value;
+          return field === 'descriptor' && key !== info
+            ? (value?.replace('"w1"', `"${key.slice(-2)}"`) ?? null)
+            : value;
         }),
     });
     const fields = () =>
       asked.splice(0).flatMap(([name, , ...rest]) => (name === 'hmget' ? [rest.length] : []));
-    expect((await registry.list()).map(({ workerId }) => workerId)).toEqual(['w1', 'w2']);
-    expect(fields()).toEqual([2, 2, 3, 3]);
+    expect((await registry.list()).map(({ workerId }) => workerId)).toEqual(['w1', 'w2', 'w3']);
+    expect(fields()).toEqual([2, 2, 2, 3, 3, 3]);
     hash = { ...hash, load: JSON.stringify({ ...LOAD, running: 2 }) };
-    expect((await registry.list()).map(({ load }) => load.running)).toEqual([2, 2]);
-    expect(fields()).toEqual([2, 2]);
+    expect((await registry.list()).map(({ load }) => load.running)).toEqual([2, 2, 2]);
+    expect(fields()).toEqual([2, 2, 2]);
     hash = { ...hash, epoch: '8' };
-    expect((await registry.list()).map((record) => record.epoch)).toEqual([8, 8]);
-    expect(fields()).toEqual([2, 2, 3, 3]);
+    expect((await registry.list()).map((record) => record.epoch)).toEqual([8, 8, 8]);
+    expect(fields()).toEqual([2, 2, 2, 3, 3, 3]);
+    // of one that has gone nothing is kept
+    listed = [];
+    expect(await registry.list()).toEqual([]);
+    listed = ['w1'];
+    await registry.list();
+    expect(fields()).toEqual([2, 3]);
   });
 
   it.each(['epoch', 'load', 'descriptor'])('takes a worker off the list without its %s', async (missing) => {
@@ -178,5 +188,20 @@ describe('the registry in Redis', () => {
     });
     expect(await registry.list()).toEqual([]);
     expect(asked.at(-1)).toEqual(['srem', REGISTRY_KEY, 'w1']);
+    // a descriptor is asked for only of one that lives
+    expect(asked.filter(([name]) => name === 'hmget')).toHaveLength(missing === 'descriptor' ? 2 : 1);
   });
+
+  it.each(['epoch', 'load'])(
+    'takes a worker off the list whose %s goes between two reads',
+    async (missing) => {
+      const { registry, asked } = client({
+        ...{ smembers: ['w1'], srem: 1 },
+        hmget: (_key: string, ...fields: string[]) =>
+          fields.map((field) => (field === missing && fields.length === 3 ? null : '7')),
+      });
+      expect(await registry.list()).toEqual([]);
+      expect(asked.at(-1)).toEqual(['srem', REGISTRY_KEY, 'w1']);
+    },
+  );
 });

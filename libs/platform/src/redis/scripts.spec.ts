@@ -1,10 +1,12 @@
 import { readdirSync, readFileSync } from 'node:fs';
 
 import { KvcError } from '@kvcapsule/contracts';
+import type { Redis } from 'ioredis';
 import { describe, expect, it } from 'vitest';
 
 import { REGISTRY_KEY, workerKeys } from './keys.js';
 import { ScriptCode, throwOnCode } from './script-codes.js';
+import { defineScripts } from './scripts.js';
 
 const ROOT = new URL('../../', import.meta.url);
 const PAGE = readFileSync(new URL('../../docs/reference/redis-keys.md', ROOT), 'utf8');
@@ -64,6 +66,29 @@ describe.each(scripts)('%s', (name) => {
 
   it('is on the reference page', () => {
     expect(PAGE).toContain(`\`${name}\``);
+  });
+});
+
+describe('defineScripts', () => {
+  it('makes each file a method of as many keys as its name says, with all that it includes', () => {
+    const defined = new Map<string, { numberOfKeys: number; lua: string }>();
+    const client = {
+      defineCommand: (name: string, command: { numberOfKeys: number; lua: string }) =>
+        defined.set(name, command),
+    };
+    defineScripts(client as unknown as Redis);
+    expect([...defined.keys()].sort()).toEqual(
+      scripts
+        .map((name) => name.replace(/-\d\.lua$/, ''))
+        .map((name) => `kvc${name[0]?.toUpperCase()}${name.slice(1)}`)
+        .sort(),
+    );
+    for (const { numberOfKeys, lua } of defined.values()) {
+      expect(new Set(lua.match(/KEYS\[\d\]/g)).size).toBe(numberOfKeys);
+      expect(lua).not.toContain('@include');
+      expect(lua).not.toContain('undefined');
+    }
+    expect(defined.get('kvcReserve')?.lua).toContain(read('lua/includes/now-ms.lua').trim());
   });
 });
 

@@ -76,6 +76,10 @@ describe('records of workers', () => {
     expect(records.record('w1', loadOf(1))).toMatchObject({ load: { running: 1 } });
   });
 
+  it('are not written where nobody could read them', () => {
+    expect(() => descriptorJson({ ...descriptor, capacityPages: -1 })).toThrow('capacityPages');
+  });
+
   it('forget workers that have gone', () => {
     const records = new WorkerRecords();
     records.learn('w1', '7', JSON.stringify(descriptor));

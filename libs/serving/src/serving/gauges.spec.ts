@@ -3,6 +3,7 @@ import { FakeEngine } from '@kvcapsule/testing/engine';
 import { describe, expect, it } from 'vitest';
 
 import { kvGauges } from './gauges.js';
+import { rawTokenBytes } from './geometry.js';
 
 /** Blocks of 16 tokens in 8 pages of 64 bytes; a token's raw row takes 32. */
 const { info } = new FakeEngine(8, [
@@ -23,6 +24,12 @@ function gauges(holdings: readonly (readonly [number | undefined, Holding])[]) {
   } as unknown as Scheduler;
   return kvGauges(scheduler, geometry);
 }
+
+describe('rawTokenBytes', () => {
+  it('are two bytes for each number of keys and of values, in all layers and heads', () => {
+    expect(rawTokenBytes({ layers: 3, kvHeads: 5, headDim: 7 })).toBe(2 * 2 * 3 * 5 * 7);
+  });
+});
 
 describe('kvGauges', () => {
   it('add up pages by codec, and what of them is written', () => {

@@ -1,7 +1,7 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { describe, expect, it } from 'vitest';
 
-import { CoreDriver, expectNothingLeft, kindsOf, lease, requestOf } from '../testing/core-driver.js';
+import { CoreDriver, expectNothingLeft, forced, kindsOf, lease, requestOf } from '../testing/core-driver.js';
 
 describe('a core', () => {
   it('ends what is overdue, wherever it is, and nothing else', async () => {
@@ -84,6 +84,11 @@ describe('a core', () => {
     });
     await driver.settle();
     expect(serving.progress(['a']).prefills).toEqual([]);
+    const { steps } = serving.progress([]);
+    driver.submit('b', requestOf('b', [{ tokens: 20, mark: 1 }], { maxTokens: 1 }), 0);
+    await driver.settle();
+    // a picture and a step
+    expect(serving.progress([]).steps).toBe(steps + 2);
   });
 
   it('ends what runs with DRAINING when its process stops', async () => {
@@ -124,6 +129,76 @@ describe('a core', () => {
       ['second', 0],
     ]);
     expect(serving.expire(1_000)).toEqual([]);
+    expect(serving.drain('third', 300)).toEqual([{ kind: 'drained', ticket: 'third', aborted: 0 }]);
+  });
+
+  it('is not drained while one request is left', async () => {
+    const driver = new CoreDriver({ blocks: 30 });
+    const { serving } = driver;
+    for (const key of ['a', 'b']) driver.submit(key, requestOf(key, [[10]], { maxTokens: 3 }), 0);
+    driver.take(serving.drain('t', 100));
+    driver.take(serving.abort('a'));
+    expect(driver.drained.size).toBe(0);
+    await driver.settle();
+    expect([...driver.drained]).toEqual([['t', 0]]);
+  });
+
+  it('grows a lease again and again, as far as the ledger lets it', async () => {
+    const driver = new CoreDriver({ blocks: 30 });
+    const sampling = forced(9);
+    driver.submit('a', requestOf('a', [[10]], { ...lease('l'), maxTokens: 150, sampling }), 0);
+    await driver.settle();
+    const { resizes } = driver;
+    expect(resizes.length).toBeGreaterThan(1);
+    expect(resizes).toEqual(resizes.toSorted((a, b) => a - b));
+    expect(resizes.at(-1)).toBeGreaterThanOrEqual(10 * 8);
+  });
+
+  it('lets go of features that were never used', async () => {
+    const driver = new CoreDriver({ blocks: 30 });
+    driver.submit('a', requestOf('a', [[10], { tokens: 20, mark: 1 }], lease('l')), 0);
+    await driver.until(() => driver.serving.scheduler.waiting.length > 0);
+    expect(driver.serving.pictures.takenBytes).toBe(80);
+    driver.take(driver.serving.abort('a'));
+    expectNothingLeft(driver);
+  });
+
+  it('tells of one failure where two things fail', async () => {
+    const driver = new CoreDriver({ blocks: 30, fails: (count) => count <= 2 });
+    driver.submit('a', requestOf('a', [[10], { tokens: 20, mark: 1 }], lease('l')), 0);
+    await driver.settle();
+    expect(kindsOf(driver, 'a')).toEqual(['failed']);
+    expect(driver.reports.filter(({ kind }) => kind === 'requestFailed')).toHaveLength(1);
+  });
+
+  it('ends with the abort also where the text that was held back completes a stop string', () => {
+    const createDetokenizer = () => ({
+      ...{ pending: false, bytesOf: () => undefined, spell: String, push: () => '' },
+      flush: () => 'ab',
+    });
+    const driver = new CoreDriver({ blocks: 30, config: { createDetokenizer } });
+    driver.submit('a', requestOf('a', [[10]], { stop: ['ab'] }), 0);
+    driver.take(driver.serving.abort('a'));
+    expect(driver.events.get('a')).toMatchObject([{ kind: 'finished', reason: 'abort', text: '' }]);
+  });
+
+  it('keeps text as its codec says, or as pages that run short make it', async () => {
+    const options = {
+      ...{ blocks: 20, formats: [{ tokens: 0, bytesPerToken: 17 }] as const },
+      config: { codecs: ['raw', 'q8'], textUnderPressure: 'q8', stopTokenIds: new Set<number>() },
+    };
+    const stored = new CoreDriver(options);
+    const text = Array.from({ length: 140 }, (_, at) => 8 + (at % 40));
+    stored.submit('a', requestOf('a', [text], { kvCodec: 'q8', maxTokens: 2 }), 0);
+    await stored.settle();
+    expect(stored.events.get('a')?.at(-1)).toMatchObject({ usage: { kv: { codec: 'q8' } } });
+    const pressed = new CoreDriver(options);
+    for (const key of ['a', 'b', 'c'])
+      pressed.submit(key, requestOf(key, [[key.charCodeAt(0) % 40]], { maxTokens: 120 }), 0);
+    await pressed.settle();
+    const { textRecompressions, preemptions } = pressed.serving.scheduler.counters;
+    expect(textRecompressions).toBeGreaterThan(0);
+    expect(preemptions).toBe(0);
   });
 
   it('asks for no more time for a request that has ended', async () => {

@@ -259,7 +259,7 @@ export class Serving {
 
   #lose(error: unknown): void {
     this.#outbox.report({ kind: 'engineLost', error });
-    this.#fail(new KvcError('ENGINE_FAILED', 'The engine of this worker has failed.', { cause: error }));
+    this.#fail(new KvcError('ENGINE_FAILED', 'The engine of this worker has failed.'));
   }
 
   #fail(error: KvcError): void {

@@ -1,4 +1,10 @@
-import { FAKE_END, FAKE_IMAGE_TOKEN, FakeEngine, StepRunner } from '@kvcapsule/testing/engine';
+import {
+  FAKE_END,
+  FAKE_IMAGE_TOKEN,
+  FakeEngine,
+  type FakeFormat,
+  StepRunner,
+} from '@kvcapsule/testing/engine';
 import { expect } from 'vitest';
 
 import type { GenerateRequest } from '../generation/request.js';
@@ -12,6 +18,7 @@ type Owed = () => Promise<readonly Effect[]>;
 
 export interface DriverOptions {
   readonly blocks: number;
+  readonly formats?: readonly FakeFormat[];
   readonly config?: Partial<ServingConfig>;
   /** Whether a piece of work fails, by its count. */
   readonly fails?: (count: number) => boolean;
@@ -79,6 +86,8 @@ export class CoreDriver {
   /** Leases that the ledger counts as taken over. */
   readonly leases = new Set<string>();
   readonly declined: string[] = [];
+  /** Pages that a lease was to have, in the order they were asked for. */
+  readonly resizes: number[] = [];
   nowMs = 0;
   wakeAtMs = Infinity;
   mostSteps = 0;
@@ -90,8 +99,8 @@ export class CoreDriver {
   readonly #fails: (count: number) => boolean;
   #count = 0;
 
-  constructor({ blocks, config, fails = () => false }: DriverOptions) {
-    this.engine = new FakeEngine(blocks);
+  constructor({ blocks, formats, config, fails = () => false }: DriverOptions) {
+    this.engine = new FakeEngine(blocks, formats);
     this.#runner = new StepRunner(this.engine);
     this.#fails = fails;
     this.serving = new Serving({
@@ -208,6 +217,7 @@ export class CoreDriver {
         });
         return;
       case 'resizeLease':
+        this.resizes.push(effect.pages);
         this.#others.push(() => Promise.resolve(serving.leaseResized(effect.id, 'set', this.nowMs)));
         return;
       case 'releaseLease':
