@@ -7,6 +7,7 @@ import { Sequence } from '../scheduling/sequence/sequence.js';
 import { SchedulerState } from '../scheduling/state.js';
 import { ROOT } from '../testing/request-scripts.js';
 import { evict } from './evict/evict.js';
+import { relieve, withoutRelief } from './ladder.js';
 import { preempt } from './preempt/preempt.js';
 import { recompressPictures } from './recompress-pictures/recompress-pictures.js';
 import { recompressText } from './recompress-text/recompress-text.js';
@@ -78,6 +79,7 @@ describe('idle content is evicted', () => {
       [3, 2].map((n) => runner(undefined, [n, 2])),
       true,
     ],
+    ['the next rows, if for nothing beside them', [5, 4], [runner([3, 3], [3, 3])], true],
     ['nothing', [2, 2], [runner()], undefined],
   ])('where it keeps tails from room for %s', (_, rows, items, idle) => {
     expect(relief(rows, items)).toBe(idle);
@@ -85,6 +87,22 @@ describe('idle content is evicted', () => {
 
   it('where there is any', () => {
     expect(relief([5, 4], [], 0)).toBeUndefined();
+  });
+});
+
+describe('a step for which idle content alone goes', () => {
+  it.each([
+    ['as it is', relieve],
+    ['ahead', withoutRelief],
+  ])('planned %s takes nothing from anybody', (_, plan) => {
+    const cache = { idlePages: 8, evict: vi.fn(() => (cache.idlePages = 0)) };
+    const { budget } = SHORT;
+    const state = {
+      ...{ ...stateOf([5, 4], []), cache, budget: () => budget, tailRoom: () => ({}) },
+      blocksForNext: (__: unknown, room: TailRoom) => (cache.idlePages > 0 && room !== FINDS_ROOM ? 5 : 4),
+    } as unknown as SchedulerState;
+    expect(plan(state, newDraft(1, 1))).toEqual({ budget, roomy: true });
+    expect(cache.evict).toHaveBeenCalledTimes(1);
   });
 });
 

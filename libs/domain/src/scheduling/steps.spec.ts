@@ -34,6 +34,14 @@ describe('steps of the scheduler', () => {
     expect(second?.slots).toEqual([0]);
   });
 
+  it('take newcomers in also while another is under way', () => {
+    const scheduler = new Scheduler({ blocks: 8, maxStepTokens: 64, maxRunning: 2 });
+    scheduler.add({ id: 'a', promptTokens: 5, pictures: [] });
+    scheduler.plan();
+    scheduler.add({ id: 'b', promptTokens: 5, pictures: [] });
+    expect(scheduler.plan(true)?.chunks.map(({ id }) => id)).toEqual(['a', 'b']);
+  });
+
   it('name what they draw: who asks with an answer as its prompt finds that', () => {
     const scheduler = new Scheduler({ blocks: 8, maxStepTokens: 64, maxRunning: 2 });
     const tokenIds = Array.from({ length: 15 }, (_, at) => at);

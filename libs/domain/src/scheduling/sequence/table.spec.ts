@@ -46,6 +46,7 @@ describe('a sequence’s table', () => {
     expect([table.pageCount, table.cachedBlocksAtEnd, table.runs]).toEqual([24, 2, [8, 16, 24]]);
     table.push(stored(36, count(11, 80)));
     expect([table.pageCount, table.cachedBlocksAtEnd, table.runs]).toEqual([35, 0, [8, 16, 24, 80, 88]]);
+    expect(table.pages).toEqual([...count(24, 8), ...count(11, 80)]);
     table.clear();
     expect([table.pageCount, table.segments, table.last]).toEqual([0, [], undefined]);
   });
@@ -96,19 +97,19 @@ describe('a sequence’s table', () => {
     const table = tableOf(
       stored(0, count(3)),
       raw(20, [1, 2], 20, 2),
-      stored(40, [9]),
+      stored(40, count(9)),
       stored(60, count(11)),
     );
     const { source, log } = work();
     table.restore(source);
-    expect(log).toEqual(['2 blocks', '1 pages', '3 pages', '11 pages']);
+    expect(log).toEqual(['2 blocks', '9 pages', '3 pages', '11 pages']);
     expect(table.segments).toEqual([
-      stored(0, count(3, 503)),
+      stored(0, count(3, 511)),
       raw(20, [50, 51], 20, 0),
-      stored(40, [502]),
-      stored(60, count(11, 506)),
+      stored(40, count(9, 502)),
+      stored(60, count(11, 514)),
     ]);
-    expect(table.pageCount).toBe(3 + 16 + 1 + 11);
+    expect(table.pageCount).toBe(3 + 16 + 9 + 11);
   });
 
   it('finds the block of text, while that is raw, and the whole of a span', () => {
