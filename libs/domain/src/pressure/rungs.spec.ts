@@ -128,6 +128,23 @@ describe('what is compressed under pressure', () => {
     expect(rungs[kind](stateOf([5, 5], items), newDraft(1, 1), need(5))).toBeUndefined();
   });
 
+  it('text: a run of the last one’s, before all work of the step', () => {
+    const { state, draft } = running(0);
+    const textUnderPressure = {
+      ...{ stored: { format: 1, pages: 5 }, tokens: 16 },
+      form: { codec: 'q8', profileId: '' },
+    };
+    const request = { id: 'a', promptTokens: 16, pictures: [], textUnderPressure };
+    const sequence = new Sequence(request, 0, shape);
+    state.add(sequence);
+    state.enterSlot(sequence);
+    sequence.advance(99, { changes: [], chunks: [], rows: 0, samples: false }, state.source);
+    recompressText(state, draft, SHORT)?.act();
+    expect(draft.recompressed).toEqual([{ id: 'a', picture: undefined, start: 0 }]);
+    expect(draft.head).toMatchObject([{ slot: 0, changes: [{ kind: 'compress', format: 1 }] }]);
+    expect([draft.head[0]?.changes.length, state.counts.textRecompressions]).toEqual([1, 1]);
+  });
+
   it('text: not while somebody can be swapped out', () => {
     const { state, sequences, draft } = running(100, 10, 10);
     for (const sequence of sequences) {

@@ -160,6 +160,8 @@ describe('who was swapped out comes back', () => {
     expect([next.restore.mock.calls.length, state.cache.evict.mock.calls.length]).toEqual([1, 0]);
     expect([draft.writes, draft.exhausted.size]).toEqual([[{ id: 's', pages: [8, 9] }], 0]);
     expect(state.swappedIn).toHaveBeenCalledTimes(1);
+    // it has no rows yet, so it draws nothing
+    expect([...draft.work.values()]).toMatchObject([{ rows: 0, samples: false }]);
   });
 
   it('into an emptied pool where its tails have to lie together', () => {
