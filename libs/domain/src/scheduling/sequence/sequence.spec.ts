@@ -97,6 +97,10 @@ describe('a sequence that gives its pages up', () => {
     expect(sequence.progress.text).toBe(textUnderPressure);
     expect(sequence.chain?.units[0]).toMatchObject({ run: true, tokenIds: tokenIds.slice(0, 16) });
     expect(sequence.chain?.units[0]?.name).not.toBe(raw?.name);
+    // and it is named again
+    for (let computed = 0; computed < 60; { computed } = sequence.progress) advance(99);
+    sequence.naming.confirm(60, state.cache);
+    expect(sequence.naming.entries.map(({ tokenIds: { length } }) => length)).toEqual([16, 16, 16]);
   });
 
   it('keeps its names where nothing of it was stored otherwise, and waits for features of all its pictures', () => {
@@ -188,6 +192,26 @@ describe('what a sequence may store otherwise under pressure', () => {
       { kind: 'split', segment: 1, tokens: 16 },
       { kind: 'compress', segment: 1 },
     ]);
+  });
+
+  it('is named as soon as it is there: raw text with its last token, a stored run with the step behind it', () => {
+    const tokenIds = Array.from({ length: 32 }, (_, at) => at);
+    const namedAfter = (confirmed: number, request: Partial<ScheduledRequest>) => {
+      const { sequence, state, advance } = start({
+        promptTokens: 32,
+        content: { root: ROOT, tokenIds },
+        ...request,
+      });
+      sequence.chain?.push(1);
+      advance(99);
+      sequence.progress.generated = 1;
+      advance(99);
+      sequence.naming.confirm(confirmed, state.cache);
+      return sequence.naming.entries.length;
+    };
+    const text = { ...textUnderPressure, tokens: 32 };
+    expect([31, 32].map((confirmed) => namedAfter(confirmed, {}))).toEqual([1, 2]);
+    expect([32, 33].map((confirmed) => namedAfter(confirmed, { text }))).toEqual([0, 1]);
   });
 
   it('leaves to the cache what it was before, and that alone', () => {
