@@ -64,14 +64,16 @@ it('lets every request in, in the order of arrival, and no turn begins one when 
   );
 });
 
-it('begins anew when a turn has been quiet', async () => {
+it('asks for a turn where it cannot know that there was one', async () => {
   const gate = new TurnGate();
   expect(gate.enter()).toBeUndefined();
-  nowMs += 9;
-  await gate.enter();
-  await turn();
-  await turn();
-  nowMs += 9;
+  nowMs += 40;
+  const second = gate.enter();
+  expect(second).toBeDefined();
+  await second;
+  nowMs += 3;
+  expect(gate.enter()).toBeUndefined();
+  nowMs += 50;
   expect(gate.enter()).toBeUndefined();
 });
 

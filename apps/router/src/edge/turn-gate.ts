@@ -1,5 +1,7 @@
 /** How much of one turn of the event loop new requests may take before the next ones wait for another turn. */
 const TURN_MS = 4;
+/** A request that comes so much later is in another turn; one in between waits for one to know. */
+const QUIET_MS = 50;
 
 /**
  * Lets requests in as turns of the event loop have time for them. Hundreds may arrive in one turn, each half a
@@ -8,31 +10,32 @@ const TURN_MS = 4;
  */
 export class TurnGate {
   /** `performance.now()` when the first request of this turn came in. */
-  #beganMs: number | undefined;
+  #beganMs = -Infinity;
   readonly #waiting: (() => void)[] = [];
 
   /** Resolves when it is the request's turn, in the order of arrival; undefined where that is at once. */
   enter(): Promise<void> | undefined {
-    const nowMs = performance.now();
-    if (this.#beganMs === undefined) this.#begin(nowMs);
-    else if (this.#waiting.length > 0 || nowMs - this.#beganMs >= TURN_MS)
-      return new Promise((goOn) => {
-        this.#waiting.push(goOn);
-      });
-    return undefined;
-  }
-
-  #begin(nowMs: number): void {
-    this.#beganMs = nowMs;
-    setImmediate(this.#turn);
+    if (this.#waiting.length === 0) {
+      const nowMs = performance.now();
+      const spentMs = nowMs - this.#beganMs;
+      if (spentMs < TURN_MS) return undefined;
+      if (spentMs >= QUIET_MS) {
+        this.#beganMs = nowMs;
+        return undefined;
+      }
+      // only here, since to ask for a turn costs as much as to write to a socket
+      setImmediate(this.#turn);
+    }
+    return new Promise((goOn) => {
+      this.#waiting.push(goOn);
+    });
   }
 
   /** One of those that wait in each turn: how long it takes is seen in the next one only. */
   readonly #turn = (): void => {
-    this.#beganMs = undefined;
+    this.#beganMs = performance.now();
     const goOn = this.#waiting.shift();
-    if (!goOn) return;
-    this.#begin(performance.now());
-    goOn();
+    if (this.#waiting.length > 0) setImmediate(this.#turn);
+    goOn?.();
   };
 }
