@@ -43,7 +43,7 @@ function leasing(running: Record<string, Holding>, waiting: string[] = []) {
     running[id] = { held: 0, ...running[id], ...holding };
     changed.push(id);
   };
-  return { leases, effects, accept, asked, change };
+  return { leases, effects, accept, asked, change, moved: (id: string) => changed.push(id) };
 }
 
 describe('Leases', () => {
@@ -161,9 +161,11 @@ describe('Leases', () => {
   });
 
   it('stay as they are for requests that wait, until the ledger refuses', () => {
-    const { leases, accept, asked } = leasing({ a: { held: 16 } }, ['w']);
+    const { leases, accept, asked, moved } = leasing({ a: { held: 16 } }, ['w']);
     accept('a', 24);
     accept('w', 500);
+    leases.balance(0);
+    moved('w');
     leases.balance(0);
     expect(asked()).toEqual([]);
   });
