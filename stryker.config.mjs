@@ -19,7 +19,9 @@ export default {
   ignorePatterns: ['/.toolchain', '/.cache', '/.nx', 'dist', 'out-tsc', 'native/build*', 'bench/results'],
   // a static mutant runs every test; what it changes is a constant that tests cannot reach one by one
   ignoreStatic: true,
+  // a run beside others is slow, and no mutant is found by that
   timeoutMS: 20_000,
+  timeoutFactor: 3,
   reporters: ['clear-text', 'json', 'html'],
   jsonReporter: { fileName: '.cache/mutation/report.json' },
   htmlReporter: { fileName: '.cache/mutation/report.html' },

@@ -7,6 +7,11 @@ export default defineConfig({
   test: {
     ...base.test,
     setupFiles: ['vitest.mutation.setup.mts'],
-    include: ['libs/{domain,serving,platform}/src/**/*.spec.ts', 'apps/router/src/**/*.spec.ts'],
+    include: [
+      'libs/{domain,serving,platform}/src/**/*.spec.ts',
+      'apps/router/src/**/*.spec.ts',
+      // half a second with a Redis of its own: what connects to one is found by nothing else
+      'libs/platform/src/redis/conformance.int-spec.ts',
+    ],
   },
 });

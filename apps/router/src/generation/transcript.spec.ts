@@ -247,6 +247,20 @@ describe('a transcript', () => {
     expect(slow.taken.map(({ sequence }) => sequence)).toEqual([0, 1, 2, 3]);
   });
 
+  it('keeps what one has yet to take, however much it has let go of before', () => {
+    const { transcript, follower } = scene();
+    const other = new Follower(transcript);
+    for (const one of [follower, other]) one.lazy = true;
+    for (const text of ['a', 'b', 'c', 'd']) transcript.append(0, delta(text));
+    for (const one of [follower, other]) one.take();
+    transcript.append(0, delta('e'));
+    follower.take();
+    transcript.append(0, delta('f'));
+    other.take();
+    follower.take();
+    expect([follower.text, other.text, transcript.windowBytes]).toEqual(['abcdef', 'abcdef', 0]);
+  });
+
   it('cuts nobody off whose window is just full', () => {
     const sizes = scene();
     sizes.follower.lazy = true;
