@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import type { CacheEntry } from '../../paging/index.js';
-import { ROOT } from '../../testing/request-scripts.js';
+import { picture, ROOT } from '../../testing/request-scripts.js';
 import { Scheduler } from '../scheduler.js';
 import { Naming } from './naming.js';
 import { Progress } from './progress.js';
@@ -31,6 +31,23 @@ describe('names of what a sequence computes', () => {
 
   it('begin with a run of which another has computed a block alone', () => {
     expect(cachedOf(20, 40, 40)).toEqual([0, 20, 39]);
+  });
+
+  it('are left to whoever was first, where two compute the same at one time', () => {
+    const scheduler = new Scheduler({ blocks: 16, maxStepTokens: 100, maxRunning: 2 });
+    const content = { root: ROOT, tokenIds: ids.slice(0, 40) };
+    for (const id of ['a', 'b']) scheduler.add({ id, promptTokens: 40, maxTokens: 1, pictures: [], content });
+    for (let step = scheduler.plan(); step; step = scheduler.plan()) scheduler.complete(step, [0, 0]);
+    expect([scheduler.pages('a').held, scheduler.pages('b').held]).toEqual([24, 24]);
+    for (const id of ['a', 'b']) scheduler.finish(id);
+    expect(scheduler.pool).toMatchObject({ heldPages: 0, cachedPages: 24 });
+  });
+
+  it('are none where a picture has no content to be named by', () => {
+    const pictures = [picture(0, 20, 0, 3)];
+    const content = { root: ROOT, tokenIds: ids.slice(0, 40) };
+    const progress = new Progress({ id: 'a', promptTokens: 40, pictures, content }, SHAPE);
+    expect(new Naming(progress, new SequenceTable(SHAPE)).chain).toBeUndefined();
   });
 
   it('say what it shares, as often as somebody else uses it', () => {

@@ -207,11 +207,18 @@ describe('what a sequence may store otherwise under pressure', () => {
       sequence.progress.generated = 1;
       advance(99);
       sequence.naming.confirm(confirmed, state.cache);
-      return sequence.naming.entries.length;
+      const kinds = sequence.naming.entries.map(({ content }) => content.kind);
+      sequence.sealTail(state.cache);
+      return [kinds, sequence.naming.entries.map((entry) => entry.tokenIds.length)];
     };
     const text = { ...textUnderPressure, tokens: 32 };
-    expect([31, 32].map((confirmed) => namedAfter(confirmed, {}))).toEqual([1, 2]);
-    expect([32, 33].map((confirmed) => namedAfter(confirmed, { text }))).toEqual([0, 1]);
+    expect(namedAfter(31, {})).toEqual([['text'], [16, 15]]);
+    expect(namedAfter(32, {})).toEqual([
+      ['text', 'text'],
+      [16, 16],
+    ]);
+    expect(namedAfter(32, { text })).toEqual([[], []]);
+    expect(namedAfter(33, { text })).toEqual([['run'], [32, 1]]);
   });
 
   it('leaves to the cache what it was before, and that alone', () => {
@@ -227,6 +234,7 @@ describe('what a sequence may store otherwise under pressure', () => {
       state.cache.idlePages,
     ];
     expect(used()).toEqual([[16, 40, 16], 0]);
+    expect(sequence.naming.entries[1]?.content.kind).toBe('picture');
     sequence.recompress(state.source, []);
     expect(used()).toEqual([[16, 16], 24]);
     sequence.recompressText(state.source, []);
