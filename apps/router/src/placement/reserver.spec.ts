@@ -140,7 +140,9 @@ describe('workers that cannot take a request', () => {
       message: 'The prompt needs 16 KV pages; the largest worker has 15.',
       param: 'messages',
     });
-    // raw text takes 16 pages on one, and twice as many of half their size on the other
+  });
+
+  it('all too small, one with smaller pages: KV_CAPACITY_EXCEEDED with the fewest', async () => {
     await meet(
       { capacityPages: 12, load: { ...idle, freePages: 12 } },
       { capacityPages: 15, pagesPerBlock: 16, load: { ...idle, freePages: 15 } },
