@@ -262,6 +262,19 @@ describe('PrefixCache', () => {
     expect([cache.evictedPages, pool.heldPages]).toEqual([4 * 8 + 9, 0]);
   });
 
+  it('evicts the latest of equals first, in whatever order they were left', () => {
+    const pool = new PagePool(8, 8);
+    const cache = new PrefixCache(pool);
+    const texts = range(5).map((at) => compute(pool, cache, range(16, 100 * at)));
+    for (const at of [3, 0, 4, 1, 2]) {
+      cache.leave(texts[at]?.used ?? []);
+      pool.release(texts[at]?.runs ?? []);
+    }
+    const left: number[][] = [];
+    while (cache.evict()) left.push(range(5).filter((at) => cache.count(textChain(range(16, 100 * at))) > 0));
+    expect(left).toEqual([[0, 1, 2, 3], [0, 1, 2], [0, 1], [0], []]);
+  });
+
   it('keeps what a dearer one follows until that has gone', () => {
     const { cache, parent, child } = followed();
     cache.leave([parent]);

@@ -27,6 +27,10 @@ describe('a step', () => {
       missing: ['c'],
       exhausted: ['d', 'e'],
     });
+    const ends = newDraft(1, 10);
+    ends.preempted.push('a');
+    ends.exhausted.set('b', []);
+    expect(assemble(ends, [])).toMatchObject({ preempted: ['a'], exhausted: ['b'] });
     const both = newDraft(1, 10);
     both.preempted.push('a');
     both.missing.push('b');
