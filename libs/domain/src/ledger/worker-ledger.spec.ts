@@ -149,6 +149,14 @@ describe('a worker’s ledger', () => {
     expect(ledger.commit(next, 'id-1', 1, 1)).toBeUndefined();
   });
 
+  it('remembers best what was given back last, also when it was given back before', () => {
+    const { ledger, epoch } = registered(0);
+    const ids = Array.from({ length: MOST_RELEASED }, (_, index) => `id-${index}`);
+    for (const id of [...ids, 'id-0', 'one more']) ledger.release(epoch, id, 0);
+    expect(ledger.commit(epoch, 'id-0', 1, 0)).toBe('RELEASED');
+    expect(ledger.commit(epoch, 'id-1', 1, 0)).toBeUndefined();
+  });
+
   it('gives a process that asks again its own epoch while its record lives, and leaves its leases', () => {
     const { ledger, epoch } = registered(0);
     ledger.commit(epoch, 'a', 10, 0);
