@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 #include <vector>
@@ -23,14 +24,20 @@ class PackedMatrixTest : public ::testing::TestWithParam<Case> {
   PackedMatrixTest() : memory_(PackedMatrix::Bytes(GetParam().outputs, GetParam().inputs, GetParam().dtype)) {
     const auto [outputs, inputs, dtype] = GetParam();
     matrix_ = PackedMatrix(outputs, inputs, dtype, memory_.data());
-    std::vector<float> row(inputs), rounded(inputs);
+    std::vector<float> rounded(inputs);
     std::vector<uint8_t> bytes(inputs * 4);
-    for (int64_t output = 0; output < outputs; ++output) {
-      for (float& value : row) value = Draw();
-      matrix_.SetOutput(output, row.data());
-      FromFloat(dtype, row.data(), inputs, bytes.data());
-      ToFloat(dtype, bytes.data(), inputs, rounded.data());
-      weights_.push_back(rounded);
+    // a whole panel, one output, the rest of its panel, a whole one, two outputs and so on
+    for (int64_t output = 0, turn = 0, count = 0; output < outputs; output += count, ++turn) {
+      const int64_t panel = PackedMatrix::kPanel, wanted = turn % 3 == 1 ? 1 + turn / 3 : panel;
+      count = std::min({wanted, panel - output % panel, outputs - output});
+      std::vector<float> rows(count * inputs);
+      for (float& value : rows) value = Draw();
+      matrix_.SetOutputs(output, count, rows.data());
+      for (int64_t i = 0; i < count; ++i) {
+        FromFloat(dtype, &rows[i * inputs], inputs, bytes.data());
+        ToFloat(dtype, bytes.data(), inputs, rounded.data());
+        weights_.push_back(rounded);
+      }
     }
   }
 

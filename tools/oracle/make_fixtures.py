@@ -1,5 +1,5 @@
 """Writes native/test/fixtures: small Idefics3 and SmolVLM folders with random weights, and what transformers
-computes from them in single precision. Usage: python make_fixtures.py OUT_DIR
+computes from them in single precision. Usage: python make_fixtures.py OUT_DIR [NAME...]
 Needs torch, transformers (5.x) and Pillow 13. Each folder differs in what the engine could get wrong: pixel
 shuffle factor, grid of tiles, head counts, tied head, biases, position buckets, old spellings of the config.
 """
@@ -28,6 +28,9 @@ FIXTURES = {
                               tied=False, smolvlm=True, old_style=True, shards=True),
     "unsplit-buckets": dict(scale=2, tile=32, longest=96, picture=(90, 40), heads=4, kv_heads=2, head_dim=32, tied=True,
                             image_size=56, split=False, resample=3),
+    # SmolVLM2-2.2B has tiles of 384 pixels and patches of 14: the last pixels are in no patch
+    "uneven-tile": dict(scale=3, tile=52, longest=104, picture=(70, 100), heads=4, kv_heads=4, head_dim=16, tied=False,
+                        smolvlm=True),
 }
 
 
@@ -156,10 +159,11 @@ def make_resizes(out):
 
 
 def main():
-    out = Path(sys.argv[1])
-    make_resizes(out)
-    for name, fixture in FIXTURES.items():
-        make_fixture(name, fixture, out)
+    out, only = Path(sys.argv[1]), sys.argv[2:]
+    if not only:
+        make_resizes(out)
+    for name in only or FIXTURES:
+        make_fixture(name, FIXTURES[name], out)
 
 
 if __name__ == "__main__":

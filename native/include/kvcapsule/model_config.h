@@ -39,6 +39,7 @@ struct ModelConfig {
   int32_t scale_factor = 0;  // pixel shuffle
   bool tied = false;         // the head is the token embedding
 
+  // Of a tile; pixels beyond the last whole patch are in none.
   int32_t patches_per_side() const { return image.tile / vision.patch_size; }
   int32_t tokens_per_tile() const {
     const int32_t side = patches_per_side() / scale_factor;

@@ -284,9 +284,22 @@ int64_t PackedMatrix::Bytes(int64_t outputs, int64_t inputs, Dtype dtype) {
 
 uint8_t* PackedMatrix::At(int64_t output) const { return data_ + Place(output, 0, inputs_) * DtypeBytes(dtype_); }
 
-void PackedMatrix::SetOutput(int64_t output, const float* weights) {
+void PackedMatrix::SetOutputs(int64_t output, int64_t count, const float* weights) {
+  constexpr int64_t kBlock = 64;  // inputs turned over at a time, in the first-level cache
+  float turned[kBlock * kPanel];
   const int64_t stride = kPanel * DtypeBytes(dtype_);
-  for (int64_t i = 0; i < inputs_; ++i) FromFloat(dtype_, weights + i, 1, At(output) + i * stride);
+  for (int64_t first = 0; first < inputs_; first += kBlock) {
+    const int64_t inputs = std::min(kBlock, inputs_ - first);
+    for (int64_t o = 0; o < count; ++o) {
+      for (int64_t i = 0; i < inputs; ++i) turned[i * count + o] = weights[o * inputs_ + first + i];
+    }
+    uint8_t* to = At(output) + first * stride;
+    if (count == kPanel) {
+      FromFloat(dtype_, turned, inputs * kPanel, to);
+    } else {
+      for (int64_t i = 0; i < inputs; ++i) FromFloat(dtype_, turned + i * count, count, to + i * stride);
+    }
+  }
 }
 
 void PackedMatrix::ReadOutput(int64_t output, float* weights) const {

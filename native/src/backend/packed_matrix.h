@@ -67,8 +67,8 @@ class PackedMatrix {
   // A multiple of 64.
   static int64_t Bytes(int64_t outputs, int64_t inputs, Dtype dtype);
 
-  // weights: [inputs]. Outputs that are never set give zeros.
-  void SetOutput(int64_t output, const float* weights);
+  // weights: [count][inputs]; the outputs lie in one panel. Those that are never set give zeros.
+  void SetOutputs(int64_t output, int64_t count, const float* weights);
   void ReadOutput(int64_t output, float* weights) const;
 
   int64_t inputs() const { return inputs_; }

@@ -42,4 +42,11 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   return *this;
 }
 
+void ForgetPages(std::span<const uint8_t> range) {
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto first = (reinterpret_cast<uintptr_t>(range.data()) + page - 1) / page * page;
+  const auto last = reinterpret_cast<uintptr_t>(range.data() + range.size()) / page * page;
+  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
 }  // namespace kvcapsule

@@ -22,4 +22,8 @@ class MappedFile {
   size_t size_ = 0;
 };
 
+// Lets go of the whole pages of a range of a mapped file that has been read: they leave the process' memory and are
+// read again when touched.
+void ForgetPages(std::span<const uint8_t> range);
+
 }  // namespace kvcapsule

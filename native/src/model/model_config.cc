@@ -61,7 +61,8 @@ void CheckModelConfig(const ModelConfig& config) {
   RequireSize(config.scale_factor, "scaleFactor");
   Require(config.image_token_id >= 0 && config.image_token_id < config.text.vocab,
           "imageTokenId is outside the vocabulary");
-  Require(config.image.tile % config.vision.patch_size == 0 && config.patches_per_side() % config.scale_factor == 0,
+  Require(config.patches_per_side() >= 1, "pictures.tile is smaller than vision.patch");
+  Require(config.patches_per_side() % config.scale_factor == 0,
           "scaleFactor does not divide the patches of a tile's edge");
 }
 

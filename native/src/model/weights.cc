@@ -125,14 +125,20 @@ class Loader {
     return buffer;
   }
 
-  void Fill() const {
+  void Fill(CpuBackend& backend) const {
     for (const auto& [name, tensor] : declared_)
       Widen(folder_.at(name), 0, ggml_nelements(tensor), Path(name), static_cast<float*>(tensor->data));
+    std::vector<Rows> tasks;
     for (const Packed& packed : packed_) {
       if (packed.bias)
         packed.target->bias.resize(int64_t{packed.target->matrix.panels()} * PackedMatrix::kPanel);
-      for (const Part& part : packed.parts) FillPart(packed, part);
+      for (const Part& part : packed.parts) {
+        if (packed.bias) FillBias(packed, part);
+        for (int64_t row = 0; row < part.rows; row += tasks.back().count)
+          tasks.push_back({&packed, &part, row, InOnePanel(part, row)});
+      }
     }
+    backend.Run(static_cast<int32_t>(tasks.size()), [&](int32_t task) { FillRows(tasks[task]); });
   }
 
  private:
@@ -145,6 +151,12 @@ class Loader {
     int64_t in, outputs;
     bool bias;
     std::vector<Part> parts;
+  };
+  // What one task fills.
+  struct Rows {
+    const Packed* packed;
+    const Part* part;
+    int64_t first, count;
   };
 
   std::string Path(const std::string& name) const { return folder_.dir() + ": " + name; }
@@ -160,16 +172,30 @@ class Loader {
     }
   }
 
-  void FillPart(const Packed& packed, const Part& part) const {
-    std::vector<float> row(std::max(packed.in, part.rows));
-    const std::string weight = part.name + ".weight", bias = part.name + ".bias";
-    for (int64_t i = 0; i < part.rows; ++i) {
-      Widen(folder_.at(weight), i * packed.in, packed.in, Path(weight), row.data());
-      packed.target->matrix.SetOutput(part.Output(i), row.data());
-    }
-    if (!packed.bias) return;
-    Widen(folder_.at(bias), 0, part.rows, Path(bias), row.data());
+  // Rows of a part from `row` on whose outputs are neighbours in one panel.
+  static int64_t InOnePanel(const Part& part, int64_t row) {
+    return std::min({part.rows - row, part.run - row % part.run,
+                     PackedMatrix::kPanel - part.Output(row) % PackedMatrix::kPanel});
+  }
+
+  void FillBias(const Packed& packed, const Part& part) const {
+    std::vector<float> row(part.rows);
+    const std::string name = part.name + ".bias";
+    Widen(folder_.at(name), 0, part.rows, Path(name), row.data());
     for (int64_t i = 0; i < part.rows; ++i) packed.target->bias[part.Output(i)] = row[i];
+  }
+
+  void FillRows(const Rows& rows) const {
+    const int64_t in = rows.packed->in, count = rows.count * in;
+    const std::string name = rows.part->name + ".weight";
+    const TensorView& source = folder_.at(name);
+    thread_local std::vector<float> widened;
+    widened.resize(count);
+    Widen(source, rows.first * in, count, Path(name), widened.data());
+    rows.packed->target->matrix.SetOutputs(rows.part->Output(rows.first), rows.count, widened.data());
+    // so that file and weights are never in memory both as a whole
+    const int64_t bytes = source.dtype == "F32" ? 4 : 2;
+    ForgetPages({source.data + rows.first * in * bytes, static_cast<size_t>(count * bytes)});
   }
 
   const Folder& folder_;
@@ -276,7 +302,7 @@ int64_t WeightBytes(const ModelConfig& config, Dtype dtype) {
 }
 
 Weights LoadWeights(const std::string& model_dir, const ModelConfig& config, Dtype dtype,
-                    const CpuBackend& backend) {
+                    CpuBackend& backend) {
   const Folder folder(model_dir);
   const size_t tensors =
       16 + 16 * static_cast<size_t>(config.vision.layers) + 16 * static_cast<size_t>(config.text.layers);
@@ -291,7 +317,7 @@ Weights LoadWeights(const std::string& model_dir, const ModelConfig& config, Dty
   weights.packed = loader.Place();
   weights.bytes =
       static_cast<int64_t>(ggml_backend_buffer_get_size(weights.buffer.get())) + weights.packed.bytes();
-  loader.Fill();
+  loader.Fill(backend);
   return weights;
 }
 

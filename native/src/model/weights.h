@@ -71,6 +71,6 @@ int64_t WeightBytes(const ModelConfig& config, Dtype dtype);
 // Matrices in `dtype`, norms, biases and position embeddings in F32. Reads model.safetensors or the shards
 // that model.safetensors.index.json names. Throws Error(kModelInvalid) naming file and tensor.
 Weights LoadWeights(const std::string& model_dir, const ModelConfig& config, Dtype dtype,
-                    const CpuBackend& backend);
+                    CpuBackend& backend);
 
 }  // namespace kvcapsule

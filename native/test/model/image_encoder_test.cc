@@ -13,7 +13,8 @@ namespace {
 
 std::vector<std::string> Folders() {
   std::vector<std::string> folders{DemoModelDir()};
-  for (const char* name : {"shuffle-1-plain", "shuffle-2-gqa", "shuffle-4-smolvlm", "unsplit-buckets"})
+  for (const char* name : {"shuffle-1-plain", "shuffle-2-gqa", "shuffle-4-smolvlm", "unsplit-buckets",
+                           "uneven-tile"})
     folders.push_back(std::string(KVCAPSULE_FIXTURES) + "/" + name);
   return folders;
 }

@@ -66,7 +66,7 @@ TEST_P(ModelFixture, RunsInEveryWeightType) {
 INSTANTIATE_TEST_SUITE_P(
     Shapes, ModelFixture,
     ::testing::Combine(::testing::Values("shuffle-1-plain", "shuffle-2-gqa", "shuffle-3-mha-untied",
-                                         "shuffle-4-smolvlm", "unsplit-buckets"),
+                                         "shuffle-4-smolvlm", "unsplit-buckets", "uneven-tile"),
                        ::testing::ValuesIn(hwy::SupportedAndGeneratedTargets())),
     [](const auto& info) {
       std::string name = std::string(std::get<0>(info.param)) + "_" + hwy::TargetName(std::get<1>(info.param));

@@ -78,7 +78,7 @@ export interface FamilySpec {
   /** Of the settings of the image processor, whichever file they stand in. */
   readonly pictures: z.ZodType<PictureSpecification>;
 
-  /** Visual tokens of one tile; undefined when patches and pixel shuffle do not divide it. */
+  /** Visual tokens of one tile; undefined when the pixel shuffle does not divide its patches. */
   tokensPerTile(config: FamilyConfig, pictures: PictureSpecification): number | undefined;
   /** @throws KvcError IMAGE_INVALID for a size that cannot be tiled */
   pictureGrid(widthPx: number, heightPx: number, pictures: PictureSpecification): PictureGrid;

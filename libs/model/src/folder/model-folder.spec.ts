@@ -81,8 +81,25 @@ const configCases: [string, Change, RegExp][] = [
   ['config.json', vision({ num_channels: 4 }), /vision_config\.num_channels: only 3/],
   ['config.json', (json) => ({ ...json, vision_config: 'none' }), /^config\.json: vision_config/],
   ['config.json', (json) => ({ ...json, image_token_id: 1088 }), /image_token_id: is outside the vocabulary/],
-  ['config.json', (json) => ({ ...json, scale_factor: 3 }), /tile of 64 pixels is not cut evenly/],
+  [
+    'config.json',
+    (json) => ({ ...json, scale_factor: 3 }),
+    /patches of a tile of 64 pixels are not cut evenly/,
+  ],
 ];
+
+it('leaves pixels out that fill no patch: 27 patches of 14 in a tile of 384, three by three a token', async () => {
+  const pictures = { max_image_size: { longest_edge: 384 }, size: { longest_edge: 1536 } };
+  const dir = await folderOf({
+    'config.json': (json) => ({
+      ...(vision({ patch_size: 14, image_size: 384 })(json) as object),
+      scale_factor: 3,
+    }),
+    'preprocessor_config.json': (json) => ({ ...json, ...pictures }),
+    'processor_config.json': without,
+  });
+  expect((await readSpecification(dir)).tokensPerTile).toBe(81);
+});
 
 describe('a folder at fault', () => {
   const cases: [string, (json: Json) => unknown, RegExp][] = [

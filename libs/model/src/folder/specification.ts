@@ -87,7 +87,7 @@ export async function readModel(dir: string): Promise<ReadModel> {
   if (tokensPerTile === undefined)
     throw new KvcError(
       'MODEL_INVALID',
-      `${file}: a tile of ${pictures.tilePx} pixels is not cut evenly by patch_size and scale_factor of ${CONFIG_FILE}`,
+      `${file}: the patches of a tile of ${pictures.tilePx} pixels are not cut evenly by patch_size and scale_factor of ${CONFIG_FILE}`,
     );
   if (stated !== undefined && stated !== tokensPerTile)
     throw new KvcError(

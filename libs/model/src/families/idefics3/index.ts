@@ -13,8 +13,10 @@ export const IDEFICS3: FamilySpec = {
   config: configFile,
   pictures: pictureSettings,
   tokensPerTile: ({ vision, scaleFactor }, { tilePx }) => {
-    const side = tilePx / vision.patchPx / scaleFactor;
-    return Number.isInteger(side) ? side ** 2 : undefined;
+    // Pixels that fill no patch are in none, as in a convolution without padding: SmolVLM2-2.2B's tiles of 384 pixels
+    // have 27 patches of 14 a side.
+    const side = Math.floor(tilePx / vision.patchPx) / scaleFactor;
+    return side >= 1 && Number.isInteger(side) ? side ** 2 : undefined;
   },
   pictureGrid,
   pictureGrids,
