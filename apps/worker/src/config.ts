@@ -42,7 +42,9 @@ const fields = z.object({
     .default('auto')
     .meta({ description: 'Type of the weights in memory; auto: as most of them are stored' }),
   kvDtype: z.enum(DTYPES).default('f16').meta({ description: 'Type of raw keys and values' }),
-  poolMib: natural.default(512).meta({ description: 'Size of the KV pool' }),
+  poolMib: natural.optional().meta({
+    description: 'Size of the KV pool; 512, or what the whole context takes raw where that is more and fits',
+  }),
   threads: z.number().int().min(0).default(0).meta({ description: 'Compute threads; 0: all CPUs' }),
   maxStepTokens: natural.default(2048).meta({ description: 'Tokens computed in one step' }),
   maxPrefillChunk: natural

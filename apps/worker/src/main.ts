@@ -21,8 +21,7 @@ import { createRedisClient, RedisLedger, RedisRegistry } from '@kvcapsule/platfo
 import { createMetrics, type WorkerMetrics } from '@kvcapsule/platform/telemetry';
 
 import { defaultWorkerId, type WorkerConfig as Settings, workerConfigSchema } from './config.js';
-import { poolBlocks } from './memory/memory-plan.js';
-import { mostTiles, planMemory, reportMemory, weightType } from './memory/plan-memory.js';
+import { mostTiles, planMemory, plannedBlocks, reportMemory, weightType } from './memory/plan-memory.js';
 import { smallPoolNote } from './memory/small-pool.js';
 import { nameImageProcessor } from './pictures/image-processor.js';
 import { startWorker, type Worker } from './worker.js';
@@ -125,7 +124,7 @@ async function openNative(
   const sizes = { model: folder.specification, tiles: mostTiles(folder) };
   const openWith = async (files: readonly string[]): Promise<{ engine: Engine; blocks: number }> => {
     const need = await describeMemory({ ...settings, ...sizes, profiles: files });
-    const wholeBlocks = poolBlocks(config.poolMib, need);
+    const wholeBlocks = plannedBlocks(config, need, folder.contextTokens);
     reportMemory(planMemory(config, need, wholeBlocks), metrics, logger);
     const engine = await openEngine({ ...settings, poolBlocks: wholeBlocks, profiles: files });
     return { engine, blocks: wholeBlocks };

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 
 import {
   checkMemoryPlan,
+  defaultPoolMib,
   type MemoryDemand,
   memoryLimit,
   memoryPlan,
@@ -29,6 +30,17 @@ describe('the memory plan', () => {
   it('takes whole blocks for the pool, and at least one', () => {
     expect(poolBlocks(1, { block: MIB / 4 + 1 })).toBe(3);
     expect(() => poolBlocks(1, { block: MIB + 1 })).toThrow('--pool-mib 1 is less than one block');
+  });
+
+  it.each([
+    ['512 MiB for a small model', MIB / 16, 8192, 8192, 512],
+    ['a whole context of a large one', 3 * MIB, 8192, 24_000, 1536],
+    ['part of it where the memory has no room for more', 3 * MIB, 8192, 1500, 350],
+    ['a block at the least', 3 * MIB, 8192, 1114, 3],
+    ['what is refused then where there is no room at all', 3 * MIB, 8192, 900, 1536],
+  ])('has a default pool of %s', (_case, block, contextTokens, limitMib, mib) => {
+    const limit = { bytes: limitMib * MIB, of: 'cgroup' } as const;
+    expect(defaultPoolMib({ block }, { contextTokens, blockTokens: 16 }, 1000 * MIB, limit)).toBe(mib);
   });
 
   it('refuses what cannot fit, with all parts and a pool that would', () => {

@@ -36,6 +36,35 @@ export function memoryPlan(demand: MemoryDemand): MemoryPlan {
   };
 }
 
+interface Context {
+  readonly contextTokens: number;
+  readonly blockTokens: number;
+}
+
+/** Of small models. */
+const LEAST_DEFAULT_MIB = 512;
+/** Of what the limit leaves: pages of the file that weights are read from and heaps that breathe take some, too. */
+const DEFAULT_SHARE = 0.9;
+
+/**
+ * The pool where none is asked for: one request of the whole context fits as raw rows, at real size too, unless the
+ * memory has no room for that; then as much as there is.
+ *
+ * @param others the plan's bytes without a pool
+ */
+export function defaultPoolMib(
+  { block }: Pick<MemoryNeed, 'block'>,
+  { contextTokens, blockTokens }: Context,
+  others: number,
+  limit: MemoryLimit,
+): number {
+  const context = Math.ceil((Math.ceil(contextTokens / blockTokens) * block) / MIB);
+  const room = Math.floor((DEFAULT_SHARE * limit.bytes - others) / MIB);
+  const wanted = Math.max(LEAST_DEFAULT_MIB, context);
+  // without any room the plan is refused, with all its parts
+  return room < 1 ? wanted : Math.max(Math.ceil(block / MIB), Math.min(wanted, room));
+}
+
 /** Whole blocks that fit. Throws `CONFIG_INVALID` when none does. */
 export function poolBlocks(poolMib: number, { block }: Pick<MemoryNeed, 'block'>): number {
   const blocks = Math.floor((poolMib * MIB) / block);

@@ -1,3 +1,4 @@
+import { BLOCK_SHAPE } from '@kvcapsule/domain/paging';
 import type { MemoryNeed, NativeDtype } from '@kvcapsule/engine';
 import type { ModelFolder } from '@kvcapsule/model';
 import type { WorkerMetrics } from '@kvcapsule/platform/telemetry';
@@ -5,7 +6,16 @@ import { PARALLEL_PICTURES } from '@kvcapsule/serving';
 import type { Logger } from 'pino';
 
 import type { WorkerConfig } from '../config.js';
-import { checkMemoryPlan, memoryLimit, memoryPlan, type MemoryPlan, planMib } from './memory-plan.js';
+import {
+  checkMemoryPlan,
+  defaultPoolMib,
+  memoryLimit,
+  memoryPlan,
+  type MemoryPlan,
+  planMib,
+  plannedBytes,
+  poolBlocks,
+} from './memory-plan.js';
 
 const MIB = 2 ** 20;
 
@@ -28,6 +38,15 @@ export function planMemory(config: WorkerConfig, engine: MemoryNeed, blocks: num
     swapBytes: config.swapMib * MIB,
     encoderCacheBytes: config.encoderCacheMib * MIB,
   });
+}
+
+/** Blocks of the pool that is asked for, or of the default one. */
+export function plannedBlocks(config: WorkerConfig, engine: MemoryNeed, contextTokens: number): number {
+  const { blockTokens } = BLOCK_SHAPE;
+  const others = plannedBytes(planMemory(config, engine, 0));
+  const poolMib =
+    config.poolMib ?? defaultPoolMib(engine, { contextTokens, blockTokens }, others, memoryLimit());
+  return poolBlocks(poolMib, engine);
 }
 
 /** Says the plan in log and metrics, and throws `CONFIG_INVALID` when it cannot fit. */
