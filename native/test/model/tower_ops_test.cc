@@ -26,7 +26,7 @@ class TowerAttentionTest : public ::testing::TestWithParam<std::tuple<int64_t, i
       weights_.push_back(Draw(shape_.hidden()));
       // logits of a few units
       for (float& weight : weights_.back()) weight *= 4 / std::sqrt(static_cast<float>(shape_.hidden()));
-      linear_.matrix.SetOutput(output, weights_.back().data());
+      linear_.matrix.SetOutputs(output, 1, weights_.back().data());
     }
     x_ = Draw(kTiles * shape_.patches * shape_.hidden());
   }
