@@ -59,7 +59,7 @@ struct Matrix {
     linear.bias.resize(int64_t{linear.matrix.panels()} * PackedMatrix::kPanel);
     std::vector<float> row(inputs);
     Fill(row.data(), inputs);
-    for (int64_t output = 0; output < outputs; ++output) linear.matrix.SetOutput(output, row.data());
+    for (int64_t output = 0; output < outputs; ++output) linear.matrix.SetOutputs(output, 1, row.data());
   }
 
   LargeBuffer memory;
