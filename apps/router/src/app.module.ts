@@ -1,10 +1,10 @@
-import { requestError } from '@kvcapsule/contracts/openai';
 import type { Logger } from '@kvcapsule/platform/logging';
-import { type DynamicModule, Module, StandardSchemaValidationPipe } from '@nestjs/common';
+import { type DynamicModule, Module } from '@nestjs/common';
 import { APP_FILTER, APP_PIPE } from '@nestjs/core';
 import { Admission } from './admission/admission.service.js';
 import { ModelCatalogue } from './catalogue/model-catalogue.js';
 import { ModelFleet } from './catalogue/model-fleet.service.js';
+import { BodyValidationPipe } from './edge/body-validation.pipe.js';
 import { ChatController } from './edge/chat.controller.js';
 import { Pacer } from './edge/answer/pacer.service.js';
 import { ErrorFilter } from './edge/error.filter.js';
@@ -30,13 +30,6 @@ export interface Environment {
   readonly logger: Logger;
 }
 
-type Issues = Parameters<typeof requestError>[0];
-
-const bodyValidation = new StandardSchemaValidationPipe({
-  // The contracts' schemas are zod's, and so are their issues.
-  exceptionFactory: (issues) => requestError(issues as unknown as Issues),
-});
-
 @Module({})
 export class AppModule {
   static with({ settings, ports, catalogue, telemetry }: Environment, routes: Routes): DynamicModule {
@@ -57,7 +50,7 @@ export class AppModule {
         { provide: Ports, useValue: ports },
         { provide: ModelCatalogue, useValue: catalogue },
         { provide: APP_FILTER, useClass: ErrorFilter },
-        { provide: APP_PIPE, useValue: bodyValidation },
+        { provide: APP_PIPE, useClass: BodyValidationPipe },
       ],
     };
   }

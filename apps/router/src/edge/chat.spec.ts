@@ -317,6 +317,22 @@ describe('what clients send along', () => {
     expect(response.status).toBe(400);
     expect((await errorOf(response))['message']).toMatch(message);
   });
+
+  it.each(['__proto__', 'constructor', 'prototype', 'toString'])(
+    'is refused by name where the unknown field is called %s',
+    async (name) => {
+      const field = (value: unknown) => JSON.parse(`{"${name}":${JSON.stringify(value)}}`) as object;
+      for (const [change, param] of [
+        [field({ a: 1 }), name],
+        [{ stream: true, stream_options: field(0) }, `stream_options.${name}`],
+        [{ messages: [{ role: 'user', content: 'abc', ...field([]) }] }, `messages.0.${name}`],
+        [{ logit_bias: { 1: 1, ...field(1) } }, `logit_bias.${name}`],
+      ] as const) {
+        const response = await router.chat('abc', change);
+        expect([response.status, (await errorOf(response))['param']]).toEqual([400, param]);
+      }
+    },
+  );
 });
 
 const MANY_BIASES = Object.fromEntries(Array.from({ length: 1025 }, (_, id) => [id, 1]));
