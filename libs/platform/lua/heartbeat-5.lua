@@ -1,5 +1,6 @@
 --[[
-  Keeps the worker alive, replaces its load and drops reserved leases past their deadline.
+  Keeps the worker alive, replaces its load, drops reserved leases past their deadline and counts the pages of the
+  others anew.
 
   KEYS[1] epoch
   KEYS[2] info
@@ -20,6 +21,7 @@
 --- @include now-ms
 --- @include check-epoch
 --- @include drop-expired
+--- @include recount
 --- @include outlive-worker
 
 local refused = checkEpoch(KEYS[1], KEYS[2], ARGV[1])
@@ -31,5 +33,6 @@ redis.call('PEXPIRE', KEYS[2], ARGV[3])
 redis.call('HSET', KEYS[2], 'load', ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 dropExpired(KEYS[2], KEYS[3], KEYS[4], nowMs())
+recount(KEYS[2], KEYS[3])
 outliveWorker(KEYS[2], KEYS[3], KEYS[4], KEYS[5])
 return 0

@@ -79,6 +79,21 @@ describe('ledger', () => {
     });
   });
 
+  it('counts its pages anew with a heartbeat when the key of its leases was lost alone', async () => {
+    const { epoch } = await registry.register(WORKER, LOAD, ONE);
+    await ledger.reserve(lease(epoch, 'lost-1'), 10);
+    await ledger.commit(lease(epoch, 'lost-2'), 20);
+    await client.del(workerKeys('w1').leases);
+    await ledger.reserve(lease(epoch, 'new-1'), 3);
+    await ledger.commit(lease(epoch, 'new-2'), 4);
+    await registry.heartbeat('w1', epoch, LOAD);
+    expect(await ledger.account('w1')).toMatchObject({ reservedPages: 3, committedPages: 4, leases: 2 });
+    await ledger.release(lease(epoch, 'new-1'));
+    await ledger.release(lease(epoch, 'new-2'));
+    await ledger.release(lease(epoch, 'lost-2'));
+    expect(await ledger.account('w1')).toMatchObject({ reservedPages: 0, committedPages: 0, leases: 0 });
+  });
+
   it('never passes the capacity under 50 clients at once', async () => {
     const { epoch } = await registry.register(WORKER, LOAD, ONE);
     const clients = await Promise.all(Array.from({ length: 50 }, () => createRedisClient(server.url)));
