@@ -21,8 +21,6 @@ const CHANNEL_OPTIONS = {
   'grpc.keepalive_permit_without_calls': 1,
   // The cluster's own addresses are reached directly, whatever proxy the environment names for the outside.
   'grpc.enable_http_proxy': 0,
-  // Statistics of every call and message that nothing asks for.
-  'grpc.enable_channelz': 0,
 } as const satisfies ClientOptions;
 
 type ClientClass<T> = new (
@@ -53,6 +51,9 @@ export async function listenRpc(server: Server, address: string): Promise<number
 export function createRpcClient<T>(Client: ClientClass<T>, address: string): T {
   return new Client(address, credentials.createInsecure(), {
     ...CHANNEL_OPTIONS,
+    // Statistics of every call and message that nothing asks for. A server needs them: without, grpc-js loses sight of
+    // its connections and `forceShutdown` leaves them open.
+    'grpc.enable_channelz': 0,
     // Without a cap a worker that is back after a minute would wait two more to be called.
     'grpc.initial_reconnect_backoff_ms': 100,
     'grpc.max_reconnect_backoff_ms': 2_000,
