@@ -7,7 +7,10 @@ import type { ScheduledStep } from './step.js';
 /** Two whose blocks do not fit together for long; returns the step that swaps the young one out. */
 function swapping(): { scheduler: Scheduler; step: ScheduledStep } {
   const scheduler = new Scheduler({ blocks: 4, maxStepTokens: 64, maxRunning: 4, swapPages: 16 });
-  for (const id of ['old', 'young']) scheduler.add({ id, promptTokens: 15, pictures: [] });
+  for (const [first, id] of ['old', 'young'].entries()) {
+    const tokenIds = Array.from({ length: 15 }, (_, at) => 100 * first + at);
+    scheduler.add({ id, promptTokens: 15, pictures: [], content: { root: ROOT, tokenIds } });
+  }
   for (let step = scheduler.plan(); step; step = scheduler.plan()) {
     if (step.reads.length > 0) return { scheduler, step };
     scheduler.complete(step, []);
@@ -75,6 +78,14 @@ describe('steps of the scheduler', () => {
     expect(scheduler.waiting).toEqual(['young']);
     expect(scheduler.fail(step)).toEqual(['old', 'young']);
     expect([scheduler.waiting, scheduler.pool.heldPages]).toEqual([[], 0]);
+  });
+
+  it('end who waits swapped out, and leave nothing of it in the cache', () => {
+    const { scheduler, step } = swapping();
+    scheduler.complete(step, []);
+    const cached = scheduler.pool.cachedPages;
+    expect(scheduler.finish('young')).toBe(true);
+    expect([scheduler.pool.cachedPages, scheduler.waiting]).toEqual([cached, []]);
   });
 
   it('bring nothing back while another is under way', () => {

@@ -35,7 +35,10 @@ describe('rows of a sequence', () => {
       samples: false,
       chunks: [{ rows: 10 }, { start: 10, rows: 5 }],
     });
-    expect(advance(99)).toMatchObject({ rows: 45, samples: true });
+    const { changes, ...rest } = advance(99);
+    expect(rest).toMatchObject({ rows: 45, samples: true });
+    // it goes on in the picture's segment, where there is room for one more row, and begins the text behind it
+    expect(changes.map(({ kind }) => kind)).toEqual(['blocks', 'segment', 'blocks']);
   });
 
   it('end with a span that is stored before the next row', () => {
@@ -54,6 +57,40 @@ describe('rows of a sequence', () => {
   it('draw no token where none is missing', () => {
     const { advance } = start({ maxTokens: 1 });
     expect([advance(99).samples, advance(99)]).toMatchObject([true, { rows: 0, samples: false }]);
+  });
+});
+
+describe('a sequence that begins with a cached prefix', () => {
+  const tokenIds = Array.from({ length: 60 }, (_, at) => at);
+  const content = { codec: 'c', profileId: '', contentSha256: Uint8Array.of(1) };
+
+  it.each([
+    ['raw', picture(0, 20, 0, undefined), [['raw', 20, 2]]],
+    ['stored', picture(0, 20, 0, 3), [['stored', 20, undefined]]],
+    [
+      'stored beside raw rows',
+      picture(0, 20, 2, 3),
+      [
+        ['stored', 18, undefined],
+        ['raw', 2, 1],
+      ],
+    ],
+  ])('shares the pages of a picture that is %s', (_, shown, segments) => {
+    const request = { pictures: [{ ...shown, content }], content: { root: ROOT, tokenIds } };
+    const first = start(request);
+    first.advance(99);
+    first.advance(99);
+    first.sequence.naming.confirm(60, first.state.cache);
+    const second = start(request).sequence;
+    const match = first.state.cache.match(second.chain as NonNullable<typeof second.chain>, 20);
+    const work: SequenceWork = { changes: [], chunks: [], rows: 0, samples: false };
+    second.attach(match, undefined, work);
+    const held = second.table.segments;
+    expect(
+      held.map((each) => [each.kind, each.tokens, each.kind === 'raw' ? each.cached : undefined]),
+    ).toEqual(segments);
+    expect(second.table.pages).toEqual(first.sequence.table.pages.slice(0, second.table.pageCount));
+    expect([second.progress.computed, second.table.pageCount]).toEqual([20, second.table.pages.length]);
   });
 });
 
@@ -219,6 +256,20 @@ describe('what a sequence may store otherwise under pressure', () => {
     ]);
     expect(namedAfter(32, { text })).toEqual([[], []]);
     expect(namedAfter(33, { text })).toEqual([['run'], [32, 1]]);
+  });
+
+  it('has no names for what is computed behind a picture that was stored after all', () => {
+    const tokenIds = Array.from({ length: 60 }, (_, at) => at);
+    const content = { codec: 'raw', profileId: '', contentSha256: Uint8Array.of(1) };
+    const pictures = [{ ...pressed(0, 3), content }];
+    const { sequence, state, advance } = start({ pictures, content: { root: ROOT, tokenIds } });
+    advance(40);
+    sequence.naming.confirm(40, state.cache);
+    sequence.recompress(state.source, []);
+    advance(99);
+    sequence.naming.confirm(60, state.cache);
+    sequence.sealTail(state.cache);
+    expect([sequence.naming.entries, state.cache.size]).toEqual([[], 1]);
   });
 
   it('leaves to the cache what it was before, and that alone', () => {
