@@ -61,7 +61,7 @@ const points = [...ratios].map(([point, list]) => ({
 }));
 const all = points.map((point) => point.median);
 const result = {
-  command: `node bench/engine-beside.mjs ${process.argv.slice(2).join(' ')}`.replace(values.baseline, 'DIR'),
+  command: `node bench/engine-beside.mjs --baseline DIR --rounds ${values.rounds} -- ${options.join(' ')}`,
   commit: commit(ROOT),
   baseline: commit(values.baseline),
   machine: `${cpus()[0].model}, ${cpus().length} CPUs`,
