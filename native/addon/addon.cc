@@ -8,6 +8,7 @@
 #include "arguments.h"
 #include "backend/arithmetic.h"
 #include "backend/roof.h"
+#include "common/isa.h"
 #include "engine_thread.h"
 #include "ggml.h"
 #include "image_cut.h"
@@ -278,10 +279,20 @@ Napi::Value DescribeMemoryValue(const Napi::CallbackInfo& info) {
   }
 }
 
+Napi::Value LimitIsaValue(const Napi::CallbackInfo& info) {
+  try {
+    LimitIsa(ReadString(info[0], "most"));
+  } catch (const Error& error) {
+    throw Napi::Error(info.Env(), MakeError(info.Env(), CodeName(error.code()), error.what()));
+  }
+  return info.Env().Undefined();
+}
+
 Napi::Value BuildInfo(const Napi::CallbackInfo& info) {
   Napi::Object object = Napi::Object::New(info.Env());
   object.Set("version", KVCAPSULE_VERSION);
   object.Set("ggml", ggml_version());
+  object.Set("isa", Name(BestIsa()));
   object.Set("instructionSet", InstructionSet());
   object.Set("arithmetic", Arithmetic());
   return object;
@@ -300,6 +311,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("createEngine", Napi::Function::New(env, CreateEngine, "createEngine"));
   exports.Set("buildInfo", Napi::Function::New(env, BuildInfo, "buildInfo"));
   exports.Set("describeMemory", Napi::Function::New(env, DescribeMemoryValue, "describeMemory"));
+  exports.Set("limitIsa", Napi::Function::New(env, LimitIsaValue, "limitIsa"));
   exports.Set("measureRoof", Napi::Function::New(env, MeasureRoofValue, "measureRoof"));
   return exports;
 }

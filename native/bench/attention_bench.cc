@@ -1,13 +1,17 @@
 // Speed of attention alone, on random data, beside the machine's roofs measured in the same run.
 // Usage: attention_bench [name=value]...
-//   geometry=demo|7b   6 layers of 4 heads over 2 KV heads of 64; 2 of the 28 layers of 28 heads over 4 of 128
+//   geometry=demo|256m|2b|7b   6 layers of 4 heads over 2 KV heads of 64; 6 of SmolVLM-256M's 30 layers of 9 heads over 3
+//   of 64; 1 of SmolVLM2-2.2B's 24 of 32 heads over 32 of 64; 2 of Qwen2.5-VL-7B's 28 of 28 heads over 4 of 128
 //   codec=f16|bf16|f32|q8|q4|capsule|packed   the last four as pictures of `picture` tokens over an F16 pool; capsule
 //   is profile version 1 with `retention` of the rows; packed is version 2 with that share in every group of `group`
-//   tokens, rows of `bits` bits and `markers` template rows, or with profile=FILE what that profile (version 2) says, of
-//   pictures drawn from its own statistics
+//   tokens, rows of `bits` bits and template=markers|all: `markers` rows; or, as profiles that ship have it, of keys these
+//   and a mean for each group, of values all rows. With profile=FILE what that profile (version 2) says, of pictures drawn
+//   from its own statistics
+//   against=none|raw   raw: raw rows of as many tokens are measured in turns with the codec, and the ratio of both times
+//   is told, the median of `turns`
 //   tokens=16384 batch=4 rows=1 (query rows a sequence: more is prefill) threads=1 picture=312 retention=0.25 rounds=5
 //   clock=wall|cpu   cpu: the thread's own time, for one thread on a machine that others use too; the roofs are by the wall
-// Best of all rounds; a step visits every layer once, so data larger than the caches comes from memory.
+// Best of `rounds` rounds; a step visits every layer once, so data larger than the caches comes from memory.
 #include <algorithm>
 #include <barrier>
 #include <chrono>
@@ -22,8 +26,10 @@
 #include <vector>
 
 #include "attention/paged_attention.h"
+#include "backend/arithmetic.h"
 #include "backend/roof.h"
 #include "common/half.h"
+#include "common/isa.h"
 #include "kv/codec/capsule/capsule_format.h"
 #include "kv/codec/packed/packed_format.h"
 #include "kv/codec/q4/q4_format.h"
@@ -37,19 +43,29 @@ struct Options {
   std::map<std::string, std::string> values = {
       {"geometry", "demo"}, {"codec", "f16"}, {"tokens", "16384"}, {"batch", "4"},       {"rows", "1"},
       {"threads", "1"},     {"rounds", "5"},  {"picture", "312"},  {"retention", "0.25"},
-      {"clock", "wall"},    {"group", "16"},  {"bits", "4"},       {"markers", "40"},    {"profile", ""}};
+      {"clock", "wall"},    {"group", "16"},  {"bits", "4"},       {"markers", "40"},    {"profile", ""},
+      {"template", "markers"}, {"against", "none"}, {"turns", "5"}};
 
   int32_t Int(const std::string& name) const { return std::stoi(values.at(name)); }
   double Real(const std::string& name) const { return std::stod(values.at(name)); }
 };
 
+struct Sizes {
+  int32_t layers, kv_heads, head_dim, heads;
+};
+
+const Sizes& SizesOf(const Options& options) {
+  static const std::map<std::string, Sizes> known = {
+      {"demo", {6, 2, 64, 4}}, {"256m", {6, 3, 64, 9}}, {"2b", {1, 32, 64, 32}}, {"7b", {2, 4, 128, 28}}};
+  return known.at(options.values.at("geometry"));
+}
+
 KvGeometry GeometryOf(const Options& options) {
   const std::string& codec = options.values.at("codec");
   const Dtype dtype = codec == "f32" ? Dtype::kF32 : codec == "bf16" ? Dtype::kBF16 : Dtype::kF16;
-  return options.values.at("geometry") == "demo" ? KvGeometry{6, 2, 64, dtype} : KvGeometry{2, 4, 128, dtype};
+  const Sizes& sizes = SizesOf(options);
+  return {sizes.layers, sizes.kv_heads, sizes.head_dim, dtype};
 }
-
-int32_t Heads(const Options& options) { return options.values.at("geometry") == "demo" ? 4 : 28; }
 
 std::vector<float> Gaussian(std::mt19937& rng, int64_t count, float scale) {
   std::normal_distribution<float> normal(0, scale);
@@ -99,7 +115,6 @@ std::shared_ptr<const KvFormat> RandomPacked(std::mt19937& rng, const KvGeometry
   PackedPart part;
   part.weights.assign(profile.tokens, 1);
   part.sensitivity = 1;
-  for (int32_t i = 0; i < std::min(profile.tokens, options.Int("markers")); ++i) part.template_rows.push_back(i);
   for (size_t g = 0; g + 1 < begins.size(); ++g) {
     const int32_t tokens = begins[g + 1] - begins[g];
     const auto rank = static_cast<int32_t>(std::lround(options.Real("retention") * tokens));
@@ -109,8 +124,17 @@ std::shared_ptr<const KvFormat> RandomPacked(std::mt19937& rng, const KvGeometry
     const auto basis = Gaussian(rng, static_cast<int64_t>(rank) * tokens, 1 / std::sqrt(static_cast<float>(tokens)));
     part.basis.insert(part.basis.end(), basis.begin(), basis.end());
   }
-  part.rows = Gaussian(rng, static_cast<int64_t>(part.template_rows.size()) * geometry.head_dim, 1);
-  profile.parts.assign(2LL * geometry.layers * geometry.kv_heads, part);
+  const bool all = options.values.at("template") == "all";
+  const int64_t groups = static_cast<int64_t>(begins.size()) - 1;
+  for (int32_t i = 0; i < 2 * geometry.layers * geometry.kv_heads; ++i) {
+    const bool values = i % 2 == 1;
+    PackedPart made = part;
+    const int32_t rows = all && values ? profile.tokens : std::min(profile.tokens, options.Int("markers"));
+    for (int32_t row = 0; row < rows; ++row) made.template_rows.push_back(row);
+    made.rows = Gaussian(rng, int64_t{rows} * geometry.head_dim, 1);
+    if (all && !values) made.means = Gaussian(rng, groups * geometry.head_dim, 1);
+    profile.parts.push_back(std::move(made));
+  }
   return std::make_shared<PackedFormat>(geometry, std::move(profile));
 }
 
@@ -141,6 +165,9 @@ void DrawRows(std::mt19937& rng, const PackedFormat& format, const KvPool& pool,
       std::copy_n(&unit.template_rows[t * padded], dim, &rows[static_cast<size_t>(unit.template_columns[t]) * dim]);
     for (size_t g = 0; g + 1 < begins.size(); ++g) {
       const int32_t extent = begins[g + 1] - begins[g];
+      for (int32_t i = begins[g]; i < begins[g + 1] && !unit.means.empty(); ++i) {
+        for (int32_t c = 0; c < dim; ++c) rows[static_cast<size_t>(i) * dim + c] += unit.means[g * padded + c];
+      }
       for (int32_t r = unit.rank_begins[g]; r < unit.rank_begins[g + 1]; ++r) {
         const float* expand = &unit.expand[unit.basis_begins[g] + static_cast<int64_t>(r - unit.rank_begins[g]) * extent];
         for (int32_t i = 0; i < extent * dim; ++i)
@@ -244,7 +271,8 @@ class Scene {
 };
 
 // Seconds of one step, planning included, best of the rounds.
-double BestStep(const Scene& scene, const AttentionShape& shape, const Options& options) {
+double BestStep(const Scene& scene, const Options& options) {
+  const AttentionShape shape{SizesOf(options).heads, 1 / std::sqrt(static_cast<float>(scene.geometry.head_dim))};
   const int32_t threads = options.Int("threads"), rounds = options.Int("rounds");
   const int32_t rows = options.Int("batch") * options.Int("rows");
   std::mt19937 rng(2);
@@ -288,8 +316,8 @@ double CapsuleMacs(const CapsuleSegment& capsule, double dim) {
 }
 
 // Multiply-adds of one step.
-double Macs(const Scene& scene, const AttentionShape& shape, const Options& options) {
-  const double rows = options.Int("rows") * shape.heads, dim = scene.geometry.head_dim;
+double Macs(const Scene& scene, const Options& options) {
+  const double rows = options.Int("rows") * SizesOf(options).heads, dim = scene.geometry.head_dim;
   double macs = 0;
   for (const AttentionChunk& chunk : scene.chunks) {
     for (const Segment& segment : scene.table.at(chunk.slot).segments) {
@@ -298,6 +326,39 @@ double Macs(const Scene& scene, const AttentionShape& shape, const Options& opti
     }
   }
   return macs * scene.geometry.layers;
+}
+
+double Median(std::vector<double> numbers) {
+  std::nth_element(numbers.begin(), numbers.begin() + numbers.size() / 2, numbers.end());
+  return numbers[numbers.size() / 2];
+}
+
+void PrintRatio(const Scene& scene, const Options& options) {
+  Options raw = options;
+  raw.values["codec"] = "f16";
+  const Scene rows(raw);
+  std::vector<double> own, other, ratios;
+  for (int32_t turn = 0; turn < options.Int("turns"); ++turn) {
+    own.push_back(BestStep(scene, options));
+    other.push_back(BestStep(rows, raw));
+    ratios.push_back(own.back() / other.back());
+  }
+  std::sort(ratios.begin(), ratios.end());
+  std::printf("%.2f of raw's time [%.2f, %.2f]; step %.2f us, raw %.2f us\n", Median(ratios), ratios.front(),
+              ratios.back(), Median(own) * 1e6, Median(other) * 1e6);
+}
+
+void PrintSpeed(const Scene& scene, const Options& options) {
+  const double seconds = BestStep(scene, options);
+  const Roof roof = MeasureRoof(options.Int("threads"), 256 << 20);
+  const double read = roof.read_bytes_per_second, flops = roof.flops_per_second;
+  const double bandwidth = static_cast<double>(scene.bytes) / seconds;
+  const double speed = 2 * Macs(scene, options) / seconds;
+  const double tokens = static_cast<double>(options.Int("tokens")) * options.Int("batch") * scene.geometry.layers *
+                        scene.geometry.kv_heads;
+  std::printf("step %.3f ms, %.2f ns a token, layer and KV head\n", seconds * 1e3, seconds * 1e9 / tokens);
+  std::printf("  read %.2f GB/s (%.0f %% of the roof's %.2f), %.1f GFLOP/s (%.0f %% of the roof's %.1f)\n",
+              bandwidth / 1e9, 100 * bandwidth / read, read / 1e9, speed / 1e9, 100 * speed / flops, flops / 1e9);
 }
 
 int Main(int argc, char** argv) {
@@ -312,22 +373,16 @@ int Main(int argc, char** argv) {
     options.values[argument.substr(0, equals)] = argument.substr(equals + 1);
   }
   const Scene scene(options);
-  const AttentionShape shape{Heads(options), 1 / std::sqrt(static_cast<float>(scene.geometry.head_dim))};
-  const double seconds = BestStep(scene, shape, options);
-  const Roof roof = MeasureRoof(options.Int("threads"), 256 << 20);
-  const double read = roof.read_bytes_per_second, flops = roof.flops_per_second;
-  const double bandwidth = static_cast<double>(scene.bytes) / seconds;
-  const double speed = 2 * Macs(scene, shape, options) / seconds;
   for (const auto& [name, value] : options.values) std::printf("%s=%s ", name.c_str(), value.c_str());
-  const double tokens = static_cast<double>(options.Int("tokens")) * options.Int("batch") * scene.geometry.layers *
-                        scene.geometry.kv_heads;
-  std::printf("\n  step %.3f ms, %.2f ns a token, layer and KV head\n", seconds * 1e3, seconds * 1e9 / tokens);
-  std::printf("  read %.2f GB/s (%.0f %% of the roof's %.2f), %.1f GFLOP/s (%.0f %% of the roof's %.1f)\n",
-              bandwidth / 1e9, 100 * bandwidth / read, read / 1e9, speed / 1e9, 100 * speed / flops, flops / 1e9);
+  std::printf("%s\n  ", Arithmetic().c_str());
+  options.values.at("against") == "raw" ? PrintRatio(scene, options) : PrintSpeed(scene, options);
   return 0;
 }
 
 }  // namespace
 }  // namespace kvcapsule::bench
 
-int main(int argc, char** argv) { return kvcapsule::bench::Main(argc, argv); }
+int main(int argc, char** argv) {
+  kvcapsule::LimitIsaByEnvironment();
+  return kvcapsule::bench::Main(argc, argv);
+}

@@ -19,6 +19,7 @@
 
 #include "backend/arithmetic.h"
 #include "backend/roof.h"
+#include "common/isa.h"
 #include "model/tower_ops.h"
 
 namespace kvcapsule::bench {
@@ -221,4 +222,7 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace kvcapsule::bench
 
-int main(int argc, char** argv) { return kvcapsule::bench::Main(argc, argv); }
+int main(int argc, char** argv) {
+  kvcapsule::LimitIsaByEnvironment();
+  return kvcapsule::bench::Main(argc, argv);
+}

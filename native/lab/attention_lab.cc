@@ -16,6 +16,7 @@
 #include "backend/packed_matrix.h"
 #include "backend/roof.h"
 #include "common/half.h"
+#include "common/isa.h"
 #include "kv/codec/q4/q4_format.h"
 
 namespace kvcapsule::lab {
@@ -246,9 +247,13 @@ bool Check(const Shape& shape) {
 
 bool CheckAll() {
   bool right = true;
+  const auto use = [](int64_t targets) {
+    hwy::SetSupportedTargetsForTest(targets);
+    hwy::GetChosenTarget().Update(targets);
+  };
+  const int64_t all = hwy::SupportedTargets();
   for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
-    hwy::SetSupportedTargetsForTest(target);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+    use(target);
     for (const Code code : {Code::kF32, Code::kF16, Code::kBF16, Code::kQ8, Code::kQ4}) {
       for (const int32_t dim : {64, 128}) {
         for (const int32_t queries : {1, 2, 7, 16, 17, 37}) {
@@ -257,8 +262,7 @@ bool CheckAll() {
       }
     }
   }
-  hwy::SetSupportedTargetsForTest(0);
-  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  use(all);
   return right;
 }
 
@@ -320,6 +324,7 @@ void MeasureAll() {
 }  // namespace kvcapsule::lab
 
 int main(int argc, char** argv) {
+  kvcapsule::LimitIsaByEnvironment();
   const bool check = argc == 2 && std::strcmp(argv[1], "--check") == 0;
   if (argc > 1 && !check) {
     std::fprintf(stderr, "usage: attention_lab [--check]\n");

@@ -5,7 +5,9 @@
 
 #include <set>
 
+#include "common/isa.h"
 #include "kv/gemm.h"
+#include "kvcapsule/error.h"
 #include "targets.h"
 
 namespace kvcapsule {
@@ -47,6 +49,60 @@ TEST(ArithmeticTest, OtherNamesStandForOtherBits) {
   }
   if (fused.empty() || apart.empty()) GTEST_SKIP() << "the machine has one kind of target";
   EXPECT_NE(fused, apart);
+}
+
+// While it lives, nothing beyond a limit is used.
+class UseIsa {
+ public:
+  explicit UseIsa(std::string_view most) { LimitIsa(most); }
+  ~UseIsa() { LimitIsa(before_); }
+
+ private:
+  const Isa before_ = BestIsa();
+};
+
+TEST(ArithmeticTest, KernelsRunOnNothingBeyondTheLimit) {
+  std::vector<float> on_sse4;
+  {
+    const UseTarget use(HWY_SSE4);
+    on_sse4 = Product();
+  }
+  const std::string best = InstructionSet();
+  {
+    const UseIsa use("sse4");
+    EXPECT_EQ(InstructionSet(), "sse4");
+    EXPECT_EQ(BestIsa(), Isa::kSse4);
+    EXPECT_EQ(Arithmetic(), "cpu-sse4-" + std::to_string(kKernelRevision));
+    EXPECT_EQ(Product(), on_sse4);
+  }
+  EXPECT_EQ(InstructionSet(), best);
+}
+
+TEST(ArithmeticTest, WhatIsAskedForBesideTargetsFollowsTheLimit) {
+  for (const auto feature : {IsaFeature::kByteMatrices, IsaFeature::kInt8Tiles, IsaFeature::kBf16Tiles}) {
+    const bool found = MayUse(feature);
+    {
+      const UseIsa use("avx2");
+      EXPECT_FALSE(MayUse(feature));
+    }
+    {
+      const UseIsa use("avx512");
+      EXPECT_EQ(MayUse(feature), found && feature == IsaFeature::kByteMatrices);
+    }
+    EXPECT_EQ(MayUse(feature), found);
+  }
+}
+
+TEST(ArithmeticTest, RefusesInstructionSetsThatNobodyKnows) {
+  for (const char* most : {"", "avx", "AVX2", "avx3"}) {
+    try {
+      LimitIsa(most);
+      ADD_FAILURE() << most;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kConfigInvalid);
+      EXPECT_NE(std::string(error.what()).find("sse4, avx2, avx512 or amx"), std::string::npos);
+    }
+  }
 }
 
 }  // namespace

@@ -10,16 +10,17 @@ namespace kvcapsule::testing {
 // While it lives, Highway takes `target` for the machine's best.
 class UseTarget {
  public:
-  explicit UseTarget(int64_t target) {
-    hwy::SetSupportedTargetsForTest(target);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-  }
-  ~UseTarget() {
-    hwy::SetSupportedTargetsForTest(0);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-  }
+  explicit UseTarget(int64_t target) { Use(target); }
+  ~UseTarget() { Use(before_); }
   UseTarget(const UseTarget&) = delete;
   UseTarget& operator=(const UseTarget&) = delete;
+
+ private:
+  static void Use(int64_t targets) {
+    hwy::SetSupportedTargetsForTest(targets);
+    hwy::GetChosenTarget().Update(targets);
+  }
+  const int64_t before_ = hwy::SupportedTargets();
 };
 
 class TargetTest : public ::testing::TestWithParam<int64_t> {

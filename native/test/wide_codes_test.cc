@@ -6,6 +6,7 @@
 #include <random>
 #include <vector>
 
+#include "common/isa.h"
 #include "kv/codec/packed/row_code.h"
 #include "kv/pool.h"
 #include "kv/simd.h"
@@ -20,7 +21,7 @@ struct Sizes {
 class TileSums : public ::testing::TestWithParam<Sizes> {};
 
 TEST_P(TileSums, AreThoseOfPlainLoops) {
-  if (!HasTiles()) GTEST_SKIP() << "no AMX here";
+  if (!MayUse(IsaFeature::kInt8Tiles)) GTEST_SKIP() << "no AMX here";
   const auto [rows, count, dim] = GetParam();
   std::mt19937 rng(7);
   const int32_t padded = (rows + 15) / 16 * 16, query_stride = dim + 32;
@@ -55,7 +56,7 @@ INSTANTIATE_TEST_SUITE_P(Sizes, TileSums,
 class TileWeights : public ::testing::TestWithParam<Sizes> {};
 
 TEST_P(TileWeights, AreThoseOfPlainLoops) {
-  if (!HasTiles()) GTEST_SKIP() << "no AMX here";
+  if (!MayUse(IsaFeature::kInt8Tiles)) GTEST_SKIP() << "no AMX here";
   const auto [rows, count, dim] = GetParam();
   std::mt19937 rng(9);
   const int64_t spans = TileSpans(rows), width = spans * kTileSpan;
@@ -94,7 +95,7 @@ INSTANTIATE_TEST_SUITE_P(Sizes, TileWeights,
 class MatrixUnpacking : public ::testing::TestWithParam<int32_t> {};
 
 TEST_P(MatrixUnpacking, GivesTheCodesOfEveryWidth) {
-  if (!HasByteMatrices()) GTEST_SKIP() << "no GFNI here";
+  if (!MayUse(IsaFeature::kByteMatrices)) GTEST_SKIP() << "no GFNI here";
   const int32_t dim = GetParam(), rows = 200;
   std::mt19937 rng(8);
   std::vector<int32_t> bits(rows);

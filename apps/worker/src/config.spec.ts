@@ -29,6 +29,12 @@ describe('the address that routers are told', () => {
   });
 });
 
+it('takes the names of instruction sets, and says them', () => {
+  expect(parse().maxCpuIsa).toBeUndefined();
+  expect(parse('--max-cpu-isa', 'avx2').maxCpuIsa).toBe('avx2');
+  expect(() => parse('--max-cpu-isa', 'avx')).toThrow(/--max-cpu-isa.*sse4.*avx2.*avx512.*amx/);
+});
+
 describe('the id of a worker that was given none', () => {
   it.each(['host', 'a.b.example', 'ü host', 'h'.repeat(253), ''])(
     'on host %j can be given as one',

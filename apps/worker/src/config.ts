@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 
-import { CODECS } from '@kvcapsule/engine';
+import { CODECS, CPU_ISAS } from '@kvcapsule/engine';
 import { DEFAULT_IMAGE_POLICY } from '@kvcapsule/multimodal';
 import { LOG_LEVELS } from '@kvcapsule/platform/logging';
 import { redisUrl } from '@kvcapsule/platform/redis';
@@ -46,6 +46,10 @@ const fields = z.object({
     description: 'Size of the KV pool; 512, or what the whole context takes raw where that is more and fits',
   }),
   threads: z.number().int().min(0).default(0).meta({ description: 'Compute threads; 0: all CPUs' }),
+  maxCpuIsa: z.enum(CPU_ISAS).optional().meta({
+    description:
+      'Best instruction set that kernels may use; all that the processor has. Workers share content where theirs is the same',
+  }),
   maxStepTokens: natural.default(2048).meta({ description: 'Tokens computed in one step' }),
   maxPrefillChunk: natural
     .default(32)

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 
 import { FinishReason, WorkerServiceClient } from '@kvcapsule/contracts/worker';
@@ -17,6 +18,14 @@ const TIMEOUT_MS = 60_000;
 /** `<|bos|><|user|>Hello!<|end|><|assistant|>`, which the demo model answers for as long as it may. */
 const HELLO = [1, 3, 719, 25, 2, 4];
 
+interface GoldenFile {
+  readonly cases: readonly {
+    readonly pictures: readonly string[];
+    readonly input_ids: number[];
+    readonly answer_ids: number[];
+  }[];
+}
+
 let redis: RedisServer;
 let worker: ChildProcess;
 let ready: Record<string, unknown>;
@@ -30,6 +39,13 @@ function start(args: readonly string[], env: NodeJS.ProcessEnv = {}): ChildProce
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+}
+
+async function readyLine({ stdout, stderr }: ChildProcess): Promise<Record<string, unknown>> {
+  stderr?.resume();
+  if (!stdout) throw new Error('no stdout');
+  const [line] = (await once(createInterface({ input: stdout }), 'line')) as [string];
+  return JSON.parse(line) as Record<string, unknown>;
 }
 
 function hello(requestId: string, maxTokens: number, lease?: Asking['lease']): Asking {
@@ -49,16 +65,16 @@ function hello(requestId: string, maxTokens: number, lease?: Asking['lease']): A
   };
 }
 
-async function record() {
-  return (await registry.list().catch(() => []))[0];
+async function record(id: string) {
+  return (await registry.list().catch(() => [])).find(({ workerId }) => workerId === id);
 }
 
-async function untilRecord(): Promise<NonNullable<Awaited<ReturnType<typeof record>>>> {
-  let found = await record();
+async function untilRecord(id = 'w1'): Promise<NonNullable<Awaited<ReturnType<typeof record>>>> {
+  let found = await record(id);
   const end = Date.now() + 10_000;
   while (!found && Date.now() < end) {
     await new Promise((resolve) => setTimeout(resolve, 50));
-    found = await record();
+    found = await record(id);
   }
   if (!found) throw new Error('the worker is not registered');
   return found;
@@ -68,10 +84,7 @@ beforeAll(async () => {
   redis = await startRedis();
   const args = ['--model', MODEL_DIR, '--id', 'w1', '--pool-mib', '16', '--codec', 'raw'];
   worker = start(args, { KVCAPSULE_REDIS: redis.url });
-  worker.stderr?.resume();
-  if (!worker.stdout) throw new Error('no stdout');
-  const [line] = (await once(createInterface({ input: worker.stdout }), 'line')) as [string];
-  ready = JSON.parse(line) as Record<string, unknown>;
+  ready = await readyLine(worker);
   router = new RouterSide(createRpcClient(WorkerServiceClient, String(ready['address'])));
   const client = await createRedisClient(redis.url);
   registry = new RedisRegistry(client);
@@ -111,6 +124,31 @@ it(
 );
 
 it(
+  'answers the same on a lesser instruction set, whose name it bears in the registry',
+  async () => {
+    const sizes = ['--pool-mib', '16', '--codec', 'raw', '--weights', 'f32', '--kv-dtype', 'f32'];
+    const limited = start([...sizes, '--model', MODEL_DIR, '--id', 'w2', '--max-cpu-isa', 'sse4'], {
+      KVCAPSULE_REDIS: redis.url,
+    });
+    try {
+      const { address } = await readyLine(limited);
+      const { cases } = JSON.parse(await readFile(`${MODEL_DIR}/golden.json`, 'utf8')) as GoldenFile;
+      const example = cases.find(({ pictures }) => pictures.length === 0);
+      if (!example) throw new Error('no golden case is without pictures');
+      const client = createRpcClient(WorkerServiceClient, String(address));
+      const asking = { ...hello('g', example.answer_ids.length), tokenIds: example.input_ids };
+      const { tokenIds } = await new RouterSide(client).ask(asking);
+      client.close();
+      expect(tokenIds).toEqual(example.answer_ids);
+      expect((await untilRecord('w2')).arithmetic).toBe('cpu-sse4-1');
+    } finally {
+      limited.kill('SIGKILL');
+    }
+  },
+  TIMEOUT_MS,
+);
+
+it(
   'answers while Redis is gone and comes back with it',
   async () => {
     const before = await untilRecord();
@@ -133,7 +171,7 @@ it(
     worker.kill('SIGTERM');
     expect((await router.answer('c')).tokenIds).toHaveLength(200);
     expect(await exit).toEqual([0, null]);
-    expect(await record()).toBeUndefined();
+    expect(await record('w1')).toBeUndefined();
   },
   TIMEOUT_MS,
 );

@@ -4,6 +4,7 @@ import { basename, resolve } from 'node:path';
 import { KvcError } from '@kvcapsule/contracts/errors';
 import {
   type Codec,
+  type CpuIsa,
   describeMemory,
   discoverProfiles,
   type Engine,
@@ -57,6 +58,7 @@ async function open(
   const redis = await createRedisClient(config.redis);
   const folder = await openModelFolder(config.model);
   const metrics = createMetrics('worker');
+  if (config.maxCpuIsa !== undefined) await limitIsa(config.maxCpuIsa, logger);
   const { engine, codec, blocks, weights } = await openNative(config, folder, metrics, logger);
   const note = smallPoolNote(blocks, engine.info);
   if (note !== undefined) logger.warn(note);
@@ -103,6 +105,19 @@ async function open(
       redis.disconnect();
     },
   };
+}
+
+/** Before the engine is open, since what it computes is named after the instruction set. */
+async function limitIsa(most: CpuIsa, logger: Logger): Promise<void> {
+  const binding = await loadBinding();
+  binding.limitIsa(most);
+  const { isa } = binding.buildInfo();
+  if (isa === most) logger.info({ isa }, 'kernels are limited to an instruction set');
+  else
+    logger.warn(
+      { isa, maxCpuIsa: most },
+      'the processor has less than the limit of instruction sets, which changes nothing',
+    );
 }
 
 async function openNative(

@@ -5,11 +5,13 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { KvcError } from '@kvcapsule/contracts';
 import { checkCpu, CPU_INFO } from './cpu.js';
-import type { NativeBinding } from './native.js';
+import { asEngineError } from './native-errors.js';
+import type { CpuIsa, NativeBinding } from './native.js';
 
 const run = promisify(execFile);
 const require = createRequire(import.meta.url);
 const PROOF_TIMEOUT_MS = 30_000;
+const MAX_CPU_ISA = 'KVCAPSULE_MAX_CPU_ISA';
 /** Loads the file given as argument and calls into it, so that missing symbols show as well. */
 const PROOF_SCRIPT = 'process.stdout.write(JSON.stringify(require(process.argv[1]).buildInfo()))';
 
@@ -54,16 +56,31 @@ async function load(path: string, cpuInfo: string): Promise<NativeBinding> {
   }
   await checkCpu(cpuInfo);
   await proveBinary(path);
-  return require(path) as NativeBinding;
+  const binding = require(path) as NativeBinding;
+  limitIsaByEnvironment(binding);
+  return binding;
+}
+
+/** For programs without a setting of their own, such as benchmarks and tests. */
+function limitIsaByEnvironment(binding: NativeBinding): void {
+  const most = process.env[MAX_CPU_ISA];
+  if (!most) return;
+  try {
+    binding.limitIsa(most as CpuIsa);
+  } catch (error) {
+    const { code, message } = asEngineError(error);
+    throw new KvcError(code, `${MAX_CPU_ISA}: ${message}`, { cause: error });
+  }
 }
 
 /** Loading a binary twice gives the same module, so it is proved once. */
 const loaded = new Map<string, Promise<NativeBinding>>();
 
 /**
- * The addon, proved and loaded.
+ * The addon, proved and loaded, limited to the instruction set that KVCAPSULE_MAX_CPU_ISA names.
  *
- * @throws KvcError CONFIG_INVALID when there is none or it does not load on this machine, CPU_UNSUPPORTED
+ * @throws KvcError CONFIG_INVALID when there is none, it does not load on this machine or nobody knows the
+ *   instruction set, CPU_UNSUPPORTED
  */
 export async function loadBinding(path = addonPath(), cpuInfo = CPU_INFO): Promise<NativeBinding> {
   const loading = loaded.get(path) ?? load(path, cpuInfo);

@@ -5,9 +5,9 @@ import { fileURLToPath } from 'node:url';
 import { BLOCK_SHAPE } from '@kvcapsule/domain/paging';
 import { readSpecification } from '@kvcapsule/model/folder';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { loadBinding } from './binding.js';
+import { addonPath, loadBinding } from './binding.js';
 import { describeMemory, openEngine, type EngineOptions } from './engine.js';
-import { PageOp, type StepPlan } from './native.js';
+import { type CpuIsa, PageOp, type StepPlan } from './native.js';
 import { discoverProfiles } from './profiles/index.js';
 
 const MODEL_DIR = fileURLToPath(new URL('../../../deploy/models/emoji-vlm', import.meta.url));
@@ -57,6 +57,44 @@ describe('the built addon', () => {
     const info = (await loadBinding()).buildInfo();
     expect([info.version, info.ggml]).toEqual([expect.stringMatching(/\d/), expect.any(String)]);
     expect(info.arithmetic).toBe(`cpu-${info.instructionSet}-1`);
+  });
+
+  it('uses no instruction set beyond the limit, which is another arithmetic', async () => {
+    const binding = await loadBinding();
+    const { isa, arithmetic } = binding.buildInfo();
+    try {
+      binding.limitIsa('sse4');
+      const limited = { isa: 'sse4', instructionSet: 'sse4', arithmetic: 'cpu-sse4-1' };
+      expect(binding.buildInfo()).toMatchObject(limited);
+    } finally {
+      binding.limitIsa(isa);
+    }
+    expect(binding.buildInfo()).toMatchObject({ isa, arithmetic });
+    expect(() => {
+      binding.limitIsa('avx' as CpuIsa);
+    }).toThrow(
+      expect.objectContaining({
+        code: 'CONFIG_INVALID',
+        message: expect.stringContaining('sse4, avx2, avx512 or amx') as string,
+      }) as Error,
+    );
+  });
+
+  it('is limited by a variable when it is loaded', async () => {
+    // a file of another name is a module of its own
+    const copy = join(folder, 'limited.node');
+    await cp(addonPath(), copy);
+    try {
+      vi.stubEnv('KVCAPSULE_MAX_CPU_ISA', 'avx');
+      await expect(loadBinding(copy)).rejects.toMatchObject({
+        code: 'CONFIG_INVALID',
+        message: expect.stringMatching(/^KVCAPSULE_MAX_CPU_ISA: .*sse4, avx2, avx512 or amx/) as string,
+      });
+      vi.stubEnv('KVCAPSULE_MAX_CPU_ISA', 'sse4');
+      expect((await loadBinding(copy)).buildInfo().arithmetic).toBe('cpu-sse4-1');
+    } finally {
+      vi.unstubAllEnvs();
+    }
   });
 
   it('tells what an engine will take before it is one', async () => {

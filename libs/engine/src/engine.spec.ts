@@ -31,7 +31,14 @@ function fakeBinding(engine: Partial<NativeEngine>): NativeBinding {
       return Promise.resolve(native);
     },
     describeMemory: () => ({ weights: 0, block: 0, workspace: 0, profiles: 0 }),
-    buildInfo: () => ({ version: '0', ggml: '0', instructionSet: 'avx2', arithmetic: 'cpu-avx2-1' }),
+    buildInfo: () => ({
+      version: '0',
+      ggml: '0',
+      isa: 'avx2',
+      instructionSet: 'avx2',
+      arithmetic: 'cpu-avx2-1',
+    }),
+    limitIsa: () => undefined,
     measureRoof: () => ({ readBytesPerSecond: 0, flopsPerSecond: 0 }),
   };
 }

@@ -319,12 +319,18 @@ export interface MachineRoof {
   readonly flopsPerSecond: number;
 }
 
+/** Instruction sets that kernels are chosen by; each has what those before it have. */
+export const CPU_ISAS = ['sse4', 'avx2', 'avx512', 'amx'] as const;
+export type CpuIsa = (typeof CPU_ISAS)[number];
+
 /** What runs here. */
 export interface BuildInfo {
   /** Of the addon. */
   readonly version: string;
   readonly ggml: string;
-  /** The one that kernels were chosen for when the addon was loaded: `sse4`, `avx2`, `avx3` (AVX-512). */
+  /** The best that this machine has within the limit of {@link NativeBinding.limitIsa}. */
+  readonly isa: CpuIsa;
+  /** The one that kernels are chosen for, as Highway names it: `sse4`, `avx2`, `avx3` (AVX-512). */
   readonly instructionSet: string;
   /**
    * Backend, instruction set and kernel revision: `cpu-avx2-1`. Two machines with one name and one build compute the
@@ -339,6 +345,11 @@ export interface NativeBinding {
   /** Reads the profiles and no other file, and keeps nothing. Throws what `createEngine` would reject with. */
   describeMemory(options: MemoryOptions): MemoryNeed;
   buildInfo(): BuildInfo;
+  /**
+   * From here on kernels of this process use nothing beyond `most`; `amx` is no limit. Before there is an engine.
+   * Throws CONFIG_INVALID, naming the values, where it is none of them.
+   */
+  limitIsa(most: CpuIsa): void;
   /**
    * What the machine can do at most: a stream of loads over `bytes` of memory, and fused multiply-adds. Blocks the
    * event loop for about a second.

@@ -15,6 +15,7 @@
 #include "attention/kernels.h"
 #include "attention/unpack-inl.h"
 #include "attention/wide_codes.h"
+#include "common/isa.h"
 #include "kv/gemm-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -170,7 +171,7 @@ HWY_INLINE void UnpackUnit(const CapsuleSide& side, const PackedBytes& unit, con
   if (tiles) KeepTilesAwake();
   ReadTable(side, unit, dim, table);
   AttentionScratch::Room(table.codes, (int64_t{RoundToLanes(side.rows)} + kLanes) * CodeStride(dim));
-  if (kWidth == kLanes && (dim == 64 || dim == 128) && HasByteMatrices())
+  if (kWidth == kLanes && (dim == 64 || dim == 128) && MayUse(IsaFeature::kByteMatrices))
     return UnpackWideRows(unit, next, dim, tiles, table);
   WithDim(dim, [&](auto known) { UnpackRows<known()>(unit.codes, next, dim, table); });
 }
@@ -471,7 +472,9 @@ HWY_INLINE void Hadamard(const float* from, float* to) {
 constexpr int kSumBlock = kWidth == kLanes ? 4 : 2;
 
 // Whether codes are multiplied with tiles.
-HWY_INLINE bool WithTiles(int32_t dim) { return kWidth == kLanes && (dim == 64 || dim == 128) && HasTiles(); }
+HWY_INLINE bool WithTiles(int32_t dim) {
+  return kWidth == kLanes && (dim == 64 || dim == 128) && MayUse(IsaFeature::kInt8Tiles);
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace kvcapsule

@@ -1,37 +1,12 @@
 #include "attention/wide_codes.h"
 
-#include <cpuid.h>
 #include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 
 namespace kvcapsule {
 namespace {
-
-struct Features {
-  bool tiles = false, byte_matrices = false;
-};
-
-// Linux gives a process the registers of tiles (8 KB a thread) only when it asks. Documentation/arch/x86/xstate.rst.
-bool AskForTiles() {
-  constexpr int kRequestPermission = 0x1023, kTileData = 18;
-  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-}
-
-Features Detect() {
-  uint32_t a = 0, b = 0, c = 0, d = 0;
-  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return {};
-  constexpr uint32_t kGfni = 1U << 8, kTile = 1U << 24, kInt8 = 1U << 25;
-  return {(d & kTile) != 0 && (d & kInt8) != 0 && AskForTiles(), (c & kGfni) != 0};
-}
-
-const Features& Found() {
-  static const Features features = Detect();
-  return features;
-}
 
 constexpr int32_t kTileRows = 16;   // of codes in a tile
 constexpr int32_t kTileBytes = 64;  // of a row of codes in a tile
@@ -68,9 +43,6 @@ constexpr TileConfig ConfigOfWeighedSums() {
 }
 
 }  // namespace
-
-bool HasTiles() { return Found().tiles; }
-bool HasByteMatrices() { return Found().byte_matrices; }
 
 #pragma GCC diagnostic push  // the compiler's own headers hand on registers that nobody has set
 #pragma GCC diagnostic ignored "-Wuninitialized"

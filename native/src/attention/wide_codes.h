@@ -6,12 +6,6 @@
 
 namespace kvcapsule {
 
-// AMX with 8-bit integers, and the kernel lets this process use it. Asks once.
-bool HasTiles();
-
-// GFNI, beside AVX-512.
-bool HasByteMatrices();
-
 enum class TileUse { kNone, kProducts, kWeighedSums };
 
 // Sets up this thread's tiles for TileCodeSums or TileWeighedSums and clears them at the end: tiles in use cost 8 KB at
@@ -40,8 +34,8 @@ constexpr int64_t TileQueryBytes(int32_t count, int32_t dim) { return (count + 1
 void LayOutTileQueries(const int16_t* queries, int64_t query_stride, int32_t count, int32_t dim, uint8_t* to);
 
 // sums [count][sum_stride]: products of query rows as LayOutTileQueries left them with rows of codes [..][dim], a byte a
-// channel. Needs HasTiles() and a TileScope of kProducts. Reads rows of codes and writes sums up to the next multiple of
-// 16 rows.
+// channel. Needs IsaFeature::kInt8Tiles and a TileScope of kProducts. Reads rows of codes and writes sums up to the next
+// multiple of 16 rows.
 void TileCodeSums(const uint8_t* codes, int32_t rows, int32_t dim, const uint8_t* queries, int32_t count,
                   int32_t* sums, int64_t sum_stride);
 
@@ -58,12 +52,12 @@ void LayOutTileCodes(const uint8_t* codes, int32_t rows, int32_t dim, uint8_t* t
 void LayOutTileWeights(const int16_t* weights, int64_t stride, int32_t count, int32_t rows, uint8_t* to);
 
 // sums [kTileWeightRows][2][dim]: of each query row's high and low bytes, weights times codes over so many spans of rows,
-// channels of each 64 in the order of packed-inl.h's Untangle. Needs HasTiles() and a TileScope of kWeighedSums.
+// channels of each 64 in the order of packed-inl.h's Untangle. Needs IsaFeature::kInt8Tiles and a TileScope of kWeighedSums.
 void TileWeighedSums(const uint8_t* codes, const uint8_t* weights, int64_t spans, int32_t dim, int32_t* sums);
 
 // Rows of codes (kv/codec/packed/row_code.h) of bits[i] bits each, one after the other, to a byte a channel, the highest
 // bit the byte's, [rows][dim]; dim 64 or 128. next: bytes that are wanted soon, asked for a row at a time, or null. Needs
-// HasByteMatrices(). Up to kOverRead bytes after the last row are read. Returns where the next row begins.
+// IsaFeature::kByteMatrices. Up to kOverRead bytes after the last row are read. Returns where the next row begins.
 const uint8_t* UnpackByMatrices(const uint8_t* codes, const uint8_t* next, const int32_t* bits, int32_t rows,
                                 int32_t dim, uint8_t* to);
 

@@ -114,6 +114,7 @@ async function measure(options: BenchOptions, command: string, log: Report): Pro
     return {
       ...{ command, commit: await commitOf(), date: new Date().toISOString().slice(0, 10) },
       machine: machineName(),
+      arithmetic: engine.arithmetic,
       load: [begin, loadavg()[0] ?? 0],
       ...{ threads: options.threads, weights: options.weights, weightBytes, geometry, roof, cacheRoof },
       peers: peers.map(({ name }) => name),

@@ -27,6 +27,7 @@ const REPORT: BenchReport = {
   commit: 'abc',
   date: '2026-01-01',
   machine: 'a <machine>',
+  arithmetic: 'cpu-avx2-1',
   load: [1, 2],
   threads: 2,
   weights: 'f32',

@@ -18,6 +18,8 @@ export interface BenchReport {
   readonly commit: string;
   readonly date: string;
   readonly machine: string;
+  /** Of this engine; its name holds the instruction set. */
+  readonly arithmetic: string;
   /** Processes that wanted a CPU on average, of all on the machine, when the run began and when it ended. */
   readonly load: readonly [number, number];
   readonly threads: number;
@@ -214,6 +216,7 @@ ${ceilingTable(report)}`);
 | commit | ${report.commit} |
 | date | ${report.date} |
 | machine | ${report.machine} |
+| arithmetic | ${report.arithmetic} |
 | load average at begin and end | ${report.load.map((one) => one.toFixed(1)).join(', ')} |
 | roof, memory | ${speed(roof)} |
 | roof, ${(report.weightBytes / 1e6).toFixed(0)} MB | ${speed(cacheRoof)} |

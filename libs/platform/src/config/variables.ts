@@ -15,6 +15,7 @@ export const VARIABLES = {
   worker: [
     ...SHARED,
     ...['ID', 'LISTEN', 'ADVERTISE', 'CODEC', 'PROFILE', 'WEIGHTS', 'KV_DTYPE', 'POOL_MIB', 'THREADS'],
+    'MAX_CPU_ISA',
     ...['MAX_STEP_TOKENS', 'MAX_PREFILL_CHUNK', 'MAX_RUNNING', 'TEXT_UNDER_PRESSURE', 'SWAP_MIB'],
     ...[
       'ENCODER_CACHE_MIB',
