@@ -1,5 +1,10 @@
+import {
+  DEFAULT_EVICTION_POLICY,
+  type Evictable,
+  EVICTION_POLICIES,
+  type EvictionPolicy,
+} from '../eviction/index.js';
 import { type ContentChain, type ContentName, type ContentUnit, textName } from '../identity/index.js';
-import { Heap } from './heap.js';
 import { pageRuns, type PagePool } from './page-pool.js';
 
 /** Raw rows of text in one block; fewer than a block's where a segment or a sequence ended. */
@@ -19,20 +24,15 @@ export interface CachedSpan {
 export type CachedContent = CachedText | CachedSpan;
 
 /** One named piece of content and who uses it. Only the cache changes it. */
-export interface CacheEntry {
+export interface CacheEntry extends Evictable {
   readonly name: ContentName;
   readonly parent: ContentName;
   readonly tokenIds: readonly number[];
   readonly content: CachedContent;
   readonly runs: readonly number[];
-  readonly pages: number;
-  /** Order of arrival, to break ties. */
-  readonly serial: number;
   users: number;
   /** Idle entries that follow this one. */
   idleChildren: number;
-  /** What its next eviction is ordered by; see {@link PrefixCache}. */
-  rank: number;
 }
 
 /** The longest prefix that is there. Its entries are in use by the caller: `leave` gives them back. */
@@ -44,34 +44,30 @@ export interface PrefixMatch {
   readonly partial: { readonly entry: CacheEntry; readonly tokens: number } | undefined;
 }
 
-/** A picture's tokens are made by the tower and computed again, so they cost about twice as much as text. */
-const PICTURE_TOKEN_COST = 2;
-
 /**
  * Content that later requests may share, by name. It holds one reference on the pages of each entry; an entry that
  * no sequence uses is idle, and only idle ones are evicted.
  *
- * Eviction takes the entry that is cheapest to rebuild per page, aged: an entry's rank is the clock when it was last
- * used plus its cost per page, the least rank goes first and becomes the clock (GreedyDual-Size). One that others
- * follow stays until they have gone, since they could not be found without it.
+ * The policy says which idle entry goes first. One that idle others follow is not offered to it until they have gone,
+ * since they could not be found without it.
  */
 export class PrefixCache {
   readonly #pool: PagePool;
   readonly #entries = new Map<ContentName, CacheEntry>();
   readonly #children = new Map<ContentName, CacheEntry[]>();
-  /** Idle entries that no idle one follows. */
-  readonly #evictable = new Heap<CacheEntry>(
-    (a, b) => a.rank < b.rank || (a.rank === b.rank && a.serial > b.serial),
-  );
+  readonly #policy: EvictionPolicy<CacheEntry>;
   /** First pages of all entries' runs. */
   readonly #runs = new Set<number>();
   #idlePages = 0;
-  #clock = 0;
   #serials = 0;
   #evictedPages = 0;
 
-  constructor(pool: PagePool) {
+  constructor(
+    pool: PagePool,
+    policy: EvictionPolicy<CacheEntry> = EVICTION_POLICIES[DEFAULT_EVICTION_POLICY]<CacheEntry>(),
+  ) {
     this.#pool = pool;
+    this.#policy = policy;
   }
 
   get size(): number {
@@ -151,16 +147,27 @@ export class PrefixCache {
     const { name, parent, tokenIds } = unit;
     const runs = runsOf(content, this.#pool.pagesPerBlock);
     const pages = pagesOf(content, this.#pool.pagesPerBlock);
-    const serial = this.#serials++;
-    const idleChildren = this.#children.get(name)?.filter(({ users }) => users === 0).length ?? 0;
-    const entry = { name, parent, tokenIds, content, runs, pages, serial, users: 1, idleChildren, rank: 0 };
+    const [textTokens, pictureTokens] =
+      content.kind === 'picture' ? [0, tokenIds.length] : [tokenIds.length, 0];
+    const entry: CacheEntry = {
+      ...{ name, parent, tokenIds, content, runs, pages, textTokens, pictureTokens },
+      serial: this.#serials++,
+      users: 1,
+      idleChildren: this.#children.get(name)?.filter(({ users }) => users === 0).length ?? 0,
+    };
     this.#pool.share(runs);
     for (const run of runs) this.#runs.add(run);
     this.#entries.set(name, entry);
     const siblings = this.#children.get(parent);
     if (siblings) siblings.push(entry);
     else this.#children.set(parent, [entry]);
+    this.#policy.insert(entry);
     return entry;
+  }
+
+  /** A request begins with these, which it found and uses: they were not computed again. */
+  begin(entries: readonly CacheEntry[]): void {
+    for (const entry of entries) this.#policy.use(entry);
   }
 
   /** The caller uses these no more. */
@@ -168,17 +175,16 @@ export class PrefixCache {
     for (const entry of entries) {
       entry.users -= 1;
       if (entry.users > 0) continue;
-      const cost = entry.tokenIds.length * (entry.content.kind === 'picture' ? PICTURE_TOKEN_COST : 1);
-      entry.rank = this.#clock + cost / entry.pages;
+      this.#policy.leave(entry);
       this.#setIdle(entry, true);
     }
   }
 
-  /** Frees the pages of the cheapest idle entry. False when there is none. */
+  /** Frees the pages of the idle entry that the policy names. False when there is none. */
   evict(): boolean {
-    const entry = this.#evictable.pop();
+    const entry = this.#policy.victim();
     if (!entry) return false;
-    this.#clock = Math.max(this.#clock, entry.rank);
+    this.#policy.evict(entry);
     this.#evictedPages += entry.pages;
     this.#entries.delete(entry.name);
     const siblings = this.#children.get(entry.parent) ?? [];
@@ -210,8 +216,8 @@ export class PrefixCache {
   #offer(entry: CacheEntry): void {
     const evictable =
       entry.users === 0 && entry.idleChildren === 0 && this.#entries.get(entry.name) === entry;
-    if (evictable) this.#evictable.push(entry);
-    else this.#evictable.delete(entry);
+    if (evictable) this.#policy.offer(entry);
+    else this.#policy.withdraw(entry);
   }
 
   #longestStart(parent: ContentName, wanted: readonly number[], limit: number): PrefixMatch['partial'] {

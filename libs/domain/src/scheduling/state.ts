@@ -148,6 +148,7 @@ export class SchedulerState {
   /** A sequence begins with what it found in the cache. */
   share(entries: readonly CacheEntry[]): void {
     this.pool.share(entries.flatMap(({ runs }) => runs));
+    this.cache.begin(entries);
     if (entries.some(({ users }) => users > 1)) this.#sharing += 1;
   }
 

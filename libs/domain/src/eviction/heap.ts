@@ -11,10 +11,8 @@ export class Heap<T> {
     this.#rise(this.#items.length - 1);
   }
 
-  pop(): T | undefined {
-    const [first] = this.#items;
-    if (first !== undefined) this.delete(first);
-    return first;
+  get first(): T | undefined {
+    return this.#items[0];
   }
 
   /** Its order must be what it was when it was pushed. */

@@ -1,0 +1,38 @@
+import type { Evictable, EvictionPolicy } from '../policy.js';
+import { Ranking } from '../ranking.js';
+import { rebuildCost } from '../rebuild-cost.js';
+
+/** Cheapest to rebuild per page first, aged; see README.md. */
+export class GreedyDualSize<T extends Evictable> implements EvictionPolicy<T> {
+  readonly #ranking = new Ranking<T>();
+  #clock = 0;
+
+  insert(): void {
+    // it has no rank before it is left
+  }
+
+  use(): void {
+    // how often something is used does not count here
+  }
+
+  leave(content: T): void {
+    this.#ranking.set(content, this.#clock + rebuildCost(content) / content.pages);
+  }
+
+  offer(content: T): void {
+    this.#ranking.offer(content);
+  }
+
+  withdraw(content: T): void {
+    this.#ranking.withdraw(content);
+  }
+
+  victim(): T | undefined {
+    return this.#ranking.first;
+  }
+
+  evict(content: T): void {
+    this.#clock = Math.max(this.#clock, this.#ranking.rank(content));
+    this.#ranking.delete(content);
+  }
+}

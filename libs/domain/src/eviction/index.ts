@@ -1,0 +1,3 @@
+export * from './policies.js';
+export type * from './policy.js';
+export * from './rebuild-cost.js';

@@ -1,0 +1,20 @@
+import { Gdsf } from './gdsf/gdsf.js';
+import { GreedyDualSize } from './greedy-dual-size/greedy-dual-size.js';
+import { Lfu } from './lfu/lfu.js';
+import { Lru } from './lru/lru.js';
+import type { Evictable, EvictionPolicy } from './policy.js';
+import { S3Fifo } from './s3-fifo/s3-fifo.js';
+
+/** Every policy, by its name. */
+export const EVICTION_POLICIES = {
+  'greedy-dual-size': <T extends Evictable>(): EvictionPolicy<T> => new GreedyDualSize<T>(),
+  lru: <T extends Evictable>(): EvictionPolicy<T> => new Lru<T>(),
+  lfu: <T extends Evictable>(): EvictionPolicy<T> => new Lfu<T>(),
+  's3-fifo': <T extends Evictable>(): EvictionPolicy<T> => new S3Fifo<T>(),
+  gdsf: <T extends Evictable>(): EvictionPolicy<T> => new Gdsf<T>(),
+} as const;
+
+export type EvictionPolicyName = keyof typeof EVICTION_POLICIES;
+
+/** What a worker evicts by. */
+export const DEFAULT_EVICTION_POLICY: EvictionPolicyName = 'greedy-dual-size';
