@@ -8,6 +8,8 @@ import type { Settings } from './settings.js';
 const MIB = 1024 * 1024;
 const QUEUE_WAIT_MS = 30_000;
 const STALL_MS = 30_000;
+/** Proxies commonly end a connection that is silent for 60 s; what the queue refuses before has a status of its own. */
+const KEEP_ALIVE_MS = 45_000;
 const WINDOW_BYTES = 4 * MIB;
 
 /** An address, or a name; four numbers with dots between are a name to nobody. */
@@ -113,6 +115,7 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): S
     bodyTimeoutMs,
     requestTimeoutMs,
     stallMs: STALL_MS,
+    keepAliveMs: KEEP_ALIVE_MS,
     windowBytes: WINDOW_BYTES,
     queueEntries: config.queueSize,
     queueWaitMs: QUEUE_WAIT_MS,

@@ -28,6 +28,8 @@ export abstract class Settings {
   abstract readonly requestTimeoutMs: number;
   /** How long a client may take nothing of an answer that waits for it. */
   abstract readonly stallMs: number;
+  /** How long a stream may say nothing before a comment does. */
+  abstract readonly keepAliveMs: number;
   /** How much of an answer may wait for a client that reads slowly. */
   abstract readonly windowBytes: number;
   abstract readonly queueEntries: number;

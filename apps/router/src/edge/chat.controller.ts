@@ -54,8 +54,8 @@ export class ChatController {
     );
     const renderer = rendererFor(body, model.name);
     const { pacer } = this;
-    const { stallMs } = this.settings;
-    const delivery = new Delivery({ reply, transcript, renderer, pacer, stallMs });
+    const { stallMs, keepAliveMs } = this.settings;
+    const delivery = new Delivery({ reply, transcript, renderer, pacer, stallMs, keepAliveMs });
     const fault = await delivery.ended;
     if (fault === undefined) this.telemetry.ended(200);
     else if (delivery.begun) {

@@ -60,6 +60,7 @@ const SETTINGS: Settings = {
   bodyTimeoutMs: 20_000,
   requestTimeoutMs: 20_000,
   stallMs: 20_000,
+  keepAliveMs: 20_000,
   windowBytes: 1_000_000,
   queueEntries: 4,
   queueWaitMs: 1_000,

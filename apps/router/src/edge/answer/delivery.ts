@@ -25,6 +25,8 @@ interface DeliveryOptions {
   readonly pacer: Pacer;
   /** How long a client may take nothing of what waits in its socket. */
   readonly stallMs: number;
+  /** How long a stream may be silent: proxies cut connections that are. */
+  readonly keepAliveMs: number;
 }
 
 /**
@@ -42,6 +44,7 @@ export class Delivery implements Subscriber, Paced {
   #done = false;
   #lastWriteMs = -Infinity;
   #heartbeat: NodeJS.Timeout | undefined;
+  readonly #keepAlive: NodeJS.Timeout | undefined;
   #settle!: (fault: unknown) => void;
   readonly #reader: TranscriptReader;
   readonly #body: BodyWriter;
@@ -52,6 +55,8 @@ export class Delivery implements Subscriber, Paced {
     });
     this.#body = new BodyWriter(options.reply.raw);
     this.#reader = options.transcript.subscribe(this);
+    const { renderer, keepAliveMs } = options;
+    if (!renderer.isWhole) this.#keepAlive = setTimeout(() => this.#beat(), keepAliveMs);
     this.#watchClient();
   }
 
@@ -133,6 +138,7 @@ export class Delivery implements Subscriber, Paced {
   #end(fault: unknown): void {
     if (this.#done) return;
     this.#done = true;
+    clearTimeout(this.#keepAlive);
     if (this.#hasSent) this.options.pacer.leave();
     this.#settle(fault);
   }
@@ -140,6 +146,7 @@ export class Delivery implements Subscriber, Paced {
   /** Only once the request is sound: from then on only faults of the server are left, and they cost a status. */
   #beat(): void {
     const { reply, renderer, transcript } = this.options;
+    this.#keepAlive?.refresh();
     if (!transcript.accepted || this.#congested || reply.raw.writableEnded) return;
     this.#begin();
     this.#write(renderer.filler);
@@ -190,6 +197,7 @@ export class Delivery implements Subscriber, Paced {
   }
 
   #write(text: string): void {
+    this.#keepAlive?.refresh();
     const full = this.#body.write(text);
     if (!full) return;
     this.#congested = true;
