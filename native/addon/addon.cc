@@ -109,12 +109,38 @@ void AddMethod(Napi::Object& object, const char* name, Method method) {
 
 Napi::Value Nothing(Napi::Env env) { return env.Undefined(); }
 
+using WatchPtr = std::shared_ptr<ImageWatch>;
+
+// share(), cancel(), and the watch itself for EncodeImage.
+Napi::Value WatchObject(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  auto watch = std::make_shared<ImageWatch>();
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("share", Napi::Function::New(env, [watch](const Napi::CallbackInfo& call) {
+               return Napi::Number::New(call.Env(), watch->share);
+             }));
+  object.Set("cancel", Napi::Function::New(env, [watch](const Napi::CallbackInfo&) { watch->cancelled = true; }));
+  object.Set("watch", Napi::External<WatchPtr>::New(env, new WatchPtr(watch),
+                                                    [](Napi::Env, const WatchPtr* held) { delete held; }));
+  return object;
+}
+
+// A watch of its own where none is given.
+WatchPtr ReadWatch(const Napi::Value& value) {
+  if (value.IsUndefined()) return std::make_shared<ImageWatch>();
+  const Napi::Value watch = value.IsObject() ? value.As<Napi::Object>().Get("watch") : value;
+  if (!watch.IsExternal()) throw Napi::TypeError::New(value.Env(), "watch must come from watchImage");
+  return *watch.As<Napi::External<WatchPtr>>().Data();
+}
+
 Napi::Promise EncodeImage(const ThreadPtr& thread, const ImageCutter& cutter,
                           const Napi::CallbackInfo& info) {
+  const WatchPtr watch = ReadWatch(info[3]);
   const int64_t width = ReadInteger(info[1], "width", 1, kMaxEdge),
                 height = ReadInteger(info[2], "height", 1, kMaxEdge);
-  const auto submit = [thread](Napi::Env env, Napi::Promise::Deferred deferred,
-                               std::shared_ptr<ImageJob> image) {
+  const auto submit = [thread, watch](Napi::Env env, Napi::Promise::Deferred deferred,
+                                      std::shared_ptr<ImageJob> image) {
+    image->watch = watch;
     auto kept = std::make_shared<EncodedImage>();
     // the thread holds the job's image, so the job's work need not
     ImageJob* job = image.get();
@@ -225,6 +251,7 @@ Napi::Object EngineObject(Napi::Env env, const ThreadPtr& thread, const ModelInf
   AddMethod(object, "encodeImage", [thread, cutter](const Napi::CallbackInfo& call) {
     return EncodeImage(thread, cutter, call);
   });
+  object.Set("watchImage", Napi::Function::New(env, WatchObject, "watchImage"));
   AddMethod(object, "releaseImage", bind(ReleaseImage));
   AddMethod(object, "step", bind(Step));
   AddMethod(object, "readPages", bind(ReadPages));
@@ -272,6 +299,8 @@ Napi::Value DescribeMemoryValue(const Napi::CallbackInfo& info) {
     object.Set("weights", static_cast<double>(need.weights));
     object.Set("block", static_cast<double>(need.block));
     object.Set("workspace", static_cast<double>(need.workspace));
+    object.Set("threads", static_cast<double>(need.threads));
+    object.Set("tiles", static_cast<double>(need.tiles));
     object.Set("profiles", static_cast<double>(need.profiles));
     return object;
   } catch (const Error& error) {

@@ -246,6 +246,7 @@ MemoryOptions ReadMemoryOptions(const Napi::Value& value) {
   const Napi::Object object = ReadObject(value, "options");
   MemoryOptions options;
   options.model = ReadModel(object.Get("model"));
+  options.threads = static_cast<int32_t>(ReadInteger(object.Get("threads"), "threads", 0, 512));
   options.weights = ReadDtype(object.Get("weights"), "weights");
   options.kv = ReadDtype(object.Get("kvDtype"), "kvDtype");
   options.max_slots = static_cast<int32_t>(ReadInteger(object.Get("maxSlots"), "maxSlots", 0, INT32_MAX));

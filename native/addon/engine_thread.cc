@@ -166,17 +166,29 @@ void EngineThread::RunTimed(Job& job, std::unique_ptr<Engine>& engine) {
 
 int64_t EngineThread::SliceMacs() const {
   constexpr std::chrono::milliseconds kStreaming{100};  // since the last step
-  if (decode_seconds_ == 0 || Clock::now() - last_step_ > kStreaming) return INT64_MAX;
-  return static_cast<int64_t>(decode_seconds_ * macs_per_second_);
+  // what a request that comes while nobody streams waits for at most
+  constexpr double kIdleSeconds = 0.5;
+  const bool streams = decode_seconds_ > 0 && Clock::now() - last_step_ <= kStreaming;
+  return static_cast<int64_t>((streams ? decode_seconds_ : kIdleSeconds) * macs_per_second_);
 }
 
 void EngineThread::RunSlice(std::unique_ptr<Engine>& engine) {
   slice_due_ = false;
   std::vector<std::shared_ptr<ImageJob>> images;
-  for (const auto& job : images_) images.push_back(job->image);
+  Job* first = images_.front().get();
+  for (const auto& job : images_) {
+    if (job->image->watch->cancelled) {
+      job->error_code = "ABORTED";
+      job->error_message = "the picture is not wanted any more";
+      continue;
+    }
+    if (images.empty()) first = job.get();
+    images.push_back(job->image);
+  }
   const Clock::time_point start = Clock::now();
-  // A slice that cannot be computed fails the first picture; the others are tried again without it.
-  Guard(*images_.front(), [&] {
+  // A slice that cannot be computed fails the first picture; the others are tried again without it. Without any
+  // pictures the engine lets go of those that were cancelled.
+  Guard(*first, [&] {
     const int64_t macs = engine->EncodeSlice(images, SliceMacs());
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
     if (macs > 0 && seconds > 0)

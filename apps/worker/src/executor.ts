@@ -1,11 +1,12 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
-import type { NativeEngine } from '@kvcapsule/engine';
+import type { ImageWatch, NativeEngine } from '@kvcapsule/engine';
 import { StepRunner } from '@kvcapsule/engine/plan';
 import type {
   DecodedImage,
   Effect,
   GenerateRequest,
   Lease,
+  PictureName,
   Progress,
   RequestEvent,
   Serving,
@@ -59,6 +60,8 @@ export class Executor {
   readonly #runner: StepRunner;
   readonly #loop: EngineLoop<StepOutcome>;
   readonly #sinks = new Map<string, EventSink>();
+  /** Pictures that the engine is at. */
+  readonly #watches = new Map<PictureName, ImageWatch>();
   readonly #drains = new Map<string, (aborted: number) => void>();
   #drained = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -113,7 +116,7 @@ export class Executor {
 
   /** How far the engine is, and with the prompts of these requests. */
   progress(keys: Iterable<string>): Progress {
-    return this.#core.progress(keys);
+    return this.#core.progress(keys, (name) => this.#watches.get(name)?.share() ?? 0);
   }
 
   abort(key: string): void {
@@ -159,6 +162,9 @@ export class Executor {
         return;
       case 'encodePicture':
         void this.#encode(effect);
+        return;
+      case 'abandonPicture':
+        this.#watches.get(effect.name)?.cancel();
         return;
       case 'releaseFeatures':
         this.#releaseFeatures(effect.handle);
@@ -226,7 +232,10 @@ export class Executor {
   async #encode({ name, image: { rgb, width, height } }: EffectOf<'encodePicture'>): Promise<void> {
     const { engine, telemetry } = this.#parts;
     const stop = telemetry.metrics.pictureEncode.startTimer();
-    const outcome = await outcomeOf(() => engine.encodeImage(rgb, width, height));
+    const watch = engine.watchImage();
+    this.#watches.set(name, watch);
+    const outcome = await outcomeOf(() => engine.encodeImage(rgb, width, height, watch));
+    this.#watches.delete(name);
     if ('handle' in outcome) stop();
     this.#carryOut(this.#core.pictureEncoded(name, outcome));
   }

@@ -6,12 +6,12 @@ import { fileURLToPath } from 'node:url';
 import { type Engine, openEngine, PageOp, type StepPlan } from '@kvcapsule/engine';
 import { type ModelFolder, openModelFolder } from '@kvcapsule/model';
 import { decodeImage } from '@kvcapsule/multimodal';
+import { markupTokenizer, SMOLVLM_TEMPLATE } from '@kvcapsule/testing/models';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 
 const ROOT = new URL('../../../', import.meta.url);
 /** `model_type: smolvlm` with shards and old spellings; random weights and what transformers answers with them. */
 const FIXTURE = fileURLToPath(new URL('native/test/fixtures/shuffle-4-smolvlm', ROOT));
-const TOKENIZER = fileURLToPath(new URL('deploy/models/emoji-vlm/tokenizer.json', ROOT));
 const IMAGE_TOKEN = 5;
 const WEIGHTS = { weights: 'f32', kvDtype: 'f32' } as const;
 const SIZES = { threads: 1, poolBlocks: 8, maxSlots: 1, maxStepTokens: 64 };
@@ -25,24 +25,6 @@ interface Golden {
     readonly answer_ids: readonly number[];
   }[];
 }
-
-/** The demo's tokenizer with the fixture's few ids: letters, and the tokens that SmolVLM's markup needs. */
-async function tokenizerFile(): Promise<string> {
-  const file = JSON.parse(await readFile(TOKENIZER, 'utf8')) as { model: object };
-  const rows = [1, 2].flatMap((row) => [1, 2].map((col) => `<row_${row}_col_${col}>`));
-  const added = ['<image>', '<fake_token_around_image>', '<global-img>', '<end_of_utterance>', ...rows];
-  const special = { lstrip: false, rstrip: false, single_word: false, normalized: false, special: true };
-  const letters = [...'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ:', 'Ġ', 'Ċ'];
-  const vocab = Object.fromEntries(letters.map((letter, index) => [letter, 30 + index]));
-  return JSON.stringify({
-    ...file,
-    added_tokens: added.map((content, index) => ({ id: IMAGE_TOKEN + index, content, ...special })),
-    model: { ...file.model, vocab, merges: [] },
-  });
-}
-
-const TEMPLATE = `{% for message in messages %}{{ message['role'] | capitalize }}{% if message['content'][0]['type'] == 'image' %}{{ ':' }}{% else %}{{ ': ' }}{% endif %}{% for line in message['content'] %}{% if line['type'] == 'text' %}{{ line['text'] }}{% elif line['type'] == 'image' %}{{ '<image>' }}{% endif %}{% endfor %}<end_of_utterance>
-{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}`;
 
 /** The next row of the one sequence there is, or all rows of a prompt. */
 function plan(
@@ -74,8 +56,8 @@ describe('a folder of SmolVLM', () => {
   beforeAll(async () => {
     dir = await mkdtemp(join(tmpdir(), 'kvcapsule-smolvlm-'));
     await cp(FIXTURE, dir, { recursive: true });
-    await writeFile(join(dir, 'tokenizer.json'), await tokenizerFile());
-    await writeFile(join(dir, 'chat_template.json'), JSON.stringify({ chat_template: TEMPLATE }));
+    await writeFile(join(dir, 'tokenizer.json'), await markupTokenizer());
+    await writeFile(join(dir, 'chat_template.json'), JSON.stringify({ chat_template: SMOLVLM_TEMPLATE }));
     folder = await openModelFolder(dir);
     engine = await openEngine({ modelDir: dir, ...WEIGHTS, ...SIZES, profiles: [] });
   }, 120_000);

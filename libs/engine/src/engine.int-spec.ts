@@ -7,7 +7,7 @@ import { readSpecification } from '@kvcapsule/model/folder';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { addonPath, loadBinding } from './binding.js';
 import { describeMemory, openEngine, type EngineOptions } from './engine.js';
-import { type CpuIsa, PageOp, type StepPlan } from './native.js';
+import { type CpuIsa, type ImageWatch, PageOp, type StepPlan } from './native.js';
 import { discoverProfiles } from './profiles/index.js';
 
 const MODEL_DIR = fileURLToPath(new URL('../../../deploy/models/emoji-vlm', import.meta.url));
@@ -98,9 +98,9 @@ describe('the built addon', () => {
   });
 
   it('tells what an engine will take before it is one', async () => {
-    const { modelDir, weights, kvDtype, maxSlots, maxStepTokens } = OPTIONS;
+    const { modelDir, weights, kvDtype, threads, maxSlots, maxStepTokens } = OPTIONS;
     const model = await readSpecification(modelDir);
-    const sizes = { model, weights, kvDtype, maxSlots, maxStepTokens, tiles: 17 };
+    const sizes = { model, weights, kvDtype, threads, maxSlots, maxStepTokens, tiles: 17 };
     const need = await describeMemory({ ...sizes, profiles: [] });
     const engine = await openEngine({ ...OPTIONS, profiles: [] });
     try {
@@ -180,6 +180,26 @@ describe('the built addon', () => {
       // in order of arrival the second step would wait for all pictures
       expect(steps).toBeGreaterThan(2);
       await expect(engine.encodeImage(new Uint8Array(10), 2, 2)).rejects.toMatchObject({
+        code: 'ENGINE_FAILED',
+      });
+    } finally {
+      await engine.dispose();
+    }
+  });
+
+  it('says how much of a picture is computed, and gives up one that is not wanted any more', async () => {
+    const engine = await openEngine({ ...OPTIONS, profiles: [] });
+    const encode = (watch?: ImageWatch) =>
+      engine.encodeImage(new Uint8Array(256 * 256 * 3).fill(9), 256, 256, watch);
+    try {
+      const [whole, cancelled] = [engine.watchImage(), engine.watchImage()];
+      expect(whole.share()).toBe(0);
+      const ends = [encode(whole), encode(cancelled), encode()];
+      cancelled.cancel();
+      await expect(ends[1]).rejects.toMatchObject({ code: 'ABORTED' });
+      expect((await Promise.all([ends[0], ends[2]])).map((image) => image?.tokens)).toEqual([272, 272]);
+      expect(whole.share()).toBe(1);
+      await expect(encode({ share: () => 0, cancel: () => undefined })).rejects.toMatchObject({
         code: 'ENGINE_FAILED',
       });
     } finally {

@@ -30,7 +30,7 @@ function fakeBinding(engine: Partial<NativeEngine>): NativeBinding {
       created.push(given);
       return Promise.resolve(native);
     },
-    describeMemory: () => ({ weights: 0, block: 0, workspace: 0, profiles: 0 }),
+    describeMemory: () => ({ weights: 0, block: 0, workspace: 0, threads: 0, tiles: 0, profiles: 0 }),
     buildInfo: () => ({
       version: '0',
       ggml: '0',

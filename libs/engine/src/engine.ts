@@ -6,6 +6,7 @@ import { asEngineError } from './native-errors.js';
 import type {
   EncodedImage,
   FitOptions,
+  ImageWatch,
   MemoryNeed,
   MemoryOptions,
   NativeBinding,
@@ -52,8 +53,12 @@ export class Engine implements NativeEngine {
   }
 
   /** @param rgb upright 8-bit RGB, `[height][width][3]` */
-  encodeImage(rgb: Uint8Array, width: number, height: number): Promise<EncodedImage> {
-    return this.#call(() => this.#native.encodeImage(rgb, width, height));
+  encodeImage(rgb: Uint8Array, width: number, height: number, watch?: ImageWatch): Promise<EncodedImage> {
+    return this.#call(() => this.#native.encodeImage(rgb, width, height, watch));
+  }
+
+  watchImage(): ImageWatch {
+    return this.#native.watchImage();
   }
 
   releaseImage(handle: number): Promise<void> {

@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { readdir, stat } from 'node:fs/promises';
+import { open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { KvcError } from '@kvcapsule/contracts';
 
@@ -16,19 +15,27 @@ async function revisionFiles(modelDir: string): Promise<string[]> {
   return ['config.json', ...weights];
 }
 
+/** Read at a time, into one buffer: streams would leave half the size of the weights to the garbage collector. */
+const CHUNK_BYTES = 2 ** 20;
+
 /**
  * Names a model's contents: SHA-256 in hex over config.json and the weights, each preceded by its name and
- * length so that no two folders share a byte stream. Reads in chunks; weights never lie in memory as a whole.
+ * length so that no two folders share a byte stream.
  *
  * @throws KvcError MODEL_INVALID without a config or weights
  */
 export async function modelRevision(modelDir: string): Promise<string> {
   const hash = createHash('sha256');
+  const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
   for (const name of await revisionFiles(modelDir)) {
-    const path = join(modelDir, name);
-    const { size } = await stat(path);
-    hash.update(`${name}\0${size}\0`);
-    for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
+    const file = await open(join(modelDir, name));
+    try {
+      hash.update(`${name}\0${(await file.stat()).size}\0`);
+      for (let read = await file.read(buffer); read.bytesRead > 0; read = await file.read(buffer))
+        hash.update(buffer.subarray(0, read.bytesRead));
+    } finally {
+      await file.close();
+    }
   }
   return hash.digest('hex');
 }

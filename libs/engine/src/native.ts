@@ -246,6 +246,14 @@ export interface PerturbOptions {
   readonly seed: number;
 }
 
+/** What is seen and said of one picture while it is computed. */
+export interface ImageWatch {
+  /** Of its layers that are computed, 0 to 1. */
+  share(): number;
+  /** Its call rejects with `ABORTED` before the next slice, where it has not settled by then. */
+  cancel(): void;
+}
+
 /** One engine. Rejections carry `code` of the error catalogue. */
 export interface NativeEngine {
   readonly info: NativeEngineInfo;
@@ -253,7 +261,9 @@ export interface NativeEngine {
    * Upright 8-bit RGB, `[height][width][3]`; not to be written to or transferred until the call settles. Computed
    * in slices between the steps, several pictures together.
    */
-  encodeImage(rgb: Uint8Array, width: number, height: number): Promise<EncodedImage>;
+  encodeImage(rgb: Uint8Array, width: number, height: number, watch?: ImageWatch): Promise<EncodedImage>;
+  /** To be given to `encodeImage` once. */
+  watchImage(): ImageWatch;
   releaseImage(handle: number): Promise<void>;
   step(plan: StepPlan): Promise<StepResult>;
   /**
@@ -296,7 +306,7 @@ export interface NativeEngine {
 /** What an engine's memory depends on, but for the size of its pool. */
 export interface MemoryOptions extends Pick<
   NativeEngineOptions,
-  'model' | 'weights' | 'kvDtype' | 'maxSlots' | 'maxStepTokens' | 'profiles'
+  'model' | 'weights' | 'kvDtype' | 'threads' | 'maxSlots' | 'maxStepTokens' | 'profiles'
 > {
   /** Of the pictures that may be encoded at once. */
   readonly tiles: number;
@@ -309,6 +319,10 @@ export interface MemoryNeed {
   readonly block: number;
   /** Of the largest step or of the largest slice of pictures. */
   readonly workspace: number;
+  /** What each thread computes in, and tables that all read. */
+  readonly threads: number;
+  /** Pixels and features of the pictures that are encoded at once. */
+  readonly tiles: number;
   /** Bases and templates, as encoding, decoding and attention read them. */
   readonly profiles: number;
 }

@@ -1,6 +1,7 @@
 // The engine: a model folder, a paged pool and one step at a time. Not thread-safe except where said:
 // the addon calls it from one engine thread.
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -32,6 +33,7 @@ struct MemoryOptions {
   Dtype weights = Dtype::kF32;
   Dtype kv = Dtype::kF16;
   int32_t max_slots = 256;
+  int32_t threads = 0;
   int32_t max_step_tokens = 2048;
   int64_t tiles = 1;  // of the pictures that may be encoded at once
   std::vector<std::string> profiles;  // files, as in EngineOptions
@@ -42,6 +44,8 @@ struct MemoryNeed {
   int64_t weights = 0;
   int64_t block = 0;      // each of the pool's blocks
   int64_t workspace = 0;  // of the largest step or of the largest slice of pictures
+  int64_t threads = 0;    // what each computes in, and tables that all read
+  int64_t tiles = 0;      // pixels and features of the pictures that are encoded at once
   int64_t profiles = 0;   // bases and templates, as encoding, decoding and attention read them
 };
 
@@ -78,9 +82,17 @@ struct EncodedImage {
   int32_t rows = 0, cols = 0;  // grid of tiles; 0 x 0 = one tile, not split
 };
 
+// What is seen and said of a picture while it is computed; for any thread.
+struct ImageWatch {
+  std::atomic<bool> cancelled = false;  // nobody wants its features any more
+  std::atomic<float> share = 0;         // of its layers that are computed
+};
+
 // A picture between its pixels and its features, which are computed in slices.
 class ImageJob {
  public:
+  std::shared_ptr<ImageWatch> watch = std::make_shared<ImageWatch>();
+
   virtual ~ImageJob() = default;
   virtual bool complete() const = 0;
 };
@@ -209,7 +221,8 @@ class Engine {
   // Takes the first unfinished tiles of the pictures, in order and those of several together, through tower
   // and connector: about `macs` multiplications of it, but at least one layer of one tile. Features do not
   // depend on the slices. Returns the multiplications done; 0: every picture is complete. A slice that throws
-  // leaves the pictures as they were before their unfinished tiles.
+  // leaves the pictures as they were before their unfinished tiles. Tiles of pictures that are all cancelled are
+  // given up.
   virtual int64_t EncodeSlice(std::span<const std::shared_ptr<ImageJob>> images, int64_t macs) = 0;
   // Takes a complete picture's features over.
   virtual EncodedImage KeepImage(ImageJob& image) = 0;

@@ -137,6 +137,12 @@ CapsuleOperator FromPacked(const PackedFormat& format, int32_t layer, int32_t kv
   return made;
 }
 
+// Whether its capsules are turned to the position that they stand at.
+bool Turns(const KvFormat& format) {
+  const auto* packed = dynamic_cast<const PackedFormat*>(&format);
+  return packed && packed->profile().rope_theta != 0;
+}
+
 }  // namespace
 
 bool CapsuleOperators::Prepare(const std::shared_ptr<const KvFormat>& format) {
@@ -156,9 +162,12 @@ bool CapsuleOperators::Prepare(const std::shared_ptr<const KvFormat>& format) {
   return !heads.empty();
 }
 
-int64_t CapsuleOperators::MemoryBytes() const {
+int64_t CapsuleOperators::MemoryBytes(int32_t positions) const {
+  // a turn's node in its map: link, key and vector, in the allocator's steps of 16, and its place in the table
+  constexpr int64_t kNodeBytes = 56;
   int64_t bytes = 0;
   for (const auto& [format, prepared] : of_) {
+    if (Turns(*format)) bytes += positions * (kNodeBytes + format->geometry().head_dim * int64_t{sizeof(float)});
     bytes += VectorBytes(prepared.heads);
     for (const CapsuleOperator& head : prepared.heads) {
       for (const CapsuleSide* side : {&head.keys, &head.values})

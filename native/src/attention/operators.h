@@ -22,8 +22,8 @@ class CapsuleOperators {
   // CapsuleVisit::turn for capsules of a packed format at `position`; nullptr: nothing to turn. Made at the first
   // call and kept; not for two threads at once.
   const float* Turn(const PackedFormat& format, int32_t position);
-  // Of the operators of all formats that have been prepared.
-  int64_t MemoryBytes() const;
+  // Of the operators of all formats that have been prepared, with the turns of so many positions.
+  int64_t MemoryBytes(int32_t positions) const;
 
  private:
   struct Prepared {

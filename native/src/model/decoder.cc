@@ -4,6 +4,8 @@
 #include <cmath>
 #include <vector>
 
+#include "attention/kernels.h"
+
 namespace kvcapsule {
 namespace {
 
@@ -118,7 +120,9 @@ int64_t DecoderScratchBytes(const TextConfig& text, int64_t rows, int64_t sample
   // what is alive at once: around the attention, around the gated product, around the head
   const int64_t row = std::max<int64_t>(text.hidden + qkv + attended, 2 * int64_t{text.hidden} + text.intermediate);
   const int64_t floats = std::max(rows * row, samples * (int64_t{text.hidden} + text.vocab));
-  return floats * static_cast<int64_t>(sizeof(float));
+  const int64_t parts = 1 + text.context_tokens / AttentionStep::kPartTokens;
+  const int64_t states = samples * parts * SoftmaxState::Floats(text.heads, text.head_dim);
+  return (floats + states) * static_cast<int64_t>(sizeof(float));
 }
 
 Decoder::Decoder(const ModelConfig& config, const Weights& weights)

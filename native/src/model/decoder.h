@@ -21,7 +21,8 @@ struct DecoderInput {
   std::function<void(int32_t layer, const AttentionShape& shape, const float* queries)> observe = {};
 };
 
-// Activations of a step of so many rows, the logits of its samples included.
+// Activations of a step of so many rows, the logits of its samples included, and what attention to as many whole
+// contexts as there are samples is merged from.
 int64_t DecoderScratchBytes(const TextConfig& text, int64_t rows, int64_t samples);
 
 class Decoder {

@@ -58,6 +58,14 @@ DenseScratch& ThreadScratch() {
   return scratch;
 }
 
+int64_t DenseScratchBytes(int64_t inputs) {
+  constexpr int64_t kMostPanels = 2, kFewInputs = 2048;  // below that as many rows go together as ever
+  const int64_t rows = GroupRows(1);
+  const int64_t group = std::max(rows * std::min(inputs, kFewInputs), GroupRows(inputs) * inputs);
+  // normed rows, their copy in the products' order, and the products
+  return (2 * group + rows * kMostPanels * kPanel) * static_cast<int64_t>(sizeof(float));
+}
+
 void AssignRows(const DenseOp& op, const float* x, int32_t rows, DenseScratch& scratch) {
   const int64_t inputs = op.linear->matrix.inputs();
   if (op.norm.weight) {

@@ -59,6 +59,8 @@ struct DenseScratch {
   InputRows rows;
 };
 DenseScratch& ThreadScratch();
+// What that takes at most for products with matrices of up to so many inputs.
+int64_t DenseScratchBytes(int64_t inputs);
 
 // Rows that share a pass over a task's weights: few enough that they stay in a core's share of the caches, enough that
 // converting the weights costs little. A multiple of every kernel's groups.

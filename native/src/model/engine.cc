@@ -44,6 +44,8 @@ void CheckOptions(const EngineOptions& options) {
   require(options.max_step_tokens >= 1, "maxStepTokens is below 1");
 }
 
+int32_t Threads(int32_t asked) { return asked > 0 ? asked : UsableThreads(); }
+
 const ModelConfig& Checked(const ModelConfig& config) {
   CheckModelConfig(config);
   return config;
@@ -53,15 +55,32 @@ KvGeometry Geometry(const TextConfig& text, Dtype dtype) {
   return {text.layers, text.kv_heads, text.head_dim, dtype};
 }
 
-// What formats of these files hold, with their operators. They are made and let go again.
-int64_t ProfileBytes(const KvGeometry& geometry, const std::vector<std::string>& profiles) {
+// What formats of these files hold, with their operators at all positions. They are made and let go again.
+int64_t ProfileBytes(const KvGeometry& geometry, const std::vector<std::string>& profiles, int32_t context_tokens) {
   int64_t bytes = 0;
   CapsuleOperators operators;
   for (const auto& format : OpenFormats(geometry, profiles)) {
     bytes += format->MemoryBytes();
     operators.Prepare(format);
   }
-  return bytes + operators.MemoryBytes();
+  return bytes + operators.MemoryBytes(context_tokens);
+}
+
+// What one thread computes in.
+int64_t ThreadBytes(const ModelConfig& config) {
+  constexpr int64_t kStack = 256 << 10;      // touched
+  constexpr int64_t kAttention = 1 << 20;    // panels of 64 tokens for 96 query rows, with all they are scored with
+  const VisionConfig& vision = config.vision;
+  const int64_t patches = int64_t{config.patches_per_side()} * config.patches_per_side();
+  const int64_t shuffled = int64_t{vision.hidden} * config.scale_factor * config.scale_factor;
+  const int64_t inputs = std::max<int64_t>({shuffled, vision.intermediate, config.text.intermediate, config.text.hidden});
+  return kStack + kAttention + DenseScratchBytes(inputs) +
+         TowerThreadBytes({1, patches, vision.heads, vision.hidden / vision.heads});
+}
+
+int64_t TileBytes(const ModelConfig& config) {
+  const int64_t edge = config.image.tile;
+  return 3 * edge * edge + int64_t{config.tokens_per_tile()} * config.text.hidden * static_cast<int64_t>(sizeof(float));
 }
 
 class CpuEngine final : public Engine {
@@ -69,7 +88,7 @@ class CpuEngine final : public Engine {
   explicit CpuEngine(const EngineOptions& options)
       : options_(options),
         config_(Checked(options.model)),
-        backend_(options.threads > 0 ? options.threads : UsableThreads()),
+        backend_(Threads(options.threads)),
         weights_(LoadWeights(options.model_dir, config_, options.weights, backend_)),
         tower_(config_, weights_),
         image_encoder_(config_, tower_),
@@ -459,7 +478,9 @@ MemoryNeed DescribeMemory(const MemoryOptions& options) {
   const int64_t together = std::min<int64_t>(options.tiles, MaxTowerTiles(config));
   need.workspace = std::max(DecoderScratchBytes(config.text, options.max_step_tokens, options.max_slots),
                             TowerScratchBytes(config, together));
-  need.profiles = ProfileBytes(Geometry(config.text, options.kv), options.profiles);
+  need.threads = Threads(options.threads) * ThreadBytes(config) + RopeTable::Bytes(config.text);
+  need.tiles = options.tiles * TileBytes(config);
+  need.profiles = ProfileBytes(Geometry(config.text, options.kv), options.profiles, config.text.context_tokens);
   return need;
 }
 

@@ -22,6 +22,7 @@ ImageCutter ImageEncoder::Cutter() const {
 int64_t ImageEncoder::EncodeSlice(std::span<const std::shared_ptr<ImageJob>> images, int64_t macs,
                                   CpuBackend& backend) {
   const int64_t per_layer = tower_.LayerMacs(), per_tile = per_layer * tower_.layers();
+  if (std::ranges::all_of(owners_, [](const auto& owner) { return owner.first->watch->cancelled.load(); })) GiveUp();
   if (owners_.empty())
     Gather(images, static_cast<int32_t>(std::clamp<int64_t>(macs / per_tile, 1, tower_.MaxTiles())));
   if (owners_.empty()) return 0;
@@ -30,13 +31,28 @@ int64_t ImageEncoder::EncodeSlice(std::span<const std::shared_ptr<ImageJob>> ima
       static_cast<int32_t>(std::clamp<int64_t>(macs / (tiles * per_layer), 1, tower_.layers()));
   const int32_t before = batch_.layers;
   try {
-    if (tower_.Advance(batch_, layers, backend)) Scatter();
+    const bool ends = tower_.Advance(batch_, layers, backend);
+    TellShares();
+    if (ends) Scatter();
   } catch (...) {
-    for (const auto& [job, tile] : owners_) job->begun = job->done;
-    owners_.clear();
+    GiveUp();
     throw;
   }
   return tiles * per_layer * std::min(layers, tower_.layers() - before);
+}
+
+void ImageEncoder::TellShares() const {
+  const float passed = static_cast<float>(batch_.layers) / static_cast<float>(tower_.layers());
+  for (const auto& [job, tile] : owners_) {
+    const float tiles = static_cast<float>(job->done) + static_cast<float>(job->begun - job->done) * passed;
+    job->watch->share = tiles / static_cast<float>(job->split.tiles.size());
+  }
+}
+
+void ImageEncoder::GiveUp() {
+  for (const auto& [job, tile] : owners_) job->begun = job->done;
+  owners_.clear();
+  batch_ = {};
 }
 
 void ImageEncoder::Gather(std::span<const std::shared_ptr<ImageJob>> images, int32_t most) {

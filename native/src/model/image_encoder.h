@@ -31,6 +31,9 @@ class ImageEncoder {
  private:
   void Gather(std::span<const std::shared_ptr<ImageJob>> images, int32_t most);
   void Scatter();
+  void TellShares() const;
+  // The batch's tiles are to be computed anew, where anybody asks for them.
+  void GiveUp();
 
   const ModelConfig& config_;
   const VisionTower& tower_;

@@ -13,6 +13,11 @@ class RopeTable {
  public:
   explicit RopeTable(const TextConfig& config);
 
+  // With all positions of a context.
+  static int64_t Bytes(const TextConfig& config) {
+    return int64_t{config.context_tokens} * config.head_dim * static_cast<int64_t>(sizeof(float));
+  }
+
   // Makes at() work for these positions. Not to be called while the graph runs.
   void Prepare(std::span<const int32_t> positions);
   // [head_dim / 2] cosines, then as many sines.

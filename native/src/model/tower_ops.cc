@@ -149,6 +149,11 @@ int64_t TowerShape::QueryFloats() const {
 int64_t TowerShape::KeyFloats() const { return PackedMatrix::Bytes(patches, head_dim, Dtype::kF32) / 4; }
 int64_t TowerShape::ValueFloats() const { return PackedMatrix::Bytes(head_dim, patches, Dtype::kF32) / 4; }
 
+int64_t TowerThreadBytes(const TowerShape& shape) {
+  const int64_t padded = (shape.head_dim + kPanel - 1) / kPanel * kPanel;
+  return kBlockRows * (ScoreStride(shape.patches) + padded) * static_cast<int64_t>(sizeof(float));
+}
+
 ggml_tensor* ProjectTowerQkv(ggml_context* context, ggml_tensor* x, TowerQkvOp& op) {
   const TowerShape& s = op.shape;
   return CustomOp(context, s.HeadFloats(), s.tiles * s.heads, {x}, RunTowerQkv, &op);

@@ -41,6 +41,9 @@ struct PatchShuffleOp {
   int64_t patches = 0;
 };
 
+// What a thread keeps for its part of AttendTower.
+int64_t TowerThreadBytes(const TowerShape& shape);
+
 // x [rows][hidden] to [tiles][heads][HeadFloats()]; the matrix has queries, keys and values one behind the other.
 ggml_tensor* ProjectTowerQkv(ggml_context* context, ggml_tensor* x, TowerQkvOp& op);
 // Of that, softmax(q k^T / sqrt(head_dim)) v: [rows][hidden].

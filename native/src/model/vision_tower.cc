@@ -60,7 +60,9 @@ std::vector<int32_t> PixelShuffleRows(int32_t patches_per_side, int32_t scale) {
 }
 
 int32_t MaxTowerTiles(const ModelConfig& config) {
-  constexpr int64_t kFloats = 32 << 20;
+  // One tile of 1,024 patches already fills every pass over the weights: more of them at a time would only take memory
+  // and make slices longer. Tiles of a few patches go together by the dozen.
+  constexpr int64_t kFloats = 8 << 20;
   const int64_t patches = int64_t{config.patches_per_side()} * config.patches_per_side();
   const int64_t widest = std::max<int64_t>(config.vision.intermediate, 3 * config.vision.hidden);
   return static_cast<int32_t>(std::max<int64_t>(1, kFloats / (patches * (3 * config.vision.hidden + widest))));

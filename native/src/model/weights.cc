@@ -138,7 +138,13 @@ class Loader {
           tasks.push_back({&packed, &part, row, InOnePanel(part, row)});
       }
     }
-    backend.Run(static_cast<int32_t>(tasks.size()), [&](int32_t task) { FillRows(tasks[task]); });
+    // a thread that takes several in a row uses its room again, and lets it go at the end
+    constexpr size_t kTogether = 16;
+    backend.Run(static_cast<int32_t>((tasks.size() + kTogether - 1) / kTogether), [&](int32_t group) {
+      std::vector<float> widened;
+      const size_t first = group * kTogether, end = std::min(tasks.size(), first + kTogether);
+      for (size_t task = first; task < end; ++task) FillRows(tasks[task], widened);
+    });
   }
 
  private:
@@ -185,12 +191,12 @@ class Loader {
     for (int64_t i = 0; i < part.rows; ++i) packed.target->bias[part.Output(i)] = row[i];
   }
 
-  void FillRows(const Rows& rows) const {
+  // widened: room, used again.
+  void FillRows(const Rows& rows, std::vector<float>& widened) const {
     const int64_t in = rows.packed->in, count = rows.count * in;
     const std::string name = rows.part->name + ".weight";
     const TensorView& source = folder_.at(name);
-    thread_local std::vector<float> widened;
-    widened.resize(count);
+    if (static_cast<int64_t>(widened.size()) < count) widened.resize(count);
     Widen(source, rows.first * in, count, Path(name), widened.data());
     rows.packed->target->matrix.SetOutputs(rows.part->Output(rows.first), rows.count, widened.data());
     // so that file and weights are never in memory both as a whole

@@ -78,6 +78,22 @@ TEST_P(ImageEncoderTest, APictureThatIsGivenUpInTheMiddleLeavesTheOthersRight) {
   EXPECT_EQ(Features(*images[2]), Features(*whole));
 }
 
+TEST_P(ImageEncoderTest, TilesOfACancelledPictureAreLetGoWithinASlice) {
+  const auto engine = Engine::Create(Options(DemoModelDir(), GetParam()));
+  const std::shared_ptr<ImageJob> image = Cut(*engine)[3], whole = Cut(*engine)[3];
+  while (engine->EncodeSlice({&whole, 1}, INT64_MAX) > 0) continue;
+  EXPECT_EQ(whole->watch->share, 1);
+  engine->EncodeSlice({&image, 1}, 1);
+  EXPECT_GT(image->watch->share, 0);
+  EXPECT_LT(image->watch->share, 1);
+  image->watch->cancelled = true;
+  EXPECT_EQ(engine->EncodeSlice({}, 1), 0);
+  EXPECT_EQ(image.use_count(), 1);
+  image->watch->cancelled = false;
+  while (engine->EncodeSlice({&image, 1}, INT64_MAX) > 0) continue;
+  EXPECT_EQ(Features(*image), Features(*whole));
+}
+
 INSTANTIATE_TEST_SUITE_P(Weights, ImageEncoderTest,
                          ::testing::Values(Dtype::kF32, Dtype::kF16, Dtype::kBF16));
 

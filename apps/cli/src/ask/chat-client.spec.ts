@@ -43,13 +43,13 @@ describe('chat client', () => {
     const asked: unknown[] = [];
     const at = await listen((request, response) => {
       void json(request).then((body) => asked.push((body as { stream_options: unknown }).stream_options));
-      response.write(': prefill 512/1137\n\n:\n\n: other 1/2\n\n');
+      response.write(': encode 64/1088\n\n: prefill 512/1137\n\n:\n\n: other 1/2\n\n');
       response.end(`${chunk('bi')}${chunk(undefined, USAGE)}data: [DONE]\n\n`);
     });
     const told: unknown[] = [];
     const text = (piece: string) => told.push(piece);
     await streamAnswer(at, QUESTION, { text, prefilled: (...counts) => told.push(counts) });
-    expect(told).toEqual([[512, 1137], 'bi']);
+    expect(told).toEqual([['encode', 64, 1088], ['prefill', 512, 1137], 'bi']);
     await streamAnswer(at, QUESTION, { text });
     expect(asked).toEqual([{ include_usage: true, include_prefill_progress: true }, { include_usage: true }]);
   });

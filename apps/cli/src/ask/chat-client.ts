@@ -3,6 +3,7 @@ import { EventSourceParserStream } from 'eventsource-parser/stream';
 import { z } from 'zod';
 import { CliError } from '../failure.js';
 import { serverFetch } from '@kvcapsule/platform/http';
+import type { PromptStage } from './prefill-line.js';
 
 export interface Server {
   /** Without `/v1` and without a slash at its end. */
@@ -25,7 +26,7 @@ export interface AnswerListener {
   /** Each piece of text. */
   text(text: string): void;
   /** Tokens of the prompt that are computed, and all of them; where it is missing the server is not asked. */
-  prefilled?(computed: number, all: number): void;
+  prefilled?(stage: PromptStage, computed: number, all: number): void;
 }
 
 const ErrorBody = z.object({ error: z.object({ message: z.string(), code: z.string().nullish() }) });
@@ -72,8 +73,8 @@ export async function streamAnswer(
   const events = response.body.pipeThrough<string>(new TextDecoderStream()).pipeThrough(
     new EventSourceParserStream({
       onComment: (comment) => {
-        const [, computed, all] = /^ ?prefill (\d+)\/(\d+)$/.exec(comment) ?? [];
-        if (all !== undefined) listener.prefilled?.(Number(computed), Number(all));
+        const [, stage, computed, all] = /^ ?(encode|prefill) (\d+)\/(\d+)$/.exec(comment) ?? [];
+        if (all !== undefined) listener.prefilled?.(stage as PromptStage, Number(computed), Number(all));
       },
     }),
   );

@@ -6,16 +6,27 @@ interface Terminal {
 
 const CLEAR = '\r\x1b[K';
 
-/** A line that shows how much of the prompt is computed and goes when the answer comes; undefined without a terminal. */
-export function prefillLine(
-  stream: Terminal,
-): { show(this: void, computed: number, all: number): void; clear(): void } | undefined {
+/** What is done of a prompt before its answer begins: of its pictures, then of all its tokens. */
+export type PromptStage = 'encode' | 'prefill';
+
+const WORDS: Readonly<Record<PromptStage, string>> = {
+  encode: 'looking at the picture',
+  prefill: 'reading the prompt',
+};
+
+/** A line that shows how far the prompt is and goes when the answer comes; undefined without a terminal. */
+export function prefillLine(stream: Terminal):
+  | {
+      show(this: void, stage: PromptStage, computed: number, all: number): void;
+      clear(): void;
+    }
+  | undefined {
   if (stream.isTTY !== true) return undefined;
   let isShown = false;
   return {
-    show: (computed, all) => {
+    show: (stage, computed, all) => {
       isShown = true;
-      stream.write(`${CLEAR}reading the prompt: ${String(computed)} of ${String(all)} tokens`);
+      stream.write(`${CLEAR}${WORDS[stage]}: ${String(computed)} of ${String(all)} tokens`);
     },
     clear: () => {
       if (isShown) stream.write(CLEAR);

@@ -12,7 +12,10 @@ import {
 
 const MIB = 2 ** 20;
 const demand: MemoryDemand = {
-  engine: { weights: 40 * MIB, block: MIB / 4, workspace: 10 * MIB, profiles: 3 * MIB },
+  engine: {
+    ...{ weights: 40 * MIB, block: MIB / 4, profiles: 3 * MIB },
+    ...{ workspace: 10 * MIB, threads: 8 * MIB, tiles: 5 * MIB },
+  },
   poolBlocks: 4 * 512,
   swapBytes: 0,
   encoderCacheBytes: 128 * MIB,
@@ -22,9 +25,7 @@ describe('the memory plan', () => {
   it('adds up what is configured and what it takes to compute', () => {
     const plan = memoryPlan(demand);
     expect(plan).toMatchObject({ weights: 40 * MIB, pool: 512 * MIB, encoder_cache: 128 * MIB });
-    expect(plannedBytes(plan)).toBe(
-      plan.weights + plan.pool + plan.encoder_cache + plan.profiles + plan.workspace + plan.runtime,
-    );
+    expect(plannedBytes(plan)).toBe((40 + 512 + 128 + 3 + 10 + 8 + 5) * MIB + plan.runtime);
   });
 
   it('takes whole blocks for the pool, and at least one', () => {

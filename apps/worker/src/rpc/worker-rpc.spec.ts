@@ -40,7 +40,13 @@ describe('the protocol', () => {
     const parts = [Array.from({ length: 100 }, () => 10)];
     router.send(generateOf({ id: 'a', parts, maxTokens: 2, sampling: FORCED }));
     await until(() => router.progress.length >= 3);
-    const prefill = { requestId: 'a', computedTokens: 64, promptTokens: 100 };
+    const prefill = {
+      requestId: 'a',
+      computedTokens: 64,
+      promptTokens: 100,
+      imageTokens: 0,
+      encodedTokens: 0,
+    };
     expect(router.progress.slice(-2)).toEqual(Array(2).fill({ steps: 1n, prefills: [prefill] }));
     end.resolve();
 

@@ -162,7 +162,7 @@ export const METRICS = {
     },
     memoryPlan: {
       name: 'kvcapsule_worker_memory_plan_bytes',
-      help: 'Memory planned at start, by part: weights, pool, swap, encoder_cache, profiles, workspace or runtime',
+      help: 'Memory planned at start, by part: weights, pool, swap, encoder_cache, profiles, workspace, threads, pictures or runtime',
       type: 'gauge',
       labels: ['part'],
     },

@@ -27,6 +27,8 @@ export type PictureEffect =
     }
   /** Features are wanted. Answered by `pictureEncoded`. */
   | { readonly kind: 'encodePicture'; readonly name: PictureName; readonly image: DecodedImage }
+  /** Nobody wants the features any more that are being made; `pictureEncoded` still comes, be it with an error. */
+  | { readonly kind: 'abandonPicture'; readonly name: PictureName }
   | { readonly kind: 'releaseFeatures'; readonly handle: number };
 
 export type DecodeOutcome =

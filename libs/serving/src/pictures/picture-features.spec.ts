@@ -73,6 +73,47 @@ describe('PictureFeatures', () => {
     expect([pictures.computed, log]).toEqual([2, ['miss', 'miss']]);
   });
 
+  it('are given up when the last request ends that waits for them, and made for one that comes after', () => {
+    const { pictures, done, encode, decodeAll, encodeAll, taken } = rig();
+    // one and the same picture in two files
+    const users = [userOf('a', [{ file: 1 }]), userOf('b', [{ file: 2 }]), userOf('c', [{ file: 2 }])];
+    users.forEach((user) => {
+      encode(user);
+    });
+    decodeAll(() => 'one picture');
+    const leave = (user: User | undefined) => {
+      if (!user) throw new Error('no user');
+      user.ended = true;
+      pictures.leave(user);
+    };
+    leave(users[0]);
+    leave(users[2]);
+    expect(taken('abandonPicture')).toEqual([]);
+    leave(users[1]);
+    expect(taken('abandonPicture')).toMatchObject([{ name: 'one picture' }]);
+    encode(userOf('d', [{ file: 1 }]));
+    taken('encodePicture');
+    pictures.encoded('one picture' as PictureName, { error: new Error('cancelled') });
+    expect(pictures.takenBytes).toBe(10 * TOKEN_BYTES);
+    expect([decodeAll(() => 'one picture'), encodeAll(), done['d']]).toEqual([['d'], 1, 'ready']);
+  });
+
+  it('tell how much of a request they are, by the share of those under way', () => {
+    const { pictures, encode, decodeAll, taken } = rig();
+    const user = userOf('a', [{ file: 1 }, { file: 2, tokens: 20 }]);
+    const encoded = () => pictures.encodedTokens(user, () => 0.25);
+    encode(user);
+    expect(encoded()).toBeUndefined();
+    decodeAll();
+    expect(encoded()).toBe(7);
+    const [first, second] = taken('encodePicture');
+    if (!first || !second) throw new Error('two pictures are to be encoded');
+    pictures.encoded(first.name, { handle: 1, tokens: 10 });
+    expect(encoded()).toBe(15);
+    pictures.encoded(second.name, { handle: 2, tokens: 20 });
+    expect(encoded()).toBeUndefined();
+  });
+
   it('ask for the file of a picture by all that its sender needs to find it', () => {
     const { encode, taken } = rig();
     encode(userOf('a', [{ file: 1 }, { file: 2 }]), 1);

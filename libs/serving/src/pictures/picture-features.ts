@@ -60,6 +60,10 @@ export class PictureFeatures {
   readonly #flights = new Flights();
   readonly #decoding = new Map<FileName, (outcome: DecodeOutcome) => void>();
   readonly #encoding = new Map<PictureName, (outcome: EncodeOutcome) => void>();
+  /** Who wait for a file's features. */
+  readonly #audiences = new Map<FileName, Set<PictureUser>>();
+  /** The files of a picture that is being encoded. */
+  readonly #filesOf = new Map<PictureName, Set<FileName>>();
   #computed = 0;
 
   constructor(private readonly options: PictureFeaturesOptions) {
@@ -119,6 +123,31 @@ export class PictureFeatures {
     }
   }
 
+  /** A user that has ended lets go of all it has, and of what is being made for it alone. */
+  leave(user: PictureUser): void {
+    this.release(user);
+    const wanted = (file: FileName) => [...(this.#audiences.get(file) ?? [])].some(({ ended }) => !ended);
+    for (const [name, files] of this.#filesOf)
+      if (![...files].some(wanted)) this.options.push({ kind: 'abandonPicture', name });
+  }
+
+  /**
+   * How many of a user's image tokens have features, and those of pictures under way by their share; undefined where
+   * none is under way.
+   * @param shareOf of a picture's layers that are computed
+   */
+  encodedTokens(user: PictureUser, shareOf: (name: PictureName) => number): number | undefined {
+    let encoded = 0;
+    let isUnderWay = false;
+    for (const [index, { contentSha256, imageTokens }] of user.pictures.entries()) {
+      const name = this.#nameOf(nameFile(contentSha256, user.domain));
+      isUnderWay ||= name !== undefined;
+      if (user.features.has(index)) encoded += imageTokens;
+      else if (name !== undefined) encoded += imageTokens * shareOf(name);
+    }
+    return isUnderWay ? Math.floor(encoded) : undefined;
+  }
+
   decoded(file: FileName, outcome: DecodeOutcome): void {
     const go = this.#decoding.get(file);
     this.#decoding.delete(file);
@@ -165,6 +194,7 @@ export class PictureFeatures {
       got({ features: known });
       return;
     }
+    this.#audiences.set(file, (this.#audiences.get(file) ?? new Set()).add(wanted.user));
     // where the other request's work fails, this one decodes for itself, so that an error names its own part
     const again = (): void => {
       this.#find(wanted, got);
@@ -173,6 +203,7 @@ export class PictureFeatures {
     const land = this.#flights.start(file);
     this.#slots.enter(() => {
       this.#make(wanted, (found) => {
+        this.#audiences.delete(file);
         got(found);
         land();
         this.#slots.leave();
@@ -180,34 +211,42 @@ export class PictureFeatures {
     });
   }
 
-  #make({ user, index, picture, file }: Wanted, got: Got): void {
+  #make(wanted: Wanted, got: Got): void {
+    const { user, index, picture, file } = wanted;
     if (user.ended) {
       // its file is not to be had any more: other requests for the same picture bring their own
-      got({ error: new KvcError('ABORTED', 'The request has ended.') });
+      got({ error: requestEnded() });
       return;
     }
     const { key, domain } = user;
     this.#decoding.set(file, (outcome) => {
       if ('error' in outcome) got(outcome);
-      else this.#compute(outcome.name, outcome.image, file, got);
+      else this.#compute(outcome.name, outcome.image, wanted, got);
     });
     this.options.push({ kind: 'decodePicture', file, key, index, param: picture.param, domain });
   }
 
-  #compute(name: PictureName, image: DecodedImage, file: FileName, got: Got): void {
+  #compute(name: PictureName, image: DecodedImage, wanted: Wanted, got: Got): void {
+    const { file } = wanted;
     const known = this.cache.pin(name, file);
     if (known) {
       this.options.lookedUp('hit');
       got({ features: known });
       return;
     }
+    if (![...(this.#audiences.get(file) ?? [])].some(({ ended }) => !ended)) {
+      got({ error: requestEnded() });
+      return;
+    }
+    this.#filesOf.set(name, (this.#filesOf.get(name) ?? new Set()).add(file));
     const again = (): void => {
-      this.#compute(name, image, file, got);
+      this.#compute(name, image, wanted, got);
     };
     if (this.#flights.join(name, again)) return;
     const land = this.#flights.start(name);
     this.options.lookedUp('miss');
     this.#encoding.set(name, (outcome) => {
+      this.#filesOf.delete(name);
       got('error' in outcome ? outcome : { features: this.#keep(name, outcome, file) });
       land();
     });
@@ -221,9 +260,19 @@ export class PictureFeatures {
     return features;
   }
 
+  /** Of the picture in a file, while it is encoded. */
+  #nameOf(file: FileName): PictureName | undefined {
+    for (const [name, files] of this.#filesOf) if (files.has(file)) return name;
+    return undefined;
+  }
+
   #bytesOf({ imageTokens }: RequestedPicture): number {
     return imageTokens * this.options.tokenBytes;
   }
+}
+
+function requestEnded(): KvcError {
+  return new KvcError('ABORTED', 'The request has ended.');
 }
 
 function wrongTokens({ tokens }: Features, { imageTokens, param }: RequestedPicture): KvcError {

@@ -104,7 +104,7 @@ export class Requests {
     this.#byKey.delete(key);
     scheduler.finish(id);
     outbox.push({ kind: 'forgetPages', id });
-    pictures.release(generation);
+    pictures.leave(generation);
     leases.release(id);
     outbox.push({ kind: 'wake' });
     ended(id);

@@ -76,19 +76,19 @@ describe('a core', () => {
     const text = Array.from({ length: 70 }, () => 10);
     driver.submit('a', requestOf('a', [text]), 0);
     driver.take(serving.plan(0));
-    expect(serving.progress(['a', 'none'])).toEqual({ steps: 0, prefills: [] });
+    expect(serving.progress(['a', 'none'], () => 0)).toEqual({ steps: 0, prefills: [] });
     await driver.answer(0);
-    expect(serving.progress(['a'])).toEqual({
+    expect(serving.progress(['a'], () => 0)).toEqual({
       steps: 1,
-      prefills: [{ requestId: 'a', computedTokens: 40, promptTokens: 70 }],
+      prefills: [{ requestId: 'a', computedTokens: 40, promptTokens: 70, imageTokens: 0, encodedTokens: 0 }],
     });
     await driver.settle();
-    expect(serving.progress(['a']).prefills).toEqual([]);
-    const { steps } = serving.progress([]);
+    expect(serving.progress(['a'], () => 0).prefills).toEqual([]);
+    const { steps } = serving.progress([], () => 0);
     driver.submit('b', requestOf('b', [{ tokens: 20, mark: 1 }], { maxTokens: 1 }), 0);
     await driver.settle();
     // a picture and a step
-    expect(serving.progress([]).steps).toBe(steps + 2);
+    expect(serving.progress([], () => 0).steps).toBe(steps + 2);
   });
 
   it('ends what runs with DRAINING when its process stops', async () => {

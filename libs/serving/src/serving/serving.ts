@@ -26,16 +26,22 @@ export interface ServingConfig extends ArrivalConfig {
   readonly encoderCacheBytes: number;
 }
 
+/** How far a request's prompt is. */
+interface Prefill {
+  readonly requestId: string;
+  readonly computedTokens: number;
+  readonly promptTokens: number;
+  /** Image tokens of the prompt, and how many of them have features; both 0 once these are all there. */
+  readonly imageTokens: number;
+  readonly encodedTokens: number;
+}
+
 /** How far a worker is; any change of it shows that it works. */
 export interface Progress {
   /** Steps run and pictures encoded since the process began. */
   readonly steps: number;
-  /** Requests whose prompt is under way. */
-  readonly prefills: readonly {
-    readonly requestId: string;
-    readonly computedTokens: number;
-    readonly promptTokens: number;
-  }[];
+  /** Requests whose prompt is under way, or whose pictures are encoded. */
+  readonly prefills: readonly Prefill[];
 }
 
 export type ServingState = 'ready' | 'draining' | 'failed';
@@ -110,14 +116,15 @@ export class Serving {
     return this.#requests.size - this.running;
   }
 
-  /** What the engine has done so far, and how far it is with the prompts of these requests. */
-  progress(keys: Iterable<string>): Progress {
-    const prefills = [...keys].flatMap((key) => this.#requests.named(key) ?? []).filter(isPrefilling);
+  /**
+   * What the engine has done so far, and how far it is with the prompts of these requests.
+   * @param shareOf of a picture's layers that are computed
+   */
+  progress(keys: Iterable<string>, shareOf: (name: PictureName) => number): Progress {
+    const waiting = [...keys].flatMap((key) => this.#requests.named(key) ?? []);
     return {
       steps: this.#steps.run + this.pictures.computed,
-      prefills: prefills.map(({ spec: { requestId }, computedTokens, promptTokens }) => ({
-        ...{ requestId, computedTokens, promptTokens },
-      })),
+      prefills: waiting.flatMap((generation) => this.#prefill(generation, shareOf) ?? []),
     };
   }
 
@@ -237,6 +244,18 @@ export class Serving {
     return this.#outbox.take();
   }
 
+  #prefill(generation: Generation, shareOf: (name: PictureName) => number): Prefill | undefined {
+    const { spec, started, computedTokens, promptTokens, pictures } = generation;
+    const { requestId } = spec;
+    const encodedTokens = started ? undefined : this.pictures.encodedTokens(generation, shareOf);
+    if (encodedTokens !== undefined) {
+      const imageTokens = pictures.reduce((sum, picture) => sum + picture.imageTokens, 0);
+      return { requestId, computedTokens, promptTokens, imageTokens, encodedTokens };
+    }
+    if (!started || computedTokens >= promptTokens) return undefined;
+    return { requestId, computedTokens, promptTokens, imageTokens: 0, encodedTokens: 0 };
+  }
+
   #admit(key: string, request: GenerateRequest, nowMs: number): void {
     if (this.#state === 'draining') throw new KvcError('DRAINING', 'The worker is shutting down.');
     if (this.#state === 'failed') throw new KvcError('NO_WORKER', 'The worker has failed.');
@@ -266,10 +285,6 @@ export class Serving {
     this.#state = 'failed';
     this.#requests.failAll(error);
   }
-}
-
-function isPrefilling({ started, computedTokens, promptTokens }: Generation): boolean {
-  return started && computedTokens < promptTokens;
 }
 
 function schedulerOf({ geometry, poolBlocks: blocks, ...config }: ServingConfig): Scheduler {

@@ -1,6 +1,8 @@
+import { KvcError } from '@kvcapsule/contracts/errors';
 import { PageTableModel } from '@kvcapsule/domain/testing';
 import {
   type EncodedImage,
+  type ImageWatch,
   type NativeEngine,
   type NativeEngineInfo,
   type StepPlan,
@@ -51,6 +53,7 @@ export class FakeEngine implements NativeEngine {
   /** Calls run one after the other, as on the engine's thread. */
   #tail: Promise<unknown> = Promise.resolve();
   #handles = 0;
+  readonly #cancelled = new WeakSet<ImageWatch>();
 
   constructor(
     readonly poolBlocks: number,
@@ -101,12 +104,24 @@ export class FakeEngine implements NativeEngine {
   }
 
   /** The picture's width is the number of its tokens; its first byte is all that it shows. */
-  async encodeImage(rgb: Uint8Array, width: number): Promise<EncodedImage> {
+  async encodeImage(
+    rgb: Uint8Array,
+    width: number,
+    _height?: number,
+    watch?: ImageWatch,
+  ): Promise<EncodedImage> {
     await this.#delay();
+    if (watch && this.#cancelled.delete(watch))
+      throw new KvcError('ABORTED', 'The picture is not wanted any more.');
     this.#handles += 1;
     this.encoded += 1;
     this.images.set(this.#handles, { tokens: width, mark: rgb[0] ?? 0 });
     return { handle: this.#handles, tokens: width, rows: 0, cols: 0 };
+  }
+
+  watchImage(): ImageWatch {
+    const watch: ImageWatch = { share: () => 0.5, cancel: () => this.#cancelled.add(watch) };
+    return watch;
   }
 
   releaseImage(handle: number): Promise<void> {

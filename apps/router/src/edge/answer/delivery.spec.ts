@@ -58,15 +58,18 @@ const flood =
 
 const codes = async () => (await (await fetch(`${router.url}/metrics`)).text()).match(/requests_total\{.*/g);
 
+const NO_IMAGES = { imageTokens: 0, encodedTokens: 0 };
+
 describe('how much of the prompt is computed', () => {
   const slow: Script = async (request, say) => {
     const { requestId } = request;
+    router.worker.report({ requestId, computedTokens: 0, promptTokens: 9, imageTokens: 8, encodedTokens: 4 });
     say(started(9));
-    router.worker.report({ requestId, computedTokens: 3, promptTokens: 9 });
-    router.worker.report({ requestId, computedTokens: 6, promptTokens: 9 });
+    router.worker.report({ requestId, computedTokens: 3, promptTokens: 9, ...NO_IMAGES });
+    router.worker.report({ requestId, computedTokens: 6, promptTokens: 9, ...NO_IMAGES });
     await sleep(50);
     say(delta('x'));
-    router.worker.report({ requestId, computedTokens: 9, promptTokens: 9 });
+    router.worker.report({ requestId, computedTokens: 9, promptTokens: 9, ...NO_IMAGES });
     say(finished(request, 1));
   };
   const bodyOf = async (body: object) => {
@@ -79,7 +82,7 @@ describe('how much of the prompt is computed', () => {
 
   it('is told in comments before the first text, to who asks', async () => {
     const text = await bodyOf({ stream: true, stream_options: { include_prefill_progress: true } });
-    expect(text.match(/^: prefill .*$/gm)).toEqual([': prefill 3/9', ': prefill 6/9']);
+    expect(text.match(/^: .*$/gm)).toEqual([': encode 4/8', ': prefill 3/9', ': prefill 6/9']);
     expect(text.indexOf(': prefill 6/9')).toBeLessThan(text.indexOf('data: '));
     expect(text).toContain('data: [DONE]');
   });
@@ -97,7 +100,7 @@ describe('how much of the prompt is computed', () => {
       worker.script = async (request, say) => {
         const { requestId } = request;
         say(started(9));
-        worker.report({ requestId, computedTokens: 3, promptTokens: 9 });
+        worker.report({ requestId, computedTokens: 3, promptTokens: 9, ...NO_IMAGES });
         await sleep(50);
         if (isFirst) {
           isFirst = false;
@@ -180,6 +183,28 @@ describe('a client that reads slowly', () => {
     await closed;
     expect(socket.bytesRead).toBeLessThan(FLOOD.length);
   }, 60_000);
+
+  it.each([
+    [
+      'hears comments of a stream that is silent',
+      true,
+      /^HTTP\/1\.1 200[^]*\n:\n\n[^]*data: [^]*\n:\n\n[^]*\[DONE\]/,
+    ],
+    [
+      'hears nothing of a whole answer before it is there',
+      false,
+      /^HTTP\/1\.1 200[^]*content-length[^]*\r\n\r\n\{/,
+    ],
+  ])('%s', async (_case, stream, told) => {
+    router = await new Harness().start({ keepAliveMs: 50 });
+    router.worker.script = async (request, say) => {
+      await sleep(200);
+      say(started(), delta('a'));
+      await sleep(200);
+      say(delta('b'), finished(request, 2));
+    };
+    expect(await textOf(ask({ stream }))).toMatch(told);
+  });
 
   it('is left alone while the worker says nothing', async () => {
     router = await new Harness().start({ stallMs: 100 });

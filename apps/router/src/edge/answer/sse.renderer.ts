@@ -48,8 +48,11 @@ export class SseRenderer implements Renderer {
     this.#tail = told.usage.last ? '}],"usage":null}\n\n' : '}]}\n\n';
   }
 
-  prefilled({ computedTokens, promptTokens }: Prefill): string {
-    return this.told.prefill ? `: prefill ${computedTokens}/${promptTokens}\n\n` : '';
+  prefilled({ computedTokens, promptTokens, encodedTokens, imageTokens }: Prefill): string {
+    if (!this.told.prefill) return '';
+    return imageTokens > 0
+      ? `: encode ${encodedTokens}/${imageTokens}\n\n`
+      : `: prefill ${computedTokens}/${promptTokens}\n\n`;
   }
 
   entries(entries: readonly TranscriptEntry[], transcript: Transcript): string {

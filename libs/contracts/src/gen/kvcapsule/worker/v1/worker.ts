@@ -86,7 +86,7 @@ export interface ConnectResponse {
 export interface Progress {
   /** Steps and pictures that the engine has finished since the process began. Only grows. */
   steps: bigint;
-  /** The stream's requests that have begun but have prompt tokens left to compute. */
+  /** The stream's requests that have prompt tokens left to compute and have begun, or whose pictures are encoded. */
   prefills: Prefill[];
 }
 
@@ -95,6 +95,9 @@ export interface Prefill {
   /** Of the prompt, those found in the cache included. */
   computedTokens: number;
   promptTokens: number;
+  /** Image tokens of the prompt, and how many of them have features; both 0 once these are all there. */
+  imageTokens: number;
+  encodedTokens: number;
 }
 
 export interface Generate {
@@ -620,7 +623,7 @@ export const Progress: MessageFns<Progress> = {
 };
 
 function createBasePrefill(): Prefill {
-  return { requestId: "", computedTokens: 0, promptTokens: 0 };
+  return { requestId: "", computedTokens: 0, promptTokens: 0, imageTokens: 0, encodedTokens: 0 };
 }
 
 export const Prefill: MessageFns<Prefill> = {
@@ -633,6 +636,12 @@ export const Prefill: MessageFns<Prefill> = {
     }
     if (message.promptTokens !== 0) {
       writer.uint32(24).int32(message.promptTokens);
+    }
+    if (message.imageTokens !== 0) {
+      writer.uint32(32).int32(message.imageTokens);
+    }
+    if (message.encodedTokens !== 0) {
+      writer.uint32(40).int32(message.encodedTokens);
     }
     return writer;
   },
@@ -674,6 +683,22 @@ export const Prefill: MessageFns<Prefill> = {
             message.promptTokens = reader.int32();
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.imageTokens = reader.int32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.encodedTokens = reader.int32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -703,6 +728,16 @@ export const Prefill: MessageFns<Prefill> = {
         : isSet(object.prompt_tokens)
         ? globalThis.Number(object.prompt_tokens)
         : 0,
+      imageTokens: isSet(object.imageTokens)
+        ? globalThis.Number(object.imageTokens)
+        : isSet(object.image_tokens)
+        ? globalThis.Number(object.image_tokens)
+        : 0,
+      encodedTokens: isSet(object.encodedTokens)
+        ? globalThis.Number(object.encodedTokens)
+        : isSet(object.encoded_tokens)
+        ? globalThis.Number(object.encoded_tokens)
+        : 0,
     };
   },
 
@@ -717,6 +752,12 @@ export const Prefill: MessageFns<Prefill> = {
     if (message.promptTokens !== 0) {
       obj.promptTokens = Math.round(message.promptTokens);
     }
+    if (message.imageTokens !== 0) {
+      obj.imageTokens = Math.round(message.imageTokens);
+    }
+    if (message.encodedTokens !== 0) {
+      obj.encodedTokens = Math.round(message.encodedTokens);
+    }
     return obj;
   },
 
@@ -728,6 +769,8 @@ export const Prefill: MessageFns<Prefill> = {
     message.requestId = object.requestId ?? "";
     message.computedTokens = object.computedTokens ?? 0;
     message.promptTokens = object.promptTokens ?? 0;
+    message.imageTokens = object.imageTokens ?? 0;
+    message.encodedTokens = object.encodedTokens ?? 0;
     return message;
   },
 };

@@ -1,0 +1,2 @@
+export { markupTokenizer, SMOLVLM_TEMPLATE } from './markup.js';
+export { SMOLVLM_256M, type SmolVlmSizes, writeSmolVlmFolder } from './smolvlm-folder.js';
