@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import { basename, resolve } from 'node:path';
 import { apiKey, parseConfig } from '@kvcapsule/platform/config';
-import { redisUrl } from '@kvcapsule/platform/redis';
+import { redisFault, redisFields, redisSettings } from '@kvcapsule/platform/redis';
 import { z } from 'zod';
 import type { Settings } from './settings.js';
 
@@ -29,7 +29,7 @@ export const routerConfigSchema = z
       .default('127.0.0.1')
       .describe('Address to listen on'),
     port: z.int().min(0).max(65_535).default(8_000).describe('Port to listen on; 0 takes a free one'),
-    redis: redisUrl.meta({ secret: true, description: 'URL of Redis, such as redis://127.0.0.1:6379' }),
+    ...redisFields,
     model: z.array(z.string().min(1)).min(1).meta({
       verbatim: true,
       description:
@@ -69,9 +69,10 @@ export const routerConfigSchema = z
       .describe('Requests of one model that may wait for KV pages'),
     drainMs: z.int().min(0).default(30_000).describe('How long answers may go on after SIGTERM'),
   })
-  .superRefine(({ host, apiKeys, auth, model, servedModelName }, context) => {
-    const fault = modelFault(model, servedModelName);
-    if (fault) context.addIssue({ code: 'custom', ...fault });
+  .superRefine((config, context) => {
+    const { host, apiKeys, auth, model, servedModelName } = config;
+    for (const fault of [modelFault(model, servedModelName), redisFault(config)])
+      if (fault) context.addIssue({ code: 'custom', ...fault });
     if (isLoopback(host) || !isHost(host) || apiKeys.length > 0 || !auth) return;
     const message =
       'anyone who reaches this address could use the server: set --api-key, or --no-auth to allow it';
@@ -101,7 +102,7 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): S
   return {
     host,
     port,
-    redisUrl: config.redis,
+    redis: redisSettings(config),
     models: config.model.map((dir, index) => ({
       name: config.servedModelName[index] ?? folderName(dir),
       modelDir: resolve(dir),

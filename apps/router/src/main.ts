@@ -16,7 +16,9 @@ try {
   for (const line of unreadVariables(process.env, ['router'])) logger.warn(line);
   const telemetry = new Telemetry();
   const catalogue = await openCatalogue(settings, telemetry);
-  const ports = await RedisPorts.open(settings.redisUrl);
+  const ports = await RedisPorts.open(settings.redis, (line) => {
+    logger.warn(line);
+  });
   const app = await createApp({ settings, ports, catalogue, telemetry, logger });
   app.enableShutdownHooks(['SIGTERM', 'SIGINT'], { useProcessExit: true });
   const url = await listen(app, settings.host, settings.port);

@@ -1,5 +1,11 @@
 import { WorkerServiceClient } from '@kvcapsule/contracts/worker';
-import { createRedisClient, type RedisClient, RedisLedger, RedisRegistry } from '@kvcapsule/platform/redis';
+import {
+  createRedisClient,
+  type RedisClient,
+  RedisLedger,
+  RedisRegistry,
+  type RedisSettings,
+} from '@kvcapsule/platform/redis';
 import { createRpcClient } from '@kvcapsule/platform/rpc';
 import type { Ports } from './ports.js';
 
@@ -13,9 +19,9 @@ export class RedisPorts implements Ports {
     this.ledger = new RedisLedger(client);
   }
 
-  /** Rejects with `LEDGER_UNAVAILABLE` when Redis does not answer. */
-  static async open(redisUrl: string): Promise<RedisPorts> {
-    return new RedisPorts(await createRedisClient(redisUrl));
+  /** Rejects where `createRedisClient` does: Redis does not answer, or must not be used as it is. */
+  static async open(redis: RedisSettings, warn: (line: string) => void): Promise<RedisPorts> {
+    return new RedisPorts(await createRedisClient(redis, warn));
   }
 
   connect(address: string): WorkerServiceClient {

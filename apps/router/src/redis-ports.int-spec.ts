@@ -15,6 +15,8 @@ let heart: NodeJS.Timeout;
 
 const load = { state: 'ready', running: 0, waiting: 0, freePages: 160 } as const;
 
+const open = () => RedisPorts.open({ redis: redis.url }, () => undefined);
+
 async function register(): Promise<number> {
   const record = workerRecord('w0', router.worker.address);
   const { epoch } = await workerSide.registry.register(record, load, { instanceId: 'fake', heldEpoch: 0 });
@@ -23,8 +25,8 @@ async function register(): Promise<number> {
 
 beforeEach(async () => {
   redis = await startRedis();
-  workerSide = await RedisPorts.open(redis.url);
-  router = new Harness(await RedisPorts.open(redis.url));
+  workerSide = await open();
+  router = new Harness(await open());
   await router.start({ queueEntries: 200, queueWaitMs: 5_000 });
   let epoch = await register();
   heart = setInterval(() => {

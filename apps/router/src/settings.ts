@@ -1,3 +1,5 @@
+import type { RedisSettings } from '@kvcapsule/platform/redis';
+
 export interface ModelSettings {
   /** Id that clients send as `model`. */
   readonly name: string;
@@ -12,7 +14,7 @@ export abstract class Settings {
   abstract readonly host: string;
   /** 0 takes a free one. */
   abstract readonly port: number;
-  abstract readonly redisUrl: string;
+  abstract readonly redis: RedisSettings;
   abstract readonly models: readonly ModelSettings[];
   /** Empty: nobody needs a key. */
   abstract readonly apiKeys: readonly string[];

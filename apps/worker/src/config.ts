@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { CODECS, CPU_ISAS } from '@kvcapsule/engine';
 import { DEFAULT_IMAGE_POLICY } from '@kvcapsule/multimodal';
 import { LOG_LEVELS } from '@kvcapsule/platform/logging';
-import { redisUrl } from '@kvcapsule/platform/redis';
+import { redisFault, redisFields } from '@kvcapsule/platform/redis';
 import { z } from 'zod';
 
 const natural = z.number().int().min(1);
@@ -27,7 +27,7 @@ const fields = z.object({
     .regex(/^.+:\d{1,5}$/, 'host:port')
     .optional()
     .meta({ description: 'host:port that routers are told, where it is not the one listened on' }),
-  redis: redisUrl.meta({ description: 'URL of Redis', secret: true }),
+  ...redisFields,
   model: z.string().min(1).meta({ description: 'Hugging Face folder to serve' }),
   codec: z.enum(CODECS).optional().meta({
     description:
@@ -94,7 +94,10 @@ const UNSPECIFIED = ['0.0.0.0', '::', '[::]'];
 const hostOf = (address: string) => address.slice(0, address.lastIndexOf(':'));
 
 /** Every setting of a worker; flags and variables are named after the fields. */
-export const workerConfigSchema = fields.superRefine(({ listen, advertise }, context) => {
+export const workerConfigSchema = fields.superRefine((config, context) => {
+  const { listen, advertise } = config;
+  const fault = redisFault(config);
+  if (fault) context.addIssue({ code: 'custom', ...fault });
   const told = advertise ?? listen;
   if (!UNSPECIFIED.includes(hostOf(told))) return;
   const message =

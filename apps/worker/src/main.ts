@@ -18,7 +18,7 @@ import { type ModelFolder, openModelFolder } from '@kvcapsule/model';
 import { decodeImage } from '@kvcapsule/multimodal';
 import { parseConfig, unreadVariables } from '@kvcapsule/platform/config';
 import { createLogger, type Logger, outliveClosedPipes } from '@kvcapsule/platform/logging';
-import { createRedisClient, RedisLedger, RedisRegistry } from '@kvcapsule/platform/redis';
+import { createRedisClient, RedisLedger, RedisRegistry, redisSettings } from '@kvcapsule/platform/redis';
 import { createMetrics, type WorkerMetrics } from '@kvcapsule/platform/telemetry';
 
 import { defaultWorkerId, type WorkerConfig as Settings, workerConfigSchema } from './config.js';
@@ -55,7 +55,9 @@ async function open(
   config: WorkerConfig,
   logger: Logger,
 ): Promise<Worker & { readonly note?: string | undefined }> {
-  const redis = await createRedisClient(config.redis);
+  const redis = await createRedisClient(redisSettings(config), (line) => {
+    logger.warn(line);
+  });
   const folder = await openModelFolder(config.model);
   const metrics = createMetrics('worker');
   if (config.maxCpuIsa !== undefined) await limitIsa(config.maxCpuIsa, logger);

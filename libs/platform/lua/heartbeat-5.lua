@@ -15,7 +15,7 @@
 
   Returns
    0 done
-  -1 the worker's record is gone: register again
+  -1 the worker's record is gone, or one of its keys held another type and has been removed: register again
   -2 another process has registered under this id
 ]]
 --- @include now-ms
@@ -23,7 +23,11 @@
 --- @include drop-expired
 --- @include recount
 --- @include outlive-worker
+--- @include drop-foreign
 
+if dropForeign(KEYS) then
+  return -1
+end
 local refused = checkEpoch(KEYS[1], KEYS[2], ARGV[1])
 if refused then
   return refused

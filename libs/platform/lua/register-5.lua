@@ -2,7 +2,7 @@
   Takes the worker's id over: a new epoch, an empty ledger, a fresh record.
   The epoch is the store's time in ms or the old epoch + 1, whichever is larger, so that it also grows
   when the store has lost its data. The process whose record lives has only missed the answer: it gets the
-  same epoch, and nothing else changes.
+  same epoch, and nothing else changes. Keys of another type than ours are removed.
 
   KEYS[1] epoch
   KEYS[2] info
@@ -23,9 +23,11 @@
 ]]
 --- @include now-ms
 --- @include epoch-holder
+--- @include drop-foreign
 
+local isRepaired = dropForeign(KEYS)
 local current, holder = epochHolder(KEYS[1])
-if current and holder == ARGV[1] and redis.call('HGET', KEYS[2], 'epoch') == current then
+if current and holder == ARGV[1] and not isRepaired and redis.call('HGET', KEYS[2], 'epoch') == current then
   redis.call('PEXPIRE', KEYS[2], ARGV[6])
   redis.call('PEXPIRE', KEYS[1], ARGV[7])
   return tonumber(current)

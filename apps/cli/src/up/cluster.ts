@@ -99,10 +99,15 @@ export class UpCluster {
 export function childEnvironment(options: UpOptions, redisUrl: string): NodeJS.ProcessEnv {
   const keys = options.apiKey?.join(',');
   return {
-    ...process.env,
+    ...(options.redis === undefined ? withoutRedis(process.env) : process.env),
     KVCAPSULE_REDIS: redisUrl,
     ...(keys === undefined ? {} : { KVCAPSULE_API_KEYS: keys }),
   };
+}
+
+/** How a Redis elsewhere is spoken to is not how the private one is. */
+function withoutRedis(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('KVCAPSULE_REDIS_')));
 }
 
 interface WorkerProcess {

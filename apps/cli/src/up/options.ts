@@ -70,9 +70,10 @@ export function upOptions(command: Command, env: NodeJS.ProcessEnv = process.env
       ).argParser((id: string, given: readonly string[] = []) => [...given, id]),
     )
     .addOption(
-      new Option('--redis <url>', 'use this Redis (default: a private one on loopback)').env(
-        'KVCAPSULE_REDIS',
-      ),
+      new Option(
+        '--redis <url>',
+        'use this Redis, also a Cluster or behind Sentinels (default: a private one on loopback)',
+      ).env('KVCAPSULE_REDIS'),
     )
     .option(
       '--api-key <key...>',

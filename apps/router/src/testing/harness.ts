@@ -50,7 +50,7 @@ class CharacterPreparer extends PromptPreparer {
 const SETTINGS: Settings = {
   host: '127.0.0.1',
   port: 0,
-  redisUrl: '',
+  redis: { redis: '' },
   models: [{ name: 'demo', modelDir: '', workerModelId: 'demo' }],
   apiKeys: [],
   corsOrigins: [],

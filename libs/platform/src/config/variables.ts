@@ -3,7 +3,10 @@ import { distance } from './distance.js';
 const PREFIX = 'KVCAPSULE_';
 
 /** What both parts have. */
-const SHARED = ['CONFIG', 'REDIS', 'MODEL'];
+const SHARED = [
+  ...['CONFIG', 'REDIS', 'REDIS_PASSWORD_FILE', 'REDIS_CA_FILE', 'REDIS_CERT_FILE', 'REDIS_KEY_FILE'],
+  ...['REDIS_SERVER_NAME', 'REDIS_SENTINEL_USERNAME', 'REDIS_SENTINEL_PASSWORD_FILE', 'MODEL'],
+];
 
 /** Every variable of the project by the part that reads it, without the prefix. A test of each part compares. */
 export const VARIABLES = {

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
-import { type RedisClient, runVerb } from './client.js';
+import { runVerb } from './client.js';
+import type { RedisClient } from './connection.js';
 
 // its own module keeps a timer that a test's clock does not move
 vi.mock('node:timers/promises', () => ({
@@ -24,7 +25,7 @@ function run(failures: readonly unknown[], status = 'ready') {
   const settle = (value: unknown): void => {
     Object.assign(outcome, { value, atMs: performance.now() - beganMs });
   };
-  runVerb({ status } as RedisClient, verb).then(settle, settle);
+  runVerb({ status } as RedisClient, {}, verb).then(settle, settle);
   return { outcome, calls: () => calls };
 }
 
@@ -56,6 +57,16 @@ describe('a verb', () => {
     expect(outcome.atMs).toBeLessThan(1_100);
     expect(calls()).toBeLessThan(50);
   });
+
+  it.each(['READONLY', 'LOADING', 'CLUSTERDOWN', 'MASTERDOWN', 'TRYAGAIN', 'MOVED'])(
+    'is sent again while the store elects a master or loads: %s',
+    async (word) => {
+      const answer = Object.assign(new Error(`${word} and so on`), { name: 'ReplyError' });
+      const { outcome, calls } = run([answer, undefined]);
+      await vi.advanceTimersByTimeAsync(500);
+      expect([outcome.value, calls()]).toEqual(['done', 2]);
+    },
+  );
 
   it.each([
     // an answer, and not one that another try would change

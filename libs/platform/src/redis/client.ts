@@ -1,107 +1,163 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { KvcError } from '@kvcapsule/contracts';
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 
-import { defineScripts, type LedgerScripts } from './scripts.js';
-import { redisAddress } from './url.js';
+import { adviceOn, adviceOnSilence } from './advice.js';
+import { makeConnection, nodesOf, type RedisClient, type RedisConnection } from './connection.js';
+import type { KeyTypes } from './keys.js';
+import { defineScripts } from './scripts.js';
+import type { RedisSettings } from './settings.js';
+import { checkStore } from './store-check.js';
+import { parseRedisUrl, redisAddress } from './url.js';
 
-/** The longest that one command may take. */
-const COMMAND_TIMEOUT_MS = 1_500;
 /** The longest that a verb waits for a lost connection to come back. */
 const RETRY_WINDOW_MS = 1_000;
 const RETRY_PAUSE_MS = 25;
-const MAX_RECONNECT_DELAY_MS = 500;
-
-export type RedisClient = Redis & LedgerScripts;
+/** The longest that a first connection may take: Sentinels are asked one after the other, data are loaded. */
+const START_TIMEOUT_MS = 5_000;
 
 /**
- * Connects. Nothing that uses the client hangs: commands are not queued while the connection is away, are not
- * sent again behind the caller's back, and time out. Reconnecting goes on until `quit` or `disconnect`.
- * Rejects with `LEDGER_UNAVAILABLE`, naming host and port, when the first connection fails.
+ * Connects to the Redis that the settings name: one server, a group behind Sentinels, or a Cluster. Rejects with
+ * `LEDGER_UNAVAILABLE` when the first connection fails, and with `CONFIG_INVALID` when the store must not be used as
+ * it is; both name hosts and ports and what to do.
+ *
+ * @param store settings, or a URL where nothing else is set
+ * @param warn takes a line about what could not be checked
  */
-export async function createRedisClient(url: string): Promise<RedisClient> {
-  const client = new Redis(url, {
-    lazyConnect: true,
-    connectTimeout: COMMAND_TIMEOUT_MS,
-    commandTimeout: COMMAND_TIMEOUT_MS,
-    // A host that is gone without a word leaves the connection half open: make a new one.
-    socketTimeout: 2 * COMMAND_TIMEOUT_MS,
-    enableOfflineQueue: false,
-    autoResendUnfulfilledCommands: false,
-    // Commands in flight when the connection closes are rejected then, not when they time out.
-    maxRetriesPerRequest: 0,
-    retryStrategy: (attempt) => Math.min(50 * attempt, MAX_RECONNECT_DELAY_MS),
-    // After a failover the open connection leads to a replica, which refuses writes for ever.
-    reconnectOnError: (error) => error.message.startsWith('READONLY'),
-  });
-  // Each failed command reports its own error; without a listener a lost connection would end the process.
-  let fault: unknown;
-  client.on('error', (error) => (fault = error));
+export async function createRedisClient(
+  store: RedisSettings | string,
+  warn: (line: string) => void = () => undefined,
+): Promise<RedisClient> {
+  const settings = typeof store === 'string' ? { redis: store } : store;
+  const told = redisAddress(settings.redis);
+  const { kind, tls } = parseRedisUrl(settings.redis);
+  const client = defineScripts(makeConnection(settings));
   try {
-    await client.connect();
+    await connect(client);
+    await checkStore(client, kind, told, warn);
   } catch (error) {
     client.disconnect();
-    throw unreachable(url, fault ?? error);
+    throw error instanceof KvcError ? error : unreachable(told, tls, error);
   }
-  return defineScripts(client);
+  return client;
+}
+
+/** Rejects with the first fault: `connect` itself tells only that the connection is closed, the events before it why. */
+async function connect(client: RedisConnection): Promise<void> {
+  // Each failed command reports its own error; without a listener a lost connection would end the process.
+  const faults: { error?: unknown; node?: unknown } = {};
+  client.on('error', (error) => (faults.error ??= error));
+  client.on('node error', (error) => (faults.node ??= error));
+  client.on('sentinelError', (error) => (faults.node ??= error));
+  const ended = new AbortController();
+  const late = sleep(START_TIMEOUT_MS, undefined, { signal: ended.signal }).then(() => {
+    throw new Error('LOADING or without a word for too long');
+  });
+  late.catch(() => undefined);
+  try {
+    await Promise.race([client.connect(), late]);
+  } catch (error) {
+    throw faults.node ?? faults.error ?? error;
+  } finally {
+    ended.abort();
+  }
 }
 
 /** Connections whose writes wait for the end of the turn. */
 const held = new WeakSet<Redis['stream']>();
 
 /** What is sent in one turn of the event loop leaves in one write: each by itself costs a twentieth of a request. */
-function holdWrites({ stream }: RedisClient): void {
-  // there is none before the first connection
-  if (!(stream as Redis['stream'] | undefined) || held.has(stream)) return;
-  held.add(stream);
-  stream.cork();
-  setImmediate(() => {
-    held.delete(stream);
-    stream.uncork();
-  });
+function holdWrites(client: RedisClient): void {
+  for (const { stream } of nodesOf(client)) {
+    // there is none before the first connection
+    if (!(stream as Redis['stream'] | undefined) || held.has(stream)) continue;
+    held.add(stream);
+    stream.cork();
+    setImmediate(() => {
+      held.delete(stream);
+      stream.uncork();
+    });
+  }
 }
 
 /**
- * Runs one idempotent verb. Where the connection is lost, the verb is sent again until the connection is back
- * or a second has passed. Whatever Redis or the connection reports comes out as `LEDGER_UNAVAILABLE`.
+ * Runs one idempotent verb. Where the connection is lost, or the store changes its master, the verb is sent again
+ * until that is over or a second has passed. Whatever Redis or the connection reports comes out as
+ * `LEDGER_UNAVAILABLE`.
+ *
+ * @param types of the keys that the verb works on: one that holds something else is named
  */
-export async function runVerb<T>(client: RedisClient, verb: () => Promise<T>): Promise<T> {
+export async function runVerb<T>(client: RedisClient, types: KeyTypes, verb: () => Promise<T>): Promise<T> {
   const giveUpAt = performance.now() + RETRY_WINDOW_MS;
   for (;;) {
     holdWrites(client);
     try {
       return await verb();
     } catch (error) {
-      if (client.status === 'end' || !isConnectionLoss(error) || performance.now() > giveUpAt) {
-        throw unavailable(error);
+      if (client.status === 'end' || !mayPass(error) || performance.now() > giveUpAt) {
+        throw isWrongType(error) ? await foreignKey(client, types, error) : unavailable(error);
       }
     }
     await sleep(RETRY_PAUSE_MS);
   }
 }
 
-/** Neither an answer of Redis nor a command that may still be on its way. */
-function isConnectionLoss(error: unknown): boolean {
-  return error instanceof Error && error.name !== 'ReplyError' && error.message !== 'Command timed out';
+/** Answers of a store that elects a master, moves keys or has just started. */
+const PASSING = /^(READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MOVED|ASK) /;
+
+/** A connection that is lost, and no command that may still be on its way. */
+function mayPass(error: unknown): boolean {
+  if (!(error instanceof Error) || error.message === 'Command timed out') return false;
+  return error.name !== 'ReplyError' || PASSING.test(error.message);
 }
 
-/** `connect` itself tells only that the connection is closed; the event before it tells why. */
-function unreachable(url: string, fault: unknown): KvcError {
-  const { cause } = unavailable(fault);
-  const why = cause instanceof Error ? cause.message : 'unknown';
+/** Whether a key, or the cause of a verb's error, holds another type than a command takes. */
+export function isWrongType(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return error.message.includes('WRONGTYPE') || isWrongType(error.cause);
+}
+
+/** Redis does not say which key it was, so all of them are looked at. */
+async function foreignKey(client: RedisClient, types: KeyTypes, error: unknown): Promise<KvcError> {
+  const kinds = await Promise.all(
+    Object.entries(types).map(async ([key, type]) => ({ key, type, found: await client.type(key) })),
+  ).catch(() => []);
+  const foreign = kinds.find(({ type, found }) => found !== type && found !== 'none');
+  return foreign === undefined
+    ? unavailable(error)
+    : new KvcError(
+        'LEDGER_UNAVAILABLE',
+        `Redis holds a ${foreign.found} at ${foreign.key} where a ${foreign.type} belongs, which somebody else has ` +
+          'written: the next heartbeat of the worker replaces it',
+        { cause: wordsOf(error), retryAfterMs: 2_000 },
+      );
+}
+
+function unreachable(told: string, tls: boolean, fault: unknown): KvcError {
+  const cause = wordsOf(fault);
+  const advice =
+    adviceOn(cause.message) ??
+    adviceOnSilence(cause.message, tls) ??
+    'start it there, or name another with --redis';
   return new KvcError(
     'LEDGER_UNAVAILABLE',
-    `Redis at ${redisAddress(url)} does not answer as it should (${why}): start it there, or name another with --redis.`,
+    `Redis at ${told} does not answer as it should (${cause.message}): ${advice}.`,
     { cause },
   );
 }
 
-/** Of the cause only its message: ioredis' errors carry the command with its arguments, a password among them. */
 function unavailable(error: unknown): KvcError {
-  const cause = new Error(error instanceof Error ? error.message : 'unknown');
-  return new KvcError('LEDGER_UNAVAILABLE', 'Redis does not answer as it should', {
-    cause,
-    retryAfterMs: 1_000,
-  });
+  const cause = wordsOf(error);
+  const advice = adviceOn(cause.message);
+  return new KvcError(
+    'LEDGER_UNAVAILABLE',
+    `Redis does not answer as it should${advice === undefined ? '' : `: ${advice}`}`,
+    { cause, retryAfterMs: 1_000 },
+  );
+}
+
+/** Of an error only its message: ioredis' errors carry the command with its arguments, a password among them. */
+function wordsOf(error: unknown): Error {
+  return new Error(error instanceof Error && error.message !== '' ? error.message : 'unknown');
 }

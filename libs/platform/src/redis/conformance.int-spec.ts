@@ -1,32 +1,66 @@
+import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { ledgerConformance, registryConformance } from '@kvcapsule/testing/ports';
-import { afterAll, beforeAll } from 'vitest';
+import {
+  makeCertificates,
+  startCluster,
+  startServer,
+  type Store,
+  useRedis,
+  valkeyServer,
+} from '@kvcapsule/testing/redis';
+import { describe } from 'vitest';
 
-import { startRedis, type RedisServer } from '../redis-server/index.js';
-import { createRedisClient, type RedisClient, RedisLedger, RedisRegistry } from './index.js';
+import {
+  createRedisClient,
+  type RedisClient,
+  RedisLedger,
+  RedisRegistry,
+  type RedisSettings,
+} from './index.js';
 
-let server: RedisServer;
-let client: RedisClient;
+/** The user that the guide tells to make, as a line of Redis' configuration. */
+const GUIDE = readFileSync(new URL('../../../../docs/guides/redis.md', import.meta.url), 'utf8');
+const USER = /^ACL SETUSER (kvcapsule .*)$/m.exec(GUIDE)?.[1]?.replace('PASSWORD', 'hunter2') ?? '';
 
-beforeAll(async () => {
-  server = await startRedis();
-  client = await createRedisClient(server.url);
-});
+interface Kind {
+  readonly name: string;
+  start(): Promise<Store>;
+  settings(url: string): RedisSettings;
+}
 
-afterAll(async () => {
-  client.disconnect();
-  await server.stop();
-});
+const certificates = makeCertificates();
+const KINDS: readonly Kind[] = [
+  { name: 'one server', start: startServer, settings: (url) => ({ redis: url }) },
+  {
+    name: 'Valkey',
+    start: async () => startServer({ program: await valkeyServer() }),
+    settings: (url) => ({ redis: url }),
+  },
+  { name: 'a Cluster', start: startCluster, settings: (url) => ({ redis: url }) },
+  {
+    name: 'a server with TLS, certificates, and a user of few rights',
+    start: () => startServer({ certificates, password: 'admin', lines: [`user ${USER}`] }),
+    settings: (url) => ({
+      redis: url.replace(':admin@', 'kvcapsule:hunter2@'),
+      ...{ redisCaFile: certificates.ca, redisCertFile: certificates.client.cert },
+      redisKeyFile: certificates.client.key,
+    }),
+  },
+];
 
-const make = async () => {
-  await client.flushdb();
-  return {
-    registry: new RedisRegistry(client),
-    ledger: new RedisLedger(client),
-    pass: (ms: number) => sleep(ms),
+describe.each(KINDS)('$name', ({ start, settings }) => {
+  const redis = useRedis<Store, RedisClient>(start, ({ url }) => createRedisClient(settings(url)));
+  const make = async () => {
+    await Promise.all(redis.store.servers.map((server) => server.say('FLUSHALL')));
+    return {
+      registry: new RedisRegistry(redis.client),
+      ledger: new RedisLedger(redis.client),
+      pass: (ms: number) => sleep(ms),
+    };
   };
-};
 
-ledgerConformance(make);
-registryConformance(make);
+  ledgerConformance(make);
+  registryConformance(make);
+});

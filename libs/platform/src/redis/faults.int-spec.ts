@@ -130,6 +130,53 @@ describe('ledger', () => {
   }, 30_000);
 });
 
+describe('a key under which somebody else has written', () => {
+  const put = async (key: string, other: 'list' | 'string') => {
+    await client.del(key);
+    await (other === 'list' ? client.lpush(key, 'x') : client.set(key, 'x'));
+  };
+
+  it.each([
+    ['epoch', 'list'],
+    ['info', 'string'],
+    ['leases', 'string'],
+    ['deadlines', 'string'],
+    ['released', 'string'],
+  ] as const)('is named, and replaced by the next heartbeat: %s', async (entity, other) => {
+    const { epoch } = await registry.register(WORKER, LOAD, ONE);
+    await ledger.commit(lease(epoch, 'held'), 5);
+    const key = workerKeys('w1')[entity];
+    await put(key, other);
+    await expect(ledger.reserve(lease(epoch), 1)).rejects.toMatchObject({
+      code: 'LEDGER_UNAVAILABLE',
+      message: expect.stringContaining(`a ${other} at ${key} where a`) as string,
+    });
+    await expect(registry.heartbeat('w1', epoch, LOAD)).rejects.toMatchObject({ code: 'NO_WORKER' });
+    const again = await registry.register(WORKER, LOAD, { ...ONE, heldEpoch: epoch });
+    expect(again.epoch).toBeGreaterThan(epoch);
+    await ledger.commit(lease(again.epoch, 'held'), 5);
+    expect(await ledger.account('w1')).toMatchObject({ reservedPages: 0, committedPages: 5, leases: 1 });
+  });
+
+  it('takes no other worker off the list', async () => {
+    await registry.register(WORKER, LOAD, ONE);
+    await registry.register(workerDescriptor('w2'), LOAD, { ...ONE, instanceId: 'two' });
+    await put(workerKeys('w1').info, 'string');
+    expect((await registry.list()).map(({ workerId }) => workerId)).toEqual(['w2']);
+  });
+
+  it('is the list itself: each worker is on it again with its next heartbeat', async () => {
+    const { epoch } = await registry.register(WORKER, LOAD, ONE);
+    await put(REGISTRY_KEY, 'string');
+    await expect(registry.list()).rejects.toMatchObject({
+      code: 'LEDGER_UNAVAILABLE',
+      message: expect.stringContaining(REGISTRY_KEY) as string,
+    });
+    await registry.heartbeat('w1', epoch, LOAD);
+    expect((await registry.list()).map(({ workerId }) => workerId)).toEqual(['w1']);
+  });
+});
+
 describe('faults of Redis', () => {
   it('says so within 3 s when Redis is killed, and works again after a new registration', async () => {
     const { epoch } = await registry.register(WORKER, LOAD, ONE);

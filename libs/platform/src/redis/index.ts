@@ -1,4 +1,6 @@
-export { createRedisClient, type RedisClient } from './client.js';
+export { createRedisClient } from './client.js';
+export type { RedisClient } from './connection.js';
 export { RedisLedger } from './ledger.adapter.js';
 export { RedisRegistry } from './registry.adapter.js';
+export { redisFault, redisFields, redisSettings, type RedisSettings } from './settings.js';
 export { redisUrl } from './url.js';

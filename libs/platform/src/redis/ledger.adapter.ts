@@ -8,8 +8,9 @@ import {
 } from '@kvcapsule/domain/ledger';
 
 import { checkCount, checkWorkerId } from './checks.js';
-import { runVerb, type RedisClient } from './client.js';
-import { workerKeys } from './keys.js';
+import { runVerb } from './client.js';
+import type { RedisClient } from './connection.js';
+import { typesOf, workerKeys } from './keys.js';
 import { throwOnCode } from './script-codes.js';
 import { keys5 } from './scripts.js';
 
@@ -41,7 +42,9 @@ export class RedisLedger implements LedgerPort {
   async account(workerId: string): Promise<LedgerAccount | undefined> {
     checkWorkerId(workerId);
     const keys = workerKeys(workerId);
-    const answer = await runVerb(this.client, () => this.client.kvcAccount(keys.info, keys.leases));
+    const answer = await runVerb(this.client, typesOf(keys), () =>
+      this.client.kvcAccount(keys.info, keys.leases),
+    );
     if (answer === null) {
       return undefined;
     }
@@ -64,7 +67,7 @@ export class RedisLedger implements LedgerPort {
     checkWorkerId(key.workerId);
     checkCount('pages', pages);
     checkCount('epoch', key.epoch);
-    const keys = keys5(workerKeys(key.workerId));
-    throwOnCode(await runVerb(this.client, () => script(keys)), key.workerId);
+    const keys = workerKeys(key.workerId);
+    throwOnCode(await runVerb(this.client, typesOf(keys), () => script(keys5(keys))), key.workerId);
   }
 }

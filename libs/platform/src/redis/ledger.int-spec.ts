@@ -4,10 +4,10 @@ import { KvcError } from '@kvcapsule/contracts';
 import { type LedgerRefusal, refusalError, WorkerLedger } from '@kvcapsule/domain/ledger';
 import { HEARTBEAT_TTL_MS } from '@kvcapsule/domain/registry';
 import { workerDescriptor, workerLoad } from '@kvcapsule/testing/ports';
+import { startServer, useRedis } from '@kvcapsule/testing/redis';
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 
-import { startRedis, type RedisServer } from '../redis-server/index.js';
 import { createRedisClient, RedisLedger, RedisRegistry, type RedisClient } from './index.js';
 import { workerKeys } from './keys.js';
 
@@ -201,26 +201,15 @@ async function same(verb: Promise<void>, refusal: LedgerRefusal | undefined): Pr
 }
 
 describe('ledger and registry against the rules', () => {
-  let server: RedisServer;
-  let client: RedisClient;
-
-  beforeAll(async () => {
-    server = await startRedis();
-    client = await createRedisClient(server.url);
-  });
-
-  afterAll(async () => {
-    client.disconnect();
-    await server.stop();
-  });
+  const redis = useRedis(startServer, ({ url }) => createRedisClient(url));
 
   it('answers and holds what the rules say, whatever comes in which order', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(commandArbitrary, { minLength: 40, maxLength: 120, size: 'max' }),
         async (commands) => {
-          await client.flushdb();
-          const runner = new Runner(client);
+          await redis.client.flushdb();
+          const runner = new Runner(redis.client);
           for (const worker of workerIds) {
             await runner.run({ verb: 'register', worker, twice: false, capacity: 60 });
           }

@@ -9,8 +9,9 @@ import {
 } from '@kvcapsule/domain/registry';
 
 import { checkCount, checkWorkerId } from './checks.js';
-import { runVerb, type RedisClient } from './client.js';
-import { REGISTRY_KEY, workerKeys } from './keys.js';
+import { isWrongType, runVerb } from './client.js';
+import type { RedisClient } from './connection.js';
+import { type KeyTypes, REGISTRY_KEY, REGISTRY_TYPES, typesOf, workerKeys } from './keys.js';
 import { ScriptCode, throwOnCode } from './script-codes.js';
 import { keys5 } from './scripts.js';
 import { descriptorJson, loadSchema, WorkerRecords } from './worker-records.js';
@@ -24,12 +25,12 @@ export class RedisRegistry implements RegistryPort {
   async register(worker: WorkerDescriptor, load: WorkerLoad, by: Registrant): Promise<{ epoch: number }> {
     checkWorkerId(worker.workerId);
     checkCount('capacityPages', worker.capacityPages);
-    const keys = keys5(workerKeys(worker.workerId));
+    const keys = workerKeys(worker.workerId);
     checkCount('heldEpoch', by.heldEpoch);
     const descriptor = descriptorJson(worker);
-    const epoch = await runVerb(this.client, () =>
+    const epoch = await this.#run(typesOf(keys), () =>
       this.client.kvcRegister(
-        ...keys,
+        ...keys5(keys),
         by.instanceId,
         by.heldEpoch,
         descriptor,
@@ -40,50 +41,57 @@ export class RedisRegistry implements RegistryPort {
       ),
     );
     throwOnCode(epoch, worker.workerId);
-    await runVerb(this.client, () => this.client.sadd(REGISTRY_KEY, worker.workerId));
+    await this.#enlist(worker.workerId);
     return { epoch };
   }
 
   async heartbeat(workerId: string, epoch: number, load: WorkerLoad): Promise<void> {
     checkWorkerId(workerId);
-    const keys = keys5(workerKeys(workerId));
+    const keys = workerKeys(workerId);
     const loadJson = JSON.stringify(loadSchema.parse(load));
-    const code = await runVerb(this.client, () =>
-      this.client.kvcHeartbeat(...keys, epoch, loadJson, HEARTBEAT_TTL_MS, EPOCH_TTL_MS),
+    const code = await this.#run(typesOf(keys), () =>
+      this.client.kvcHeartbeat(...keys5(keys), epoch, loadJson, HEARTBEAT_TTL_MS, EPOCH_TTL_MS),
     );
     throwOnCode(code, workerId);
-    // Asked first, since Redis at its memory limit refuses SADD even where it would add nothing.
-    if ((await runVerb(this.client, () => this.client.sismember(REGISTRY_KEY, workerId))) === 0) {
-      await runVerb(this.client, () => this.client.sadd(REGISTRY_KEY, workerId));
-    }
+    await this.#enlist(workerId);
   }
 
   async deregister(workerId: string, epoch: number): Promise<void> {
     checkWorkerId(workerId);
-    const keys = keys5(workerKeys(workerId));
-    const code = await runVerb(this.client, () => this.client.kvcDeregister(...keys, epoch));
+    const keys = workerKeys(workerId);
+    const code = await this.#run(typesOf(keys), () => this.client.kvcDeregister(...keys5(keys), epoch));
     if (code !== ScriptCode.StaleEpoch) {
-      await runVerb(this.client, () => this.client.srem(REGISTRY_KEY, workerId));
+      await this.#run(REGISTRY_TYPES, () => this.client.srem(REGISTRY_KEY, workerId));
     }
   }
 
   async list(): Promise<readonly WorkerRecord[]> {
-    const workerIds = await runVerb(this.client, () => this.client.smembers(REGISTRY_KEY));
-    const records = await Promise.all(workerIds.map((workerId) => this.#read(workerId)));
+    const workerIds = await this.#run(REGISTRY_TYPES, () => this.client.smembers(REGISTRY_KEY));
+    const records = await Promise.all(workerIds.map((workerId) => this.#readable(workerId)));
     this.#records.keep(workerIds);
     return records
       .filter((record) => record !== undefined)
       .sort((a, b) => (a.workerId < b.workerId ? -1 : 1));
   }
 
+  /** One whose key holds something else is as good as none until its next heartbeat, and takes nobody else out. */
+  async #readable(workerId: string): Promise<WorkerRecord | undefined> {
+    return this.#read(workerId).catch((error: unknown) => {
+      if (isWrongType(error)) return undefined;
+      throw error;
+    });
+  }
+
   /** Fetches the descriptor, a kilobyte or several, only where the epoch is new. */
   async #read(workerId: string): Promise<WorkerRecord | undefined> {
-    const { info } = workerKeys(workerId);
-    const [epoch, load] = await runVerb(this.client, () => this.client.hmget(info, 'epoch', 'load'));
+    const keys = workerKeys(workerId);
+    const types = typesOf(keys);
+    const { info } = keys;
+    const [epoch, load] = await this.#run(types, () => this.client.hmget(info, 'epoch', 'load'));
     if (epoch == null || load == null) return this.#gone(workerId);
     if (this.#records.knows(workerId, epoch)) return this.#records.record(workerId, load);
     // All three again: between two reads another process may have registered.
-    const [newEpoch, newLoad, descriptor] = await runVerb(this.client, () =>
+    const [newEpoch, newLoad, descriptor] = await this.#run(types, () =>
       this.client.hmget(info, 'epoch', 'load', 'descriptor'),
     );
     if (newEpoch == null || newLoad == null || descriptor == null) return this.#gone(workerId);
@@ -93,7 +101,15 @@ export class RedisRegistry implements RegistryPort {
 
   /** A worker that registers at this moment comes back with its next heartbeat. */
   async #gone(workerId: string): Promise<undefined> {
-    await runVerb(this.client, () => this.client.srem(REGISTRY_KEY, workerId));
+    await this.#run(REGISTRY_TYPES, () => this.client.srem(REGISTRY_KEY, workerId));
     return undefined;
+  }
+
+  async #enlist(workerId: string): Promise<void> {
+    await this.#run(REGISTRY_TYPES, () => this.client.kvcEnlist(REGISTRY_KEY, workerId));
+  }
+
+  #run<T>(types: KeyTypes, verb: () => Promise<T>): Promise<T> {
+    return runVerb(this.client, types, verb);
   }
 }

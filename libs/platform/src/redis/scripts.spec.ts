@@ -92,6 +92,24 @@ describe('defineScripts', () => {
   });
 });
 
+describe('the user of the guide', () => {
+  /** What the adapters ask for beside scripts. */
+  const OWN = ['info', 'eval', 'evalsha', 'hmget', 'smembers', 'srem', 'type'];
+
+  it('may do what the scripts and the adapters do, and nothing else', () => {
+    const guide = readFileSync(new URL('../../docs/guides/redis.md', ROOT), 'utf8');
+    const [line = ''] = /^ACL SETUSER .*$/m.exec(guide) ?? [];
+    const allowed = [...line.matchAll(/ \+([a-z|]+)/g)].map(([, command]) => command);
+    const files = readdirSync(new URL('lua/', ROOT), { recursive: true, encoding: 'utf8' });
+    const lua = files.filter((name) => name.endsWith('.lua')).map((name) => read(`lua/${name}`));
+    const called = [...lua.join('').matchAll(/redis\.call\('([A-Z]+)'/g)].map(([, name = '']) =>
+      name.toLowerCase(),
+    );
+    expect(allowed.sort()).toEqual([...new Set([...called, ...OWN])].sort());
+    expect(line).toContain(' ~kvc:v1:* -@all ');
+  });
+});
+
 describe('throwOnCode', () => {
   it.each([
     [ScriptCode.NoWorker, 'NO_WORKER'],

@@ -1,7 +1,6 @@
 import { readFileSync, readdirSync } from 'node:fs';
 
-import { type Redis } from 'ioredis';
-
+import type { RedisClient, RedisConnection } from './connection.js';
 import { type WorkerKeys } from './keys.js';
 
 type Key = string;
@@ -32,6 +31,7 @@ export interface LedgerScripts {
   kvcRelease(
     ...args: [...Keys5, epoch: number, leaseId: string, rememberedMs: number, most: number]
   ): Promise<number>;
+  kvcEnlist(list: Key, workerId: string): Promise<number>;
   kvcAccount(
     info: Key,
     leases: Key,
@@ -49,7 +49,7 @@ export function keys5(keys: WorkerKeys): Keys5 {
 const LUA_FOLDER = new URL('../../lua/', import.meta.url);
 
 /** Adds every `lua/NAME-KEYS.lua` to the client as method `kvcName`. */
-export function defineScripts(client: Redis): Redis & LedgerScripts {
+export function defineScripts(client: RedisConnection): RedisClient {
   for (const file of readdirSync(LUA_FOLDER)) {
     const match = /^([a-z]+)-(\d+)\.lua$/.exec(file);
     if (match?.[1] !== undefined) {
@@ -57,7 +57,7 @@ export function defineScripts(client: Redis): Redis & LedgerScripts {
       client.defineCommand(method, { numberOfKeys: Number(match[2]), lua: readScript(file) });
     }
   }
-  return client as Redis & LedgerScripts;
+  return client as RedisClient;
 }
 
 /** A line `--- @include NAME` stands for the text of `lua/includes/NAME.lua`, where such lines may stand too. */

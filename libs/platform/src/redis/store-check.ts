@@ -1,0 +1,102 @@
+import { KvcError } from '@kvcapsule/contracts';
+
+import { adviceOn } from './advice.js';
+import { nodesOf, type RedisClient } from './connection.js';
+import { workerKeys } from './keys.js';
+import type { RedisKind } from './url.js';
+
+type Node = ReturnType<typeof nodesOf>[number];
+
+/**
+ * Whether the store can hold the ledger. Rejects with the reason and what to do: a store that evicts keys takes leases
+ * away that pages stand behind, one of another arrangement refuses every script, a replica every write, and a user
+ * without rights some of them.
+ *
+ * @param told the store, without secrets
+ * @param warn takes a line about what could not be found out
+ */
+export async function checkStore(
+  client: RedisClient,
+  kind: RedisKind,
+  told: string,
+  warn: (line: string) => void,
+): Promise<void> {
+  for (const node of nodesOf(client)) {
+    const info = await infoOf(node);
+    checkArrangement(info, kind, told);
+    checkPolicy(info['maxmemory_policy'] ?? (await configuredPolicy(node)), told, warn);
+  }
+  await checkRights(client, told);
+}
+
+type Info = Readonly<Record<string, string | undefined>>;
+
+/** Empty where the user may not ask. */
+async function infoOf(node: Node): Promise<Info> {
+  const text = await node.info().catch(nothingIfForbidden);
+  const lines = (text ?? '').split(/\r?\n/).filter((line) => line.includes(':'));
+  return Object.fromEntries(
+    lines.map((line): [string, string] => [
+      line.slice(0, line.indexOf(':')),
+      line.slice(line.indexOf(':') + 1),
+    ]),
+  );
+}
+
+async function configuredPolicy(node: Node): Promise<string | undefined> {
+  const answer = await node.config('GET', 'maxmemory-policy').catch(nothingIfForbidden);
+  return (answer as string[] | undefined)?.[1];
+}
+
+/** Not only NOPERM: managed stores leave out CONFIG altogether. */
+function nothingIfForbidden(error: unknown): undefined {
+  if (error instanceof Error && error.name === 'ReplyError') return undefined;
+  throw error;
+}
+
+function checkArrangement(info: Info, kind: RedisKind, told: string): void {
+  // Valkey's word is the second
+  const mode = info['redis_mode'] ?? info['server_mode'];
+  if (mode === 'cluster' && kind !== 'cluster')
+    throw refused(
+      `Redis at ${told} is a node of a Redis Cluster: use redis-cluster:// in place of ${kind === 'sentinel' ? 'redis-sentinel://' : 'redis://'}.`,
+    );
+  if (mode === 'sentinel')
+    throw refused(`What answers at ${told} is a Sentinel: use redis-sentinel://HOST,HOST/NAME.`);
+  if (info['role'] === 'slave')
+    throw new KvcError(
+      'LEDGER_UNAVAILABLE',
+      `Redis at ${told} is a replica and takes no writes: name the master, or its Sentinels with redis-sentinel://HOST,HOST/NAME.`,
+    );
+}
+
+function checkPolicy(policy: string | undefined, told: string, warn: (line: string) => void): void {
+  if (policy === 'noeviction') return;
+  if (policy === undefined) {
+    warn(
+      `Redis at ${told} does not say its maxmemory-policy, neither in INFO nor in CONFIG GET: make sure that it is noeviction`,
+    );
+    return;
+  }
+  throw refused(
+    `Redis at ${told} removes keys when its memory is full (maxmemory-policy ${policy}), and a lease removed is a page ` +
+      'promised twice: set maxmemory-policy noeviction there (CONFIG SET maxmemory-policy noeviction, and in its configuration).',
+  );
+}
+
+/** The script that only reads, of a worker that nobody is. */
+async function checkRights(client: RedisClient, told: string): Promise<void> {
+  const { info, leases } = workerKeys('nobody');
+  try {
+    await client.kvcAccount(info, leases);
+  } catch (error) {
+    const words = error instanceof Error ? error.message : 'unknown';
+    const advice = adviceOn(words) ?? 'every verb of the ledger is one';
+    throw new KvcError(
+      'LEDGER_UNAVAILABLE',
+      `Redis at ${told} does not run the ledger’s scripts (${words}): ${advice}.`,
+    );
+  }
+}
+
+const refused = (message: string) => new KvcError('CONFIG_INVALID', message);

@@ -1,0 +1,73 @@
+import { once } from 'node:events';
+import { connect as connectTcp } from 'node:net';
+import { connect as connectTls } from 'node:tls';
+
+import type { Certificates } from './certificates.js';
+import { freePort, type Runner, runProcess, type Server } from './server.js';
+
+/** Servers that are one store together. */
+export interface Store {
+  /** What a part would be given as `--redis`. */
+  readonly url: string;
+  /** Those that hold keys, in no order. */
+  readonly servers: readonly Server[];
+  stop(): Promise<void>;
+}
+
+export interface ServerOptions {
+  readonly program?: string;
+  /** Asked of everybody. */
+  readonly password?: string;
+  /** Makes it speak TLS alone and ask for a certificate. */
+  readonly certificates?: Certificates;
+  /** More of its configuration. */
+  readonly lines?: readonly string[];
+  readonly isSentinel?: boolean;
+}
+
+/** One server; its URL names host and port, and the password that was asked for. */
+export async function startServer(
+  options: ServerOptions = {},
+  run: Runner = runProcess,
+): Promise<Store & { readonly server: Server }> {
+  const { certificates, password, program, isSentinel } = options;
+  const port = await freePort();
+  const server = await run({
+    port,
+    ...(program === undefined ? {} : { program }),
+    ...(isSentinel === undefined ? {} : { isSentinel }),
+    lines: [
+      ...(certificates ? tlsLines(port, certificates) : [`port ${port}`]),
+      ...(password === undefined ? [] : [`requirepass ${password}`]),
+      ...(options.lines ?? []),
+    ],
+    connect: certificates ? (to) => overTls(to, certificates) : overTcp,
+    greeting: password === undefined ? '' : `AUTH ${password}`,
+  });
+  const user = password === undefined ? '' : `:${password}@`;
+  return {
+    url: `redis${certificates ? 's' : ''}://${user}127.0.0.1:${port}`,
+    server,
+    servers: [server],
+    stop: () => server.kill(),
+  };
+}
+
+function tlsLines(port: number, { ca, server }: Certificates): string[] {
+  return [
+    ...['port 0', `tls-port ${port}`, 'tls-auth-clients yes'],
+    ...[`tls-ca-cert-file ${ca}`, `tls-cert-file ${server.cert}`, `tls-key-file ${server.key}`],
+  ];
+}
+
+async function overTcp(port: number) {
+  const socket = connectTcp(port, '127.0.0.1');
+  await once(socket, 'connect');
+  return socket;
+}
+
+async function overTls(port: number, { pem }: Certificates) {
+  const socket = connectTls({ port, host: '127.0.0.1', ...pem });
+  await once(socket, 'secureConnect');
+  return socket;
+}
