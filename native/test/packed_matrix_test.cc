@@ -140,6 +140,27 @@ TEST_P(PackedMatrixTest, AnyRangeOfPanelsCanBeHadAlone) {
   }
 }
 
+TEST_P(PackedMatrixTest, TheFirstOutputsCanBeHadAloneOnEveryTarget) {
+  const std::vector<float> x = Rows(40);
+  const int64_t width = int64_t{matrix_.panels()} * PackedMatrix::kPanel, inputs = matrix_.inputs();
+  for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    const testing::UseTarget use(target);
+    for (const int32_t rows : {1, 7, 40}) {
+      const std::vector<float> all = Multiply(x.data(), rows);
+      InputRows in;
+      in.Assign(x.data(), inputs, rows, inputs);
+      for (int32_t outputs = 1; outputs <= GetParam().outputs; ++outputs) {
+        std::vector<float> y(rows * width, NAN);
+        matrix_.MultiplyFirst(in, outputs, y.data(), width);
+        for (int32_t r = 0; r < rows; ++r) {
+          for (int32_t i = 0; i < outputs; ++i)
+            ASSERT_EQ(y[r * width + i], all[r * width + i]) << hwy::TargetName(target) << ", " << rows << " rows, " << i;
+        }
+      }
+    }
+  }
+}
+
 TEST_P(PackedMatrixTest, OutputsAreReadBackAsTheyWereRounded) {
   std::vector<float> row(GetParam().inputs);
   for (size_t output = 0; output < weights_.size(); ++output) {

@@ -164,21 +164,22 @@ HWY_INLINE void MultiplyTile(const float* x, int64_t stride, const float* weight
   }
 }
 
-// Some rows of a group and all tiles of a panel's block.
+// Some rows of a group and the tiles of a panel's block that hold the first `outputs` of its outputs.
 template <bool kCopied>
-void MultiplyGroup(int32_t rows, const float* x, int64_t stride, const float* weights, int64_t inputs, bool resume,
-                   Ahead ahead, float* y, int64_t ldy) {
+void MultiplyGroup(int32_t rows, const float* x, int64_t stride, const float* weights, int64_t inputs, int32_t outputs,
+                   bool resume, Ahead ahead, float* y, int64_t ldy) {
   WithRows<kTileRows>(rows, [&](auto count) HWY_ATTR {
-    for (int column = 0; column < kPanel; column += kTileWidth)
+    for (int32_t column = 0; column < outputs; column += kTileWidth)
       MultiplyTile<count(), kCopied>(x, stride, weights + column, inputs, resume, ahead, y + column, ldy);
   });
 }
 
 template <bool kCopied, class Weight>
-void MultiplyMany(const Weight* data, int64_t inputs, const InputRows::View& x, int32_t panels, float* y, int64_t ldy) {
+void MultiplyMany(const Weight* data, int64_t inputs, const InputRows::View& x, int32_t outputs, float* y, int64_t ldy) {
   alignas(64) float room[kBlockInputs * kPanel];
   const int32_t groups = (x.rows + kTileRows - 1) / kTileRows;
-  for (int32_t p = 0; p < panels; ++p, data += inputs * kPanel, y += kPanel) {
+  for (int32_t output = 0; output < outputs; output += kPanel, data += inputs * kPanel, y += kPanel) {
+    const int32_t used = std::min(kPanel, outputs - output);
     for (int64_t first = 0; first < inputs; first += kBlockInputs) {
       const int64_t count = std::min(kBlockInputs, inputs - first);
       const float* weights = Widened(data + first * kPanel, count, room);
@@ -187,29 +188,30 @@ void MultiplyMany(const Weight* data, int64_t inputs, const InputRows::View& x, 
         const int32_t begin = GroupBegin(x.rows, groups, g), rows = GroupBegin(x.rows, groups, g + 1) - begin;
         const float* from = kCopied ? x.data + begin * inputs + first * rows : x.data + begin * x.stride + first;
         const Ahead next_rows = kCopied ? Ahead{from + rows * inputs, int64_t{rows} * 4} : Ahead{from, 0};
-        MultiplyGroup<kCopied>(rows, from, x.stride, weights, count, first > 0, g == 0 ? next_block : next_rows,
-                               y + begin * ldy, ldy);
+        MultiplyGroup<kCopied>(rows, from, x.stride, weights, count, used, first > 0,
+                               g == 0 ? next_block : next_rows, y + begin * ldy, ldy);
       }
     }
   }
 }
 
 template <class Weight>
-void MultiplyBy(const uint8_t* data, int64_t inputs, const InputRows::View& x, int32_t panels, float* y, int64_t ldy) {
+void MultiplyBy(const uint8_t* data, int64_t inputs, const InputRows::View& x, int32_t outputs, float* y, int64_t ldy) {
   const auto* weights = reinterpret_cast<const Weight*>(data);
-  if (x.stride == InputRows::kCopied) return MultiplyMany<true>(weights, inputs, x, panels, y, ldy);
-  if (x.rows > kMostFewRows) return MultiplyMany<false>(weights, inputs, x, panels, y, ldy);
-  MultiplyFew(weights, inputs, x, panels, y, ldy);
+  if (x.stride == InputRows::kCopied) return MultiplyMany<true>(weights, inputs, x, outputs, y, ldy);
+  if (x.rows > kMostFewRows) return MultiplyMany<false>(weights, inputs, x, outputs, y, ldy);
+  MultiplyFew(weights, inputs, x, (outputs + kPanel - 1) / kPanel, y, ldy);
 }
 
 }  // namespace
 
-void MultiplyPacked(Dtype dtype, const uint8_t* data, int64_t inputs, const InputRows::View& x, int32_t panels,
+// y of the first `outputs` outputs of data; up to the end of their last panel it holds anything.
+void MultiplyPacked(Dtype dtype, const uint8_t* data, int64_t inputs, const InputRows::View& x, int32_t outputs,
                     float* y, int64_t ldy) {
   switch (dtype) {
-    case Dtype::kF32: return MultiplyBy<float>(data, inputs, x, panels, y, ldy);
-    case Dtype::kF16: return MultiplyBy<hwy::float16_t>(data, inputs, x, panels, y, ldy);
-    case Dtype::kBF16: return MultiplyBy<hwy::bfloat16_t>(data, inputs, x, panels, y, ldy);
+    case Dtype::kF32: return MultiplyBy<float>(data, inputs, x, outputs, y, ldy);
+    case Dtype::kF16: return MultiplyBy<hwy::float16_t>(data, inputs, x, outputs, y, ldy);
+    case Dtype::kBF16: return MultiplyBy<hwy::bfloat16_t>(data, inputs, x, outputs, y, ldy);
   }
 }
 
@@ -309,7 +311,11 @@ void PackedMatrix::ReadOutput(int64_t output, float* weights) const {
 
 void PackedMatrix::Multiply(const InputRows& x, int32_t first_panel, int32_t panels, float* y, int64_t ldy) const {
   const uint8_t* data = data_ + int64_t{first_panel} * kPanel * inputs_ * DtypeBytes(dtype_);
-  HWY_DYNAMIC_DISPATCH(MultiplyPacked)(dtype_, data, inputs_, x.view(), panels, y, ldy);
+  HWY_DYNAMIC_DISPATCH(MultiplyPacked)(dtype_, data, inputs_, x.view(), panels * kPanel, y, ldy);
+}
+
+void PackedMatrix::MultiplyFirst(const InputRows& x, int32_t outputs, float* y, int64_t ldy) const {
+  HWY_DYNAMIC_DISPATCH(MultiplyPacked)(dtype_, data_, inputs_, x.view(), outputs, y, ldy);
 }
 
 }  // namespace kvcapsule

@@ -78,6 +78,9 @@ class PackedMatrix {
   // y[row][i] for the outputs of `panels` panels from first_panel on, i counting from the first of them.
   // x: rows of inputs() floats; y: as many rows of panels * 32 floats, ldy apart.
   void Multiply(const InputRows& x, int32_t first_panel, int32_t panels, float* y, int64_t ldy) const;
+  // y of the first `outputs` outputs: what fills up their last panel is left out where it takes time, and y holds
+  // anything there. It has room for whole panels.
+  void MultiplyFirst(const InputRows& x, int32_t outputs, float* y, int64_t ldy) const;
 
  private:
   // Where an output's first weight lies; the next ones are kPanel weights apart.

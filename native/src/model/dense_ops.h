@@ -65,7 +65,7 @@ int64_t DenseScratchBytes(int64_t inputs);
 // Rows that share a pass over a task's weights: few enough that they stay in a core's share of the caches, enough that
 // converting the weights costs little. A multiple of every kernel's groups.
 inline int32_t GroupRows(int64_t inputs) {
-  constexpr int64_t kFloats = 384 << 10, kLeast = 48, kMost = 192, kWhole = 12;
+  constexpr int64_t kFloats = 768 << 10, kLeast = 48, kMost = 192, kWhole = 12;
   return static_cast<int32_t>(std::clamp(kFloats / inputs, kLeast, kMost) / kWhole * kWhole);
 }
 
@@ -77,8 +77,8 @@ void AssignRows(const DenseOp& op, const float* x, int32_t rows, DenseScratch& s
 // [rows][unit_panels * 32].
 template <class Store>
 void RunDense(DenseOp& op, const ggml_tensor* x, int32_t unit_panels, int nth, Store store) {
-  // More tasks than threads, because a thread may lose its CPU for a while.
-  constexpr int32_t kTasksPerThread = 4;
+  // More tasks than threads, because a thread may lose its CPU for a while, and so that few units are shared evenly.
+  constexpr int32_t kTasksPerThread = 8;
   const PackedMatrix& matrix = op.linear->matrix;
   const int64_t inputs = matrix.inputs(), width = int64_t{unit_panels} * PackedMatrix::kPanel;
   const auto rows = static_cast<int32_t>(x->ne[1]);

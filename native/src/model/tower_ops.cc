@@ -110,7 +110,7 @@ void AttendBlock(const TowerShape& s, const HeadViews& in, int64_t first, int32_
   float sums[kBlockRows];
   for (int32_t r = 0; r < rows; ++r) sums[r] = ExpRow(scores + r * wide, scale, s.patches, scores + r * wide);
   scratch.weights.Refer(scores, wide, rows);
-  values.Multiply(scratch.weights, 0, values.panels(), mixed, padded);
+  values.MultiplyFirst(scratch.weights, static_cast<int32_t>(s.head_dim), mixed, padded);
   for (int32_t r = 0; r < rows; ++r, to += s.hidden(), mixed += padded) {
     for (int64_t c = 0; c < s.head_dim; ++c) to[c] = mixed[c] * sums[r];
   }
