@@ -53,10 +53,12 @@ int32_t GroupBegin(int32_t rows, int32_t groups, int32_t g) {
   return static_cast<int32_t>(int64_t{rows} * g / groups);
 }
 
-// ---- Few rows: the weights pass once, from memory, and are converted in registers.
+// ---- Few rows: a panel's outputs together, so that the weights pass once, from memory.
 
-// Rows taken at a time. 32 registers hold 24 sums, the panel's two vectors and a broadcast; 16 hold 12.
-constexpr int kFewRows = kVectors == 2 ? 12 : kVectors == 4 ? 3 : 1;
+// Rows taken at a time. 32 registers hold 24 sums, the panel's two vectors and a broadcast; 16 hold 8, four and one.
+constexpr int kFewRows = kVectors == 2 ? 12 : kVectors == 4 ? 2 : 1;
+// So many rows go this way: AVX-512's tiles are as wide as a panel, others' are not.
+constexpr int32_t kMostTogether = kVectors == 2 ? 24 : kFewRows;
 
 struct Operands {
   const float* x;
@@ -109,14 +111,18 @@ void MultiplyFew(const Weight* data, int64_t inputs, const InputRows::View& x, i
   }
 }
 
-// ---- Many rows: a block of a panel's weights is converted once and multiplied from the first-level cache.
+// ---- More rows: a block of a panel's weights at a time, which tiles of outputs read from the first-level cache. For many
+// rows it is converted once; for some each tile converts in registers, which takes less than storing it.
 
 // A tile of sums is two vectors wide: 12 sums of six rows, two vectors of weights and a broadcast fill 15 of 16
 // registers and hide the latency of two units; 32 registers hold 12 rows.
 constexpr int kTileVectors = 2, kTileWidth = kTileVectors * kLanes;
 constexpr int kTileRows = kVectors == 2 ? 12 : 6;
-// More rows than these are many: from here on converting twice costs more than storing what was converted.
-constexpr int32_t kMostFewRows = kVectors == 2 ? 24 : 4;
+// More rows than these are copied.
+constexpr int32_t kMostInPlace = kVectors == 2 ? 24 : 4;
+// Up to so many groups of rows convert for themselves: with bf16 and AVX2 4 to 6 rows take 0.75 of the time that a
+// converted block takes, 16 rows 0.95, 48 rows 0.98, and 192 rows 1.03. AVX-512 converts where it multiplies.
+constexpr int32_t kMostConverting = kVectors == 2 ? 2 : 8;
 // Inputs of a block: 16 KiB of weights and a group's rows stay in a first-level cache of 32 KiB.
 constexpr int64_t kBlockInputs = 128;
 
@@ -134,8 +140,8 @@ struct Ahead {
 };
 
 // Part of a block's inputs, for one tile. x is [input][kRows] where it was copied; with `resume` the sums go on from y.
-template <int kRows, bool kCopied>
-HWY_INLINE void MultiplyTile(const float* x, int64_t stride, const float* weights, int64_t inputs, bool resume,
+template <int kRows, bool kCopied, class Weight>
+HWY_INLINE void MultiplyTile(const float* x, int64_t stride, const Weight* weights, int64_t inputs, bool resume,
                              Ahead ahead, float* y, int64_t ldy) {
   const Tag d;
   const auto* fetched = static_cast<const uint8_t*>(ahead.data);
@@ -149,7 +155,7 @@ HWY_INLINE void MultiplyTile(const float* x, int64_t stride, const float* weight
     hwy::Prefetch(fetched);
     Vector row[kTileVectors];
 #pragma GCC unroll 2
-    for (int v = 0; v < kTileVectors; ++v) row[v] = hn::LoadU(d, weights + v * kLanes);
+    for (int v = 0; v < kTileVectors; ++v) row[v] = LoadWeights(weights + v * kLanes);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
       const Vector one = hn::Set(d, x[kCopied ? r : r * stride]);
@@ -165,8 +171,8 @@ HWY_INLINE void MultiplyTile(const float* x, int64_t stride, const float* weight
 }
 
 // Some rows of a group and the tiles of a panel's block that hold the first `outputs` of its outputs.
-template <bool kCopied>
-void MultiplyGroup(int32_t rows, const float* x, int64_t stride, const float* weights, int64_t inputs, int32_t outputs,
+template <bool kCopied, class Weight>
+void MultiplyGroup(int32_t rows, const float* x, int64_t stride, const Weight* weights, int64_t inputs, int32_t outputs,
                    bool resume, Ahead ahead, float* y, int64_t ldy) {
   WithRows<kTileRows>(rows, [&](auto count) HWY_ATTR {
     for (int32_t column = 0; column < outputs; column += kTileWidth)
@@ -182,14 +188,18 @@ void MultiplyMany(const Weight* data, int64_t inputs, const InputRows::View& x, 
     const int32_t used = std::min(kPanel, outputs - output);
     for (int64_t first = 0; first < inputs; first += kBlockInputs) {
       const int64_t count = std::min(kBlockInputs, inputs - first);
-      const float* weights = Widened(data + first * kPanel, count, room);
+      const Weight* block = data + first * kPanel;
+      const float* widened = groups > kMostConverting ? Widened(block, count, room) : nullptr;
       const Ahead next_block{data + (first + count) * kPanel, 64};
       for (int32_t g = 0; g < groups; ++g) {
         const int32_t begin = GroupBegin(x.rows, groups, g), rows = GroupBegin(x.rows, groups, g + 1) - begin;
         const float* from = kCopied ? x.data + begin * inputs + first * rows : x.data + begin * x.stride + first;
         const Ahead next_rows = kCopied ? Ahead{from + rows * inputs, int64_t{rows} * 4} : Ahead{from, 0};
-        MultiplyGroup<kCopied>(rows, from, x.stride, weights, count, used, first > 0,
-                               g == 0 ? next_block : next_rows, y + begin * ldy, ldy);
+        const auto multiply = [&](const auto* weights) HWY_ATTR {
+          MultiplyGroup<kCopied>(rows, from, x.stride, weights, count, used, first > 0,
+                                 g == 0 ? next_block : next_rows, y + begin * ldy, ldy);
+        };
+        widened ? multiply(widened) : multiply(block);
       }
     }
   }
@@ -199,7 +209,7 @@ template <class Weight>
 void MultiplyBy(const uint8_t* data, int64_t inputs, const InputRows::View& x, int32_t outputs, float* y, int64_t ldy) {
   const auto* weights = reinterpret_cast<const Weight*>(data);
   if (x.stride == InputRows::kCopied) return MultiplyMany<true>(weights, inputs, x, outputs, y, ldy);
-  if (x.rows > kMostFewRows) return MultiplyMany<false>(weights, inputs, x, outputs, y, ldy);
+  if (x.rows > kMostTogether) return MultiplyMany<false>(weights, inputs, x, outputs, y, ldy);
   MultiplyFew(weights, inputs, x, (outputs + kPanel - 1) / kPanel, y, ldy);
 }
 
@@ -215,7 +225,7 @@ void MultiplyPacked(Dtype dtype, const uint8_t* data, int64_t inputs, const Inpu
   }
 }
 
-bool AreMany(int32_t rows) { return rows > kMostFewRows; }
+bool AreMany(int32_t rows) { return rows > kMostInPlace; }
 
 // To [group][input][row of the group].
 void PackRows(const float* x, int64_t ldx, int32_t rows, int64_t inputs, float* packed) {
