@@ -14,7 +14,6 @@
 // Best of `rounds` rounds; a step visits every layer once, so data larger than the caches comes from memory.
 #include <algorithm>
 #include <barrier>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -35,20 +34,10 @@
 #include "kv/codec/q4/q4_format.h"
 #include "kv/codec/q8/q8_format.h"
 #include "kv/codec/registry.h"
+#include "options.h"
 
 namespace kvcapsule::bench {
 namespace {
-
-struct Options {
-  std::map<std::string, std::string> values = {
-      {"geometry", "demo"}, {"codec", "f16"}, {"tokens", "16384"}, {"batch", "4"},       {"rows", "1"},
-      {"threads", "1"},     {"rounds", "5"},  {"picture", "312"},  {"retention", "0.25"},
-      {"clock", "wall"},    {"group", "16"},  {"bits", "4"},       {"markers", "40"},    {"profile", ""},
-      {"template", "markers"}, {"against", "none"}, {"turns", "5"}};
-
-  int32_t Int(const std::string& name) const { return std::stoi(values.at(name)); }
-  double Real(const std::string& name) const { return std::stod(values.at(name)); }
-};
 
 struct Sizes {
   int32_t layers, kv_heads, head_dim, heads;
@@ -57,11 +46,11 @@ struct Sizes {
 const Sizes& SizesOf(const Options& options) {
   static const std::map<std::string, Sizes> known = {
       {"demo", {6, 2, 64, 4}}, {"256m", {6, 3, 64, 9}}, {"2b", {1, 32, 64, 32}}, {"7b", {2, 4, 128, 28}}};
-  return known.at(options.values.at("geometry"));
+  return known.at(options.at("geometry"));
 }
 
 KvGeometry GeometryOf(const Options& options) {
-  const std::string& codec = options.values.at("codec");
+  const std::string& codec = options.at("codec");
   const Dtype dtype = codec == "f32" ? Dtype::kF32 : codec == "bf16" ? Dtype::kBF16 : Dtype::kF16;
   const Sizes& sizes = SizesOf(options);
   return {sizes.layers, sizes.kv_heads, sizes.head_dim, dtype};
@@ -124,7 +113,7 @@ std::shared_ptr<const KvFormat> RandomPacked(std::mt19937& rng, const KvGeometry
     const auto basis = Gaussian(rng, static_cast<int64_t>(rank) * tokens, 1 / std::sqrt(static_cast<float>(tokens)));
     part.basis.insert(part.basis.end(), basis.begin(), basis.end());
   }
-  const bool all = options.values.at("template") == "all";
+  const bool all = options.at("template") == "all";
   const int64_t groups = static_cast<int64_t>(begins.size()) - 1;
   for (int32_t i = 0; i < 2 * geometry.layers * geometry.kv_heads; ++i) {
     const bool values = i % 2 == 1;
@@ -140,11 +129,11 @@ std::shared_ptr<const KvFormat> RandomPacked(std::mt19937& rng, const KvGeometry
 
 // nullptr: raw.
 std::shared_ptr<const KvFormat> FormatOf(std::mt19937& rng, const KvGeometry& geometry, const Options& options) {
-  const std::string& codec = options.values.at("codec");
+  const std::string& codec = options.at("codec");
   if (codec == "q8") return std::make_shared<Q8Format>(geometry);
   if (codec == "q4") return std::make_shared<Q4Format>(geometry);
   if (codec == "capsule") return RandomCapsule(rng, geometry, options.Int("picture"), options.Real("retention"));
-  const std::string& profile = options.values.at("profile");
+  const std::string& profile = options.at("profile");
   if (codec == "packed" && !profile.empty()) return OpenFormats(geometry, {profile}).back();
   if (codec == "packed") return RandomPacked(rng, geometry, options);
   return nullptr;
@@ -180,15 +169,6 @@ void DrawRows(std::mt19937& rng, const PackedFormat& format, const KvPool& pool,
                 pool.Tile(to.blocks[row / 16], layer, part, head) + row % 16 * geometry.RowBytes());
     }
   }
-}
-
-// Of the option's clock, in seconds.
-double Now(const Options& options) {
-  if (options.values.at("clock") == "wall")
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-  timespec time;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
 }
 
 // Sequences of `tokens` visual tokens and a raw segment that the query rows are the end of.
@@ -284,7 +264,7 @@ double BestStep(const Scene& scene, const Options& options) {
   double best = INFINITY;
   const auto work = [&](int32_t ith) {
     for (int32_t round = 0; round < rounds; ++round) {
-      const double begin = Now(options);
+      const double begin = options.Now();
       if (ith == 0)
         step = std::make_unique<AttentionStep>(scene.pool, scene.table, scene.chunks, shape, &operators);
       gate.arrive_and_wait();
@@ -293,7 +273,7 @@ double BestStep(const Scene& scene, const Options& options) {
         gate.arrive_and_wait();
       }
       if (ith == 0)
-        best = std::min(best, Now(options) - begin);
+        best = std::min(best, options.Now() - begin);
     }
   };
   std::vector<std::jthread> others;
@@ -335,7 +315,7 @@ double Median(std::vector<double> numbers) {
 
 void PrintRatio(const Scene& scene, const Options& options) {
   Options raw = options;
-  raw.values["codec"] = "f16";
+  raw.Set("codec", "f16");
   const Scene rows(raw);
   std::vector<double> own, other, ratios;
   for (int32_t turn = 0; turn < options.Int("turns"); ++turn) {
@@ -362,20 +342,27 @@ void PrintSpeed(const Scene& scene, const Options& options) {
 }
 
 int Main(int argc, char** argv) {
-  Options options;
-  for (int i = 1; i < argc; ++i) {
-    const std::string argument = argv[i];
-    const size_t equals = argument.find('=');
-    if (equals == std::string::npos || !options.values.contains(argument.substr(0, equals))) {
-      std::fprintf(stderr, "%s is not one of the options at the top of attention_bench.cc\n", argv[i]);
-      return 2;
-    }
-    options.values[argument.substr(0, equals)] = argument.substr(equals + 1);
-  }
+  Options options({{"geometry", "demo"},
+                   {"codec", "f16"},
+                   {"tokens", "16384"},
+                   {"batch", "4"},
+                   {"rows", "1"},
+                   {"threads", "1"},
+                   {"rounds", "5"},
+                   {"picture", "312"},
+                   {"retention", "0.25"},
+                   {"group", "16"},
+                   {"bits", "4"},
+                   {"markers", "40"},
+                   {"profile", ""},
+                   {"template", "markers"},
+                   {"against", "none"},
+                   {"turns", "5"}});
+  if (!options.Read(argc, argv)) return 2;
   const Scene scene(options);
-  for (const auto& [name, value] : options.values) std::printf("%s=%s ", name.c_str(), value.c_str());
+  options.Print();
   std::printf("%s\n  ", Arithmetic().c_str());
-  options.values.at("against") == "raw" ? PrintRatio(scene, options) : PrintSpeed(scene, options);
+  options.at("against") == "raw" ? PrintRatio(scene, options) : PrintSpeed(scene, options);
   return 0;
 }
 

@@ -7,11 +7,8 @@
 //   dtype=f32|f16|bf16 of the weights   threads=1   seconds=2 that are measured
 //   clock=wall|cpu  cpu: the thread's own time, for one thread on a machine that others use too; the roof is by wall
 // Best of all rounds. The defaults are SmolVLM-256M's tower.
-#include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <ctime>
-#include <map>
 #include <memory>
 #include <random>
 #include <string>
@@ -21,30 +18,14 @@
 #include "backend/roof.h"
 #include "common/isa.h"
 #include "model/tower_ops.h"
+#include "options.h"
 
 namespace kvcapsule::bench {
 namespace {
 
-struct Options {
-  std::map<std::string, std::string> values = {
-      {"part", "product"}, {"rows", "1024"},  {"inputs", "768"},        {"outputs", "768"}, {"tiles", "1"},
-      {"patches", "1024"}, {"heads", "12"},   {"hidden", "768"},        {"intermediate", "3072"},
-      {"dtype", "bf16"},   {"threads", "1"},  {"seconds", "2"},         {"clock", "wall"}};
-
-  int32_t Int(const std::string& name) const { return std::stoi(values.at(name)); }
-  Dtype WeightsDtype() const {
-    const std::string& name = values.at("dtype");
-    return name == "f32" ? Dtype::kF32 : name == "f16" ? Dtype::kF16 : Dtype::kBF16;
-  }
-};
-
-// Of the option's clock, in seconds.
-double Now(const Options& options) {
-  if (options.values.at("clock") == "wall")
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-  timespec time;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+Dtype WeightsDtype(const Options& options) {
+  const std::string& name = options.at("dtype");
+  return name == "f32" ? Dtype::kF32 : name == "f16" ? Dtype::kF16 : Dtype::kBF16;
 }
 
 // A period that no layout has, in which products neither vanish nor overflow.
@@ -55,8 +36,8 @@ void Fill(float* to, int64_t count) {
 // A matrix and the memory it lies in.
 struct Matrix {
   Matrix(const Options& options, int64_t outputs, int64_t inputs)
-      : memory(PackedMatrix::Bytes(outputs, inputs, options.WeightsDtype())) {
-    linear.matrix = PackedMatrix(outputs, inputs, options.WeightsDtype(), memory.data());
+      : memory(PackedMatrix::Bytes(outputs, inputs, WeightsDtype(options))) {
+    linear.matrix = PackedMatrix(outputs, inputs, WeightsDtype(options), memory.data());
     linear.bias.resize(int64_t{linear.matrix.panels()} * PackedMatrix::kPanel);
     std::vector<float> row(inputs);
     Fill(row.data(), inputs);
@@ -170,7 +151,7 @@ class Layer : public Part {
 };
 
 std::unique_ptr<Part> PartOf(const Options& options) {
-  const std::string& name = options.values.at("part");
+  const std::string& name = options.at("part");
   if (name == "attention") return std::make_unique<Attention>(options);
   if (name == "layer") return std::make_unique<Layer>(options);
   return std::make_unique<Product>(options);
@@ -180,8 +161,8 @@ std::unique_ptr<Part> PartOf(const Options& options) {
 double BestRound(Part& part, const Options& options) {
   CpuBackend backend(options.Int("threads"));
   double best = INFINITY;
-  const double stop = Now(options) + std::stod(options.values.at("seconds"));
-  for (int32_t round = 0; round < 3 || Now(options) < stop; ++round) {
+  const double stop = options.Now() + options.Real("seconds");
+  for (int32_t round = 0; round < 3 || options.Now() < stop; ++round) {
     Graph graph(16);
     ggml_tensor* x = ggml_new_tensor_2d(graph.context.get(), GGML_TYPE_F32, part.Inputs(), part.Rows());
     ggml_set_input(x);
@@ -191,29 +172,32 @@ double BestRound(Part& part, const Options& options) {
     double begin = 0;
     backend.Compute(graph, {part.Macs(), 0}, [&] {
       Fill(static_cast<float*>(x->data), ggml_nelements(x));
-      begin = Now(options);
+      begin = options.Now();
     });
-    best = std::min(best, Now(options) - begin);
+    best = std::min(best, options.Now() - begin);
   }
   return best;
 }
 
 int Main(int argc, char** argv) {
-  Options options;
-  for (int i = 1; i < argc; ++i) {
-    const std::string argument = argv[i];
-    const size_t equals = argument.find('=');
-    if (equals == std::string::npos || !options.values.contains(argument.substr(0, equals))) {
-      std::fprintf(stderr, "%s is not one of the options at the top of dense_bench.cc\n", argv[i]);
-      return 2;
-    }
-    options.values[argument.substr(0, equals)] = argument.substr(equals + 1);
-  }
+  Options options({{"part", "product"},
+                   {"rows", "1024"},
+                   {"inputs", "768"},
+                   {"outputs", "768"},
+                   {"tiles", "1"},
+                   {"patches", "1024"},
+                   {"heads", "12"},
+                   {"hidden", "768"},
+                   {"intermediate", "3072"},
+                   {"dtype", "bf16"},
+                   {"threads", "1"},
+                   {"seconds", "2"}});
+  if (!options.Read(argc, argv)) return 2;
   const std::unique_ptr<Part> part = PartOf(options);
   const double seconds = BestRound(*part, options);
   const double flops = MeasureRoof(options.Int("threads"), 64 << 20).flops_per_second;
   const double speed = 2 * static_cast<double>(part->Macs()) / seconds;
-  for (const auto& [name, value] : options.values) std::printf("%s=%s ", name.c_str(), value.c_str());
+  options.Print();
   std::printf("\n  %s: %.3f ms, %.1f GFLOP/s (%.0f %% of the roof's %.1f)\n", InstructionSet().c_str(), seconds * 1e3,
               speed / 1e9, 100 * speed / flops, flops / 1e9);
   return 0;
