@@ -1,7 +1,7 @@
 import { type ModelSpecification, readSpecification } from '@kvcapsule/model/folder';
 import { loadBinding } from './binding.js';
 import { DisposeGuard } from './dispose-guard.js';
-import { modelRevision } from './model-revision.js';
+import { modelRevision, revisionFiles } from './model-revision.js';
 import { asEngineError } from './native-errors.js';
 import type {
   EncodedImage,
@@ -147,19 +147,32 @@ export async function describeMemory(options: MemoryOptions): Promise<MemoryNeed
  */
 export async function openEngine(options: EngineOptions): Promise<Engine> {
   const { binding: given, profiles: named, ...rest } = options;
-  const [revision, model] = await Promise.all([
-    modelRevision(options.modelDir),
-    readSpecification(options.modelDir),
-  ]);
-  const paths = named ?? (await discoverProfiles(options.modelDir));
-  const { layers, kvHeads, headDim } = model.text;
-  const expectation = { modelRevision: revision, layers, kvHeads, headDim };
-  const profiles = await Promise.all(paths.map((path) => verifyProfile(path, expectation)));
+  const { modelDir } = options;
+  await revisionFiles(modelDir);
+  const model = await readSpecification(modelDir);
+  const paths = named ?? (await discoverProfiles(modelDir));
   const binding = given ?? (await loadBinding());
-  try {
-    const native = await binding.createEngine({ ...rest, model, profiles: paths });
-    return new Engine(native, revision, model, profiles, binding.buildInfo().arithmetic);
-  } catch (error) {
-    throw asEngineError(error);
+  // the hash over the weights takes as long as loading them
+  const [identified, created] = await Promise.allSettled([
+    identify(modelDir, model, paths),
+    binding.createEngine({ ...rest, model, profiles: paths }),
+  ]);
+  if (identified.status === 'rejected') {
+    if (created.status === 'fulfilled') await created.value.dispose();
+    throw identified.reason;
   }
+  if (created.status === 'rejected') throw asEngineError(created.reason);
+  const { revision, profiles } = identified.value;
+  return new Engine(created.value, revision, model, profiles, binding.buildInfo().arithmetic);
+}
+
+/** Names the model's contents and checks that the profiles are of it. */
+async function identify(
+  modelDir: string,
+  { text: { layers, kvHeads, headDim } }: ModelSpecification,
+  paths: readonly string[],
+): Promise<{ revision: string; profiles: ProfileDescription[] }> {
+  const revision = await modelRevision(modelDir);
+  const expectation = { modelRevision: revision, layers, kvHeads, headDim };
+  return { revision, profiles: await Promise.all(paths.map((path) => verifyProfile(path, expectation))) };
 }

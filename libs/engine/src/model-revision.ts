@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
-import { open, readdir } from 'node:fs/promises';
+import { type FileHandle, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { KvcError } from '@kvcapsule/contracts';
 
-async function revisionFiles(modelDir: string): Promise<string[]> {
+/** Throws what {@link modelRevision} rejects with, before anything is read. */
+export async function revisionFiles(modelDir: string): Promise<string[]> {
   const names = await readdir(modelDir).catch((cause: unknown) => {
     throw new KvcError('MODEL_INVALID', `the model folder ${modelDir} cannot be read`, { cause });
   });
@@ -15,7 +16,7 @@ async function revisionFiles(modelDir: string): Promise<string[]> {
   return ['config.json', ...weights];
 }
 
-/** Read at a time, into one buffer: streams would leave half the size of the weights to the garbage collector. */
+/** Read at a time. */
 const CHUNK_BYTES = 2 ** 20;
 
 /**
@@ -26,16 +27,30 @@ const CHUNK_BYTES = 2 ** 20;
  */
 export async function modelRevision(modelDir: string): Promise<string> {
   const hash = createHash('sha256');
-  const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
   for (const name of await revisionFiles(modelDir)) {
     const file = await open(join(modelDir, name));
     try {
       hash.update(`${name}\0${(await file.stat()).size}\0`);
-      for (let read = await file.read(buffer); read.bytesRead > 0; read = await file.read(buffer))
-        hash.update(buffer.subarray(0, read.bytesRead));
+      for await (const chunk of chunks(file)) hash.update(chunk);
     } finally {
       await file.close();
     }
   }
   return hash.digest('hex');
+}
+
+/**
+ * What a file holds, in order. Each chunk is read while the one before is worked on, into the same two buffers again:
+ * streams would leave half the size of the weights to the garbage collector.
+ */
+async function* chunks(file: FileHandle): AsyncGenerator<Buffer> {
+  let [free, filled] = [Buffer.allocUnsafe(CHUNK_BYTES), Buffer.allocUnsafe(CHUNK_BYTES)];
+  let reading = file.read(free);
+  for (;;) {
+    const { bytesRead } = await reading;
+    if (bytesRead === 0) return;
+    [free, filled] = [filled, free];
+    reading = file.read(free);
+    yield filled.subarray(0, bytesRead);
+  }
 }
