@@ -3,7 +3,7 @@ Usage: python to_gguf.py LLAMA_CPP MODEL_DIR OUT_DIR
 LLAMA_CPP is llama.cpp's source, whose converter is run; needs torch and transformers. The converter is told what the
 folder does not say in its terms: that the text model is a Llama, and that of the ways to split a text before BPE that
 llama.cpp knows, SmolLM's is nearest to the demo tokenizer's (prompts can differ by some tokens). Its code for pictures
-sends a blank line as one token and refuses a vocabulary without it, so the last of the words that no text gives is one.
+sends a blank line as one token and refuses a vocabulary without it, so one of the words that no text gives is it.
 """
 import json
 import os
@@ -25,10 +25,11 @@ def lay_out(model, folder):
     (folder / "config.json").write_text(json.dumps(config))
     tokenizer = json.loads((model / "tokenizer.json").read_text())
     words = tokenizer["model"]["vocab"]
-    last = max(words, key=words.get)
-    if last != f"Word{words[last]}":
+    # not the last: transformers gives its id to a token that the file adds
+    word = f"Word{max(words.values()) - 1}"
+    if word not in words:
         raise SystemExit("to_gguf.py takes the folders that make_geometry.py writes")
-    words[BLANK_LINE] = words.pop(last)
+    words[BLANK_LINE] = words.pop(word)
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
 
 

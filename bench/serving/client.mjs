@@ -82,7 +82,8 @@ export function ask(url, body, agent) {
 
 /** Sends all bodies, `atOnce` at a time; answers in their order. The first failure is the load's. */
 export async function drive(url, bodies, atOnce) {
-  const agent = new http.Agent({ keepAlive: true, maxSockets: atOnce });
+  // a connection for each request: a server may close an idle one just when the next request takes it
+  const agent = new http.Agent({ keepAlive: false, maxSockets: atOnce });
   const answers = [];
   let next = 0;
   const client = async () => {

@@ -115,7 +115,7 @@ export function tableOf(rows, [ours, ...peers], residentMib) {
       const cells = [ours, ...peers].map((side) =>
         sides[side].failed === undefined ? range(sides[side][name]) : 'failed',
       );
-      if (cells.every((cell) => cell === '–')) return [];
+      if (cells.every((cell) => cell === '–' || cell === 'failed') && key === 'rate') return [];
       const short = name.replace(/_(s|per_s)$/, '');
       return [[load, name.replaceAll('_', ' '), ...cells, ...peers.map((peer) => range(times[peer][short]))]];
     }),

@@ -10,7 +10,7 @@ import { signalTree } from './process-tree.mjs';
 export const THREADS = 2;
 /** Requests that a server may have in its batch: as many as the largest load sends at once. */
 const SLOTS = 16;
-/** vLLM's profile run and its compiler take minutes on two busy cores. */
+/** Compilers and first runs of peers, and reading weights, take minutes on two busy cores. */
 const START_LIMIT_MS = 20 * 60_000;
 const PROGRESS_MS = 30_000;
 const LOG_CHARS = 4_000;
@@ -109,6 +109,8 @@ export async function startVllm({ venv, model, served, dtype, poolMib, maxCpuIsa
       ...process.env,
       ...{ PATH: `${venv}/bin:${process.env.PATH}`, HF_HUB_OFFLINE: '1', OMP_NUM_THREADS: String(THREADS) },
       ...{ VLLM_NO_USAGE_STATS: '1', DO_NOT_TRACK: '1', VLLM_CPU_OMP_THREADS_BIND: 'nobind' },
+      // of one step: on a busy machine five minutes are not enough for the tiles of a picture
+      VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS: '1200',
       VLLM_CPU_KVCACHE_SPACE: String(Math.max(1, Math.ceil(poolMib / 1024))),
       ...VLLM_ISA_LIMITS[maxCpuIsa],
     },
@@ -141,7 +143,7 @@ export async function startOurs({ name, root, model, served, poolMib, workerArgs
   const Built = root === undefined ? Cluster : (await import(resolve(root, 'e2e/dist/harness.js'))).Cluster;
   const began = performance.now();
   const cluster = await Built.start({
-    model,
+    ...{ model, startLimitMs: START_LIMIT_MS },
     workerArgs: ['--pool-mib', String(poolMib), '--threads', String(THREADS), ...workerArgs],
     routerArgs: ['--served-model-name', served],
   });

@@ -28,6 +28,8 @@ export interface ClusterOptions {
   readonly nodeArgs?: readonly string[];
   /** A model's folder; the demo model's by default. */
   readonly model?: string;
+  /** For each part's start, of which a worker's reads the weights; a minute by default. */
+  readonly startLimitMs?: number;
 }
 
 /** A whole cluster of real processes with a private Redis; every stop leaves nothing behind. */
@@ -126,7 +128,7 @@ export class Cluster {
     mkdirSync(this.logDir, { recursive: true });
     const logFile = join(this.logDir, `${name}-${String(child.pid)}.log`);
     child.stderr.pipe(createWriteStream(logFile));
-    const ready = await readyLine(child).catch((error: unknown) => {
+    const ready = await readyLine(child, this.options.startLimitMs ?? 60_000).catch((error: unknown) => {
       child.kill('SIGKILL');
       throw new Error(`${name} did not start: ${readFileSync(logFile, 'utf8').slice(-4000)}`, {
         cause: error,
@@ -251,7 +253,7 @@ export function events(body: string): string[] {
     .map((block) => block.slice(6));
 }
 
-async function readyLine(child: ChildProcess): Promise<Record<string, string>> {
+async function readyLine(child: ChildProcess, limitMs: number): Promise<Record<string, string>> {
   if (child.stdout === null) throw new Error('no stdout');
   const exit = once(child, 'exit').then(([code]) => Promise.reject(new Error(`exit ${String(code)}`)));
   const ready = (async () => {
@@ -262,7 +264,7 @@ async function readyLine(child: ChildProcess): Promise<Record<string, string>> {
     }
     throw new Error('stdout ended');
   })();
-  const late = sleep(60_000, undefined, { ref: false }).then(() =>
+  const late = sleep(limitMs, undefined, { ref: false }).then(() =>
     Promise.reject(new Error('no ready line')),
   );
   const line = await Promise.race([exit, ready, late]);
