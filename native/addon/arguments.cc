@@ -172,6 +172,16 @@ Dtype ReadDtype(const Napi::Value& value, const char* name) {
   Fail(value.Env(), std::string(name) + " must be f32, f16 or bf16");
 }
 
+WeightType ReadWeightType(const Napi::Value& value) {
+  const std::string text = ReadString(value, "weights");
+  if (text == "q8_0") return WeightType::kQ8_0;
+  if (text == "q4_1") return WeightType::kQ4_1;
+  if (text == "f32") return WeightType::kF32;
+  if (text == "f16") return WeightType::kF16;
+  if (text == "bf16") return WeightType::kBF16;
+  Fail(value.Env(), "weights must be f32, f16, bf16, q8_0 or q4_1");
+}
+
 std::vector<std::string> ReadProfiles(const Napi::Value& value) {
   if (!value.IsArray()) Fail(value.Env(), "profiles must be an array");
   const auto list = value.As<Napi::Array>();
@@ -231,7 +241,7 @@ EngineOptions ReadEngineOptions(const Napi::Value& value) {
   EngineOptions options;
   options.model_dir = ReadString(object.Get("modelDir"), "modelDir");
   options.model = ReadModel(object.Get("model"));
-  options.weights = ReadDtype(object.Get("weights"), "weights");
+  options.weights = ReadWeightType(object.Get("weights"));
   options.kv = ReadDtype(object.Get("kvDtype"), "kvDtype");
   options.threads = static_cast<int32_t>(ReadInteger(object.Get("threads"), "threads", 0, INT32_MAX));
   options.pool_blocks = ReadInteger(object.Get("poolBlocks"), "poolBlocks", 0, INT64_C(1) << 53);
@@ -247,7 +257,7 @@ MemoryOptions ReadMemoryOptions(const Napi::Value& value) {
   MemoryOptions options;
   options.model = ReadModel(object.Get("model"));
   options.threads = static_cast<int32_t>(ReadInteger(object.Get("threads"), "threads", 0, 512));
-  options.weights = ReadDtype(object.Get("weights"), "weights");
+  options.weights = ReadWeightType(object.Get("weights"));
   options.kv = ReadDtype(object.Get("kvDtype"), "kvDtype");
   options.max_slots = static_cast<int32_t>(ReadInteger(object.Get("maxSlots"), "maxSlots", 0, INT32_MAX));
   options.max_step_tokens =

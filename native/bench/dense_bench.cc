@@ -4,7 +4,7 @@
 //                   tokens, a decode step as many as its batch
 //   part=attention  the tower's attention of `tiles` tiles of `patches` patches, `heads` heads of `hidden` channels
 //   part=layer      a whole layer of that tower: norms, products to 3 x hidden, hidden, `intermediate`, hidden
-//   dtype=f32|f16|bf16 of the weights   threads=1   seconds=2 that are measured
+//   dtype=f32|f16|bf16|q8_0|q4_1 of the weights   threads=1   seconds=2 that are measured
 //   clock=wall|cpu  cpu: the thread's own time, for one thread on a machine that others use too; the roof is by wall
 // Best of all rounds. The defaults are SmolVLM-256M's tower.
 #include <cmath>
@@ -23,11 +23,6 @@
 namespace kvcapsule::bench {
 namespace {
 
-Dtype WeightsDtype(const Options& options) {
-  const std::string& name = options.at("dtype");
-  return name == "f32" ? Dtype::kF32 : name == "f16" ? Dtype::kF16 : Dtype::kBF16;
-}
-
 // A period that no layout has, in which products neither vanish nor overflow.
 void Fill(float* to, int64_t count) {
   for (int64_t i = 0; i < count; ++i) to[i] = static_cast<float>(i % 10007) / 10007 - 0.5f;
@@ -36,8 +31,8 @@ void Fill(float* to, int64_t count) {
 // A matrix and the memory it lies in.
 struct Matrix {
   Matrix(const Options& options, int64_t outputs, int64_t inputs)
-      : memory(PackedMatrix::Bytes(outputs, inputs, WeightsDtype(options))) {
-    linear.matrix = PackedMatrix(outputs, inputs, WeightsDtype(options), memory.data());
+      : memory(PackedMatrix::Bytes(outputs, inputs, options.Weights())) {
+    linear.matrix = PackedMatrix(outputs, inputs, options.Weights(), memory.data());
     linear.bias.resize(int64_t{linear.matrix.panels()} * PackedMatrix::kPanel);
     std::vector<float> row(inputs);
     Fill(row.data(), inputs);

@@ -1,7 +1,7 @@
 // Share of the machine's roofs by part of a model, measured in one run on the model's own weights: a Markdown table.
 // Usage: model_bench folder=DIR [name=value]...
 //   folder=  a model folder; tools/oracle/make_geometry.py makes such of real sizes with random weights
-//   dtype=f32|f16|bf16 of the weights   rows=1137 of a prefill   context=1137 tokens before a decode step
+//   dtype=f32|f16|bf16|q8_0|q4_1 of the weights   rows=1137 of a prefill   context=1137 tokens before a decode step
 //   threads=1   seconds=2 that each part is measured, one round at least
 //   clock=wall|cpu  cpu: the thread's own time, for one thread on a machine that others use too; the roofs are by wall
 // Best of all rounds. Parts of a layer take another layer's weights each round, so that these come from where they come
@@ -26,10 +26,6 @@ namespace {
 
 constexpr std::array kBatches = {1, 4, 16};
 
-Dtype WeightsDtype(const std::string& name) {
-  return name == "f32" ? Dtype::kF32 : name == "f16" ? Dtype::kF16 : Dtype::kBF16;
-}
-
 // Places for what an operation of one graph needs.
 struct Ops {
   DenseOp dense;
@@ -44,7 +40,7 @@ class ModelBench {
       : options_(options),
         config_(testing::ReadFolderConfig(options.at("folder"))),
         backend_(options.Int("threads")),
-        weights_(LoadWeights(options.at("folder"), config_, WeightsDtype(options.at("dtype")), backend_)),
+        weights_(LoadWeights(options.at("folder"), config_, options.Weights(), backend_)),
         roof_(MeasureRoof(options.Int("threads"), 256 << 20)),
         rope_(config_.text),
         pool_({config_.text.layers, config_.text.kv_heads, config_.text.head_dim, Dtype::kF16}, Blocks()),

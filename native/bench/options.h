@@ -8,6 +8,8 @@
 #include <string>
 #include <utility>
 
+#include "kvcapsule/weight_type.h"
+
 namespace kvcapsule::bench {
 
 class Options {
@@ -36,6 +38,15 @@ class Options {
   const std::string& at(const std::string& name) const { return values_.at(name); }
   int32_t Int(const std::string& name) const { return std::stoi(at(name)); }
   double Real(const std::string& name) const { return std::stod(at(name)); }
+  // Of the option dtype.
+  WeightType Weights() const {
+    static const std::map<std::string, WeightType> types = {{"f32", WeightType::kF32},
+                                                            {"f16", WeightType::kF16},
+                                                            {"bf16", WeightType::kBF16},
+                                                            {"q8_0", WeightType::kQ8_0},
+                                                            {"q4_1", WeightType::kQ4_1}};
+    return types.at(at("dtype"));
+  }
   // As they would be given.
   void Print() const {
     for (const auto& [name, value] : values_) std::printf("%s=%s ", name.c_str(), value.c_str());

@@ -8,6 +8,7 @@
 #include <random>
 #include <vector>
 
+#include "backend/quantized_panels.h"
 #include "common/half.h"
 #include "targets.h"
 
@@ -16,16 +17,14 @@ namespace {
 
 struct Case {
   int64_t outputs, inputs;
-  Dtype dtype;
+  WeightType type;
 };
 
 class PackedMatrixTest : public ::testing::TestWithParam<Case> {
  protected:
-  PackedMatrixTest() : memory_(PackedMatrix::Bytes(GetParam().outputs, GetParam().inputs, GetParam().dtype)) {
-    const auto [outputs, inputs, dtype] = GetParam();
-    matrix_ = PackedMatrix(outputs, inputs, dtype, memory_.data());
-    std::vector<float> rounded(inputs);
-    std::vector<uint8_t> bytes(inputs * 4);
+  PackedMatrixTest() : memory_(PackedMatrix::Bytes(GetParam().outputs, GetParam().inputs, GetParam().type)) {
+    const auto [outputs, inputs, type] = GetParam();
+    matrix_ = PackedMatrix(outputs, inputs, type, memory_.data());
     // a whole panel, one output, the rest of its panel, a whole one, two outputs and so on
     for (int64_t output = 0, turn = 0, count = 0; output < outputs; output += count, ++turn) {
       const int64_t panel = PackedMatrix::kPanel, wanted = turn % 3 == 1 ? 1 + turn / 3 : panel;
@@ -33,12 +32,23 @@ class PackedMatrixTest : public ::testing::TestWithParam<Case> {
       std::vector<float> rows(count * inputs);
       for (float& value : rows) value = Draw();
       matrix_.SetOutputs(output, count, rows.data());
-      for (int64_t i = 0; i < count; ++i) {
-        FromFloat(dtype, &rows[i * inputs], inputs, bytes.data());
-        ToFloat(dtype, bytes.data(), inputs, rounded.data());
-        weights_.push_back(rounded);
-      }
+      for (int64_t i = 0; i < count; ++i) weights_.push_back(Rounded(&rows[i * inputs]));
     }
+  }
+
+  // As the type keeps them: a panel of its own, for those that are quantized.
+  static std::vector<float> Rounded(const float* weights) {
+    const auto [outputs, inputs, type] = GetParam();
+    std::vector<float> rounded(inputs);
+    std::vector<uint8_t> bytes(IsQuantized(type) ? QuantizedPanelBytes(type, inputs) : inputs * 4);
+    if (IsQuantized(type)) {
+      QuantizeOutputs(type, inputs, 3, 1, weights, bytes.data());
+      ReadQuantizedOutput(type, bytes.data(), inputs, 3, rounded.data());
+    } else {
+      FromFloat(PlainDtype(type), weights, inputs, bytes.data());
+      ToFloat(PlainDtype(type), bytes.data(), inputs, rounded.data());
+    }
+    return rounded;
   }
 
   float Draw() { return std::uniform_real_distribution<float>(-1, 1)(random_); }
@@ -80,7 +90,7 @@ class PackedMatrixTest : public ::testing::TestWithParam<Case> {
 };
 
 TEST_P(PackedMatrixTest, IsTheProduct) {
-  const auto [outputs, inputs, dtype] = GetParam();
+  const auto [outputs, inputs, type] = GetParam();
   for (const int32_t rows : {1, 2, 3, 5, 12, 13, 24, 40}) {
     const std::vector<float> x = Rows(rows), y = Multiply(x.data(), rows);
     const int64_t width = int64_t{matrix_.panels()} * PackedMatrix::kPanel;
@@ -171,9 +181,12 @@ TEST_P(PackedMatrixTest, OutputsAreReadBackAsTheyWereRounded) {
 
 // more inputs than are taken at a time, and outputs that do not fill the last panel
 INSTANTIATE_TEST_SUITE_P(Shapes, PackedMatrixTest,
-                         ::testing::Values(Case{64, 256, Dtype::kF32}, Case{33, 7, Dtype::kF32},
-                                           Case{96, 2500, Dtype::kF32}, Case{70, 130, Dtype::kF16},
-                                           Case{32, 2050, Dtype::kF16}, Case{70, 130, Dtype::kBF16}));
+                         ::testing::Values(Case{64, 256, WeightType::kF32}, Case{33, 7, WeightType::kF32},
+                                           Case{96, 2500, WeightType::kF32}, Case{70, 130, WeightType::kF16},
+                                           Case{32, 2050, WeightType::kF16}, Case{70, 130, WeightType::kBF16},
+                                           Case{70, 131, WeightType::kQ8_0}, Case{33, 7, WeightType::kQ8_0},
+                                           Case{96, 2500, WeightType::kQ8_0}, Case{70, 131, WeightType::kQ4_1},
+                                           Case{33, 7, WeightType::kQ4_1}, Case{96, 2500, WeightType::kQ4_1}));
 
 }  // namespace
 }  // namespace kvcapsule

@@ -12,14 +12,15 @@
 #include "kvcapsule/error.h"
 #include "kvcapsule/kv_geometry.h"
 #include "kvcapsule/model_config.h"
+#include "kvcapsule/weight_type.h"
 
 namespace kvcapsule {
 
 struct EngineOptions {
   std::string model_dir;              // Hugging Face folder: of it *.safetensors alone are read
   ModelConfig model;
-  Dtype weights = Dtype::kF32;        // type the weights are converted to at load
-  Dtype kv = Dtype::kF16;             // type of raw rows in the pool
+  WeightType weights = WeightType::kF32;  // type the matrices are converted to at load
+  Dtype kv = Dtype::kF16;                 // type of raw rows in the pool
   int32_t threads = 0;                // 0: as many as the process may run on
   int64_t pool_blocks = 0;            // blocks of 16 tokens
   int32_t max_slots = 256;            // sequences that may be open at once
@@ -30,7 +31,7 @@ struct EngineOptions {
 // What an engine's memory depends on, but for the size of its pool.
 struct MemoryOptions {
   ModelConfig model;
-  Dtype weights = Dtype::kF32;
+  WeightType weights = WeightType::kF32;
   Dtype kv = Dtype::kF16;
   int32_t max_slots = 256;
   int32_t threads = 0;

@@ -6,6 +6,7 @@
 #include <string>
 #include <type_traits>
 
+#include "backend/quantized_panels.h"
 #include "common/half.h"
 #include "kvcapsule/error.h"
 
@@ -284,22 +285,32 @@ void InputRows::Assign(const float* x, int64_t ldx, int32_t rows, int64_t inputs
   view_ = {packed_.data(), kCopied, rows};
 }
 
-PackedMatrix::PackedMatrix(int64_t outputs, int64_t inputs, Dtype dtype, uint8_t* memory)
+PackedMatrix::PackedMatrix(int64_t outputs, int64_t inputs, WeightType type, uint8_t* memory)
     : inputs_(inputs),
       panels_(static_cast<int32_t>((outputs + kPanel - 1) / kPanel)),
-      dtype_(dtype),
+      type_(type),
       data_(memory) {}
 
-int64_t PackedMatrix::Bytes(int64_t outputs, int64_t inputs, Dtype dtype) {
-  return RoundUp(outputs, kPanel) * inputs * DtypeBytes(dtype);
+int64_t PackedMatrix::Bytes(int64_t outputs, int64_t inputs, WeightType type) {
+  if (IsQuantized(type)) return RoundUp(outputs, kPanel) / kPanel * QuantizedPanelBytes(type, inputs);
+  return RoundUp(outputs, kPanel) * inputs * DtypeBytes(PlainDtype(type));
 }
 
-uint8_t* PackedMatrix::At(int64_t output) const { return data_ + Place(output, 0, inputs_) * DtypeBytes(dtype_); }
+uint8_t* PackedMatrix::Panel(int64_t panel) const { return data_ + panel * Bytes(kPanel, inputs_, type_); }
+
+uint8_t* PackedMatrix::At(int64_t output) const {
+  return data_ + Place(output, 0, inputs_) * DtypeBytes(PlainDtype(type_));
+}
 
 void PackedMatrix::SetOutputs(int64_t output, int64_t count, const float* weights) {
+  if (IsQuantized(type_)) {
+    return QuantizeOutputs(type_, inputs_, static_cast<int32_t>(output % kPanel), static_cast<int32_t>(count), weights,
+                           Panel(output / kPanel));
+  }
   constexpr int64_t kBlock = 64;  // inputs turned over at a time, in the first-level cache
   float turned[kBlock * kPanel];
-  const int64_t stride = kPanel * DtypeBytes(dtype_);
+  const Dtype dtype = PlainDtype(type_);
+  const int64_t stride = kPanel * DtypeBytes(dtype);
   for (int64_t first = 0; first < inputs_; first += kBlock) {
     const int64_t inputs = std::min(kBlock, inputs_ - first);
     for (int64_t o = 0; o < count; ++o) {
@@ -307,25 +318,42 @@ void PackedMatrix::SetOutputs(int64_t output, int64_t count, const float* weight
     }
     uint8_t* to = At(output) + first * stride;
     if (count == kPanel) {
-      FromFloat(dtype_, turned, inputs * kPanel, to);
+      FromFloat(dtype, turned, inputs * kPanel, to);
     } else {
-      for (int64_t i = 0; i < inputs; ++i) FromFloat(dtype_, turned + i * count, count, to + i * stride);
+      for (int64_t i = 0; i < inputs; ++i) FromFloat(dtype, turned + i * count, count, to + i * stride);
     }
   }
 }
 
 void PackedMatrix::ReadOutput(int64_t output, float* weights) const {
-  const int64_t stride = kPanel * DtypeBytes(dtype_);
-  for (int64_t i = 0; i < inputs_; ++i) ToFloat(dtype_, At(output) + i * stride, 1, weights + i);
+  if (IsQuantized(type_)) {
+    return ReadQuantizedOutput(type_, Panel(output / kPanel), inputs_, static_cast<int32_t>(output % kPanel), weights);
+  }
+  const Dtype dtype = PlainDtype(type_);
+  const int64_t stride = kPanel * DtypeBytes(dtype);
+  for (int64_t i = 0; i < inputs_; ++i) ToFloat(dtype, At(output) + i * stride, 1, weights + i);
 }
 
 void PackedMatrix::Multiply(const InputRows& x, int32_t first_panel, int32_t panels, float* y, int64_t ldy) const {
-  const uint8_t* data = data_ + int64_t{first_panel} * kPanel * inputs_ * DtypeBytes(dtype_);
-  HWY_DYNAMIC_DISPATCH(MultiplyPacked)(dtype_, data, inputs_, x.view(), panels * kPanel, y, ldy);
+  const InputRows::View& rows = x.view();
+  if (!IsQuantized(type_)) {
+    HWY_DYNAMIC_DISPATCH(MultiplyPacked)(PlainDtype(type_), Panel(first_panel), inputs_, rows, panels * kPanel, y, ldy);
+  } else if (rows.stride != InputRows::kCopied) {
+    MultiplyQuantized(type_, Panel(first_panel), inputs_, rows.data, rows.stride, rows.rows, panels, y, ldy);
+  } else {
+    thread_local std::vector<float> widened;
+    if (static_cast<int64_t>(widened.size()) < inputs_ * kPanel) widened.resize(inputs_ * kPanel);
+    for (int32_t p = 0; p < panels; ++p) {
+      WidenPanel(type_, Panel(first_panel + p), inputs_, widened.data());
+      HWY_DYNAMIC_DISPATCH(MultiplyPacked)(Dtype::kF32, reinterpret_cast<const uint8_t*>(widened.data()), inputs_, rows,
+                                           kPanel, y + p * kPanel, ldy);
+    }
+  }
 }
 
 void PackedMatrix::MultiplyFirst(const InputRows& x, int32_t outputs, float* y, int64_t ldy) const {
-  HWY_DYNAMIC_DISPATCH(MultiplyPacked)(dtype_, data_, inputs_, x.view(), outputs, y, ldy);
+  if (IsQuantized(type_)) return Multiply(x, 0, (outputs + kPanel - 1) / kPanel, y, ldy);
+  HWY_DYNAMIC_DISPATCH(MultiplyPacked)(PlainDtype(type_), data_, inputs_, x.view(), outputs, y, ldy);
 }
 
 }  // namespace kvcapsule

@@ -1,4 +1,5 @@
-// A weight matrix laid out for multiplying rows by it: panels of 32 outputs, [panel][input][32]. Every sum
+// A weight matrix laid out for multiplying rows by it: panels of 32 outputs, [panel][input][32], or as
+// quantized_panels.h lays them out. Every sum
 // runs over the inputs in order, one multiply-add after the other, whatever the thread or the number of rows: a
 // row's result does not depend on what else is in the step. Between instruction sets its last bits differ where one
 // rounds the product before it adds (SSE4) and another does not.
@@ -7,7 +8,7 @@
 #include <memory>
 #include <vector>
 
-#include "kvcapsule/kv_geometry.h"
+#include "kvcapsule/weight_type.h"
 
 namespace kvcapsule {
 
@@ -57,23 +58,25 @@ class PackedMatrix {
   static constexpr int32_t kPanel = 32;  // outputs
 
   PackedMatrix() = default;
-  // y = W x with W [outputs][inputs] kept in dtype. memory: Bytes() zeroed bytes at a multiple of 64, which
+  // y = W x with W [outputs][inputs] kept in `type`. memory: Bytes() zeroed bytes at a multiple of 64, which
   // outlive the matrix.
-  PackedMatrix(int64_t outputs, int64_t inputs, Dtype dtype, uint8_t* memory);
-  // Where a weight lies, in weights.
+  PackedMatrix(int64_t outputs, int64_t inputs, WeightType type, uint8_t* memory);
+  // Where a weight lies, in weights, where they are not quantized.
   static constexpr int64_t Place(int64_t output, int64_t input, int64_t inputs) {
     return (output / kPanel * inputs + input) * kPanel + output % kPanel;
   }
   // A multiple of 64.
-  static int64_t Bytes(int64_t outputs, int64_t inputs, Dtype dtype);
+  static int64_t Bytes(int64_t outputs, int64_t inputs, WeightType type);
 
-  // weights: [count][inputs]; the outputs lie in one panel. Those that are never set give zeros.
+  // weights: [count][inputs]; the outputs lie in one panel. Those that are never set give zeros. Throws
+  // Error(kModelInvalid) where a quantized type cannot hold them.
   void SetOutputs(int64_t output, int64_t count, const float* weights);
   void ReadOutput(int64_t output, float* weights) const;
 
   int64_t inputs() const { return inputs_; }
   int32_t panels() const { return panels_; }
-  int64_t bytes() const { return Bytes(int64_t{panels_} * kPanel, inputs_, dtype_); }
+  int64_t weights() const { return int64_t{panels_} * kPanel * inputs_; }
+  int64_t bytes() const { return Bytes(int64_t{panels_} * kPanel, inputs_, type_); }
 
   // y[row][i] for the outputs of `panels` panels from first_panel on, i counting from the first of them.
   // x: rows of inputs() floats; y: as many rows of panels * 32 floats, ldy apart.
@@ -83,12 +86,13 @@ class PackedMatrix {
   void MultiplyFirst(const InputRows& x, int32_t outputs, float* y, int64_t ldy) const;
 
  private:
-  // Where an output's first weight lies; the next ones are kPanel weights apart.
+  uint8_t* Panel(int64_t panel) const;
+  // Where an output's first weight lies, where it is not quantized; the next ones are kPanel weights apart.
   uint8_t* At(int64_t output) const;
 
   int64_t inputs_ = 0;
   int32_t panels_ = 0;
-  Dtype dtype_ = Dtype::kF32;
+  WeightType type_ = WeightType::kF32;
   uint8_t* data_ = nullptr;
 };
 

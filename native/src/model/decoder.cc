@@ -134,7 +134,12 @@ std::span<const float> Decoder::Forward(const DecoderInput& input, const KvPool&
   const AttentionShape shape{text.heads, 1.0f / std::sqrt(static_cast<float>(text.head_dim))};
   AttentionStep attention(pool, table, input.chunks, shape, &operators_);
   rope_.Prepare(input.positions);
-  Work work{0, weights_.head.matrix.bytes()};
+  const auto rows = static_cast<int64_t>(input.positions.size());
+  Work work{0, 0};
+  const auto count = [&](const PackedLinear& linear) {
+    work.weight_bytes += linear.matrix.bytes();
+    work.macs += linear.matrix.weights() * rows;
+  };
   std::vector<LayerCall> calls(text.layers);
   for (int32_t i = 0; i < text.layers; ++i) {
     const TextLayer& layer = weights_.text[i];
@@ -153,15 +158,14 @@ std::span<const float> Decoder::Forward(const DecoderInput& input, const KvPool&
     Set(call.out, layer.out, {}, 0);
     Set(call.gate_up, layer.gate_up, layer.post_norm, text.rms_norm_eps);
     Set(call.down, layer.down, {}, 0);
-    for (const PackedLinear* linear : {&layer.qkv, &layer.out, &layer.gate_up, &layer.down})
-      work.weight_bytes += linear->matrix.bytes();
+    for (const PackedLinear* linear : {&layer.qkv, &layer.out, &layer.gate_up, &layer.down}) count(*linear);
   }
   DenseOp head;
   Set(head, weights_.head, weights_.final_norm, text.rms_norm_eps);
   StepGraph step(text, input);
   step.Build(calls, head);
-  work.macs = work.weight_bytes / DtypeBytes(weights_.dtype) * static_cast<int64_t>(input.positions.size()) +
-              attention.Macs() * text.layers;
+  count(weights_.head);
+  work.macs += attention.Macs() * text.layers;
   backend.Compute(step.graph(), work, [&] { step.Fill(input); });
   if (!step.logits()) return {};
   return {Floats(step.logits()), static_cast<size_t>(ggml_nelements(step.logits()))};

@@ -21,7 +21,7 @@ HeadViews HeadOf(const ggml_tensor* qkv, const TowerShape& s, int64_t tile, int6
 }
 
 PackedMatrix Matrix(int64_t outputs, int64_t inputs, float* data) {
-  return {outputs, inputs, Dtype::kF32, reinterpret_cast<uint8_t*>(data)};
+  return {outputs, inputs, WeightType::kF32, reinterpret_cast<uint8_t*>(data)};
 }
 
 // Floats between rows of scores: as many as there are patches or more, and such that a few rows spread over all sets of
@@ -146,8 +146,8 @@ int64_t TowerShape::QueryFloats() const {
   constexpr int64_t kLine = 16;
   return (patches * head_dim + kLine - 1) / kLine * kLine;
 }
-int64_t TowerShape::KeyFloats() const { return PackedMatrix::Bytes(patches, head_dim, Dtype::kF32) / 4; }
-int64_t TowerShape::ValueFloats() const { return PackedMatrix::Bytes(head_dim, patches, Dtype::kF32) / 4; }
+int64_t TowerShape::KeyFloats() const { return PackedMatrix::Bytes(patches, head_dim, WeightType::kF32) / 4; }
+int64_t TowerShape::ValueFloats() const { return PackedMatrix::Bytes(head_dim, patches, WeightType::kF32) / 4; }
 
 int64_t TowerThreadBytes(const TowerShape& shape) {
   const int64_t padded = (shape.head_dim + kPanel - 1) / kPanel * kPanel;

@@ -80,8 +80,7 @@ void Widen(const TensorView& source, int64_t begin, int64_t count, const std::st
 // First all tensors get a shape (checked against the file), then memory, then contents.
 class Loader {
  public:
-  Loader(const Folder& folder, ggml_context* context, Dtype dtype)
-      : folder_(folder), context_(context), matrix_type_(dtype) {}
+  Loader(const Folder& folder, ggml_context* context) : folder_(folder), context_(context) {}
 
   ggml_tensor* Table(const std::string& name, int64_t in, int64_t out) {
     Check(name, in, out);
@@ -103,23 +102,22 @@ class Loader {
     int64_t Output(int64_t row) const { return first + row + row / run * gap; }
   };
   // target stays where it is until Fill is over.
-  void Pack(PackedLinear& target, int64_t in, int64_t outputs, bool bias, std::vector<Part> parts) {
+  void Pack(PackedLinear& target, WeightType type, int64_t in, int64_t outputs, bool bias, std::vector<Part> parts) {
     for (const Part& part : parts) {
       Check(part.name + ".weight", in, part.rows);
       if (bias) Check(part.name + ".bias", part.rows, 1);
     }
-    packed_.push_back({&target, in, outputs, bias, std::move(parts)});
+    packed_.push_back({&target, type, in, outputs, bias, std::move(parts)});
   }
 
   // Memory for the packed matrices.
   LargeBuffer Place() {
     int64_t bytes = 0;
-    for (const Packed& packed : packed_)
-      bytes += PackedMatrix::Bytes(packed.outputs, packed.in, matrix_type_);
+    for (const Packed& packed : packed_) bytes += PackedMatrix::Bytes(packed.outputs, packed.in, packed.type);
     LargeBuffer buffer(bytes);
     uint8_t* at = buffer.data();
     for (const Packed& packed : packed_) {
-      packed.target->matrix = PackedMatrix(packed.outputs, packed.in, matrix_type_, at);
+      packed.target->matrix = PackedMatrix(packed.outputs, packed.in, packed.type, at);
       at += packed.target->matrix.bytes();
     }
     return buffer;
@@ -154,6 +152,7 @@ class Loader {
   };
   struct Packed {
     PackedLinear* target;
+    WeightType type;
     int64_t in, outputs;
     bool bias;
     std::vector<Part> parts;
@@ -198,7 +197,11 @@ class Loader {
     const TensorView& source = folder_.at(name);
     if (static_cast<int64_t>(widened.size()) < count) widened.resize(count);
     Widen(source, rows.first * in, count, Path(name), widened.data());
-    rows.packed->target->matrix.SetOutputs(rows.part->Output(rows.first), rows.count, widened.data());
+    try {
+      rows.packed->target->matrix.SetOutputs(rows.part->Output(rows.first), rows.count, widened.data());
+    } catch (const Error& error) {
+      Fail(Path(name) + ": " + error.what());
+    }
     // so that file and weights are never in memory both as a whole
     const int64_t bytes = source.dtype == "F32" ? 4 : 2;
     ForgetPages({source.data + rows.first * in * bytes, static_cast<size_t>(count * bytes)});
@@ -206,7 +209,6 @@ class Loader {
 
   const Folder& folder_;
   ggml_context* context_;
-  Dtype matrix_type_;
   std::vector<Declared> declared_;
   std::vector<Packed> packed_;
 };
@@ -214,23 +216,20 @@ class Loader {
 // Takes declarations as the loader does and adds up what they will take.
 class Counter {
  public:
-  explicit Counter(Dtype dtype) : dtype_(dtype) {}
-
   ggml_tensor* Table(const std::string& /*name*/, int64_t in, int64_t out) {
     floats_ += in * out;
     return nullptr;
   }
   ggml_tensor* Vector(const std::string& name, int64_t size) { return Table(name, size, 1); }
   LayerNorm Norm(const std::string& name, int64_t size) { return {Vector(name, size), Vector(name, size)}; }
-  void Pack(const PackedLinear& /*target*/, int64_t in, int64_t outputs, bool bias,
+  void Pack(const PackedLinear& /*target*/, WeightType type, int64_t in, int64_t outputs, bool bias,
             const std::vector<Loader::Part>& /*parts*/) {
-    packed_ += PackedMatrix::Bytes(outputs, in, dtype_);
+    packed_ += PackedMatrix::Bytes(outputs, in, type);
     if (bias) floats_ += outputs;
   }
   int64_t bytes() const { return packed_ + floats_ * static_cast<int64_t>(sizeof(float)); }
 
  private:
-  const Dtype dtype_;
   int64_t floats_ = 0, packed_ = 0;
 };
 
@@ -238,12 +237,12 @@ class Counter {
 Loader::Part Whole(const std::string& name, int64_t rows, int64_t first = 0) { return {name, rows, first, rows, 0}; }
 
 template <class Sink>
-void DeclareVision(Sink& loader, const ModelConfig& config, Weights& weights) {
+void DeclareVision(Sink& loader, const ModelConfig& config, WeightType type, Weights& weights) {
   const VisionConfig& c = config.vision;
   const std::string root = "model.vision_model.";
   const int64_t side = c.image_size / c.patch_size;
   const auto pack = [&](PackedLinear& target, const std::string& name, int64_t in, int64_t out, bool bias = true) {
-    loader.Pack(target, in, out, bias, {Whole(name, out)});
+    loader.Pack(target, type, in, out, bias, {Whole(name, out)});
   };
   pack(weights.patch_embedding, root + "embeddings.patch_embedding", 3LL * c.patch_size * c.patch_size, c.hidden);
   weights.position_embedding =
@@ -254,7 +253,7 @@ void DeclareVision(Sink& loader, const ModelConfig& config, Weights& weights) {
     VisionLayer& w = weights.vision[i];
     w.norm1 = loader.Norm(layer + "layer_norm1", c.hidden);
     w.norm2 = loader.Norm(layer + "layer_norm2", c.hidden);
-    loader.Pack(w.qkv, c.hidden, 3LL * c.hidden, true,
+    loader.Pack(w.qkv, type, c.hidden, 3LL * c.hidden, true,
                 {Whole(layer + "self_attn.q_proj", c.hidden), Whole(layer + "self_attn.k_proj", c.hidden, c.hidden),
                  Whole(layer + "self_attn.v_proj", c.hidden, 2LL * c.hidden)});
     pack(w.out, layer + "self_attn.out_proj", c.hidden, c.hidden);
@@ -267,7 +266,7 @@ void DeclareVision(Sink& loader, const ModelConfig& config, Weights& weights) {
 }
 
 template <class Sink>
-void DeclareText(Sink& loader, const ModelConfig& config, Weights& weights) {
+void DeclareText(Sink& loader, const ModelConfig& config, const MatrixTypes& types, Weights& weights) {
   const TextConfig& c = config.text;
   const std::string root = "model.text_model.";
   constexpr int64_t kPanel = PackedMatrix::kPanel;
@@ -282,43 +281,50 @@ void DeclareText(Sink& loader, const ModelConfig& config, Weights& weights) {
     const auto heads = [&](const char* name, int64_t count, int64_t first) {
       return Loader::Part{layer + "self_attn." + name, count * dim, first * padded, dim, padded - dim};
     };
-    loader.Pack(w.qkv, c.hidden, (c.heads + 2 * c.kv_heads) * padded, c.attention_bias,
+    loader.Pack(w.qkv, types.decoder, c.hidden, (c.heads + 2 * c.kv_heads) * padded, c.attention_bias,
                 {heads("q_proj", c.heads, 0), heads("k_proj", c.kv_heads, c.heads),
                  heads("v_proj", c.kv_heads, c.heads + c.kv_heads)});
-    loader.Pack(w.out, c.heads * dim, c.hidden, c.attention_bias, {Whole(layer + "self_attn.o_proj", c.hidden)});
-    loader.Pack(w.gate_up, c.hidden, 2 * gated, c.mlp_bias,
+    loader.Pack(w.out, types.decoder, c.heads * dim, c.hidden, c.attention_bias,
+                {Whole(layer + "self_attn.o_proj", c.hidden)});
+    loader.Pack(w.gate_up, types.decoder, c.hidden, 2 * gated, c.mlp_bias,
                 {{layer + "mlp.gate_proj", c.intermediate, 0, kPanel, kPanel},
                  {layer + "mlp.up_proj", c.intermediate, kPanel, kPanel, kPanel}});
-    loader.Pack(w.down, c.intermediate, c.hidden, c.mlp_bias, {Whole(layer + "mlp.down_proj", c.hidden)});
+    loader.Pack(w.down, types.decoder, c.intermediate, c.hidden, c.mlp_bias,
+                {Whole(layer + "mlp.down_proj", c.hidden)});
   }
   weights.final_norm.weight = loader.Vector(root + "norm.weight", c.hidden);
   const Loader::Part embedding = Whole(root + "embed_tokens", c.vocab);
-  loader.Pack(weights.head, c.hidden, c.vocab, false, {config.tied ? embedding : Whole("lm_head", c.vocab)});
-  if (!config.tied) loader.Pack(weights.token_embedding, c.hidden, c.vocab, false, {embedding});
+  loader.Pack(weights.head, types.head, c.hidden, c.vocab, false,
+              {config.tied ? embedding : Whole("lm_head", c.vocab)});
+  if (!config.tied) loader.Pack(weights.token_embedding, types.head, c.hidden, c.vocab, false, {embedding});
+}
+
+template <class Sink>
+void Declare(Sink& sink, const ModelConfig& config, WeightType type, Weights& weights) {
+  const MatrixTypes types(type);
+  DeclareVision(sink, config, types.tower, weights);
+  DeclareText(sink, config, types, weights);
 }
 
 }  // namespace
 
-int64_t WeightBytes(const ModelConfig& config, Dtype dtype) {
-  Counter counter(dtype);
+int64_t WeightBytes(const ModelConfig& config, WeightType type) {
+  Counter counter;
   Weights declared;
-  DeclareVision(counter, config, declared);
-  DeclareText(counter, config, declared);
+  Declare(counter, config, type, declared);
   return counter.bytes();
 }
 
-Weights LoadWeights(const std::string& model_dir, const ModelConfig& config, Dtype dtype,
+Weights LoadWeights(const std::string& model_dir, const ModelConfig& config, WeightType type,
                     CpuBackend& backend) {
   const Folder folder(model_dir);
   const size_t tensors =
       16 + 16 * static_cast<size_t>(config.vision.layers) + 16 * static_cast<size_t>(config.text.layers);
   Weights weights;
-  weights.dtype = dtype;
   weights.context.reset(ggml_init({tensors * ggml_tensor_overhead(), nullptr, /*no_alloc=*/true}));
   if (!weights.context) Fail(model_dir + ": not enough memory for the list of weights");
-  Loader loader(folder, weights.context.get(), dtype);
-  DeclareVision(loader, config, weights);
-  DeclareText(loader, config, weights);
+  Loader loader(folder, weights.context.get());
+  Declare(loader, config, type, weights);
   weights.buffer = backend.Allocate(weights.context.get());
   weights.packed = loader.Place();
   weights.bytes =

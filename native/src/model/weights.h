@@ -6,8 +6,8 @@
 
 #include "backend/cpu_backend.h"
 #include "backend/packed_matrix.h"
-#include "kvcapsule/kv_geometry.h"
 #include "kvcapsule/model_config.h"
+#include "kvcapsule/weight_type.h"
 
 namespace kvcapsule {
 
@@ -53,7 +53,6 @@ struct Weights {
   PackedLinear head;
   PackedLinear token_embedding;  // without a matrix where it is the head's, tied
 
-  Dtype dtype = Dtype::kF32;  // of the matrices
   GgmlContext context;
   GgmlBuffer buffer;
   LargeBuffer packed;
@@ -65,12 +64,23 @@ struct Weights {
   }
 };
 
-// What they will take in memory; reads nothing.
-int64_t WeightBytes(const ModelConfig& config, Dtype dtype);
+// What a model's matrices are kept in. Quantizing pays where a step is bound by reading weights, with few rows:
+// tower and connector, which always have many, stay bf16. Four bits are too few for the head and the embedding,
+// which is often the same matrix: every logit and every row of the text would carry their error.
+struct MatrixTypes {
+  explicit MatrixTypes(WeightType type)
+      : tower(IsQuantized(type) ? WeightType::kBF16 : type),
+        decoder(type),
+        head(type == WeightType::kQ4_1 ? WeightType::kQ8_0 : type) {}
+  const WeightType tower, decoder, head;
+};
 
-// Matrices in `dtype`, norms, biases and position embeddings in F32. Reads model.safetensors or the shards
+// What they will take in memory; reads nothing.
+int64_t WeightBytes(const ModelConfig& config, WeightType type);
+
+// Matrices in the types for `type`, norms, biases and position embeddings in F32. Reads model.safetensors or the shards
 // that model.safetensors.index.json names. Throws Error(kModelInvalid) naming file and tensor.
-Weights LoadWeights(const std::string& model_dir, const ModelConfig& config, Dtype dtype,
+Weights LoadWeights(const std::string& model_dir, const ModelConfig& config, WeightType type,
                     CpuBackend& backend);
 
 }  // namespace kvcapsule

@@ -19,7 +19,7 @@ std::vector<std::string> Folders() {
   return folders;
 }
 
-EngineOptions Options(const std::string& model_dir, Dtype weights) {
+EngineOptions Options(const std::string& model_dir, WeightType weights) {
   EngineOptions options;
   options.model_dir = model_dir;
   options.model = ReadFolderConfig(options.model_dir);
@@ -43,7 +43,7 @@ std::vector<std::shared_ptr<ImageJob>> Cut(const Engine& engine) {
 
 std::vector<float>& Features(ImageJob& image) { return static_cast<ImageTilesJob&>(image).features; }
 
-class ImageEncoderTest : public ::testing::TestWithParam<Dtype> {};
+class ImageEncoderTest : public ::testing::TestWithParam<WeightType> {};
 
 TEST_P(ImageEncoderTest, FeaturesDoNotDependOnSlicesAndNeighbours) {
   for (const std::string& folder : Folders()) {
@@ -95,7 +95,7 @@ TEST_P(ImageEncoderTest, TilesOfACancelledPictureAreLetGoWithinASlice) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Weights, ImageEncoderTest,
-                         ::testing::Values(Dtype::kF32, Dtype::kF16, Dtype::kBF16));
+                         ::testing::Values(WeightType::kF32, WeightType::kF16, WeightType::kBF16));
 
 }  // namespace
 }  // namespace kvcapsule::testing

@@ -58,9 +58,9 @@ void FillPool(Engine& engine) {
 }
 
 TEST(MemoryNeedTest, WeightsAreThoseOfTheEngine) {
-  for (const Dtype dtype : {Dtype::kF32, Dtype::kBF16}) {
+  for (const WeightType type : {WeightType::kF32, WeightType::kBF16, WeightType::kQ8_0, WeightType::kQ4_1}) {
     EngineOptions options = Options();
-    options.weights = dtype;
+    options.weights = type;
     const auto loaded = static_cast<double>(Engine::Create(options)->info().weight_bytes);
     // memory comes in pages of two MiB, and biases are counted too
     EXPECT_NEAR(static_cast<double>(DescribeMemory(Sizes(options, 1)).weights), loaded, 2.0 * kMiB);

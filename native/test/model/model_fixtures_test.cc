@@ -19,7 +19,7 @@ class ModelFixture : public ::testing::TestWithParam<std::tuple<const char*, int
   UseTarget use_{std::get<1>(GetParam())};
 };
 
-EngineOptions Options(const std::string& model_dir, Dtype weights, int32_t threads) {
+EngineOptions Options(const std::string& model_dir, WeightType weights, int32_t threads) {
   EngineOptions options;
   options.model_dir = model_dir;
   options.model = ReadFolderConfig(options.model_dir);
@@ -43,7 +43,7 @@ TEST_P(ModelFixture, AnswersAsTransformers) {
   const std::string folder = Folder();
   const std::vector<GoldenCase> golden = ReadGolden(folder);
   for (const int32_t chunk : {1024, 5}) {
-    EngineDriver driver(Engine::Create(Options(folder, Dtype::kF32, 1)), folder);
+    EngineDriver driver(Engine::Create(Options(folder, WeightType::kF32, 1)), folder);
     const Request request = driver.Run({&golden[0]}, chunk)[0];
     EXPECT_EQ(request.answer, golden[0].answer_ids) << "chunk " << chunk;
     EXPECT_LE(WorstDifference(request.prompt_logits, golden[0].logits_at_prompt_end), 1e-3)
@@ -56,10 +56,30 @@ TEST_P(ModelFixture, RunsInEveryWeightType) {
   const std::vector<GoldenCase> golden = ReadGolden(folder);
   double scale = 0;
   for (const float logit : golden[0].logits_at_prompt_end) scale = std::max<double>(scale, std::fabs(logit));
-  for (const auto& [dtype, tolerance] : {std::pair{Dtype::kF16, 0.02}, {Dtype::kBF16, 0.15}}) {
-    EngineDriver driver(Engine::Create(Options(folder, dtype, 2)), folder);
+  for (const auto& [type, tolerance] : {std::pair{WeightType::kF16, 0.02},
+                                        {WeightType::kBF16, 0.15},
+                                        {WeightType::kQ8_0, 0.15},
+                                        {WeightType::kQ4_1, 0.8}}) {
+    EngineDriver driver(Engine::Create(Options(folder, type, 2)), folder);
     const Request request = driver.Run({&golden[0]}, 1024)[0];
-    EXPECT_LE(WorstDifference(request.prompt_logits, golden[0].logits_at_prompt_end), tolerance * scale);
+    EXPECT_LE(WorstDifference(request.prompt_logits, golden[0].logits_at_prompt_end), tolerance * scale)
+        << static_cast<int32_t>(type);
+  }
+}
+
+// A step of many rows widens quantized weights first, one of few makes them in registers.
+TEST_P(ModelFixture, QuantizedWeightsGiveTheSameNumbersInAnyChunks) {
+  const std::string folder = Folder();
+  const std::vector<GoldenCase> golden = ReadGolden(folder);
+  for (const WeightType type : {WeightType::kQ8_0, WeightType::kQ4_1}) {
+    EngineDriver whole(Engine::Create(Options(folder, type, 1)), folder);
+    const Request wanted = whole.Run({&golden[0]}, 1024)[0];
+    for (const int32_t chunk : {1, 3, 5}) {
+      EngineDriver driver(Engine::Create(Options(folder, type, 2)), folder);
+      const Request request = driver.Run({&golden[0]}, chunk)[0];
+      EXPECT_EQ(request.prompt_logits, wanted.prompt_logits) << "chunk " << chunk;
+      EXPECT_EQ(request.answer, wanted.answer) << "chunk " << chunk;
+    }
   }
 }
 

@@ -20,8 +20,8 @@ class TowerAttentionTest : public ::testing::TestWithParam<std::tuple<int64_t, i
  protected:
   TowerAttentionTest()
       : shape_{kTiles, std::get<0>(GetParam()), kHeads, std::get<1>(GetParam())},
-        memory_(PackedMatrix::Bytes(3 * shape_.hidden(), shape_.hidden(), Dtype::kF32)) {
-    linear_.matrix = PackedMatrix(3 * shape_.hidden(), shape_.hidden(), Dtype::kF32, memory_.data());
+        memory_(PackedMatrix::Bytes(3 * shape_.hidden(), shape_.hidden(), WeightType::kF32)) {
+    linear_.matrix = PackedMatrix(3 * shape_.hidden(), shape_.hidden(), WeightType::kF32, memory_.data());
     for (int64_t output = 0; output < 3 * shape_.hidden(); ++output) {
       weights_.push_back(Draw(shape_.hidden()));
       // logits of a few units
