@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 
-import { CODECS, CPU_ISAS } from '@kvcapsule/engine';
+import { CODECS, WEIGHT_TYPES, CPU_ISAS } from '@kvcapsule/engine';
 import { DEFAULT_IMAGE_POLICY } from '@kvcapsule/multimodal';
 import { LOG_LEVELS } from '@kvcapsule/platform/logging';
 import { redisFault, redisFields } from '@kvcapsule/platform/redis';
@@ -38,9 +38,12 @@ const fields = z.object({
     .default([])
     .meta({ description: 'Profile file; those in MODEL/profiles without any' }),
   weights: z
-    .enum(['auto', ...DTYPES])
+    .enum(['auto', ...WEIGHT_TYPES])
     .default('auto')
-    .meta({ description: 'Type of the weights in memory; auto: as most of them are stored' }),
+    .meta({
+      description:
+        'Type of the weights in memory; auto: as most of them are stored; q8_0 and q4_1 quantize the decoder, which then answers with small errors',
+    }),
   kvDtype: z.enum(DTYPES).default('f16').meta({ description: 'Type of raw keys and values' }),
   poolMib: natural.optional().meta({
     description: 'Size of the KV pool; 512, or what the whole context takes raw where that is more and fits',

@@ -9,10 +9,10 @@ import {
   discoverProfiles,
   type Engine,
   loadBinding,
-  type NativeDtype,
   openEngine,
   servedCodecs,
   storedDtype,
+  type WeightType,
 } from '@kvcapsule/engine';
 import { type ModelFolder, openModelFolder } from '@kvcapsule/model';
 import { decodeImage } from '@kvcapsule/multimodal';
@@ -127,7 +127,7 @@ async function openNative(
   folder: ModelFolder,
   metrics: WorkerMetrics,
   logger: Logger,
-): Promise<{ engine: Engine; codec: Codec; blocks: number; weights: NativeDtype }> {
+): Promise<{ engine: Engine; codec: Codec; blocks: number; weights: WeightType }> {
   const profiles = config.profile.length > 0 ? config.profile : await discoverProfiles(config.model);
   const weights = weightType(config, await storedDtype(config.model));
   const settings = {

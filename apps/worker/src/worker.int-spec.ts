@@ -2,7 +2,13 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 
 import { WorkerServiceClient } from '@kvcapsule/contracts/worker';
-import { discoverProfiles, type NativeDtype, openEngine, storedDtype } from '@kvcapsule/engine';
+import {
+  discoverProfiles,
+  type NativeDtype,
+  openEngine,
+  storedDtype,
+  type WeightType,
+} from '@kvcapsule/engine';
 import { type ModelFolder, openModelFolder } from '@kvcapsule/model';
 import { decodeImage } from '@kvcapsule/multimodal';
 import { createRpcClient } from '@kvcapsule/platform/rpc';
@@ -68,7 +74,7 @@ async function serve(
   poolBlocks: number,
   maxStepTokens: number,
   profiles: readonly string[] = [],
-  types: { readonly weights: NativeDtype; readonly kvDtype: NativeDtype } = {
+  types: { readonly weights: WeightType; readonly kvDtype: NativeDtype } = {
     weights: 'f32',
     kvDtype: 'f32',
   },
@@ -300,6 +306,7 @@ describe('the same request with the same seed', () => {
   it.each([
     { weights: 'f32', kvDtype: 'f32' },
     { weights: 'f16', kvDtype: 'f16' },
+    { weights: 'q4_1', kvDtype: 'f16' },
   ] as const)(
     'gives the same tokens and numbers alone, in batches and in chunks ($weights)',
     async (types) => {

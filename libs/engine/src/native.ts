@@ -7,11 +7,16 @@ import type { ModelSpecification } from '@kvcapsule/model/folder';
 
 export type NativeDtype = 'f32' | 'f16' | 'bf16';
 
+/** As {@link NativeDtype}, and blocks of 32 weights as in llama.cpp: 8.5 and 5 bits a weight. */
+export const WEIGHT_TYPES = ['f32', 'f16', 'bf16', 'q8_0', 'q4_1'] as const;
+export type WeightType = (typeof WEIGHT_TYPES)[number];
+
 export interface NativeEngineOptions {
   /** Hugging Face folder; the engine reads its weights alone. */
   readonly modelDir: string;
   readonly model: ModelSpecification;
-  readonly weights: NativeDtype;
+  /** Of the matrices; with a quantized type the tower's and the connector's are bf16, and with `q4_1` the head `q8_0`. */
+  readonly weights: WeightType;
   /** Type of raw rows in the pool. */
   readonly kvDtype: NativeDtype;
   /** 0: as many as the process may run on. */

@@ -4,14 +4,14 @@ import { loadavg, tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import { chooseFormat } from '@kvcapsule/domain/storage';
-import { loadBinding, storedDtype, type Codec, type Engine } from '@kvcapsule/engine';
+import { loadBinding, storedDtype, WEIGHT_TYPES, type Codec, type Engine } from '@kvcapsule/engine';
 import { readSpecification } from '@kvcapsule/model/folder';
 import type { Command } from 'commander';
 import { checkOutput, writeReport } from '../output.js';
 import { commitOf, machineName } from '@kvcapsule/evaluation/report';
 import { CliError } from '../failure.js';
 import { DEFAULT_MODEL_DIR, ROOT } from '../paths.js';
-import { type DecoderGeometry, stepParameters, type Storage } from './ceilings.js';
+import { bytesPerWeight, type DecoderGeometry, stepParameters, type Storage } from './ceilings.js';
 import { writeGguf } from './gguf.js';
 import { measurePictures, measureText, openBenchEngine, type Point } from './measure.js';
 import { parseBenchFlags, type BenchFlags, type BenchOptions } from './options.js';
@@ -46,11 +46,11 @@ async function startPeers(options: BenchOptions, folder: string, log: Report): P
   for (const name of options.peers) {
     if (name === 'llama.cpp') {
       const gguf = join(folder, 'text.gguf');
-      await writeGguf(options.model, options.weights, gguf);
+      await writeGguf(options.model, options.peerWeights, gguf);
       peers.push(new LlamaSide(name, await llamaDriver(log), [gguf, threads]));
     } else {
       const script = join(ROOT, 'bench/transformers_peer.py');
-      peers.push(new PeerSide(name, options.python, [script, options.model, threads, options.weights]));
+      peers.push(new PeerSide(name, options.python, [script, options.model, threads, options.peerWeights]));
     }
   }
   return peers;
@@ -92,7 +92,7 @@ async function measure(options: BenchOptions, command: string, log: Report): Pro
   const { layers, hidden, intermediate, heads, kvHeads, headDim, vocab } = text;
   const sizes = { layers, hidden, intermediate, heads, kvHeads, headDim, vocab };
   const geometry: DecoderGeometry = { name: basename(options.model), ...sizes };
-  const weightBytes = stepParameters(geometry) * (options.weights === 'f32' ? 4 : 2);
+  const weightBytes = stepParameters(geometry) * bytesPerWeight(geometry, options.weights);
   const binding = await loadBinding();
   const begin = loadavg()[0] ?? 0;
   const roof = binding.measureRoof(options.threads, MEMORY_BYTES);
@@ -166,7 +166,11 @@ export function registerBench(program: Command): void {
       'how pictures are stored; raw is always measured',
       'q8,q4,capsule,capsule-q8,capsule-q4,capsule-mixed',
     )
-    .option('--weights <type>', 'f32, f16, bf16 or auto (as they are stored), for all sides', 'auto')
+    .option(
+      '--weights <type>',
+      `${WEIGHT_TYPES.join(', ')} or auto (as they are stored), for all sides; peers take bf16 where ours are quantized`,
+      'auto',
+    )
     .option('--threads <n>', 'threads of every side (0: as many as the process may run on)', '0')
     .option(
       '--peers <list>',

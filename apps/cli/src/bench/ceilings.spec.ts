@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import {
+  bytesPerWeight,
   ceilingRatio,
   decodeCost,
   leastSeconds,
@@ -31,6 +32,12 @@ describe('what a step costs at least', () => {
     // 2 layers x (key, value) x 1 head x 2 x 2 bytes
     expect(cost.bytes).toBe(PARAMETERS * 2 + 3 * 100 * 16);
     expect(cost.flops).toBe(2 * 3 * (PARAMETERS + 100 * 2 * 2 * 2 * 2));
+  });
+
+  it('counts scales and minima of quantized weights, and a head of eight bits', () => {
+    expect(bytesPerWeight(TINY, 'bf16')).toBe(2);
+    expect(bytesPerWeight(TINY, 'q8_0')).toBe(8.5 / 8);
+    expect(PARAMETERS * bytesPerWeight(TINY, 'q4_1')).toBeCloseTo(2 * LAYER * (5 / 8) + 40 * (8.5 / 8), 9);
   });
 
   it('lets a prefill see half of the square, and the head one row of each prompt', () => {

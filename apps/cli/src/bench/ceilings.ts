@@ -1,3 +1,5 @@
+import type { WeightType } from '@kvcapsule/engine';
+
 /** Sizes that decide what a decode step costs at least. */
 export interface DecoderGeometry {
   readonly name: string;
@@ -72,6 +74,22 @@ const FLOPS_PER_MAC = 2;
 export function stepParameters(g: DecoderGeometry): number {
   const attention = g.hidden * g.headDim * (2 * g.heads + 2 * g.kvHeads);
   return g.layers * (attention + 3 * g.hidden * g.intermediate) + g.hidden * g.vocab;
+}
+
+/** Bytes a weight of layers and head: blocks of 32 have a scale of two bytes, those of q4_1 a minimum as well. */
+const WEIGHT_BYTES: Readonly<Record<WeightType, { readonly layers: number; readonly head: number }>> = {
+  f32: { layers: 4, head: 4 },
+  f16: { layers: 2, head: 2 },
+  bf16: { layers: 2, head: 2 },
+  q8_0: { layers: 34 / 32, head: 34 / 32 },
+  q4_1: { layers: 20 / 32, head: 34 / 32 },
+};
+
+/** Of the parameters that a step multiplies by, on average. */
+export function bytesPerWeight(g: DecoderGeometry, type: WeightType): number {
+  const headShare = (g.hidden * g.vocab) / stepParameters(g);
+  const { layers, head } = WEIGHT_BYTES[type];
+  return layers + headShare * (head - layers);
 }
 
 /** @param context tokens that each sequence attends to */

@@ -3,11 +3,9 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { KvcError } from '@kvcapsule/contracts';
+import type { NativeDtype } from '@kvcapsule/engine';
 import { readSpecification, type TextSpecification } from '@kvcapsule/model/folder';
 import { z } from 'zod';
-
-/** Type of the matrices; vectors are float32 as in llama.cpp's own conversions. */
-export type WeightType = 'f32' | 'f16' | 'bf16';
 
 const tensorSchema = z.object({
   dtype: z.enum(['F32', 'F16', 'BF16']),
@@ -23,7 +21,7 @@ interface SourceTensor {
 
 /** GGUF's numbers for what is written here. */
 const GgufType = { Uint32: 4, Float32: 6, String: 8 } as const;
-const TensorType: Readonly<Record<WeightType, number>> = { f32: 0, f16: 1, bf16: 30 };
+const TensorType: Readonly<Record<NativeDtype, number>> = { f32: 0, f16: 1, bf16: 30 };
 const ALIGNMENT_BYTES = 32;
 const VERSION = 3;
 
@@ -36,7 +34,7 @@ function widen(dtype: 'F32' | 'F16' | 'BF16', bytes: Uint8Array): Float32Array {
   return new Float32Array(Uint32Array.from(halves, (half) => half << 16).buffer);
 }
 
-function narrow(type: WeightType, values: Float32Array): Uint8Array {
+function narrow(type: NativeDtype, values: Float32Array): Uint8Array {
   if (type === 'f32') return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
   if (type === 'f16') return new Uint8Array(Float16Array.from(values).buffer);
   const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
@@ -128,7 +126,7 @@ const padding = (bytes: number) => (ALIGNMENT_BYTES - (bytes % ALIGNMENT_BYTES))
 interface TargetTensor {
   readonly name: string;
   readonly source: SourceTensor;
-  readonly type: WeightType;
+  readonly type: NativeDtype;
   /** Heads of a projection whose rows are rotated. */
   readonly heads?: number;
 }
@@ -137,7 +135,7 @@ function targetTensors(
   find: (name: string) => SourceTensor,
   text: TextSpecification,
   tied: boolean,
-  type: WeightType,
+  type: NativeDtype,
 ): TargetTensor[] {
   const root = 'model.text_model.';
   const matrix = (name: string, from: string) => ({ name, source: find(from), type });
@@ -203,7 +201,7 @@ function* contents(header: Buffer, tensors: readonly TargetTensor[]): Generator<
  *
  * @throws KvcError MODEL_INVALID naming what is missing or not a plain Llama decoder
  */
-export async function writeGguf(modelDir: string, type: WeightType, path: string): Promise<void> {
+export async function writeGguf(modelDir: string, type: NativeDtype, path: string): Promise<void> {
   const { text, tiedHead } = await readSpecification(modelDir);
   const all = await readTensors(modelDir);
   const find = (name: string) => {

@@ -12,6 +12,7 @@ vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 const OPTIONS: BenchOptions = {
   model: DEFAULT_MODEL_DIR,
   weights: 'f32',
+  peerWeights: 'f32',
   threads: 1,
   contents: ['text', 'pictures'],
   batches: [1, 2],

@@ -29,6 +29,12 @@ describe('flags of bench engine', () => {
     expect(options).toMatchObject({ batches: [1, 4], peers: [], codecs: ['q4'], weights: 'f16' });
   });
 
+  it('compares quantized weights with 16 bits', () => {
+    const options = parseBenchFlags(flags('--weights', 'q4_1'), 'f32');
+    expect(options).toMatchObject({ weights: 'q4_1', peerWeights: 'bf16' });
+    expect(parseBenchFlags(flags('--weights', 'f32'), 'bf16').peerWeights).toBe('f32');
+  });
+
   it.each([
     ['--batches', '0'],
     ['--contexts', '12,x'],

@@ -1,15 +1,15 @@
 import { availableParallelism } from 'node:os';
 import { KvcError } from '@kvcapsule/contracts';
-import { CODECS, type Codec } from '@kvcapsule/engine';
-import type { WeightType } from './gguf.js';
+import { CODECS, type Codec, type NativeDtype, WEIGHT_TYPES, type WeightType } from '@kvcapsule/engine';
 
 export const CONTENTS = ['text', 'pictures'] as const;
 export const PEERS = ['llama.cpp', 'transformers'] as const;
-const WEIGHT_TYPES = ['f32', 'f16', 'bf16'] as const satisfies readonly WeightType[];
 
 export interface BenchOptions {
   readonly model: string;
   readonly weights: WeightType;
+  /** As `weights`; bf16 where these are quantized. */
+  readonly peerWeights: NativeDtype;
   readonly threads: number;
   readonly contents: readonly (typeof CONTENTS)[number][];
   readonly batches: readonly number[];
@@ -75,14 +75,16 @@ function choices<Choice extends string>(flag: string, text: string, known: reado
  * @param stored type of the model's weights
  * @throws KvcError CONFIG_INVALID naming the flag
  */
-export function parseBenchFlags(flags: BenchFlags, stored: WeightType): BenchOptions {
+export function parseBenchFlags(flags: BenchFlags, stored: NativeDtype): BenchOptions {
   const [weights] = flags.weights === 'auto' ? [stored] : choices('--weights', flags.weights, WEIGHT_TYPES);
-  if (weights === undefined) throw new KvcError('CONFIG_INVALID', '--weights: auto, f32, f16 or bf16');
+  if (weights === undefined)
+    throw new KvcError('CONFIG_INVALID', `--weights: auto or ${WEIGHT_TYPES.join(', ')}`);
   const peers = choices('--peers', flags.peers, PEERS);
   const steps = wholeNumber('--steps', flags.steps, 1, 10_000);
   return {
     model: flags.model,
     weights,
+    peerWeights: weights === 'q8_0' || weights === 'q4_1' ? 'bf16' : weights,
     threads: wholeNumber('--threads', flags.threads, 0, 512) || availableParallelism(),
     contents: choices('--content', flags.content, CONTENTS),
     batches: numbers('--batches', flags.batches, 256),

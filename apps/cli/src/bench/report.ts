@@ -1,5 +1,6 @@
-import type { Codec, MachineRoof, NativeEngineInfo } from '@kvcapsule/engine';
+import type { Codec, MachineRoof, NativeEngineInfo, WeightType } from '@kvcapsule/engine';
 import {
+  bytesPerWeight,
   ceilingRatio,
   decodeCost,
   leastSeconds,
@@ -23,7 +24,7 @@ export interface BenchReport {
   /** Processes that wanted a CPU on average, of all on the machine, when the run began and when it ended. */
   readonly load: readonly [number, number];
   readonly threads: number;
-  readonly weights: string;
+  readonly weights: WeightType;
   readonly weightBytes: number;
   readonly peers: readonly string[];
   readonly geometry: DecoderGeometry;
@@ -36,7 +37,6 @@ export interface BenchReport {
 }
 
 export const OWN = 'kvcapsule';
-const WEIGHT_BYTES: Readonly<Record<string, number>> = { f32: 4, f16: 2, bf16: 2 };
 
 /** A picture of `tokens` rows in a codec. */
 export interface HeldPicture {
@@ -57,7 +57,7 @@ export function storageOf(info: NativeEngineInfo, held: HeldPicture): Storage {
 
 /** What a point's step reads and computes at least. */
 export function costOf(report: BenchReport, point: Point, side: string): StepCost | undefined {
-  const bytes = WEIGHT_BYTES[report.weights] ?? 4;
+  const bytes = bytesPerWeight(report.geometry, report.weights);
   if (point.kind === 'prefill') return prefillCost(report.geometry, bytes, point.batch, point.context);
   if (point.kind === 'mixed') return undefined;
   const storage = report.storage[side as Codec] ?? RAW;
@@ -95,7 +95,7 @@ export function rowsOf(report: BenchReport, point: Point): Row[] {
       return point.content === 'pictures' ? pairedRatio(base, mine) : pairedRatio(mine, base);
     };
     const storage = report.storage[side as Codec];
-    const bytes = WEIGHT_BYTES[report.weights] ?? 4;
+    const bytes = bytesPerWeight(report.geometry, report.weights);
     const scale = (value: number) => value * 1e3;
     return {
       side,
@@ -194,7 +194,7 @@ export function renderMarkdown(report: BenchReport): string {
   const pictures = report.points.filter(({ content }) => content === 'pictures');
   const parts = [
     `# Engine benchmark
-Weights ${report.weights}, keys and values f16, ${report.threads} threads on every side; sides take turns in every round. Ratios are of rounds measured one right after the other. "Of the roof" is the least time that bytes and operations of a step allow on the measured roof, as a share of the time taken. CPU time is of all threads of a side's process; other work on the machine does not stretch it.`,
+Weights ${report.weights}${report.peers.length > 0 && report.weights.startsWith('q') ? ' (peers: bf16)' : ''}, keys and values f16, ${report.threads} threads on every side; sides take turns in every round. Ratios are of rounds measured one right after the other. "Of the roof" is the least time that bytes and operations of a step allow on the measured roof, as a share of the time taken. CPU time is of all threads of a side's process; other work on the machine does not stretch it.`,
   ];
   if (text.length > 0) {
     parts.push(`## Text only

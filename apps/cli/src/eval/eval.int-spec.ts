@@ -14,6 +14,8 @@ const ENTRIES: readonly Entry[] = [
   { name: 'thin', profile: PROFILE, group: 'ours' },
   { name: 'q4', codec: 'q4', group: 'rival' },
   { name: 'fewer tiles', codec: 'raw', longestEdge: 128, group: 'rival' },
+  { name: 'q8_0 weights', codec: 'raw', weights: 'q8_0', group: 'ours' },
+  { name: 'q4_1 weights', codec: 'raw', weights: 'q4_1', group: 'ours' },
   { name: 'same detail', codec: 'raw', detail: 256, group: 'rival' },
   { name: 'no detail', codec: 'raw', detail: 16, hard: true, group: 'rival' },
 ];
@@ -49,6 +51,16 @@ describe('evaluate', () => {
     expect(same?.klP99).toBeLessThan(1e-9);
     expect(entry('no detail')?.questions.againstRaw?.klMean.value).toBeGreaterThan(0.1);
     expect(entry('no detail')?.hard?.correct).toBe(0);
+  });
+
+  it('finds little difference with weights of eight bits, and more with four', () => {
+    const [eight, four] = ['q8_0 weights', 'q4_1 weights'].map(
+      (name) => entry(name)?.questions.againstRaw?.klMean.value ?? Number.NaN,
+    );
+    expect(eight).toBeGreaterThan(0);
+    expect(eight).toBeLessThan(0.0005);
+    expect(four).toBeGreaterThan(5 * (eight ?? Number.NaN));
+    expect(four).toBeLessThan(0.05);
   });
 
   it('tells codecs apart on the same capsule, later in a conversation and among other pictures', () => {

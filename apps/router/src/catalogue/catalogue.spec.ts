@@ -13,7 +13,9 @@ beforeEach(async () => {
   const [demo, big] = router.workers.map(({ address }) => address);
   router.ports.workers = [
     workerRecord('w0', demo ?? ''),
-    workerRecord('w1', big ?? '', { modelId: 'big', contextTokens: 32, codecs: ['raw'] }),
+    workerRecord('w1', big ?? '', {
+      ...{ modelId: 'big', contextTokens: 32, codecs: ['raw'], precision: 'q8_0/f16' },
+    }),
   ];
   await router.fleet.refresh();
 });
@@ -29,8 +31,11 @@ const ask = (model: string, text = 'abc', more: object = {}) =>
 describe('several models', () => {
   it('are listed, each with what its own workers allow', async () => {
     const entries = [
-      { id: 'demo-vlm', max_model_len: 64, kv_codecs: ['capsule', 'q8', 'raw'] },
-      { id: 'big-vlm', max_model_len: 32, kv_codecs: ['raw'] },
+      {
+        ...{ id: 'demo-vlm', max_model_len: 64, kv_codecs: ['capsule', 'q8', 'raw'] },
+        precisions: ['f16/f16'],
+      },
+      { id: 'big-vlm', max_model_len: 32, kv_codecs: ['raw'], precisions: ['q8_0/f16'] },
     ];
     expect(await get('/v1/models')).toMatchObject([200, { data: entries }]);
     expect(await get('/v1/models/big-vlm')).toMatchObject([200, { id: 'big-vlm' }]);

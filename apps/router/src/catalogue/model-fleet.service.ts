@@ -36,6 +36,11 @@ export class ModelFleet {
     return [...new Set(this.workers(model).flatMap(({ record }) => record.codecs))].sort();
   }
 
+  /** Types of weights and of raw rows that its workers compute with, as `q8_0/f16`, in order; none without a worker. */
+  precisions(model: ServedModel): string[] {
+    return [...new Set(this.workers(model).map(({ record }) => record.precision))].sort();
+  }
+
   #registered({ workerModelId }: ServedModel): WorkerView[] {
     return this.fleet.views().filter(({ record }) => record.modelId === workerModelId);
   }

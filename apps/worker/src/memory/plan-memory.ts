@@ -1,5 +1,5 @@
 import { BLOCK_SHAPE } from '@kvcapsule/domain/paging';
-import type { MemoryNeed, NativeDtype } from '@kvcapsule/engine';
+import type { MemoryNeed, WeightType } from '@kvcapsule/engine';
 import type { ModelFolder } from '@kvcapsule/model';
 import type { WorkerMetrics } from '@kvcapsule/platform/telemetry';
 import { PARALLEL_PICTURES } from '@kvcapsule/serving';
@@ -20,7 +20,7 @@ import {
 const MIB = 2 ** 20;
 
 /** Type that weights are held in. */
-export function weightType({ weights }: Pick<WorkerConfig, 'weights'>, stored: NativeDtype): NativeDtype {
+export function weightType({ weights }: Pick<WorkerConfig, 'weights'>, stored: WeightType): WeightType {
   return weights === 'auto' ? stored : weights;
 }
 

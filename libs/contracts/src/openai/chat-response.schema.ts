@@ -91,6 +91,8 @@ export const Model = z
     max_model_len: z.int(),
     /** Extension: what `kv_codec` may be; empty while no worker is there. */
     kv_codecs: z.array(z.string()),
+    /** Extension: types of weights and of raw keys and values, as `bf16/f16`, that workers compute with. */
+    precisions: z.array(z.string()),
   })
   .meta({ id: 'Model' });
 export type Model = z.infer<typeof Model>;

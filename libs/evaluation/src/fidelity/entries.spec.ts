@@ -23,8 +23,9 @@ describe('readEntries', () => {
       { name: 'q8', codec: 'q8', group: 'rival' },
       { name: 'raw', codec: 'raw' },
       { name: 'blurred', codec: 'raw', detail: 64, hard: true },
+      { name: 'eight bits', codec: 'raw', weights: 'q8_0' },
     ]);
-    expect(entries.map(({ name }) => name)).toEqual(['thin', 'q8', 'blurred']);
+    expect(entries.map(({ name }) => name)).toEqual(['thin', 'q8', 'blurred', 'eight bits']);
     expect(entries[0]).toMatchObject({ profile: join(folder, 'thin.safetensors'), group: 'ours' });
   });
 
@@ -32,6 +33,13 @@ describe('readEntries', () => {
     ['a capsule without a profile', [{ name: 'a', codec: 'capsule' }], /profile/],
     ['rows with a profile', [{ name: 'a', codec: 'q8', profile: 'x' }], /profile/],
     ['a codec nobody knows', [{ name: 'a', codec: 'q3' }], /codec/],
+    ['q8 rows of other weights', [{ name: 'a', codec: 'q8', weights: 'q8_0' }], /weights/],
+    ['weights nobody knows', [{ name: 'a', codec: 'raw', weights: 'q3' }], /weights/],
+    [
+      'other weights for scaled pictures',
+      [{ name: 'a', codec: 'raw', weights: 'q8_0', detail: 64 }],
+      /weights/,
+    ],
     ['scaled q8 rows', [{ name: 'a', codec: 'q8', longestEdge: 64 }], /longestEdge/],
     [
       'two of one name',
@@ -84,7 +92,8 @@ describe('entryKey', () => {
       entryKey(base, 'other'),
       entryKey({ ...base, detail: 64 }, 'sha'),
       entryKey({ ...base, longestEdge: 64 }, 'sha'),
+      entryKey({ ...base, weights: 'q8_0' }, 'sha'),
     ];
-    expect(new Set([entryKey(base, 'sha'), ...others]).size).toBe(4);
+    expect(new Set([entryKey(base, 'sha'), ...others]).size).toBe(5);
   });
 });

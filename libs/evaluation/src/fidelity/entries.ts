@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { dirname, parse, resolve } from 'node:path';
 import { KvcError } from '@kvcapsule/contracts';
-import { CODECS } from '@kvcapsule/engine';
+import { CODECS, WEIGHT_TYPES } from '@kvcapsule/engine';
 import { z } from 'zod';
 import { serverRoot } from '@kvcapsule/platform/http';
 
@@ -17,6 +17,8 @@ const entrySchema = z
     longestEdge: z.int().positive().optional(),
     /** Raw rows of as many tokens as ever, of a picture from which detail finer than so many pixels is gone. */
     detail: z.int().positive().optional(),
+    /** Raw rows of the same pictures in an engine whose weights are of this type. */
+    weights: z.enum(WEIGHT_TYPES).optional(),
     /** Another engine: address of an OpenAI server with log-probabilities, without `/v1`. */
     url: z.url({ protocol: /^https?$/ }).optional(),
     /** Of that server; its first when left out. */
@@ -52,9 +54,11 @@ const entrySchema = z
     path: ['url'],
   })
   .refine(
-    ({ codec, longestEdge, detail }) =>
-      codec === 'raw' ? longestEdge === undefined || detail === undefined : !(longestEdge ?? detail),
-    { message: 'longestEdge or detail, and either with raw rows only', path: ['codec'] },
+    ({ codec, longestEdge, detail, weights }) => {
+      const others = [longestEdge, detail, weights].filter((one) => one !== undefined);
+      return others.length <= (codec === 'raw' ? 1 : 0);
+    },
+    { message: 'longestEdge, detail or weights, and each with raw rows only', path: ['codec'] },
   );
 
 export type Entry = z.infer<typeof entrySchema>;
@@ -74,7 +78,7 @@ const entriesSchema = z
 export const RAW_ENTRY: Entry = { name: 'raw', codec: 'raw', group: 'rival' };
 
 export const isBaseline = (entry: Entry) =>
-  (entry.longestEdge ?? entry.detail) === undefined && entry.codec === 'raw';
+  (entry.longestEdge ?? entry.detail ?? entry.weights) === undefined && entry.codec === 'raw';
 
 /**
  * Entries to measure, from a JSON file `{"entries": [...]}`, without raw itself.
@@ -113,7 +117,16 @@ export function entriesAgainst(others: readonly string[]): Entry[] {
 
 /** The same for everything that gives the same numbers, whatever the entry is called. */
 export function entryKey(entry: Entry, profileSha256: string | undefined): string {
-  const { codec, longestEdge, detail, url, model, kvCodec } = entry;
-  const identity = JSON.stringify({ codec, longestEdge, detail, profileSha256, url, model, kvCodec });
+  const { codec, longestEdge, detail, weights, url, model, kvCodec } = entry;
+  const identity = JSON.stringify({
+    codec,
+    longestEdge,
+    detail,
+    weights,
+    profileSha256,
+    url,
+    model,
+    kvCodec,
+  });
   return createHash('sha256').update(identity).digest('hex').slice(0, 16);
 }

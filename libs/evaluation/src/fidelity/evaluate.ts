@@ -179,8 +179,9 @@ async function withResults<T>(
 ): Promise<T> {
   const profiles = [...new Set(options.entries.flatMap(({ profile }) => profile ?? []))];
   const edges = [...new Set(options.entries.flatMap(({ longestEdge }) => longestEdge ?? []))];
+  const weights = [...new Set(options.entries.flatMap((entry) => entry.weights ?? []))];
   const count = options.threads === 0 ? availableParallelism() : options.threads;
-  const lanes = await openLanes(options.model, count, profiles, edges);
+  const lanes = await openLanes(options.model, count, profiles, edges, weights);
   try {
     const [lane] = lanes;
     if (lane === undefined) throw new RangeError('no lane');

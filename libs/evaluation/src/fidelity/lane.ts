@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm, symlink, writeFile, readdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { openEngine, type Engine } from '@kvcapsule/engine';
+import { openEngine, type Engine, type WeightType } from '@kvcapsule/engine';
 import { openPromptMaker, type PromptMaker } from '../prompts/prompt-maker.js';
 import { SpanRunner } from './span-runner.js';
 
@@ -24,6 +24,8 @@ export interface Lane {
   readonly base: Asker;
   /** By longest edge; the same model with pictures scaled down first. */
   readonly scaled: ReadonlyMap<number, Asker>;
+  /** By type of their weights; the same model and pictures. */
+  readonly weighed: ReadonlyMap<WeightType, Asker>;
 }
 
 const PROCESSOR_FILES = ['preprocessor_config.json', 'processor_config.json'];
@@ -52,12 +54,12 @@ async function scaledModel(modelDir: string, longestEdge: number): Promise<strin
   return folder;
 }
 
-async function openAsker(modelDir: string, profiles: readonly string[]): Promise<Asker> {
+async function openAsker(modelDir: string, weights: WeightType, profiles: readonly string[]): Promise<Asker> {
   const prompts = await openPromptMaker(modelDir);
   try {
     const engine = await openEngine({
       modelDir,
-      weights: WEIGHTS,
+      weights,
       kvDtype: KV_DTYPE,
       threads: 1,
       poolBlocks: POOL_BLOCKS,
@@ -81,6 +83,7 @@ export async function openLanes(
   count: number,
   profiles: readonly string[],
   longestEdges: readonly number[],
+  weightTypes: readonly WeightType[],
 ): Promise<Lane[]> {
   const folders = new Map<number, string>();
   const lanes: Lane[] = [];
@@ -88,8 +91,10 @@ export async function openLanes(
     for (const edge of longestEdges) folders.set(edge, await scaledModel(modelDir, edge));
     for (let lane = 0; lane < count; lane++) {
       const scaled = new Map<number, Asker>();
-      lanes.push({ base: await openAsker(modelDir, profiles), scaled });
-      for (const [edge, folder] of folders) scaled.set(edge, await openAsker(folder, []));
+      const weighed = new Map<WeightType, Asker>();
+      lanes.push({ base: await openAsker(modelDir, WEIGHTS, profiles), scaled, weighed });
+      for (const [edge, folder] of folders) scaled.set(edge, await openAsker(folder, WEIGHTS, []));
+      for (const weights of weightTypes) weighed.set(weights, await openAsker(modelDir, weights, []));
     }
     return lanes;
   } catch (error) {
@@ -101,7 +106,12 @@ export async function openLanes(
 }
 
 export async function closeLanes(lanes: readonly Lane[]): Promise<void> {
-  for (const { engine, prompts } of lanes.flatMap((lane) => [lane.base, ...lane.scaled.values()])) {
+  const askers = lanes.flatMap(({ base, scaled, weighed }) => [
+    base,
+    ...scaled.values(),
+    ...weighed.values(),
+  ]);
+  for (const { engine, prompts } of askers) {
     await engine.dispose();
     await prompts.dispose();
   }

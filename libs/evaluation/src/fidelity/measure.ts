@@ -1,3 +1,4 @@
+import type { WeightType } from '@kvcapsule/engine';
 import type { QuestionKind } from '@kvcapsule/testing';
 import type { RgbPicture } from '../prompts/pictures.js';
 import { pictureRows, textRows, type Rows } from '../prompts/step-rows.js';
@@ -31,6 +32,8 @@ export interface Measured {
   /** Other pictures than the unit's own: raw rows of scaled ones. */
   readonly longestEdge?: number;
   readonly detail?: number;
+  /** The same pictures in an engine with other weights. */
+  readonly weights?: WeightType;
   /** Answers over HTTP instead of in one of our engines. */
   readonly remote?: RemoteEngine;
 }
@@ -314,9 +317,9 @@ export async function measureUnit(
     for (const { key, remote } of entries) {
       if (remote !== undefined) results.set(key, await measureRemote(base, plan, raw, remote));
     }
-    for (const { key, longestEdge, detail } of entries) {
-      const scaled = longestEdge === undefined ? undefined : lane.scaled.get(longestEdge);
-      if (scaled !== undefined) await measureOther(scaled, plan.layouts, raw, key, results);
+    for (const { key, longestEdge, detail, weights } of entries) {
+      const other = weights === undefined ? lane.scaled.get(longestEdge ?? 0) : lane.weighed.get(weights);
+      if (other !== undefined) await measureOther(other, plan.layouts, raw, key, results);
       if (detail === undefined) continue;
       const layouts = plan.layouts.map((pictures) =>
         pictures.map((picture) => withoutDetail(picture, detail)),

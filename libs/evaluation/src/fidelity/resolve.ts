@@ -92,7 +92,7 @@ export async function resolveEntry({ base, scaled }: Lane, series: Series, entry
     const { length } = await spanOf(asker ?? base, series);
     const held = Math.ceil(length / info.blockTokens) * info.blockBytes;
     const bytes = { tokens: length, heldBytes: held, sharedBytes: 0, encodingBytes: held };
-    const { longestEdge, detail } = entry;
+    const { longestEdge, detail, weights } = entry;
     return {
       key: entryKey(entry, undefined),
       entry,
@@ -101,6 +101,7 @@ export async function resolveEntry({ base, scaled }: Lane, series: Series, entry
       bytes,
       ...(longestEdge !== undefined && { longestEdge }),
       ...(detail !== undefined && { detail }),
+      ...(weights !== undefined && { weights }),
     };
   }
   const span = await spanOf(base, series);
