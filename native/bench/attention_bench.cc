@@ -90,6 +90,15 @@ std::vector<float> Hadamard(int32_t dim) {
   return matrix;
 }
 
+// As a profile's file keeps them.
+std::vector<float> GaussianHalves(std::mt19937& rng, int64_t count) {
+  std::vector<float> values = Gaussian(rng, count, 1);
+  std::vector<uint8_t> halves(2 * values.size());
+  FromFloat(Dtype::kF16, values.data(), count, halves.data());
+  ToFloat(Dtype::kF16, halves.data(), count, values.data());
+  return values;
+}
+
 std::shared_ptr<const KvFormat> RandomPacked(std::mt19937& rng, const KvGeometry& geometry, const Options& options) {
   PackedProfile profile;
   profile.codec = "capsule-mixed";
@@ -120,8 +129,8 @@ std::shared_ptr<const KvFormat> RandomPacked(std::mt19937& rng, const KvGeometry
     PackedPart made = part;
     const int32_t rows = all && values ? profile.tokens : std::min(profile.tokens, options.Int("markers"));
     for (int32_t row = 0; row < rows; ++row) made.template_rows.push_back(row);
-    made.rows = Gaussian(rng, int64_t{rows} * geometry.head_dim, 1);
-    if (all && !values) made.means = Gaussian(rng, groups * geometry.head_dim, 1);
+    made.rows = GaussianHalves(rng, int64_t{rows} * geometry.head_dim);
+    if (all && !values) made.means = GaussianHalves(rng, groups * geometry.head_dim);
     profile.parts.push_back(std::move(made));
   }
   return std::make_shared<PackedFormat>(geometry, std::move(profile));

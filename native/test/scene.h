@@ -26,6 +26,15 @@ inline std::vector<float> Gaussian(Rng& rng, int64_t count, float scale = 1) {
   return values;
 }
 
+// As a profile's file keeps them.
+inline std::vector<float> GaussianHalves(Rng& rng, int64_t count, float scale) {
+  std::vector<float> values = Gaussian(rng, count, scale);
+  std::vector<uint8_t> halves(2 * values.size());
+  FromFloat(Dtype::kF16, values.data(), count, halves.data());
+  ToFloat(Dtype::kF16, halves.data(), count, values.data());
+  return values;
+}
+
 inline int32_t Between(Rng& rng, int32_t least, int32_t most) {
   return std::uniform_int_distribution<int32_t>(least, most)(rng);
 }
@@ -136,9 +145,9 @@ inline PackedPart RandomPackedPart(Rng& rng, const PackedProfile& profile, const
     }
   }
   part.sensitivity = static_cast<float>(Between(rng, 1, 3));
-  if (options.means) part.means = Gaussian(rng, static_cast<int64_t>(part.ranks.size()) * dim, 0.3f);
+  if (options.means) part.means = GaussianHalves(rng, static_cast<int64_t>(part.ranks.size()) * dim, 0.3f);
   for (int32_t i = 0; i < std::min(options.template_rows, profile.tokens); ++i) part.template_rows.push_back(i);
-  part.rows = Gaussian(rng, static_cast<int64_t>(part.template_rows.size()) * dim, 0.5f);
+  part.rows = GaussianHalves(rng, static_cast<int64_t>(part.template_rows.size()) * dim, 0.5f);
   return part;
 }
 

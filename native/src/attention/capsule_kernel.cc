@@ -183,7 +183,7 @@ HWY_INLINE void MixTile(const Operands<DenseRows>& o, const MixStart& start, int
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
     const FloatV first = start.means ? Splat(start.means[i * start.stride]) : hn::Zero(FloatTag());
-#pragma GCC unroll 2
+#pragma GCC unroll 8
     for (int j = 0; j < kVectors; ++j) sum[i][j] = first;
   }
   SumTile<kRows, kVectors>(o, column, sum);
@@ -198,15 +198,13 @@ HWY_NOINLINE void MixRows(const CapsuleSide& side, const float* from, int64_t fr
   const auto& inner = kKeys ? side.row_begins : side.column_begins;
   const auto& outer = kKeys ? side.column_begins : side.row_begins;
   for (size_t g = 0; g < side.mix_begins.size(); ++g) {
-    const int32_t columns = RoundToLanes(outer[g + 1] - outer[g]);
-    const Operands<DenseRows> product = {columns, inner[g + 1] - inner[g], from + inner[g], from_stride,
-                                         DenseRows{side.mix.data() + side.mix_begins[g], columns}, to + outer[g], to_stride};
+    const int32_t count = outer[g + 1] - outer[g], columns = (count + kWidth - 1) / kWidth * kWidth;
+    const Operands<DenseRows> product = {
+        columns,   inner[g + 1] - inner[g], from + inner[g], from_stride,
+        DenseRows{side.mix.data() + side.mix_begins[g], RoundToLanes(count)}, to + outer[g], to_stride};
     const MixStart start = {means.means ? means.means + g : nullptr, means.stride};
-    int32_t column = 0;
-    if constexpr (kRows <= kProductRows) {
-      for (; column + 2 * kWidth <= columns; column += 2 * kWidth) MixTile<kRows, 2>(product, start, column);
-    }
-    for (; column < columns; column += kWidth) MixTile<kRows, 1>(product, start, column);
+    InColumns<(kRows <= kProductRows ? TileVectors(kRows) : 1)>(
+        columns, 0, [&](auto vectors, int32_t column) { MixTile<kRows, vectors()>(product, start, column); });
   }
 }
 
@@ -423,7 +421,12 @@ HWY_INLINE void AddDirects(const CapsuleSide& side, std::span<const StackedLook>
       AddTemplateWeights(side, weights + (at.row + i) * stride, own + i * direct_stride);
     if (at.look == &at.visit->looks.back()) own += at.rows() * direct_stride;
   }
-  Product<false>(rows, padded, directs, direct, direct_stride, DenseRows{side.direct.data(), padded}, sums, padded);
+  if (side.half_direct.empty()) {
+    Product<false>(rows, padded, directs, direct, direct_stride, DenseRows{side.direct.data(), padded}, sums, padded);
+  } else {
+    const auto* halves = reinterpret_cast<const hwy::float16_t*>(side.half_direct.data());
+    Product<false>(rows, padded, directs, direct, direct_stride, HalfRows{halves, padded}, sums, padded);
+  }
   for (const StackedLook& at : looks) {
     if (at.look != &at.visit->looks.back()) continue;
     AddRow(sums, at.rows() * padded, at.visit->state.out);

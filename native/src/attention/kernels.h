@@ -41,7 +41,6 @@ struct PackedTable {
   AlignedVector<int32_t> before;    // rows present before each vector of the m
   AlignedVector<int32_t> bits;      // [present]
   AlignedVector<float> steps;       // [present] what 1 in a code is worth
-  AlignedVector<int32_t> places;    // [present] number among the m
   AlignedVector<uint8_t> codes;     // [present] rows of a byte a channel
 };
 
@@ -123,6 +122,8 @@ struct CapsuleSide {
   int32_t means = 0;                     // groups with a template of all their rows: all of them or none
   AlignedVector<float> direct;  // template rows, less their group's mean, then the means. Keys: one a column,
                               // [dim][RoundToLanes(t + means)]; values: [t + means][padded dim]
+  AlignedVector<uint16_t> half_direct;  // of values, instead of direct where every number is a half float: read from memory
+                                        // in half the time, and one query row does little else with them
   bool packed = false;  // stored rows are in the code of kv/codec/packed/row_code.h, not in the pool's type:
   AlignedVector<float> deviations, energies;  // [RoundToLanes(m)] as PackedUnit's; energies' padding is -infinity
   AlignedVector<int32_t> bits;                // [RoundToLanes(m)] as PackedUnit's, or empty

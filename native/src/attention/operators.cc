@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <utility>
 
+#include "common/half.h"
+#include "common/isa.h"
 #include "common/vector_bytes.h"
 #include "kv/codec/capsule/capsule_format.h"
 
@@ -105,6 +108,19 @@ AlignedVector<float> SignsOf(const std::vector<float>& transform, int32_t dim) {
   return signs;
 }
 
+// The bits of half floats that are these numbers; empty where one is not, or the processor does not convert them itself.
+AlignedVector<uint16_t> AsHalves(const AlignedVector<float>& numbers) {
+  if (BestIsa() < Isa::kAvx2) return {};
+  const auto count = static_cast<int64_t>(numbers.size());
+  AlignedVector<uint16_t> halves(count);
+  AlignedVector<float> back(count);
+  auto* bytes = reinterpret_cast<uint8_t*>(halves.data());
+  FromFloat(Dtype::kF16, numbers.data(), count, bytes);
+  ToFloat(Dtype::kF16, bytes, count, back.data());
+  if (std::memcmp(back.data(), numbers.data(), count * sizeof(float)) != 0) return {};
+  return halves;
+}
+
 CapsuleOperator FromPacked(const PackedFormat& format, int32_t layer, int32_t kv_head) {
   const int64_t dim = format.geometry().head_dim, padded = format.padded_dim();
   CapsuleOperator made;
@@ -130,7 +146,8 @@ CapsuleOperator FromPacked(const PackedFormat& format, int32_t layer, int32_t kv
       made.keys = std::move(side);
     } else {
       if (side.signs.empty()) side.map.assign(format.inverse().begin(), format.inverse().end());
-      side.direct = direct;
+      side.half_direct = AsHalves(direct);
+      if (side.half_direct.empty()) side.direct = direct;
       made.values = std::move(side);
     }
   }
@@ -172,7 +189,7 @@ int64_t CapsuleOperators::MemoryBytes(int32_t positions) const {
     for (const CapsuleOperator& head : prepared.heads) {
       for (const CapsuleSide* side : {&head.keys, &head.values})
         bytes += VectorsBytes(side->row_begins, side->column_begins, side->mix_begins, side->mix, side->map,
-                              side->signs, side->templates, side->direct, side->deviations, side->energies, side->bits);
+                              side->signs, side->templates, side->direct, side->half_direct, side->deviations, side->energies, side->bits);
     }
   }
   return bytes;

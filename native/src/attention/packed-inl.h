@@ -57,6 +57,12 @@ HWY_INLINE void ClearAll(PairSums (&sums)[4]) {
 HWY_INLINE FloatV Lookup(const float* table, IntV number) {
   const FloatTag d;
   if constexpr (kWidth == kLanes) return hn::TableLookupLanes(Load(table), hn::IndicesFromVec(d, number));
+  if constexpr (2 * kWidth == kLanes) {  // a gather of 8 lanes is some 40 operations on several processors
+    const IntTag di;
+    const auto lane = hn::IndicesFromVec(d, hn::And(number, hn::Set(di, kWidth - 1)));
+    const auto upper = hn::RebindMask(d, hn::Gt(number, hn::Set(di, kWidth - 1)));
+    return hn::IfThenElse(upper, hn::TableLookupLanes(Load(table + kWidth), lane), hn::TableLookupLanes(Load(table), lane));
+  }
   return hn::GatherIndex(d, table, number);
 }
 
@@ -76,14 +82,71 @@ HWY_INLINE IntV LoadLevels(const uint8_t* levels) {
   return hn::PromoteTo(IntTag(), hn::BitCast(bytes, apart));
 }
 
-// Whether Spread finds the places of rows by itself.
-constexpr bool kExpands = HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL;
-
 constexpr int kMaskBytes = (kWidth + 7) / 8;
 
-// Which of the kWidth rows from the r-th on, a multiple of kWidth, have bits.
-HWY_INLINE hn::Mask<FloatTag> Present(const PackedTable& table, int32_t r) {
-  return hn::LoadMaskBits(FloatTag(), table.present_bits.data() + r / kWidth * kMaskBytes);
+// Lanes whose bit is set, moved together and apart again. Highway's Compress has its table on the stack: GCC copies that
+// KiB there at every call.
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+class SetLanes {
+ public:
+  HWY_INLINE explicit SetLanes(const uint8_t* bits) : set_(hn::LoadMaskBits(FloatTag(), bits)) {}
+  HWY_INLINE FloatV Together(FloatV v) const { return hn::Compress(v, set_); }
+  HWY_INLINE IntV Together(IntV v) const { return hn::Compress(v, hn::RebindMask(IntTag(), set_)); }
+  HWY_INLINE FloatV Apart(FloatV v) const { return FloatV{_mm512_maskz_expand_ps(set_.raw, v.raw)}; }
+
+ private:
+  hn::Mask<FloatTag> set_;
+};
+#else
+// By the bits of the lanes.
+struct LaneTables {
+  using Table = std::array<std::array<int8_t, kWidth>, 1 << kWidth>;
+  Table together{};  // the set lanes' numbers, then the others'
+  Table apart{};     // how many set lanes stand before a set one; -1 of the others
+
+  constexpr LaneTables() {
+    for (int bits = 0; bits < 1 << kWidth; ++bits) {
+      int8_t set = 0, other = 0;
+      for (int lane = 0; lane < kWidth; ++lane) other += bits >> lane & 1;
+      for (int8_t lane = 0; lane < kWidth; ++lane) {
+        const bool is_set = bits >> lane & 1;
+        apart[bits][lane] = is_set ? set : -1;
+        together[bits][is_set ? set++ : other++] = lane;
+      }
+    }
+  }
+};
+constexpr LaneTables kLaneTables;
+
+class SetLanes {
+ public:
+  HWY_INLINE explicit SetLanes(const uint8_t* bits) : bits_(*bits) {}
+  template <class V>
+  HWY_INLINE V Together(V v) const {
+    return hn::TableLookupLanes(v, hn::IndicesFromVec(hn::DFromV<V>(), Lanes(kLaneTables.together)));
+  }
+  // Zero where no bit is set.
+  HWY_INLINE FloatV Apart(FloatV v) const {
+    const FloatTag d;
+    const IntTag di;
+    const IntV rank = Lanes(kLaneTables.apart);
+    const auto from = hn::IndicesFromVec(d, hn::And(rank, hn::Set(di, kWidth - 1)));
+    return hn::IfThenZeroElse(hn::RebindMask(d, hn::Lt(rank, hn::Zero(di))), hn::TableLookupLanes(v, from));
+  }
+
+ private:
+  HWY_INLINE IntV Lanes(const LaneTables::Table& table) const {
+    const hn::Rebind<int8_t, IntTag> narrow;
+    return hn::PromoteTo(IntTag(), hn::LoadU(narrow, table[bits_].data()));
+  }
+
+  uint8_t bits_;
+};
+#endif
+
+// Those of the kWidth rows from the r-th on, a multiple of kWidth, that have bits.
+HWY_INLINE SetLanes Present(const PackedTable& table, int32_t r) {
+  return SetLanes(table.present_bits.data() + r / kWidth * kMaskBytes);
 }
 
 // Which rows of a unit have bits, how many and how far apart their codes stand.
@@ -91,7 +154,7 @@ HWY_NOINLINE void ReadTable(const CapsuleSide& side, const PackedBytes& unit, in
   const FloatTag d;
   const IntTag di;
   const int32_t padded = RoundToLanes(side.rows) + kLanes;
-  for (auto* list : {&table.bits, &table.places, &table.before}) AttentionScratch::Room(*list, padded);
+  for (auto* list : {&table.bits, &table.before}) AttentionScratch::Room(*list, padded);
   AttentionScratch::Room(table.steps, padded);
   AttentionScratch::Room(table.present_bits, padded);
   static const auto units = [] {  // of a code, whose highest bit is always a byte's
@@ -118,11 +181,9 @@ HWY_NOINLINE void ReadTable(const CapsuleSide& side, const PackedBytes& unit, in
     const auto some = hn::Gt(bits, hn::Zero(di));
     hn::StoreMaskBits(di, some, table.present_bits.data() + r / kWidth * kMaskBytes);
     table.before[r / kWidth] = static_cast<int32_t>(present);
-    hn::StoreU(hn::Compress(bits, some), di, table.bits.data() + present);
-    if constexpr (!kExpands)
-      hn::StoreU(hn::Compress(hn::Add(hn::Iota(di, 0), hn::Set(di, r)), some), di, table.places.data() + present);
-    hn::StoreU(hn::Compress(hn::Mul(scale, Lookup(units.data(), bits)), hn::RebindMask(d, some)), d,
-               table.steps.data() + present);
+    const SetLanes set = Present(table, r);
+    hn::StoreU(set.Together(bits), di, table.bits.data() + present);
+    hn::StoreU(set.Together(hn::Mul(scale, Lookup(units.data(), bits))), d, table.steps.data() + present);
     present += hn::CountTrue(di, some);
     total = hn::Add(total, bits);
   }
@@ -305,21 +366,14 @@ HWY_INLINE void TileProducts(const PackedTable& table, int32_t dim, const WholeQ
 
 // to [m]: numbers of the present rows at their places, zero elsewhere.
 HWY_INLINE void Spread(const PackedTable& table, int32_t rows, const float* from, float* to) {
-#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
-  for (int32_t r = 0; r < rows; r += kWidth) {
-    const __m512 numbers = _mm512_loadu_ps(from + table.before[r / kWidth]);
-    _mm512_storeu_ps(to + r, _mm512_maskz_expand_ps(Present(table, r).raw, numbers));
-  }
-#else
-  std::fill_n(to, rows, 0.0f);
-  for (int32_t i = 0; i < table.present; ++i) to[table.places[i]] = from[i];
-#endif
+  for (int32_t r = 0; r < rows; r += kWidth)
+    Store(Present(table, r).Apart(Load(from + table.before[r / kWidth])), to + r);
 }
 
 // The present rows' numbers of from [m], each times its row's step, to [count], zero after them.
 HWY_NOINLINE void Collect(const PackedTable& table, int32_t rows, const float* from, int64_t count, float* to) {
   for (int32_t r = 0; r < rows; r += kWidth)
-    Store(hn::Compress(Load(from + r), Present(table, r)), to + table.before[r / kWidth]);
+    Store(Present(table, r).Together(Load(from + r)), to + table.before[r / kWidth]);
   const int32_t present = table.present;
   for (int32_t i = 0; i < present; i += kWidth) Store(hn::Mul(Load(to + i), Load(table.steps.data() + i)), to + i);
   std::fill(to + present, to + count, 0.0f);

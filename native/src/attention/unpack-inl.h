@@ -127,12 +127,56 @@ HWY_INLINE void UnpackEven(const uint8_t* codes, int32_t bits, uint8_t* to) {
 }
 #endif
 
+#if HWY_TARGET == HWY_AVX2
+// As UnpackEven of AVX-512, in shifts: a field's bits are turned down to the lowest of their byte, then up to their place,
+// or, where the row has no such field, out of the word.
+struct RowShifts {
+  std::array<int64_t, 3> up;      // of the fields of 4, 2 and 1 bits; 64: no such field
+  std::array<int32_t, 3> eighths;  // of kDim bytes before the field
+  constexpr explicit RowShifts(int bits) : up{}, eighths{} {
+    int rest = bits, passed = 0;
+    for (int f = 0; f < 3; ++f) {
+      const int width = 4 >> f;
+      up[f] = 64;
+      if ((bits & width) == 0) continue;
+      rest -= width;
+      up[f] = 8 - bits + rest;
+      eighths[f] = passed;
+      passed += width;
+    }
+  }
+};
+
+template <int kDim, int kFieldBits, int kFirst>
+HWY_INLINE __m256i TurnedField(const uint8_t* field, int64_t up) {
+  return _mm256_sll_epi64(FieldBits<kDim, kFieldBits, 0, kFirst>(field).raw, _mm_cvtsi64_si128(up));
+}
+
+template <int kDim, int kFirst>
+HWY_INLINE void UnpackEven(const uint8_t* codes, int32_t bits, uint8_t* to) {
+  if constexpr (kFirst < kDim) {
+    static constexpr std::array<RowShifts, 8> kShifts = {RowShifts(0), RowShifts(1), RowShifts(2), RowShifts(3),
+                                                         RowShifts(4), RowShifts(5), RowShifts(6), RowShifts(7)};
+    const RowShifts& row = kShifts[bits];
+    const auto from = [&](int f) { return codes + row.eighths[f] * (kDim / 8); };
+    const __m256i code = _mm256_or_si256(_mm256_or_si256(TurnedField<kDim, 4, kFirst>(from(0), row.up[0]),
+                                                         TurnedField<kDim, 2, kFirst>(from(1), row.up[1])),
+                                         TurnedField<kDim, 1, kFirst>(from(2), row.up[2]));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + kFirst), code);
+    UnpackEven<kDim, kFirst + 32>(codes, bits, to);
+  }
+}
+#endif
+
 template <int kDim>
 HWY_INLINE void UnpackCodesOf(const uint8_t* codes, int32_t bits, uint8_t* to) {
 #if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
   if (bits == 8) return UnpackFrom<kDim, 8, 0>(codes, to);  // rare or, in a format of 8 bits, all of them
   UnpackEven<kDim, 0>(codes, bits, to);
   if constexpr (kDim == 128) UnpackEven<kDim, 64>(codes, bits, to);
+#elif HWY_TARGET == HWY_AVX2
+  if (bits == 8) return UnpackFrom<kDim, 8, 0>(codes, to);
+  UnpackEven<kDim, 0>(codes, bits, to);
 #else
   switch (bits) {
     case 1: return UnpackFrom<kDim, 1, 0>(codes, to);

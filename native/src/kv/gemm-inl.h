@@ -17,11 +17,14 @@ namespace kvcapsule {
 namespace HWY_NAMESPACE {
 
 // Rows of b one below the other.
-struct DenseRows {
-  const float* first;
+template <class T>
+struct RowsBelow {
+  const T* first;
   int64_t stride;
-  HWY_INLINE const float* Row(int p) const { return first + p * stride; }
+  HWY_INLINE const T* Row(int p) const { return first + p * stride; }
 };
+using DenseRows = RowsBelow<float>;
+using HalfRows = RowsBelow<hwy::float16_t>;
 
 // Rows of b wherever they lie, in a type that the pool holds.
 template <class T>
@@ -46,12 +49,12 @@ HWY_INLINE void SumTile(const Operands<Rows>& o, int column, FloatV (&sum)[kRows
   for (int p = 0; p < o.k; ++p) {
     const auto* b = o.b.Row(p) + column;
     FloatV row[kVectors];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int j = 0; j < kVectors; ++j) row[j] = LoadWide(b + j * kWidth);
 #pragma GCC unroll 16
     for (int i = 0; i < kRows; ++i) {
       const FloatV x = Splat(o.a[i * o.lda + p]);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int j = 0; j < kVectors; ++j) sum[i][j] = hn::MulAdd(x, row[j], sum[i][j]);
     }
   }
@@ -61,7 +64,7 @@ template <int kRows, int kVectors, class Rows>
 HWY_INLINE void StoreTile(const Operands<Rows>& o, int column, const FloatV (&sum)[kRows][kVectors]) {
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int j = 0; j < kVectors; ++j) Store(sum[i][j], o.c + column + i * o.ldc + j * kWidth);
   }
 }
@@ -71,7 +74,7 @@ HWY_INLINE void ProductTile(const Operands<Rows>& o, int column) {
   FloatV sum[kRows][kVectors];
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int j = 0; j < kVectors; ++j)
       sum[i][j] = kAccumulate ? Load(o.c + column + i * o.ldc + j * kWidth) : hn::Zero(FloatTag());
   }
@@ -79,13 +82,26 @@ HWY_INLINE void ProductTile(const Operands<Rows>& o, int column) {
   StoreTile<kRows, kVectors>(o, column, sum);
 }
 
-// n is a multiple of kLanes, so of kWidth.
+// Vectors of columns that are summed up beside each other for so many rows: sums enough to hide the latency of two FMA
+// ports (8 to 12), few enough for the registers: 16, or 32 with AVX-512.
+constexpr int TileVectors(int rows) {
+  if (kWidth == kLanes) return rows <= 2 ? 4 : 2;
+  return rows == 1 ? 8 : rows <= 3 ? 4 : 2;
+}
+
+// Calls tile(std::integral_constant, column) for tiles of at most kVectors vectors that together are n columns, a
+// multiple of kWidth.
+template <int kVectors, class Tile>
+HWY_INLINE void InColumns(int n, int column, Tile tile) {
+  for (; column + kVectors * kWidth <= n; column += kVectors * kWidth)
+    tile(std::integral_constant<int, kVectors>(), column);
+  if constexpr (kVectors > 1) InColumns<kVectors / 2>(n, column, tile);
+}
+
 template <int kRows, bool kAccumulate, class Rows>
 HWY_NOINLINE void ProductRows(const Operands<Rows>& o) {
-  constexpr int kVectors = kRows <= 2 ? 4 : 2;  // few rows: more columns keep the FMA ports busy
-  int j = 0;
-  for (; j + kVectors * kWidth <= o.n; j += kVectors * kWidth) ProductTile<kRows, kVectors, kAccumulate>(o, j);
-  for (; j < o.n; j += kWidth) ProductTile<kRows, 1, kAccumulate>(o, j);
+  InColumns<TileVectors(kRows)>(
+      o.n, 0, [&](auto vectors, int column) { ProductTile<kRows, vectors(), kAccumulate>(o, column); });
 }
 
 // Rows by two vectors: 12 accumulators hide the latency of two FMA ports and fit 16 registers; AVX-512 has 32.
