@@ -1,5 +1,6 @@
 import { Gdsf } from './gdsf/gdsf.js';
 import { GreedyDualSize } from './greedy-dual-size/greedy-dual-size.js';
+import { HitDensity } from './hit-density/hit-density.js';
 import { Lfu } from './lfu/lfu.js';
 import { Lru } from './lru/lru.js';
 import type { Evictable, EvictionPolicy } from './policy.js';
@@ -7,6 +8,7 @@ import { S3Fifo } from './s3-fifo/s3-fifo.js';
 
 /** Every policy, by its name. */
 export const EVICTION_POLICIES = {
+  'hit-density': <T extends Evictable>(): EvictionPolicy<T> => new HitDensity<T>(),
   'greedy-dual-size': <T extends Evictable>(): EvictionPolicy<T> => new GreedyDualSize<T>(),
   lru: <T extends Evictable>(): EvictionPolicy<T> => new Lru<T>(),
   lfu: <T extends Evictable>(): EvictionPolicy<T> => new Lfu<T>(),

@@ -1,6 +1,8 @@
 /** What a policy may know of a piece of cached content. */
 export interface Evictable {
   readonly name: string;
+  /** The name of what it follows. */
+  readonly parent: string;
   /** What it takes from the pool: its size. */
   readonly pages: number;
   readonly textTokens: number;

@@ -13,6 +13,11 @@ export class Ranking<T extends Evictable> {
   readonly #ranks = new Map<T, Rank>();
   readonly #offered = new Heap<T>((a, b) => this.#before(a, b));
 
+  /** Of all content that has a rank. */
+  get size(): number {
+    return this.#ranks.size;
+  }
+
   rank(content: T): number {
     return this.#of(content).rank;
   }

@@ -35,6 +35,9 @@ export interface CacheEntry extends Evictable {
   idleChildren: number;
 }
 
+/** What is looked for: units that have names, and text at the end that has none yet. */
+export type NamedContent = Pick<ContentChain, 'root' | 'units' | 'tail' | 'blockTokens' | 'runs'>;
+
 /** The longest prefix that is there. Its entries are in use by the caller: `leave` gives them back. */
 export interface PrefixMatch {
   readonly entries: readonly CacheEntry[];
@@ -87,7 +90,7 @@ export class PrefixCache {
   }
 
   /** The longest cached prefix of at most `limit` tokens, in use from here on. */
-  match(chain: ContentChain, limit: number): PrefixMatch {
+  match(chain: NamedContent, limit: number): PrefixMatch {
     const entries: CacheEntry[] = [];
     let tokens = 0;
     let parent = chain.root;
@@ -121,7 +124,7 @@ export class PrefixCache {
 
   /** The block of a run that is not full which begins with these tokens. */
   #nextBlock(
-    { runs, blockTokens }: ContentChain,
+    { runs, blockTokens }: NamedContent,
     parent: ContentName,
     wanted: readonly number[],
   ): CacheEntry | undefined {

@@ -7,7 +7,7 @@ import {
 
 /** Content of one page and sixteen tokens of text, unless told otherwise. */
 export function contentOf(serial: number, known: Partial<Evictable> = {}): Evictable {
-  return { name: `c${serial}`, pages: 1, textTokens: 16, pictureTokens: 0, serial, ...known };
+  return { name: `c${serial}`, parent: 'root', pages: 1, textTokens: 16, pictureTokens: 0, serial, ...known };
 }
 
 /** A policy, and what a cache knows of each content. */

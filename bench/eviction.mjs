@@ -1,0 +1,132 @@
+// Which policy of eviction saves most, on generated traffic without an engine: each policy's prefix cache over pools of
+// some shares of all that the traffic uses, beside what no policy can pass (libs/evaluation/src/eviction/optimum.ts
+// says why). Nothing depends on the machine or on chance: the same seeds give the same figures.
+//
+// Usage: node bench/eviction.mjs [--requests 1000] [--seeds 1,2] [--shares 0.1,0.2,0.4,0.6] [--out PATH]
+//   writes PATH.json and PATH.html; ./kvcapsule up (or tsc -b) has to have built everything once
+import { writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+
+const ROOT = resolve(import.meta.dirname, '..');
+const built = (path) => import(join(ROOT, 'libs', path, 'index.js'));
+const { EVICTION_POLICIES, DEFAULT_EVICTION_POLICY } = await built('domain/dist/eviction');
+const { optimum, replay, TRACE_NAMES, traceOf } = await built('evaluation/dist/eviction');
+const { COLOURS, escapeXml, gridLines, htmlPage, linePath, svgPlot } = await built('evaluation/dist/report');
+
+const { values } = parseArgs({
+  options: {
+    requests: { type: 'string', default: '1000' },
+    seeds: { type: 'string', default: '1,2' },
+    shares: { type: 'string', default: '0.1,0.2,0.4,0.6' },
+    out: { type: 'string', default: join(ROOT, 'bench/results/eviction') },
+  },
+});
+const requests = Number(values.requests);
+const [seeds, shares] = [values.seeds, values.shares].map((list) => list.split(',').map(Number));
+const POLICIES = Object.keys(EVICTION_POLICIES);
+
+/** Seconds a token of the demo model on two cores: a picture's goes through the tower too. */
+const SECONDS = { text: 0.000_25, picture: 0.000_5 };
+const WORTH = {
+  tokens: ({ textTokens, pictureTokens }) => textTokens + pictureTokens,
+  seconds: ({ textTokens, pictureTokens }) => SECONDS.text * textTokens + SECONDS.picture * pictureTokens,
+  pages: ({ pages }) => pages,
+};
+const countsOf = ({ picture, tokenIds, pages }) => ({
+  pages,
+  textTokens: picture === undefined ? tokenIds.length : 0,
+  pictureTokens: picture === undefined ? 0 : tokenIds.length,
+});
+const each = (make) => Object.fromEntries(Object.entries(WORTH).map(([unit, worth]) => [unit, make(worth)]));
+
+function measure(trace, seed, share) {
+  const used = new Set(trace.requests.flatMap(({ pieces }) => pieces));
+  const usedPages = [...used].reduce((sum, { pages }) => sum + pages, 0);
+  const blocks = Math.ceil((usedPages * share) / 8);
+  const runs = Object.fromEntries(
+    POLICIES.map((name) => [name, replay(trace, blocks, EVICTION_POLICIES[name]())]),
+  );
+  const asked = each((worth) => worth(runs[POLICIES[0]].asked));
+  const bounds = each((worth) => optimum(trace, blocks * 8, (piece) => worth(countsOf(piece))));
+  const found = Object.fromEntries(POLICIES.map((name) => [name, each((worth) => worth(runs[name].found))]));
+  return { trace: trace.name, seed, share, blocks, asked, bounds, found };
+}
+
+const cells = [];
+for (const name of TRACE_NAMES)
+  for (const seed of seeds) {
+    const trace = traceOf(name, { requests, seed });
+    for (const share of shares) {
+      cells.push(measure(trace, seed, share));
+      process.stderr.write(`${name} ${seed} ${share}\n`);
+    }
+  }
+
+const mean = (numbers) => numbers.reduce((sum, number) => sum + number, 0) / numbers.length;
+const at = (trace, share) => cells.filter((cell) => cell.trace === trace && cell.share === share);
+const ofOptimum = (trace, share, policy, unit) =>
+  mean(at(trace, share).map(({ found, bounds }) => found[policy][unit] / bounds[unit].upper));
+const hitRate = (trace, share, policy) =>
+  mean(at(trace, share).map(({ found, asked }) => found[policy].pages / asked.pages));
+
+const three = (number) => number.toFixed(3);
+const rows = TRACE_NAMES.flatMap((trace) => shares.map((share) => ({ trace, share })));
+function table(value) {
+  const head = `| traffic, pool | ${POLICIES.join(' | ')} |\n|---|${POLICIES.map(() => '---').join('|')}|`;
+  const lines = rows.map(({ trace, share }) => {
+    const numbers = POLICIES.map((policy) => value(trace, share, policy));
+    const best = Math.max(...numbers);
+    return `| ${trace}, ${share} | ${numbers.map((n) => (three(n) === three(best) ? `**${three(n)}**` : three(n))).join(' | ')} |`;
+  });
+  return [head, ...lines].join('\n');
+}
+
+const FRAME = { width: 520, height: 320, margin: { left: 54, right: 130, top: 28, bottom: 44 } };
+function chart(trace, label, value) {
+  const { width, height, margin } = FRAME;
+  const right = width - margin.right;
+  const all = POLICIES.flatMap((policy) => shares.map((share) => value(trace, share, policy)));
+  const low = Math.floor(10 * Math.min(...all)) / 10;
+  const [first, last] = [Math.min(...shares), Math.max(...shares)];
+  const xAt = (x) => margin.left + ((x - first) / (last - first || 1)) * (right - margin.left);
+  const yAt = (y) => height - margin.bottom - ((y - low) / (1 - low)) * (height - margin.bottom - margin.top);
+  const lines = POLICIES.map((policy, index) => {
+    const places = shares.map((share) => [xAt(share), yAt(value(trace, share, policy))]);
+    const wide = policy === DEFAULT_EVICTION_POLICY ? 2.6 : 1.2;
+    const style = `stroke="${COLOURS[index % COLOURS.length]}" fill="none" stroke-width="${wide}"`;
+    const key = margin.top + 12 + 14 * index;
+    return `<path d="${linePath(places)}" ${style}/><path d="M${right + 6} ${key - 4}h16" ${style}/><text x="${right + 26}" y="${key}">${policy}</text>`;
+  });
+  const ticks = Array.from({ length: 11 }, (_, tick) => tick / 10).filter((tick) => tick >= low);
+  return svgPlot(FRAME, `${trace}: ${label}`, [
+    `<text x="${margin.left}" y="16" font-weight="600">${escapeXml(`${trace}: ${label}`)}</text>`,
+    gridLines(FRAME, { ticks: shares, show: String, at: xAt }, { ticks, show: String, at: yAt }),
+    ...lines,
+    `<text x="${(margin.left + right) / 2}" y="${height - 8}" text-anchor="middle">pool, as a share of all content</text>`,
+  ]);
+}
+
+const VIEWS = [
+  ['tokens saved, of what an optimum can', (...args) => ofOptimum(...args, 'tokens')],
+  ['seconds saved, of what an optimum can', (...args) => ofOptimum(...args, 'seconds')],
+  ['share of the prompts’ pages that were found', hitRate],
+];
+const bracket = Math.min(...cells.map(({ bounds }) => bounds.tokens.lower / bounds.tokens.upper));
+const note = `${requests} requests each, seeds ${seeds.join(', ')}. The bounds of the optimum are within ${((1 - bracket) * 100).toFixed(1)} % of each other.`;
+const body = VIEWS.map(([label, value]) => {
+  const charts = TRACE_NAMES.map((trace) => chart(trace, label, value)).join('\n');
+  return `<h2>${escapeXml(label)}</h2>\n${charts}\n<pre>${escapeXml(table(value))}</pre>`;
+});
+const command = `node bench/eviction.mjs --requests ${requests} --seeds ${seeds} --shares ${shares}`;
+writeFileSync(
+  `${values.out}.json`,
+  `${JSON.stringify({ command, requests, seeds, shares, cells }, null, 1)}\n`,
+);
+writeFileSync(
+  `${values.out}.html`,
+  htmlPage('Eviction policies', `<p>${escapeXml(note)}</p>\n${body.join('\n')}`),
+);
+process.stdout.write(
+  `${note}\n\n${VIEWS.map(([label, value]) => `${label}\n\n${table(value)}`).join('\n\n')}\n`,
+);

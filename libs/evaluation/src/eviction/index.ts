@@ -1,0 +1,4 @@
+export * from './optimum.js';
+export * from './replay.js';
+export type * from './trace.js';
+export * from './traffic.js';

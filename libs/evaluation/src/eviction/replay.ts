@@ -1,0 +1,72 @@
+import type { EvictionPolicy } from '@kvcapsule/domain/eviction';
+import { type CacheEntry, pageRuns, PagePool, PrefixCache } from '@kvcapsule/domain/paging';
+import type { Piece, Trace, TraceRequest } from './trace.js';
+
+const PAGES_PER_BLOCK = 8;
+/** No other format stands beside it. */
+const FORMAT = 0;
+
+/** What was found of the prompts, and what they had. */
+export interface Saved {
+  readonly pages: number;
+  readonly textTokens: number;
+  readonly pictureTokens: number;
+}
+
+export interface Replayed {
+  readonly found: Saved;
+  readonly asked: Saved;
+  readonly evictedPages: number;
+}
+
+const NOTHING: Saved = { pages: 0, textTokens: 0, pictureTokens: 0 };
+
+export function plus(sum: Saved, { pages, picture, tokenIds }: Piece): Saved {
+  return {
+    pages: sum.pages + pages,
+    textTokens: sum.textTokens + (picture === undefined ? tokenIds.length : 0),
+    pictureTokens: sum.pictureTokens + (picture === undefined ? 0 : tokenIds.length),
+  };
+}
+
+/** Runs a trace's requests one after the other through a worker's prefix cache over a pool of so many blocks. */
+export function replay(trace: Trace, blocks: number, policy: EvictionPolicy<CacheEntry>): Replayed {
+  const pool = new PagePool(blocks, PAGES_PER_BLOCK);
+  const cache = new PrefixCache(pool, policy);
+  let [found, asked] = [NOTHING, NOTHING];
+  for (const request of trace.requests) {
+    const hits = run(pool, cache, request);
+    const prompt = request.pieces.slice(0, request.promptPieces);
+    found = prompt.slice(0, hits).reduce(plus, found);
+    asked = prompt.reduce(plus, asked);
+  }
+  return { found, asked, evictedPages: cache.evictedPages };
+}
+
+/** Returns how many pieces of the prompt were there. */
+function run(pool: PagePool, cache: PrefixCache, { pieces, promptPieces }: TraceRequest): number {
+  const units = pieces.slice(0, promptPieces);
+  const [first] = pieces;
+  if (!first) return 0;
+  const { entries } = cache.match({ root: first.parent, units, tail: [], blockTokens: 16 }, Infinity);
+  cache.begin(entries);
+  const used = [...entries];
+  for (const piece of pieces.slice(entries.length)) {
+    const pages = allocate(pool, cache, piece.pages);
+    const stored = { format: FORMAT, tokens: piece.tokenIds.length, pages };
+    const kind = piece.picture === undefined ? 'run' : 'picture';
+    const entry = cache.insert(piece, { kind, stored, raw: undefined });
+    if (entry) used.push(entry);
+    pool.release(pageRuns(pages, PAGES_PER_BLOCK));
+  }
+  cache.leave(used);
+  return entries.length;
+}
+
+function allocate(pool: PagePool, cache: PrefixCache, pages: number): number[] {
+  for (;;) {
+    const taken = pool.allocatePages(pages);
+    if (taken) return taken;
+    if (!cache.evict()) throw new Error('a request is larger than the pool');
+  }
+}
