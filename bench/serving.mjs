@@ -225,8 +225,11 @@ async function run(sides) {
 
 check();
 const sides = [];
+const stopAll = () => Promise.all(sides.splice(0).map((side) => side.stop()));
+for (const signal of ['SIGINT', 'SIGTERM'])
+  process.once(signal, () => void stopAll().finally(() => process.exit(1)));
 try {
   await run(sides);
 } finally {
-  for (const side of sides) await side.stop();
+  await stopAll();
 }

@@ -1,9 +1,10 @@
 """Writes a folder of make_geometry.py as the two GGUF files of llama.cpp's server: model.gguf (text), mmproj.gguf (tower).
-Usage: python to_gguf.py LLAMA_CPP MODEL_DIR OUT_DIR
+Usage: python to_gguf.py LLAMA_CPP MODEL_DIR OUT_DIR [bf16|f16]
 LLAMA_CPP is llama.cpp's source, whose converter is run; needs torch and transformers. The converter is told what the
 folder does not say in its terms: that the text model is a Llama, and that of the ways to split a text before BPE that
 llama.cpp knows, SmolLM's is nearest to the demo tokenizer's (prompts can differ by some tokens). Its code for pictures
 sends a blank line as one token and refuses a vocabulary without it, so one of the words that no text gives is it.
+Weights are bf16 as they are stored; without AVX-512 llama.cpp multiplies f16 several times as fast.
 """
 import json
 import os
@@ -44,6 +45,7 @@ def convert(script, arguments):
 
 def main():
     source, model, out = (Path(argument) for argument in sys.argv[1:4])
+    weights = sys.argv[4] if len(sys.argv) > 4 else "bf16"
     sys.path[:0] = [str(source), str(source / "gguf-py")]
     from conversion import base
     base.TextModel.get_vocab_base_pre = lambda self, tokenizer: "smollm"
@@ -51,7 +53,7 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         lay_out(model, Path(name))
         for file, more in (("model.gguf", []), ("mmproj.gguf", ["--mmproj"])):
-            convert(source / "convert_hf_to_gguf.py", [name, "--outtype", "bf16", "--outfile", out / file, *more])
+            convert(source / "convert_hf_to_gguf.py", [name, "--outtype", weights, "--outfile", out / file, *more])
 
 
 if __name__ == "__main__":

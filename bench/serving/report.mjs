@@ -86,8 +86,9 @@ function ratiosOf(rounds, ours, peer) {
 }
 
 function sameAnswers(rounds, ours, peer) {
-  const pairs = rounds.flatMap((round) =>
-    (round[ours].texts ?? []).map((text, index) => text === round[peer].texts?.[index]),
+  const both = rounds.filter((round) => round[ours].texts && round[peer].texts);
+  const pairs = both.flatMap((round) =>
+    round[ours].texts.map((text, index) => text === round[peer].texts[index]),
   );
   return `${pairs.filter(Boolean).length} of ${pairs.length}`;
 }

@@ -48,6 +48,8 @@ async function startProgram({ name, version, command, args, port, env }) {
   child.stderr.on('data', keep);
   child.on('error', keep);
   const pids = [child.pid];
+  // a group of its own, which nobody ends when this process ends
+  process.once('exit', () => child.pid !== undefined && signalTree(pids, 'SIGKILL'));
   const stop = async () => {
     const gone = child.exitCode ?? child.signalCode ?? once(child, 'exit');
     signalTree(pids, 'SIGKILL');
