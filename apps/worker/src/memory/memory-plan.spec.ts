@@ -55,7 +55,10 @@ describe('the memory plan', () => {
       refuse(total - 100 * MIB);
     }).toThrow(/pool 512 MiB.*the cgroup has \d+ MiB\. --pool-mib 412 would fit\./);
     expect(() => {
-      refuse(200 * MIB);
+      refuse(total - 512 * MIB - 28 * MIB);
+    }).toThrow('--swap-mib 0 --encoder-cache-mib 0 --pool-mib 100 would fit.');
+    expect(() => {
+      refuse(total - 512 * MIB - 128 * MIB);
     }).toThrow('Not even a small pool would fit');
     const fitting = memoryPlan({ ...demand, poolBlocks: 4 * 412 });
     checkMemoryPlan(fitting, { bytes: total - 100 * MIB, of: 'cgroup' });

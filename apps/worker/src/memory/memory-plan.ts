@@ -102,20 +102,24 @@ export function memoryLimit(machine = totalmem(), group = constrainedMemory()): 
 export const plannedBytes = (plan: MemoryPlan): number =>
   Object.values(plan).reduce((sum, bytes) => sum + bytes, 0);
 
-/** Throws `CONFIG_INVALID` with all parts and a pool that would fit, when the plan is more than the limit. */
+/** Throws `CONFIG_INVALID` with all parts and settings that would fit, when the plan is more than the limit. */
 export function checkMemoryPlan(plan: MemoryPlan, limit: MemoryLimit): void {
   const total = plannedBytes(plan);
   if (total <= limit.bytes) return;
   const parts = Object.entries(plan).map(([part, bytes]) => `${part.replaceAll('_', ' ')} ${mib(bytes)}`);
-  const poolMib = Math.floor((limit.bytes - (total - plan.pool)) / MIB);
-  const advice =
-    poolMib >= 1
-      ? `--pool-mib ${poolMib} would fit.`
-      : 'Not even a small pool would fit: choose smaller weights (--weights) or another model.';
   throw new KvcError(
     'CONFIG_INVALID',
-    `The worker would need ${mib(total)} of memory (${parts.join(', ')}); the ${limit.of} has ${mib(limit.bytes)}. ${advice}`,
+    `The worker would need ${mib(total)} of memory (${parts.join(', ')}); the ${limit.of} has ${mib(limit.bytes)}. ${advice(plan, limit)}`,
   );
+}
+
+/** What would fit: a smaller pool, or one without anything beside it that can be done without. */
+function advice(plan: MemoryPlan, limit: MemoryLimit): string {
+  const poolMib = Math.floor((limit.bytes - (plannedBytes(plan) - plan.pool)) / MIB);
+  if (poolMib >= 1) return `--pool-mib ${poolMib} would fit.`;
+  const aloneMib = poolMib + Math.floor((plan.swap + plan.encoder_cache) / MIB);
+  if (aloneMib >= 1) return `--swap-mib 0 --encoder-cache-mib 0 --pool-mib ${aloneMib} would fit.`;
+  return 'Not even a small pool would fit: choose smaller weights (--weights) or another model.';
 }
 
 /** The plan in whole MiB, for people. */
