@@ -26,7 +26,7 @@ const requests = Number(values.requests);
 const [seeds, shares] = [values.seeds, values.shares].map((list) => list.split(',').map(Number));
 const POLICIES = Object.keys(EVICTION_POLICIES);
 
-/** Seconds a token of the demo model on two cores: a picture's goes through the tower too. */
+/** Seconds a token of an assumed machine: a picture's goes through the tower too, so it counts twice. */
 const SECONDS = { text: 0.000_25, picture: 0.000_5 };
 const WORTH = {
   tokens: ({ textTokens, pictureTokens }) => textTokens + pictureTokens,
