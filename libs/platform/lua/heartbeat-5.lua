@@ -15,7 +15,7 @@
 
   Returns
    0 done
-  -1 the worker's record is gone, or one of its keys held another type and has been removed: register again
+  -1 the worker's record is gone, or one of its keys is of another type than ours: register again
   -2 another process has registered under this id
 ]]
 --- @include now-ms
@@ -23,9 +23,9 @@
 --- @include drop-expired
 --- @include recount
 --- @include outlive-worker
---- @include drop-foreign
+--- @include foreign-keys
 
-if dropForeign(KEYS) then
+if #foreignKeys(KEYS) > 0 then
   return -1
 end
 local refused = checkEpoch(KEYS[1], KEYS[2], ARGV[1])

@@ -23,11 +23,14 @@
 ]]
 --- @include now-ms
 --- @include epoch-holder
---- @include drop-foreign
+--- @include foreign-keys
 
-local isRepaired = dropForeign(KEYS)
+local foreign = foreignKeys(KEYS)
+for _, key in ipairs(foreign) do
+  redis.call('DEL', key)
+end
 local current, holder = epochHolder(KEYS[1])
-if current and holder == ARGV[1] and not isRepaired and redis.call('HGET', KEYS[2], 'epoch') == current then
+if current and holder == ARGV[1] and #foreign == 0 and redis.call('HGET', KEYS[2], 'epoch') == current then
   redis.call('PEXPIRE', KEYS[2], ARGV[6])
   redis.call('PEXPIRE', KEYS[1], ARGV[7])
   return tonumber(current)

@@ -9,13 +9,13 @@ import type { KeyTypes } from './keys.js';
 import { defineScripts } from './scripts.js';
 import type { RedisSettings } from './settings.js';
 import { checkStore } from './store-check.js';
-import { parseRedisUrl, redisAddress } from './url.js';
+import { parseRedisUrl, redisAddress, type RedisKind } from './url.js';
 
 /** The longest that a verb waits for a lost connection to come back. */
 const RETRY_WINDOW_MS = 1_000;
 const RETRY_PAUSE_MS = 25;
 /** The longest that a first connection may take: Sentinels are asked one after the other, data are loaded. */
-const START_TIMEOUT_MS = 5_000;
+const START_TIMEOUT_MS = 10_000;
 
 /**
  * Connects to the Redis that the settings name: one server, a group behind Sentinels, or a Cluster. Rejects with
@@ -34,7 +34,7 @@ export async function createRedisClient(
   const { kind, tls } = parseRedisUrl(settings.redis);
   const client = defineScripts(makeConnection(settings));
   try {
-    await connect(client);
+    await connect(client, kind);
     await checkStore(client, kind, told, warn);
   } catch (error) {
     client.disconnect();
@@ -43,22 +43,33 @@ export async function createRedisClient(
   return client;
 }
 
+/** What libraries say when all of several servers have failed, each for a reason of its own. */
+const SUMMARY = /sentinels are unreachable|slots cache|startup nodes/;
+
 /** Rejects with the first fault: `connect` itself tells only that the connection is closed, the events before it why. */
-async function connect(client: RedisConnection): Promise<void> {
+async function connect(client: RedisConnection, kind: RedisKind): Promise<void> {
   // Each failed command reports its own error; without a listener a lost connection would end the process.
-  const faults: { error?: unknown; node?: unknown } = {};
-  client.on('error', (error) => (faults.error ??= error));
-  client.on('node error', (error) => (faults.node ??= error));
-  client.on('sentinelError', (error) => (faults.node ??= error));
+  const faults: { error?: Error; node?: Error } = {};
+  const failed = new Promise<never>((_, reject) => {
+    client.on('error', (error: Error) => {
+      faults.error ??= error;
+      reject(error);
+    });
+  });
+  for (const event of ['node error', 'sentinelError'])
+    client.on(event, (error: Error) => (faults.node ??= error));
   const ended = new AbortController();
   const late = sleep(START_TIMEOUT_MS, undefined, { signal: ended.signal }).then(() => {
-    throw new Error('LOADING or without a word for too long');
+    throw new Error(`${kind === 'cluster' ? 'CLUSTERDOWN' : 'LOADING'}, or nothing said for too long`);
   });
-  late.catch(() => undefined);
+  for (const end of [late, failed]) end.catch(() => undefined);
   try {
-    await Promise.race([client.connect(), late]);
+    // A Cluster that is not whole yet is asked again, which its `connect` says nothing about.
+    const ready = new Promise((resolve) => client.once('ready', resolve));
+    await Promise.race([client.connect(), ready, late, failed]);
   } catch (error) {
-    throw faults.node ?? faults.error ?? error;
+    const first = faults.error ?? error;
+    throw faults.node !== undefined && SUMMARY.test(wordsOf(first).message) ? faults.node : first;
   } finally {
     ended.abort();
   }

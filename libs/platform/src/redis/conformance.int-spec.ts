@@ -10,7 +10,7 @@ import {
   useRedis,
   valkeyServer,
 } from '@kvcapsule/testing/redis';
-import { describe } from 'vitest';
+import { afterAll, describe } from 'vitest';
 
 import {
   createRedisClient,
@@ -31,6 +31,10 @@ interface Kind {
 }
 
 const certificates = makeCertificates();
+afterAll(() => {
+  certificates.remove();
+});
+
 const KINDS: readonly Kind[] = [
   { name: 'one server', start: startServer, settings: (url) => ({ redis: url }) },
   {

