@@ -6,6 +6,7 @@
 #include <set>
 
 #include "common/isa.h"
+#include "emulated_tiles.h"
 #include "kv/gemm.h"
 #include "kvcapsule/error.h"
 #include "targets.h"
@@ -26,6 +27,7 @@ std::vector<float> Product() {
 }
 
 TEST(ArithmeticTest, NamesTheTargetThatKernelsRunOn) {
+  const testing::UseTileProduct no_tiles(nullptr);
   std::set<std::string> names;
   for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
     const UseTarget use(target);
@@ -34,6 +36,11 @@ TEST(ArithmeticTest, NamesTheTargetThatKernelsRunOn) {
     names.insert(Arithmetic());
   }
   EXPECT_EQ(names.size(), hwy::SupportedAndGeneratedTargets().size());
+}
+
+TEST(ArithmeticTest, ProductsOnTilesAreAClassOfTheirOwn) {
+  const testing::UseTileProduct use(testing::kEmulatedProduct);
+  EXPECT_EQ(Arithmetic(), "cpu-" + InstructionSet() + "+amx-" + std::to_string(kKernelRevision));
 }
 
 TEST(ArithmeticTest, TakesTheMachinesBestByItself) {

@@ -1,4 +1,4 @@
-// Packed matrices against plain loops, and that a row's result is the same in any company.
+// Packed matrices, none on tiles, against plain loops, and that a row's result is the same in any company.
 #include "backend/packed_matrix.h"
 
 #include <gtest/gtest.h>
@@ -10,6 +10,7 @@
 
 #include "backend/quantized_panels.h"
 #include "common/half.h"
+#include "emulated_tiles.h"
 #include "targets.h"
 
 namespace kvcapsule {
@@ -68,7 +69,7 @@ class PackedMatrixTest : public ::testing::TestWithParam<Case> {
 
   std::vector<float> Multiply(const float* x, int32_t rows) const {
     InputRows in;
-    in.Assign(x, matrix_.inputs(), rows, matrix_.inputs());
+    in.Assign(matrix_, x, matrix_.inputs(), rows);
     return Multiply(in);
   }
 
@@ -83,6 +84,7 @@ class PackedMatrixTest : public ::testing::TestWithParam<Case> {
     return sum;
   }
 
+  const testing::UseTileProduct no_tiles_{nullptr};
   std::mt19937 random_{7};
   LargeBuffer memory_;
   PackedMatrix matrix_;
@@ -141,7 +143,7 @@ TEST_P(PackedMatrixTest, AnyRangeOfPanelsCanBeHadAlone) {
   for (int32_t panel = 0; panel < matrix_.panels(); ++panel) {
     float y[3 * PackedMatrix::kPanel];
     InputRows in;
-    in.Assign(x.data(), matrix_.inputs(), 3, matrix_.inputs());
+    in.Assign(matrix_, x.data(), matrix_.inputs(), 3);
     matrix_.Multiply(in, panel, 1, y, PackedMatrix::kPanel);
     for (int32_t r = 0; r < 3; ++r) {
       for (int32_t i = 0; i < PackedMatrix::kPanel; ++i)
@@ -158,7 +160,7 @@ TEST_P(PackedMatrixTest, TheFirstOutputsCanBeHadAloneOnEveryTarget) {
     for (const int32_t rows : {1, 7, 40}) {
       const std::vector<float> all = Multiply(x.data(), rows);
       InputRows in;
-      in.Assign(x.data(), inputs, rows, inputs);
+      in.Assign(matrix_, x.data(), inputs, rows);
       for (int32_t outputs = 1; outputs <= GetParam().outputs; ++outputs) {
         std::vector<float> y(rows * width, NAN);
         matrix_.MultiplyFirst(in, outputs, y.data(), width);

@@ -35,7 +35,7 @@ TEST_P(TileSums, AreThoseOfPlainLoops) {
   std::vector<int32_t> sums(static_cast<size_t>(count) * padded, -1);
   LayOutTileQueries(queries.data(), query_stride, count, dim, laid_out.data());
   {
-    const TileScope scope(TileUse::kProducts);
+    const TileScope scope(&kTilesOfProducts);
     TileCodeSums(codes.data(), rows, dim, laid_out.data(), count, sums.data(), padded);
   }
   for (int32_t q = 0; q < count; ++q) {
@@ -73,7 +73,7 @@ TEST_P(TileWeights, AreThoseOfPlainLoops) {
   LayOutTileWeights(weights.data(), width, count, rows, laid_weights.data());
   std::vector<int32_t> sums(int64_t{2} * kTileWeightRows * dim);
   {
-    const TileScope scope(TileUse::kWeighedSums);
+    const TileScope scope(&kTilesOfWeighedSums);
     TileWeighedSums(laid_codes.data(), laid_weights.data(), spans, dim, sums.data());
   }
   for (int32_t q = 0; q < count; ++q) {

@@ -352,8 +352,9 @@ export interface BuildInfo {
   /** The one that kernels are chosen for, as Highway names it: `sse4`, `avx2`, `avx3` (AVX-512). */
   readonly instructionSet: string;
   /**
-   * Backend, instruction set and kernel revision: `cpu-avx2-1`. Two machines with one name and one build compute the
-   * same bits; `native/src/backend/arithmetic.h` says when the revision is raised.
+   * Backend, instruction set and kernel revision: `cpu-avx2-1`, or `cpu-avx3_dl+amx-1` where bf16 weights are
+   * multiplied on tiles of AMX. Two machines with one name and one build compute the same bits;
+   * `native/src/backend/arithmetic.h` says when the revision is raised.
    */
   readonly arithmetic: string;
 }

@@ -114,7 +114,7 @@ HWY_INLINE void AllPackedLogits(const CapsuleSide& side, std::span<const Stacked
   const int32_t dim = looks[0].visit->state.dim;
   const bool tiles = WithTiles(dim);
   const WholeLooks whole = QuantiseLooks(looks, queries, tiles, scratch);
-  const TileScope scope(tiles ? TileUse::kProducts : TileUse::kNone);
+  const TileScope scope(tiles ? &kTilesOfProducts : nullptr);
   for (size_t i = 0; i < looks.size(); ++i) {
     UnpackUnit(side, looks[i].look->keys, CodesOf(looks, i + 1, &CapsuleLook::keys), dim, tiles, scratch.table);
     PackedLogits(side, looks[i], whole, scratch, shorts + looks[i].row * short_stride, short_stride);
@@ -355,7 +355,7 @@ HWY_NOINLINE void AddTiledSums(const CapsuleSide& side, std::span<const StackedL
                         table.present, weights + (static_cast<int64_t>(l) * blocks + block) * spans * kSpanWeights);
     }
   }
-  const TileScope scope(TileUse::kWeighedSums);
+  const TileScope scope(&kTilesOfWeighedSums);
   for (size_t l = 0; l < count; ++l) {
     for (int32_t part = 0; part * kSumRows < present[l]; ++part) {
       const int64_t span = int64_t{part} * kSumSpans;

@@ -8,18 +8,11 @@
 namespace kvcapsule {
 namespace {
 
-constexpr int32_t kTileRows = 16;   // of codes in a tile
-constexpr int32_t kTileBytes = 64;  // of a row of codes in a tile
-constexpr int32_t kPair = 2;        // query rows at a time
+constexpr int32_t kTileRows = TileConfig::kMostRows;       // of codes in a tile
+constexpr int32_t kTileBytes = TileConfig::kMostRowBytes;  // of a row of codes in a tile
+constexpr int32_t kPair = 2;                               // query rows at a time
 constexpr int32_t kColumns = 2 * kPair;  // of sums: high and low bytes of each
 constexpr int32_t kQueryTileBytes = kTileRows * kColumns * 4;
-
-// How the manual lays out what LDTILECFG reads.
-struct alignas(64) TileConfig {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t row_bytes[16] = {};
-  uint8_t rows[16] = {};
-};
 
 // Tiles 0 and 1: numbers of a pair of queries, four channels in a row; 2 and 3: rows of codes; 4 to 7: sums.
 constexpr TileConfig ConfigOfProducts() {
@@ -44,6 +37,8 @@ constexpr TileConfig ConfigOfWeighedSums() {
 
 }  // namespace
 
+constinit const TileConfig kTilesOfProducts = ConfigOfProducts(), kTilesOfWeighedSums = ConfigOfWeighedSums();
+
 #pragma GCC diagnostic push  // the compiler's own headers hand on registers that nobody has set
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
@@ -52,9 +47,7 @@ constexpr TileConfig ConfigOfWeighedSums() {
 // Named as Highway names what is called after a look at the CPU.
 namespace N_AVX3_WIDE {
 
-void Configure(const TileConfig* config) { _tile_loadconfig(config); }
 void Multiply() { _tile_dpbusd(7, 2, 0); }
-void Release() { _tile_release(); }
 
 inline __m512i Narrow(__m512i a, __m512i b) {
   return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi16_epi8(a)), _mm512_cvtepi16_epi8(b), 1);
@@ -270,15 +263,6 @@ const uint8_t* UnpackRows(const uint8_t* codes, const uint8_t* next, const int32
 }  // namespace N_AVX3_WIDE
 #pragma GCC pop_options
 #pragma GCC diagnostic pop
-
-TileScope::TileScope(TileUse use) : used_(use != TileUse::kNone) {
-  static constexpr TileConfig kProducts = ConfigOfProducts(), kWeighedSums = ConfigOfWeighedSums();
-  if (used_) N_AVX3_WIDE::Configure(use == TileUse::kProducts ? &kProducts : &kWeighedSums);
-}
-
-TileScope::~TileScope() {
-  if (used_) N_AVX3_WIDE::Release();
-}
 
 void KeepTilesAwake() { N_AVX3_WIDE::Multiply(); }
 

@@ -4,25 +4,15 @@
 #pragma once
 #include <cstdint>
 
+#include "common/tiles.h"
+
 namespace kvcapsule {
 
-enum class TileUse { kNone, kProducts, kWeighedSums };
+// A TileScope's setting for TileCodeSums, and for TileWeighedSums. Either everything is laid out first and many products
+// follow each other, or KeepTilesAwake is called now and then.
+extern const TileConfig kTilesOfProducts, kTilesOfWeighedSums;
 
-// Sets up this thread's tiles for TileCodeSums or TileWeighedSums and clears them at the end: tiles in use cost 8 KB at
-// every switch of threads. Tiles that were idle for some 700 cycles cost 600 when they are used again, so either
-// everything is laid out first and many products follow each other, or KeepTilesAwake is called now and then.
-class TileScope {
- public:
-  explicit TileScope(TileUse use);
-  ~TileScope();
-  TileScope(const TileScope&) = delete;
-  TileScope& operator=(const TileScope&) = delete;
-
- private:
-  const bool used_;
-};
-
-// 16 cycles of work for nobody, in a TileScope of kProducts; wanted every 600 cycles.
+// 16 cycles of work for nobody, in a TileScope of kTilesOfProducts; wanted every 600 cycles.
 void KeepTilesAwake();
 
 // Most of a whole number: both of its bytes are signed then.
@@ -34,8 +24,8 @@ constexpr int64_t TileQueryBytes(int32_t count, int32_t dim) { return (count + 1
 void LayOutTileQueries(const int16_t* queries, int64_t query_stride, int32_t count, int32_t dim, uint8_t* to);
 
 // sums [count][sum_stride]: products of query rows as LayOutTileQueries left them with rows of codes [..][dim], a byte a
-// channel. Needs IsaFeature::kInt8Tiles and a TileScope of kProducts. Reads rows of codes and writes sums up to the next
-// multiple of 16 rows.
+// channel. Needs IsaFeature::kInt8Tiles and a TileScope of kTilesOfProducts. Reads rows of codes and writes sums up to the
+// next multiple of 16 rows.
 void TileCodeSums(const uint8_t* codes, int32_t rows, int32_t dim, const uint8_t* queries, int32_t count,
                   int32_t* sums, int64_t sum_stride);
 
@@ -52,7 +42,8 @@ void LayOutTileCodes(const uint8_t* codes, int32_t rows, int32_t dim, uint8_t* t
 void LayOutTileWeights(const int16_t* weights, int64_t stride, int32_t count, int32_t rows, uint8_t* to);
 
 // sums [kTileWeightRows][2][dim]: of each query row's high and low bytes, weights times codes over so many spans of rows,
-// channels of each 64 in the order of packed-inl.h's Untangle. Needs IsaFeature::kInt8Tiles and a TileScope of kWeighedSums.
+// channels of each 64 in the order of packed-inl.h's Untangle. Needs IsaFeature::kInt8Tiles and a TileScope of
+// kTilesOfWeighedSums.
 void TileWeighedSums(const uint8_t* codes, const uint8_t* weights, int64_t spans, int32_t dim, int32_t* sums);
 
 // Rows of codes (kv/codec/packed/row_code.h) of bits[i] bits each, one after the other, to a byte a channel, the highest

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "backend/tile_products.h"
+
 namespace kvcapsule {
 
 std::string InstructionSet() {
@@ -14,6 +16,9 @@ std::string InstructionSet() {
   return name;
 }
 
-std::string Arithmetic() { return "cpu-" + InstructionSet() + "-" + std::to_string(kKernelRevision); }
+std::string Arithmetic() {
+  const char* tiles = ChosenTileProduct() ? "+amx" : "";
+  return "cpu-" + InstructionSet() + tiles + "-" + std::to_string(kKernelRevision);
+}
 
 }  // namespace kvcapsule

@@ -260,6 +260,14 @@ constexpr int64_t kLargePage = 2 << 20;
 
 int64_t RoundUp(int64_t bytes, int64_t to) { return (bytes + to - 1) / to * to; }
 
+TileProduct TileProductFor(WeightType type) { return type == WeightType::kBF16 ? ChosenTileProduct() : nullptr; }
+
+int64_t PanelBytes(int64_t inputs, WeightType type, bool on_tiles) {
+  if (on_tiles) return TileBytes(kTilePanel, inputs);
+  if (IsQuantized(type)) return QuantizedPanelBytes(type, inputs);
+  return PackedMatrix::kPanel * inputs * DtypeBytes(PlainDtype(type));
+}
+
 }  // namespace
 
 void LargeBuffer::Unmap::operator()(uint8_t* data) const { munmap(data, static_cast<size_t>(bytes)); }
@@ -277,8 +285,14 @@ LargeBuffer::LargeBuffer(int64_t bytes) : data_(nullptr, Unmap{RoundUp(bytes, kL
 
 void InputRows::Refer(const float* x, int64_t ldx, int32_t rows) { view_ = {x, ldx, rows}; }
 
-void InputRows::Assign(const float* x, int64_t ldx, int32_t rows, int64_t inputs) {
+void InputRows::Assign(const PackedMatrix& matrix, const float* x, int64_t ldx, int32_t rows) {
+  const int64_t inputs = matrix.inputs();
   Refer(x, ldx, rows);
+  if (matrix.on_tiles()) {
+    const int64_t bytes = rows * CutRowBytes(inputs);
+    if (static_cast<int64_t>(cut_.size()) < bytes) cut_.resize(bytes);
+    return CutRows(x, ldx, rows, inputs, cut_.data());
+  }
   if (!HWY_DYNAMIC_DISPATCH(AreMany)(rows)) return;
   if (static_cast<int64_t>(packed_.size()) < rows * inputs) packed_.resize(rows * inputs);
   HWY_DYNAMIC_DISPATCH(PackRows)(x, ldx, rows, inputs, packed_.data());
@@ -289,17 +303,34 @@ PackedMatrix::PackedMatrix(int64_t outputs, int64_t inputs, WeightType type, uin
     : inputs_(inputs),
       panels_(static_cast<int32_t>((outputs + kPanel - 1) / kPanel)),
       type_(type),
+      tile_product_(TileProductFor(type)),
       data_(memory) {}
 
 int64_t PackedMatrix::Bytes(int64_t outputs, int64_t inputs, WeightType type) {
-  if (IsQuantized(type)) return RoundUp(outputs, kPanel) / kPanel * QuantizedPanelBytes(type, inputs);
-  return RoundUp(outputs, kPanel) * inputs * DtypeBytes(PlainDtype(type));
+  return RoundUp(outputs, kPanel) / kPanel * PanelBytes(inputs, type, TileProductFor(type) != nullptr);
 }
 
-uint8_t* PackedMatrix::Panel(int64_t panel) const { return data_ + panel * Bytes(kPanel, inputs_, type_); }
+uint8_t* PackedMatrix::Panel(int64_t panel) const {
+  return data_ + panel * PanelBytes(inputs_, type_, on_tiles());
+}
 
 uint8_t* PackedMatrix::At(int64_t output) const {
   return data_ + Place(output, 0, inputs_) * DtypeBytes(PlainDtype(type_));
+}
+
+uint16_t& PackedMatrix::OnTiles(int64_t output, int64_t input) const {
+  return reinterpret_cast<uint16_t*>(data_)[TilePlace(output, input, inputs_)];
+}
+
+void PackedMatrix::SetOutputsOnTiles(int64_t output, int64_t count, const float* weights) {
+  uint16_t block[kTileInputs];
+  for (int64_t first = 0; first < inputs_; first += kTileInputs) {
+    const int64_t inputs = std::min<int64_t>(kTileInputs, inputs_ - first);
+    for (int64_t o = 0; o < count; ++o) {
+      FromFloat(Dtype::kBF16, weights + o * inputs_ + first, inputs, reinterpret_cast<uint8_t*>(block));
+      for (int64_t i = 0; i < inputs; ++i) OnTiles(output + o, first + i) = block[i];
+    }
+  }
 }
 
 void PackedMatrix::SetOutputs(int64_t output, int64_t count, const float* weights) {
@@ -307,6 +338,7 @@ void PackedMatrix::SetOutputs(int64_t output, int64_t count, const float* weight
     return QuantizeOutputs(type_, inputs_, static_cast<int32_t>(output % kPanel), static_cast<int32_t>(count), weights,
                            Panel(output / kPanel));
   }
+  if (on_tiles()) return SetOutputsOnTiles(output, count, weights);
   constexpr int64_t kBlock = 64;  // inputs turned over at a time, in the first-level cache
   float turned[kBlock * kPanel];
   const Dtype dtype = PlainDtype(type_);
@@ -331,12 +363,17 @@ void PackedMatrix::ReadOutput(int64_t output, float* weights) const {
   }
   const Dtype dtype = PlainDtype(type_);
   const int64_t stride = kPanel * DtypeBytes(dtype);
-  for (int64_t i = 0; i < inputs_; ++i) ToFloat(dtype, At(output) + i * stride, 1, weights + i);
+  for (int64_t i = 0; i < inputs_; ++i) {
+    const uint8_t* at = on_tiles() ? reinterpret_cast<const uint8_t*>(&OnTiles(output, i)) : At(output) + i * stride;
+    ToFloat(dtype, at, 1, weights + i);
+  }
 }
 
 void PackedMatrix::Multiply(const InputRows& x, int32_t first_panel, int32_t panels, float* y, int64_t ldy) const {
   const InputRows::View& rows = x.view();
-  if (!IsQuantized(type_)) {
+  if (on_tiles()) {
+    tile_product_({x.cut(), rows.rows, Panel(first_panel), panels, inputs_, y, ldy});
+  } else if (!IsQuantized(type_)) {
     HWY_DYNAMIC_DISPATCH(MultiplyPacked)(PlainDtype(type_), Panel(first_panel), inputs_, rows, panels * kPanel, y, ldy);
   } else if (rows.stride != InputRows::kCopied) {
     MultiplyQuantized(type_, Panel(first_panel), inputs_, rows.data, rows.stride, rows.rows, panels, y, ldy);
@@ -352,7 +389,7 @@ void PackedMatrix::Multiply(const InputRows& x, int32_t first_panel, int32_t pan
 }
 
 void PackedMatrix::MultiplyFirst(const InputRows& x, int32_t outputs, float* y, int64_t ldy) const {
-  if (IsQuantized(type_)) return Multiply(x, 0, (outputs + kPanel - 1) / kPanel, y, ldy);
+  if (IsQuantized(type_) || on_tiles()) return Multiply(x, 0, (outputs + kPanel - 1) / kPanel, y, ldy);
   HWY_DYNAMIC_DISPATCH(MultiplyPacked)(PlainDtype(type_), data_, inputs_, x.view(), outputs, y, ldy);
 }
 

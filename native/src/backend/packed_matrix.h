@@ -2,12 +2,15 @@
 // quantized_panels.h lays them out. Every sum
 // runs over the inputs in order, one multiply-add after the other, whatever the thread or the number of rows: a
 // row's result does not depend on what else is in the step. Between instruction sets its last bits differ where one
-// rounds the product before it adds (SSE4) and another does not.
+// rounds the product before it adds (SSE4) and another does not. Where AMX multiplies by bf16 (tile_products.h), such
+// matrices lie as tiles want them and every product with them goes through tiles, a single row's too.
 #pragma once
 #include <cstdint>
 #include <memory>
 #include <vector>
 
+#include "backend/tile_products.h"
+#include "kv/simd.h"
 #include "kvcapsule/weight_type.h"
 
 namespace kvcapsule {
@@ -30,6 +33,8 @@ class LargeBuffer {
   std::unique_ptr<uint8_t, Unmap> data_;
 };
 
+class PackedMatrix;
+
 // Rows that matrices are multiplied by. One object serves row after row of a thread; its memory only grows.
 class InputRows {
  public:
@@ -40,17 +45,21 @@ class InputRows {
     int32_t rows = 0;
   };
 
-  // x: [rows] of `inputs` floats, ldx > 0 apart, which stay as they are as long as this is used. Many rows are copied
-  // in the order in which a product reads them: where they lie, often a power of two apart, they would push each other
-  // out of the first-level cache.
-  void Assign(const float* x, int64_t ldx, int32_t rows, int64_t inputs);
-  // As Assign without a copy, for rows that a product reads once or twice and whose distance does them no harm.
+  // x: [rows] of the matrix's inputs, ldx > 0 floats apart, which stay as they are as long as this is used, for products
+  // with `matrix` and others of its inputs and type. Many rows are copied in the order in which a product reads them:
+  // where they lie, often a power of two apart, they would push each other out of the first-level cache. For tiles they
+  // are cut.
+  void Assign(const PackedMatrix& matrix, const float* x, int64_t ldx, int32_t rows);
+  // As Assign without a copy, for rows that a product reads once or twice and whose distance does them no harm. Not for
+  // matrices on tiles.
   void Refer(const float* x, int64_t ldx, int32_t rows);
   const View& view() const { return view_; }
+  const uint8_t* cut() const { return cut_.data(); }
 
  private:
   View view_;
   std::vector<float> packed_;
+  AlignedVector<uint8_t> cut_;
 };
 
 class PackedMatrix {
@@ -61,7 +70,7 @@ class PackedMatrix {
   // y = W x with W [outputs][inputs] kept in `type`. memory: Bytes() zeroed bytes at a multiple of 64, which
   // outlive the matrix.
   PackedMatrix(int64_t outputs, int64_t inputs, WeightType type, uint8_t* memory);
-  // Where a weight lies, in weights, where they are not quantized.
+  // Where a weight lies, in weights, where they are neither quantized nor on tiles.
   static constexpr int64_t Place(int64_t output, int64_t input, int64_t inputs) {
     return (output / kPanel * inputs + input) * kPanel + output % kPanel;
   }
@@ -76,6 +85,7 @@ class PackedMatrix {
   int64_t inputs() const { return inputs_; }
   int32_t panels() const { return panels_; }
   int64_t weights() const { return int64_t{panels_} * kPanel * inputs_; }
+  bool on_tiles() const { return tile_product_ != nullptr; }
   int64_t bytes() const { return Bytes(int64_t{panels_} * kPanel, inputs_, type_); }
 
   // y[row][i] for the outputs of `panels` panels from first_panel on, i counting from the first of them.
@@ -89,10 +99,14 @@ class PackedMatrix {
   uint8_t* Panel(int64_t panel) const;
   // Where an output's first weight lies, where it is not quantized; the next ones are kPanel weights apart.
   uint8_t* At(int64_t output) const;
+  void SetOutputsOnTiles(int64_t output, int64_t count, const float* weights);
+  // A weight's place on tiles.
+  uint16_t& OnTiles(int64_t output, int64_t input) const;
 
   int64_t inputs_ = 0;
   int32_t panels_ = 0;
   WeightType type_ = WeightType::kF32;
+  TileProduct tile_product_ = nullptr;
   uint8_t* data_ = nullptr;
 };
 

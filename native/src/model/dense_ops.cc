@@ -59,11 +59,18 @@ DenseScratch& ThreadScratch() {
 }
 
 int64_t DenseScratchBytes(int64_t inputs) {
-  constexpr int64_t kMostPanels = 2, kFewInputs = 2048;  // below that as many rows go together as ever
-  const int64_t rows = GroupRows(1);
-  const int64_t group = std::max(rows * std::min(inputs, kFewInputs), GroupRows(inputs) * inputs);
-  // normed rows, their copy in the products' order, and the products
-  return (2 * group + rows * kMostPanels * kPanel) * static_cast<int64_t>(sizeof(float));
+  constexpr int64_t kMostPanels = 2, kFewInputs = 4096;  // below that as many rows go together as ever
+  const auto group = [&](bool on_tiles) {
+    const int64_t few = std::min(inputs, kFewInputs), many = inputs;
+    // normed rows and their copy in the products' order
+    const auto bytes = [&](int64_t width, int64_t rows) {
+      const int64_t floats = width * static_cast<int64_t>(sizeof(float));
+      return rows * (floats + (on_tiles ? CutRowBytes(width) : floats));
+    };
+    return std::max(bytes(few, GroupRows(1, on_tiles)), bytes(many, GroupRows(many, on_tiles)));
+  };
+  const int64_t products = GroupRows(1, false) * kMostPanels * kPanel * static_cast<int64_t>(sizeof(float));
+  return std::max(group(false), ChosenTileProduct() ? group(true) : 0) + products;
 }
 
 void AssignRows(const DenseOp& op, const float* x, int32_t rows, DenseScratch& scratch) {
@@ -73,7 +80,7 @@ void AssignRows(const DenseOp& op, const float* x, int32_t rows, DenseScratch& s
     for (int32_t r = 0; r < rows; ++r) NormRow(op.norm, op.epsilon, x + r * inputs, inputs, normed + r * inputs);
     x = normed;
   }
-  scratch.rows.Assign(x, inputs, rows, inputs);
+  scratch.rows.Assign(op.linear->matrix, x, inputs, rows);
 }
 
 ggml_tensor* CustomOp(ggml_context* context, int64_t columns, int64_t rows,

@@ -64,9 +64,12 @@ int64_t DenseScratchBytes(int64_t inputs);
 
 // Rows that share a pass over a task's weights: few enough that they stay in a core's share of the caches, enough that
 // converting the weights costs little. A multiple of every kernel's groups.
-inline int32_t GroupRows(int64_t inputs) {
+inline int32_t GroupRows(int64_t inputs, bool on_tiles) {
   constexpr int64_t kFloats = 768 << 10, kLeast = 48, kMost = 192, kWhole = 12;
-  return static_cast<int32_t>(std::clamp(kFloats / inputs, kLeast, kMost) / kWhole * kWhole);
+  if (!on_tiles) return static_cast<int32_t>(std::clamp(kFloats / inputs, kLeast, kMost) / kWhole * kWhole);
+  // in a second-level cache of 2 MB
+  constexpr int64_t kBytes = 1536 << 10, kLeastOnTiles = 2 * kTileChunk;
+  return static_cast<int32_t>(std::clamp(kBytes / CutRowBytes(inputs), kLeastOnTiles, kMost) / kTileChunk * kTileChunk);
 }
 
 // Rows of x, normalised where the operation says so, to scratch.rows.
@@ -82,7 +85,7 @@ void RunDense(DenseOp& op, const ggml_tensor* x, int32_t unit_panels, int nth, S
   const PackedMatrix& matrix = op.linear->matrix;
   const int64_t inputs = matrix.inputs(), width = int64_t{unit_panels} * PackedMatrix::kPanel;
   const auto rows = static_cast<int32_t>(x->ne[1]);
-  const int32_t group_rows = GroupRows(inputs);
+  const int32_t group_rows = GroupRows(inputs, matrix.on_tiles());
   const int32_t groups = (rows + group_rows - 1) / group_rows, units = matrix.panels() / unit_panels;
   const int32_t units_per_task = std::clamp(units * groups / (kTasksPerThread * nth), 1, units);
   const int32_t tasks_per_group = (units + units_per_task - 1) / units_per_task;

@@ -75,7 +75,7 @@ int64_t ThreadBytes(const ModelConfig& config) {
   const int64_t shuffled = int64_t{vision.hidden} * config.scale_factor * config.scale_factor;
   const int64_t inputs = std::max<int64_t>({shuffled, vision.intermediate, config.text.intermediate, config.text.hidden});
   return kStack + kAttention + DenseScratchBytes(inputs) +
-         TowerThreadBytes({1, patches, vision.heads, vision.hidden / vision.heads});
+         TowerThreadBytes({1, patches, vision.heads, vision.hidden / vision.heads, ChosenTileProduct()});
 }
 
 int64_t TileBytes(const ModelConfig& config) {

@@ -7,8 +7,9 @@ namespace kvcapsule {
 namespace {
 
 constexpr int32_t kPanel = PackedMatrix::kPanel;
-// Queries taken at a time: their scores over 1,024 patches stay in the second-level cache.
-constexpr int32_t kBlockRows = 48;
+// Queries taken at a time: their scores over 1,024 patches stay in the second-level cache. Whole chunks on tiles, which
+// come with a larger one.
+constexpr int32_t kBlockRows = 48, kTileBlockRows = 2 * kTileChunk;
 
 struct HeadViews {
   float *queries, *keys, *values;
@@ -22,6 +23,12 @@ HeadViews HeadOf(const ggml_tensor* qkv, const TowerShape& s, int64_t tile, int6
 
 PackedMatrix Matrix(int64_t outputs, int64_t inputs, float* data) {
   return {outputs, inputs, WeightType::kF32, reinterpret_cast<uint8_t*>(data)};
+}
+
+int64_t MatrixFloats(const TowerShape& s, int64_t outputs, int64_t inputs) {
+  const int64_t bytes = s.tile_product ? TileBytes(outputs, inputs, kTileParts)
+                                       : PackedMatrix::Bytes(outputs, inputs, WeightType::kF32);
+  return bytes / static_cast<int64_t>(sizeof(float));
 }
 
 // Floats between rows of scores: as many as there are patches or more, and such that a few rows spread over all sets of
@@ -47,6 +54,11 @@ void StoreQueries(const TowerShape& s, const Channels& in, float* queries) {
 }
 
 void StoreKeys(const TowerShape& s, const Channels& in, float* keys) {
+  if (s.tile_product) {
+    for (int64_t r = 0; r < in.rows; ++r)
+      PlaceInputs(in.y + r * kPanel, in.patch + r, in.first, in.count, s.head_dim, reinterpret_cast<uint8_t*>(keys));
+    return;
+  }
   for (int64_t c = 0; c < in.count; ++c) {
     for (int64_t r = 0; r < in.rows; ++r)
       keys[PackedMatrix::Place(in.patch + r, in.first + c, s.head_dim)] = in.y[r * kPanel + c];
@@ -56,8 +68,14 @@ void StoreKeys(const TowerShape& s, const Channels& in, float* keys) {
 void StoreValues(const TowerShape& s, const Channels& in, float* values) {
   for (int64_t c = 0; c < in.count;) {
     const int64_t channel = in.first + c, run = std::min(in.count - c, kPanel - channel % kPanel);
-    for (int64_t r = 0; r < in.rows; ++r)
-      std::copy_n(in.y + r * kPanel + c, run, values + PackedMatrix::Place(channel, in.patch + r, s.patches));
+    for (int64_t r = 0; r < in.rows; ++r) {
+      const float* from = in.y + r * kPanel + c;
+      if (s.tile_product) {
+        PlaceOutputs(from, channel, run, in.patch + r, s.patches, reinterpret_cast<uint8_t*>(values));
+      } else {
+        std::copy_n(from, run, values + PackedMatrix::Place(channel, in.patch + r, s.patches));
+      }
+    }
     c += run;
   }
 }
@@ -93,24 +111,37 @@ void RunTowerQkv(ggml_tensor* out, int, int nth, void* user) {
 
 // What a thread needs for its blocks of queries.
 struct AttentionScratch {
-  InputRows queries, weights;
+  InputRows rows;
+  AlignedVector<uint8_t> cut;
   std::vector<float> scores, mixed;
 };
+
+// to [rows][to_stride]: rows of `inputs` floats, `stride` apart, times a matrix of keys or values.
+void MultiplyBy(const TowerShape& s, float* matrix, int64_t outputs, int64_t inputs, const float* x, int64_t stride,
+                int32_t rows, AttentionScratch& scratch, float* to, int64_t to_stride) {
+  const PackedMatrix packed = Matrix(outputs, inputs, matrix);
+  if (s.tile_product) {
+    const int64_t bytes = rows * CutRowBytes(inputs);
+    if (static_cast<int64_t>(scratch.cut.size()) < bytes) scratch.cut.resize(bytes);
+    CutRows(x, stride, rows, inputs, scratch.cut.data());
+    return s.tile_product({scratch.cut.data(), rows, reinterpret_cast<uint8_t*>(matrix), packed.panels(), inputs, to,
+                           to_stride, /*cut_weights=*/true});
+  }
+  scratch.rows.Refer(x, stride, rows);
+  packed.MultiplyFirst(scratch.rows, static_cast<int32_t>(outputs), to, to_stride);
+}
 
 // Softmax over all of a tile's patches for `rows` queries of a head, and their mix of its values, to rows hidden()
 // floats apart.
 void AttendBlock(const TowerShape& s, const HeadViews& in, int64_t first, int32_t rows, AttentionScratch& scratch,
                  float* to) {
-  const PackedMatrix keys = Matrix(s.patches, s.head_dim, in.keys), values = Matrix(s.head_dim, s.patches, in.values);
-  const int64_t wide = ScoreStride(s.patches), padded = int64_t{values.panels()} * kPanel;
-  float *scores = Room(scratch.scores, kBlockRows * wide), *mixed = Room(scratch.mixed, kBlockRows * padded);
-  scratch.queries.Refer(in.queries + first * s.head_dim, s.head_dim, rows);
-  keys.Multiply(scratch.queries, 0, keys.panels(), scores, wide);
+  const int64_t wide = ScoreStride(s.patches), padded = (s.head_dim + kPanel - 1) / kPanel * kPanel;
+  float *scores = Room(scratch.scores, rows * wide), *mixed = Room(scratch.mixed, rows * padded);
+  MultiplyBy(s, in.keys, s.patches, s.head_dim, in.queries + first * s.head_dim, s.head_dim, rows, scratch, scores, wide);
   const float scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim));
-  float sums[kBlockRows];
+  float sums[kTileBlockRows];
   for (int32_t r = 0; r < rows; ++r) sums[r] = ExpRow(scores + r * wide, scale, s.patches, scores + r * wide);
-  scratch.weights.Refer(scores, wide, rows);
-  values.MultiplyFirst(scratch.weights, static_cast<int32_t>(s.head_dim), mixed, padded);
+  MultiplyBy(s, in.values, s.head_dim, s.patches, scores, wide, rows, scratch, mixed, padded);
   for (int32_t r = 0; r < rows; ++r, to += s.hidden(), mixed += padded) {
     for (int64_t c = 0; c < s.head_dim; ++c) to[c] = mixed[c] * sums[r];
   }
@@ -119,7 +150,8 @@ void AttendBlock(const TowerShape& s, const HeadViews& in, int64_t first, int32_
 void RunTowerAttention(ggml_tensor* out, int, int, void* user) {
   auto& op = *static_cast<TowerAttentionOp*>(user);
   const TowerShape& s = op.shape;
-  const auto blocks = static_cast<int32_t>((s.patches + kBlockRows - 1) / kBlockRows);
+  const int64_t most = s.tile_product ? kTileBlockRows : kBlockRows;
+  const auto blocks = static_cast<int32_t>((s.patches + most - 1) / most);
   thread_local AttentionScratch scratch;
   const auto tasks = static_cast<int32_t>(s.tiles * s.heads * blocks);
   for (int32_t task = op.next_task++; task < tasks; task = op.next_task++) {
@@ -146,12 +178,14 @@ int64_t TowerShape::QueryFloats() const {
   constexpr int64_t kLine = 16;
   return (patches * head_dim + kLine - 1) / kLine * kLine;
 }
-int64_t TowerShape::KeyFloats() const { return PackedMatrix::Bytes(patches, head_dim, WeightType::kF32) / 4; }
-int64_t TowerShape::ValueFloats() const { return PackedMatrix::Bytes(head_dim, patches, WeightType::kF32) / 4; }
+int64_t TowerShape::KeyFloats() const { return MatrixFloats(*this, patches, head_dim); }
+int64_t TowerShape::ValueFloats() const { return MatrixFloats(*this, head_dim, patches); }
 
 int64_t TowerThreadBytes(const TowerShape& shape) {
   const int64_t padded = (shape.head_dim + kPanel - 1) / kPanel * kPanel;
-  return kBlockRows * (ScoreStride(shape.patches) + padded) * static_cast<int64_t>(sizeof(float));
+  const int64_t row = (ScoreStride(shape.patches) + padded) * static_cast<int64_t>(sizeof(float));
+  if (!shape.tile_product) return kBlockRows * row;
+  return kTileBlockRows * (row + CutRowBytes(std::max(shape.patches, shape.head_dim)));
 }
 
 ggml_tensor* ProjectTowerQkv(ggml_context* context, ggml_tensor* x, TowerQkvOp& op) {

@@ -12,11 +12,12 @@ namespace kvcapsule {
 // Rows of a batch are [tiles][patches]; patches are as many in every tile.
 struct TowerShape {
   int64_t tiles = 0, patches = 0, heads = 0, head_dim = 0;
+  TileProduct tile_product = nullptr;  // what multiplies queries, keys and values, or null: packed matrices do
 
   int64_t hidden() const { return heads * head_dim; }
   // A head's queries [patches][head_dim], its keys as a packed matrix of head_dim inputs and `patches` outputs, its
   // values as one of `patches` inputs and head_dim outputs: each begins at a whole line. What fills them up holds
-  // anything.
+  // anything. On tiles they are cut weights of these sizes.
   int64_t QueryFloats() const;
   int64_t KeyFloats() const;
   int64_t ValueFloats() const;

@@ -71,7 +71,7 @@ int32_t MaxTowerTiles(const ModelConfig& config) {
 int64_t TowerScratchBytes(const ModelConfig& config, int64_t tiles) {
   const VisionConfig& vision = config.vision;
   const int64_t patches = int64_t{config.patches_per_side()} * config.patches_per_side();
-  const TowerShape tile{1, patches, vision.heads, vision.hidden / vision.heads};
+  const TowerShape tile{1, patches, vision.heads, vision.hidden / vision.heads, ChosenTileProduct()};
   const int64_t states = patches * vision.hidden, pixels = 3 * patches * vision.patch_size * vision.patch_size;
   // what is alive at once: around the attention, around the MLP, around the patches' embedding
   const int64_t graph = std::max({2 * states + tile.heads * tile.HeadFloats(), 2 * states + patches * vision.intermediate,
@@ -89,7 +89,7 @@ VisionTower::VisionTower(const ModelConfig& config, const Weights& weights)
 
 TowerShape VisionTower::Shape(int64_t tiles) const {
   const VisionConfig& vision = config_.vision;
-  return {tiles, patches_, vision.heads, vision.hidden / vision.heads};
+  return {tiles, patches_, vision.heads, vision.hidden / vision.heads, tile_product_};
 }
 
 int64_t VisionTower::LayerMacs() const {

@@ -43,6 +43,7 @@ class VisionTower {
   int32_t patches_;                    // of one tile
   std::vector<int32_t> order_;         // [patches], of pixel shuffle
   std::vector<int32_t> position_ids_;  // [patches]
+  TileProduct tile_product_ = ChosenTileProduct();
 };
 
 // Which learned position each patch of a full tile takes: the patch's place as a fraction of the tile,

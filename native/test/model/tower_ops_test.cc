@@ -1,5 +1,5 @@
 // The tower's attention, from its product with queries, keys and values on, against plain loops, at sizes that fill
-// neither panels nor blocks, and that a tile's result is the same in any company.
+// neither panels nor blocks, with packed matrices and on emulated tiles, and that a tile's result is the same in any company.
 #include "model/tower_ops.h"
 
 #include <gtest/gtest.h>
@@ -9,6 +9,7 @@
 #include <tuple>
 #include <vector>
 
+#include "../emulated_tiles.h"
 #include "../targets.h"
 
 namespace kvcapsule {
@@ -16,10 +17,10 @@ namespace {
 
 constexpr int64_t kHeads = 3, kTiles = 2;
 
-class TowerAttentionTest : public ::testing::TestWithParam<std::tuple<int64_t, int64_t>> {
+class TowerAttentionTest : public ::testing::TestWithParam<std::tuple<int64_t, int64_t, TileProduct>> {
  protected:
   TowerAttentionTest()
-      : shape_{kTiles, std::get<0>(GetParam()), kHeads, std::get<1>(GetParam())},
+      : shape_{kTiles, std::get<0>(GetParam()), kHeads, std::get<1>(GetParam()), std::get<2>(GetParam())},
         memory_(PackedMatrix::Bytes(3 * shape_.hidden(), shape_.hidden(), WeightType::kF32)) {
     linear_.matrix = PackedMatrix(3 * shape_.hidden(), shape_.hidden(), WeightType::kF32, memory_.data());
     for (int64_t output = 0; output < 3 * shape_.hidden(); ++output) {
@@ -121,7 +122,8 @@ TEST_P(TowerAttentionTest, ATilesResultIsTheSameInAnyCompany) {
 
 // patches below, at and above a block of queries and a panel; heads that begin and end inside panels
 INSTANTIATE_TEST_SUITE_P(Sizes, TowerAttentionTest,
-                         ::testing::Combine(::testing::Values(1, 5, 47, 48, 49, 130), ::testing::Values(8, 24, 72)));
+                         ::testing::Combine(::testing::Values(1, 5, 47, 48, 49, 130), ::testing::Values(8, 24, 72),
+                                            ::testing::Values(nullptr, testing::kEmulatedProduct)));
 
 }  // namespace
 }  // namespace kvcapsule
