@@ -2,7 +2,7 @@
 // Usage: model_bench folder=DIR [name=value]...
 //   folder=  a model folder; tools/oracle/make_geometry.py makes such of real sizes with random weights
 //   dtype=f32|f16|bf16|q8_0|q4_1 of the weights   rows=1137 of a prefill   context=1137 tokens before a decode step
-//   threads=1   seconds=2 that each part is measured, one round at least
+//   parts=all, or decode for its steps alone   threads=1   seconds=2 that each part is measured, one round at least
 //   clock=wall|cpu  cpu: the thread's own time, for one thread on a machine that others use too; the roofs are by wall
 // Best of all rounds. Parts of a layer take another layer's weights each round, so that these come from where they come
 // from in a model; the whole tower, prefill and decode steps run as the engine runs them.
@@ -52,12 +52,13 @@ class ModelBench {
   }
 
   void Run() {
-    std::printf("\n%s, %d threads: %.1f GFLOP/s, %.1f GB/s read\n\n| part | ms | GFLOP/s | share of the roof |\n",
-                InstructionSet().c_str(), options_.Int("threads"), roof_.flops_per_second / 1e9,
-                roof_.read_bytes_per_second / 1e9);
-    std::printf("| --- | --- | --- | --- |\n");
-    RunTower();
-    RunPrefill();
+    std::printf("\n%s, %d threads: %.1f GFLOP/s, %.1f GB/s read\n", InstructionSet().c_str(), options_.Int("threads"),
+                roof_.flops_per_second / 1e9, roof_.read_bytes_per_second / 1e9);
+    if (options_.at("parts") == "all") {
+      std::printf("\n| part | ms | GFLOP/s | share of the roof |\n| --- | --- | --- | --- |\n");
+      RunTower();
+      RunPrefill();
+    }
     std::printf("\n| decode step of | ms | GB/s | share of the roof |\n| --- | --- | --- | --- |\n");
     for (const int32_t batch : kBatches) RunDecode(batch);
   }
@@ -297,6 +298,7 @@ class ModelBench {
 int Main(int argc, char** argv) {
   Options options({{"folder", ""},
                    {"dtype", "bf16"},
+                   {"parts", "all"},
                    {"rows", "1137"},
                    {"context", "1137"},
                    {"threads", "1"},

@@ -58,7 +58,7 @@ describe('evaluate', () => {
       (name) => entry(name)?.questions.againstRaw?.klMean.value ?? Number.NaN,
     );
     expect(eight).toBeGreaterThan(0);
-    expect(eight).toBeLessThan(0.0005);
+    expect(eight).toBeLessThan(0.0001);
     expect(four).toBeGreaterThan(5 * (eight ?? Number.NaN));
     expect(four).toBeLessThan(0.05);
   });
