@@ -29,6 +29,14 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
     /certificate required|handshake failure|bad certificate/,
     'it asks for a certificate: --redis-cert-file and --redis-key-file',
   ],
+  [
+    /key values mismatch/,
+    'certificate and key do not belong together: see --redis-cert-file and --redis-key-file',
+  ],
+  [
+    /PEM routines|DECODER routines|bad decrypt|asn1/i,
+    'certificate or key cannot be read: --redis-cert-file and --redis-key-file take PEM without a passphrase',
+  ],
   [/certificate has expired|not yet valid/, 'its certificate is out of date'],
   [/cluster support disabled/, 'it is no node of a Redis Cluster: use redis:// in place of redis-cluster://'],
   [

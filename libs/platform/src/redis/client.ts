@@ -168,7 +168,11 @@ function unavailable(error: unknown): KvcError {
   );
 }
 
-/** Of an error only its message: ioredis' errors carry the command with its arguments, a password among them. */
+/**
+ * Of an error only its message, on one line: ioredis' errors carry the command with its arguments, a password among
+ * them, and OpenSSL's end in a line break.
+ */
 function wordsOf(error: unknown): Error {
-  return new Error(error instanceof Error && error.message !== '' ? error.message : 'unknown');
+  const words = error instanceof Error ? error.message.trim().replaceAll(/\s*\n\s*/g, ' ') : '';
+  return new Error(words === '' ? 'unknown' : words);
 }

@@ -53,6 +53,7 @@ async function expectRefused(settings: RedisSettings, code: string, words: RegEx
   expect(error.message).toMatch(words);
   expect(error.code).toBe(code);
   expect(error.message).toContain('127.0.0.1:');
+  expect(error.message).not.toContain('\n');
   expect(inspect(error, { depth: 9, showHidden: true })).not.toContain('hunter2');
 }
 
@@ -90,6 +91,8 @@ describe('a start is refused, with what to do', () => {
     const store = 'LEDGER_UNAVAILABLE';
     await expectRefused({ redis: secure.url }, store, /--redis-ca-file/);
     await expectRefused({ redis: secure.url, redisCaFile: certificates.ca }, store, /--redis-cert-file/);
+    const crossed = { ...trusting(certificates), redisKeyFile: elsewhere.client.key };
+    await expectRefused({ redis: secure.url, ...crossed }, store, /do not belong together/);
     const mistaken = { redis: other?.url ?? '', ...trusting(elsewhere) };
     await expectRefused(mistaken, store, /--redis-server-name/);
     (await createRedisClient({ ...mistaken, redisServerName: 'redis.example' })).disconnect();

@@ -8,11 +8,14 @@ import { readSecrets, redisFault, redisSettings } from './settings.js';
 
 let folder: string;
 const file = (name: string) => join(folder, name);
+const pem = (name: string) => `-----BEGIN ${name.toUpperCase()}-----\n`;
 
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'kvcapsule-redis-'));
   writeFileSync(file('password'), 'from a file\n');
-  for (const name of ['ca', 'cert', 'key']) writeFileSync(file(name), name.toUpperCase());
+  for (const name of ['ca', 'cert', 'key']) writeFileSync(file(name), pem(name));
+  writeFileSync(file('break'), '\n');
+  writeFileSync(file('empty'), '');
 });
 afterAll(() => {
   rmSync(folder, { recursive: true });
@@ -62,7 +65,7 @@ describe('secrets', () => {
     };
     expect(readSecrets(settings)).toEqual({
       ...{ username: 'u', password: 'from a file', sentinelUsername: 's', sentinelPassword: 'from a file' },
-      tls: { ca: 'CA', cert: 'CERT', key: 'KEY', servername: 'name' },
+      tls: { ca: pem('ca'), cert: pem('cert'), key: pem('key'), servername: 'name' },
     });
   });
 
@@ -75,5 +78,24 @@ describe('secrets', () => {
     expect(() => readSecrets({ redis: 'redis://h', redisPasswordFile: file('none') })).toThrow(
       /^--redis-password-file: .*none cannot be read/,
     );
+  });
+
+  it.each(['empty', 'break'])('are refused where a file of a password holds none (%s)', (name) => {
+    expect(() => readSecrets({ redis: 'redis://h', redisPasswordFile: file(name) })).toThrow(
+      /^--redis-password-file: .* holds no password$/,
+    );
+    const sentinel = { redis: 'redis-sentinel://h/m', redisSentinelPasswordFile: file(name) };
+    expect(() => readSecrets(sentinel)).toThrow(/^--redis-sentinel-password-file: .* holds no password$/);
+  });
+
+  it.each([
+    ['redisCaFile', 'redis-ca-file'],
+    ['redisCertFile', 'redis-cert-file'],
+    ['redisKeyFile', 'redis-key-file'],
+  ])('are refused where %s holds no PEM', (field, flag) => {
+    for (const name of ['empty', 'password'])
+      expect(() => readSecrets({ redis: 'rediss://h', [field]: file(name) })).toThrow(
+        new RegExp(`^--${flag}: .* holds no PEM$`),
+      );
   });
 });

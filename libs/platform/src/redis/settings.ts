@@ -85,9 +85,9 @@ export function readSecrets(settings: RedisSettings): RedisSecrets {
     sentinelPassword: secret(settings, 'redisSentinelPasswordFile'),
     tls: tls
       ? present({
-          ca: text(settings, 'redisCaFile'),
-          cert: text(settings, 'redisCertFile'),
-          key: text(settings, 'redisKeyFile'),
+          ca: pem(settings, 'redisCaFile'),
+          cert: pem(settings, 'redisCertFile'),
+          key: pem(settings, 'redisKeyFile'),
           servername: settings.redisServerName,
         })
       : undefined,
@@ -102,14 +102,30 @@ function text(settings: RedisSettings, field: NonNullable<FileField>): string | 
   try {
     return readFileSync(path, 'utf8');
   } catch {
-    const flag = field.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-    throw new KvcError('CONFIG_INVALID', `--${flag}: ${path} cannot be read`);
+    throw unfit(field, `${path} cannot be read`);
   }
 }
 
-/** The line break that editors leave at the end of a file is not part of a password. */
+/** TLS passes over authorities that are none, and takes those that Node knows in place of an empty file's. */
+function pem(settings: RedisSettings, field: NonNullable<FileField>): string | undefined {
+  const content = text(settings, field);
+  if (content === undefined || content.includes('-----BEGIN ')) return content;
+  throw unfit(field, `${settings[field]} holds no PEM`);
+}
+
+/**
+ * The line break that editors leave at the end of a file is not part of a password. An empty password is as none to
+ * the client, which would go on as if no file were named.
+ */
 function secret(settings: RedisSettings, field: NonNullable<FileField>): string | undefined {
-  return text(settings, field)?.replace(/\r?\n$/, '');
+  const password = text(settings, field)?.replace(/\r?\n$/, '');
+  if (password === '') throw unfit(field, `${settings[field]} holds no password`);
+  return password;
+}
+
+function unfit(field: NonNullable<FileField>, what: string): KvcError {
+  const flag = field.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  return new KvcError('CONFIG_INVALID', `--${flag}: ${what}`);
 }
 
 /** Without fields that are undefined: libraries take those for values. */
