@@ -34,6 +34,11 @@ describe('the catalogue', () => {
     }
   });
 
+  it('has buckets for what the engine does at real size, half a minute and more', () => {
+    const { step, pictureEncode } = METRICS.worker;
+    for (const { buckets } of [step, pictureEncode]) expect(Math.max(...buckets)).toBeGreaterThanOrEqual(60);
+  });
+
   it('has buckets that rise', () => {
     for (const spec of specs) {
       if (spec.type === 'histogram') {
