@@ -197,10 +197,22 @@ async function replicasOf(servers: readonly Server[], { port }: Server): Promise
   return each.flat();
 }
 
-async function untilOneLeads(heirs: readonly Server[]): Promise<void> {
+async function untilOneLeads(heirs: readonly Server[], timeout = RETURN_MS): Promise<void> {
   const leads = async () =>
     (await Promise.all(heirs.map((heir) => says(heir, /role:master/)))).includes(true);
-  await expect.poll(leads, { timeout: RETURN_MS, interval: 100 }).toBe(true);
+  await expect.poll(leads, { timeout, interval: 100 }).toBe(true);
+}
+
+/** An election that was asked for ends without a word after 5 s when servers had no CPU meanwhile: it is asked again. */
+async function askUntilOneLeads(heirs: readonly Server[], ask: () => Promise<string>): Promise<void> {
+  const giveUpAt = performance.now() + RETURN_MS;
+  expect(await ask()).toMatch(/^\+OK/);
+  const again = async (error: unknown): Promise<void> => {
+    if (performance.now() > giveUpAt) throw error;
+    await ask();
+    await untilOneLeads(heirs, 6_000).catch(again);
+  };
+  await untilOneLeads(heirs, 6_000).catch(again);
 }
 
 /** The one that does not send a key of the worker elsewhere. */
@@ -226,9 +238,9 @@ describe('behind Sentinels', () => {
       const settings = { redis: url, redisSentinelPasswordFile: join(folder, 'password') };
       await underLoad(settings, async () => {
         const heirs = await replicasOf(servers, master);
-        if (how === 'killed') await master.kill();
-        else expect(await sentinels[0]?.say('SENTINEL FAILOVER kvc')).toMatch(/^\+OK/);
-        await untilOneLeads(heirs);
+        const ask = async () => (await sentinels[0]?.say('SENTINEL FAILOVER kvc')) ?? '';
+        if (how === 'killed') await master.kill().then(() => untilOneLeads(heirs));
+        else await askUntilOneLeads(heirs, ask);
       });
     },
     300_000,
@@ -243,9 +255,9 @@ describe('in a Cluster', () => {
       await underLoad({ redis: url }, async (worker) => {
         const master = await masterOf(masters, worker.id);
         const heirs = await replicasOf(servers, master);
-        if (how === 'killed') await master.kill();
-        else expect(await heirs[0]?.say('CLUSTER FAILOVER')).toMatch(/^\+OK/);
-        await untilOneLeads(heirs);
+        const ask = async () => (await heirs[0]?.say('CLUSTER FAILOVER')) ?? '';
+        if (how === 'killed') await master.kill().then(() => untilOneLeads(heirs));
+        else await askUntilOneLeads(heirs, ask);
       });
     },
     300_000,
