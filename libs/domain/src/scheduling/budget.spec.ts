@@ -41,6 +41,26 @@ describe('rows of a step', () => {
     ]);
   });
 
+  it('are no more prefill than the engine has time for, beside a decode or without one', () => {
+    const scheduler = new Scheduler({ blocks: 64, maxRunning: 8, maxStepTokens: 20, maxPrefillChunk: 5 });
+    scheduler.add({ id: 'a', promptTokens: 7, pictures: [] });
+    scheduler.add({ id: 'b', promptTokens: 30, pictures: [] });
+    const rows = (most: number) => scheduler.plan(false, most)?.chunks.map(({ id, rows }) => [id, rows]);
+    expect(rows(6)).toEqual([['a', 6]]);
+    expect(rows(6)).toEqual([
+      ['a', 1],
+      ['b', 5],
+    ]);
+    expect(rows(3)).toEqual([
+      ['a', 1],
+      ['b', 3],
+    ]);
+    expect(rows(8)).toEqual([
+      ['a', 1],
+      ['b', 5],
+    ]);
+  });
+
   it('are never more than a step has, whatever a prefill may take beside decodes', () => {
     const scheduler = running({ maxStepTokens: 8, maxPrefillChunk: 8 }, 1, 1, 50);
     expect(rowsOf(scheduler)).toEqual([

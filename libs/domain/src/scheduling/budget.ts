@@ -14,8 +14,15 @@ export interface StepBudget {
   readonly maxRows: number;
 }
 
-/** One row for each decode, then prefill as far as the step goes. */
-export function stepBudget(running: readonly Sequence[], limits: StepLimits): StepBudget {
+/**
+ * One row for each decode, then prefill as far as the step goes.
+ * @param prefillRows rows of prefill that the engine computes in the time that a step may take, at least 1
+ */
+export function stepBudget(
+  running: readonly Sequence[],
+  limits: StepLimits,
+  prefillRows = Infinity,
+): StepBudget {
   const { maxStepTokens, maxPrefillChunk = maxStepTokens } = limits;
   const rows = new Map<Sequence, number>();
   const prefilling: Sequence[] = [];
@@ -24,7 +31,8 @@ export function stepBudget(running: readonly Sequence[], limits: StepLimits): St
     else if (rows.size < maxStepTokens) rows.set(sequence, 1);
   }
   const decodes = rows.size;
-  const maxRows = decodes > 0 ? Math.min(maxStepTokens, decodes + maxPrefillChunk) : maxStepTokens;
+  const chunk = decodes > 0 ? Math.min(maxPrefillChunk, prefillRows) : prefillRows;
+  const maxRows = Math.min(maxStepTokens, decodes + chunk);
   let left = maxRows - decodes;
   for (const sequence of prefilling) {
     const count = Math.min(left, sequence.progress.rowsInStep);

@@ -170,9 +170,11 @@ export class Scheduler {
    * @param ahead a step is still under way. The token that it draws for a request is taken as one to go on from,
    *   whatever it will be. `undefined` also when running requests would have to give up pages or waiting ones get
    *   theirs back: that is planned when the step has ended.
+   * @param prefillRows rows of prefill at most, at least 1: what the engine computes in the time that a step may take
    */
-  plan(ahead = false): ScheduledStep | undefined {
+  plan(ahead = false, prefillRows = Infinity): ScheduledStep | undefined {
     const state = this.#state;
+    state.prefillRows = prefillRows;
     const draft = newDraft(++this.#steps, state.options.maxStepTokens);
     this.#exhausted = draft.exhausted;
     const relieved = ahead ? withoutRelief(state, draft) : relieve(state, draft);

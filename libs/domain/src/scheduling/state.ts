@@ -32,6 +32,8 @@ export class SchedulerState {
     prefixTokens: 0,
     prefixHitTokens: 0,
   };
+  /** Rows of prefill that a step has at most, beside its limits: as many as its time allows. */
+  prefillRows = Infinity;
   readonly #sequences = new Map<string, Sequence>();
   readonly #freeSlots: number[];
   /** Slots given up since the last step. */
@@ -88,7 +90,7 @@ export class SchedulerState {
   }
 
   budget(): StepBudget {
-    return stepBudget(this.running.items, this.options);
+    return stepBudget(this.running.items, this.options, this.prefillRows);
   }
 
   /** Blocks that the running sequences' next rows take. */

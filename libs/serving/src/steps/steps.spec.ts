@@ -24,11 +24,13 @@ interface Script {
 function scripted(count: number, { moving = [], empty = [], first = {} }: Script = {}) {
   const log: string[] = [];
   let planned = 0;
+  const allowed: number[] = [];
   const scheduler = {
     counters: {},
-    plan: (ahead: boolean): ScheduledStep | undefined => {
+    plan: (ahead: boolean, prefillRows: number): ScheduledStep | undefined => {
       if (planned === count) return undefined;
       planned += 1;
+      allowed.push(prefillRows);
       log.push(`plan ${planned}${ahead ? ' ahead' : ''}`);
       const writes = moving.includes(planned) ? [{ id: 'a', pages: [1] }] : [];
       const rows = empty.includes(planned) ? 0 : 1;
@@ -72,7 +74,7 @@ function scripted(count: number, { moving = [], empty = [], first = {} }: Script
       if (effect.kind === 'closeSlots') return [`close ${effect.slots.join(' ')}`];
       return effect.kind === 'report' ? [] : [effect.kind];
     });
-  return { steps, log, effects, reports, balanced, encoded: (error?: unknown) => encoded?.(error) };
+  return { steps, log, allowed, effects, reports, balanced, encoded: (error?: unknown) => encoded?.(error) };
 }
 
 describe('Steps', () => {
@@ -90,6 +92,15 @@ describe('Steps', () => {
     ]);
     // how far the worker is, and its leases, follow what has run
     expect([steps.run, balanced]).toEqual([3, [1, 2, 3]]);
+  });
+
+  it('asks for no more rows of prefill than the engine computed in two seconds lately', () => {
+    const { steps, allowed } = scripted(3, { first: { rows: 1024 } });
+    steps.plan(0);
+    steps.plan(0);
+    steps.landed(1, OUTCOME, 4096);
+    steps.plan(4096);
+    expect(allowed).toEqual([256, 256, 500]);
   });
 
   it('takes ends of steps in their order only: what they drew would go to others', () => {

@@ -8,6 +8,7 @@ import type { PictureFeatures } from '../pictures/picture-features.js';
 import type { Outbox } from '../serving/effects.js';
 import type { Requests } from '../serving/requests.js';
 import { modelInput } from './model-input.js';
+import { Pace } from './pace.js';
 
 /** What the engine says of a step. */
 export interface StepOutcome {
@@ -53,6 +54,7 @@ export class Steps {
   readonly #flights: Flight[] = [];
   /** Steps that have ended and are to be recovered from, the first of them by a failure. */
   #failure: Failure | undefined;
+  readonly #pace = new Pace();
   #failedSteps = 0;
   #lastStepEndMs = 0;
   #run = 0;
@@ -92,6 +94,7 @@ export class Steps {
     // a step that was planned ahead waited for the one before
     const durationMs = nowMs - Math.max(startMs, this.#lastStepEndMs);
     this.#lastStepEndMs = nowMs;
+    this.#pace.landed(step.rows, durationMs);
     this.parts.outbox.report({ kind: 'stepLanded', durationMs, compressions, compressSeconds });
     this.#deliver(step, samples);
     this.parts.leases.balance(nowMs);
@@ -138,7 +141,7 @@ export class Steps {
 
   #next(ahead: boolean): ScheduledStep | undefined {
     const { scheduler, pictures, outbox } = this.parts;
-    const step = scheduler.plan(ahead);
+    const step = scheduler.plan(ahead, this.#pace.rows);
     if (!step) return undefined;
     outbox.report({ kind: 'stepPlanned', counters: scheduler.counters });
     for (const id of step.preempted) pictures.release(this.#scheduled(id));
