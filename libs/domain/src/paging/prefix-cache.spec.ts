@@ -323,12 +323,12 @@ describe('PrefixCache', () => {
     const verbs = ['insert', 'use', 'leave', 'offer', 'withdraw', 'evict'] as const;
     const hear = (verb: string) =>
       [verb, (entry: CacheEntry) => told.push(`${verb} ${entry.serial}`)] as const;
-    let kept: CacheEntry | undefined;
-    const policy = { ...Object.fromEntries(verbs.map(hear)), victim: () => kept };
+    const kept: CacheEntry[] = [];
+    const policy = { ...Object.fromEntries(verbs.map(hear)), victim: () => kept[0] };
     const pool = new PagePool(8, 8);
     const cache = new PrefixCache(pool, policy as unknown as EvictionPolicy<CacheEntry>);
     const { used, runs } = compute(pool, cache, range(16));
-    [kept] = used;
+    kept.push(...used);
     cache.leave(used);
     pool.release(runs);
     const { entries } = cache.match(CHAIN, 16);

@@ -4,7 +4,7 @@ import { HEARTBEAT_TTL_MS } from '@kvcapsule/domain/registry';
 import { workerDescriptor, workerLoad } from '@kvcapsule/testing/ports';
 import { describe, expect, it } from 'vitest';
 
-import type { RedisClient } from './connection.js';
+import type { RedisClient } from './scripts.js';
 import { REGISTRY_KEY, workerKeys } from './keys.js';
 import { RedisLedger } from './ledger.adapter.js';
 import { RedisRegistry } from './registry.adapter.js';

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { runVerb } from './client.js';
-import type { RedisClient } from './connection.js';
+import type { RedisClient } from './scripts.js';
 
 // its own module keeps a timer that a test's clock does not move
 vi.mock('node:timers/promises', () => ({

@@ -4,9 +4,9 @@ import { KvcError } from '@kvcapsule/contracts';
 import type { Redis } from 'ioredis';
 
 import { adviceOn, adviceOnSilence } from './advice.js';
-import { makeConnection, nodesOf, type RedisClient, type RedisConnection } from './connection.js';
+import { makeConnection, nodesOf, type RedisConnection } from './connection.js';
 import type { KeyTypes } from './keys.js';
-import { defineScripts } from './scripts.js';
+import { defineScripts, type RedisClient } from './scripts.js';
 import type { RedisSettings } from './settings.js';
 import { checkStore } from './store-check.js';
 import { parseRedisUrl, redisAddress, type RedisKind } from './url.js';

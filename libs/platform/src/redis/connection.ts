@@ -1,6 +1,5 @@
 import { Cluster, type ClusterOptions, Redis, type RedisOptions } from 'ioredis';
 
-import type { LedgerScripts } from './scripts.js';
 import { readSecrets, type RedisSettings } from './settings.js';
 import { parseRedisUrl, type RedisAddress } from './url.js';
 
@@ -11,7 +10,6 @@ const MAX_RECONNECT_DELAY_MS = 500;
 const MOST_REDIRECTIONS = 10;
 
 export type RedisConnection = Redis | Cluster;
-export type RedisClient = RedisConnection & LedgerScripts;
 
 /** The servers that hold keys of ours. */
 export function nodesOf(client: RedisConnection): Redis[] {

@@ -1,5 +1,5 @@
 export { createRedisClient } from './client.js';
-export type { RedisClient } from './connection.js';
+export type { RedisClient } from './scripts.js';
 export { RedisLedger } from './ledger.adapter.js';
 export { RedisRegistry } from './registry.adapter.js';
 export { redisFault, redisFields, redisSettings, type RedisSettings } from './settings.js';

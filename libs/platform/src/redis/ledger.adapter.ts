@@ -9,7 +9,7 @@ import {
 
 import { checkCount, checkWorkerId } from './checks.js';
 import { runVerb } from './client.js';
-import type { RedisClient } from './connection.js';
+import type { RedisClient } from './scripts.js';
 import { typesOf, workerKeys } from './keys.js';
 import { throwOnCode } from './script-codes.js';
 import { keys5 } from './scripts.js';

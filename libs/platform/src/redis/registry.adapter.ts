@@ -10,7 +10,7 @@ import {
 
 import { checkCount, checkWorkerId } from './checks.js';
 import { isWrongType, runVerb } from './client.js';
-import type { RedisClient } from './connection.js';
+import type { RedisClient } from './scripts.js';
 import { type KeyTypes, REGISTRY_KEY, REGISTRY_TYPES, typesOf, workerKeys } from './keys.js';
 import { ScriptCode, throwOnCode } from './script-codes.js';
 import { keys5 } from './scripts.js';

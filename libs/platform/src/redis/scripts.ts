@@ -1,6 +1,6 @@
 import { readFileSync, readdirSync } from 'node:fs';
 
-import type { RedisClient, RedisConnection } from './connection.js';
+import type { RedisConnection } from './connection.js';
 import { type WorkerKeys } from './keys.js';
 
 type Key = string;
@@ -37,6 +37,8 @@ export interface LedgerScripts {
     leases: Key,
   ): Promise<[epoch: string, capacity: string, reserved: string, committed: string, leases: number] | null>;
 }
+
+export type RedisClient = RedisConnection & LedgerScripts;
 
 type Keys5 = [epoch: Key, info: Key, leases: Key, deadlines: Key, released: Key];
 

@@ -1,8 +1,9 @@
 import { KvcError } from '@kvcapsule/contracts';
 
 import { adviceOn } from './advice.js';
-import { nodesOf, type RedisClient } from './connection.js';
+import { nodesOf } from './connection.js';
 import { workerKeys } from './keys.js';
+import type { RedisClient } from './scripts.js';
 import type { RedisKind } from './url.js';
 
 type Node = ReturnType<typeof nodesOf>[number];
@@ -45,7 +46,7 @@ async function infoOf(node: Node): Promise<Info> {
 
 async function configuredPolicy(node: Node): Promise<string | undefined> {
   const answer = await node.config('GET', 'maxmemory-policy').catch(nothingIfForbidden);
-  return (answer as string[] | undefined)?.[1];
+  return answer?.[1];
 }
 
 /** Not only NOPERM: managed stores leave out CONFIG altogether. */

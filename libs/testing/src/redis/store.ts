@@ -11,7 +11,7 @@ export interface Store {
   readonly url: string;
   /** Those that hold keys, in no order. */
   readonly servers: readonly Server[];
-  stop(): Promise<void>;
+  readonly stop: () => Promise<void>;
 }
 
 export interface ServerOptions {
