@@ -25,7 +25,7 @@ function run(failures: readonly unknown[], status = 'ready') {
   const settle = (value: unknown): void => {
     Object.assign(outcome, { value, atMs: performance.now() - beganMs });
   };
-  runVerb({ status } as RedisClient, {}, verb).then(settle, settle);
+  runVerb({ status } as RedisClient, () => ({}), verb).then(settle, settle);
   return { outcome, calls: () => calls };
 }
 

@@ -132,7 +132,7 @@ export function isWrongType(error: unknown): boolean {
 /** Redis does not say which key it was, so all of them are looked at. */
 async function foreignKey(client: RedisClient, types: KeyTypes, error: unknown): Promise<KvcError> {
   const kinds = await Promise.all(
-    Object.entries(types).map(async ([key, type]) => ({ key, type, found: await client.type(key) })),
+    Object.entries(types()).map(async ([key, type]) => ({ key, type, found: await client.type(key) })),
   ).catch(() => []);
   const foreign = kinds.find(({ type, found }) => found !== type && found !== 'none');
   return foreign === undefined

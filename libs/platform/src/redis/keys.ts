@@ -31,17 +31,17 @@ export function workerKeys(workerId: string): WorkerKeys {
   };
 }
 
-/** Types of keys as Redis names them: what a key of another type is told by. */
-export type KeyTypes = Readonly<Record<string, string>>;
+/** Types of keys as Redis names them: what a key of another type is told by. Made when one is, not for every verb. */
+export type KeyTypes = () => Readonly<Record<string, string>>;
 
 export function typesOf(keys: WorkerKeys): KeyTypes {
-  return {
+  return () => ({
     ...{ [keys.epoch]: 'string', [keys.info]: 'hash', [keys.leases]: 'hash' },
     ...{ [keys.deadlines]: 'zset', [keys.released]: 'zset' },
-  };
+  });
 }
 
 /** Set: ids of workers that may be alive. No TTL; readers remove ids whose info is gone. Writers: register, heartbeat, deregister, list. */
 export const REGISTRY_KEY = `${PREFIX}:{registry}:workers:all`;
 
-export const REGISTRY_TYPES: KeyTypes = { [REGISTRY_KEY]: 'set' };
+export const REGISTRY_TYPES: KeyTypes = () => ({ [REGISTRY_KEY]: 'set' });
