@@ -9,7 +9,14 @@ const layers = [
     sourceTag: 'type:app',
     onlyDependOnLibsWithTags: [
       ...['type:domain', 'type:adapter', 'type:contract', 'type:util', 'type:binding', 'type:evaluation'],
+      'type:runtime',
     ],
+  },
+  // it carries out what a worker's core decides, on the engine, the wire and the store that its starter hands it;
+  // scope:worker keeps it out of the router
+  {
+    sourceTag: 'type:runtime',
+    onlyDependOnLibsWithTags: ['type:domain', 'type:adapter', 'type:contract', 'type:util', 'type:binding'],
   },
   {
     sourceTag: 'type:domain',
@@ -140,7 +147,7 @@ export default ts.config(
   },
   {
     // the CLI measures and calibrates on generated scenes, so it ships with the generator; fakes are for specs only
-    files: ['apps/cli/**/*.ts', 'apps/*/src/testing/**/*.ts'],
+    files: ['apps/cli/**/*.ts', 'apps/*/src/testing/**/*.ts', 'libs/worker-runtime/src/testing/**/*.ts'],
     rules: { '@nx/enforce-module-boundaries': boundaries([...withTesting(layers), ...scopes]) },
   },
   {

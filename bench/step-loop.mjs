@@ -23,8 +23,8 @@ import { decodeImage } from '@kvcapsule/multimodal';
 import { createLogger } from '@kvcapsule/platform/logging';
 import { createRpcClient } from '@kvcapsule/platform/rpc';
 import { createMetrics } from '@kvcapsule/platform/telemetry';
+import { startWorker } from '@kvcapsule/worker-runtime';
 import { PictureSender } from '../apps/router/dist/fleet/picture-sender.js';
-import { startWorker } from '../apps/worker/dist/worker.js';
 
 const ROOT = join(import.meta.dirname, '..');
 const MODEL_DIR = join(ROOT, 'deploy/models/emoji-vlm');

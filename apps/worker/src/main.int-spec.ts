@@ -7,9 +7,8 @@ import { FinishReason, WorkerServiceClient } from '@kvcapsule/contracts/worker';
 import { createRedisClient, RedisLedger, RedisRegistry } from '@kvcapsule/platform/redis';
 import { type RedisServer, startRedis } from '@kvcapsule/platform/redis-server';
 import { createRpcClient } from '@kvcapsule/platform/rpc';
+import { type Asking, GREEDY, RouterSide, until } from '@kvcapsule/worker-runtime/testing';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-
-import { type Asking, GREEDY, RouterSide, until } from './testing/harness.js';
 
 const MAIN = new URL('../dist/main.js', import.meta.url).pathname;
 const MODEL_DIR = new URL('../../../deploy/models/emoji-vlm', import.meta.url).pathname;

@@ -20,12 +20,11 @@ import { parseConfig, unreadVariables } from '@kvcapsule/platform/config';
 import { createLogger, type Logger, outliveClosedPipes } from '@kvcapsule/platform/logging';
 import { createRedisClient, RedisLedger, RedisRegistry, redisSettings } from '@kvcapsule/platform/redis';
 import { createMetrics, type WorkerMetrics } from '@kvcapsule/platform/telemetry';
+import { nameImageProcessor, startWorker, type Worker } from '@kvcapsule/worker-runtime';
 
 import { defaultWorkerId, type WorkerConfig as Settings, workerConfigSchema } from './config.js';
 import { mostTiles, planMemory, plannedBlocks, reportMemory, weightType } from './memory/plan-memory.js';
 import { smallPoolNote } from './memory/small-pool.js';
-import { nameImageProcessor } from './pictures/image-processor.js';
-import { startWorker, type Worker } from './worker.js';
 
 /** Best first. */
 const DEFAULT_CODECS: readonly Codec[] = ['capsule-mixed', 'capsule'];

@@ -12,9 +12,8 @@ import { type RedisServer, startRedis } from '@kvcapsule/platform/redis-server';
 import { createRpcClient } from '@kvcapsule/platform/rpc';
 import { SMOLVLM_256M, writeSmolVlmFolder } from '@kvcapsule/testing/models';
 import { encodePng } from '@kvcapsule/testing/pictures';
+import { type Asking, GREEDY, RouterSide } from '@kvcapsule/worker-runtime/testing';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-
-import { type Asking, GREEDY, RouterSide } from '../testing/harness.js';
 
 const MAIN = new URL('../../dist/main.js', import.meta.url).pathname;
 /** Half a gigabyte of weights and three thousand tokens on two cores that others use as well. */
