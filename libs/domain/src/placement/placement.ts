@@ -19,6 +19,20 @@ export interface WorkerView {
   readonly freedPages: number;
 }
 
+/** What of one request's prompt a worker already has, as far as a router has heard. */
+export interface HeldContent {
+  /** Tokens from the prompt's beginning whose KV lies there without a gap, text and pictures. */
+  readonly prefixTokens: number;
+  /** Of the whole prompt. */
+  readonly promptTokens: number;
+  /** Pictures whose whole span's KV lies there, at the place where the prompt has it. */
+  readonly picturesHeld: number;
+  /** Pictures whose features lie there: their tower need not run, their rows are still prefilled. */
+  readonly featuresHeld: number;
+  /** Of the whole prompt. */
+  readonly pictures: number;
+}
+
 export interface PlacementRequest {
   readonly modelId: string;
   /** Of the tokenizer, template and picture settings that made the prompt's token ids. */
@@ -29,6 +43,8 @@ export interface PlacementRequest {
   readonly failed: ReadonlySet<string>;
   /** Pages the request needs at its peak on that worker: its codec and geometry decide. */
   pagesOn(worker: WorkerView): number;
+  /** What that worker holds of the prompt; undefined where nothing is known of it. */
+  held?(worker: WorkerView): HeldContent | undefined;
 }
 
 /** Pure: whether a worker can take the request. */
