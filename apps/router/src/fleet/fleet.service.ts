@@ -21,6 +21,7 @@ const STALL_MS = 300_000;
 export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
   readonly #log = new Logger(Fleet.name);
   readonly #members = new Map<string, Member>();
+  #views: readonly Member[] = [];
   readonly #listeners: (() => void)[] = [];
   #timer: NodeJS.Timeout | undefined;
   #refreshing: Promise<void> | undefined;
@@ -58,12 +59,12 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
     for (const listener of this.#listeners) listener();
   }
 
-  /** Workers of the newest list, and those that have been missing from it for less than a registration takes. */
-  views(): WorkerView[] {
-    const nowMs = performance.now();
-    return [...this.#members.values()]
-      .filter((member) => !member.hasGone(nowMs))
-      .map((member) => member.view());
+  /**
+   * Workers of the newest list, and those that have been missing from it for less than a registration takes. The list
+   * is a new one after each refresh alone, but what its entries say is always the newest.
+   */
+  views(): readonly WorkerView[] {
+    return this.#views;
   }
 
   /** Counts a request towards its worker until the returned function is called. */
@@ -102,6 +103,7 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
       if (this.#failures === 1) this.#log.warn(`${messageOf(error)}; the last list of workers stands.`);
     }
     this.#refreshedMs = performance.now();
+    this.#views = [...this.#members.values()].filter((member) => !member.hasGone(this.#refreshedMs));
     this.changed();
   }
 

@@ -1,4 +1,10 @@
-import { type StorageClass, storageClass, type WorkerView } from '@kvcapsule/domain/placement';
+import {
+  type Reach,
+  type StorageClass,
+  storageClass,
+  type WorkerView,
+  Workload,
+} from '@kvcapsule/domain/placement';
 import { HEARTBEAT_TTL_MS, type WorkerRecord } from '@kvcapsule/domain/registry';
 import { type ChannelEvents, WorkerChannel } from './worker-channel.js';
 import { lost } from './worker-link.js';
@@ -9,8 +15,12 @@ const FREED_REFRESHES = 3;
 /** As long as a worker takes to find out that Redis has forgotten it and to register again, and then some. */
 const LIST_STANDS_MS = HEARTBEAT_TTL_MS;
 
-/** One worker as this router knows it: its record, what is in flight there, and the channel to it. */
-export class Member {
+/**
+ * One worker as this router knows it: its record, what is in flight there, and the channel to it. It is its own view,
+ * which is always the newest: a decision over a thousand workers copies none of them.
+ */
+export class Member implements WorkerView {
+  readonly workload = new Workload();
   #record: WorkerRecord;
   #storageClass: StorageClass;
   #channel: WorkerChannel;
@@ -19,7 +29,8 @@ export class Member {
   #requests = 0;
   #pages = 0;
   /** Pages that requests gave back since the last refresh, before that, and so on. */
-  #freed: number[] = [];
+  #freed: number[] = [0];
+  #freedPages = 0;
 
   constructor(
     record: WorkerRecord,
@@ -44,16 +55,40 @@ export class Member {
     return this.#missingMs !== undefined && nowMs - this.#missingMs > LIST_STANDS_MS;
   }
 
-  view(): WorkerView {
-    return {
-      record: this.#record,
-      storageClass: this.#storageClass,
-      isListed: this.isListed,
-      reach: this.#channel.reach,
-      ownRequests: this.#requests,
-      ownPages: this.#pages,
-      freedPages: this.#freed.reduce((sum, pages) => sum + pages, 0),
-    };
+  get record(): WorkerRecord {
+    return this.#record;
+  }
+
+  get storageClass(): StorageClass {
+    return this.#storageClass;
+  }
+
+  get reach(): Reach {
+    return this.#channel.reach;
+  }
+
+  get ownRequests(): number {
+    return this.#requests;
+  }
+
+  get ownPages(): number {
+    return this.#pages;
+  }
+
+  get freedPages(): number {
+    return this.#freedPages;
+  }
+
+  get pendingRequests(): number {
+    return this.workload.pendingRequests;
+  }
+
+  get pendingTokens(): number {
+    return this.workload.pendingTokens;
+  }
+
+  get msPerToken(): number | undefined {
+    return this.workload.msPerToken(performance.now());
   }
 
   /** The newest list has it. */
@@ -66,7 +101,9 @@ export class Member {
     if (record.epoch !== this.#record.epoch) this.#storageClass = storageClass(record);
     this.#record = record;
     this.#missingMs = undefined;
-    this.#freed = [0, ...this.#freed.slice(0, FREED_REFRESHES - 1)];
+    this.#freed.unshift(0);
+    this.#freedPages -= this.#freed[FREED_REFRESHES] ?? 0;
+    this.#freed.length = Math.min(this.#freed.length, FREED_REFRESHES);
   }
 
   /** The newest list lacks it. */
@@ -82,6 +119,7 @@ export class Member {
       this.#requests -= 1;
       this.#pages -= pages;
       this.#freed[0] = (this.#freed[0] ?? 0) + pages;
+      this.#freedPages += pages;
     };
   }
 }

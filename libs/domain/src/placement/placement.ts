@@ -17,6 +17,12 @@ export interface WorkerView {
   readonly ownPages: number;
   /** Pages of its requests that ended so recently that the heartbeat may not show it. */
   readonly freedPages: number;
+  /** Of this router's requests: those whose first token has not come, and what they have it compute until then. */
+  readonly pendingRequests: number;
+  /** In tokens of prefill. */
+  readonly pendingTokens: number;
+  /** How long it takes lately for a token of prefill, by this router's measure; undefined where that is unknown. */
+  readonly msPerToken: number | undefined;
 }
 
 /** What of one request's prompt a worker already has, as far as a router has heard. */
@@ -27,7 +33,7 @@ export interface HeldContent {
   readonly promptTokens: number;
   /** Pictures whose whole span's KV lies there, at the place where the prompt has it. */
   readonly picturesHeld: number;
-  /** Pictures whose features lie there: their tower need not run, their rows are still prefilled. */
+  /** Of the other pictures, those whose features lie there: their tower need not run, their rows are prefilled. */
   readonly featuresHeld: number;
   /** Of the whole prompt. */
   readonly pictures: number;

@@ -18,6 +18,9 @@ export interface ViewChanges {
   ownRequests?: number;
   ownPages?: number;
   freedPages?: number;
+  pendingRequests?: number;
+  pendingTokens?: number;
+  msPerToken?: number;
 }
 
 /** An idle worker of 100 pages. */
@@ -26,12 +29,13 @@ export function viewOf(changes: ViewChanges = {}): WorkerView {
   const { state = 'ready', running = 0, waiting = 0 } = w;
   const { capacity = 100, free = 100, codecs = ['raw'], storageClass = 'class' } = w;
   const { ownRequests = 0, ownPages = 0, freedPages = 0, reach = 'open', isListed = true } = w;
+  const { pendingRequests = 0, pendingTokens = 0, msPerToken } = w;
   const load = { state, running, waiting, freePages: free };
   const model = { modelId, processorRevision };
   const record = { workerId: id, ...model, capacityPages: capacity, codecs, load } as unknown as WorkerRecord;
   return {
     ...{ record, storageClass: storageClass as StorageClass, reach, isListed },
-    ...{ ownRequests, ownPages, freedPages },
+    ...{ ownRequests, ownPages, freedPages, pendingRequests, pendingTokens, msPerToken },
   };
 }
 
