@@ -10,6 +10,7 @@ import {
   rootName,
   textName,
 } from '../identity/index.js';
+import { CacheLog } from '../owners/index.js';
 import { fullRuns } from '../testing/full-runs.js';
 import { pageRuns, PagePool } from './page-pool.js';
 import { type CacheEntry, PrefixCache } from './prefix-cache.js';
@@ -316,6 +317,31 @@ describe('PrefixCache', () => {
     pool.release(runs);
     cache.evict();
     expect(holds()).toEqual([false, false]);
+  });
+
+  it('writes in its log what comes and what goes, and says there what it holds', () => {
+    const log = new CacheLog();
+    const pool = new PagePool(8, 8);
+    const cache = new PrefixCache(pool, undefined, log);
+    const reader = log.read();
+    reader.next(9);
+    const text = compute(pool, cache, range(32));
+    const shown = showPicture(pool, cache, 'shown', 3);
+    const told = () => reader.next(9)?.changes;
+    const [first, second] = textChain(range(32)).units;
+    const block = { kind: 'text', tokens: 16, pages: 8 } as const;
+    const items = [
+      { name: first?.name, ...block },
+      { name: second?.name, ...block },
+      { name: 'shown', kind: 'picture', tokens: 40, pages: 11 },
+    ];
+    expect(told()).toEqual(items.map((item) => ({ kind: 'stored', item })));
+    expect(log.read().next(9)?.changes).toEqual(items.map((item) => ({ kind: 'stored', item })));
+    cache.leave([...text.used, ...shown.used]);
+    cache.evict();
+    cache.evict();
+    expect(told()).toEqual([second, first].map((unit) => ({ kind: 'removed', name: unit?.name })));
+    expect(log.read().next(9)?.changes).toEqual([{ kind: 'stored', item: items[2] }]);
   });
 
   it('tells the policy of an entry’s whole life, and of a use only when a request begins with it', () => {

@@ -5,6 +5,7 @@ import {
   type EvictionPolicy,
 } from '../eviction/index.js';
 import { type ContentChain, type ContentName, type ContentUnit, textName } from '../identity/index.js';
+import { type CachedItem, CacheLog } from '../owners/index.js';
 import { pageRuns, type PagePool } from './page-pool.js';
 
 /** Raw rows of text in one block; fewer than a block's where a segment or a sequence ended. */
@@ -65,12 +66,15 @@ export class PrefixCache {
   #serials = 0;
   #evictedPages = 0;
 
+  /** @param log what comes and goes is written there */
   constructor(
     pool: PagePool,
     policy: EvictionPolicy<CacheEntry> = EVICTION_POLICIES[DEFAULT_EVICTION_POLICY]<CacheEntry>(),
+    private readonly log = new CacheLog(),
   ) {
     this.#pool = pool;
     this.#policy = policy;
+    log.addSource(() => this.#items());
   }
 
   get size(): number {
@@ -165,6 +169,7 @@ export class PrefixCache {
     if (siblings) siblings.push(entry);
     else this.#children.set(parent, [entry]);
     this.#policy.insert(entry);
+    this.log.stored(name, content.kind, tokenIds.length, pages);
     return entry;
   }
 
@@ -196,7 +201,15 @@ export class PrefixCache {
     this.#setIdle(entry, false);
     for (const run of entry.runs) this.#runs.delete(run);
     this.#pool.release(entry.runs);
+    this.log.removed(entry.name);
     return true;
+  }
+
+  *#items(): Generator<CachedItem, undefined> {
+    for (const { name, content, tokenIds, pages } of this.#entries.values()) {
+      yield { name, kind: content.kind, tokens: tokenIds.length, pages };
+    }
+    return undefined;
   }
 
   #use(entry: CacheEntry): void {

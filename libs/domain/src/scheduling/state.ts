@@ -1,3 +1,4 @@
+import type { CacheLog } from '../owners/index.js';
 import { BLOCK_SHAPE, type BlockShape, type CacheEntry, PagePool, PrefixCache } from '../paging/index.js';
 import { type StepBudget, stepBudget, type StepLimits } from './budget.js';
 import { SequenceQueue } from './queue.js';
@@ -12,6 +13,8 @@ export interface SchedulerOptions extends StepLimits {
   /** Pages whose bytes may be kept elsewhere while their sequences wait; 0 when absent. */
   readonly swapPages?: number;
   readonly shape?: BlockShape;
+  /** What comes into the prefix cache and leaves it is written there. */
+  readonly cacheLog?: CacheLog;
 }
 
 /** Who runs, who waits and what the pool has: what admission and the ladder decide by, and how they change it. */
@@ -46,7 +49,7 @@ export class SchedulerState {
     this.shape = shape;
     const pool = new PagePool(blocks, shape.pagesPerBlock);
     this.pool = pool;
-    this.cache = new PrefixCache(pool);
+    this.cache = new PrefixCache(pool, undefined, options.cacheLog);
     this.source = {
       takeBlocks: (count) => this.#sure(() => pool.allocateBlocks(count)),
       takePages: (pages) => this.#sure(() => pool.allocatePages(pages)),

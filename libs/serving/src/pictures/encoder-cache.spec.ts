@@ -1,8 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
+import type { FileName } from '@kvcapsule/domain/identity';
+import { CacheLog } from '@kvcapsule/domain/owners';
+
 import { EncoderCache, type Features } from './encoder-cache.js';
-import type { FileName, PictureName } from './names.js';
+import type { PictureName } from './names.js';
 
 const featuresOf = (id: number, bytes = 10): Features => ({
   name: `n${id}` as PictureName,
@@ -14,7 +17,7 @@ const fileOf = (id: number): FileName => `f${id}` as FileName;
 
 function cacheOf(capacity: number): { cache: EncoderCache; evicted: number[] } {
   const evicted: number[] = [];
-  return { cache: new EncoderCache(capacity, ({ handle }) => evicted.push(handle)), evicted };
+  return { cache: new EncoderCache(capacity, ({ handle }) => evicted.push(handle), new CacheLog()), evicted };
 }
 
 describe('EncoderCache', () => {
@@ -29,6 +32,28 @@ describe('EncoderCache', () => {
     expect(evicted).toEqual([3, 2]);
     expect(cache.pinFile(fileOf(2))).toBeUndefined();
     expect(cache.pin(featuresOf(4).name)?.handle).toBe(4);
+  });
+
+  it('writes in its log by which files its features are found', () => {
+    const log = new CacheLog();
+    const cache = new EncoderCache(10, () => undefined, log);
+    const reader = log.read();
+    reader.next(9);
+    const told = () => reader.next(9)?.changes;
+    const stored = (id: number) => ({
+      kind: 'stored',
+      item: { name: fileOf(id), kind: 'features', tokens: 10, pages: 0 },
+    });
+    cache.add(featuresOf(1), fileOf(1));
+    cache.pin(featuresOf(1).name, fileOf(1));
+    expect(told()).toEqual([stored(1)]);
+    // the same pixels in another file
+    cache.pin(featuresOf(1).name, fileOf(2));
+    expect(told()).toEqual([{ kind: 'removed', name: fileOf(1) }, stored(2)]);
+    expect(log.read().next(9)?.changes).toEqual([stored(2)]);
+    for (let pins = 0; pins < 3; pins += 1) cache.unpin(featuresOf(1).name);
+    cache.add(featuresOf(3), fileOf(3));
+    expect(told()).toEqual([stored(3), { kind: 'removed', name: fileOf(2) }]);
   });
 
   it('finds pixels by the file that brought them last', () => {

@@ -1,4 +1,7 @@
-import type { FileName, PictureName } from './names.js';
+import type { FileName } from '@kvcapsule/domain/identity';
+import type { CachedItem, CacheLog } from '@kvcapsule/domain/owners';
+
+import type { PictureName } from './names.js';
 
 /** One picture's features in the engine. */
 export interface Features {
@@ -18,7 +21,8 @@ interface Entry {
 
 /**
  * The features of pictures, by name, within a bound of bytes. What a request uses is pinned and stays, whatever the
- * bound; of the rest the least recently used goes first.
+ * bound; of the rest the least recently used goes first. What comes and goes is written in a log by the names of
+ * files, since these are what others know of a picture that they have not decoded.
  */
 export class EncoderCache {
   /** Least recently used first. */
@@ -30,7 +34,10 @@ export class EncoderCache {
     readonly capacityBytes: number,
     /** Called for features that the cache has forgotten. */
     private readonly evicted: (features: Features) => void,
-  ) {}
+    private readonly log: CacheLog,
+  ) {
+    log.addSource(() => this.#items());
+  }
 
   get bytes(): number {
     return this.#bytes;
@@ -63,6 +70,7 @@ export class EncoderCache {
     this.#entries.set(features.name, { features, pins: 1, file });
     this.#byFile.set(file, features.name);
     this.#bytes += features.bytes;
+    this.log.stored(file, 'features', features.tokens, 0);
     this.#shrink();
   }
 
@@ -75,9 +83,19 @@ export class EncoderCache {
   }
 
   #move(entry: Entry, file: FileName): void {
+    if (entry.file === file) return;
     this.#byFile.delete(entry.file);
+    this.log.removed(entry.file);
     entry.file = file;
     this.#byFile.set(file, entry.features.name);
+    this.log.stored(file, 'features', entry.features.tokens, 0);
+  }
+
+  *#items(): Generator<CachedItem, undefined> {
+    for (const { file, features } of this.#entries.values()) {
+      yield { name: file, kind: 'features', tokens: features.tokens, pages: 0 };
+    }
+    return undefined;
   }
 
   #shrink(): void {
@@ -87,6 +105,7 @@ export class EncoderCache {
       this.#entries.delete(name);
       this.#byFile.delete(file);
       this.#bytes -= features.bytes;
+      this.log.removed(file);
       this.evicted(features);
       if (this.#bytes <= this.capacityBytes) return;
     }

@@ -1,5 +1,6 @@
-import type { CacheDomain } from '@kvcapsule/domain/identity';
-import type { FileName, PictureName } from './names.js';
+import type { CacheDomain, FileName } from '@kvcapsule/domain/identity';
+
+import type { PictureName } from './names.js';
 
 /** Upright 8-bit RGB, `[height][width][3]`. */
 export interface DecodedImage {

@@ -1,8 +1,9 @@
-import { cacheDomain } from '@kvcapsule/domain/identity';
+import { cacheDomain, type FileName } from '@kvcapsule/domain/identity';
+import { CacheLog } from '@kvcapsule/domain/owners';
 import { describe, expect, it } from 'vitest';
 
 import type { Features } from './encoder-cache.js';
-import type { FileName, PictureName } from './names.js';
+import type { PictureName } from './names.js';
 import type { PictureEffect } from './picture-effects.js';
 import { PARALLEL_PICTURES, PictureFeatures, type PictureUser } from './picture-features.js';
 
@@ -29,6 +30,7 @@ function rig(cacheBytes = 1000) {
     ...{ cacheBytes, tokenBytes: TOKEN_BYTES, push: (effect) => effects.push(effect) },
     lookedUp: (outcome) => log.push(outcome),
     evicted: () => log.push('evicted'),
+    log: new CacheLog(),
   });
   /** Outcomes by key of the requests whose pictures are settled. */
   const done: Record<string, unknown> = {};

@@ -1,10 +1,11 @@
-import type { CacheDomain } from '@kvcapsule/domain/identity';
+import { type CacheDomain, type FileName, nameFile } from '@kvcapsule/domain/identity';
+import type { CacheLog } from '@kvcapsule/domain/owners';
 import { KvcError } from '@kvcapsule/contracts/errors';
 
 import { EncoderCache, type Features } from './encoder-cache.js';
 import { FeatureRoom } from './feature-room.js';
 import { Flights, Slots } from './flights.js';
-import { type FileName, nameFile, type PictureName } from './names.js';
+import type { PictureName } from './names.js';
 import type { DecodedImage, DecodeOutcome, EncodeOutcome, PictureEffect } from './picture-effects.js';
 
 /** Files and decoded pictures are large; so many at once fill the engine's slices. */
@@ -36,6 +37,8 @@ export interface PictureFeaturesOptions {
   readonly push: (effect: PictureEffect) => void;
   readonly lookedUp: (outcome: 'hit' | 'miss') => void;
   readonly evicted: () => void;
+  /** What comes and goes is written there. */
+  readonly log: CacheLog;
 }
 
 /** A picture that a request needs. */
@@ -67,12 +70,13 @@ export class PictureFeatures {
   #computed = 0;
 
   constructor(private readonly options: PictureFeaturesOptions) {
-    const { cacheBytes, push, evicted } = options;
+    const { cacheBytes, push, evicted, log } = options;
     this.#room = new FeatureRoom(cacheBytes);
-    this.cache = new EncoderCache(cacheBytes, ({ handle }) => {
+    const gone = ({ handle }: Features): void => {
       evicted();
       push({ kind: 'releaseFeatures', handle });
-    });
+    };
+    this.cache = new EncoderCache(cacheBytes, gone, log);
   }
 
   /** Pictures that the engine has encoded so far. */

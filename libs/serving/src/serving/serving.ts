@@ -1,11 +1,13 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
+import type { FileName } from '@kvcapsule/domain/identity';
+import { CacheLog } from '@kvcapsule/domain/owners';
 import { Scheduler } from '@kvcapsule/domain/scheduling';
 
 import type { Generation } from '../generation/generation.js';
 import type { GenerateRequest } from '../generation/request.js';
 import type { ResizeAnswer } from '../leases/lease-effects.js';
 import { Leases } from '../leases/leases.js';
-import type { FileName, PictureName } from '../pictures/names.js';
+import type { PictureName } from '../pictures/names.js';
 import type { DecodeOutcome, EncodeOutcome } from '../pictures/picture-effects.js';
 import { PictureFeatures } from '../pictures/picture-features.js';
 import { type StepOutcome, Steps } from '../steps/steps.js';
@@ -57,6 +59,8 @@ export type ServingState = 'ready' | 'draining' | 'failed';
 export class Serving {
   readonly scheduler: Scheduler;
   readonly pictures: PictureFeatures;
+  /** What is held here under which names, for those who place requests. */
+  readonly cacheLog = new CacheLog();
   readonly #config: ServingConfig;
   readonly #outbox = new Outbox();
   readonly #leases: Leases;
@@ -72,7 +76,7 @@ export class Serving {
     const { geometry, stopTokenIds } = config;
     const outbox = this.#outbox;
     const push = outbox.push.bind(outbox);
-    this.scheduler = schedulerOf(config);
+    this.scheduler = schedulerOf(config, this.cacheLog);
     this.pictures = new PictureFeatures({
       cacheBytes: config.encoderCacheBytes,
       tokenBytes: geometry.featureBytes,
@@ -83,6 +87,7 @@ export class Serving {
       evicted: () => {
         outbox.report({ kind: 'featuresEvicted' });
       },
+      log: this.cacheLog,
     });
     this.#deadlines = new Deadlines((atMs) => {
       push({ kind: 'wakeAt', atMs });
@@ -287,7 +292,11 @@ export class Serving {
   }
 }
 
-function schedulerOf({ geometry, poolBlocks: blocks, ...config }: ServingConfig): Scheduler {
+function schedulerOf(
+  { geometry, poolBlocks: blocks, ...config }: ServingConfig,
+  cacheLog: CacheLog,
+): Scheduler {
   const { maxStepTokens, maxPrefillChunk, maxRunning, swapPages } = config;
-  return new Scheduler({ blocks, maxStepTokens, maxPrefillChunk, maxRunning, swapPages, shape: geometry });
+  const limits = { maxStepTokens, maxPrefillChunk, maxRunning, swapPages };
+  return new Scheduler({ blocks, ...limits, shape: geometry, cacheLog });
 }

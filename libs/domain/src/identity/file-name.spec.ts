@@ -1,7 +1,7 @@
-import { cacheDomain } from '@kvcapsule/domain/identity';
 import { describe, expect, it } from 'vitest';
 
-import { nameFile } from './names.js';
+import { cacheDomain } from './cache-domain.js';
+import { nameFile } from './file-name.js';
 
 const sha256 = (fill: number): Uint8Array => new Uint8Array(32).fill(fill);
 

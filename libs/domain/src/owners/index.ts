@@ -1,0 +1,2 @@
+export * from './cache-log.js';
+export * from './cache-reader.js';
