@@ -98,7 +98,8 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
     return drained;
   };
   const server = createRpcServer();
-  server.addService(WorkerServiceService, createWorkerRpc({ executor, pictures, drain, logger }));
+  const { cacheLog } = serving;
+  server.addService(WorkerServiceService, createWorkerRpc({ executor, pictures, cacheLog, drain, logger }));
   server.addService({ check: HealthService.check }, { check: createHealthCheck(() => serving.state) });
   const address = await listenOn(server, config.listen);
   const http = await startMetricsServer(serving, telemetry, config.metricsHost, config.metricsPort);

@@ -193,6 +193,7 @@ describe('over gRPC', () => {
         call.on('cancelled', () => heard.emit('cancelled'));
       },
       drain: () => undefined,
+      watchCache: () => undefined,
     };
     server.addService(WorkerServiceService, service);
     const port = await listenRpc(server, '127.0.0.1:0');

@@ -103,6 +103,7 @@ export class FakeWorker {
       connect: (stream) => this.#serve(stream),
       sendPicture: (call, callback) => this.#receive(call, callback),
       drain: () => undefined,
+      watchCache: () => undefined,
     };
     this.#server.addService(WorkerServiceService, service);
     this.address = `127.0.0.1:${await listenRpc(this.#server, at)}`;

@@ -1,11 +1,13 @@
 import { makeGenericClientConstructor } from '@grpc/grpc-js';
 import {
+  CacheEvents,
   ConnectRequest,
   ConnectResponse,
   DrainRequest,
   DrainResponse,
   SendPictureRequest,
   SendPictureResponse,
+  WatchCacheRequest,
   WorkerServiceClient as GeneratedClient,
   WorkerServiceService as generated,
 } from '../gen/kvcapsule/worker/v1/worker.js';
@@ -27,6 +29,11 @@ export const WorkerServiceService = {
     ...generated.drain,
     requestSerialize: serializer(DrainRequest),
     responseSerialize: serializer(DrainResponse),
+  },
+  watchCache: {
+    ...generated.watchCache,
+    requestSerialize: serializer(WatchCacheRequest),
+    responseSerialize: serializer(CacheEvents),
   },
 } satisfies typeof generated;
 

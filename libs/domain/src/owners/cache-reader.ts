@@ -31,6 +31,11 @@ export class CacheReader {
     this.#isNew = after === undefined;
   }
 
+  /** The newest change that it has told. */
+  get sequence(): number {
+    return this.#at;
+  }
+
   /** How often it had fallen behind. */
   get gaps(): number {
     return this.#gaps;

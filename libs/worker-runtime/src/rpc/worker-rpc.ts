@@ -1,15 +1,20 @@
+import { randomUUID } from 'node:crypto';
+
 import { type handleUnaryCall, status } from '@grpc/grpc-js';
 import { type DrainRequest, type DrainResponse, type WorkerServiceServer } from '@kvcapsule/contracts/worker';
+import type { CacheLog } from '@kvcapsule/domain/owners';
 import type { Logger } from 'pino';
 
 import type { Executor } from '../executor.js';
 import type { PictureInbox } from '../pictures/picture-inbox.js';
+import { watchCache } from './cache-stream.js';
 import { receivePicture } from './picture-stream.js';
 import { RouterStream } from './router-stream.js';
 
 export interface WorkerRpcOptions {
   readonly executor: Executor;
   readonly pictures: PictureInbox;
+  readonly cacheLog: CacheLog;
   /** Drains and tells the registry. */
   readonly drain: (timeoutMs: number) => Promise<number>;
   readonly logger: Logger;
@@ -19,6 +24,7 @@ export interface WorkerRpcOptions {
 export function createWorkerRpc({
   executor,
   pictures,
+  cacheLog,
   drain,
   logger,
 }: WorkerRpcOptions): WorkerServiceServer {
@@ -41,5 +47,6 @@ export function createWorkerRpc({
     },
     sendPicture: receivePicture(pictures),
     drain: drainCall,
+    watchCache: watchCache(cacheLog, randomUUID()),
   };
 }

@@ -12,10 +12,12 @@ import {
   Client,
   type ClientDuplexStream,
   type ClientOptions,
+  type ClientReadableStream,
   type ClientUnaryCall,
   type ClientWritableStream,
   type handleBidiStreamingCall,
   type handleClientStreamingCall,
+  type handleServerStreamingCall,
   type handleUnaryCall,
   makeGenericClientConstructor,
   type Metadata,
@@ -64,6 +66,100 @@ export function finishReasonToJSON(object: FinishReason): string {
     case FinishReason.FINISH_REASON_ABORT:
       return "FINISH_REASON_ABORT";
     case FinishReason.UNRECOGNIZED:
+    default:
+      return "UNRECOGNIZED";
+  }
+}
+
+export enum CacheChange {
+  CACHE_CHANGE_UNSPECIFIED = 0,
+  CACHE_CHANGE_STORED = 1,
+  CACHE_CHANGE_REMOVED = 2,
+  UNRECOGNIZED = -1,
+}
+
+export function cacheChangeFromJSON(object: any): CacheChange {
+  switch (object) {
+    case 0:
+    case "CACHE_CHANGE_UNSPECIFIED":
+      return CacheChange.CACHE_CHANGE_UNSPECIFIED;
+    case 1:
+    case "CACHE_CHANGE_STORED":
+      return CacheChange.CACHE_CHANGE_STORED;
+    case 2:
+    case "CACHE_CHANGE_REMOVED":
+      return CacheChange.CACHE_CHANGE_REMOVED;
+    case -1:
+    case "UNRECOGNIZED":
+    default:
+      return CacheChange.UNRECOGNIZED;
+  }
+}
+
+export function cacheChangeToJSON(object: CacheChange): string {
+  switch (object) {
+    case CacheChange.CACHE_CHANGE_UNSPECIFIED:
+      return "CACHE_CHANGE_UNSPECIFIED";
+    case CacheChange.CACHE_CHANGE_STORED:
+      return "CACHE_CHANGE_STORED";
+    case CacheChange.CACHE_CHANGE_REMOVED:
+      return "CACHE_CHANGE_REMOVED";
+    case CacheChange.UNRECOGNIZED:
+    default:
+      return "UNRECOGNIZED";
+  }
+}
+
+export enum CachedContent {
+  CACHED_CONTENT_UNSPECIFIED = 0,
+  /** CACHED_CONTENT_TEXT - A block of raw text. */
+  CACHED_CONTENT_TEXT = 1,
+  /** CACHED_CONTENT_RUN - A run of text that is stored by a codec. */
+  CACHED_CONTENT_RUN = 2,
+  /** CACHED_CONTENT_PICTURE - The keys and values of a picture's whole span. */
+  CACHED_CONTENT_PICTURE = 3,
+  /** CACHED_CONTENT_FEATURES - What the picture tower makes of a picture. */
+  CACHED_CONTENT_FEATURES = 4,
+  UNRECOGNIZED = -1,
+}
+
+export function cachedContentFromJSON(object: any): CachedContent {
+  switch (object) {
+    case 0:
+    case "CACHED_CONTENT_UNSPECIFIED":
+      return CachedContent.CACHED_CONTENT_UNSPECIFIED;
+    case 1:
+    case "CACHED_CONTENT_TEXT":
+      return CachedContent.CACHED_CONTENT_TEXT;
+    case 2:
+    case "CACHED_CONTENT_RUN":
+      return CachedContent.CACHED_CONTENT_RUN;
+    case 3:
+    case "CACHED_CONTENT_PICTURE":
+      return CachedContent.CACHED_CONTENT_PICTURE;
+    case 4:
+    case "CACHED_CONTENT_FEATURES":
+      return CachedContent.CACHED_CONTENT_FEATURES;
+    case -1:
+    case "UNRECOGNIZED":
+    default:
+      return CachedContent.UNRECOGNIZED;
+  }
+}
+
+export function cachedContentToJSON(object: CachedContent): string {
+  switch (object) {
+    case CachedContent.CACHED_CONTENT_UNSPECIFIED:
+      return "CACHED_CONTENT_UNSPECIFIED";
+    case CachedContent.CACHED_CONTENT_TEXT:
+      return "CACHED_CONTENT_TEXT";
+    case CachedContent.CACHED_CONTENT_RUN:
+      return "CACHED_CONTENT_RUN";
+    case CachedContent.CACHED_CONTENT_PICTURE:
+      return "CACHED_CONTENT_PICTURE";
+    case CachedContent.CACHED_CONTENT_FEATURES:
+      return "CACHED_CONTENT_FEATURES";
+    case CachedContent.UNRECOGNIZED:
     default:
       return "UNRECOGNIZED";
   }
@@ -344,6 +440,40 @@ export interface DrainRequest {
 export interface DrainResponse {
   /** Sequences that were still running when the deadline passed; they were aborted. */
   aborted: number;
+}
+
+/** Of the last CacheEvents that said `complete`, so that only what came since is told; empty to be told everything. */
+export interface WatchCacheRequest {
+  instance: string;
+  sequence: bigint;
+}
+
+/** Comes within 100 ms of a change, and every ten seconds when there is none. */
+export interface CacheEvents {
+  /** Of the worker's process, which its numbers belong to. */
+  instance: string;
+  /** The number of the newest change that has been told. */
+  sequence: bigint;
+  /** All that was told before is void; what is held follows. */
+  cleared: boolean;
+  /** All that is held has been told. */
+  complete: boolean;
+  /** In their order: what is said last of a name is true. 1,000 at most. */
+  events: CacheEvent[];
+}
+
+export interface CacheEvent {
+  /**
+   * The first 16 bytes of the content's name: SHA-256 over all that it depends on; of features, the name of the
+   * picture's file in its cache domain.
+   */
+  name: Buffer;
+  change: CacheChange;
+  /** The rest is told of what is stored. */
+  content: CachedContent;
+  tokens: number;
+  /** Of the pool; features take none. */
+  pages: number;
 }
 
 function createBaseConnectRequest(): ConnectRequest {
@@ -3525,6 +3655,363 @@ export const DrainResponse: MessageFns<DrainResponse> = {
   },
 };
 
+function createBaseWatchCacheRequest(): WatchCacheRequest {
+  return { instance: "", sequence: 0n };
+}
+
+export const WatchCacheRequest: MessageFns<WatchCacheRequest> = {
+  encode(message: WatchCacheRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.instance !== "") {
+      writer.uint32(10).string(message.instance);
+    }
+    if (message.sequence !== 0n) {
+      if (BigInt.asIntN(64, message.sequence) !== message.sequence) {
+        throw new globalThis.Error("value provided for field message.sequence of type int64 too large");
+      }
+      writer.uint32(16).int64(message.sequence);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchCacheRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchCacheRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.instance = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.sequence = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): WatchCacheRequest {
+    return {
+      instance: isSet(object.instance) ? globalThis.String(object.instance) : "",
+      sequence: isSet(object.sequence) ? BigInt(object.sequence) : 0n,
+    };
+  },
+
+  toJSON(message: WatchCacheRequest): unknown {
+    const obj: any = {};
+    if (message.instance !== "") {
+      obj.instance = message.instance;
+    }
+    if (message.sequence !== 0n) {
+      obj.sequence = message.sequence.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<WatchCacheRequest>): WatchCacheRequest {
+    return WatchCacheRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WatchCacheRequest>): WatchCacheRequest {
+    const message = createBaseWatchCacheRequest();
+    message.instance = object.instance ?? "";
+    message.sequence = (object.sequence !== undefined && object.sequence !== null) ? BigInt(object.sequence) : 0n;
+    return message;
+  },
+};
+
+function createBaseCacheEvents(): CacheEvents {
+  return { instance: "", sequence: 0n, cleared: false, complete: false, events: [] };
+}
+
+export const CacheEvents: MessageFns<CacheEvents> = {
+  encode(message: CacheEvents, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.instance !== "") {
+      writer.uint32(10).string(message.instance);
+    }
+    if (message.sequence !== 0n) {
+      if (BigInt.asIntN(64, message.sequence) !== message.sequence) {
+        throw new globalThis.Error("value provided for field message.sequence of type int64 too large");
+      }
+      writer.uint32(16).int64(message.sequence);
+    }
+    if (message.cleared !== false) {
+      writer.uint32(24).bool(message.cleared);
+    }
+    if (message.complete !== false) {
+      writer.uint32(32).bool(message.complete);
+    }
+    for (const v of message.events) {
+      CacheEvent.encode(v!, writer.uint32(42).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CacheEvents {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCacheEvents();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.instance = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.sequence = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.cleared = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.complete = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.events.push(CacheEvent.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CacheEvents {
+    return {
+      instance: isSet(object.instance) ? globalThis.String(object.instance) : "",
+      sequence: isSet(object.sequence) ? BigInt(object.sequence) : 0n,
+      cleared: isSet(object.cleared) ? globalThis.Boolean(object.cleared) : false,
+      complete: isSet(object.complete) ? globalThis.Boolean(object.complete) : false,
+      events: globalThis.Array.isArray(object?.events) ? object.events.map((e: any) => CacheEvent.fromJSON(e)) : [],
+    };
+  },
+
+  toJSON(message: CacheEvents): unknown {
+    const obj: any = {};
+    if (message.instance !== "") {
+      obj.instance = message.instance;
+    }
+    if (message.sequence !== 0n) {
+      obj.sequence = message.sequence.toString();
+    }
+    if (message.cleared !== false) {
+      obj.cleared = message.cleared;
+    }
+    if (message.complete !== false) {
+      obj.complete = message.complete;
+    }
+    if (message.events?.length) {
+      obj.events = message.events.map((e) => CacheEvent.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<CacheEvents>): CacheEvents {
+    return CacheEvents.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CacheEvents>): CacheEvents {
+    const message = createBaseCacheEvents();
+    message.instance = object.instance ?? "";
+    message.sequence = (object.sequence !== undefined && object.sequence !== null) ? BigInt(object.sequence) : 0n;
+    message.cleared = object.cleared ?? false;
+    message.complete = object.complete ?? false;
+    message.events = object.events?.map((e) => CacheEvent.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseCacheEvent(): CacheEvent {
+  return { name: Buffer.alloc(0), change: 0, content: 0, tokens: 0, pages: 0 };
+}
+
+export const CacheEvent: MessageFns<CacheEvent> = {
+  encode(message: CacheEvent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name.length !== 0) {
+      writer.uint32(10).bytes(message.name);
+    }
+    if (message.change !== 0) {
+      writer.uint32(16).int32(message.change);
+    }
+    if (message.content !== 0) {
+      writer.uint32(24).int32(message.content);
+    }
+    if (message.tokens !== 0) {
+      writer.uint32(32).int32(message.tokens);
+    }
+    if (message.pages !== 0) {
+      writer.uint32(40).int32(message.pages);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CacheEvent {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCacheEvent();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.change = reader.int32() as any;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.content = reader.int32() as any;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.tokens = reader.int32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.pages = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CacheEvent {
+    return {
+      name: isSet(object.name) ? Buffer.from(bytesFromBase64(object.name)) : Buffer.alloc(0),
+      change: isSet(object.change) ? cacheChangeFromJSON(object.change) : 0,
+      content: isSet(object.content) ? cachedContentFromJSON(object.content) : 0,
+      tokens: isSet(object.tokens) ? globalThis.Number(object.tokens) : 0,
+      pages: isSet(object.pages) ? globalThis.Number(object.pages) : 0,
+    };
+  },
+
+  toJSON(message: CacheEvent): unknown {
+    const obj: any = {};
+    if (message.name.length !== 0) {
+      obj.name = base64FromBytes(message.name);
+    }
+    if (message.change !== 0) {
+      obj.change = cacheChangeToJSON(message.change);
+    }
+    if (message.content !== 0) {
+      obj.content = cachedContentToJSON(message.content);
+    }
+    if (message.tokens !== 0) {
+      obj.tokens = Math.round(message.tokens);
+    }
+    if (message.pages !== 0) {
+      obj.pages = Math.round(message.pages);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<CacheEvent>): CacheEvent {
+    return CacheEvent.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CacheEvent>): CacheEvent {
+    const message = createBaseCacheEvent();
+    message.name = object.name ?? Buffer.alloc(0);
+    message.change = object.change ?? 0;
+    message.content = object.content ?? 0;
+    message.tokens = object.tokens ?? 0;
+    message.pages = object.pages ?? 0;
+    return message;
+  },
+};
+
 export type WorkerServiceService = typeof WorkerServiceService;
 export const WorkerServiceService = {
   /**
@@ -3563,6 +4050,19 @@ export const WorkerServiceService = {
     responseSerialize: (value: DrainResponse): Buffer => Buffer.from(DrainResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DrainResponse => DrainResponse.decode(value),
   },
+  /**
+   * What the worker's caches hold: all of it, in pieces, then each change, so that a router can send requests to where
+   * their prompts are held. A router that does not read in time is told everything again.
+   */
+  watchCache: {
+    path: "/kvcapsule.worker.v1.WorkerService/WatchCache" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: WatchCacheRequest): Buffer => Buffer.from(WatchCacheRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): WatchCacheRequest => WatchCacheRequest.decode(value),
+    responseSerialize: (value: CacheEvents): Buffer => Buffer.from(CacheEvents.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CacheEvents => CacheEvents.decode(value),
+  },
 } as const;
 
 export interface WorkerServiceServer extends UntypedServiceImplementation {
@@ -3578,6 +4078,11 @@ export interface WorkerServiceServer extends UntypedServiceImplementation {
   sendPicture: handleClientStreamingCall<SendPictureRequest, SendPictureResponse>;
   /** Stops admission; running sequences finish. Returns when the worker is empty or the deadline passed. */
   drain: handleUnaryCall<DrainRequest, DrainResponse>;
+  /**
+   * What the worker's caches hold: all of it, in pieces, then each change, so that a router can send requests to where
+   * their prompts are held. A router that does not read in time is told everything again.
+   */
+  watchCache: handleServerStreamingCall<WatchCacheRequest, CacheEvents>;
 }
 
 export interface WorkerServiceClient extends Client {
@@ -3624,6 +4129,16 @@ export interface WorkerServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DrainResponse) => void,
   ): ClientUnaryCall;
+  /**
+   * What the worker's caches hold: all of it, in pieces, then each change, so that a router can send requests to where
+   * their prompts are held. A router that does not read in time is told everything again.
+   */
+  watchCache(request: WatchCacheRequest, options?: Partial<CallOptions>): ClientReadableStream<CacheEvents>;
+  watchCache(
+    request: WatchCacheRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<CacheEvents>;
 }
 
 export const WorkerServiceClient = makeGenericClientConstructor(

@@ -1,0 +1,112 @@
+import type { handleServerStreamingCall, ServerWritableStream } from '@grpc/grpc-js';
+import {
+  CacheChange,
+  CachedContent,
+  type CacheEvent,
+  type CacheEvents,
+  type WatchCacheRequest,
+} from '@kvcapsule/contracts/worker';
+import type {
+  CacheBatch,
+  CacheChange as Change,
+  CachedKind,
+  CacheLog,
+  CacheReader,
+} from '@kvcapsule/domain/owners';
+
+/** How often changes are looked for: they go out together, since a step stores several blocks. */
+const INTERVAL_MS = 50;
+/** The protocol's bound of one message; to read and write so many takes about a millisecond. */
+const MOST_EVENTS = 1_000;
+/** As often something is said where nothing changes, so that a router knows that it has missed nothing. */
+const IDLE_MS = 10_000;
+/** Bytes of a name that go out: two contents with equal ones are not to be expected in 2^64 of them. */
+const NAME_BYTES = 16;
+
+type Call = ServerWritableStream<WatchCacheRequest, CacheEvents>;
+
+const CONTENT: Record<CachedKind, CachedContent> = {
+  text: CachedContent.CACHED_CONTENT_TEXT,
+  run: CachedContent.CACHED_CONTENT_RUN,
+  picture: CachedContent.CACHED_CONTENT_PICTURE,
+  features: CachedContent.CACHED_CONTENT_FEATURES,
+};
+
+/** Tells a router what the worker holds. It writes when the router has read, and keeps nothing for it meanwhile. */
+export class CacheStream {
+  readonly #reader: CacheReader;
+  #timer: NodeJS.Timeout | undefined;
+  #writtenMs = performance.now();
+
+  constructor(
+    private readonly call: Call,
+    log: CacheLog,
+    private readonly instance: string,
+  ) {
+    const { instance: known, sequence } = call.request;
+    this.#reader = log.read(known === instance ? Number(sequence) : undefined);
+    for (const event of ['cancelled', 'error', 'close']) {
+      call.on(event, () => {
+        clearTimeout(this.#timer);
+        this.#timer = undefined;
+        this.call.removeAllListeners('drain');
+      });
+    }
+    call.on('drain', () => {
+      this.#later(0);
+    });
+    this.#later(0);
+  }
+
+  /** The loop goes on between two messages, however much there is to tell. */
+  #later(ms: number): void {
+    this.#timer = setTimeout(() => {
+      this.#tell();
+    }, ms);
+  }
+
+  #tell(): void {
+    const batch = this.#reader.next(MOST_EVENTS) ?? this.#sign();
+    if (!batch) {
+      this.#later(INTERVAL_MS);
+      return;
+    }
+    this.#writtenMs = performance.now();
+    const isFull = !batch.complete || batch.changes.length === MOST_EVENTS;
+    if (this.call.write(messageOf(batch, this.instance))) this.#later(isFull ? 0 : INTERVAL_MS);
+  }
+
+  /** Of life, where nothing has been said for long. */
+  #sign(): CacheBatch | undefined {
+    if (performance.now() - this.#writtenMs < IDLE_MS) return undefined;
+    return { cleared: false, complete: true, sequence: this.#reader.sequence, changes: [] };
+  }
+}
+
+/** `WatchCache` over a worker's log. @param instance of this process and no other */
+export function watchCache(
+  log: CacheLog,
+  instance: string,
+): handleServerStreamingCall<WatchCacheRequest, CacheEvents> {
+  return (call) => {
+    new CacheStream(call, log, instance);
+  };
+}
+
+function messageOf({ cleared, complete, sequence, changes }: CacheBatch, instance: string): CacheEvents {
+  return { instance, sequence: BigInt(sequence), cleared, complete, events: changes.map(eventOf) };
+}
+
+function eventOf(change: Change): CacheEvent {
+  if (change.kind === 'removed') {
+    const nothing = { content: CachedContent.CACHED_CONTENT_UNSPECIFIED, tokens: 0, pages: 0 };
+    return { name: bytesOf(change.name), change: CacheChange.CACHE_CHANGE_REMOVED, ...nothing };
+  }
+  const { name, kind, tokens, pages } = change.item;
+  const content = CONTENT[kind];
+  return { name: bytesOf(name), change: CacheChange.CACHE_CHANGE_STORED, content, tokens, pages };
+}
+
+function bytesOf(name: string): Buffer {
+  return Buffer.from(name.slice(0, 2 * NAME_BYTES), 'hex');
+}
