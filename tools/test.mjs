@@ -5,14 +5,17 @@ import { once } from 'node:events';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
+import { startEngine } from './container-engine.mjs';
+
 const root = resolve(import.meta.dirname, '..');
 const out = join(root, '.cache/test');
 const full = process.argv.includes('--full');
 // property tests run millions of operations then
 if (full) process.env.KVCAPSULE_TEST_FULL = '1';
 
-async function run(command, args) {
-  const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] });
+async function run(command, args, env = {}) {
+  const stdio = ['ignore', 'inherit', 'inherit'];
+  const child = spawn(command, args, { cwd: root, stdio, env: { ...process.env, ...env } });
   const [code] = await once(child, 'exit');
   return code ?? 1;
 }
@@ -30,13 +33,22 @@ function settle({ passed, failed }, code) {
   return { passed, failed: code !== 0 && failed === 0 ? 1 : failed };
 }
 
-async function vitest(kind, args) {
+/** Integration and end-to-end tests have their servers in containers where that can be. */
+async function withEngine(run) {
+  const engine = await startEngine();
+  console.log(`Redis servers of these tests: ${engine.how}`);
+  try {
+    return await run(engine.env);
+  } finally {
+    await engine.stop();
+  }
+}
+
+async function vitest(kind, args, env = {}) {
   const file = `${kind}.json`;
-  const code = await run(process.execPath, [
-    ...[join(root, 'node_modules/vitest/vitest.mjs'), 'run', '--config', 'vitest.all.config.mts'],
-    ...['--reporter=default', '--reporter=json', `--outputFile.json=${join(out, file)}`, '--passWithNoTests'],
-    ...args,
-  ]);
+  const flags = ['--reporter=default', '--reporter=json', `--outputFile.json=${join(out, file)}`];
+  const program = [join(root, 'node_modules/vitest/vitest.mjs'), 'run', '--config', 'vitest.all.config.mts'];
+  const code = await run(process.execPath, [...program, ...flags, '--passWithNoTests', ...args], env);
   const report = JSON.parse(read(file) ?? '{"testResults":[]}');
   const counts = { passed: 0, failed: 0 };
   for (const { status, assertionResults } of report.testResults) {
@@ -95,16 +107,16 @@ async function mutation() {
   return { passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1 };
 }
 
+const INTEGRATION = ['--project', 'int:libs/*', '--project', 'int:apps/*'];
+const END_TO_END = ['--project', 'int:e2e'];
+
 const runners = [
   ['native', () => ctest('native/build')],
   ...(full ? [['sanitizers', sanitizers]] : []),
   ['unit', () => vitest('unit', ['--project', 'unit:*'])],
   // real processes share the cores: one file at a time
-  [
-    'integration',
-    () => vitest('int', ['--project', 'int:libs/*', '--project', 'int:apps/*', '--no-file-parallelism']),
-  ],
-  ['end to end', () => vitest('e2e', ['--project', 'int:e2e', '--no-file-parallelism'])],
+  ['integration', () => withEngine((env) => vitest('int', [...INTEGRATION, '--no-file-parallelism'], env))],
+  ['end to end', () => withEngine((env) => vitest('e2e', [...END_TO_END, '--no-file-parallelism'], env))],
   ...(full ? [['mutation', mutation]] : []),
   ['checks', checks],
 ];

@@ -86,7 +86,7 @@ describe('faults', () => {
 
   it('outlives Redis: streams end, new requests get an answer within seconds, accounts are whole after its return', async () => {
     const reader = await openStream(cluster);
-    await cluster.redis.kill();
+    await cluster.store.servers[0]?.kill();
     const before = Date.now();
     const during = await cluster.chat({ ...LONG, max_tokens: 3 });
     expect([200, 503]).toContain(during.status);
@@ -94,7 +94,7 @@ describe('faults', () => {
     expect(Date.now() - before).toBeLessThan(8_000);
     const seen = events(await rest(reader));
     expect(seen.at(-1) === '[DONE]' || seen.at(-1)?.includes('"error"')).toBe(true);
-    await cluster.restartRedis();
+    await cluster.restartStore();
     await until(async () => (await cluster.chat({ ...LONG, max_tokens: 3 })).status === 200, 30_000);
     await quiet(cluster);
   }, 90_000);

@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import sharp from 'sharp';
 import { createRedisClient, RedisLedger } from '@kvcapsule/platform/redis';
-import { type RedisServer, startRedis } from '@kvcapsule/platform/redis-server';
+import { startServer, type Store } from '@kvcapsule/testing/redis';
 
 export const ROOT = resolve(import.meta.dirname, '../..');
 export const MODEL_DIR = join(ROOT, 'deploy/models/emoji-vlm');
@@ -21,6 +21,8 @@ export interface Part {
 }
 
 export interface ClusterOptions {
+  /** What stands for Redis; one server by default. */
+  readonly store?: () => Promise<Store>;
   readonly workers?: number;
   readonly workerArgs?: readonly string[];
   readonly routerArgs?: readonly string[];
@@ -32,14 +34,20 @@ export interface ClusterOptions {
   readonly startLimitMs?: number;
 }
 
-/** A whole cluster of real processes with a private Redis; every stop leaves nothing behind. */
+const oneServer = { password: 'of-the-tests' };
+
+/** A whole cluster of real processes with a store of its own; every stop leaves nothing behind. */
 export class Cluster {
-  redis!: RedisServer;
+  store!: Store;
   router!: Part;
   readonly workers: Part[] = [];
   private readonly logDir = mkdtempSync(join(tmpdir(), 'kvc-e2e-'));
 
   private constructor(private readonly options: ClusterOptions) {}
+
+  private get storeArgs(): readonly string[] {
+    return Object.entries(this.store.settings).flatMap(([name, value]) => [flagOf(name), value]);
+  }
 
   private get modelDir(): string {
     return this.options.model ?? MODEL_DIR;
@@ -48,10 +56,10 @@ export class Cluster {
   static async start(options: ClusterOptions = {}): Promise<Cluster> {
     const cluster = new Cluster(options);
     try {
-      cluster.redis = await startRedis();
+      cluster.store = await (options.store ?? (() => startServer(oneServer)))();
       for (let i = 0; i < (options.workers ?? 1); i++) cluster.workers.push(await cluster.startWorker(i));
       cluster.router = await cluster.startPart('router', [
-        ...['--port', '0', '--redis', cluster.redis.url, '--model', cluster.modelDir],
+        ...['--port', '0', ...cluster.storeArgs, '--model', cluster.modelDir],
         ...(options.routerArgs ?? []),
       ]);
       await cluster.untilReady();
@@ -71,14 +79,15 @@ export class Cluster {
   /** Starts worker `i`, anew after a kill: same id, so the epoch rises. */
   startWorker(i: number): Promise<Part> {
     return this.startPart('worker', [
-      ...['--id', `worker-${String(i)}`, '--redis', this.redis.url, '--model', this.modelDir],
+      ...['--id', `worker-${String(i)}`, ...this.storeArgs, '--model', this.modelDir],
       ...(this.options.workerArgs ?? ['--pool-mib', '64']),
     ]);
   }
 
-  /** A new Redis at the address of the one that ended: empty. */
-  async restartRedis(): Promise<void> {
-    this.redis = await startRedis(this.redis);
+  /** A new server at the address of the one that ended: empty. */
+  async restartStore(): Promise<void> {
+    const port = this.store.servers[0]?.port;
+    this.store = await startServer({ ...oneServer, ...(port === undefined ? {} : { port }) });
   }
 
   async untilReady(timeoutMs = 20_000): Promise<void> {
@@ -118,7 +127,7 @@ export class Cluster {
   async stop(): Promise<void> {
     const parts = [this.router as Part | undefined, ...this.workers].filter((part) => part !== undefined);
     await Promise.all(parts.map((part) => stopPart(part)));
-    await (this.redis as RedisServer | undefined)?.stop();
+    await (this.store as Store | undefined)?.stop();
     rmSync(this.logDir, { recursive: true, force: true });
   }
 
@@ -143,7 +152,7 @@ export class Cluster {
  * Resolves to what was read last.
  */
 export async function quiet(cluster: Cluster, workerId = 'worker-0'): Promise<Record<string, number>> {
-  const redis = await createRedisClient(cluster.redis.url);
+  const redis = await createRedisClient(cluster.store.settings);
   try {
     const ledger = new RedisLedger(redis);
     let counts: Record<string, number> = {};
@@ -167,6 +176,11 @@ export async function quiet(cluster: Cluster, workerId = 'worker-0'): Promise<Re
   } finally {
     redis.disconnect();
   }
+}
+
+/** `redisCaFile` is `--redis-ca-file` on the command line. */
+function flagOf(setting: string): string {
+  return `--${setting.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
 /** Kills without warning and waits until the process is gone. */

@@ -112,7 +112,7 @@ describe('a start is refused, with what to do', () => {
     const sentinel = await server({
       ...{ isSentinel: true, lines: [`sentinel monitor kvc 127.0.0.1 ${alone.server.port} 1`] },
     });
-    const node = `redis://127.0.0.1:${cluster.masters[0]?.port}`;
+    const node = `redis://127.0.0.1:${cluster.servers[0]?.port}`;
     const as = (kind: string, { url }: Store) => url.replace('redis:', `redis-${kind}:`);
     await expectRefused({ redis: node }, 'CONFIG_INVALID', /use redis-cluster:/);
     await expectRefused({ redis: replica.url }, 'LEDGER_UNAVAILABLE', /is a replica/);

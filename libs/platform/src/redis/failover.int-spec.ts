@@ -1,10 +1,7 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { workerDescriptor, workerLoad } from '@kvcapsule/testing/ports';
-import { type Server, startCluster, startSentinels, type Store } from '@kvcapsule/testing/redis';
+import { type FailOver, startCluster, startSentinels, type Store } from '@kvcapsule/testing/redis';
 import { afterEach, describe, expect, it } from 'vitest';
 
 import {
@@ -184,64 +181,15 @@ async function started<S extends Store>(start: Promise<S>): Promise<S> {
   return store;
 }
 
-/** Whether a server says so of itself. */
-async function says(server: Server, line: RegExp): Promise<boolean> {
-  return line.test(await server.say('INFO replication').catch(String));
-}
-
-async function replicasOf(servers: readonly Server[], { port }: Server): Promise<Server[]> {
-  const follows = new RegExp(`role:slave[^]*master_port:${port}\\r`);
-  const each = await Promise.all(
-    servers.map(async (server) => ((await says(server, follows)) ? [server] : [])),
-  );
-  return each.flat();
-}
-
-async function untilOneLeads(heirs: readonly Server[], timeout = RETURN_MS): Promise<void> {
-  const leads = async () =>
-    (await Promise.all(heirs.map((heir) => says(heir, /role:master/)))).includes(true);
-  await expect.poll(leads, { timeout, interval: 100 }).toBe(true);
-}
-
-/** An election that was asked for ends without a word after 5 s when servers had no CPU meanwhile: it is asked again. */
-async function askUntilOneLeads(heirs: readonly Server[], ask: () => Promise<string>): Promise<void> {
-  const giveUpAt = performance.now() + RETURN_MS;
-  expect(await ask()).toMatch(/^\+OK/);
-  const again = async (error: unknown): Promise<void> => {
-    if (performance.now() > giveUpAt) throw error;
-    await ask();
-    await untilOneLeads(heirs, 6_000).catch(again);
-  };
-  await untilOneLeads(heirs, 6_000).catch(again);
-}
-
-/** The one that does not send a key of the worker elsewhere. */
-async function masterOf(masters: readonly Server[], workerId: string): Promise<Server> {
-  for (const master of masters)
-    if (!(await master.say(`TYPE ${workerKeys(workerId).info}`)).startsWith('-MOVED')) return master;
-  throw new Error('no master has the slot');
-}
-
 /** An election that somebody asks for is over in a moment; one after a death takes seconds. */
-const HOW = isFull ? ['asked to step down', 'killed'] : ['asked to step down'];
+const HOW: readonly FailOver[] = isFull ? ['asked to step down', 'killed'] : ['asked to step down'];
 
 describe('behind Sentinels', () => {
   it.each(HOW)(
     'the ledger goes on when its master is %s',
     async (how) => {
-      const { url, servers, master, sentinels, sentinelPassword } = await started(startSentinels());
-      const folder = mkdtempSync(join(tmpdir(), 'kvcapsule-failover-'));
-      ended.push(() => {
-        rmSync(folder, { recursive: true });
-      });
-      writeFileSync(join(folder, 'password'), sentinelPassword);
-      const settings = { redis: url, redisSentinelPasswordFile: join(folder, 'password') };
-      await underLoad(settings, async () => {
-        const heirs = await replicasOf(servers, master);
-        const ask = async () => (await sentinels[0]?.say('SENTINEL FAILOVER kvc')) ?? '';
-        if (how === 'killed') await master.kill().then(() => untilOneLeads(heirs));
-        else await askUntilOneLeads(heirs, ask);
-      });
+      const store = await started(startSentinels());
+      await underLoad(store.settings, () => store.failOver(how));
     },
     300_000,
   );
@@ -251,14 +199,8 @@ describe('in a Cluster', () => {
   it.each(HOW)(
     'the ledger goes on when the master of its slot is %s',
     async (how) => {
-      const { url, servers, masters } = await started(startCluster({ replicas: true }));
-      await underLoad({ redis: url }, async (worker) => {
-        const master = await masterOf(masters, worker.id);
-        const heirs = await replicasOf(servers, master);
-        const ask = async () => (await heirs[0]?.say('CLUSTER FAILOVER')) ?? '';
-        if (how === 'killed') await master.kill().then(() => untilOneLeads(heirs));
-        else await askUntilOneLeads(heirs, ask);
-      });
+      const store = await started(startCluster({ replicas: true }));
+      await underLoad(store.settings, ({ id }) => store.failOver(workerKeys(id).info, how));
     },
     300_000,
   );

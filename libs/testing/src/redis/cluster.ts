@@ -1,4 +1,5 @@
-import { freePort, type Runner, runProcess, type Server, untilSays } from './server.js';
+import { type FailOver, failOver } from './fail-over.js';
+import { freePort, type Server, untilSays } from './server.js';
 import { startServer, type Store } from './store.js';
 
 const MASTERS = 3;
@@ -11,13 +12,16 @@ interface Node {
   stop(): Promise<void>;
 }
 
+/** A store whose servers have replicas. */
+interface ClusterStore extends Store {
+  /** Has the master of a key's slot replaced by its replica. */
+  failOver(key: string, how: FailOver): Promise<void>;
+}
+
 /** Three masters with all slots among them, and a replica of each where they are asked for. */
-export async function startCluster(
-  options: { readonly replicas?: boolean } = {},
-  run: Runner = runProcess,
-): Promise<Store & { readonly masters: readonly Server[] }> {
+export async function startCluster(options: { readonly replicas?: boolean } = {}): Promise<ClusterStore> {
   const count = options.replicas === true ? 2 * MASTERS : MASTERS;
-  const nodes = await Promise.all(Array.from({ length: count }, () => startNode(run)));
+  const nodes = await Promise.all(Array.from({ length: count }, startNode));
   const servers = nodes.map(({ server }) => server);
   const masters = servers.slice(0, MASTERS);
   await join(nodes, masters);
@@ -28,21 +32,27 @@ export async function startCluster(
     replicas.map((replica) => untilSays(replica, 'INFO replication', /master_link_status:up/)),
   );
   await Promise.all(servers.map((server) => untilSays(server, 'CLUSTER INFO', /cluster_state:ok/)));
+  const url = `redis-cluster://${masters.map(({ port }) => `127.0.0.1:${port}`).join(',')}`;
   return {
-    url: `redis-cluster://${masters.map(({ port }) => `127.0.0.1:${port}`).join(',')}`,
-    masters,
+    url,
+    settings: { redis: url },
     servers,
+    failOver: async (key, how) => {
+      const master = await masterOf(masters, key);
+      const ask = async ([heir]: readonly Server[]) => (await heir?.say('CLUSTER FAILOVER')) ?? '';
+      await failOver({ servers, master }, how, ask);
+    },
     stop: async () => void (await Promise.all(nodes.map((node) => node.stop()))),
   };
 }
 
-async function startNode(run: Runner): Promise<Node> {
+async function startNode(): Promise<Node> {
   const busPort = await freePort();
   const lines = [
     ...['cluster-enabled yes', 'cluster-config-file nodes.conf', `cluster-port ${busPort}`],
     ...[`cluster-node-timeout ${NODE_TIMEOUT_MS}`, 'repl-diskless-sync-delay 0'],
   ];
-  const { server, stop } = await startServer({ lines }, run);
+  const { server, stop } = await startServer({ lines });
   return { server, busPort, stop };
 }
 
@@ -64,4 +74,10 @@ async function join(nodes: readonly Node[], masters: readonly Server[]): Promise
 
 async function idOf(server: Server): Promise<string> {
   return /[\da-f]{40}/.exec(await server.say('CLUSTER MYID'))?.[0] ?? '';
+}
+
+/** The one that does not send a key elsewhere. */
+async function masterOf(masters: readonly Server[], key: string): Promise<Server> {
+  for (const master of masters) if (!(await master.say(`TYPE ${key}`)).startsWith('-MOVED')) return master;
+  throw new Error('no master has the slot');
 }

@@ -1,5 +1,6 @@
 export { type Certificates, makeCertificates } from './certificates.js';
 export { startCluster } from './cluster.js';
+export { type FailOver } from './fail-over.js';
 export { type Server } from './server.js';
 export { startSentinels } from './sentinels.js';
 export { type ServerOptions, startServer, type Store } from './store.js';

@@ -1,4 +1,9 @@
-import { type Runner, runProcess, type Server, untilSays } from './server.js';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { type FailOver, failOver } from './fail-over.js';
+import { untilSays } from './server.js';
 import { startServer, type Store } from './store.js';
 
 const GROUP = 'kvc';
@@ -7,20 +12,19 @@ const SENTINEL_PASSWORD = 'of-the-sentinels';
 /** The master counts as down after one, and another is elected within about as many more. */
 const DOWN_AFTER_MS = 1_000;
 
+interface SentinelStore extends Store {
+  /** Has the master replaced by one of its replicas. */
+  failOver(how: FailOver): Promise<void>;
+}
+
 /** A master, two replicas and three Sentinels, each asking for a password. */
-export async function startSentinels(run: Runner = runProcess): Promise<
-  Store & {
-    readonly master: Server;
-    readonly sentinels: readonly Server[];
-    readonly sentinelPassword: string;
-  }
-> {
+export async function startSentinels(): Promise<SentinelStore> {
   const start = (lines: readonly string[]) =>
-    startServer({ password: PASSWORD, lines: [`masterauth ${PASSWORD}`, ...lines] }, run);
+    startServer({ password: PASSWORD, lines: [`masterauth ${PASSWORD}`, ...lines] });
   const master = await start([]);
   const of = `replicaof 127.0.0.1 ${master.server.port}`;
   const replicas = await Promise.all([1, 2].map(() => start([of, 'repl-diskless-sync-delay 0'])));
-  const sentinels = await Promise.all([1, 2, 3].map(() => startSentinel(master.server.port, run)));
+  const sentinels = await Promise.all([1, 2, 3].map(() => startSentinel(master.server.port)));
   await Promise.all(
     replicas.map(({ server }) => untilSays(server, 'INFO replication', /master_link_status:up/)),
   );
@@ -28,18 +32,26 @@ export async function startSentinels(run: Runner = runProcess): Promise<
     sentinels.map(({ server }) => untilSays(server, `SENTINEL CKQUORUM ${GROUP}`, /^\+OK 3 /)),
   );
   const all = [master, ...replicas, ...sentinels];
+  const servers = [master, ...replicas].map(({ server }) => server);
   const hosts = sentinels.map(({ server }) => `127.0.0.1:${server.port}`).join(',');
+  const folder = mkdtempSync(join(tmpdir(), 'kvcapsule-sentinels-'));
+  const redisSentinelPasswordFile = join(folder, 'password');
+  writeFileSync(redisSentinelPasswordFile, SENTINEL_PASSWORD);
+  const url = `redis-sentinel://:${PASSWORD}@${hosts}/${GROUP}`;
+  const ask = async () => (await sentinels[0]?.server.say(`SENTINEL FAILOVER ${GROUP}`)) ?? '';
   return {
-    url: `redis-sentinel://:${PASSWORD}@${hosts}/${GROUP}`,
-    master: master.server,
-    sentinels: sentinels.map(({ server }) => server),
-    sentinelPassword: SENTINEL_PASSWORD,
-    servers: [master, ...replicas].map(({ server }) => server),
-    stop: async () => void (await Promise.all(all.map((one) => one.stop()))),
+    url,
+    settings: { redis: url, redisSentinelPasswordFile },
+    servers,
+    failOver: (how) => failOver({ servers, master: master.server }, how, ask),
+    stop: async () => {
+      await Promise.all(all.map((one) => one.stop()));
+      rmSync(folder, { recursive: true });
+    },
   };
 }
 
-function startSentinel(masterPort: number, run: Runner): ReturnType<typeof startServer> {
+function startSentinel(masterPort: number): ReturnType<typeof startServer> {
   const lines = [
     `sentinel monitor ${GROUP} 127.0.0.1 ${masterPort} 2`,
     `sentinel auth-pass ${GROUP} ${PASSWORD}`,
@@ -48,5 +60,5 @@ function startSentinel(masterPort: number, run: Runner): ReturnType<typeof start
     // towards each other
     `sentinel sentinel-pass ${SENTINEL_PASSWORD}`,
   ];
-  return startServer({ password: SENTINEL_PASSWORD, lines, isSentinel: true }, run);
+  return startServer({ password: SENTINEL_PASSWORD, lines, isSentinel: true });
 }

@@ -1,13 +1,10 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 
-const READY_TIMEOUT_MS = 20_000;
+/** The longest that a start may take. */
+export const READY_TIMEOUT_MS = 20_000;
 /** What servers and Sentinels of all versions write once they listen. */
-const LISTENS = /Ready to accept connections|\+monitor master/;
+export const LISTENS = /Ready to accept connections|\+monitor master/;
 
 /** A server to start. */
 export interface ServerSpec {
@@ -30,8 +27,8 @@ export interface Server {
   /** Sends one inline command and gives its first reply as it comes over the wire. */
   say(command: string): Promise<string>;
   /** Lets it stand still until `resume`. */
-  pause(): void;
-  resume(): void;
+  pause(): Promise<void>;
+  resume(): Promise<void>;
   /** Ends it at once and waits for its end. */
   kill(): Promise<void>;
 }
@@ -39,70 +36,14 @@ export interface Server {
 /** How servers are had. */
 export type Runner = (spec: ServerSpec) => Promise<Server>;
 
-/** Runs a binary of this machine; setpriv ties its life to the test's. */
-export const runProcess: Runner = async (spec) => {
-  const folder = mkdtempSync(join(tmpdir(), 'kvcapsule-store-'));
-  const file = join(folder, 'server.conf');
-  writeFileSync(file, [...common(spec, folder), ...spec.lines, ''].join('\n'));
-  const { program = 'redis-server', isSentinel = false } = spec;
-  const child = spawn(
-    'setpriv',
-    ['--pdeathsig', 'KILL', program, file, ...(isSentinel ? ['--sentinel'] : [])],
-    { stdio: ['ignore', 'pipe', 'ignore'] },
-  );
-  const kill = async (): Promise<void> => {
-    await end(child);
-    rmSync(folder, { recursive: true, force: true });
-  };
-  try {
-    await untilListening(child);
-  } catch (error) {
-    await kill();
-    throw error;
-  }
-  return {
-    port: spec.port,
-    say: (command) => say(spec, command),
-    pause: () => void child.kill('SIGSTOP'),
-    resume: () => void child.kill('SIGCONT'),
-    kill,
-  };
-};
-
-function common({ isSentinel = false }: ServerSpec, folder: string): string[] {
+/** Lines of every configuration here; what is kept lies in `folder`. */
+export function common({ isSentinel = false }: ServerSpec, folder: string): string[] {
   const all = ['bind 127.0.0.1', `dir ${folder}`, 'daemonize no', 'logfile ""'];
   return isSentinel ? all : [...all, 'save ""', 'appendonly no', 'maxmemory-policy noeviction'];
 }
 
-async function untilListening(child: ChildProcess): Promise<void> {
-  let log = '';
-  const listens = new Promise<void>((resolve, reject) => {
-    const why = (what: string) => new Error(`${what}: ${log.slice(-2_000)}`);
-    const timer = setTimeout(() => {
-      reject(why('the server does not listen'));
-    }, READY_TIMEOUT_MS);
-    child.once('error', reject);
-    child.once('exit', () => {
-      reject(why('the server has ended'));
-    });
-    child.stdout?.on('data', (chunk: Buffer) => {
-      if (log.length < 100_000) log += chunk.toString();
-      if (!LISTENS.test(log)) return;
-      clearTimeout(timer);
-      resolve();
-    });
-  });
-  await listens;
-}
-
-async function end(child: ChildProcess): Promise<void> {
-  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
-  const exit = once(child, 'exit');
-  child.kill('SIGKILL');
-  await exit;
-}
-
-async function say({ connect, port, greeting }: ServerSpec, command: string): Promise<string> {
+/** Sends one inline command over a connection of its own. */
+export async function say({ connect, port, greeting }: ServerSpec, command: string): Promise<string> {
   const socket = await connect(port);
   try {
     if (greeting !== '') await exchange(socket, greeting);

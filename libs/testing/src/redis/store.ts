@@ -3,12 +3,15 @@ import { connect as connectTcp } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 
 import type { Certificates } from './certificates.js';
-import { freePort, type Runner, runProcess, type Server } from './server.js';
+import { runServer } from './runner.js';
+import { freePort, type Server } from './server.js';
 
 /** Servers that are one store together. */
 export interface Store {
   /** What a part would be given as `--redis`. */
   readonly url: string;
+  /** What a part is configured with, the URL among it, by the names of its settings. */
+  readonly settings: { readonly redis: string; readonly redisSentinelPasswordFile?: string };
   /** Those that hold keys, in no order. */
   readonly servers: readonly Server[];
   readonly stop: () => Promise<void>;
@@ -22,17 +25,16 @@ export interface ServerOptions {
   readonly certificates?: Certificates;
   /** More of its configuration. */
   readonly lines?: readonly string[];
+  /** Of loopback; one that is free by default. */
+  readonly port?: number;
   readonly isSentinel?: boolean;
 }
 
 /** One server; its URL names host and port, and the password that was asked for. */
-export async function startServer(
-  options: ServerOptions = {},
-  run: Runner = runProcess,
-): Promise<Store & { readonly server: Server }> {
+export async function startServer(options: ServerOptions = {}): Promise<Store & { readonly server: Server }> {
   const { certificates, password, program, isSentinel } = options;
-  const port = await freePort();
-  const server = await run({
+  const port = options.port ?? (await freePort());
+  const server = await runServer({
     port,
     ...(program === undefined ? {} : { program }),
     ...(isSentinel === undefined ? {} : { isSentinel }),
@@ -45,8 +47,10 @@ export async function startServer(
     greeting: password === undefined ? '' : `AUTH ${password}`,
   });
   const user = password === undefined ? '' : `:${password}@`;
+  const url = `redis${certificates ? 's' : ''}://${user}127.0.0.1:${port}`;
   return {
-    url: `redis${certificates ? 's' : ''}://${user}127.0.0.1:${port}`,
+    url,
+    settings: { redis: url },
     server,
     servers: [server],
     stop: () => server.kill(),

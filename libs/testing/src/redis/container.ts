@@ -1,0 +1,76 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { GenericContainer, getContainerRuntimeClient, type StartedTestContainer, Wait } from 'testcontainers';
+
+import { common, LISTENS, READY_TIMEOUT_MS, type Runner, say } from './server.js';
+
+/** Programs that are fetched for tests. */
+const CACHE = fileURLToPath(new URL('../../../../.cache/', import.meta.url));
+
+/** Set on every container of tests, so that whoever ends a run can remove what a killed test left. */
+const LABELS = { 'org.kvcapsule.test': 'store' };
+
+/**
+ * Runs a server in a container of this image on the host's network, so that addresses are those of a process. The
+ * image has `redis-server` and what that needs; folders of certificates and fetched programs are mounted where they are.
+ */
+export function containerRunner(image: string): Runner {
+  return async (spec) => {
+    const folder = mkdtempSync(join(tmpdir(), 'kvcapsule-store-'));
+    const file = join(folder, 'server.conf');
+    writeFileSync(file, [...common(spec, folder), ...spec.lines, ''].join('\n'));
+    const { program = 'redis-server', isSentinel = false } = spec;
+    const started = new GenericContainer(image)
+      .withNetworkMode('host')
+      .withLabels(LABELS)
+      .withUser(`${process.getuid?.() ?? 0}:${process.getgid?.() ?? 0}`)
+      .withBindMounts([
+        { source: tmpdir(), target: tmpdir(), mode: 'rw' },
+        // a program that was fetched is linked to this machine's libraries
+        ...(spec.program === undefined ? [] : mounted([CACHE, '/usr/lib'])),
+      ])
+      .withEntrypoint([program, file, ...(isSentinel ? ['--sentinel'] : [])])
+      .withWaitStrategy(Wait.forLogMessage(LISTENS))
+      .withStartupTimeout(READY_TIMEOUT_MS)
+      .start();
+    const forget = (): void => {
+      rmSync(folder, { recursive: true, force: true });
+    };
+    const container = await started.catch((error: unknown) => {
+      forget();
+      throw error;
+    });
+    const signal = await signals(container);
+    return {
+      port: spec.port,
+      say: (command) => say(spec, command),
+      pause: () => signal('SIGSTOP'),
+      resume: () => signal('SIGCONT'),
+      kill: async () => {
+        await signal('SIGKILL').catch(ignoreStopped);
+        await container.stop({ timeout: 0 });
+        forget();
+      },
+    };
+  };
+}
+
+const mounted = (folders: readonly string[]) =>
+  folders.map((folder) => ({ source: folder, target: folder, mode: 'ro' as const }));
+
+async function signals(container: StartedTestContainer): Promise<(signal: string) => Promise<void>> {
+  const { container: client } = await getContainerRuntimeClient();
+  const running = client.getById(container.getId());
+  return async (signal) => {
+    await running.kill({ signal });
+  };
+}
+
+/** Of a container that has ended by itself, such as one that was told SHUTDOWN. */
+function ignoreStopped(error: unknown): void {
+  if (error instanceof Error && 'statusCode' in error && error.statusCode === 409) return;
+  throw error;
+}
