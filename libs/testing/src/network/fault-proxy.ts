@@ -1,0 +1,147 @@
+import { once } from 'node:events';
+import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+
+/**
+ * What becomes of bytes: `passing` as they come; `slow` after a while, in order; `silent` not until the fault is over,
+ * as where a cable is out: connections stay, nothing comes and nothing is refused; `refusing` connections are reset,
+ * those that are open and new ones.
+ */
+export type Fault = 'passing' | 'slow' | 'silent' | 'refusing';
+
+/** A way to a server of loopback that can be broken and mended. */
+export class FaultProxy {
+  readonly #server: Server;
+  readonly #pairs = new Set<Pair>();
+  #fault: Fault = 'passing';
+  #delayMs = 0;
+
+  private constructor(private readonly target: number) {
+    this.#server = createServer({ allowHalfOpen: true }, (client) => {
+      this.#accept(client);
+    });
+  }
+
+  /** @param target port of the server */
+  static async start(target: number): Promise<FaultProxy> {
+    const proxy = new FaultProxy(target);
+    proxy.#server.listen(0, '127.0.0.1');
+    await once(proxy.#server, 'listening');
+    return proxy;
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** @param delayMs of `slow`, in each direction */
+  set(fault: Fault, delayMs = 0): void {
+    this.#fault = fault;
+    this.#delayMs = delayMs;
+    for (const pair of this.#pairs) {
+      if (fault === 'refusing') pair.reset();
+      else pair.look();
+    }
+  }
+
+  async stop(): Promise<void> {
+    for (const pair of this.#pairs) pair.reset();
+    this.#server.close();
+    await once(this.#server, 'close');
+  }
+
+  #accept(client: Socket): void {
+    if (this.#fault === 'refusing') {
+      client.resetAndDestroy();
+      return;
+    }
+    const server = connect({ port: this.target, host: '127.0.0.1', allowHalfOpen: true });
+    const delayMs = (): number | undefined => {
+      if (this.#fault === 'silent') return undefined;
+      return this.#fault === 'slow' ? this.#delayMs : 0;
+    };
+    const pair = new Pair(client, server, delayMs);
+    this.#pairs.add(pair);
+    for (const socket of [client, server]) {
+      socket.on('error', () => {
+        pair.reset();
+      });
+      socket.once('close', () => {
+        this.#pairs.delete(pair);
+      });
+    }
+  }
+}
+
+/** The two sides of one connection. */
+class Pair {
+  readonly #flows: readonly Flow[];
+
+  constructor(
+    private readonly client: Socket,
+    private readonly server: Socket,
+    delayMs: () => number | undefined,
+  ) {
+    this.#flows = [new Flow(client, server, delayMs), new Flow(server, client, delayMs)];
+  }
+
+  /** The fault has changed. */
+  look(): void {
+    for (const flow of this.#flows) flow.look();
+  }
+
+  reset(): void {
+    for (const flow of this.#flows) flow.drop();
+    this.client.resetAndDestroy();
+    this.server.resetAndDestroy();
+  }
+}
+
+/** Bytes that are on their way, and the end of them (`undefined`), each with the time of its arrival. */
+type Waiting = readonly [data: Buffer | undefined, atMs: number];
+
+/** One direction. */
+class Flow {
+  #waiting: Waiting[] = [];
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(
+    from: Socket,
+    private readonly to: Socket,
+    private readonly delayMs: () => number | undefined,
+  ) {
+    from.on('data', (data) => {
+      this.#take(data);
+    });
+    from.once('end', () => {
+      this.#take(undefined);
+    });
+  }
+
+  look(): void {
+    clearTimeout(this.#timer);
+    const delayMs = this.delayMs();
+    if (delayMs === undefined) return;
+    for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
+      const waitMs = next[1] + delayMs - performance.now();
+      if (waitMs > 0) {
+        this.#timer = setTimeout(() => {
+          this.look();
+        }, waitMs);
+        return;
+      }
+      this.#waiting.shift();
+      if (next[0] === undefined) this.to.end();
+      else this.to.write(next[0]);
+    }
+  }
+
+  drop(): void {
+    clearTimeout(this.#timer);
+    this.#waiting = [];
+  }
+
+  #take(data: Buffer | undefined): void {
+    this.#waiting.push([data, performance.now()]);
+    if (this.#waiting.length === 1) this.look();
+  }
+}

@@ -1,0 +1,1 @@
+export { type Fault, FaultProxy } from './fault-proxy.js';
