@@ -112,7 +112,7 @@ it(
     const { epoch, workerId, capacityPages } = await untilRecord();
     const key = { workerId, epoch, leaseId: 'l' };
     await ledger.reserve(key, 16);
-    router.send(hello('a', 100, { leaseId: 'l', epoch: BigInt(epoch), pages: 16 }));
+    router.send(hello('a', 100, { leaseId: 'l', epoch: BigInt(epoch), pages: 16, provisional: false }));
     await until(() => router.eventsOf('a').length > 2);
     expect(await ledger.account(workerId)).toMatchObject({ capacityPages, reservedPages: 0, leases: 1 });
     const { finished, tokenIds } = await router.answer('a');

@@ -138,6 +138,11 @@ export class Executor {
     this.#carryOut(this.#core.fail(error));
   }
 
+  /** The ledger has given back what this request's pages were reserved under. */
+  loseLease(id: string, error: KvcError): void {
+    this.#carryOut(this.#core.leaseLost(id, error));
+  }
+
   #carryOut(effects: readonly Effect[]): void {
     for (const effect of effects) this.#do(effect);
   }
@@ -254,6 +259,9 @@ export class Executor {
       () => undefined,
       (reason: unknown) => reason,
     );
+    const kind = lease.provisional === true ? 'provisional' : 'reserved';
+    const outcome = error === undefined ? 'taken' : 'refused';
+    this.#parts.telemetry.metrics.leases.inc({ kind, outcome });
     this.#carryOut(this.#core.leaseAccepted(id, error));
   }
 

@@ -30,6 +30,7 @@ afterEach(async () => {
 });
 
 /** For requests that must not end by themselves. */
+const NO_PAGES = { epoch: 1n, pages: 0, provisional: false };
 const ENDLESS = { stopTokenIds: new Set<number>() };
 const PROFILES = [{ tokens: 40, pages: 3 }];
 
@@ -299,8 +300,7 @@ describe('ends', () => {
     const router = new RouterSide(rig.client);
     const all = requests(1000);
     for (const [index, options] of all.entries()) {
-      const lease = { leaseId: `l${index}`, epoch: 1n, pages: 0 };
-      router.send(generateOf({ ...options, lease }));
+      router.send(generateOf({ ...options, lease: { ...NO_PAGES, leaseId: `l${index}` } }));
       if (index % 10 === 9) await new Promise((resolve) => setTimeout(resolve, index % 4));
       // itself at once, or an earlier one wherever that is by now
       router.abort(all[index - (index % 3 === 0 ? 0 : (index * 7) % Math.min(index, 40))]?.id ?? '');
@@ -538,7 +538,8 @@ describe('faults', () => {
     expect(await code({ maxTokens: 0 })).toBe('INVALID_REQUEST');
     expect(await code({ tokenIds: Array.from({ length: 513 }, () => 10) })).toBe('CONTEXT_LENGTH_EXCEEDED');
     expect(await code({ tokenIds: Array.from({ length: 65 }, () => 10) })).toBe('KV_CAPACITY_EXCEEDED');
-    expect(await code({ lease: { leaseId: 'l', epoch: 7n, pages: 8 } })).toBe('STALE_EPOCH');
+    const lease = { leaseId: 'l', epoch: 7n, pages: 8, provisional: false };
+    expect(await code({ lease })).toBe('STALE_EPOCH');
     expect(await code({})).toBeUndefined();
     await expectNothingLeft(rig);
   });
@@ -770,7 +771,7 @@ describe('the cluster', () => {
       formats: [{ codec: 'capsule', tokens: 40, markerRows: [], pages: 3 }],
     });
     const router = new RouterSide(rig.client);
-    const lease = { leaseId: 'l', epoch: 1n, pages: 64 };
+    const lease = { leaseId: 'l', epoch: 1n, pages: 64, provisional: false };
     router.send(
       generateOf({ id: 'a', parts: [{ tokens: 40, mark: 1 }, [10]], maxTokens: 200, seed: 1n, lease }),
     );
@@ -789,7 +790,7 @@ describe('the cluster', () => {
     const router = new RouterSide(rig.client);
     await rig.ledger.reserve({ workerId: 'w', epoch: 1, leaseId: 'l' }, 16);
     rig.store.away = true;
-    const lease = { leaseId: 'l', epoch: 1n, pages: 16 };
+    const lease = { leaseId: 'l', epoch: 1n, pages: 16, provisional: false };
     expect((await router.ask(generateOf({ id: 'a', parts: [[10]], lease }))).finished).toBeDefined();
     expect(rig.store.leases.size).toBe(1);
     rig.store.away = false;
@@ -799,7 +800,7 @@ describe('the cluster', () => {
   it('gets the worker and its running leases back after the store was restarted', async () => {
     const rig = await rigOf({ ...ENDLESS, engine: new FakeEngine(64, [], 4) });
     const router = new RouterSide(rig.client);
-    const lease = { leaseId: 'l', epoch: 1n, pages: 16 };
+    const lease = { leaseId: 'l', epoch: 1n, pages: 16, provisional: false };
     router.send(generateOf({ id: 'a', parts: [[10]], maxTokens: 60, lease }));
     await until(() => rig.worker.serving.running === 1);
     rig.store.forget();
@@ -831,7 +832,7 @@ describe('the cluster', () => {
     await rig.ledger.reserve({ workerId: 'w', epoch: 1, leaseId: 'others' }, 512 - 2 * 16);
     const ids = ['a', 'b'];
     for (const id of ids) {
-      const lease = { leaseId: id, epoch: 1n, pages: 16 };
+      const lease = { leaseId: id, epoch: 1n, pages: 16, provisional: false };
       router.send(generateOf({ id, parts: [[10, 11]], maxTokens: 300, lease }));
     }
     const held = () => rig.worker.serving.scheduler.pool.heldPages;

@@ -84,8 +84,14 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const cluster: { registration?: Registration } = {};
   const epoch = (): number => cluster.registration?.epoch ?? 0;
   const identity = (): { workerId: string; epoch: number } => ({ workerId: config.id, epoch: epoch() });
-  const leases = new LeaseKeeper(parts.ledger, identity, logger);
   const serving = createServing(parts);
+  const leases = new LeaseKeeper({
+    ...{ ledger: parts.ledger, identity, logger, capacityPages: serving.scheduler.pool.capacityPages },
+    givenBack: (id, error) => {
+      executor.loseLease(id, error);
+    },
+    forgotten: () => void cluster.registration?.beatNow(),
+  });
   const { decodeImage, imageProcessor } = parts;
   const telemetry = new WorkerTelemetry(parts.metrics, logger);
   const pictures = new PictureInbox();

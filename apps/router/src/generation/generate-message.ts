@@ -21,7 +21,7 @@ export function generateMessage(options: GenerateOptions): Generate {
   return {
     requestId: key.leaseId,
     clientRequestId: request.id,
-    lease: { leaseId: key.leaseId, epoch: BigInt(key.epoch), pages },
+    lease: { leaseId: key.leaseId, epoch: BigInt(key.epoch), pages, provisional: false },
     tokenIds: [...prompt.tokenIds],
     pictures: prompt.pictures.map(({ sha256, offset, length, param }) => ({
       contentSha256: sha256,

@@ -84,6 +84,12 @@ export const METRICS = {
     },
   },
   worker: {
+    leases: {
+      name: 'kvcapsule_worker_leases_total',
+      help: 'Leases of requests, by kind (reserved in the ledger, or provisional since it did not answer) and outcome: taken or refused',
+      type: 'counter',
+      labels: ['kind', 'outcome'],
+    },
     requestsRunning: {
       name: 'kvcapsule_worker_requests_running',
       help: 'Requests that take part in steps',

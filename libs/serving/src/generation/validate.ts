@@ -21,6 +21,7 @@ const count = z.number().int().nonnegative();
 /** The wire's types are checked by protobuf already; this checks what they mean. */
 const generateSchema = z.object({
   requestId: id,
+  lease: z.object({ leaseId: id, pages: count }).optional(),
   clientRequestId: z.string().regex(CLIENT_REQUEST_ID).optional(),
   tokenIds: z.array(count).min(1),
   pictures: z.array(

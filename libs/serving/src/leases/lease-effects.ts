@@ -3,6 +3,8 @@ export interface Lease {
   readonly leaseId: string;
   readonly epoch: bigint;
   readonly pages: number;
+  /** The ledger did not answer: nothing is reserved there. */
+  readonly provisional?: boolean | undefined;
 }
 
 /** What is to be written to the ledger. Writes of one id go out one after the other. */
@@ -15,5 +17,5 @@ export type LeaseEffect =
   /** Gives back one that was never taken over. */
   | { readonly kind: 'declineLease'; readonly leaseId: string };
 
-/** `unknown`: the ledger does not answer; its account is put right later. */
+/** `unknown`: the lease is held no more. */
 export type ResizeAnswer = 'set' | 'refused' | 'unknown';

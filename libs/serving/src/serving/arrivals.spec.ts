@@ -56,6 +56,25 @@ describe('a request that arrives', () => {
     expect([serving.scheduler.waiting, serving.waiting]).toEqual([[], 0]);
   });
 
+  it('ends when its lease was given back meanwhile, and others do not', async () => {
+    const driver = new CoreDriver({ blocks: 30 });
+    for (const key of ['r', 'other']) driver.submit(key, requestOf(key, [[10]]), 0);
+    driver.take(driver.serving.leaseLost('r#1', new KvcError('ABORTED', 'given back')));
+    expect(driver.events.get('r')).toMatchObject([{ kind: 'failed', code: 'ABORTED' }]);
+    expect(driver.serving.leaseLost('r#1', new KvcError('ABORTED', 'given back'))).toEqual([]);
+    await driver.settle();
+    expect(driver.events.get('other')?.at(-1)).toMatchObject({ kind: 'finished' });
+  });
+
+  it.each([
+    ['pages below none', { pages: -1 }],
+    ['no end to its name', { leaseId: 'x'.repeat(300) }],
+  ])('is refused with a lease of %s', (_name, change) => {
+    const driver = new CoreDriver({ blocks: 30 });
+    driver.submit('r', requestOf('r', [[10]], { lease: { ...lease, ...change } }), 0);
+    expect(driver.events.get('r')).toMatchObject([{ kind: 'failed', code: 'INVALID_REQUEST' }]);
+  });
+
   it('ends with the worker’s fault where what failed has no code', () => {
     const driver = new CoreDriver({ blocks: 30, fails: (count) => count === 1 });
     driver.submit('r', requestOf('r', [[10], { tokens: 20, mark: 1 }]), 0);

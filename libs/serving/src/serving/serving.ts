@@ -199,6 +199,13 @@ export class Serving {
     return this.#outbox.take();
   }
 
+  /** The ledger has given a lease back that had been taken over: its request ends. One that has ended is no error. */
+  leaseLost(id: string, error: KvcError): readonly Effect[] {
+    const generation = this.#requests.find(id);
+    if (generation) this.#requests.fail(generation, error);
+    return this.#outbox.take();
+  }
+
   leaseResized(id: string, answer: ResizeAnswer, nowMs: number): readonly Effect[] {
     this.#leases.resized(id, answer, nowMs);
     return this.#outbox.take();

@@ -19,7 +19,12 @@ let replaced: number;
 async function start(registry: RegistryPort): Promise<void> {
   replaced = 0;
   const logger = pino({ enabled: false });
-  leases = new LeaseKeeper(new RedisLedger(client), () => ({ workerId: 'w', epoch: worker.epoch }), logger);
+  leases = new LeaseKeeper({
+    ...{ ledger: new RedisLedger(client), logger, capacityPages: workerDescriptor('w').capacityPages },
+    identity: () => ({ workerId: 'w', epoch: worker.epoch }),
+    givenBack: () => undefined,
+    forgotten: () => void worker.beatNow(),
+  });
   const events = {
     registered: () => leases.rebuild(),
     beat: () => leases.retry(),
@@ -89,9 +94,9 @@ it('puts its leases back after Redis was killed and came back empty', { timeout:
   await leases.release('a');
   await leases.resize('b', 40);
   redis = await startRedis(redis);
-  await expect.poll(account, { timeout: 20_000 }).toMatchObject({ committedPages: 20, leases: 1 });
-  await leases.resize('b', 40);
-  expect(await account()).toMatchObject({ epoch: worker.epoch, committedPages: 40, leases: 1 });
+  await expect.poll(account, { timeout: 20_000 }).toMatchObject({ committedPages: 40, leases: 1 });
+  await leases.resize('b', 50);
+  expect(await account()).toMatchObject({ epoch: worker.epoch, committedPages: 50, leases: 1 });
   await leases.release('b');
   expect(await account()).toMatchObject({ committedPages: 0, leases: 0 });
   expect(replaced).toBe(0);

@@ -9,6 +9,9 @@ import {
 } from '@kvcapsule/domain/registry';
 import type { Logger } from 'pino';
 
+/** While the registry does not answer it is asked more often: what was lost with it is missing until then. */
+const AWAY_INTERVAL_MS = 500;
+
 export interface RegistrationEvents {
   /** A new epoch began: the ledger of this worker is empty. Awaited before the next heartbeat. */
   registered(epoch: number): Promise<void>;
@@ -69,11 +72,14 @@ export class Registration {
 
   #schedule(): void {
     if (this.#ended) return;
-    this.#timer = setTimeout(() => {
-      void this.beatNow().then(() => {
-        this.#schedule();
-      });
-    }, this.intervalMs);
+    this.#timer = setTimeout(
+      () => {
+        void this.beatNow().then(() => {
+          this.#schedule();
+        });
+      },
+      this.#away ? Math.min(AWAY_INTERVAL_MS, this.intervalMs) : this.intervalMs,
+    );
   }
 
   async #register(): Promise<void> {

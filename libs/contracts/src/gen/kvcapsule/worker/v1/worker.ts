@@ -252,11 +252,16 @@ export interface Generate {
   clientRequestId?: string | undefined;
 }
 
-/** The pages the router reserved in the ledger for this request. */
+/**
+ * The pages the router reserved in the ledger for this request. The worker takes it on only where what it has taken on
+ * already leaves room; otherwise the request fails with NO_CAPACITY, which is no fault of the worker.
+ */
 export interface Lease {
   leaseId: string;
   epoch: bigint;
   pages: number;
+  /** The ledger did not answer: nothing is reserved there, the worker alone decides. */
+  provisional: boolean;
 }
 
 export interface Picture {
@@ -1299,7 +1304,7 @@ export const Generate: MessageFns<Generate> = {
 };
 
 function createBaseLease(): Lease {
-  return { leaseId: "", epoch: 0n, pages: 0 };
+  return { leaseId: "", epoch: 0n, pages: 0, provisional: false };
 }
 
 export const Lease: MessageFns<Lease> = {
@@ -1315,6 +1320,9 @@ export const Lease: MessageFns<Lease> = {
     }
     if (message.pages !== 0) {
       writer.uint32(24).int32(message.pages);
+    }
+    if (message.provisional !== false) {
+      writer.uint32(32).bool(message.provisional);
     }
     return writer;
   },
@@ -1356,6 +1364,14 @@ export const Lease: MessageFns<Lease> = {
             message.pages = reader.int32();
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.provisional = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1377,6 +1393,7 @@ export const Lease: MessageFns<Lease> = {
         : "",
       epoch: isSet(object.epoch) ? BigInt(object.epoch) : 0n,
       pages: isSet(object.pages) ? globalThis.Number(object.pages) : 0,
+      provisional: isSet(object.provisional) ? globalThis.Boolean(object.provisional) : false,
     };
   },
 
@@ -1391,6 +1408,9 @@ export const Lease: MessageFns<Lease> = {
     if (message.pages !== 0) {
       obj.pages = Math.round(message.pages);
     }
+    if (message.provisional !== false) {
+      obj.provisional = message.provisional;
+    }
     return obj;
   },
 
@@ -1402,6 +1422,7 @@ export const Lease: MessageFns<Lease> = {
     message.leaseId = object.leaseId ?? "";
     message.epoch = (object.epoch !== undefined && object.epoch !== null) ? BigInt(object.epoch) : 0n;
     message.pages = object.pages ?? 0;
+    message.provisional = object.provisional ?? false;
     return message;
   },
 };
