@@ -1,6 +1,6 @@
 export * from './generation/request.js';
 export * from './generation/sampling.js';
-export type * from './generation/text-stream.js';
+export * from './generation/text-stream.js';
 export type { Usage } from './generation/usage.js';
 export type * from './leases/lease-effects.js';
 export type * from './pictures/names.js';

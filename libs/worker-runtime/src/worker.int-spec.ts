@@ -334,6 +334,38 @@ describe('the same request with the same seed', () => {
     3 * TIMEOUT_MS,
   );
 
+  it(
+    'gives the same tokens, text and numbers where it goes on in another worker after any token',
+    async () => {
+      const profiles = await discoverProfiles(MODEL_DIR);
+      const types = { weights: 'f16', kvDtype: 'f16' } as const;
+      const [first, second] = await Promise.all([1, 2].map(() => serve(700, 8192, profiles, types)));
+      if (!first || !second) throw new Error('no workers');
+      const generates = await sampled(['raw', 'capsule', 'q8', 'capsule-mixed']);
+      for (const generate of generates.slice(0, 6)) {
+        const whole = await first.router.ask({ ...generate, cacheSalt: generate.requestId });
+        for (let count = 0; count <= whole.tokenIds.length; count += 1) {
+          const resumedTokenIds = whole.tokenIds.slice(0, count);
+          const requestId = `${generate.requestId}/${count}`;
+          // a salt of its own: nothing of it is cached
+          const asked = { ...generate, requestId, cacheSalt: requestId, resumedTokenIds };
+          const rest = await second.router.ask(asked);
+          expect([count, rest.tokenIds]).toEqual([count, whole.tokenIds.slice(count)]);
+          // to the last bit
+          expect([count, rest.logprobs]).toEqual([count, whole.logprobs.slice(count)]);
+          expect(whole.text.endsWith(rest.text)).toBe(true);
+          expect(rest.finished).toMatchObject({
+            reason: whole.finished?.reason,
+            usage: whole.finished?.usage,
+          });
+        }
+      }
+      await first.close();
+      await second.close();
+    },
+    TIMEOUT_MS,
+  );
+
   it('gives the same numbers from weights as they are stored as from 32 bits', async () => {
     const dtype = await storedDtype(MODEL_DIR);
     expect(dtype).toBe('bf16');

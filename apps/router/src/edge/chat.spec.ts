@@ -150,12 +150,20 @@ describe('an answer', () => {
   });
 
   it('carries log-probabilities with the text that they are of, streamed and not', async () => {
-    const half = { tokenId: 1, text: '', bytes: Buffer.of(0xc3), logprob: -0.5, top: [] };
-    const rest = { tokenId: 2, text: 'é', bytes: Buffer.of(0xa9), logprob: -9999, top: [] };
+    const half = {
+      tokenId: 1,
+      text: '',
+      bytes: Buffer.of(0xc3),
+      logprob: -0.5,
+      top: [],
+      insideCharacter: true,
+    };
+    const whole = { insideCharacter: false };
+    const rest = { tokenId: 2, text: 'é', bytes: Buffer.of(0xa9), logprob: -9999, top: [], ...whole };
     const name = { tokenId: 0, text: '<end>', bytes: undefined, logprob: -2 };
-    const last = { tokenId: 3, text: 'x', bytes: Buffer.from('x'), logprob: -1, top: [name] };
+    const last = { tokenId: 3, text: 'x', bytes: Buffer.from('x'), logprob: -1, top: [name], ...whole };
     router.worker.script = (request, say) =>
-      say(started(), delta('', []), delta('é', [half, rest]), finished(request, 3, 1, 'x', [last]));
+      say(started(), delta('', [half]), delta('é', [rest]), delta('', [last]), finished(request, 3, 1, 'x'));
     const content = [
       { token: '', logprob: -0.5, bytes: [0xc3], top_logprobs: [] },
       { token: 'é', logprob: -9999, bytes: [0xa9], top_logprobs: [] },

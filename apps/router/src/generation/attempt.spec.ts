@@ -6,7 +6,7 @@ import { attempt } from './attempt.js';
 import { Transcript } from './transcript.js';
 
 const REQUEST = { message: { requestId: 'r' }, files: [] } as unknown as OutgoingRequest;
-const finishedBy = (reason: FinishReason): Finished => ({ reason, text: '', usage: undefined, logprobs: [] });
+const finishedBy = (reason: FinishReason): Finished => ({ reason, text: '', usage: undefined });
 const delta = (text: string) => ({ text, tokenIds: [text.length], logprobs: [] });
 
 /** An attempt at a worker that says what a test lets it say. */
@@ -22,7 +22,7 @@ function scene(controller = new AbortController()) {
     forget: (requestId: string) => log.push(`forget ${requestId}`),
   } as unknown as WorkerLink;
   const transcript = new Transcript({
-    windowBytes: 1_000,
+    ...{ windowBytes: 1_000, scored: false },
     owner: { abandoned: () => undefined, closed: () => undefined },
     observer: { started: () => undefined, appended: () => log.push('appended'), ended: () => undefined },
   });

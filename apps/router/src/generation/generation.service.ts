@@ -66,6 +66,7 @@ export class GenerationService implements OnApplicationShutdown {
     const lifetime = this.inflight.open();
     const transcript = new Transcript({
       windowBytes: this.settings.windowBytes,
+      scored: request.topLogprobs !== undefined,
       owner: { abandoned: lifetime.abort, closed: lifetime.close },
       observer: this.telemetry.observe(),
     });

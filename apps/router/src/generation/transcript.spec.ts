@@ -8,7 +8,7 @@ const delta = (text: string): Delta => ({
   tokenIds: [...text].map((c) => c.charCodeAt(0)),
   logprobs: [],
 });
-const FINISHED: Finished = { reason: 1, text: '', usage: undefined, logprobs: [] };
+const FINISHED: Finished = { reason: 1, text: '', usage: undefined };
 
 /** Takes everything when woken, unless it is lazy. */
 class Follower implements Subscriber {
@@ -49,10 +49,10 @@ class Follower implements Subscriber {
   }
 }
 
-function scene(windowBytes = 1_000_000) {
+function scene(windowBytes = 1_000_000, scored = false) {
   const log: string[] = [];
   const transcript = new Transcript({
-    windowBytes,
+    ...{ windowBytes, scored },
     owner: {
       abandoned: (reason) => log.push(`abandoned: ${reason.message}`),
       closed: () => log.push('closed'),
@@ -192,12 +192,20 @@ describe('a transcript', () => {
     expect(follower.taken).toEqual([]);
   });
 
-  it('has a last entry for log-probabilities alone, which brings no token', () => {
-    const { transcript, follower } = scene();
-    const logprob = { tokenId: 9, text: '', bytes: Buffer.of(), logprob: -1, top: [] };
-    transcript.finish({ ...FINISHED, logprobs: [logprob] });
-    expect(follower.taken).toMatchObject([{ text: '', logprobs: [logprob], tokenIds: [] }]);
-    expect(transcript.tokenIds).toEqual([]);
+  it('tells of scored tokens with their text, and has a last entry that brings no token', () => {
+    const { transcript, follower } = scene(1_000_000, true);
+    const scored = (text: string) => ({
+      ...{ tokenId: 9, text, bytes: Buffer.from(text), logprob: -1, top: [] },
+      insideCharacter: false,
+    });
+    transcript.append(0, { text: '', tokenIds: [1], logprobs: [scored('a')] });
+    transcript.append(0, { text: 'ab', tokenIds: [2], logprobs: [scored('b'), scored('c')] });
+    transcript.finish({ ...FINISHED, text: 'c' });
+    expect(follower.taken).toMatchObject([
+      { text: '', logprobs: [], tokenIds: [1] },
+      { text: 'ab', logprobs: [scored('a'), scored('b')], tokenIds: [2] },
+      { text: 'c', logprobs: [scored('c')], tokenIds: [] },
+    ]);
     const silent = scene();
     silent.transcript.finish(FINISHED);
     expect(silent.follower.taken).toEqual([]);
@@ -205,7 +213,7 @@ describe('a transcript', () => {
 
   it('keeps what the slowest has not taken, and counts its text, tokens and log-probabilities', () => {
     const top = [{ tokenId: 1, text: 'a', bytes: undefined, logprob: -2 }];
-    const scored = { tokenId: 9, text: 'ab', bytes: undefined, logprob: -1, top };
+    const scored = { tokenId: 9, text: 'ab', bytes: undefined, logprob: -1, top, insideCharacter: false };
     const sizeOf = (of: Delta): number => {
       const { transcript, follower } = scene();
       follower.lazy = true;

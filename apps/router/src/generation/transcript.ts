@@ -1,5 +1,6 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 import type { Delta, Finished, Prefill, Started, TokenLogprob } from '@kvcapsule/contracts/worker';
+import { ScoredText } from './scored-text.js';
 
 /** What one frame of a worker added to one choice. */
 export interface TranscriptEntry {
@@ -62,6 +63,8 @@ interface Place extends TranscriptReader {
 interface TranscriptOptions {
   /** How much text and how many log-probabilities may wait for the slowest subscriber. */
   readonly windowBytes: number;
+  /** Log-probabilities come with its tokens. */
+  readonly scored: boolean;
   readonly owner: TranscriptOwner;
   readonly observer: TranscriptObserver;
 }
@@ -81,13 +84,16 @@ export class Transcript {
   #windowBytes = 0;
   /** Sequence of the next entry. */
   #next = 0;
+  #scored: ScoredText | undefined;
   #unread = false;
   #accepted = false;
   #started: Started | undefined;
   #end: TranscriptEnd | undefined;
   readonly #places = new Set<Place>();
 
-  constructor(private readonly options: TranscriptOptions) {}
+  constructor(private readonly options: TranscriptOptions) {
+    this.#scored = options.scored ? new ScoredText() : undefined;
+  }
 
   /** The request is sound: what is left is to wait for a worker. */
   get accepted(): boolean {
@@ -143,9 +149,13 @@ export class Transcript {
   /** Subscribers hear of it with the next `flush`. */
   append(choice: number, { text, tokenIds, logprobs }: Delta): void {
     if (this.#end) return;
-    const entry = { sequence: this.#next, choice, tokenIds, text, logprobs };
-    this.#next += 1;
     for (const tokenId of tokenIds) this.tokenIds.push(tokenId);
+    this.#add({ choice, tokenIds, ...(this.#scored?.push(text, logprobs) ?? { text, logprobs }) });
+  }
+
+  #add(piece: Omit<TranscriptEntry, 'sequence'>): void {
+    const entry = { sequence: this.#next, ...piece };
+    this.#next += 1;
     this.#window.push(entry);
     this.#windowBytes += bytesOf(entry);
     this.#unread = true;
@@ -161,8 +171,8 @@ export class Transcript {
 
   /** The answer is complete; text that the worker had held back is its last entry. */
   finish(finished: Finished): void {
-    const { text, logprobs } = finished;
-    if (text !== '' || logprobs.length > 0) this.append(0, { text, logprobs, tokenIds: [] });
+    const { text, logprobs } = this.#scored?.end(finished.text) ?? { text: finished.text, logprobs: [] };
+    if (text !== '' || logprobs.length > 0) this.#add({ choice: 0, text, logprobs, tokenIds: [] });
     this.#conclude({ finished });
   }
 
@@ -174,6 +184,7 @@ export class Transcript {
   restart(): void {
     if (!this.canRestart) throw new Error('some of the answer has been sent');
     this.#started = undefined;
+    this.#scored = this.options.scored ? new ScoredText() : undefined;
     this.tokenIds.length = 0;
     this.#window = [];
     this.#windowBytes = 0;

@@ -41,11 +41,10 @@ export function finished(
   completionTokens: number,
   reason = FinishReason.FINISH_REASON_STOP,
   text = '',
-  logprobs: TokenLogprob[] = [],
 ) {
   const kv = { codec: 'capsule', bytes: 100n, rawBytes: 300n, pictures: { bytes: 40n, rawBytes: 200n } };
   const usage = { promptTokens: request.tokenIds.length, completionTokens, cachedTokens: 1, kv };
-  return { $case: 'finished', value: { reason, text, usage, logprobs } } as const;
+  return { $case: 'finished', value: { reason, text, usage } } as const;
 }
 
 export const failed = (code: string, message: string, param?: string): NonNullable<Event['event']> => ({

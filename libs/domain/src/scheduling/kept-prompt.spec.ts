@@ -63,6 +63,13 @@ describe('pageDemand', () => {
     expect(text(promptTokens, maxTokens)).toBe(blocks * 8);
   });
 
+  it('counts what is answered already, and two tokens more of it at most', () => {
+    const demand = (answered: number, maxTokens: number) =>
+      pageDemand({ promptTokens: 2_000, answered, maxTokens, pictures: [] }, OFFER);
+    expect([demand(47, 100), demand(47, 48), demand(48, 49)]).toEqual([128 * 8, 128 * 8, 128 * 8]);
+    expect(demand(48, 100)).toBe(129 * 8);
+  });
+
   it('counts runs of text beside what they become', () => {
     const text = keptText({ ...OFFER, pageBytes: 4_096 }, 'q8');
     // a run of 64 tokens is four blocks, and nine pages when it is stored

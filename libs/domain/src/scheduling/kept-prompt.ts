@@ -56,14 +56,15 @@ export function keptText(offer: StorageOffer, codec: string): TextForm | undefin
 const EMPTY_POOL = { tailTakesBlock: () => true };
 
 /**
- * Pages that a request needs in an empty pool: at its prompt's worst moment, and to go on to the second token of its
- * answer, if it may have one; the last token needs none. The router reserves and the scheduler admits by it.
+ * Pages that a request needs in an empty pool: at the worst moment of its prompt and of what is answered already, and
+ * to go on to the second token after that, if there may be one; the last token needs none. The router reserves and
+ * the scheduler admits by it.
  */
 export function pageDemand(
-  { promptTokens, maxTokens = Infinity, pictures, text }: Omit<ScheduledRequest, 'id'>,
+  { promptTokens, maxTokens = Infinity, answered = 0, pictures, text }: Omit<ScheduledRequest, 'id'>,
   shape: BlockShape,
 ): number {
-  const tokens = computedTokens(promptTokens, Math.min(2, maxTokens));
+  const tokens = computedTokens(promptTokens, Math.min(answered + 2, maxTokens));
   const sequence = new Sequence({ id: '', promptTokens: tokens, pictures, ...(text && { text }) }, 0, shape);
   return sequence.blocksFor(EMPTY_POOL) * shape.pagesPerBlock;
 }

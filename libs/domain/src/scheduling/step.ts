@@ -42,6 +42,8 @@ export interface ScheduledRequest {
   readonly promptTokens: number;
   /** Length of its answer at most, so that nothing is planned behind its last token; no bound when absent. */
   readonly maxTokens?: number;
+  /** Tokens of its answer that are drawn already, fewer than `maxTokens`: they are computed with the prompt; 0 when absent. */
+  readonly answered?: number;
   /** Lower ones go first, as in vLLM; 0 when absent. */
   readonly priority?: number;
   /** Ascending, without overlap. */

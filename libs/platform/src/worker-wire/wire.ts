@@ -41,11 +41,9 @@ function wireEvent(event: RequestEvent): NonNullable<Event['event']> {
       return { $case: 'delta', value: { text, tokenIds, logprobs } };
     }
     case 'finished': {
-      const { text, logprobs, reason, usage, poolExhausted } = event;
-      return {
-        $case: 'finished',
-        value: { text, logprobs, reason: FINISH[reason], usage: wireUsage(usage), poolExhausted },
-      };
+      const { text, reason, usage, poolExhausted } = event;
+      const value = { text, reason: FINISH[reason], usage: wireUsage(usage), poolExhausted };
+      return { $case: 'finished', value };
     }
     case 'failed': {
       const { code, message, param } = event;

@@ -6,11 +6,14 @@ import type { GenerationSpec } from './request.js';
 import { toSampling } from './sampling.js';
 import type { TextStream } from './text-stream.js';
 
-const TEXT = {} as TextStream;
+/** A text without stop strings. */
+const TEXT = { push: () => ({ text: '', stopped: false, logprobs: [] }) } as unknown as TextStream;
+const NO_END = new Set<number>();
 
 function generationOf(sampling: Partial<GenerationSpec['sampling']> = {}): Generation {
   const spec: GenerationSpec = {
     ...{ requestId: 'r', clientRequestId: 'c', lease: undefined, promptTokenIds: [5, 6, 5], pictures: [] },
+    resumedTokenIds: [],
     sampling: { ...toSampling(undefined, 64, new Set()), ...sampling },
     ...{ stop: [], text: undefined, textUnderPressure: undefined, maxTokens: 9, remainingMs: undefined },
     ...{ domain: cacheDomain('t', ''), priority: 0 },
@@ -21,7 +24,7 @@ function generationOf(sampling: Partial<GenerationSpec['sampling']> = {}): Gener
 describe('Generation', () => {
   it('tells prompt and answer apart, and leaves the request as it was', () => {
     const generation = generationOf();
-    generation.append(9);
+    generation.accept({ tokenId: 9 }, NO_END);
     expect(generation).toMatchObject({ promptTokens: 3, completionTokens: 1, tokenIds: [5, 6, 5, 9] });
     expect(generation.spec.promptTokenIds).toEqual([5, 6, 5]);
     const { pictures, domain } = generation.spec;
@@ -39,7 +42,7 @@ describe('Generation', () => {
     'counts for %j the tokens %j, those of the prompt for a repetition penalty alone',
     (sampling, tokens) => {
       const generation = generationOf(sampling);
-      generation.append(9);
+      generation.accept({ tokenId: 9 }, NO_END);
       expect(generation.penalised && [...generation.penalised.tokens]).toEqual(tokens);
       if (tokens) expect(generation.penalised?.counts.at(-1)).toBe(1);
     },

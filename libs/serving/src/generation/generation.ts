@@ -3,8 +3,20 @@ import type { CacheDomain } from '@kvcapsule/domain/identity';
 import type { Features } from '../pictures/encoder-cache.js';
 import type { PictureUser } from '../pictures/picture-features.js';
 import type { GenerationPicture, GenerationSpec, RequestIds } from './request.js';
-import type { TextStream } from './text-stream.js';
+import type { SampledToken, StreamedToken, TextStream } from './text-stream.js';
 import { TokenCounts } from './token-counts.js';
+
+/** How an answer ends with its newest token. */
+export interface Ending {
+  readonly reason: 'stop' | 'length';
+  /** Text that was held back belongs to the answer. */
+  readonly flush: boolean;
+}
+
+/** What the newest token of an answer has brought. */
+export interface AcceptedToken extends Omit<StreamedToken, 'stopped'> {
+  readonly ending: Ending | undefined;
+}
 
 /** One request from its arrival to its last event. */
 export class Generation implements PictureUser {
@@ -57,8 +69,26 @@ export class Generation implements PictureUser {
   }
 
   /** Takes a new token of the answer in. */
-  append(tokenId: number): void {
+  accept(token: SampledToken, endTokens: ReadonlySet<number>): AcceptedToken {
+    const { tokenId } = token;
+    const { sampling, maxTokens } = this.spec;
     this.tokenIds.push(tokenId);
     this.penalised?.add(tokenId);
+    if (!sampling.ignoreEos && endTokens.has(tokenId))
+      return { text: '', logprobs: [], ending: { reason: 'stop', flush: true } };
+    const { stopped, ...said } = this.text.push(token);
+    if (stopped) return { ...said, ending: { reason: 'stop', flush: false } };
+    const ending =
+      this.completionTokens < maxTokens ? undefined : ({ reason: 'length', flush: true } as const);
+    return { ...said, ending };
+  }
+
+  /** Takes the beginning of the answer in that was drawn elsewhere. Returns how it ends, where it has ended by then. */
+  resume(endTokens: ReadonlySet<number>): Ending | undefined {
+    for (const tokenId of this.spec.resumedTokenIds) {
+      const { ending } = this.accept({ tokenId }, endTokens);
+      if (ending) return ending;
+    }
+    return undefined;
   }
 }

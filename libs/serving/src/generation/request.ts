@@ -32,6 +32,7 @@ export interface GenerateRequest extends RequestIds {
   readonly kvCodec: string;
   readonly priority: number;
   readonly cacheSalt: string;
+  /** The beginning of the answer, drawn elsewhere: what came with these tokens is not told again. */
   readonly resumedTokenIds: readonly number[];
   readonly choice?: number | undefined;
   readonly tenant?: string | undefined;
@@ -46,6 +47,8 @@ export interface GenerationPicture extends KeptPicture, RequestedPicture {
 export interface GenerationSpec extends RequestIds {
   readonly lease: Lease | undefined;
   readonly promptTokenIds: readonly number[];
+  /** The beginning of its answer, drawn elsewhere. */
+  readonly resumedTokenIds: readonly number[];
   readonly pictures: readonly GenerationPicture[];
   readonly sampling: Sampling;
   readonly stop: readonly string[];

@@ -41,7 +41,9 @@ describe('validateGenerate', () => {
     ['pictures.0.length', { pictures: [{ ...picture!, length: 0 }] }],
     ['pictures.0.contentSha256', { pictures: [{ ...picture!, contentSha256: new Uint8Array(31) }] }],
     ['maxTokens', { maxTokens: 0 }],
-    ['resumedTokenIds', { resumedTokenIds: [1] }],
+    ['resumedTokenIds.1', { resumedTokenIds: [1, -1] }],
+    ['tokenIds', { resumedTokenIds: [FAKE_VOCAB] }],
+    ['resumedTokenIds', { resumedTokenIds: [1, 2, 3], maxTokens: 2 }],
     ['choice', { choice: 1 }],
     ['tenant', { tenant: 't'.repeat(257) }],
   ])('refuses a request by its %s', (field, changed) => {

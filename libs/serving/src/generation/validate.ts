@@ -34,8 +34,8 @@ const generateSchema = z.object({
   sampling: samplingSchema.optional(),
   maxTokens: count.min(1),
   stop: z.array(z.string()),
-  // what this worker cannot do yet is refused: an answer that leaves it out would be a wrong one
-  resumedTokenIds: z.array(z.number()).max(0),
+  resumedTokenIds: z.array(count),
+  // what this worker cannot do is refused: an answer that leaves it out would be a wrong one
   choice: z.literal(0).optional(),
   tenant: z.string().max(MAX_TENANT_LENGTH).optional(),
 });
@@ -60,9 +60,12 @@ export function validateGenerate(generate: GenerateRequest, offer: Offer): Gener
     const { path, message } = checked.error.issues[0]!;
     throw invalid(`${path.join('.')}: ${message}`);
   }
-  const { tokenIds } = generate;
-  if (tokenIds.some((token) => token >= geometry.vocab)) throw invalid('tokenIds: outside the vocabulary');
+  const { tokenIds, resumedTokenIds } = generate;
+  for (const token of [tokenIds, resumedTokenIds].flat())
+    if (token >= geometry.vocab) throw invalid('tokenIds: outside the vocabulary');
   checkPromptTokens(tokenIds.length, geometry.contextTokens);
+  const maxTokens = answerTokens(tokenIds.length, geometry.contextTokens, generate.maxTokens);
+  if (resumedTokenIds.length > maxTokens) throw invalid('resumedTokenIds: more than the answer may have');
   const kvCodec = generate.kvCodec === '' ? codec : knownCodec(generate.kvCodec, codecs);
   const text = keptText(geometry, kvCodec);
   return {
@@ -74,10 +77,11 @@ export function validateGenerate(generate: GenerateRequest, offer: Offer): Gener
       text || generate.kvCodec !== '' ? undefined : keptText(geometry, offer.textUnderPressure),
     lease: generate.lease,
     promptTokenIds: tokenIds,
+    resumedTokenIds,
     pictures: toPictures(generate, geometry, kvCodec),
     sampling: toSampling(generate.sampling, geometry.vocab, stopTokenIds),
     stop: generate.stop,
-    maxTokens: answerTokens(tokenIds.length, geometry.contextTokens, generate.maxTokens),
+    maxTokens,
     priority: generate.priority,
     domain: cacheDomain(generate.tenant || DEFAULT_PRINCIPAL.tenant, generate.cacheSalt),
     remainingMs: generate.remainingMs,

@@ -1,7 +1,7 @@
 import { type RootContent, rootName } from '@kvcapsule/domain/identity';
 import { namePrompt, type ScheduledRequest, type Scheduler } from '@kvcapsule/domain/scheduling';
 
-import { Generation } from '../generation/generation.js';
+import { type Ending, Generation } from '../generation/generation.js';
 import type { GenerateRequest } from '../generation/request.js';
 import { type Detokenizer, TextStream } from '../generation/text-stream.js';
 import { type Offer, validateGenerate } from '../generation/validate.js';
@@ -40,13 +40,25 @@ export class Arrivals {
     const text = new TextStream(config.createDetokenizer(), spec.stop, spec.sampling.minTokens);
     this.#count += 1;
     const generation = new Generation(`${key}#${this.#count}`, key, spec, text);
+    const ending = generation.resume(config.stopTokenIds);
     requests.add(generation);
     if (spec.remainingMs !== undefined) deadlines.set(generation.id, nowMs + spec.remainingMs);
     try {
-      this.#gather(generation);
+      if (ending) this.#finish(generation, ending);
+      else this.#gather(generation);
     } catch (error) {
       requests.fail(generation, error);
     }
+  }
+
+  /** Ends a request whose answer came with it whole: what is left is to say so. */
+  #finish(generation: Generation, { reason, flush }: Ending): void {
+    const { scheduler, requests, leases } = this.parts;
+    const { lease } = generation.spec;
+    if (lease) leases.decline(lease.leaseId);
+    // never planned: the scheduler tells by it how the prompt is kept
+    scheduler.add(this.#scheduled(generation));
+    requests.finish(generation, reason, flush);
   }
 
   /** Takes the lease over and has the features of pictures made that are not cached, then queues the request. */
@@ -76,9 +88,9 @@ export class Arrivals {
     outbox.push({ kind: 'wake' });
   }
 
-  #scheduled({ id, spec, promptTokens }: Generation): ScheduledRequest {
+  #scheduled({ id, spec, promptTokens, completionTokens: answered, tokenIds }: Generation): ScheduledRequest {
     const { root: rootContent, geometry } = this.parts.config;
-    const { priority, promptTokenIds: tokenIds, domain, maxTokens, text, textUnderPressure } = spec;
+    const { priority, domain, maxTokens, text, textUnderPressure } = spec;
     const root = rootName({ ...rootContent, domain });
     const pictures = spec.pictures.map((picture) => ({
       ...picture,
@@ -86,7 +98,7 @@ export class Arrivals {
     }));
     const texts = { ...(text && { text }), ...(textUnderPressure && { textUnderPressure }) };
     const content = { root, tokenIds };
-    const request = { id, promptTokens, maxTokens, pictures, priority, ...texts, content };
+    const request = { id, promptTokens, maxTokens, answered, pictures, priority, ...texts, content };
     return namePrompt(request, geometry);
   }
 }

@@ -16,13 +16,13 @@ export type RequestEvent =
       readonly kind: 'delta';
       readonly text: string;
       readonly tokenIds: number[];
+      /** One for each of the tokens, where asked for; an end token that ends the answer has none. */
       readonly logprobs: TokenLogprob[];
     }
   | {
       readonly kind: 'finished';
       readonly reason: FinishReason;
       readonly text: string;
-      readonly logprobs: TokenLogprob[];
       readonly usage: Usage;
       /** With `length`: not the request's bound ended it, but the pool. */
       readonly poolExhausted?: true;

@@ -70,7 +70,7 @@ export class Requests {
     more?: { poolExhausted: true },
   ): void {
     if (generation.ended) return;
-    const { text, logprobs, stopped } = flush ? generation.text.end() : NO_TEXT;
+    const { text, stopped } = flush ? generation.text.end() : NO_TEXT;
     const ending = stopped && reason === 'length' ? 'stop' : reason;
     const usage = usageOf(
       generation,
@@ -80,7 +80,7 @@ export class Requests {
     this.#dismiss(generation);
     this.holdings.outbox.report({ kind: 'requestFinished', ids: generation.ids, reason: ending, usage });
     const detail = ending === 'length' ? more : undefined;
-    this.tell(generation, { kind: 'finished', reason: ending, text, logprobs, usage, ...detail });
+    this.tell(generation, { kind: 'finished', reason: ending, text, usage, ...detail });
   }
 
   fail(generation: Generation, error: unknown): void {

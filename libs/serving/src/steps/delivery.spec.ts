@@ -29,7 +29,7 @@ describe('an answer', () => {
       { kind: 'started', promptTokens: 2, cachedTokens: 0 },
       ...[delta, delta, delta],
       {
-        ...{ kind: 'finished', reason: 'length', text: '', logprobs: [] },
+        ...{ kind: 'finished', reason: 'length', text: '' },
         usage: expect.objectContaining({ promptTokens: 2, completionTokens: 3, cachedTokens: 0 }) as object,
       },
     ]);

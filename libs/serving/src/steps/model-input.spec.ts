@@ -9,6 +9,9 @@ import type { TextStream } from '../generation/text-stream.js';
 import type { Features } from '../pictures/encoder-cache.js';
 import { modelInput } from './model-input.js';
 
+/** A text without stop strings. */
+const TEXT = { push: () => ({ text: '', stopped: false, logprobs: [] }) } as unknown as TextStream;
+
 /** Four of text, a picture of four rows, two of text. */
 const PROMPT = [10, 11, 12, 13, 5, 3, 3, 6, 14, 15];
 
@@ -17,7 +20,7 @@ function generationOf(sampling: Partial<Sampling> = {}): Generation {
     ...{ promptTokenIds: PROMPT, sampling: { ...toSampling(undefined, 64, new Set()), ...sampling } },
     pictures: [{ offset: 4, length: 4, featureRows: Int32Array.of(-1, 0, 1, -1) }],
   } as unknown as GenerationSpec;
-  const generation = new Generation('r#1', 'r', spec, {} as TextStream);
+  const generation = new Generation('r#1', 'r', spec, TEXT);
   generation.features.set(0, { handle: 7 } as Features);
   return generation;
 }
@@ -49,7 +52,7 @@ describe('modelInput', () => {
 
   it('leaves a token open that the step under way draws', () => {
     const generation = generationOf();
-    generation.append(20);
+    generation.accept({ tokenId: 20 }, new Set());
     expect(inputOf(generation, { start: 10, rows: 1 }).chunks[0]?.tokens).toEqual([20]);
     expect(inputOf(generation, { start: 11, rows: 1 }).chunks[0]?.tokens).toEqual([DRAWN_BEFORE]);
   });
@@ -75,7 +78,7 @@ describe('modelInput', () => {
       frequencyPenalty: 0.25,
       repetitionPenalty: 1,
     });
-    generation.append(20);
+    generation.accept({ tokenId: 20 }, new Set());
     expect(inputOf(generation, { start: 10 }).samples[0]?.penalties).toEqual({
       ...{ presence: 0.5, frequency: 0.25, repetition: 1 },
       ...{ tokens: Int32Array.of(20), counts: Int32Array.of(1) },

@@ -222,18 +222,9 @@ export class Steps {
 
   #accept(generation: Generation, token: SampledToken): void {
     const { requests, stopTokenIds } = this.parts;
-    const { tokenId } = token;
-    const { sampling, maxTokens } = generation.spec;
-    generation.append(tokenId);
-    if (!sampling.ignoreEos && stopTokenIds.has(tokenId)) {
-      requests.tell(generation, { kind: 'delta', text: '', tokenIds: [tokenId], logprobs: [] });
-      requests.finish(generation, 'stop');
-      return;
-    }
-    const { text, logprobs, stopped } = generation.text.push(token);
-    requests.tell(generation, { kind: 'delta', text, tokenIds: [tokenId], logprobs });
-    if (stopped) requests.finish(generation, 'stop', false);
-    else if (generation.completionTokens >= maxTokens) requests.finish(generation, 'length');
+    const { ending, ...said } = generation.accept(token, stopTokenIds);
+    requests.tell(generation, { kind: 'delta', tokenIds: [token.tokenId], ...said });
+    if (ending) requests.finish(generation, ending.reason, ending.flush);
   }
 }
 

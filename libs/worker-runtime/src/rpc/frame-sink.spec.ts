@@ -17,7 +17,7 @@ const started = (requestId: string): Event => ({
 });
 const finished = (requestId: string): Event => ({
   requestId,
-  event: { $case: 'finished', value: { reason: 1, text: '', usage: undefined, logprobs: [] } },
+  event: { $case: 'finished', value: { reason: 1, text: '', usage: undefined } },
 });
 
 function scene(heldBytes = 1_000_000) {

@@ -130,9 +130,9 @@ export class FrameSink {
 
 /** About what an event takes beside its frame: only what grows with tokens is worth counting. */
 function bytesOf({ event }: Event): number {
-  if (event?.$case !== 'delta' && event?.$case !== 'finished') return 0;
-  const { text, logprobs } = event.value;
+  if (event?.$case === 'finished') return 2 * event.value.text.length;
+  if (event?.$case !== 'delta') return 0;
+  const { text, logprobs, tokenIds } = event.value;
   const scores = logprobs.reduce((sum, { top }) => sum + 1 + top.length, 0);
-  const ids = event.$case === 'delta' ? event.value.tokenIds.length : 0;
-  return 2 * text.length + 4 * ids + LOGPROB_BYTES * scores;
+  return 2 * text.length + 4 * tokenIds.length + LOGPROB_BYTES * scores;
 }

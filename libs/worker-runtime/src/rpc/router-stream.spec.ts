@@ -53,7 +53,7 @@ it('waits with the end until a router that had stopped reading has everything', 
   const none = { bytes: 0, rawBytes: 0 };
   const kv = { codec: 'raw', ...none, pictures: none };
   const usage = { promptTokens: 1, completionTokens: 3, cachedTokens: 0, kv };
-  emit({ kind: 'finished', reason: 'stop', text: '', logprobs: [], usage });
+  emit({ kind: 'finished', reason: 'stop', text: '', usage });
   call.emit('end');
   expect([call.frames.length, call.ended]).toEqual([1, false]);
   call.full = false;

@@ -57,14 +57,20 @@ describe('the protocol', () => {
     expect(router.progress).toHaveLength(reports);
   });
 
-  it.each([
-    ['resumedTokenIds', { resumedTokenIds: [3] }],
-    ['choice', { choice: 1 }],
-  ])('refuses a request that needs %s, which it does not know yet', async (field, more) => {
+  it('refuses a request for another choice than the first, which it does not know yet', async () => {
     const router = new RouterSide((await rigOf()).client);
-    const { error } = await router.ask({ ...generateOf({ id: 'a', parts: [[10]] }), ...more });
+    const { error } = await router.ask({ ...generateOf({ id: 'a', parts: [[10]] }), choice: 1 });
     expect(error).toMatchObject({ code: 'INVALID_REQUEST' });
-    expect(error?.message).toContain(field);
+    expect(error?.message).toContain('choice');
+  });
+
+  it('goes on with an answer that another worker has begun', async () => {
+    const asked = generateOf({ id: 'a', parts: [[10]], maxTokens: 9 });
+    const whole = await new RouterSide((await rigOf()).client).ask(asked);
+    const resumedTokenIds = whole.tokenIds.slice(0, 5);
+    const rest = await new RouterSide((await rigOf()).client).ask({ ...asked, resumedTokenIds });
+    expect(rest.tokenIds).toEqual(whole.tokenIds.slice(5));
+    expect(rest.finished).toEqual({ ...whole.finished, text: rest.finished?.text });
   });
 
   it('answers the standard health protocol', async () => {

@@ -183,7 +183,7 @@ export class RouterSide {
       events,
       text: deltas.map(({ text }) => text).join('') + (finished?.text ?? ''),
       tokenIds: deltas.flatMap(({ tokenIds }) => tokenIds),
-      logprobs: [...deltas.flatMap(({ logprobs }) => logprobs), ...(finished?.logprobs ?? [])],
+      logprobs: deltas.flatMap(({ logprobs }) => logprobs),
       finished,
       error: last?.$case === 'failed' ? last.value : undefined,
     };

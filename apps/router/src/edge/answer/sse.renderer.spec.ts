@@ -8,7 +8,7 @@ const nothing = () => undefined;
 
 function scene(usage: Told['usage'], prefill = false) {
   const transcript = new Transcript({
-    windowBytes: 1_000_000,
+    ...{ windowBytes: 1_000_000, scored: false },
     owner: { abandoned: nothing, closed: nothing },
     observer: { started: nothing, appended: nothing, ended: nothing },
   });
@@ -28,7 +28,6 @@ function scene(usage: Told['usage'], prefill = false) {
   const end = {
     reason: FinishReason.FINISH_REASON_STOP,
     text: '',
-    logprobs: [],
     usage: { promptTokens: 3, completionTokens: 4, cachedTokens: 1, kv: undefined },
   };
   const rendered = () =>

@@ -5,7 +5,7 @@ import { type Span, spanAt, type SpanRules } from './spans.js';
 /** How far a sequence is computed, and by which rules its tokens are kept. */
 export class Progress implements SpanRules {
   /** Tokens of the answer once the steps planned so far have run. */
-  generated = 0;
+  generated: number;
   /** Tokens whose keys and values are in the pool once the steps planned so far have run. */
   computed = 0;
   readonly parts: SpanRules['parts'];
@@ -17,6 +17,7 @@ export class Progress implements SpanRules {
     readonly request: ScheduledRequest,
     readonly shape: BlockShape,
   ) {
+    this.generated = request.answered ?? 0;
     this.pictures = request.pictures;
     this.text = request.text;
     const parts = promptSegments(request.promptTokens, request.pictures);

@@ -222,9 +222,12 @@ export interface Generate {
    */
   remainingMs: bigint;
   /**
-   * Tokens of the answer that another worker has drawn and the client has: they go through text, stop strings,
-   * counts and min_tokens as if drawn here, without being sent again; the answer goes on after them. A worker
-   * that cannot resume refuses the request as invalid.
+   * The beginning of the answer, drawn by other workers: all tokens whose ids have arrived in deltas, in order. The
+   * worker says exactly what one that had drawn them itself would say after them: they count as its answer (penalties,
+   * min_tokens, max_tokens, completion_tokens), the next token is drawn with the index that follows, and text, ids and
+   * log-probabilities that came in their deltas are not repeated, while text that was held back then (half a
+   * character, the start of a stop string) comes with later deltas. Where they end the answer already it is finished
+   * at once.
    */
   resumedTokenIds: number[];
   /**
@@ -367,8 +370,8 @@ export interface Delta {
   text: string;
   tokenIds: number[];
   /**
-   * Of the tokens whose text this is, where asked for: their texts joined are the text. A token comes with
-   * the delta that holds the end of its text, so not always in the step that made it.
+   * One for each of token_ids, where asked for; an end token that ends the answer has none. They come in the step that
+   * drew them, their text only once it is certain.
    */
   logprobs: TokenLogprob[];
 }
@@ -376,13 +379,15 @@ export interface Delta {
 /** Log-probabilities are of the raw distribution, before bias, penalties and truncation; -9999 at least. */
 export interface TokenLogprob {
   tokenId: number;
-  /** The part of the answer's text that this token completed; empty while a character is incomplete. */
+  /** What this token added to the answer before stop strings are looked for; empty while a character is incomplete. */
   text: string;
   /** What the token stands for; absent for a special token, which is no text. */
   bytes?: Buffer | undefined;
   logprob: number;
   /** Likeliest first. */
   top: TopLogprob[];
+  /** The answer ends inside a character after this token. */
+  insideCharacter: boolean;
 }
 
 export interface TopLogprob {
@@ -400,8 +405,6 @@ export interface Finished {
   usage:
     | Usage
     | undefined;
-  /** As in Delta, of that text. */
-  logprobs: TokenLogprob[];
   /**
    * With FINISH_REASON_LENGTH: not the request's bound ended it, but the pool, which has no room for one token more
    * although nobody else holds any of it.
@@ -2686,7 +2689,7 @@ export const Delta: MessageFns<Delta> = {
 };
 
 function createBaseTokenLogprob(): TokenLogprob {
-  return { tokenId: 0, text: "", bytes: undefined, logprob: 0, top: [] };
+  return { tokenId: 0, text: "", bytes: undefined, logprob: 0, top: [], insideCharacter: false };
 }
 
 export const TokenLogprob: MessageFns<TokenLogprob> = {
@@ -2705,6 +2708,9 @@ export const TokenLogprob: MessageFns<TokenLogprob> = {
     }
     for (const v of message.top) {
       TopLogprob.encode(v!, writer.uint32(42).fork()).join();
+    }
+    if (message.insideCharacter !== false) {
+      writer.uint32(48).bool(message.insideCharacter);
     }
     return writer;
   },
@@ -2762,6 +2768,14 @@ export const TokenLogprob: MessageFns<TokenLogprob> = {
             message.top.push(TopLogprob.decode(reader, reader.uint32()));
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.insideCharacter = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2785,6 +2799,11 @@ export const TokenLogprob: MessageFns<TokenLogprob> = {
       bytes: isSet(object.bytes) ? Buffer.from(bytesFromBase64(object.bytes)) : undefined,
       logprob: isSet(object.logprob) ? globalThis.Number(object.logprob) : 0,
       top: globalThis.Array.isArray(object?.top) ? object.top.map((e: any) => TopLogprob.fromJSON(e)) : [],
+      insideCharacter: isSet(object.insideCharacter)
+        ? globalThis.Boolean(object.insideCharacter)
+        : isSet(object.inside_character)
+        ? globalThis.Boolean(object.inside_character)
+        : false,
     };
   },
 
@@ -2805,6 +2824,9 @@ export const TokenLogprob: MessageFns<TokenLogprob> = {
     if (message.top?.length) {
       obj.top = message.top.map((e) => TopLogprob.toJSON(e));
     }
+    if (message.insideCharacter !== false) {
+      obj.insideCharacter = message.insideCharacter;
+    }
     return obj;
   },
 
@@ -2818,6 +2840,7 @@ export const TokenLogprob: MessageFns<TokenLogprob> = {
     message.bytes = object.bytes ?? undefined;
     message.logprob = object.logprob ?? 0;
     message.top = object.top?.map((e) => TopLogprob.fromPartial(e)) || [];
+    message.insideCharacter = object.insideCharacter ?? false;
     return message;
   },
 };
@@ -2944,7 +2967,7 @@ export const TopLogprob: MessageFns<TopLogprob> = {
 };
 
 function createBaseFinished(): Finished {
-  return { reason: 0, text: "", usage: undefined, logprobs: [], poolExhausted: undefined };
+  return { reason: 0, text: "", usage: undefined, poolExhausted: undefined };
 }
 
 export const Finished: MessageFns<Finished> = {
@@ -2957,9 +2980,6 @@ export const Finished: MessageFns<Finished> = {
     }
     if (message.usage !== undefined) {
       Usage.encode(message.usage, writer.uint32(26).fork()).join();
-    }
-    for (const v of message.logprobs) {
-      TokenLogprob.encode(v!, writer.uint32(34).fork()).join();
     }
     if (message.poolExhausted !== undefined) {
       writer.uint32(40).bool(message.poolExhausted);
@@ -3004,14 +3024,6 @@ export const Finished: MessageFns<Finished> = {
             message.usage = Usage.decode(reader, reader.uint32());
             continue;
           }
-          case 4: {
-            if (tag !== 34) {
-              break;
-            }
-
-            message.logprobs.push(TokenLogprob.decode(reader, reader.uint32()));
-            continue;
-          }
           case 5: {
             if (tag !== 40) {
               break;
@@ -3037,9 +3049,6 @@ export const Finished: MessageFns<Finished> = {
       reason: isSet(object.reason) ? finishReasonFromJSON(object.reason) : 0,
       text: isSet(object.text) ? globalThis.String(object.text) : "",
       usage: isSet(object.usage) ? Usage.fromJSON(object.usage) : undefined,
-      logprobs: globalThis.Array.isArray(object?.logprobs)
-        ? object.logprobs.map((e: any) => TokenLogprob.fromJSON(e))
-        : [],
       poolExhausted: isSet(object.poolExhausted)
         ? globalThis.Boolean(object.poolExhausted)
         : isSet(object.pool_exhausted)
@@ -3059,9 +3068,6 @@ export const Finished: MessageFns<Finished> = {
     if (message.usage !== undefined) {
       obj.usage = Usage.toJSON(message.usage);
     }
-    if (message.logprobs?.length) {
-      obj.logprobs = message.logprobs.map((e) => TokenLogprob.toJSON(e));
-    }
     if (message.poolExhausted !== undefined) {
       obj.poolExhausted = message.poolExhausted;
     }
@@ -3076,7 +3082,6 @@ export const Finished: MessageFns<Finished> = {
     message.reason = object.reason ?? 0;
     message.text = object.text ?? "";
     message.usage = (object.usage !== undefined && object.usage !== null) ? Usage.fromPartial(object.usage) : undefined;
-    message.logprobs = object.logprobs?.map((e) => TokenLogprob.fromPartial(e)) || [];
     message.poolExhausted = object.poolExhausted ?? undefined;
     return message;
   },
