@@ -67,6 +67,7 @@ export const routerConfigSchema = z
       .max(100_000)
       .default(256)
       .describe('Requests of one model that may wait for KV pages'),
+    queueMib: z.int().min(1).default(512).describe('Memory of prompts and pictures that wait for KV pages'),
     drainMs: z.int().min(0).default(30_000).describe('How long answers may go on after SIGTERM'),
   })
   .superRefine((config, context) => {
@@ -109,6 +110,7 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): S
       workerModelId: folderName(dir),
     })),
     apiKeys,
+    tenants: [],
     corsOrigins: config.corsOrigins,
     allowedImageHosts: config.allowImageHosts,
     maxBodyBytes: config.maxBodyMib * MIB,
@@ -119,6 +121,7 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): S
     keepAliveMs: KEEP_ALIVE_MS,
     windowBytes: WINDOW_BYTES,
     queueEntries: config.queueSize,
+    queueBytes: config.queueMib * MIB,
     queueWaitMs: QUEUE_WAIT_MS,
     drainMs,
   };

@@ -1,3 +1,4 @@
+import type { TenantTerms } from '@kvcapsule/domain/admission';
 import type { RedisSettings } from '@kvcapsule/platform/redis';
 
 export interface ModelSettings {
@@ -9,6 +10,12 @@ export interface ModelSettings {
   readonly workerModelId: string;
 }
 
+export interface TenantSettings extends TenantTerms {
+  readonly name: string;
+  /** SHA-256 of each of its keys. */
+  readonly keyHashes: readonly Buffer[];
+}
+
 /** What the router runs by: made from flags and environment in `config.ts`, checked there. */
 export abstract class Settings {
   abstract readonly host: string;
@@ -16,8 +23,10 @@ export abstract class Settings {
   abstract readonly port: number;
   abstract readonly redis: RedisSettings;
   abstract readonly models: readonly ModelSettings[];
-  /** Empty: nobody needs a key. */
+  /** Keys of the default tenant. Without any, and without keys of others, nobody needs one. */
   abstract readonly apiKeys: readonly string[];
+  /** Tenants about whom something is said; the others have plain terms. */
+  abstract readonly tenants: readonly TenantSettings[];
   /** Origins whose pages may use the server from a browser; `*` for all, empty for none. */
   abstract readonly corsOrigins: readonly string[];
   /** Hosts whose pictures are fetched although their addresses are not public. */
@@ -34,7 +43,10 @@ export abstract class Settings {
   abstract readonly keepAliveMs: number;
   /** How much of an answer may wait for a client that reads slowly. */
   abstract readonly windowBytes: number;
+  /** Requests of one model that may wait. */
   abstract readonly queueEntries: number;
+  /** Bytes of prompts and pictures that may wait, over all models. */
+  abstract readonly queueBytes: number;
   abstract readonly queueWaitMs: number;
   /** How long streams in flight may go on after SIGTERM. */
   abstract readonly drainMs: number;

@@ -1,16 +1,15 @@
-import { KvcError } from '@kvcapsule/contracts/errors';
 import {
   type AdmissionKey,
   AdmissionQueue,
-  type Eviction,
-  type Rejection,
+  type Ask,
+  type Evicted,
+  type TenantTerms,
 } from '@kvcapsule/domain/admission';
 import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { Fleet } from '../fleet/fleet.service.js';
 import { Settings } from '../settings.js';
-
-/** How long a client that was refused for want of room should wait. */
-const RETRY_AFTER_MS = 1_000;
+import { overCap, refused } from './refusals.js';
+import { Ticket } from './ticket.js';
 
 /** What a request does when it is its turn. */
 export interface Attempt<T> {
@@ -37,11 +36,12 @@ export class Admission implements OnApplicationShutdown {
     private readonly settings: Settings,
     fleet: Fleet,
   ) {
-    const { queueEntries, queueWaitMs } = settings;
-    this.#queue = new AdmissionQueue({ entriesPerLine: queueEntries, waitMs: queueWaitMs });
+    const { queueEntries: entriesPerModel, queueBytes: bytes, queueWaitMs: waitMs, tenants } = settings;
+    const terms = new Map<string, TenantTerms>(tenants.map((tenant) => [tenant.name, tenant]));
+    this.#queue = new AdmissionQueue({ entriesPerModel, bytes, waitMs }, terms);
     fleet.onChange(() => {
       this.#queue.wake();
-      this.#pump();
+      this.pump();
     });
   }
 
@@ -54,68 +54,89 @@ export class Admission implements OnApplicationShutdown {
     return this.#queue.size;
   }
 
+  /** Takes a request onto its tenant's account, until the ticket's `close`. Throws `RATE_LIMIT_EXCEEDED`. */
+  open(key: AdmissionKey, priority: number): Ticket {
+    const account = this.#queue.accounts.of(key.tenant);
+    const over = account.open(performance.now());
+    if (over) throw overCap(over);
+    return new Ticket(this, account, key, priority);
+  }
+
+  expectedAnswer(key: AdmissionKey, maxTokens: number): number {
+    return this.#queue.expectedAnswer(key, maxTokens);
+  }
+
+  settle(ask: Pick<Ask, 'modelId' | 'tenant' | 'work'>, promptTokens: number, answerTokens: number): void {
+    this.#queue.settle(ask, promptTokens, answerTokens);
+  }
+
   /**
-   * Resolves with what the attempt wins. Rejects with `QUEUE_FULL` at once when too many of its line wait, with
-   * `NO_CAPACITY` after the longest wait, with `DEADLINE_EXCEEDED` at `deadlineMs` (of `performance.now()`), with
-   * the signal's reason when it fires, or as the attempt does.
+   * Resolves with what the attempt wins. Rejects with `QUEUE_FULL` when too many wait who have more right to it, at
+   * once or later; with `NO_CAPACITY` after the longest wait, or at once where it is sure to take longer; with
+   * `DEADLINE_EXCEEDED` likewise for the request's own time; with the signal's reason when it fires, or as the attempt
+   * does.
    */
-  async enter<T>(
-    key: AdmissionKey,
-    attempt: Attempt<T>,
-    deadlineMs: number,
-    signal: AbortSignal,
-  ): Promise<T> {
+  async enter<T>(ask: Ask, attempt: Attempt<T>, signal: AbortSignal): Promise<T> {
     signal.throwIfAborted();
     const id = this.#nextId++;
     const nowMs = performance.now();
-    const rejection = this.#queue.enter(id, key, deadlineMs, nowMs);
-    if (rejection) throw this.#rejected(rejection);
-    this.#expireBy(Math.min(deadlineMs, nowMs + this.settings.queueWaitMs));
+    const { queueWaitMs } = this.settings;
+    const { refusal, shed } = this.#queue.enter(id, ask, nowMs);
+    if (refusal) throw refused(refusal, queueWaitMs);
+    this.#dismiss(shed);
+    this.#expireBy(Math.min(ask.deadlineMs, nowMs + queueWaitMs));
     return new Promise<T>((resolve, reject) => {
-      const leave = (): boolean => {
+      const forget = (): void => {
         signal.removeEventListener('abort', onAbort);
         this.#waiters.delete(id);
-        return this.#queue.leave(id);
       };
       const fail = (error: Error): void => {
-        leave();
+        forget();
+        this.#queue.leave(id, performance.now());
         reject(error);
       };
       const onAbort = (): void => {
         fail(signal.reason as Error);
-        this.#pump();
+        this.pump();
+      };
+      const win = (won: T): void => {
+        if (!this.#queue.admitted(id, performance.now())) return attempt.giveBack(won);
+        forget();
+        resolve(won);
       };
       const tryOnce = async (): Promise<void> => {
         try {
           const won = await attempt.run();
-          if (won === undefined) this.#queue.blocked(id);
-          else if (leave()) resolve(won);
-          else attempt.giveBack(won);
+          if (won === undefined) this.#queue.blocked(id, performance.now());
+          else win(won);
         } catch (error) {
           fail(error as Error);
         }
-        this.#pump();
+        this.pump();
       };
       signal.addEventListener('abort', onAbort);
       this.#waiters.set(id, { tryOnce, fail });
-      this.#pump();
+      this.pump();
     });
   }
 
-  /** Lets every head try whose turn it is. */
-  #pump(): void {
+  /** Lets those try whose turn it is. */
+  pump(): void {
     const nowMs = performance.now();
     for (let id = this.#queue.next(nowMs); id !== undefined; id = this.#queue.next(nowMs))
       void this.#waiters.get(id)?.tryOnce();
   }
 
+  #dismiss(evicted: readonly Evicted[]): void {
+    for (const each of evicted) this.#waiters.get(each.id)?.fail(refused(each, this.settings.queueWaitMs));
+  }
+
   #expire(): void {
     this.#timer = undefined;
-    for (const { id, cause } of this.#queue.expire(performance.now()))
-      this.#waiters.get(id)?.fail(this.#evicted(cause));
+    this.#dismiss(this.#queue.expire(performance.now()));
     const { nextExpiryMs } = this.#queue;
     if (nextExpiryMs !== undefined) this.#expireBy(nextExpiryMs);
-    this.#pump();
+    this.pump();
   }
 
   /** One timer for all: looking for who leaves next costs as much as there are that wait, so it is done when one does. */
@@ -128,21 +149,4 @@ export class Admission implements OnApplicationShutdown {
     }, waitMs);
     this.#timer = { atMs, handle };
   }
-
-  #rejected(rejection: Rejection): KvcError {
-    if (rejection === 'deadline') return deadlineExceeded();
-    const message = `All workers are full, and ${this.settings.queueEntries} requests wait for them already.`;
-    return new KvcError('QUEUE_FULL', message, { retryAfterMs: RETRY_AFTER_MS });
-  }
-
-  #evicted(cause: Eviction): KvcError {
-    if (cause === 'deadline') return deadlineExceeded();
-    const message = `No worker had room for this request within ${this.settings.queueWaitMs / 1_000} s.`;
-    return new KvcError('NO_CAPACITY', message, { retryAfterMs: RETRY_AFTER_MS });
-  }
-}
-
-function deadlineExceeded(): KvcError {
-  const message = 'The time for this answer was up before a worker had room.';
-  return new KvcError('DEADLINE_EXCEEDED', message, { retryAfterMs: RETRY_AFTER_MS });
 }

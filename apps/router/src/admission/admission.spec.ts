@@ -1,4 +1,5 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
+import type { Ask } from '@kvcapsule/domain/admission';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Fleet } from '../fleet/fleet.service.js';
@@ -7,15 +8,25 @@ import { MemoryPorts } from '../testing/memory-ports.js';
 import { Admission, type Attempt } from './admission.service.js';
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
-const line = { modelId: 'm', tenant: 't' };
+const line: Ask = {
+  ...{ modelId: 'm', tenant: 't', work: 1, isCharged: false, priority: 0, bytes: 0, pages: 0 },
+  ...{ arrivedMs: 0, deadlineMs: Infinity },
+};
 const { signal: calm } = new AbortController();
 
 let fleet: Fleet;
 let admission: Admission;
 
-function begin(limits: Pick<Settings, 'queueEntries' | 'queueWaitMs'>): void {
+type Limits = Pick<Settings, 'queueEntries' | 'queueWaitMs'>;
+
+function begin(limits: Limits, tenants: Settings['tenants'] = []): void {
   fleet = new Fleet(new MemoryPorts());
-  admission = new Admission(limits as Settings, fleet);
+  admission = new Admission({ queueBytes: Infinity, tenants, ...limits } as Settings, fleet);
+}
+
+/** Requests arrive in the order in which they enter. */
+function enter<T>(attempt: Attempt<T>, deadlineMs: number, signal: AbortSignal): Promise<T> {
+  return admission.enter({ ...line, deadlineMs, arrivedMs: performance.now() }, attempt, signal);
 }
 
 afterEach(() => {
@@ -68,7 +79,7 @@ class Pool {
         fleet.changed();
       },
     };
-    admission.enter(line, attempt, Infinity, controller.signal).then(() => {
+    enter(attempt, Infinity, controller.signal).then(() => {
       won();
       this.held.push(id);
     }, ended(this.refused));
@@ -127,13 +138,13 @@ describe('admission', () => {
 
   it('refuses at once what finds its line full, and after the longest wait what waited', async () => {
     begin({ queueEntries: 1, queueWaitMs: 20 });
-    const first = admission.enter(line, full, Infinity, calm);
-    await expect(admission.enter(line, full, Infinity, calm)).rejects.toMatchObject({
+    const first = enter(full, Infinity, calm);
+    await expect(enter(full, Infinity, calm)).rejects.toMatchObject({
       code: 'QUEUE_FULL',
-      message: 'All workers are full, and 1 requests wait for them already.',
+      message: 'All workers are full, and too many requests wait for them already.',
       retryAfterMs: 1_000,
     });
-    const other = admission.enter({ ...line, tenant: 'u' }, full, Infinity, calm);
+    const other = admission.enter({ ...line, modelId: 'n' }, full, calm);
     const waited = {
       code: 'NO_CAPACITY',
       message: 'No worker had room for this request within 0.02 s.',
@@ -148,7 +159,7 @@ describe('admission', () => {
     begin({ queueEntries: 10, queueWaitMs: 60_000 });
     const clock = vi.spyOn(performance, 'now').mockReturnValueOnce(0).mockReturnValueOnce(50);
     const timers = vi.spyOn(globalThis, 'setTimeout');
-    const entered = admission.enter(line, full, 10, calm);
+    const entered = admission.enter({ ...line, deadlineMs: 10 }, full, calm);
     await expect(entered).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
     expect(timers.mock.calls.map(([, delayMs]) => delayMs)).toEqual([0]);
     clock.mockRestore();
@@ -157,12 +168,12 @@ describe('admission', () => {
 
   it('ends the wait at the deadline, also of one that comes later and leaves earlier', async () => {
     begin({ queueEntries: 3, queueWaitMs: 60_000 });
-    await expect(admission.enter(line, full, performance.now(), calm)).rejects.toMatchObject({
+    await expect(enter(full, performance.now(), calm)).rejects.toMatchObject({
       code: 'DEADLINE_EXCEEDED',
     });
     const patient = new AbortController();
-    const long = admission.enter(line, full, Infinity, patient.signal);
-    const short = admission.enter(line, full, performance.now() + 20, calm);
+    const long = enter(full, Infinity, patient.signal);
+    const short = enter(full, performance.now() + 20, calm);
     await expect(short).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
     expect(admission.size).toBe(1);
     patient.abort(new KvcError('ABORTED', 'gone'));
@@ -174,7 +185,7 @@ describe('admission', () => {
     const gone = AbortSignal.abort(new KvcError('ABORTED', 'gone'));
     let tried = 0;
     const attempt = attemptOf(() => Promise.resolve((tried += 1)));
-    await expect(admission.enter(line, attempt, Infinity, gone)).rejects.toMatchObject({ code: 'ABORTED' });
+    await expect(enter(attempt, Infinity, gone)).rejects.toMatchObject({ code: 'ABORTED' });
     expect([tried, admission.size]).toEqual([0, 0]);
   });
 
@@ -182,7 +193,7 @@ describe('admission', () => {
     begin({ queueEntries: 3, queueWaitMs: 60_000 });
     let room = 0;
     const attempt = attemptOf(() => Promise.resolve(room > 0 ? 'won' : undefined));
-    const entered = admission.enter(line, attempt, Infinity, calm);
+    const entered = enter(attempt, Infinity, calm);
     await turn();
     room = 1;
     fleet.changed();
@@ -194,8 +205,8 @@ describe('admission', () => {
     try {
       begin({ queueEntries: 9, queueWaitMs: 60_000 });
       const ends: [string, number][] = [];
-      const enter = (name: string, waitMs: number): void => {
-        admission.enter(line, full, performance.now() + waitMs, calm).catch(() => {
+      const enterAs = (name: string, waitMs: number): void => {
+        enter(full, performance.now() + waitMs, calm).catch(() => {
           ends.push([name, performance.now()]);
         });
       };
@@ -206,7 +217,7 @@ describe('admission', () => {
         ['a', 1_000],
         ['d', 90_000],
       ] as const)
-        enter(name, waitMs);
+        enterAs(name, waitMs);
       await vi.advanceTimersByTimeAsync(100_000);
       expect(ends.map(([name, atMs]) => [name, atMs - beganMs])).toEqual([
         ['a', 1_000],
@@ -225,7 +236,7 @@ describe('admission', () => {
     try {
       begin({ queueEntries: 9, queueWaitMs: 60_000 });
       const left = new AbortController();
-      const entered = admission.enter(line, full, Infinity, left.signal);
+      const entered = enter(full, Infinity, left.signal);
       expect(vi.getTimerCount()).toBe(1);
       admission.onApplicationShutdown();
       expect(vi.getTimerCount()).toBe(0);
@@ -239,15 +250,14 @@ describe('admission', () => {
   it('lets the next of a line try as soon as the first is in', async () => {
     begin({ queueEntries: 3, queueWaitMs: 60_000 });
     const won = attemptOf(() => Promise.resolve('won'));
-    const entered = [1, 2, 3].map(() => admission.enter(line, won, Infinity, calm));
+    const entered = [1, 2, 3].map(() => enter(won, Infinity, calm));
     expect(await Promise.all(entered)).toEqual(['won', 'won', 'won']);
   });
 
   it('lets the next of a line try when the first’s time is up', async () => {
     begin({ queueEntries: 3, queueWaitMs: 60_000 });
-    const first = admission.enter(line, full, performance.now() + 20, calm);
-    const second = admission.enter(
-      line,
+    const first = enter(full, performance.now() + 20, calm);
+    const second = enter(
       attemptOf(() => Promise.resolve('won')),
       Infinity,
       calm,
@@ -261,7 +271,7 @@ describe('admission', () => {
     const controller = new AbortController();
     const remove = vi.spyOn(controller.signal, 'removeEventListener');
     const won = attemptOf(() => Promise.resolve('won'));
-    expect(await admission.enter(line, won, Infinity, controller.signal)).toBe('won');
+    expect(await enter(won, Infinity, controller.signal)).toBe('won');
     expect(remove).toHaveBeenCalledWith('abort', expect.any(Function));
     expect(admission.size).toBe(0);
   });
@@ -277,7 +287,7 @@ describe('admission', () => {
       },
       giveBack: (won: string) => void given.push(won),
     };
-    const entered = admission.enter(line, attempt, Infinity, controller.signal);
+    const entered = enter(attempt, Infinity, controller.signal);
     controller.abort(new KvcError('ABORTED', 'gone'));
     await expect(entered).rejects.toMatchObject({ code: 'ABORTED' });
     await turn();
@@ -287,9 +297,8 @@ describe('admission', () => {
   it('lets the next of a line try when the first leaves', async () => {
     begin({ queueEntries: 3, queueWaitMs: 60_000 });
     const controller = new AbortController();
-    const first = admission.enter(line, full, Infinity, controller.signal);
-    const second = admission.enter(
-      line,
+    const first = enter(full, Infinity, controller.signal);
+    const second = enter(
       attemptOf(() => Promise.resolve('won')),
       Infinity,
       calm,

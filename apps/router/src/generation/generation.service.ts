@@ -2,6 +2,7 @@ import { type ErrorCode, KvcError } from '@kvcapsule/contracts/errors';
 import { answerTokens, checkPromptTokens } from '@kvcapsule/domain/request';
 import { Injectable, Logger, type OnApplicationShutdown } from '@nestjs/common';
 import { Admission } from '../admission/admission.service.js';
+import type { Ticket } from '../admission/ticket.js';
 import { ModelCatalogue } from '../catalogue/model-catalogue.js';
 import { ModelFleet } from '../catalogue/model-fleet.service.js';
 import { Fleet } from '../fleet/fleet.service.js';
@@ -33,6 +34,7 @@ interface Job {
   /** Upper bound of the answer, within the context. */
   readonly maxTokens: number;
   readonly demand: Demand;
+  readonly ticket: Ticket;
   readonly lifetime: Lifetime;
   readonly transcript: Transcript;
 }
@@ -77,6 +79,22 @@ export class GenerationService implements OnApplicationShutdown {
   }
 
   async #run(request: GenerationRequest, transcript: Transcript, lifetime: Lifetime): Promise<void> {
+    const { model, principal, priority } = request;
+    const key = { modelId: model.workerModelId, tenant: principal.tenant };
+    const ticket = this.admission.open(key, priority);
+    try {
+      await this.#serve(request, transcript, lifetime, ticket);
+    } finally {
+      ticket.close(transcript.tokenIds.length);
+    }
+  }
+
+  async #serve(
+    request: GenerationRequest,
+    transcript: Transcript,
+    lifetime: Lifetime,
+    ticket: Ticket,
+  ): Promise<void> {
     const { model, kvCodec } = request;
     this.#checkCodec(request);
     const prompt = await model.preparer.prepare(request.turns, lifetime.signal);
@@ -87,7 +105,9 @@ export class GenerationService implements OnApplicationShutdown {
     const maxTokens = answerTokens(promptTokens, context, request.maxTokens);
     const demand = this.reserver.demand(model, { kvCodec, maxTokens }, prompt);
     await this.reserver.checkFits(demand);
-    await this.#answer({ request, prompt, maxTokens, demand, lifetime, transcript });
+    const pages = () => Math.max(0, ...this.models.workers(model).map((worker) => demand.pagesOn(worker)));
+    ticket.charge({ promptTokens, maxTokens, bytes: bytesOf(prompt), pages });
+    await this.#answer({ request, prompt, maxTokens, demand, ticket, lifetime, transcript });
   }
 
   /** Tries workers until one has answered or nobody else may be asked. */
@@ -106,6 +126,7 @@ export class GenerationService implements OnApplicationShutdown {
         transcript.restart();
       } finally {
         await this.reserver.release(reservation);
+        job.ticket.vacate();
       }
     }
   }
@@ -117,13 +138,12 @@ export class GenerationService implements OnApplicationShutdown {
     this.#log.warn({ ...ids, code: error.code, begun: !transcript.canRestart }, 'a worker gave a request up');
   }
 
-  #admit({ request, demand, lifetime }: Job): Promise<Reservation> {
-    const line = { modelId: demand.modelId, tenant: request.principal.tenant };
+  #admit({ demand, ticket, lifetime }: Job): Promise<Reservation> {
     const reserving = {
       run: () => this.reserver.reserve(demand),
       giveBack: (won: Reservation) => void this.reserver.release(won),
     };
-    return this.admission.enter(line, reserving, lifetime.deadlineMs, lifetime.signal);
+    return ticket.enter(reserving, lifetime.deadlineMs, lifetime.signal);
   }
 
   #attempt(job: Job, { record, key, pages }: Reservation): Promise<void> {
@@ -143,4 +163,9 @@ export class GenerationService implements OnApplicationShutdown {
     const message = `No worker serves that codec; kv_codec may be ${known.join(', ')}.`;
     throw new KvcError('KV_CODEC_UNAVAILABLE', message, { param: 'kv_codec' });
   }
+}
+
+/** Bytes that a prompt keeps while it waits: a number of the heap a token, and its pictures. */
+function bytesOf({ tokenIds, pictures }: PreparedPrompt): number {
+  return pictures.reduce((sum, { encoded }) => sum + encoded.length, 8 * tokenIds.length);
 }

@@ -53,6 +53,7 @@ const SETTINGS: Settings = {
   redis: { redis: '' },
   models: [{ name: 'demo', modelDir: '', workerModelId: 'demo' }],
   apiKeys: [],
+  tenants: [],
   corsOrigins: [],
   allowedImageHosts: [],
   maxBodyBytes: 100_000,
@@ -63,6 +64,7 @@ const SETTINGS: Settings = {
   keepAliveMs: 20_000,
   windowBytes: 1_000_000,
   queueEntries: 4,
+  queueBytes: 10_000_000,
   queueWaitMs: 1_000,
   drainMs: 300,
 };

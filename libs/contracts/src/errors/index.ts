@@ -95,7 +95,7 @@ export const ERRORS = {
     type: 'invalid_request_error',
     help: 'Make sure the URL answers with the picture, or send it as a data URI.',
   },
-  RATE_LIMITED: {
+  RATE_LIMIT_EXCEEDED: {
     status: 429,
     type: 'rate_limit_error',
     help: 'Wait as long as `retry-after` says, then try again.',

@@ -1,60 +1,43 @@
-/** Requests with equal keys share a line. */
-export interface AdmissionKey {
-  readonly modelId: string;
-  readonly tenant: string;
-}
+import type { AdmissionKey, AdmissionLimits, Ask, Entrance, Evicted, Eviction, Rejection } from './ask.js';
+import type { Entry } from './line.js';
+import { ModelQueue } from './model-queue.js';
+import { whomToShed } from './shedding.js';
+import { TenantAccounts } from './tenant-account.js';
+import type { TenantTerms } from './tenant-terms.js';
+import { workOf } from './work.js';
 
-export interface AdmissionLimits {
-  /** Requests of one line that may wait. */
-  readonly entriesPerLine: number;
-  /** The longest that one may wait. */
-  readonly waitMs: number;
-}
-
-/** Refused before it waited: its line is full, or its own time is up. */
-export type Rejection = 'line-full' | 'deadline';
-
-/** Removed after it waited: for as long as anybody may, or until its own time was up. */
-export type Eviction = 'waited' | 'deadline';
-
-export interface Evicted {
-  readonly id: number;
-  readonly cause: Eviction;
-}
-
-interface Entry {
-  readonly line: Line;
-  /** Whichever comes first: the longest wait or the request's own deadline. */
-  readonly leaveByMs: number;
-  readonly cause: Eviction;
-}
-
-interface Line {
-  readonly name: string;
-  /** In the order of arrival. */
-  readonly entries: Map<number, Entry>;
-  /**
-   * `ready`: its head may try. `trying`: it does. `woken`: it does, and something has changed meanwhile. `blocked`: it
-   * found no room, and nothing has changed since.
-   */
-  state: 'ready' | 'trying' | 'woken' | 'blocked';
-}
+/** So much later arrives a request of the next lower priority, as it were: waiting makes up for it. */
+const PRIORITY_MS = 1_000;
+/** Priorities further from 0 count as this, so that every request is first in its line before its wait is over. */
+const MOST_PRIORITY = 10;
+/** Bounds of what clients are told; the lower one also where nothing is known. */
+const RETRY_MS = { least: 1_000, most: 60_000 } as const;
+const ENTERED: Entrance = { shed: [] };
 
 /**
- * Requests that wait for room, as a state machine without a clock: every time is an argument, in ms of one
- * monotonic clock. A line is served in the order of arrival, and only its head tries, so that a large request is
- * not overtaken for ever by small ones of its own kind. Lines take turns, and a head that finds no room blocks
- * its own line only.
+ * Requests that wait for room, as a state machine without a clock: every time is an argument, in ms of one monotonic
+ * clock. `ModelQueue` says who goes first; models have nothing to do with each other but the bound on bytes.
  */
 export class AdmissionQueue {
-  /** Lines with entries; the one that tried longest ago first. */
-  readonly #lines = new Map<string, Line>();
+  readonly accounts: TenantAccounts;
+  readonly #models = new Map<string, ModelQueue>();
   readonly #entries = new Map<number, Entry>();
+  #bytes = 0;
+  #wakes = 0;
 
-  constructor(private readonly limits: AdmissionLimits) {}
+  constructor(
+    private readonly limits: AdmissionLimits,
+    terms: ReadonlyMap<string, TenantTerms>,
+  ) {
+    this.accounts = new TenantAccounts(terms);
+  }
 
   get size(): number {
     return this.#entries.size;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
   }
 
   /** When the next entry is to leave; undefined while nobody waits. */
@@ -64,74 +47,144 @@ export class AdmissionQueue {
     return nextMs;
   }
 
-  /** Puts a request at the end of its line; `id` is new. Undefined where it waits from here on. */
-  enter(id: number, key: AdmissionKey, deadlineMs: number, nowMs: number): Rejection | undefined {
-    if (deadlineMs <= nowMs) return 'deadline';
-    const name = JSON.stringify([key.modelId, key.tenant]);
-    const line = this.#lines.get(name) ?? { name, entries: new Map(), state: 'ready' };
-    if (line.entries.size >= this.limits.entriesPerLine) return 'line-full';
-    const waitedMs = nowMs + this.limits.waitMs;
-    const cause = deadlineMs < waitedMs ? 'deadline' : 'waited';
-    const entry: Entry = { line, leaveByMs: Math.min(deadlineMs, waitedMs), cause };
-    line.entries.set(id, entry);
-    this.#lines.set(name, line);
-    this.#entries.set(id, entry);
-    return undefined;
+  /** Requests of a tenant that wait, over all models. */
+  waiting(tenant: string): number {
+    let count = 0;
+    for (const model of this.#models.values()) count += model.line(tenant).size;
+    return count;
   }
 
-  /** The head of the line whose turn it is: it tries, until `blocked` or `leave`. Undefined while none may. */
+  /** How long an answer of a tenant is expected to be, by those that have ended. */
+  expectedAnswer({ modelId, tenant }: AdmissionKey, maxTokens: number): number {
+    return this.#model(modelId).line(tenant).answers.expected(maxTokens);
+  }
+
+  /** Puts a request into its line; `id` is new. */
+  enter(id: number, ask: Ask, nowMs: number): Entrance {
+    if (ask.deadlineMs <= nowMs) return refusal('deadline', undefined);
+    const model = this.#model(ask.modelId);
+    const entry = this.#entry(id, ask, nowMs);
+    const waitMs = model.size === 0 ? 0 : model.waitMs(ask, entry.orderMs, nowMs);
+    const allowedMs = entry.leaveByMs - nowMs;
+    if (waitMs !== undefined && waitMs > allowedMs) {
+      return refusal(entry.cause === 'waited' ? 'wait-too-long' : 'deadline-too-near', waitMs - allowedMs);
+    }
+    const shed = this.#makeRoom(model, entry, nowMs);
+    if (!shed) return refusal('full', waitMs);
+    model.insert(entry);
+    this.#entries.set(id, entry);
+    this.#bytes += ask.bytes;
+    return shed.length === 0 ? ENTERED : { shed };
+  }
+
+  /** The one whose turn it is: it tries, until `blocked`, `admitted` or `leave`. Undefined while none may. */
   next(nowMs: number): number | undefined {
-    for (const line of this.#lines.values()) {
-      const [head] = line.entries;
-      if (line.state !== 'ready' || !head || head[1].leaveByMs <= nowMs) continue;
-      line.state = 'trying';
-      this.#toTheEnd(line);
-      return head[0];
+    for (const [modelId, model] of this.#models) {
+      const entry = model.next(nowMs, this.#wakes);
+      if (!entry) continue;
+      // to the end, so that models take turns
+      this.#models.delete(modelId);
+      this.#models.set(modelId, model);
+      return entry.id;
     }
     return undefined;
   }
 
-  /** The one that tries found no room: its line waits for a wake, or tries again if one came meanwhile. */
-  blocked(id: number): void {
-    const line = this.#entries.get(id)?.line;
-    if (line) line.state = line.state === 'woken' ? 'ready' : 'blocked';
+  /** The one that tries found no room: it waits for a wake, or tries again if one came meanwhile. */
+  blocked(id: number, nowMs: number): void {
+    const entry = this.#entries.get(id);
+    if (entry?.isTrying) this.#model(entry.ask.modelId).blocked(entry, nowMs, this.#wakes);
   }
 
-  /** It was admitted, or does not want to be any longer. False where it had left already. */
-  leave(id: number): boolean {
-    const entry = this.#entries.get(id);
+  /** The one that tries got in. False where it had left already. Its pages count until `release` of its account. */
+  admitted(id: number, nowMs: number): boolean {
+    const entry = this.#take(id);
     if (!entry) return false;
-    const { line } = entry;
-    const [head] = line.entries.keys();
-    this.#entries.delete(id);
-    line.entries.delete(id);
-    // A new head has not tried yet; it may be smaller than the one before it.
-    if (head === id) line.state = 'ready';
-    if (line.entries.size === 0) this.#lines.delete(line.name);
+    this.#model(entry.ask.modelId).admitted(entry, nowMs);
+    return true;
+  }
+
+  /** It does not want to be admitted any longer. False where it had left already. */
+  leave(id: number, nowMs: number): boolean {
+    const entry = this.#take(id);
+    if (!entry) return false;
+    if (entry.isTrying) entry.line.charge(entry, -1);
+    this.#model(entry.ask.modelId).remove(entry, nowMs);
     return true;
   }
 
   /** Removes everybody whose time is up. */
   expire(nowMs: number): Evicted[] {
     const evicted: Evicted[] = [];
-    for (const [id, { leaveByMs, cause }] of this.#entries) {
-      if (leaveByMs > nowMs) continue;
-      this.leave(id);
-      evicted.push({ id, cause });
-    }
+    for (const entry of this.#entries.values())
+      if (entry.leaveByMs <= nowMs) evicted.push(this.#evict(entry, entry.cause, nowMs));
     return evicted;
   }
 
   /** Something may have become free: every head may try again. */
   wake(): void {
-    for (const line of this.#lines.values()) {
-      if (line.state === 'blocked') line.state = 'ready';
-      else if (line.state === 'trying') line.state = 'woken';
-    }
+    this.#wakes += 1;
   }
 
-  #toTheEnd(line: Line): void {
-    this.#lines.delete(line.name);
-    this.#lines.set(line.name, line);
+  /** What was served to a request that got in is known. */
+  settle(ask: Pick<Ask, 'modelId' | 'tenant' | 'work'>, promptTokens: number, answerTokens: number): void {
+    const line = this.#model(ask.modelId).line(ask.tenant);
+    line.served += (workOf(promptTokens, answerTokens) - ask.work) / line.weight;
+    line.answers.observe(answerTokens);
   }
+
+  #model(modelId: string): ModelQueue {
+    let model = this.#models.get(modelId);
+    if (!model) {
+      model = new ModelQueue(this.accounts);
+      this.#models.set(modelId, model);
+    }
+    return model;
+  }
+
+  #entry(id: number, ask: Ask, nowMs: number): Entry {
+    const waitedMs = nowMs + this.limits.waitMs;
+    const priority = Math.min(MOST_PRIORITY, Math.max(-MOST_PRIORITY, ask.priority));
+    return {
+      ...{ id, ask, line: this.#model(ask.modelId).line(ask.tenant) },
+      orderMs: ask.arrivedMs + priority * PRIORITY_MS,
+      leaveByMs: Math.min(ask.deadlineMs, waitedMs),
+      cause: ask.deadlineMs < waitedMs ? 'deadline' : 'waited',
+      ...{ isTrying: false, triedAt: -1, servedBefore: 0, passedWork: 0, hasHeld: false },
+    };
+  }
+
+  /** Those who left for it; undefined where it is the one to go. A request alone is taken whatever its size. */
+  #makeRoom(model: ModelQueue, entry: Entry, nowMs: number): Evicted[] | undefined {
+    const limits = { entries: this.limits.entriesPerModel, bytes: this.limits.bytes };
+    const bytes = this.#entries.size === 0 ? 0 : this.#bytes + entry.ask.bytes - limits.bytes;
+    const entries = model.size + 1 - limits.entries;
+    if (entries <= 0 && bytes <= 0) return [];
+    const models = entries > 0 ? [model] : [...this.#models.values()];
+    const lines = models.flatMap((each) => [...each.lines]);
+    const shed = whomToShed(entry, lines, limits, { entries, bytes });
+    return shed?.map((each) => this.#evict(each, 'shed', nowMs));
+  }
+
+  #evict(entry: Entry, cause: Eviction, nowMs: number): Evicted {
+    const retryAfterMs = retryMs(this.#model(entry.ask.modelId).drainMs(nowMs));
+    this.leave(entry.id, nowMs);
+    return { id: entry.id, cause, retryAfterMs };
+  }
+
+  #take(id: number): Entry | undefined {
+    const entry = this.#entries.get(id);
+    if (!entry) return undefined;
+    this.#entries.delete(id);
+    this.#bytes -= entry.ask.bytes;
+    return entry;
+  }
+}
+
+function retryMs(knownMs: number | undefined): number {
+  return Math.ceil(Math.min(RETRY_MS.most, Math.max(RETRY_MS.least, knownMs ?? 0)));
+}
+
+function refusal(cause: Rejection, knownMs: number | undefined): Entrance {
+  return { refusal: { cause, retryAfterMs: retryMs(knownMs) }, shed: [] };
 }

@@ -1,1 +1,5 @@
 export * from './admission-queue.js';
+export * from './ask.js';
+export type { OverCap, TenantAccount } from './tenant-account.js';
+export * from './tenant-terms.js';
+export { workOf } from './work.js';

@@ -13,7 +13,15 @@ export const VARIABLES = {
   router: [
     ...SHARED,
     ...['HOST', 'PORT', 'SERVED_MODEL_NAME', 'API_KEYS', 'AUTH', 'CORS_ORIGINS', 'ALLOW_IMAGE_HOSTS'],
-    ...['MAX_BODY_MIB', 'HEAD_TIMEOUT_MS', 'BODY_TIMEOUT_MS', 'REQUEST_TIMEOUT_MS', 'QUEUE_SIZE', 'DRAIN_MS'],
+    ...[
+      'MAX_BODY_MIB',
+      'HEAD_TIMEOUT_MS',
+      'BODY_TIMEOUT_MS',
+      'REQUEST_TIMEOUT_MS',
+      'QUEUE_SIZE',
+      'QUEUE_MIB',
+    ],
+    'DRAIN_MS',
   ],
   worker: [
     ...SHARED,
