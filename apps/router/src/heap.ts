@@ -16,3 +16,13 @@ const HEAP_FLAGS: readonly string[] = [
 export function tuneHeap(): void {
   for (const flag of HEAP_FLAGS) setFlagsFromString(flag);
 }
+
+/**
+ * Frees a buffer's memory, and that of whatever else is a view of the same, without waiting for a collection: they are
+ * empty from here on. For what nobody will read again. Where the memory may be shared with strangers (Node cuts small
+ * buffers out of slabs) it is left to V8.
+ */
+export function giveBackMemory({ buffer, byteLength }: Buffer): void {
+  const isWhole = buffer.byteLength === byteLength;
+  if (buffer instanceof ArrayBuffer && (isWhole || buffer.byteLength > Buffer.poolSize)) buffer.transfer(0);
+}

@@ -6,6 +6,7 @@ import type { Ticket } from '../admission/ticket.js';
 import { ModelCatalogue } from '../catalogue/model-catalogue.js';
 import { ModelFleet } from '../catalogue/model-fleet.service.js';
 import { Fleet } from '../fleet/fleet.service.js';
+import { giveBackMemory } from '../heap.js';
 import { Inflight, type Lifetime } from '../operations/inflight.service.js';
 import { Telemetry } from '../operations/telemetry.service.js';
 import { type Demand, type Reservation, Reserver } from '../placement/reserver.service.js';
@@ -104,10 +105,14 @@ export class GenerationService implements OnApplicationShutdown {
     transcript.accept();
     const maxTokens = answerTokens(promptTokens, context, request.maxTokens);
     const demand = this.reserver.demand(model, { kvCodec, maxTokens }, prompt);
-    await this.reserver.checkFits(demand);
-    const pages = () => Math.max(0, ...this.models.workers(model).map((worker) => demand.pagesOn(worker)));
-    ticket.charge({ promptTokens, maxTokens, bytes: bytesOf(prompt), pages });
-    await this.#answer({ request, prompt, maxTokens, demand, ticket, lifetime, transcript });
+    try {
+      await this.reserver.checkFits(demand);
+      const pages = () => Math.max(0, ...this.models.workers(model).map((worker) => demand.pagesOn(worker)));
+      ticket.charge({ promptTokens, maxTokens, bytes: bytesOf(prompt), pages });
+      await this.#answer({ request, prompt, maxTokens, demand, ticket, lifetime, transcript });
+    } finally {
+      for (const { encoded } of prompt.pictures) giveBackMemory(encoded);
+    }
   }
 
   /** Tries workers until one has answered or nobody else may be asked. */

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Readable, Transform } from 'node:stream';
 import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from 'node:zlib';
 import { KvcError } from '@kvcapsule/contracts/errors';
+import { giveBackMemory } from '../../heap.js';
 import { askForBody } from './continue.js';
 
 export interface BodyLimits {
@@ -104,11 +105,17 @@ class BodyReader {
 
   /** False when it is too much. */
   #take(chunk: Buffer): boolean {
-    if (this.#room) chunk.copy(this.#room, this.#bytes);
+    const { length } = chunk;
+    if (this.#room) this.#copy(chunk, this.#room);
     else this.#chunks.push(chunk);
-    this.#bytes += chunk.length;
+    this.#bytes += length;
     if (this.#bytes > this.limits.maxBodyBytes) return false;
     return !this.decoder || this.#bytes <= MIB || this.#bytes <= MAX_RATIO * this.#encodedBytes;
+  }
+
+  #copy(chunk: Buffer, room: Buffer): void {
+    chunk.copy(room, this.#bytes);
+    giveBackMemory(chunk);
   }
 
   #whole(): Buffer {
