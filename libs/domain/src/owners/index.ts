@@ -1,2 +1,3 @@
 export * from './cache-log.js';
 export * from './cache-reader.js';
+export * from './owners-index.js';

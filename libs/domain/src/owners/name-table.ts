@@ -1,0 +1,153 @@
+import type { Owners } from './owner-sets.js';
+
+/** The first 128 bits of a name. */
+export type NameWords = Uint32Array & { readonly length: 4 };
+
+export const NAME_WORDS = 4;
+const FIRST_SLOTS = 16;
+/** Of the slots; beyond it the table grows, by half. */
+const FULL = 0.8;
+/** A name, its owners, and whether it was asked for. */
+const SLOT_BYTES = 4 * NAME_WORDS + 4 + 1;
+
+/**
+ * Names and their owners, open addressing over typed arrays: 21 bytes a slot, 26 to 40 a name. Holds so many names at
+ * most; a name that comes then takes the place of one that was not asked for since the hand last passed it.
+ */
+export class NameTable {
+  #slots = FIRST_SLOTS;
+  #names = new Uint32Array(NAME_WORDS * FIRST_SLOTS);
+  /** 0 where a slot is empty. */
+  #owners = new Uint32Array(FIRST_SLOTS);
+  #asked = new Uint8Array(FIRST_SLOTS);
+  #size = 0;
+  #hand = 0;
+
+  constructor(
+    private readonly capacity: number,
+    /** Called with the owners of a name that had to make room. */
+    private readonly evicted: (owners: Owners) => void,
+  ) {}
+
+  get size(): number {
+    return this.#size;
+  }
+
+  get bytes(): number {
+    return this.#slots * SLOT_BYTES;
+  }
+
+  /** 0 for an unknown name. */
+  get(name: NameWords): Owners {
+    return this.#owners[this.#find(name)] as Owners;
+  }
+
+  /** As `get`, of a name that a request looks for. */
+  ask(name: NameWords): Owners {
+    const slot = this.#find(name);
+    this.#asked[slot] = 1;
+    return this.#owners[slot] as Owners;
+  }
+
+  /** With owners 0 the name goes. */
+  set(name: NameWords, owners: Owners): void {
+    let slot = this.#find(name);
+    if (this.#owners[slot] !== 0) {
+      if (owners === 0) this.#delete(slot);
+      else this.#owners[slot] = owners;
+      return;
+    }
+    if (owners === 0) return;
+    if (this.#size >= this.capacity) this.#evict();
+    else if (this.#size + 1 > this.#slots * FULL) this.#grow();
+    slot = this.#find(name);
+    this.#names.set(name, NAME_WORDS * slot);
+    this.#owners[slot] = owners;
+    this.#asked[slot] = 0;
+    this.#size += 1;
+  }
+
+  /** Gives every name the owners that `change` makes of those it has. */
+  revise(change: (owners: Owners) => Owners): void {
+    for (let slot = 0; slot < this.#slots; slot += 1) {
+      // what is deleted may leave its slot to another
+      for (let before = this.#owners[slot]; before; before = this.#owners[slot]) {
+        const after = change(before as Owners);
+        if (after === 0) this.#delete(slot);
+        else this.#owners[slot] = after;
+        if (after !== 0) break;
+      }
+    }
+  }
+
+  /** Of the name, or the empty one where it belongs. */
+  #find(name: NameWords): number {
+    const [names, owners] = [this.#names, this.#owners];
+    const [a, b, c, d] = [name[0], name[1] ?? 0, name[2], name[3]];
+    for (let slot = b % this.#slots; ; slot = this.#after(slot)) {
+      if (owners[slot] === 0) return slot;
+      const at = NAME_WORDS * slot;
+      if (names[at] === a && names[at + 1] === b && names[at + 2] === c && names[at + 3] === d) return slot;
+    }
+  }
+
+  #after(slot: number): number {
+    return slot + 1 === this.#slots ? 0 : slot + 1;
+  }
+
+  #evict(): void {
+    for (;;) {
+      const slot = this.#hand;
+      this.#hand = this.#after(slot);
+      const owners = this.#owners[slot];
+      if (!owners) continue;
+      if (this.#asked[slot] === 0) {
+        this.#delete(slot);
+        this.evicted(owners as Owners);
+        return;
+      }
+      this.#asked[slot] = 0;
+    }
+  }
+
+  /** Moves up what stands behind it and would not be found past an empty slot. */
+  #delete(gap: number): void {
+    this.#size -= 1;
+    let empty = gap;
+    for (let slot = this.#after(gap); this.#owners[slot] !== 0; slot = this.#after(slot)) {
+      const home = (this.#names[NAME_WORDS * slot + 1] ?? 0) % this.#slots;
+      if (this.#distance(home, slot) < this.#distance(empty, slot)) continue;
+      this.#move(slot, empty);
+      empty = slot;
+    }
+    this.#owners[empty] = 0;
+    this.#asked[empty] = 0;
+  }
+
+  #distance(from: number, to: number): number {
+    return to >= from ? to - from : to + this.#slots - from;
+  }
+
+  #move(from: number, to: number): void {
+    this.#names.copyWithin(NAME_WORDS * to, NAME_WORDS * from, NAME_WORDS * (from + 1));
+    this.#owners[to] = this.#owners[from] ?? 0;
+    this.#asked[to] = this.#asked[from] ?? 0;
+  }
+
+  #grow(): void {
+    const [slots, names, owners, asked] = [this.#slots, this.#names, this.#owners, this.#asked];
+    this.#slots = Math.ceil(slots * 1.5);
+    this.#names = new Uint32Array(NAME_WORDS * this.#slots);
+    this.#owners = new Uint32Array(this.#slots);
+    this.#asked = new Uint8Array(this.#slots);
+    this.#hand = 0;
+    for (let slot = 0; slot < slots; slot += 1) {
+      if (!owners[slot]) continue;
+      const name = names.subarray(NAME_WORDS * slot, NAME_WORDS * (slot + 1));
+      const to = this.#find(name as NameWords);
+      this.#names.set(name, NAME_WORDS * to);
+      this.#owners[to] = owners[slot] ?? 0;
+      this.#asked[to] = asked[slot] ?? 0;
+    }
+  }
+}
