@@ -80,7 +80,10 @@ function timing(started, times, text) {
 }
 
 const redis = await createRedisClient(cluster.redis.url);
-const [worker] = await new RedisRegistry(redis).list();
+const worker = await new Promise((resolve, reject) => {
+  const heard = ({ told }) => told.length > 0 && resolve(told[0]);
+  void new RedisRegistry(redis).follow({ heard, missed: reject }).then((following) => following.stop());
+});
 const ledger = new RedisLedger(redis);
 const client = createRpcClient(WorkerServiceClient, worker.address);
 const connect = client.connect();

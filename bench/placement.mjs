@@ -64,8 +64,16 @@ const prompt = {
   })),
 };
 const placed = new Error('placed');
+const following = { look: () => Promise.resolve(), want: () => undefined, stop: () => Promise.resolve() };
 const ports = {
-  registry: { list: () => Promise.resolve(records) },
+  registry: {
+    // of a checkout that asks for all of them
+    list: () => Promise.resolve(records),
+    follow: (listener) => {
+      listener.heard({ told: records, gone: [], freed: false });
+      return Promise.resolve(following);
+    },
+  },
   ledger: { reserve: () => Promise.resolve(), release: () => Promise.resolve() },
   connect: () => {
     throw placed;
@@ -107,7 +115,10 @@ async function readerOf(root, url) {
   const { createRedisClient, RedisRegistry } = await import(join(root, 'libs/platform/dist/redis/index.js'));
   const client = await createRedisClient(url);
   const registry = new RedisRegistry(client);
-  return { registry, read: () => registry.list(), close: () => client.disconnect() };
+  if (registry.list) return { registry, read: () => registry.list(), close: () => client.disconnect() };
+  const tail = await registry.follow({ heard: () => undefined, missed: console.error });
+  const close = () => tail.stop().then(() => client.disconnect());
+  return { registry, read: () => tail.look(), close };
 }
 
 /** CPU of this process in ms, each. */

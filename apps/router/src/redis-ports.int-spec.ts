@@ -30,7 +30,7 @@ beforeEach(async () => {
   await router.start({ queueEntries: 200, queueWaitMs: 5_000 });
   let epoch = await register();
   heart = setInterval(() => {
-    workerSide.registry.heartbeat('w0', epoch, load).catch(async () => {
+    workerSide.registry.heartbeat(workerRecord('w0', ''), epoch, load).catch(async () => {
       epoch = await register().catch(() => epoch);
     });
   }, 500);

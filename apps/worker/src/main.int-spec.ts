@@ -7,6 +7,7 @@ import { FinishReason, WorkerServiceClient } from '@kvcapsule/contracts/worker';
 import { createRedisClient, RedisLedger, RedisRegistry } from '@kvcapsule/platform/redis';
 import { type RedisServer, startRedis } from '@kvcapsule/platform/redis-server';
 import { createRpcClient } from '@kvcapsule/platform/rpc';
+import { workersOf } from '@kvcapsule/testing/ports';
 import { type Asking, GREEDY, RouterSide, until } from '@kvcapsule/worker-runtime/testing';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
@@ -65,7 +66,7 @@ function hello(requestId: string, maxTokens: number, lease?: Asking['lease']): A
 }
 
 async function record(id: string) {
-  return (await registry.list().catch(() => [])).find(({ workerId }) => workerId === id);
+  return (await workersOf(registry).catch(() => [])).find(({ workerId }) => workerId === id);
 }
 
 async function untilRecord(id = 'w1'): Promise<NonNullable<Awaited<ReturnType<typeof record>>>> {

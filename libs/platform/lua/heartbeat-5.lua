@@ -1,6 +1,5 @@
 --[[
-  Keeps the worker alive, replaces its load, drops reserved leases past their deadline and counts the pages of the
-  others anew.
+  Keeps the worker alive, drops reserved leases past their deadline and counts the pages of the others anew.
 
   KEYS[1] epoch
   KEYS[2] info
@@ -9,12 +8,11 @@
   KEYS[5] released
 
   ARGV[1] epoch
-  ARGV[2] load, JSON
+  ARGV[2] capacity, pages
   ARGV[3] time to live of the record, ms
   ARGV[4] time to live of the epoch, ms
 
-  Returns
-   0 done
+  Returns the pages that are promised to nobody, or
   -1 the worker's record is gone, or one of its keys is of another type than ours: register again
   -2 another process has registered under this id
 ]]
@@ -34,9 +32,9 @@ if refused then
 end
 -- Not HSET first: at its memory limit Redis refuses a script that begins with a write that may grow.
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
-redis.call('HSET', KEYS[2], 'load', ARGV[2])
+redis.call('HSET', KEYS[2], 'capacity', ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 dropExpired(KEYS[2], KEYS[3], KEYS[4], nowMs())
-recount(KEYS[2], KEYS[3])
+local promised = recount(KEYS[2], KEYS[3])
 outliveWorker(KEYS[2], KEYS[3], KEYS[4], KEYS[5])
-return 0
+return math.max(0, tonumber(ARGV[2]) - promised)

@@ -13,10 +13,9 @@
   ARGV[1] instance: the registering process, the same for all its calls
   ARGV[2] the epoch that it holds so far, 0 for none
   ARGV[3] descriptor, JSON
-  ARGV[4] load, JSON
-  ARGV[5] capacity, pages
-  ARGV[6] time to live of the record, ms
-  ARGV[7] time to live of the epoch, ms
+  ARGV[4] capacity, pages
+  ARGV[5] time to live of the record, ms
+  ARGV[6] time to live of the epoch, ms
 
   Returns the new epoch, or
   -2 another process has registered since the held epoch: nothing is changed
@@ -31,8 +30,8 @@ for _, key in ipairs(foreign) do
 end
 local current, holder = epochHolder(KEYS[1])
 if current and holder == ARGV[1] and #foreign == 0 and redis.call('HGET', KEYS[2], 'epoch') == current then
-  redis.call('PEXPIRE', KEYS[2], ARGV[6])
-  redis.call('PEXPIRE', KEYS[1], ARGV[7])
+  redis.call('PEXPIRE', KEYS[2], ARGV[5])
+  redis.call('PEXPIRE', KEYS[1], ARGV[6])
   return tonumber(current)
 end
 local held = tonumber(ARGV[2])
@@ -41,9 +40,9 @@ if current and holder ~= ARGV[1] and held > 0 and tonumber(current) > held then
 end
 local epoch = math.max(tonumber(current or 0) + 1, nowMs())
 local epochText = string.format('%.0f', epoch)
-redis.call('SET', KEYS[1], epochText .. ' ' .. ARGV[1], 'PX', ARGV[7])
+redis.call('SET', KEYS[1], epochText .. ' ' .. ARGV[1], 'PX', ARGV[6])
 redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5])
-redis.call('HSET', KEYS[2], 'epoch', epochText, 'descriptor', ARGV[3], 'load', ARGV[4], 'capacity', ARGV[5],
+redis.call('HSET', KEYS[2], 'epoch', epochText, 'descriptor', ARGV[3], 'capacity', ARGV[4],
   'reserved', 0, 'committed', 0)
-redis.call('PEXPIRE', KEYS[2], ARGV[6])
+redis.call('PEXPIRE', KEYS[2], ARGV[5])
 return epoch

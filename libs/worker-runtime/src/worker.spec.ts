@@ -1,7 +1,7 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { FinishReason } from '@kvcapsule/contracts/worker';
 import { type PenaltyArrays, type StepPlan, TOKEN_DRAWN_BEFORE } from '@kvcapsule/engine';
-import { workerDescriptor, workerLoad } from '@kvcapsule/testing/ports';
+import { workerDescriptor, workerLoad, workersOf } from '@kvcapsule/testing/ports';
 import { afterEach, describe, expect, it } from 'vitest';
 
 import { FakeEngine } from '@kvcapsule/testing/engine';
@@ -766,7 +766,7 @@ describe('the pressure ladder', () => {
 describe('the cluster', () => {
   it('hears of the worker and of its leases', async () => {
     const rig = await rigOf({ engine: new FakeEngine(64, PROFILES, 1) });
-    expect((await rig.registry.list())[0]).toMatchObject({
+    expect((await workersOf(rig.registry))[0]).toMatchObject({
       ...{ workerId: 'w', capacityPages: 512, codecs: ['raw', 'capsule'] },
       formats: [{ codec: 'capsule', tokens: 40, markerRows: [], pages: 3 }],
     });

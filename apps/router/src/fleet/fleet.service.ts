@@ -1,13 +1,15 @@
 import { Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
 import type { WorkerView } from '@kvcapsule/domain/placement';
-import type { WorkerRecord } from '@kvcapsule/domain/registry';
+import type { Following, FollowingFigures, RegistryNews, WorkerRecord } from '@kvcapsule/domain/registry';
 import { Ports } from '../ports.js';
 import { Member } from './member.js';
 import { lost, type WorkerLink } from './worker-link.js';
 
-const REFRESH_MS = 1_000;
+const TICK_MS = 1_000;
 /** A list that is younger is not asked for again, however many requests are refused by it. */
 const FRESH_MS = 100;
+/** What heartbeats say lets requests that wait look again, so often at most: a thousand workers say something all the time. */
+const WAKE_MS = 250;
 /**
  * A worker with open requests reports every second. One that is silent for so long hangs, whatever its heartbeat
  * says; it is found within six seconds, since silence is looked for every second.
@@ -24,24 +26,29 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
   #views: readonly Member[] = [];
   readonly #listeners: (() => void)[] = [];
   #timer: NodeJS.Timeout | undefined;
-  #refreshing: Promise<void> | undefined;
-  /** Lists in a row that did not come. */
+  #following: Promise<Following> | undefined;
+  #followed: Following | undefined;
+  /** Reads in a row that failed. */
   #failures = 0;
-  #refreshedMs = -Infinity;
+  /** When the registry was last read, or could not be. */
+  #readMs = -Infinity;
+  #wokenMs = -Infinity;
+  /** Something was told of which requests that wait have not been told. */
+  #owesWake = false;
 
   constructor(private readonly ports: Ports) {}
 
   async onApplicationBootstrap(): Promise<void> {
-    await this.refresh();
+    await this.#follow();
     this.#timer = setInterval(() => {
-      this.#hangUpOnHung();
-      void this.refresh();
-    }, REFRESH_MS);
+      this.tick();
+    }, TICK_MS);
   }
 
-  onApplicationShutdown(): void {
+  async onApplicationShutdown(): Promise<void> {
     clearInterval(this.#timer);
     for (const { channel } of this.#members.values()) channel.close(lost('The router is shutting down.'));
+    await (await this.#following)?.stop();
   }
 
   /** False while the registry does not answer: the last list serves on. */
@@ -49,7 +56,12 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
     return this.#failures === 0;
   }
 
-  /** Called after every refresh, and whenever else a request that waits may find room. */
+  /** How the registry is heard; undefined before it is followed. */
+  get figures(): FollowingFigures | undefined {
+    return this.#followed?.figures;
+  }
+
+  /** Called when the registry has told something, and whenever else a request that waits may find room. */
   onChange(listener: () => void): void {
     this.#listeners.push(listener);
   }
@@ -60,8 +72,8 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
   }
 
   /**
-   * Workers of the newest list, and those that have been missing from it for less than a registration takes. The list
-   * is a new one after each refresh alone, but what its entries say is always the newest.
+   * Workers that the registry has, and those that it has lost for less than a registration takes. The list is a new
+   * one when a worker comes or goes, but what its entries say is always the newest.
    */
   views(): readonly WorkerView[] {
     return this.#views;
@@ -79,48 +91,98 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
     return member.channel.link();
   }
 
-  /** Reads the registry; one that is asked for while another is under way is that one. */
-  refresh(): Promise<void> {
-    this.#refreshing ??= this.#refresh().finally(() => {
-      this.#refreshing = undefined;
+  /** A request has found every worker full: for some seconds pages that are given back are heard of at once. */
+  wanted(): void {
+    void this.#follow().then((following) => {
+      following.want();
     });
-    return this.#refreshing;
   }
 
-  /** Reads the registry between two refreshes, for a request that no worker could take. */
+  /** Hears what the registry holds at this moment. */
+  async refresh(): Promise<void> {
+    await (await this.#follow()).look();
+  }
+
+  /** The same for a request that no worker could take, unless it has just been done. */
   async lookAgain(): Promise<void> {
-    if (performance.now() - this.#refreshedMs >= FRESH_MS) await this.refresh();
+    if (performance.now() - this.#readMs >= FRESH_MS) await this.refresh();
   }
 
-  async #refresh(): Promise<void> {
-    try {
-      this.#merge(await this.ports.registry.list());
-      if (this.#failures > 0) this.#log.log(`The registry answers again after ${this.#failures} failures.`);
-      this.#failures = 0;
-    } catch (error) {
-      // Not fatal: the list stays, readiness says degraded, and reserving says why it cannot.
-      this.#failures += 1;
-      if (this.#failures === 1) this.#log.warn(`${messageOf(error)}; the last list of workers stands.`);
-    }
-    this.#refreshedMs = performance.now();
-    this.#views = [...this.#members.values()].filter((member) => !member.hasGone(this.#refreshedMs));
+  /** What is to be done every second. */
+  tick(): void {
+    const nowMs = performance.now();
+    this.#hangUpOnHung();
+    for (const member of this.#members.values()) member.tick();
+    this.#dropGone(nowMs);
+  }
+
+  #follow(): Promise<Following> {
+    this.#following ??= this.ports.registry
+      .follow({
+        heard: (news) => {
+          this.#heard(news);
+        },
+        missed: (error) => {
+          this.#missed(error);
+        },
+      })
+      .then((following) => (this.#followed = following));
+    return this.#following;
+  }
+
+  #heard({ told, gone, freed }: RegistryNews): void {
+    this.#readMs = performance.now();
+    if (this.#failures > 0) this.#log.log(`The registry answers again after ${this.#failures} failures.`);
+    this.#failures = 0;
+    let isTurn = freed || gone.length > 0;
+    for (const record of told) isTurn = this.#update(record) || isTurn;
+    for (const workerId of gone) this.#members.get(workerId)?.miss(this.#readMs);
+    this.#owesWake ||= told.length > 0;
+    if (isTurn || (this.#owesWake && this.#readMs - this.#wokenMs >= WAKE_MS)) this.#wake();
+  }
+
+  #missed(error: unknown): void {
+    this.#readMs = performance.now();
+    // Not fatal: the list stays, readiness says degraded, and reserving says why it cannot.
+    this.#failures += 1;
+    if (this.#failures === 1) this.#log.warn(`${messageOf(error)}; the last list of workers stands.`);
     this.changed();
   }
 
-  #merge(records: readonly WorkerRecord[]): void {
-    const nowMs = performance.now();
-    for (const member of this.#members.values()) member.miss(nowMs);
-    for (const record of records) {
-      const member = this.#members.get(record.workerId);
-      if (member) member.update(record);
-      else this.#members.set(record.workerId, this.#newMember(record));
+  /** Whether it is another worker than before to a request that waits: new, back, or in another state. */
+  #update(record: WorkerRecord): boolean {
+    const member = this.#members.get(record.workerId);
+    if (!member) {
+      this.#members.set(record.workerId, this.#newMember(record));
+      this.#views = this.#present(this.#readMs);
+      return true;
     }
+    const { epoch, load } = member.record;
+    const isTurn = !member.isListed || epoch !== record.epoch || load.state !== record.load.state;
+    member.update(record);
+    return isTurn;
+  }
+
+  #wake(): void {
+    this.#wokenMs = this.#readMs;
+    this.#owesWake = false;
+    this.changed();
+  }
+
+  #dropGone(nowMs: number): void {
+    const before = this.#views.length;
     for (const [id, member] of this.#members) {
       // Its heartbeats are late or do not reach Redis, but it answers: new requests go elsewhere, these go on.
       if (!member.hasGone(nowMs) || member.channel.current?.speaksWithin(SILENCE_MS)) continue;
       member.channel.close(lost('The worker stopped sending heartbeats.'));
       this.#members.delete(id);
     }
+    this.#views = this.#present(nowMs);
+    if (this.#views.length < before) this.changed();
+  }
+
+  #present(nowMs: number): Member[] {
+    return [...this.#members.values()].filter((member) => !member.hasGone(nowMs));
   }
 
   #newMember(record: WorkerRecord): Member {

@@ -3,6 +3,7 @@ import type { KvcError } from '@kvcapsule/contracts/errors';
 import { Generate } from '@kvcapsule/contracts/worker';
 import { Logger } from '@nestjs/common';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { Following, RegistryListener, RegistryNews } from '@kvcapsule/domain/registry';
 import { FakeClient } from '../testing/fake-client.js';
 import { MemoryPorts, workerRecord } from '../testing/memory-ports.js';
 import { Fleet } from './fleet.service.js';
@@ -65,8 +66,8 @@ beforeEach(async () => {
   await fleet.onApplicationBootstrap();
 });
 
-afterEach(() => {
-  fleet.onApplicationShutdown();
+afterEach(async () => {
+  await fleet.onApplicationShutdown();
   vi.useRealTimers();
 });
 
@@ -109,19 +110,64 @@ describe('the list of workers', () => {
     expect(warn.mock.calls).toEqual([['Redis does not answer.; the last list of workers stands.']]);
     expect(log.mock.calls).toEqual([['The registry answers again after 10 failures.']]);
   });
+});
 
-  it('is not asked for again while it is on its way', async () => {
-    let asked = 0;
-    let answer: (() => void) | undefined;
-    ports.registry.list = () => {
-      asked += 1;
-      return new Promise((resolve) => (answer = () => resolve([record])));
+describe('requests that wait', () => {
+  const load = (freePages: number) => ({ ...record.load, freePages });
+  const beat = (freePages: number) => ({
+    told: [{ ...record, load: load(freePages) }],
+    ...{ gone: [], freed: false },
+  });
+  const nothing = { told: [], gone: [], freed: false };
+
+  /** A fleet that hears what it is told, and how often it has let requests look. */
+  async function listening() {
+    let listener: RegistryListener | undefined;
+    const wants = vi.fn();
+    const following = { look: () => Promise.resolve(), want: wants, stop: () => Promise.resolve() };
+    ports.registry.follow = (given) => {
+      listener = given;
+      return Promise.resolve(following as unknown as Following);
     };
-    await pass(5_000);
-    expect(asked).toBe(1);
-    answer?.();
-    await pass(1_000);
-    expect(asked).toBe(2);
+    const hearing = new Fleet(ports);
+    await hearing.refresh();
+    const looks = vi.fn();
+    hearing.onChange(looks);
+    const hear = (news: RegistryNews) => {
+      listener?.heard(news);
+      return looks.mock.calls.length;
+    };
+    hear(beat(0));
+    looks.mockClear();
+    return { hearing, hear, wants };
+  }
+
+  it('look again when pages were given back, and when a worker comes, goes or changes, at once', async () => {
+    const { hear } = await listening();
+    expect(hear({ ...beat(1), freed: true })).toBe(1);
+    expect(hear({ ...nothing, freed: true })).toBe(2);
+    expect(hear({ ...nothing, gone: ['w0'] })).toBe(3);
+    expect(hear(beat(1))).toBe(4);
+    expect(hear({ ...nothing, told: [{ ...record, workerId: 'w1' }] })).toBe(5);
+    expect(hear({ ...nothing, told: [{ ...record, load: { ...load(1), state: 'draining' } }] })).toBe(6);
+  });
+
+  it('look again for heartbeats four times a second at most, and for each in the end', async () => {
+    const { hear } = await listening();
+    expect(hear(beat(1))).toBe(0);
+    await pass(200);
+    expect(hear(beat(2))).toBe(0);
+    await pass(100);
+    expect([hear(nothing), hear(nothing), hear(beat(3))]).toEqual([1, 1, 1]);
+    await pass(300);
+    expect([hear(nothing), hear(nothing)]).toEqual([2, 2]);
+  });
+
+  it('make the registry tell at once of pages that are given back', async () => {
+    const { hearing, wants } = await listening();
+    hearing.wanted();
+    await pass(100);
+    expect(wants).toHaveBeenCalledOnce();
   });
 });
 
@@ -248,6 +294,7 @@ describe('a worker whose connection is lost', () => {
     expect(clients.map(({ closed }) => closed)).toEqual([true, true]);
     expect(() => fleet.link(record)).toThrow('gone');
     await pass(10_000);
-    expect(vi.getTimerCount()).toBe(1);
+    // the fleet's own, and the one that reads the list
+    expect(vi.getTimerCount()).toBe(2);
   });
 });

@@ -10,8 +10,8 @@ import { type ChannelEvents, WorkerChannel } from './worker-channel.js';
 import { lost } from './worker-link.js';
 import type { Ports } from '../ports.js';
 
-/** Pages given back show in a heartbeat, and that in a list, within three refreshes. */
-const FREED_REFRESHES = 3;
+/** Pages given back show in what the worker says within three seconds: a heartbeat is two after the last. */
+const FREED_SECONDS = 3;
 /** As long as a worker takes to find out that Redis has forgotten it and to register again, and then some. */
 const LIST_STANDS_MS = HEARTBEAT_TTL_MS;
 
@@ -24,11 +24,11 @@ export class Member implements WorkerView {
   #record: WorkerRecord;
   #storageClass: StorageClass;
   #channel: WorkerChannel;
-  /** `performance.now()` of the first list in a row that lacked it. */
+  /** `performance.now()` of the news that it has gone. */
   #missingMs: number | undefined;
   #requests = 0;
   #pages = 0;
-  /** Pages that requests gave back since the last refresh, before that, and so on. */
+  /** Pages that requests gave back in this second, the one before, and so on. */
   #freed: number[] = [0];
   #freedPages = 0;
 
@@ -91,7 +91,7 @@ export class Member implements WorkerView {
     return this.workload.msPerToken(performance.now());
   }
 
-  /** The newest list has it. */
+  /** The registry tells of it. */
   update(record: WorkerRecord): void {
     if (record.address !== this.#record.address) {
       // The same process keeps its address when it registers again; another one has another port.
@@ -101,12 +101,16 @@ export class Member implements WorkerView {
     if (record.epoch !== this.#record.epoch) this.#storageClass = storageClass(record);
     this.#record = record;
     this.#missingMs = undefined;
-    this.#freed.unshift(0);
-    this.#freedPages -= this.#freed[FREED_REFRESHES] ?? 0;
-    this.#freed.length = Math.min(this.#freed.length, FREED_REFRESHES);
   }
 
-  /** The newest list lacks it. */
+  /** A second has passed. */
+  tick(): void {
+    this.#freed.unshift(0);
+    this.#freedPages -= this.#freed[FREED_SECONDS] ?? 0;
+    this.#freed.length = Math.min(this.#freed.length, FREED_SECONDS);
+  }
+
+  /** The registry has it no more. */
   miss(nowMs: number): void {
     this.#missingMs ??= nowMs;
   }

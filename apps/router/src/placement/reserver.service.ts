@@ -91,6 +91,7 @@ export class Reserver {
         return { record, key, pages, untrack: this.fleet.track(record.workerId, pages) };
       }
     }
+    this.fleet.wanted();
     return undefined;
   }
 

@@ -1,7 +1,13 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { WorkerServiceClient } from '@kvcapsule/contracts/worker';
 import { type LeaseKey, refusalError } from '@kvcapsule/domain/ledger';
-import type { RegistryPort, WorkerRecord } from '@kvcapsule/domain/registry';
+import {
+  type Following,
+  type RegistryListener,
+  type RegistryPort,
+  Roster,
+  type WorkerRecord,
+} from '@kvcapsule/domain/registry';
 import { createRpcClient } from '@kvcapsule/platform/rpc';
 import { MemoryLedger, type MemoryLease, MemoryStore } from '@kvcapsule/testing/ports';
 import type { Ports } from '../ports.js';
@@ -29,7 +35,14 @@ export class MemoryPorts implements Ports {
   readonly #store = new MemoryStore();
   #always: KvcError | undefined;
 
-  readonly registry = { list: () => this.#list() } as unknown as RegistryPort;
+  /** How often somebody has asked what the registry holds. */
+  looks = 0;
+  /** How often somebody has said that requests wait for pages. */
+  wants = 0;
+
+  readonly registry = {
+    follow: (listener: RegistryListener) => this.#follow(listener),
+  } as unknown as RegistryPort;
   readonly ledger = new ScriptedLedger(this.#store, (key) => this.#refusal(key));
 
   get leases(): ReadonlyMap<string, MemoryLease> {
@@ -58,9 +71,31 @@ export class MemoryPorts implements Ports {
     this.#always = refusal;
   }
 
-  #list(): Promise<readonly WorkerRecord[]> {
-    if (!this.#store.away) return Promise.resolve(this.workers);
-    return Promise.reject(new KvcError('LEDGER_UNAVAILABLE', 'Redis does not answer.'));
+  /** Reads the list of workers as it is, every second and when it is asked to. */
+  #follow(listener: RegistryListener): Promise<Following> {
+    const roster = new Roster();
+    const read = (): void => {
+      if (this.#store.away) {
+        listener.missed(new KvcError('LEDGER_UNAVAILABLE', 'Redis does not answer.'));
+        return;
+      }
+      for (const { epoch, load, ...descriptor } of this.workers)
+        roster.meet({ workerId: descriptor.workerId, epoch, load }, descriptor, 0);
+      roster.keep(new Set(this.workers.map(({ workerId }) => workerId)));
+      listener.heard(roster.takeNews());
+    };
+    read();
+    const timer = setInterval(read, 1_000).unref();
+    return Promise.resolve({
+      figures: { entries: 0, skipped: 0, gaps: 0, ageMs: 0 },
+      look: () => {
+        this.looks += 1;
+        read();
+        return Promise.resolve();
+      },
+      want: () => void (this.wants += 1),
+      stop: () => Promise.resolve(clearInterval(timer)),
+    });
   }
 
   #refusal({ workerId }: LeaseKey): KvcError | undefined {

@@ -5,7 +5,7 @@ import { workerDescriptor, workerLoad } from '@kvcapsule/testing/ports';
 import { describe, expect, it } from 'vitest';
 
 import type { RedisClient } from './scripts.js';
-import { REGISTRY_KEY, workerKeys } from './keys.js';
+import { ANNOUNCED_TTL_MS, MOST_ANNOUNCEMENTS, REGISTRY_KEYS, workerKeys } from './keys.js';
 import { RedisLedger } from './ledger.adapter.js';
 import { RedisRegistry } from './registry.adapter.js';
 import { ScriptCode } from './script-codes.js';
@@ -92,19 +92,23 @@ describe('the ledger in Redis', () => {
 });
 
 describe('the registry in Redis', () => {
-  it('writes a worker with its times to live, then lists it', async () => {
-    const { registry, asked } = client({ kvcRegister: 9, kvcEnlist: 1 });
+  const announced = (kind: string, epoch: number, load: string) => [
+    ...['kvcAnnounce', ...Object.values(REGISTRY_KEYS), kind, 'w1', epoch, load],
+    ...[MOST_ANNOUNCEMENTS, ANNOUNCED_TTL_MS],
+  ];
+
+  it('writes a worker with its times to live, then announces it', async () => {
+    const { registry, asked } = client({ kvcRegister: 9, kvcAnnounce: 1 });
     expect(await registry.register(WORKER, LOAD, BY)).toEqual({ epoch: 9 });
     const [, ...args] = asked[0] ?? [];
-    const [instanceId, heldEpoch, descriptor, load, ...rest] = args.slice(KEYS.length);
+    const [instanceId, heldEpoch, descriptor, ...rest] = args.slice(KEYS.length);
     expect([args.slice(0, KEYS.length), instanceId, heldEpoch]).toEqual([KEYS, 'i', 3]);
     expect(JSON.parse(String(descriptor))).toMatchObject({ workerId: 'w1' });
-    expect(JSON.parse(String(load))).toEqual(LOAD);
     expect(rest).toEqual([80, HEARTBEAT_TTL_MS, EPOCH_TTL_MS]);
-    expect(asked[1]).toEqual(['kvcEnlist', REGISTRY_KEY, 'w1']);
+    expect(asked[1]).toEqual(announced('beat', 9, 'ready 1 2 90'));
   });
 
-  it('lists nobody who was refused, or could not be read', async () => {
+  it('announces nobody who was refused, or could not be read', async () => {
     const { registry, asked } = client({ kvcRegister: ScriptCode.StaleEpoch });
     await expect(registry.register(WORKER, LOAD, BY)).rejects.toEqual(refused('STALE_EPOCH'));
     expect(asked).toHaveLength(1);
@@ -115,90 +119,41 @@ describe('the registry in Redis', () => {
       [WORKER, { ...LOAD, running: -1 }, BY],
     ];
     for (const args of wrong) await expect(registry.register(...args)).rejects.toThrow();
-    await expect(registry.heartbeat('a}', 7, LOAD)).rejects.toEqual(refused('INTERNAL'));
+    const stranger = { ...WORKER, workerId: 'a}' };
+    await expect(registry.heartbeat(stranger, 7, LOAD)).rejects.toEqual(refused('INTERNAL'));
+    await expect(registry.freed('a}', 7, LOAD)).rejects.toEqual(refused('INTERNAL'));
     await expect(registry.deregister('a}', 7)).rejects.toEqual(refused('INTERNAL'));
     expect(asked).toHaveLength(1);
   });
 
-  it('lists a worker again that has been taken off the list while it lives', async () => {
-    const { registry, asked } = client({ kvcHeartbeat: 0, kvcEnlist: 1 });
-    await registry.heartbeat('w1', 7, LOAD);
-    expect(asked.map(([name]) => name)).toEqual(['kvcHeartbeat', 'kvcEnlist']);
-    expect(asked[0]).toEqual([
-      ...['kvcHeartbeat', ...KEYS, 7, JSON.stringify(LOAD), HEARTBEAT_TTL_MS, EPOCH_TTL_MS],
+  it('announces with each heartbeat the pages that a router can have', async () => {
+    const { registry, asked } = client({ kvcHeartbeat: 30, kvcAnnounce: 1 });
+    await registry.heartbeat(WORKER, 7, LOAD);
+    expect(asked).toEqual([
+      ['kvcHeartbeat', ...KEYS, 7, 80, HEARTBEAT_TTL_MS, EPOCH_TTL_MS],
+      announced('beat', 7, 'ready 1 2 30'),
     ]);
     const gone = client({ kvcHeartbeat: ScriptCode.NoWorker });
-    await expect(gone.registry.heartbeat('w1', 7, LOAD)).rejects.toEqual(refused('NO_WORKER'));
+    await expect(gone.registry.heartbeat(WORKER, 7, LOAD)).rejects.toEqual(refused('NO_WORKER'));
     expect(gone.asked).toHaveLength(1);
   });
 
-  it('leaves a worker on the list that another process has taken over', async () => {
-    const left = client({ kvcDeregister: 0, srem: 1 });
+  it('announces pages given back, and none of another epoch', async () => {
+    const { registry, asked } = client({ kvcAccount: ['7', '80', '16', '24', 2], kvcAnnounce: 1 });
+    await registry.freed('w1', 7, LOAD);
+    await registry.freed('w1', 6, LOAD);
+    expect(asked.filter(([name]) => name === 'kvcAnnounce')).toEqual([announced('freed', 7, 'ready 1 2 40')]);
+    const gone = client({ kvcAccount: null });
+    await gone.registry.freed('w1', 7, LOAD);
+    expect(gone.asked).toHaveLength(1);
+  });
+
+  it('announces that a worker has left, but none that another process has taken over', async () => {
+    const left = client({ kvcDeregister: 0, kvcAnnounce: 1 });
     await left.registry.deregister('w1', 7);
-    expect(left.asked).toEqual([
-      ['kvcDeregister', ...KEYS, 7],
-      ['srem', REGISTRY_KEY, 'w1'],
-    ]);
+    expect(left.asked).toEqual([['kvcDeregister', ...KEYS, 7], announced('left', 7, 'draining 0 0 0')]);
     const stale = client({ kvcDeregister: ScriptCode.StaleEpoch });
     await stale.registry.deregister('w1', 7);
     expect(stale.asked).toHaveLength(1);
   });
-
-  it('reads a descriptor once an epoch, and lists workers by their ids', async () => {
-    let listed = ['w2', 'w3', 'w1'];
-    let hash: Record<string, string | null> = {
-      ...{ epoch: '7', load: JSON.stringify(LOAD), descriptor: JSON.stringify({ ...WORKER, formats: [] }) },
-    };
-    const { registry, asked } = client({
-      smembers: () => listed,
-      hmget: (key: string, ...fields: string[]) =>
-        fields.map((field) => {
-          const value = hash[field] ?? null;
-          return field === 'descriptor' && key !== info
-            ? (value?.replace('"w1"', `"${key.slice(-2)}"`) ?? null)
-            : value;
-        }),
-    });
-    const fields = () =>
-      asked.splice(0).flatMap(([name, , ...rest]) => (name === 'hmget' ? [rest.length] : []));
-    expect((await registry.list()).map(({ workerId }) => workerId)).toEqual(['w1', 'w2', 'w3']);
-    expect(fields()).toEqual([2, 2, 2, 3, 3, 3]);
-    hash = { ...hash, load: JSON.stringify({ ...LOAD, running: 2 }) };
-    expect((await registry.list()).map(({ load }) => load.running)).toEqual([2, 2, 2]);
-    expect(fields()).toEqual([2, 2, 2]);
-    hash = { ...hash, epoch: '8' };
-    expect((await registry.list()).map((record) => record.epoch)).toEqual([8, 8, 8]);
-    expect(fields()).toEqual([2, 2, 2, 3, 3, 3]);
-    // of one that has gone nothing is kept
-    listed = [];
-    expect(await registry.list()).toEqual([]);
-    listed = ['w1'];
-    await registry.list();
-    expect(fields()).toEqual([2, 3]);
-  });
-
-  it.each(['epoch', 'load', 'descriptor'])('takes a worker off the list without its %s', async (missing) => {
-    const { registry, asked } = client({
-      ...{ smembers: ['w1'], srem: 1 },
-      hmget: (_key: string, ...fields: string[]) =>
-        fields.map((field) => (field === missing ? null : field === 'epoch' ? '7' : '{}')),
-    });
-    expect(await registry.list()).toEqual([]);
-    expect(asked.at(-1)).toEqual(['srem', REGISTRY_KEY, 'w1']);
-    // a descriptor is asked for only of one that lives
-    expect(asked.filter(([name]) => name === 'hmget')).toHaveLength(missing === 'descriptor' ? 2 : 1);
-  });
-
-  it.each(['epoch', 'load'])(
-    'takes a worker off the list whose %s goes between two reads',
-    async (missing) => {
-      const { registry, asked } = client({
-        ...{ smembers: ['w1'], srem: 1 },
-        hmget: (_key: string, ...fields: string[]) =>
-          fields.map((field) => (field === missing && fields.length === 3 ? null : '7')),
-      });
-      expect(await registry.list()).toEqual([]);
-      expect(asked.at(-1)).toEqual(['srem', REGISTRY_KEY, 'w1']);
-    },
-  );
 });

@@ -1,8 +1,10 @@
 import { KvcError } from '@kvcapsule/contracts';
 
 /** Worker ids stand inside a key's hash tag, so braces and colons are kept out. */
+export const WORKER_ID = /^[A-Za-z0-9._-]{1,64}$/;
+
 export function checkWorkerId(workerId: string): void {
-  if (!/^[A-Za-z0-9._-]{1,64}$/.test(workerId)) {
+  if (!WORKER_ID.test(workerId)) {
     throw new KvcError('INTERNAL', 'a worker id is 1 to 64 letters, digits, dots, dashes or underscores');
   }
 }

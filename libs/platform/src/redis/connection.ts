@@ -16,6 +16,11 @@ export function nodesOf(client: RedisConnection): Redis[] {
   return client instanceof Cluster ? client.nodes('master') : [client];
 }
 
+/** One more of the same, not yet connected. */
+export function anotherOf(client: RedisConnection): RedisConnection {
+  return client instanceof Cluster ? client.duplicate() : client.duplicate();
+}
+
 /**
  * A client of whatever the URL names, not yet connected. Nothing that uses it hangs: commands are not queued while the
  * connection is away, are not sent again behind the caller's back, and time out. Reconnecting goes on until `quit` or

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
+import type { WorkerDescriptor } from '@kvcapsule/domain/registry';
 import { workerDescriptor, workerLoad } from '@kvcapsule/testing/ports';
 import { type FailOver, startCluster, startSentinels, type Store } from '@kvcapsule/testing/redis';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -46,6 +47,7 @@ class Worker {
   readonly held = new Map<string, number>();
   readonly #registry: RedisRegistry;
   readonly #ledger: RedisLedger;
+  readonly #descriptor: WorkerDescriptor;
   readonly #by = { instanceId: 'one', heldEpoch: 0 };
   epoch = 0;
   /** Requests that the store had let in and the pool had no room for. */
@@ -59,6 +61,7 @@ class Worker {
   ) {
     this.#registry = new RedisRegistry(client);
     this.#ledger = new RedisLedger(client);
+    this.#descriptor = workerDescriptor(id, { capacityPages: CAPACITY });
   }
 
   get pages(): number {
@@ -86,8 +89,10 @@ class Worker {
   }
 
   async #register(): Promise<void> {
-    const descriptor = workerDescriptor(this.id, { capacityPages: CAPACITY });
-    const { epoch } = await this.#registry.register(descriptor, LOAD, { ...this.#by, heldEpoch: this.epoch });
+    const { epoch } = await this.#registry.register(this.#descriptor, LOAD, {
+      ...this.#by,
+      heldEpoch: this.epoch,
+    });
     this.epoch = epoch;
   }
 
@@ -95,7 +100,7 @@ class Worker {
     while (this.#running) {
       await sleep(100);
       try {
-        await this.#registry.heartbeat(this.id, this.epoch, LOAD);
+        await this.#registry.heartbeat(this.#descriptor, this.epoch, LOAD);
         for (const [leaseId, pages] of this.held)
           await this.#ledger.commit({ workerId: this.id, epoch: this.epoch, leaseId }, pages).catch(() => 0);
       } catch (error) {

@@ -41,7 +41,24 @@ export function typesOf(keys: WorkerKeys): KeyTypes {
   });
 }
 
-/** Set: ids of workers that may be alive. No TTL; readers remove ids whose info is gone. Writers: register, heartbeat, deregister, list. */
-export const REGISTRY_KEY = `${PREFIX}:{registry}:workers:all`;
+/**
+ * What the stream of announcements keeps, about: the heartbeats of a thousand workers over twenty seconds, for routers
+ * that are away for a moment.
+ */
+export const MOST_ANNOUNCEMENTS = 10_000;
+/** Members and stream vanish when nobody has announced anything for so long. */
+export const ANNOUNCED_TTL_MS = 60_000;
 
-export const REGISTRY_TYPES: KeyTypes = () => ({ [REGISTRY_KEY]: 'set' });
+/** The registry's, in a hash slot of their own. Written by announce, with which each worker renews them. */
+export const REGISTRY_KEYS = {
+  /** Hash: worker id → when it announced something last, its epoch and its load. TTL 1 min; readers remove who is silent. */
+  members: `${PREFIX}:{registry}:members:all`,
+  /** Stream: announcements, about the latest `MOST_ANNOUNCEMENTS`. TTL 1 min. */
+  loads: `${PREFIX}:{registry}:loads:all`,
+  /** String: there while requests wait for pages somewhere. TTL 5 s, renewed by routers. */
+  wanted: `${PREFIX}:{registry}:wanted:all`,
+} as const;
+
+export const REGISTRY_TYPES: KeyTypes = () => ({
+  ...{ [REGISTRY_KEYS.members]: 'hash', [REGISTRY_KEYS.loads]: 'stream', [REGISTRY_KEYS.wanted]: 'string' },
+});

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { KvcError } from '@kvcapsule/contracts';
 import { type LedgerRefusal, refusalError, WorkerLedger } from '@kvcapsule/domain/ledger';
 import { HEARTBEAT_TTL_MS } from '@kvcapsule/domain/registry';
-import { workerDescriptor, workerLoad } from '@kvcapsule/testing/ports';
+import { workerDescriptor, workerLoad, workersOf } from '@kvcapsule/testing/ports';
 import { startServer, useRedis } from '@kvcapsule/testing/redis';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -77,6 +77,8 @@ interface Model {
   nowMs: number;
   /** The latest one, of the rules and of Redis. */
   epochs: { rules: number; redis: number };
+  /** Of that epoch. */
+  capacityPages: number;
 }
 
 /** Runs commands against Redis and the rules and compares what they answer and what they hold. */
@@ -103,7 +105,7 @@ class Runner {
     const model = this.models.get(worker) ?? {
       ledger: new WorkerLedger(),
       nowMs: 1_000,
-      epochs: { rules: 0, redis: 0 },
+      ...{ epochs: { rules: 0, redis: 0 }, capacityPages: 0 },
     };
     this.models.set(worker, model);
     return model;
@@ -127,7 +129,7 @@ class Runner {
         rules.release(epoch, id, nowMs);
         return same(this.ledger.release(key), undefined);
       case 'heartbeat':
-        return same(this.registry.heartbeat(worker, redis, LOAD), rules.heartbeat(epoch, nowMs));
+        return same(this.#heartbeat(worker, redis, model), rules.heartbeat(epoch, nowMs));
       case 'deregister':
         rules.deregister(epoch, nowMs);
         return same(this.registry.deregister(worker, redis), undefined);
@@ -150,7 +152,12 @@ class Runner {
     }
     const { epoch } = await this.#register(worker, instanceId, holds.redis, capacityPages);
     model.epochs = { rules: expected, redis: epoch };
+    if (epoch > before.redis) model.capacityPages = capacityPages;
     expect(Math.sign(epoch - before.redis)).toBe(Math.sign(expected - before.rules));
+  }
+
+  #heartbeat(workerId: string, epoch: number, { capacityPages }: Model): Promise<void> {
+    return this.registry.heartbeat({ workerId, capacityPages }, epoch, LOAD);
   }
 
   #register(worker: string, instanceId: string, heldEpoch: number, capacityPages: number) {
@@ -182,8 +189,12 @@ class Runner {
     if (account !== undefined) {
       expect(account.reservedPages + account.committedPages).toBeLessThanOrEqual(account.capacityPages);
     }
+  }
+
+  /** Who is alive, as a router that comes at this moment hears it. */
+  async compareLists(): Promise<void> {
     const alive = [...this.models].filter(([, { ledger, nowMs }]) => ledger.isAlive(nowMs)).map(([id]) => id);
-    expect((await this.registry.list()).map(({ workerId }) => workerId)).toEqual(alive);
+    expect((await workersOf(this.registry)).map(({ workerId }) => workerId)).toEqual(alive);
   }
 }
 
@@ -216,6 +227,7 @@ describe('ledger and registry against the rules', () => {
           for (const command of commands) {
             await runner.run(command);
           }
+          await runner.compareLists();
         },
       ),
       { numRuns: 50, seed: 20261125 },

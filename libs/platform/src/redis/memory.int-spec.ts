@@ -7,7 +7,7 @@ import { startServer, useRedis } from '@kvcapsule/testing/redis';
 import { expect, it } from 'vitest';
 
 import { createRedisClient, RedisLedger, RedisRegistry } from './index.js';
-import { REGISTRY_KEY, type WorkerKeys, workerKeys } from './keys.js';
+import { MOST_ANNOUNCEMENTS, REGISTRY_KEYS, type WorkerKeys, workerKeys } from './keys.js';
 
 const PAGE = readFileSync(new URL('../../../../docs/reference/redis-keys.md', import.meta.url), 'utf8');
 const LEASES = 600;
@@ -48,8 +48,11 @@ it('holds no more of a worker, a lease and a lease given back than the page of t
   const key = (i: number) => ({ workerId: worker.workerId, epoch, leaseId: ids[i] ?? '' });
   const text = JSON.stringify(worker).length;
   const measured: Record<string, number> = {
-    'a worker': (await of(worker.workerId, 'epoch', 'info')) - text + (await bytesOf(REGISTRY_KEY)) / 100,
+    'a worker':
+      (await of(worker.workerId, 'epoch', 'info')) - text + (await bytesOf(REGISTRY_KEYS.members)) / 100,
   };
+  await inTurn(LEASES, () => registry.heartbeat(worker, epoch, workerLoad({ freePages: 999_999 })));
+  measured['an announcement'] = (await bytesOf(REGISTRY_KEYS.loads)) / (LEASES + 101);
   await inTurn(LEASES, (i) => ledger.reserve(key(i), 8, 60_000));
   measured['a lease reserved'] = (await of(worker.workerId, 'leases', 'deadlines')) / LEASES;
   await inTurn(LEASES, (i) => ledger.commit(key(i), 8));
@@ -61,6 +64,7 @@ it('holds no more of a worker, a lease and a lease given back than the page of t
     expect(bytes, what).toBeGreaterThan(stated(what) / 2);
   }
   expect(PAGE).toContain(`at most ${MOST_RELEASED.toLocaleString('en')} of a worker`);
+  expect(PAGE).toContain(`about the latest ${MOST_ANNOUNCEMENTS.toLocaleString('en')}`);
 });
 
 it('remembers no more leases given back than it may, whatever comes', async () => {

@@ -4,7 +4,7 @@ import { KvcError } from '@kvcapsule/contracts';
 import type { Redis } from 'ioredis';
 import { describe, expect, it } from 'vitest';
 
-import { REGISTRY_KEY, workerKeys } from './keys.js';
+import { REGISTRY_KEYS, workerKeys } from './keys.js';
 import { ScriptCode, throwOnCode } from './script-codes.js';
 import { defineScripts } from './scripts.js';
 
@@ -26,7 +26,7 @@ describe('keys', () => {
   it('are all on their reference page', () => {
     for (const key of [
       ...Object.values(workerKeys('ID') as unknown as Record<string, string>),
-      REGISTRY_KEY,
+      ...Object.values(REGISTRY_KEYS),
     ]) {
       expect(PAGE).toContain(`\`${key}\``);
     }
@@ -94,7 +94,7 @@ describe('defineScripts', () => {
 
 describe('the user of the guide', () => {
   /** What the adapters ask for beside scripts. */
-  const OWN = ['info', 'eval', 'evalsha', 'hmget', 'smembers', 'srem', 'type'];
+  const OWN = ['info', 'eval', 'evalsha', 'hmget', 'hgetall', 'hdel', 'set', 'type', 'xread'];
 
   it('may do what the scripts and the adapters do, and nothing else', () => {
     const guide = readFileSync(new URL('../../docs/guides/redis.md', ROOT), 'utf8');

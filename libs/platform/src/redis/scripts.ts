@@ -13,14 +13,13 @@ export interface LedgerScripts {
       instanceId: string,
       heldEpoch: number,
       descriptor: string,
-      load: string,
       capacityPages: number,
       ttlMs: number,
       epochTtlMs: number,
     ]
   ): Promise<number>;
   kvcHeartbeat(
-    ...args: [...Keys5, epoch: number, load: string, ttlMs: number, epochTtlMs: number]
+    ...args: [...Keys5, epoch: number, capacityPages: number, ttlMs: number, epochTtlMs: number]
   ): Promise<number>;
   kvcDeregister(...args: [...Keys5, epoch: number]): Promise<number>;
   kvcReserve(
@@ -31,7 +30,20 @@ export interface LedgerScripts {
   kvcRelease(
     ...args: [...Keys5, epoch: number, leaseId: string, rememberedMs: number, most: number]
   ): Promise<number>;
-  kvcEnlist(list: Key, workerId: string): Promise<number>;
+  kvcAnnounce(
+    ...args: [
+      members: Key,
+      loads: Key,
+      wanted: Key,
+      kind: string,
+      workerId: string,
+      epoch: number,
+      load: string,
+      most: number,
+      ttlMs: number,
+    ]
+  ): Promise<number>;
+  kvcLook(loads: Key): Promise<[nowMs: number, oldest: string, newest: string]>;
   kvcAccount(
     info: Key,
     leases: Key,

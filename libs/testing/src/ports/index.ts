@@ -4,3 +4,4 @@ export * from './memory-registry.js';
 export * from './memory-store.js';
 export * from './registry-conformance.js';
 export * from './worker-records.js';
+export * from './workers-of.js';

@@ -74,7 +74,7 @@ export function ledgerConformance(make: () => Promise<PortsUnderTest>): void {
       expect(await sums()).toEqual([0, 50, 1]);
       await ledger.reserve(key('c'), 50, 20);
       await ports.pass(40);
-      await ports.registry.heartbeat('w1', epoch, workerLoad());
+      await ports.registry.heartbeat(workerDescriptor('w1'), epoch, workerLoad());
       expect(await sums()).toEqual([0, 50, 1]);
     });
 

@@ -1,20 +1,25 @@
 import { refusalError } from '@kvcapsule/domain/ledger';
-import type {
-  Registrant,
-  RegistryPort,
-  WorkerDescriptor,
-  WorkerLoad,
-  WorkerRecord,
+import {
+  type Announcement,
+  type Beating,
+  type Following,
+  type FollowingFigures,
+  type Registrant,
+  type RegistryListener,
+  type RegistryPort,
+  Roster,
+  type WorkerDescriptor,
+  type WorkerLoad,
 } from '@kvcapsule/domain/registry';
 
 import { type MemoryStore } from './memory-store.js';
 
-/** The registry's rules in memory. */
+/** The registry's rules in memory. Who follows hears of everything at once. */
 export class MemoryRegistry implements RegistryPort {
   constructor(private readonly store: MemoryStore) {}
 
-  register(descriptor: WorkerDescriptor, load: WorkerLoad, by: Registrant): Promise<{ epoch: number }> {
-    return this.store.answer(() => {
+  async register(descriptor: WorkerDescriptor, load: WorkerLoad, by: Registrant): Promise<{ epoch: number }> {
+    return this.#telling(() => {
       const entry = this.store.entry(descriptor.workerId);
       const before = entry.ledger.account(this.store.nowMs)?.epoch;
       const epoch = entry.ledger.register(by, descriptor.capacityPages, this.store.nowMs);
@@ -24,8 +29,8 @@ export class MemoryRegistry implements RegistryPort {
     });
   }
 
-  heartbeat(workerId: string, epoch: number, load: WorkerLoad): Promise<void> {
-    return this.store.answer(() => {
+  heartbeat({ workerId }: Beating, epoch: number, load: WorkerLoad): Promise<void> {
+    return this.#telling(() => {
       const entry = this.store.entry(workerId);
       const refusal = entry.ledger.heartbeat(epoch, this.store.nowMs);
       if (refusal) throw refusalError(refusal, workerId);
@@ -33,19 +38,87 @@ export class MemoryRegistry implements RegistryPort {
     });
   }
 
+  freed(workerId: string, epoch: number, load: WorkerLoad): Promise<void> {
+    return this.#telling(() => {
+      const entry = this.store.entry(workerId);
+      if (entry.ledger.account(this.store.nowMs)?.epoch === epoch) entry.load = load;
+    });
+  }
+
   deregister(workerId: string, epoch: number): Promise<void> {
-    return this.store.answer(() => {
+    return this.#telling(() => {
       this.store.entry(workerId).ledger.deregister(epoch, this.store.nowMs);
     });
   }
 
-  list(): Promise<readonly WorkerRecord[]> {
-    return this.store.answer(() => this.store.workerIds.flatMap((workerId) => this.#record(workerId) ?? []));
+  async follow(listener: RegistryListener): Promise<Following> {
+    const follower = new MemoryFollower(this.store, listener);
+    await follower.look();
+    return follower;
   }
 
-  #record(workerId: string): WorkerRecord | undefined {
+  async #telling<T>(call: () => T): Promise<T> {
+    try {
+      return await this.store.answer(call);
+    } finally {
+      for (const follower of this.store.followers) follower();
+    }
+  }
+}
+
+class MemoryFollower implements Following {
+  readonly #roster = new Roster();
+  readonly figures: FollowingFigures = { entries: 0, skipped: 0, gaps: 0, ageMs: 0 };
+  readonly #read: () => void;
+
+  constructor(
+    private readonly store: MemoryStore,
+    private readonly listener: RegistryListener,
+  ) {
+    this.#read = () => void this.look();
+    store.followers.add(this.#read);
+  }
+
+  look(): Promise<void> {
+    return this.store
+      .answer(() => this.#readAll())
+      .then(
+        () => {
+          this.listener.heard(this.#roster.takeNews());
+        },
+        (error: unknown) => {
+          this.listener.missed(error);
+        },
+      );
+  }
+
+  /** Nothing to be done: everything is heard at once. */
+  want(): void {
+    this.#roster.free();
+  }
+
+  stop(): Promise<void> {
+    this.store.followers.delete(this.#read);
+    return Promise.resolve();
+  }
+
+  #readAll(): void {
+    const living = new Set<string>();
+    for (const workerId of this.store.workerIds) {
+      const said = this.#saidBy(workerId);
+      if (!said) continue;
+      living.add(workerId);
+      if (!this.#roster.hear(said, 0)) this.#roster.meet(said, this.store.entry(workerId).descriptor, 0);
+    }
+    this.#roster.keep(living);
+  }
+
+  #saidBy(workerId: string): Announcement | undefined {
     const { ledger, descriptor, load } = this.store.entry(workerId);
-    const epoch = ledger.account(this.store.nowMs)?.epoch;
-    return epoch === undefined || !descriptor || !load ? undefined : { ...descriptor, epoch, load };
+    const account = ledger.account(this.store.nowMs);
+    if (!account || !descriptor || !load) return undefined;
+    const { epoch, capacityPages, reservedPages, committedPages } = account;
+    const freePages = Math.min(load.freePages, capacityPages - reservedPages - committedPages);
+    return { workerId, epoch, load: { ...load, freePages } };
   }
 }

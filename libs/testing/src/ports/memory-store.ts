@@ -23,6 +23,8 @@ export class MemoryStore {
   away = false;
   /** Every call is carried out, but its answer is lost. */
   losesAnswers = false;
+  /** Called after each verb of the registry. */
+  readonly followers = new Set<() => void>();
   readonly #entries = new Map<string, Entry>();
 
   /** As when the store is restarted empty: it knows nothing, and meanwhile a second has passed. */

@@ -72,7 +72,8 @@ it(
       },
       heartbeat: (...args) => registry.heartbeat(...args),
       deregister: (...args) => registry.deregister(...args),
-      list: () => registry.list(),
+      freed: (...args) => registry.freed(...args),
+      follow: (listener) => registry.follow(listener),
     });
     const first = worker.epoch;
     await acceptTwo();

@@ -37,7 +37,7 @@ async function keeper() {
   /** As the registration does with each heartbeat. */
   const beat = async (): Promise<void> => {
     try {
-      await registry.heartbeat('w', state.epoch, workerLoad());
+      await registry.heartbeat({ workerId: 'w', capacityPages: CAPACITY }, state.epoch, workerLoad());
       await leases.retry();
     } catch {
       if (store.away) return;

@@ -1,4 +1,10 @@
-import { MemoryRegistry, MemoryStore, workerDescriptor, workerLoad } from '@kvcapsule/testing/ports';
+import {
+  MemoryRegistry,
+  MemoryStore,
+  workerDescriptor,
+  workerLoad,
+  workersOf,
+} from '@kvcapsule/testing/ports';
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 
@@ -30,18 +36,18 @@ describe('a registration that is carried out while its answer is lost', () => {
       await worker.beatNow();
     }
     expect(worker.epoch).toBe(first);
-    const [won] = await registry.list().catch(() => []);
+    const [won] = await workersOf(registry).catch(() => []);
     expect(won).toBeUndefined();
     store.losesAnswers = false;
     await worker.beatNow();
-    const [record] = await registry.list();
+    const [record] = await workersOf(registry);
     expect(record?.epoch).toBeGreaterThan(first);
     expect(worker.epoch).toBe(record?.epoch);
     expect(seen).toMatchObject({ epochs: [first, record?.epoch], replaced: 0 });
     await worker.beatNow();
     expect(seen).toMatchObject({ beats: 1, replaced: 0 });
     await worker.stop();
-    expect(await registry.list()).toEqual([]);
+    expect(await workersOf(registry)).toEqual([]);
   });
 
   it('is found again when its record has run out meanwhile', async () => {
@@ -67,7 +73,7 @@ describe('a worker', () => {
     await worker.beatNow();
     expect(seen).toMatchObject({ replaced: 1 });
     await worker.stop();
-    expect(await registry.list()).toMatchObject([{ epoch }]);
+    expect(await workersOf(registry)).toMatchObject([{ epoch }]);
   });
 
   it('is replaced by one that came while it was registering', async () => {

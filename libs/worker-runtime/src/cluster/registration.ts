@@ -93,7 +93,7 @@ export class Registration {
   async #beat(): Promise<void> {
     if (this.#ended) return;
     try {
-      await this.registry.heartbeat(this.descriptor.workerId, this.#epoch, this.load());
+      await this.registry.heartbeat(this.descriptor, this.#epoch, this.load());
       this.#answered();
       await this.events.beat();
     } catch (error) {

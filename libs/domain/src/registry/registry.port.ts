@@ -1,0 +1,122 @@
+/**
+ * Who is alive. Each worker registers and announces its load, routers follow the announcements. Time comes from the
+ * store.
+ */
+
+import type { StorageFormat } from '../storage/index.js';
+
+/** Constant for one epoch. */
+export interface WorkerDescriptor {
+  readonly workerId: string;
+  /** host:port of its gRPC service. */
+  readonly address: string;
+  readonly modelId: string;
+  /** SHA-256 over configuration and weights, hex. */
+  readonly modelRevision: string;
+  /** SHA-256 over tokenizer, template and picture settings, hex: a router uses workers with its own alone. */
+  readonly processorRevision: string;
+  /** With block size, formats and the request's cache domain, what names of content are made of. */
+  readonly arithmetic: string;
+  readonly precision: string;
+  readonly imageProcessor: string;
+  readonly contextTokens: number;
+  readonly blockTokens: number;
+  readonly pagesPerBlock: number;
+  readonly pageBytes: number;
+  readonly capacityPages: number;
+  /** The codec of requests that name none. */
+  readonly codec: string;
+  /** Every codec that a request may name. */
+  readonly codecs: readonly string[];
+  readonly profileId: string;
+  /** How rows are stored: a router decides by them as the worker does. */
+  readonly formats: readonly StorageFormat[];
+}
+
+export interface WorkerLoad {
+  readonly state: 'ready' | 'draining' | 'failed';
+  readonly running: number;
+  readonly waiting: number;
+  /** As a worker says it: those of its pool. As routers hear it: those of them that the ledger has promised to nobody. */
+  readonly freePages: number;
+}
+
+export interface WorkerRecord extends WorkerDescriptor {
+  readonly epoch: number;
+  readonly load: WorkerLoad;
+}
+
+export const HEARTBEAT_INTERVAL_MS = 2_000;
+/** A worker whose last heartbeat is older has gone. */
+export const HEARTBEAT_TTL_MS = 6_000;
+
+/** Which process registers. */
+export interface Registrant {
+  /** The same for the whole life of a process, and of no other. */
+  readonly instanceId: string;
+  /** The epoch that it holds, or held until the store forgot it; 0 for none. */
+  readonly heldEpoch: number;
+}
+
+/** What a router hears of the workers: all that are there in its first news, then what has changed since. */
+export interface RegistryNews {
+  /** New ones, and those that say something else than before. */
+  readonly told: readonly WorkerRecord[];
+  /** Ids of those that have left or said nothing for `HEARTBEAT_TTL_MS`. */
+  readonly gone: readonly string[];
+  /** A worker has said that pages were given back. */
+  readonly freed: boolean;
+}
+
+/** Neither may throw. */
+export interface RegistryListener {
+  /** After each read that succeeded, also without news: the store answers. */
+  heard(news: RegistryNews): void;
+  /** After each read that failed: what was heard so far stands. */
+  missed(error: unknown): void;
+}
+
+/** What a router has read of the stream, since it began. */
+export interface FollowingFigures {
+  /** Announcements read. */
+  readonly entries: number;
+  /** Of them those that could not be understood, or were of workers that are not there. */
+  readonly skipped: number;
+  /** How often all workers were read anew because announcements had been missed. */
+  readonly gaps: number;
+  /** Since the last read that succeeded. */
+  readonly ageMs: number;
+}
+
+export interface Following {
+  readonly figures: FollowingFigures;
+  /** Resolves when a read that has begun after the call has been told of. Never rejects. */
+  look(): Promise<void>;
+  /** Somebody waits for pages: for some seconds from here on, those given back are heard of within milliseconds. */
+  want(): void;
+  stop(): Promise<void>;
+}
+
+/** What of a worker its heartbeats put right in the store. */
+export type Beating = Pick<WorkerDescriptor, 'workerId' | 'capacityPages'>;
+
+/** All methods reject with `LEDGER_UNAVAILABLE` when the store does not answer in time. */
+export interface RegistryPort {
+  /**
+   * Increments the worker's epoch, which fences everything older, and empties its ledger. Asked again by the same
+   * process while its record lives it gives the same epoch. Rejects with `STALE_EPOCH` when another process has
+   * registered since the epoch that this one holds.
+   */
+  register(worker: WorkerDescriptor, load: WorkerLoad, by: Registrant): Promise<{ epoch: number }>;
+  /**
+   * Rejects with `STALE_EPOCH` when the id has a newer epoch: another process's, or the caller's own whose answer
+   * was lost (registering tells which); with `NO_WORKER` when the store has no record.
+   */
+  heartbeat(worker: Beating, epoch: number, load: WorkerLoad): Promise<void>;
+  /** Announces a load at once, to routers where requests wait: pages of a lease have been given back. */
+  freed(workerId: string, epoch: number, load: WorkerLoad): Promise<void>;
+  /** Leaves at once; a stale epoch is ignored. */
+  deregister(workerId: string, epoch: number): Promise<void>;
+  /** Resolves when the listener has heard of all workers, or that the store does not answer; goes on until stopped. */
+  follow(listener: RegistryListener): Promise<Following>;
+}

@@ -1,0 +1,54 @@
+import { describe, expect, it } from 'vitest';
+
+import { loadText, readMember, readStreamEntry } from './announcements.js';
+
+const load = { state: 'ready', running: 1, waiting: 2, freePages: 90 } as const;
+const said = { workerId: 'w-1.a_b', epoch: 1_795_613_826_227, load };
+
+describe('announcements', () => {
+  it('are read as they are written', () => {
+    const text = loadText(load);
+    expect(text).toBe('ready 1 2 90');
+    expect(readStreamEntry(`freed w-1.a_b 1795613826227 ${text}`)).toEqual({
+      kind: 'freed',
+      announcement: said,
+    });
+    expect(readMember('w-1.a_b', `1795613826300 1795613826227 ${text}`)).toEqual({
+      writtenMs: 1_795_613_826_300,
+      announcement: said,
+    });
+  });
+
+  it.each([
+    '',
+    'beat',
+    'beat w 1 ready 1 2',
+    'beat w 1 ready 1 2 3 4',
+    'beat w 1 ready 1 2 -3',
+    'beat w 1 ready 1 2 3.5',
+    'beat w 1 ready 1 2 1e3',
+    'beat w 1 ready 1 2 0x3',
+    'beat w 1 ready 1  3',
+    'beat w 1 ready 1 2 9007199254740993',
+    'beat w 1 asleep 1 2 3',
+    'beat w one ready 1 2 3',
+    'sold w 1 ready 1 2 3',
+    'beat w}:x 1 ready 1 2 3',
+    'beat  1 ready 1 2 3',
+    `beat ${'w'.repeat(65)} 1 ready 1 2 3`,
+    `beat w 1 ready 1 2 ${' '.repeat(200)}`,
+  ])('are passed over where something else stands there: %j', (text) => {
+    expect(readStreamEntry(text)).toBeUndefined();
+  });
+
+  it.each(['', '5 1 ready 1 2', 'x 1 ready 1 2 3', '5 1 ready 1 2 3 4', `5 1 ready 1 2 ${'3'.repeat(200)}`])(
+    'are passed over among the members too: %j',
+    (text) => {
+      expect(readMember('w', text)).toBeUndefined();
+    },
+  );
+
+  it('are not written where nobody could read them', () => {
+    expect(() => loadText({ ...load, running: NaN })).toThrow('load');
+  });
+});
