@@ -131,20 +131,43 @@ export class Cluster {
     rmSync(this.logDir, { recursive: true, force: true });
   }
 
-  private async startPart(name: 'router' | 'worker', args: readonly string[]): Promise<Part> {
-    const program = [...(this.options.nodeArgs ?? []), join(ROOT, 'apps', name, 'dist/main.js')];
-    const child = spawn(process.execPath, [...program, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
-    mkdirSync(this.logDir, { recursive: true });
-    const logFile = join(this.logDir, `${name}-${String(child.pid)}.log`);
-    child.stderr.pipe(createWriteStream(logFile));
-    const ready = await readyLine(child, this.options.startLimitMs ?? 60_000).catch((error: unknown) => {
-      child.kill('SIGKILL');
-      throw new Error(`${name} did not start: ${readFileSync(logFile, 'utf8').slice(-4000)}`, {
-        cause: error,
-      });
-    });
-    return { name, process: child, ready };
+  private startPart(name: PartName, args: readonly string[]): Promise<Part> {
+    const { nodeArgs, startLimitMs } = this.options;
+    return startPart(name, args, { logDir: this.logDir, nodeArgs, startLimitMs });
   }
+}
+
+type PartName = 'router' | 'worker';
+
+interface PartOptions {
+  /** Takes what the part logs, a file for each process. */
+  readonly logDir: string;
+  readonly nodeArgs?: readonly string[] | undefined;
+  /** More of its environment. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** A minute by default. */
+  readonly startLimitMs?: number | undefined;
+}
+
+/** Starts an app's process and waits until it is ready. */
+export async function startPart(
+  name: PartName,
+  args: readonly string[],
+  { logDir, nodeArgs = [], env = {}, startLimitMs = 60_000 }: PartOptions,
+): Promise<Part> {
+  const program = [...nodeArgs, join(ROOT, 'apps', name, 'dist/main.js')];
+  const child = spawn(process.execPath, [...program, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, ...env },
+  });
+  mkdirSync(logDir, { recursive: true });
+  const logFile = join(logDir, `${name}-${String(child.pid)}.log`);
+  child.stderr.pipe(createWriteStream(logFile));
+  const ready = await readyLine(child, startLimitMs).catch((error: unknown) => {
+    child.kill('SIGKILL');
+    throw new Error(`${name} did not start: ${readFileSync(logFile, 'utf8').slice(-4000)}`, { cause: error });
+  });
+  return { name, process: child, ready };
 }
 
 /**
@@ -288,7 +311,8 @@ async function readyLine(child: ChildProcess, limitMs: number): Promise<Record<s
   return line;
 }
 
-async function stopPart(part: Part): Promise<void> {
+/** Asks it to end (SIGTERM), and ends it when it does not within 15 s. */
+export async function stopPart(part: Part): Promise<void> {
   if (part.process.exitCode !== null || part.process.signalCode !== null) return;
   const gone = once(part.process, 'exit');
   part.process.kill('SIGTERM');

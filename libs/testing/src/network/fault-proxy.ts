@@ -15,7 +15,10 @@ export class FaultProxy {
   #fault: Fault = 'passing';
   #delayMs = 0;
 
-  private constructor(private readonly target: number) {
+  #target: number;
+
+  private constructor(target: number) {
+    this.#target = target;
     this.#server = createServer({ allowHalfOpen: true }, (client) => {
       this.#accept(client);
     });
@@ -43,6 +46,11 @@ export class FaultProxy {
     }
   }
 
+  /** Where connections lead from here on; those that are open stay. */
+  aim(target: number): void {
+    this.#target = target;
+  }
+
   async stop(): Promise<void> {
     for (const pair of this.#pairs) pair.reset();
     this.#server.close();
@@ -54,7 +62,7 @@ export class FaultProxy {
       client.resetAndDestroy();
       return;
     }
-    const server = connect({ port: this.target, host: '127.0.0.1', allowHalfOpen: true });
+    const server = connect({ port: this.#target, host: '127.0.0.1', allowHalfOpen: true });
     const delayMs = (): number | undefined => {
       if (this.#fault === 'silent') return undefined;
       return this.#fault === 'slow' ? this.#delayMs : 0;

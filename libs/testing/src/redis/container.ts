@@ -7,7 +7,7 @@ import { GenericContainer, getContainerRuntimeClient, type StartedTestContainer,
 
 import { common, LISTENS, READY_TIMEOUT_MS, type Runner, say } from './server.js';
 
-/** Programs that are fetched for tests. */
+/** Programs that are fetched or compiled for tests. */
 const CACHE = fileURLToPath(new URL('../../../../.cache/', import.meta.url));
 
 /** Set on every container of tests, so that whoever ends a run can remove what a killed test left. */
@@ -29,9 +29,11 @@ export function containerRunner(image: string): Runner {
       .withUser(`${process.getuid?.() ?? 0}:${process.getgid?.() ?? 0}`)
       .withBindMounts([
         { source: tmpdir(), target: tmpdir(), mode: 'rw' },
+        ...mounted([CACHE]),
         // a program that was fetched is linked to this machine's libraries
-        ...(spec.program === undefined ? [] : mounted([CACHE, '/usr/lib'])),
+        ...(spec.program === undefined ? [] : mounted(['/usr/lib'])),
       ])
+      .withEnvironment({ ...spec.env })
       .withEntrypoint([program, file, ...(isSentinel ? ['--sentinel'] : [])])
       .withWaitStrategy(Wait.forLogMessage(LISTENS))
       .withStartupTimeout(READY_TIMEOUT_MS)

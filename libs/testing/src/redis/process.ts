@@ -15,7 +15,7 @@ export const runProcess: Runner = async (spec) => {
   const child = spawn(
     'setpriv',
     ['--pdeathsig', 'KILL', program, file, ...(isSentinel ? ['--sentinel'] : [])],
-    { stdio: ['ignore', 'pipe', 'ignore'] },
+    { stdio: ['ignore', 'pipe', 'ignore'], env: { ...process.env, ...spec.env } },
   );
   const kill = async (): Promise<void> => {
     await end(child);

@@ -17,6 +17,8 @@ export interface ServerSpec {
   readonly lines: readonly string[];
   /** Opens a connection, past TLS and ready to write. */
   readonly connect: (port: number) => Promise<Socket>;
+  /** More of its environment. */
+  readonly env?: Readonly<Record<string, string>>;
   /** What `say` begins with: AUTH, where it asks for that. */
   readonly greeting: string;
 }

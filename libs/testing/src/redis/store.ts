@@ -27,17 +27,20 @@ export interface ServerOptions {
   readonly lines?: readonly string[];
   /** Of loopback; one that is free by default. */
   readonly port?: number;
+  /** More of its environment. */
+  readonly env?: Readonly<Record<string, string>>;
   readonly isSentinel?: boolean;
 }
 
 /** One server; its URL names host and port, and the password that was asked for. */
 export async function startServer(options: ServerOptions = {}): Promise<Store & { readonly server: Server }> {
-  const { certificates, password, program, isSentinel } = options;
+  const { certificates, password, program, isSentinel, env } = options;
   const port = options.port ?? (await freePort());
   const server = await runServer({
     port,
     ...(program === undefined ? {} : { program }),
     ...(isSentinel === undefined ? {} : { isSentinel }),
+    ...(env === undefined ? {} : { env }),
     lines: [
       ...(certificates ? tlsLines(port, certificates) : [`port ${port}`]),
       ...(password === undefined ? [] : [`requirepass ${password}`]),

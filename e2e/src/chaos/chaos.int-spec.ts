@@ -1,0 +1,97 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { until } from '../harness.js';
+import { summaryOf, violationsOf } from './checker.js';
+import { answersOf, keepAsking } from './clients.js';
+import { bounce, Ground } from './ground.js';
+import type { Expected, Happening } from './history.js';
+import { strikeUntil } from './nemesis.js';
+
+const isFull = process.env['KVCAPSULE_TEST_FULL'] === '1';
+const SECONDS = Number(process.env['KVCAPSULE_CHAOS_SECONDS'] ?? (isFull ? 1_800 : 150));
+const SEED = Number(process.env['KVCAPSULE_CHAOS_SEED'] ?? 1);
+const CLIENTS = 8;
+const SAMPLE_MS = 100;
+
+/** Numbers in [0, 1) that depend on the seed alone (mulberry32). */
+function randomOf(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** Looks at every worker's keys again and again. */
+async function watchLedger(
+  ground: Ground,
+  tell: (happening: Happening) => void,
+  untilMs: number,
+): Promise<void> {
+  while (performance.now() < untilMs) {
+    for (const { name: workerId } of ground.workers) {
+      const [held = '', epoch = '', capacity = '', ...fields] = (await ground.read(workerId)) ?? [];
+      if (epoch === '') continue;
+      const leases = fields.flatMap((id, i) =>
+        i % 2 === 0 ? [{ id, pages: Number(fields[i + 1]?.split(':')[1]) }] : [],
+      );
+      const [, holder = ''] = held.split(' ');
+      const account = { epoch: Number(epoch), holder, capacityPages: Number(capacity), leases };
+      tell({ kind: 'ledger', atMs: performance.now(), workerId, ...account });
+    }
+    await sleep(SAMPLE_MS);
+  }
+}
+
+let ground: Ground;
+let expected: ReadonlyMap<string, Expected>;
+beforeAll(async () => {
+  ground = await Ground.start(2, 3);
+  expected = await answersOf(ground);
+}, 300_000);
+afterAll(() => ground.stop());
+
+it(
+  `keeps every promise while processes, ways and the store fail (${SECONDS} s, seed ${SEED})`,
+  async () => {
+    const history: Happening[] = [];
+    const tell = (happening: Happening) => void history.push(happening);
+    const untilMs = performance.now() + SECONDS * 1_000;
+    let ids = 0;
+    const clients = Array.from({ length: CLIENTS }, (_, i) =>
+      keepAsking(ground, randomOf(SEED * 1_000 + i), tell, () => (ids += 1), untilMs),
+    );
+    const watching = watchLedger(ground, tell, untilMs + 10_000);
+    const say = (what: string) => tell({ kind: 'fault', atMs: performance.now(), what });
+    const emptied = () => tell({ kind: 'emptied', atMs: performance.now() });
+    const broken = await strikeUntil(ground, randomOf(SEED), say, emptied, untilMs);
+    await Promise.all(clients);
+    await until(() => ground.isReady(), 60_000);
+    await until(() => ground.isQuiet(), 60_000);
+    await watching;
+    const summary = summaryOf(history);
+    console.log(JSON.stringify(summary));
+    expect([...broken, ...violationsOf(history, expected)]).toEqual([]);
+    expect(summary['finished']).toBeGreaterThan(SECONDS / 10);
+  },
+  (SECONDS + 400) * 1_000,
+);
+
+it('would have seen pages that are promised twice, and a lease that outlives its process', async () => {
+  const history: Happening[] = [];
+  const look = () => watchLedger(ground, (happening) => void history.push(happening), performance.now() + 1);
+  const [worker] = ground.workers;
+  await ground.store.servers[0]?.say('HSET kvc:v1:{worker-0}:leases:worker-0 planted c:1000000');
+  await look();
+  const [, epoch] = (await ground.read('worker-0')) ?? [];
+  await ground.store.servers[0]?.say(`SET kvc:v1:{worker-0}:epoch:worker-0 "${epoch} another"`);
+  await look();
+  expect(violationsOf(history, expected)).toEqual([
+    expect.stringMatching(/^worker-0: 1000000 pages are promised of \d+ /),
+    expect.stringMatching(/^worker-0: 1000000 pages are promised of \d+ /),
+    expect.stringMatching(/^worker-0: lease planted has outlived its process /),
+  ]);
+  if (worker) await bounce(worker, 0);
+}, 120_000);

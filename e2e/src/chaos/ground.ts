@@ -1,0 +1,198 @@
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createRedisClient, type RedisClient } from '@kvcapsule/platform/redis';
+import { ShiftedClock } from '@kvcapsule/testing/clock';
+import { FaultProxy } from '@kvcapsule/testing/network';
+import { freePort, startServer, type Store } from '@kvcapsule/testing/redis';
+import { killPart, MODEL_DIR, type Part, startPart, stopPart, until } from '../harness.js';
+
+const PASSWORD = 'of-the-tests';
+/** Small, so that requests wait for pages and leases come near the capacity. */
+const WORKER_ARGS = ['--pool-mib', '12', '--threads', '1', '--drain-timeout-ms', '5000'];
+
+/** One process, and its own way to the store, which can be broken for it alone. */
+export interface Node {
+  readonly name: string;
+  readonly store: FaultProxy;
+  readonly clock: ShiftedClock;
+  /** The way of routers to a worker. */
+  readonly inbound?: FaultProxy;
+  part: Part;
+  /** Starts the process anew under the same name, after it has ended. */
+  start(): Promise<void>;
+}
+
+/** Processes of a cluster with a breakable way between any two of them. */
+export class Ground {
+  readonly routers: Node[] = [];
+  readonly workers: Node[] = [];
+  store!: Store;
+  storeClock!: ShiftedClock;
+  #reader!: RedisClient;
+  readonly #proxies: FaultProxy[] = [];
+  readonly #clocks: ShiftedClock[] = [];
+  readonly #logDir = mkdtempSync(join(tmpdir(), 'kvc-chaos-'));
+
+  private constructor() {}
+
+  static async start(routers: number, workers: number): Promise<Ground> {
+    const ground = new Ground();
+    try {
+      ground.storeClock = await ground.#clock();
+      ground.store = await startServer({ password: PASSWORD, env: ground.storeClock.env });
+      ground.#reader = await createRedisClient(ground.store.url);
+      for (let i = 0; i < workers; i += 1) ground.workers.push(await ground.#startWorker(`worker-${i}`));
+      for (let i = 0; i < routers; i += 1) ground.routers.push(await ground.#startRouter(`router-${i}`));
+      await until(() => ground.isReady(), 60_000);
+    } catch (error) {
+      await ground.stop();
+      throw error;
+    }
+    return ground;
+  }
+
+  /** Whether every router would serve. */
+  async isReady(): Promise<boolean> {
+    const answers = await Promise.all(
+      this.routers.map(({ part }) => fetch(`${part.ready['url']}/health/ready`).catch(() => undefined)),
+    );
+    return answers.every((answer) => answer?.status === 200);
+  }
+
+  /** Ends the store at once and brings an empty one up at its address. */
+  async loseStore(): Promise<void> {
+    const [server] = this.store.servers;
+    await server?.kill();
+    const { env } = this.storeClock;
+    if (server) this.store = await startServer({ password: PASSWORD, port: server.port, env });
+  }
+
+  /** All that the store holds of a worker in one instant; undefined where it does not answer or knows none. */
+  async read(workerId: string): Promise<string[] | undefined> {
+    const key = (entity: string) => `kvc:v1:{${workerId}}:${entity}:${workerId}`;
+    const script = `local info = redis.call('HMGET', KEYS[2], 'epoch', 'capacity')
+      local answer = { redis.call('GET', KEYS[1]) or '', info[1] or '', info[2] or '' }
+      for _, field in ipairs(redis.call('HGETALL', KEYS[3])) do answer[#answer + 1] = field end
+      return answer`;
+    const keys = ['epoch', 'info', 'leases'].map(key);
+    return (await this.#reader.eval(script, 3, ...keys).catch(() => undefined)) as string[] | undefined;
+  }
+
+  /** Whether no worker holds a page or a request, and the store no lease. */
+  async isQuiet(): Promise<boolean> {
+    const all = await Promise.all(this.workers.map((worker) => this.#isQuiet(worker)));
+    return all.every(Boolean);
+  }
+
+  async stop(): Promise<void> {
+    for (const proxy of this.#proxies) proxy.set('passing');
+    const parts = [...this.routers, ...this.workers].map(({ part }) => part);
+    for (const { process } of parts) process.kill('SIGCONT');
+    await Promise.all(parts.map(stopPart));
+    await Promise.all(this.#proxies.map((proxy) => proxy.stop()));
+    (this.#reader as RedisClient | undefined)?.disconnect();
+    await (this.store as Store | undefined)?.stop();
+    for (const clock of this.#clocks) clock.remove();
+    rmSync(this.#logDir, { recursive: true, force: true });
+  }
+
+  /** A second process takes a worker's id while the first stands still. Resolves to whether the first has left then. */
+  async replace(worker: Node, standsMs: number): Promise<boolean> {
+    const { process } = worker.part;
+    process.kill('SIGSTOP');
+    const gone = once(process, 'exit').then(() => true);
+    const part = await this.#startProcess(worker, await freePort());
+    worker.part = part;
+    await new Promise((resolve) => setTimeout(resolve, standsMs));
+    process.kill('SIGCONT');
+    const late = new Promise<boolean>((resolve) => setTimeout(resolve, 20_000, false).unref());
+    const left = await Promise.race([gone, late]);
+    if (!left) process.kill('SIGKILL');
+    return left;
+  }
+
+  async #isQuiet({ name, part }: Node): Promise<boolean> {
+    const text = await fetch(part.ready['metrics'] ?? '')
+      .then((response) => response.text())
+      .catch(() => '');
+    const zero = ['requests_waiting', 'requests_running', 'pages_held'].every((gauge) =>
+      new RegExp(`^kvcapsule_worker_${gauge}(?:\\{.*\\})? 0$`, 'm').test(text),
+    );
+    const held = await this.read(name);
+    return zero && held?.length === 3 && held[1] !== '';
+  }
+
+  async #startWorker(name: string): Promise<Node> {
+    const port = await freePort();
+    const ways = { ...(await this.#surroundings()), inbound: await this.#wayTo(port) };
+    return nodeOf({ name, ...ways }, () => this.#startProcess({ name, ...ways }, port));
+  }
+
+  async #startRouter(name: string): Promise<Node> {
+    const { store, clock } = await this.#surroundings();
+    const port = await freePort();
+    const args = [
+      '--port',
+      String(port),
+      '--redis',
+      urlOf(store),
+      '--model',
+      MODEL_DIR,
+      '--drain-ms',
+      '5000',
+    ];
+    const start = () => startPart('router', args, { logDir: this.#logDir, env: clock.env });
+    return nodeOf({ name, store, clock }, start);
+  }
+
+  #startProcess({ name, store, clock, inbound }: Place, port: number): Promise<Part> {
+    inbound?.aim(port);
+    const told = ['--listen', `127.0.0.1:${port}`, '--advertise', `127.0.0.1:${inbound?.port ?? port}`];
+    const args = ['--id', name, ...told, '--redis', urlOf(store), '--model', MODEL_DIR, ...WORKER_ARGS];
+    return startPart('worker', args, { logDir: this.#logDir, env: clock.env });
+  }
+
+  async #surroundings(): Promise<Pick<Place, 'store' | 'clock'>> {
+    const store = await this.#wayTo(this.store.servers[0]?.port ?? 0);
+    return { store, clock: await this.#clock() };
+  }
+
+  async #clock(): Promise<ShiftedClock> {
+    const clock = await ShiftedClock.make();
+    this.#clocks.push(clock);
+    return clock;
+  }
+
+  async #wayTo(port: number): Promise<FaultProxy> {
+    const proxy = await FaultProxy.start(port);
+    this.#proxies.push(proxy);
+    return proxy;
+  }
+}
+
+/** A node without its process. */
+type Place = Omit<Node, 'part' | 'start'>;
+
+async function nodeOf(place: Place, start: () => Promise<Part>): Promise<Node> {
+  const node: Node = {
+    ...place,
+    part: await start(),
+    start: async () => {
+      node.part = await start();
+    },
+  };
+  return node;
+}
+
+function urlOf({ port }: FaultProxy): string {
+  return `redis://:${PASSWORD}@127.0.0.1:${port}`;
+}
+
+/** Ends a process without warning and brings it up again after a while. */
+export async function bounce(node: Node, awayMs: number): Promise<void> {
+  await killPart(node.part);
+  await new Promise((resolve) => setTimeout(resolve, awayMs));
+  await node.start();
+}

@@ -1,0 +1,151 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ShiftedClock } from '@kvcapsule/testing/clock';
+import type { FaultProxy } from '@kvcapsule/testing/network';
+import { bounce, type Ground, type Node } from './ground.js';
+
+/** What may go wrong. Each resolves when it is mended, or says which promise it saw broken. */
+interface Fault {
+  readonly name: string;
+  /** How often, beside the others. */
+  readonly weight: number;
+  run(strike: Strike): Promise<string | undefined | void>;
+}
+
+/** One occasion. */
+interface Strike {
+  readonly ground: Ground;
+  /** Whom it hits, of each kind. */
+  readonly worker: Node;
+  readonly router: Node;
+  readonly random: () => number;
+  /** The store has lost what it held. */
+  readonly emptied: () => void;
+}
+
+const between = ({ random }: Strike, leastMs: number, mostMs: number): number =>
+  Math.round(leastMs + random() * (mostMs - leastMs));
+
+async function still({ part: { process } }: Node, ms: number): Promise<void> {
+  process.kill('SIGSTOP');
+  await sleep(ms);
+  process.kill('SIGCONT');
+}
+
+/** Breaks a way in one of the ways that there are, and mends it. */
+async function broken(way: FaultProxy | undefined, strike: Strike): Promise<void> {
+  const kinds = ['silent', 'refusing', 'slow'] as const;
+  way?.set(kinds[Math.floor(strike.random() * kinds.length)] ?? 'silent', 2_000);
+  await sleep(between(strike, 500, 6_000));
+  way?.set('passing');
+}
+
+/** Lets a clock jump by up to ten minutes to either side, and back. */
+async function jump(clock: ShiftedClock, strike: Strike): Promise<void> {
+  clock.shift(between(strike, -600_000, 600_000));
+  await sleep(between(strike, 200, 8_000));
+  clock.shift(0);
+}
+
+const FAULTS: readonly Fault[] = [
+  { name: 'kill worker', weight: 4, run: (strike) => bounce(strike.worker, between(strike, 0, 2_000)) },
+  { name: 'stop worker', weight: 3, run: (strike) => still(strike.worker, between(strike, 200, 9_000)) },
+  {
+    name: 'replace worker',
+    weight: 2,
+    run: async (strike) => {
+      const left = await strike.ground.replace(strike.worker, between(strike, 0, 3_000));
+      return left ? undefined : `${strike.worker.name}: a process that was replaced goes on`;
+    },
+  },
+  { name: 'kill router', weight: 2, run: (strike) => bounce(strike.router, between(strike, 0, 1_000)) },
+  { name: 'stop router', weight: 1, run: (strike) => still(strike.router, between(strike, 200, 5_000)) },
+  { name: 'part worker from routers', weight: 3, run: (strike) => broken(strike.worker.inbound, strike) },
+  { name: 'part worker from store', weight: 3, run: (strike) => broken(strike.worker.store, strike) },
+  { name: 'part router from store', weight: 3, run: (strike) => broken(strike.router.store, strike) },
+  {
+    name: 'stop store',
+    weight: 2,
+    run: async (strike) => {
+      const [server] = strike.ground.store.servers;
+      await server?.pause();
+      await sleep(between(strike, 200, 5_000));
+      await server?.resume();
+    },
+  },
+  {
+    name: 'lose store',
+    weight: 2,
+    run: async (strike) => {
+      await strike.ground.loseStore();
+      strike.emptied();
+    },
+  },
+  {
+    name: 'empty store',
+    weight: 1,
+    run: async (strike) => {
+      await say(strike, 'FLUSHALL');
+      strike.emptied();
+    },
+  },
+  { name: 'jump worker clock', weight: 1, run: (strike) => jump(strike.worker.clock, strike) },
+  { name: 'jump router clock', weight: 1, run: (strike) => jump(strike.router.clock, strike) },
+  { name: 'jump store clock', weight: 2, run: (strike) => jump(strike.ground.storeClock, strike) },
+  { name: 'forget scripts', weight: 1, run: (strike) => say(strike, 'SCRIPT FLUSH') },
+  { name: 'drop connections', weight: 1, run: (strike) => say(strike, 'CLIENT KILL TYPE normal') },
+];
+
+async function say({ ground }: Strike, command: string): Promise<void> {
+  await ground.store.servers[0]?.say(command).catch(() => undefined);
+}
+
+/** Lets faults strike one after the other, now and then two at a time, until that time of `performance.now()`. */
+export async function strikeUntil(
+  ground: Ground,
+  random: () => number,
+  tell: (what: string) => void,
+  emptied: () => void,
+  untilMs: number,
+): Promise<string[]> {
+  const broken: string[] = [];
+  const busy = new Set<Node | Ground>();
+  const lane = async (): Promise<void> => {
+    while (performance.now() < untilMs) {
+      await sleep(Math.round(500 + random() * 2_500));
+      const fault = weighted(random);
+      const strike: Strike = {
+        ...{ ground, random, emptied },
+        worker: among(ground.workers, random),
+        router: among(ground.routers, random),
+      };
+      const target = targetOf(fault, strike);
+      // a process is hit by one fault at a time, since one mends what the other still needs broken
+      if (busy.has(target)) continue;
+      busy.add(target);
+      tell(`${fault.name} (${target === ground ? 'store' : (target as Node).name})`);
+      const violation = await fault.run(strike);
+      if (violation) broken.push(violation);
+      busy.delete(target);
+    }
+  };
+  await Promise.all([lane(), lane()]);
+  return broken;
+}
+
+function targetOf({ name }: Fault, { ground, worker, router }: Strike): Node | Ground {
+  if (/ worker/.test(name)) return worker;
+  return / router/.test(name) ? router : ground;
+}
+
+function among<T>(all: readonly T[], random: () => number): T {
+  return all[Math.floor(random() * all.length)] as T;
+}
+
+function weighted(random: () => number): Fault {
+  let at = random() * FAULTS.reduce((sum, { weight }) => sum + weight, 0);
+  for (const fault of FAULTS) {
+    at -= fault.weight;
+    if (at < 0) return fault;
+  }
+  return FAULTS[0] as Fault;
+}

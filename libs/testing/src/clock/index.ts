@@ -1,0 +1,1 @@
+export { ShiftedClock } from './shifted-clock.js';
