@@ -113,7 +113,7 @@ export async function createApp(environment: Environment): Promise<NestFastifyAp
   takeBodies(fastify, settings);
   await shareWith(fastify, settings.corsOrigins);
   const gate = new TurnGate();
-  const checkKey = keyCheck(settings.apiKeys);
+  const checkKey = keyCheck(settings);
   const logAccess = accessLog(logger);
   fastify.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id);

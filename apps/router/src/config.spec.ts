@@ -45,6 +45,13 @@ describe('settings', () => {
     ]);
   });
 
+  it('take keys of tenants for keys, and say what is wrong with their file', () => {
+    expect(() => read(['--tenants', '/nowhere/tenants.json'])).toThrow(
+      '/nowhere/tenants.json: cannot be read',
+    );
+    expect(() => read(['--host', '0.0.0.0', '--tenants', '/nowhere/x'])).toThrow('--tenants: /nowhere/x');
+  });
+
   it('stand in the list of variables', () => {
     const listed = VARIABLES.router.map((name) => `KVCAPSULE_${name}`);
     expect([...variablesOf(routerConfigSchema), 'KVCAPSULE_CONFIG'].sort()).toEqual(listed.sort());

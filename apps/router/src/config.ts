@@ -4,6 +4,7 @@ import { apiKey, parseConfig } from '@kvcapsule/platform/config';
 import { redisFault, redisFields, redisSettings } from '@kvcapsule/platform/redis';
 import { z } from 'zod';
 import type { Settings } from './settings.js';
+import { readTenants } from './tenants-file.js';
 
 const MIB = 1024 * 1024;
 const QUEUE_WAIT_MS = 30_000;
@@ -43,6 +44,7 @@ export const routerConfigSchema = z
       .array(apiKey)
       .default([])
       .meta({ secret: true, flag: 'api-key', description: 'Key that clients send as bearer token' }),
+    tenants: z.string().min(1).optional().describe('JSON file of tenants: their keys, weights and limits'),
     auth: z.boolean().default(true).describe('Lets other addresses than loopback be served without keys'),
     corsOrigins: z
       .array(
@@ -71,12 +73,12 @@ export const routerConfigSchema = z
     drainMs: z.int().min(0).default(30_000).describe('How long answers may go on after SIGTERM'),
   })
   .superRefine((config, context) => {
-    const { host, apiKeys, auth, model, servedModelName } = config;
+    const { host, apiKeys, tenants, auth, model, servedModelName } = config;
     for (const fault of [modelFault(model, servedModelName), redisFault(config)])
       if (fault) context.addIssue({ code: 'custom', ...fault });
-    if (isLoopback(host) || !isHost(host) || apiKeys.length > 0 || !auth) return;
+    if (isLoopback(host) || !isHost(host) || apiKeys.length > 0 || tenants !== undefined || !auth) return;
     const message =
-      'anyone who reaches this address could use the server: set --api-key, or --no-auth to allow it';
+      'anyone who reaches this address could use the server: set --api-key or --tenants, or --no-auth to allow it';
     context.addIssue({ code: 'custom', path: ['host'], message });
   });
 
@@ -110,7 +112,7 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): S
       workerModelId: folderName(dir),
     })),
     apiKeys,
-    tenants: [],
+    tenants: config.tenants === undefined ? [] : readTenants(resolve(config.tenants)),
     corsOrigins: config.corsOrigins,
     allowedImageHosts: config.allowImageHosts,
     maxBodyBytes: config.maxBodyMib * MIB,

@@ -1,6 +1,5 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 
-import { GenerationService } from './generation/generation.service.js';
 import { CoreWorker } from './testing/core-worker.js';
 import { Harness, until } from './testing/harness.js';
 import { workerRecord } from './testing/memory-ports.js';
@@ -91,23 +90,6 @@ describe('a router and a worker', () => {
     expect(warm.choices).toEqual(cold.choices);
     expect(cold.usage.prompt_tokens_details.cached_tokens).toBe(0);
     expect(warm.usage.prompt_tokens_details.cached_tokens).toBeGreaterThan(0);
-    await expectNothingLeft();
-  });
-
-  it('find prefixes again for one tenant alone, with the same answer', async () => {
-    const service = router.app.get(GenerationService);
-    const begin = service.begin.bind(service);
-    const answers: Completion[] = [];
-    for (const tenant of ['a', 'a', 'b', 'b']) {
-      const asked = vi
-        .spyOn(service, 'begin')
-        .mockImplementationOnce((request) => begin({ ...request, principal: { tenant } }));
-      answers.push(await ask('whose prompt is this, and who may find it?', { max_tokens: 5 }));
-      asked.mockRestore();
-    }
-    const found = answers.map(({ usage }) => usage.prompt_tokens_details.cached_tokens > 0);
-    expect(found).toEqual([false, true, false, true]);
-    expect(new Set(answers.map(({ choices }) => choices[0]?.message.content)).size).toBe(1);
     await expectNothingLeft();
   });
 

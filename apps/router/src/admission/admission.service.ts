@@ -1,14 +1,20 @@
+import type { KvcError } from '@kvcapsule/contracts/errors';
 import {
   type AdmissionKey,
   AdmissionQueue,
   type Ask,
   type Evicted,
+  type OverCap,
+  type Refusal,
   type TenantTerms,
 } from '@kvcapsule/domain/admission';
+import { DEFAULT_PRINCIPAL } from '@kvcapsule/domain/request';
 import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { Fleet } from '../fleet/fleet.service.js';
+import { Telemetry } from '../operations/telemetry.service.js';
 import { Settings } from '../settings.js';
-import { overCap, refused } from './refusals.js';
+import { AdmissionMetrics } from './admission-metrics.js';
+import { overCap, type OverPages, refused } from './refusals.js';
 import { Ticket } from './ticket.js';
 
 /** What a request does when it is its turn. */
@@ -20,6 +26,7 @@ export interface Attempt<T> {
 }
 
 interface Waiter {
+  readonly tenant: string;
   tryOnce(): Promise<void>;
   fail(error: Error): void;
 }
@@ -28,6 +35,7 @@ interface Waiter {
 @Injectable()
 export class Admission implements OnApplicationShutdown {
   readonly #queue: AdmissionQueue;
+  readonly #metrics: AdmissionMetrics;
   readonly #waiters = new Map<number, Waiter>();
   #nextId = 0;
   #timer: { readonly atMs: number; readonly handle: NodeJS.Timeout } | undefined;
@@ -35,10 +43,13 @@ export class Admission implements OnApplicationShutdown {
   constructor(
     private readonly settings: Settings,
     fleet: Fleet,
+    telemetry: Telemetry,
   ) {
     const { queueEntries: entriesPerModel, queueBytes: bytes, queueWaitMs: waitMs, tenants } = settings;
     const terms = new Map<string, TenantTerms>(tenants.map((tenant) => [tenant.name, tenant]));
     this.#queue = new AdmissionQueue({ entriesPerModel, bytes, waitMs }, terms);
+    const names = [DEFAULT_PRINCIPAL.tenant, ...tenants.map(({ name }) => name)];
+    this.#metrics = new AdmissionMetrics(telemetry.metrics, [...new Set(names)]);
     fleet.onChange(() => {
       this.#queue.wake();
       this.pump();
@@ -58,8 +69,18 @@ export class Admission implements OnApplicationShutdown {
   open(key: AdmissionKey, priority: number): Ticket {
     const account = this.#queue.accounts.of(key.tenant);
     const over = account.open(performance.now());
-    if (over) throw overCap(over);
+    if (over) throw this.overCap(key.tenant, over);
     return new Ticket(this, account, key, priority);
+  }
+
+  /** Sets the gauges. */
+  measure(): void {
+    this.#metrics.waiting(this.#queue.waiting(), this.#queue.bytes);
+  }
+
+  overCap(tenant: string, over: OverCap | OverPages): KvcError {
+    this.#metrics.refused(tenant, `cap-${over.cap}`);
+    return overCap(over);
   }
 
   expectedAnswer(key: AdmissionKey, maxTokens: number): number {
@@ -80,11 +101,10 @@ export class Admission implements OnApplicationShutdown {
     signal.throwIfAborted();
     const id = this.#nextId++;
     const nowMs = performance.now();
-    const { queueWaitMs } = this.settings;
     const { refusal, shed } = this.#queue.enter(id, ask, nowMs);
-    if (refusal) throw refused(refusal, queueWaitMs);
+    if (refusal) throw this.#refused(ask.tenant, refusal);
     this.#dismiss(shed);
-    this.#expireBy(Math.min(ask.deadlineMs, nowMs + queueWaitMs));
+    this.#expireBy(Math.min(ask.deadlineMs, nowMs + this.settings.queueWaitMs));
     return new Promise<T>((resolve, reject) => {
       const forget = (): void => {
         signal.removeEventListener('abort', onAbort);
@@ -102,6 +122,7 @@ export class Admission implements OnApplicationShutdown {
       const win = (won: T): void => {
         if (!this.#queue.admitted(id, performance.now())) return attempt.giveBack(won);
         forget();
+        this.#metrics.admitted(ask.tenant, performance.now() - nowMs);
         resolve(won);
       };
       const tryOnce = async (): Promise<void> => {
@@ -115,7 +136,7 @@ export class Admission implements OnApplicationShutdown {
         this.pump();
       };
       signal.addEventListener('abort', onAbort);
-      this.#waiters.set(id, { tryOnce, fail });
+      this.#waiters.set(id, { tenant: ask.tenant, tryOnce, fail });
       this.pump();
     });
   }
@@ -128,7 +149,15 @@ export class Admission implements OnApplicationShutdown {
   }
 
   #dismiss(evicted: readonly Evicted[]): void {
-    for (const each of evicted) this.#waiters.get(each.id)?.fail(refused(each, this.settings.queueWaitMs));
+    for (const each of evicted) {
+      const waiter = this.#waiters.get(each.id);
+      waiter?.fail(this.#refused(waiter.tenant, each));
+    }
+  }
+
+  #refused(tenant: string, why: Refusal | Evicted): KvcError {
+    this.#metrics.refused(tenant, why.cause);
+    return refused(why, this.settings.queueWaitMs);
   }
 
   #expire(): void {

@@ -3,6 +3,7 @@ import type { Ask } from '@kvcapsule/domain/admission';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Fleet } from '../fleet/fleet.service.js';
+import { Telemetry } from '../operations/telemetry.service.js';
 import type { Settings } from '../settings.js';
 import { MemoryPorts } from '../testing/memory-ports.js';
 import { Admission, type Attempt } from './admission.service.js';
@@ -21,7 +22,7 @@ type Limits = Pick<Settings, 'queueEntries' | 'queueWaitMs'>;
 
 function begin(limits: Limits, tenants: Settings['tenants'] = []): void {
   fleet = new Fleet(new MemoryPorts());
-  admission = new Admission({ queueBytes: Infinity, tenants, ...limits } as Settings, fleet);
+  admission = new Admission({ queueBytes: Infinity, tenants, ...limits } as Settings, fleet, new Telemetry());
 }
 
 /** Requests arrive in the order in which they enter. */

@@ -24,8 +24,20 @@ const WORDS: Record<Refusal['cause'] | Evicted['cause'], Words> = {
   deadline: () => ['DEADLINE_EXCEEDED', 'The time for this answer was up before a worker had room.'],
 };
 
+/** A request of more pages than its tenant may hold at all. */
+export interface OverPages {
+  readonly cap: 'pages';
+  readonly pages: number;
+  readonly most: number;
+}
+
 /** A tenant asks for more than it was granted. */
-export function overCap({ cap, retryAfterMs }: OverCap): KvcError {
+export function overCap(over: OverCap | OverPages): KvcError {
+  if (over.cap === 'pages') {
+    const message = `This request needs ${over.pages} KV pages, and its tenant may hold ${over.most}.`;
+    return new KvcError('KV_CAPACITY_EXCEEDED', message);
+  }
+  const { cap, retryAfterMs } = over;
   const message =
     cap === 'tokens'
       ? 'Rate limit reached for tokens per minute.'

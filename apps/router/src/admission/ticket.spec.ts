@@ -1,6 +1,7 @@
 import { PLAIN_TERMS, type TenantTerms } from '@kvcapsule/domain/admission';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Fleet } from '../fleet/fleet.service.js';
+import { Telemetry } from '../operations/telemetry.service.js';
 import type { Settings } from '../settings.js';
 import { MemoryPorts } from '../testing/memory-ports.js';
 import { Admission, type Attempt } from './admission.service.js';
@@ -20,7 +21,8 @@ function begin(caps: Partial<TenantTerms['caps']>): void {
   const terms = { ...PLAIN_TERMS, caps: { ...PLAIN_TERMS.caps, ...caps } };
   const tenants = [{ name: 't', keyHashes: [], ...terms }];
   const settings = { queueEntries: 9, queueBytes: Infinity, queueWaitMs: 60_000, tenants };
-  admission = new Admission(settings as unknown as Settings, new Fleet(new MemoryPorts()));
+  const fleet = new Fleet(new MemoryPorts());
+  admission = new Admission(settings as unknown as Settings, fleet, new Telemetry());
 }
 
 afterEach(() => {

@@ -1,7 +1,5 @@
-import { KvcError } from '@kvcapsule/contracts/errors';
 import { type AdmissionKey, type Ask, type TenantAccount, workOf } from '@kvcapsule/domain/admission';
 import type { Admission, Attempt } from './admission.service.js';
-import { overCap } from './refusals.js';
 
 /** What a prepared request needs. */
 export interface Need {
@@ -35,12 +33,10 @@ export class Ticket {
     const answer = this.admission.expectedAnswer(this.key, maxTokens);
     const cap = this.account.terms.caps.pages;
     const capped = cap === Infinity ? 0 : pages();
-    if (capped > cap) {
-      const message = `This request needs ${capped} KV pages, and its tenant may hold ${cap}.`;
-      throw new KvcError('KV_CAPACITY_EXCEEDED', message);
-    }
+    if (capped > cap)
+      throw this.admission.overCap(this.key.tenant, { cap: 'pages', pages: capped, most: cap });
     const over = this.account.charge(promptTokens + answer, performance.now());
-    if (over) throw overCap(over);
+    if (over) throw this.admission.overCap(this.key.tenant, over);
     this.#chargedTokens = promptTokens + answer;
     this.#promptTokens = promptTokens;
     const work = workOf(promptTokens, answer);

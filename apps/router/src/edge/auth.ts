@@ -1,26 +1,77 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
 import { KvcError } from '@kvcapsule/contracts/errors';
+import { PLAIN_TERMS, type TenantTerms } from '@kvcapsule/domain/admission';
 import { DEFAULT_PRINCIPAL, type Principal } from '@kvcapsule/domain/request';
 import type { FastifyRequest } from 'fastify';
+import type { Settings } from '../settings.js';
+
+/** On whose account a request runs, and what priorities it may have. */
+export interface Caller {
+  readonly principal: Principal;
+  readonly priority: TenantTerms['priority'];
+}
+
+const DEFAULT_CALLER: Caller = { principal: DEFAULT_PRINCIPAL, priority: PLAIN_TERMS.priority };
+
+const callers = new WeakMap<IncomingMessage, Caller>();
+
+/** Whose key a request brought that has passed the check; where nobody needs one, the default tenant's. */
+export function callerOf(request: IncomingMessage): Caller {
+  return callers.get(request) ?? DEFAULT_CALLER;
+}
 
 const digest = (text: string) => createHash('sha256').update(text).digest();
 
-/**
- * Checks the bearer token of everything under /v1. Goes by the route that matched, so that no spelling of the
- * path slips past; runs before the body is read. Time does not depend on how much of a key was guessed.
- */
-export function keyCheck(apiKeys: readonly string[]): (request: FastifyRequest) => Promise<void> {
-  const known = apiKeys.map(digest);
-  return (request) => {
-    if (known.length === 0 || !request.routeOptions.url?.startsWith('/v1/')) return Promise.resolve();
-    const given = digest(/^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? '')?.[1] ?? '');
-    const matches = known.filter((key) => timingSafeEqual(key, given));
-    if (matches.length > 0) return Promise.resolve();
-    return Promise.reject(new KvcError('INVALID_API_KEY', 'A key of this server is needed as bearer token.'));
-  };
+/** Callers by their keys. A look-up takes as long for one key as for thousands. */
+class Keys {
+  /** What a look-up compares depends on it, so its time tells nobody how much of a key was guessed. */
+  readonly #secret = randomBytes(32);
+  readonly #known = new Map<string, { readonly hash: Buffer; readonly caller: Caller }>();
+
+  constructor({ apiKeys, tenants }: Pick<Settings, 'apiKeys' | 'tenants'>) {
+    const ofDefault = tenants.find(({ name }) => name === DEFAULT_PRINCIPAL.tenant);
+    const caller = ofDefault ? { ...DEFAULT_CALLER, priority: ofDefault.priority } : DEFAULT_CALLER;
+    for (const key of apiKeys) this.#add(digest(key), caller);
+    for (const { name, priority, keyHashes } of tenants)
+      for (const hash of keyHashes) this.#add(hash, { principal: { tenant: name }, priority });
+  }
+
+  get size(): number {
+    return this.#known.size;
+  }
+
+  find(key: string): Caller | undefined {
+    const hash = digest(key);
+    const known = this.#known.get(this.#index(hash));
+    return known && timingSafeEqual(known.hash, hash) ? known.caller : undefined;
+  }
+
+  #add(hash: Buffer, caller: Caller): void {
+    this.#known.set(this.#index(hash), { hash, caller });
+  }
+
+  #index(hash: Buffer): string {
+    return createHmac('sha256', this.#secret).update(hash).digest('base64');
+  }
 }
 
-/** On whose account a request runs that has passed the check: every key is the one tenant's. */
-export function principalOf(): Principal {
-  return DEFAULT_PRINCIPAL;
+/**
+ * Checks the bearer token of everything under /v1. Goes by the route that matched, so that no spelling of the
+ * path slips past; runs before the body is read.
+ */
+export function keyCheck(
+  settings: Pick<Settings, 'apiKeys' | 'tenants'>,
+): (request: FastifyRequest) => Promise<void> {
+  const keys = new Keys(settings);
+  return (request) => {
+    if (keys.size === 0 || !request.routeOptions.url?.startsWith('/v1/')) return Promise.resolve();
+    const caller = keys.find(/^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? '')?.[1] ?? '');
+    if (!caller)
+      return Promise.reject(
+        new KvcError('INVALID_API_KEY', 'A key of this server is needed as bearer token.'),
+      );
+    callers.set(request.raw, caller);
+    return Promise.resolve();
+  };
 }

@@ -12,7 +12,7 @@ import { JsonRenderer } from './answer/json.renderer.js';
 import { Pacer } from './answer/pacer.service.js';
 import type { Renderer } from './answer/renderer.js';
 import { SseRenderer } from './answer/sse.renderer.js';
-import { principalOf } from './auth.js';
+import { callerOf } from './auth.js';
 import { toKvcError } from './error.filter.js';
 import { generationRequest } from './generation-request.js';
 import { noteFault } from './http/access-log.js';
@@ -48,9 +48,10 @@ export class ChatController {
     @Res() reply: FastifyReply,
   ): Promise<void> {
     const model = this.catalogue.resolve(body.model);
-    const data = inlineDataOf(reply.request.raw);
+    const { raw } = reply.request;
+    const [data, caller] = [inlineDataOf(raw), callerOf(raw)];
     const transcript = this.generation.begin(
-      generationRequest(body, { id: reply.request.id, model, principal: principalOf(), data }),
+      generationRequest(body, { id: reply.request.id, model, caller, data }),
     );
     const renderer = rendererFor(body, model.name);
     const { pacer } = this;

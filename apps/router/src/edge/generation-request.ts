@@ -1,7 +1,8 @@
 import { webcrypto } from 'node:crypto';
 import type { ChatCompletionRequest, ChatMessage } from '@kvcapsule/contracts/openai';
-import { drawnWith, type Principal, SAMPLING_DEFAULTS } from '@kvcapsule/domain/request';
+import { drawnWith, SAMPLING_DEFAULTS } from '@kvcapsule/domain/request';
 import type { ServedModel } from '../catalogue/model-catalogue.js';
+import type { Caller } from './auth.js';
 import type { InlineData } from './http/inline-data.js';
 import type { GenerationRequest } from '../generation/generation.js';
 import type { ChatTurn } from '../prepare/prompt-preparer.port.js';
@@ -26,7 +27,7 @@ const seeds = new Seeds();
 interface RequestContext {
   readonly id: string;
   readonly model: ServedModel;
-  readonly principal: Principal;
+  readonly caller: Caller;
   /** Data of pictures that was left out of the body. */
   readonly data: InlineData | undefined;
 }
@@ -34,14 +35,14 @@ interface RequestContext {
 /** What a validated body asks of a model. */
 export function generationRequest(
   body: ChatCompletionRequest,
-  { id, model, principal, data }: RequestContext,
+  { id, model, caller, data }: RequestContext,
 ): GenerationRequest {
   const plain = SAMPLING_DEFAULTS;
   const { temperature, topP } = drawnWith(body.temperature ?? plain.temperature, body.top_p ?? plain.topP);
   return {
     id,
     model,
-    principal,
+    principal: caller.principal,
     turns: body.messages.map((message, index) => turn(message, index, data)),
     maxTokens: body.max_completion_tokens ?? body.max_tokens ?? undefined,
     stop: typeof body.stop === 'string' ? [body.stop] : (body.stop ?? []),
@@ -57,7 +58,7 @@ export function generationRequest(
     minTokens: body.min_tokens ?? plain.minTokens,
     ignoreEos: body.ignore_eos ?? false,
     cacheSalt: body.cache_salt ?? '',
-    priority: body.priority ?? 0,
+    priority: Math.min(caller.priority.max, Math.max(caller.priority.min, body.priority ?? 0)),
     kvCodec: body.kv_codec ?? undefined,
     seed: body.seed == null ? seeds.draw() : BigInt.asUintN(64, BigInt(body.seed)),
   };

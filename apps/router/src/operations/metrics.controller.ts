@@ -1,6 +1,7 @@
 import { Controller, Get, Res } from '@nestjs/common';
 import { ApiOperation, ApiProduces, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
+import { Admission } from '../admission/admission.service.js';
 import { Fleet } from '../fleet/fleet.service.js';
 import { Inflight } from './inflight.service.js';
 import { Telemetry } from './telemetry.service.js';
@@ -12,6 +13,7 @@ export class MetricsController {
     private readonly telemetry: Telemetry,
     private readonly fleet: Fleet,
     private readonly inflight: Inflight,
+    private readonly admission: Admission,
   ) {}
 
   @Get()
@@ -22,6 +24,7 @@ export class MetricsController {
     metrics.requestsRunning.set(running);
     metrics.requestsWaiting.set(Math.max(0, this.inflight.size - running));
     metrics.workers.set(this.fleet.views().length);
+    this.admission.measure();
     await reply.type(metrics.registry.contentType).send(await metrics.registry.metrics());
   }
 }

@@ -47,11 +47,11 @@ export class AdmissionQueue {
     return nextMs;
   }
 
-  /** Requests of a tenant that wait, over all models. */
-  waiting(tenant: string): number {
-    let count = 0;
-    for (const model of this.#models.values()) count += model.line(tenant).size;
-    return count;
+  /** How many requests of each tenant wait or try, over all models; tenants without any are left out. */
+  waiting(): Map<string, number> {
+    const counts = new Map<string, number>();
+    for (const { ask } of this.#entries.values()) counts.set(ask.tenant, (counts.get(ask.tenant) ?? 0) + 1);
+    return counts;
   }
 
   /** How long an answer of a tenant is expected to be, by those that have ended. */

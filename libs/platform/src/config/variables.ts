@@ -12,7 +12,16 @@ const SHARED = [
 export const VARIABLES = {
   router: [
     ...SHARED,
-    ...['HOST', 'PORT', 'SERVED_MODEL_NAME', 'API_KEYS', 'AUTH', 'CORS_ORIGINS', 'ALLOW_IMAGE_HOSTS'],
+    ...[
+      'HOST',
+      'PORT',
+      'SERVED_MODEL_NAME',
+      'API_KEYS',
+      'TENANTS',
+      'AUTH',
+      'CORS_ORIGINS',
+      'ALLOW_IMAGE_HOSTS',
+    ],
     ...[
       'MAX_BODY_MIB',
       'HEAD_TIMEOUT_MS',

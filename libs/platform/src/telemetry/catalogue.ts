@@ -19,6 +19,8 @@ export type MetricSpec =
 const REQUEST_BUCKETS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
 /** One step of the engine and what lasts about as long. */
 const STEP_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];
+/** From a place that is there at once, which costs a round trip to Redis, to the longest wait. */
+const QUEUE_BUCKETS = [0.001, 0.0025, 0.01, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30];
 /** What takes the engine milliseconds with a small model and half a minute at real size on a few cores. */
 const ENGINE_BUCKETS = STEP_BUCKETS.concat([5, 10, 30, 60, 120]);
 
@@ -68,6 +70,31 @@ export const METRICS = {
       help: 'Requests that have arrived and that no worker has accepted yet',
       type: 'gauge',
       labels: [],
+    },
+    queueRequests: {
+      name: 'kvcapsule_router_queue_requests',
+      help: 'Requests that wait for room on a worker, by tenant: the first 32 by name, the rest as other',
+      type: 'gauge',
+      labels: ['tenant'],
+    },
+    queueBytes: {
+      name: 'kvcapsule_router_queue_bytes',
+      help: 'Memory of the prompts and pictures of requests that wait for room',
+      type: 'gauge',
+      labels: [],
+    },
+    queueWait: {
+      name: 'kvcapsule_router_queue_wait_seconds',
+      help: 'From entering the queue to a place on a worker, by tenant',
+      type: 'histogram',
+      labels: ['tenant'],
+      buckets: QUEUE_BUCKETS,
+    },
+    refusals: {
+      name: 'kvcapsule_router_refusals_total',
+      help: 'Requests not let in, by tenant and reason: full, shed, wait_too_long, waited, deadline, deadline_too_near, cap_requests, cap_tokens or cap_pages',
+      type: 'counter',
+      labels: ['tenant', 'reason'],
     },
     imageFetch: {
       name: 'kvcapsule_router_image_fetch_seconds',
