@@ -40,17 +40,24 @@ function treeOf(pids) {
 
 export const cpuSecondsOf = (pids) => treeOf(pids).reduce((total, { cpuSeconds }) => total + cpuSeconds, 0);
 
-/** MiB: each process's highest resident set, added up; pages that two of them share count twice. */
-export function peakResidentMib(pids) {
+/** Of all of them together, in MiB; pages that two of them share count twice. */
+function mibOf(pids, field) {
   const kib = treeOf(pids).map(({ pid }) => {
     try {
-      return Number(/^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0);
+      const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+      return Number(new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1] ?? 0);
     } catch {
       return 0;
     }
   });
   return Math.round(kib.reduce((total, each) => total + each, 0) / 1024);
 }
+
+/** Each process's highest resident set, added up. */
+export const peakResidentMib = (pids) => mibOf(pids, 'VmHWM');
+
+/** What is resident at this moment. */
+export const residentMibOf = (pids) => mibOf(pids, 'VmRSS');
 
 export function signalTree(pids, signal) {
   for (const { pid } of treeOf(pids)) {

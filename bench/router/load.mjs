@@ -1,0 +1,160 @@
+// What is asked of routers, and by whom: bodies that nobody has seen before, a closed loop of clients, and an open one.
+import { randomBytes } from 'node:crypto';
+import http from 'node:http';
+import { crc32, deflateSync } from 'node:zlib';
+
+/** The demo model's folder and name. */
+export const MODEL = 'emoji-vlm';
+
+const WORDS =
+  'bus tree lamp river stone cloud seven green under little basket window copper evening music road'.split(
+    ' ',
+  );
+let asked = 0;
+
+/** A line of text that was never asked. */
+export const line = () => `hello ${asked++}`;
+
+export const chat = (content, maxTokens) =>
+  Buffer.from(
+    JSON.stringify({
+      model: MODEL,
+      stream: true,
+      max_tokens: maxTokens,
+      messages: [{ role: 'user', content }],
+    }),
+  );
+
+function chunk(type, data) {
+  const body = Buffer.concat([Buffer.from(type), data]);
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(data.length);
+  const sum = Buffer.alloc(4);
+  sum.writeUInt32BE(crc32(body));
+  return Buffer.concat([length, body, sum]);
+}
+
+/** A PNG of about so many bytes that nobody has seen: noise, which does not shrink. */
+function noisePng(bytes) {
+  const side = Math.max(8, Math.round(Math.sqrt(bytes / 3)));
+  const header = Buffer.alloc(13);
+  header.writeUInt32BE(side, 0);
+  header.writeUInt32BE(side, 4);
+  header.set([8, 2, 0, 0, 0], 8);
+  const rows = randomBytes(side * (side * 3 + 1));
+  for (let row = 0; row < side; row += 1) rows[row * (side * 3 + 1)] = 0;
+  const signature = Buffer.from([137, 80, 78, 71, 13, 10, 26, 10]);
+  const data = deflateSync(rows, { level: 0 });
+  return Buffer.concat([
+    signature,
+    chunk('IHDR', header),
+    chunk('IDAT', data),
+    chunk('IEND', Buffer.alloc(0)),
+  ]);
+}
+
+export const pictureBody = (bytes) =>
+  chat(
+    [
+      {
+        type: 'image_url',
+        image_url: { url: `data:image/png;base64,${noisePng(bytes).toString('base64')}` },
+      },
+      { type: 'text', text: `What is in picture ${asked++}?` },
+    ],
+    4,
+  );
+
+export function longText() {
+  let text = `${asked++}`;
+  // about a token a word and one a separator in the demo's vocabulary; measured by the worker's prompt tokens
+  for (let at = 0; at < 1_280; at += 1) text += ` ${WORDS[(at * 7 + asked) % WORDS.length]}`;
+  return text;
+}
+
+const PATH = '/v1/chat/completions';
+
+/** Sends a body to `url`; resolves to the ms until the answer's first part and until its end. */
+export function post(url, agent, body) {
+  return new Promise((ok, fail) => {
+    const headers = { 'content-type': 'application/json', 'content-length': body.length };
+    const beganMs = performance.now();
+    let firstMs;
+    const request = http.request(
+      { host: url.hostname, port: url.port, path: PATH, method: 'POST', agent, headers },
+      (response) => {
+        let head = '';
+        response.on('data', (part) => {
+          firstMs ??= performance.now() - beganMs;
+          if (head.length < 300) head += part;
+        });
+        response.on('end', () =>
+          response.statusCode === 200
+            ? ok({ firstMs, wholeMs: performance.now() - beganMs })
+            : fail(new Error(`${response.statusCode} ${head}`)),
+        );
+      },
+    );
+    request.on('error', fail);
+    request.end(body);
+  });
+}
+
+/** With connections of its own: those of the last load may be closed by the server while bodies are made here. */
+async function withAgent(use) {
+  const agent = new http.Agent({ keepAlive: true });
+  try {
+    return await use(agent);
+  } finally {
+    agent.destroy();
+  }
+}
+
+/** So many clients, each of which asks again as soon as it is answered. */
+export function driveClosed(url, { requests, at, body }) {
+  const bodies = Array.from({ length: requests }, body);
+  let next = 0;
+  return withAgent(async (agent) => {
+    const times = [];
+    const client = async () => {
+      for (let index = next++; index < requests; index = next++)
+        times.push(await post(url, agent, bodies[index]));
+    };
+    await Promise.all(Array.from({ length: at }, client));
+    return times;
+  });
+}
+
+/** Requests come at a steady rate, whoever is still being answered. */
+export function driveOpen(url, { requests, perSecond, body }) {
+  const bodies = Array.from({ length: requests }, body);
+  return withAgent((agent) =>
+    Promise.all(
+      bodies.map(async (one, index) => {
+        await new Promise((next) => setTimeout(next, (1_000 * index) / perSecond));
+        return post(url, agent, one);
+      }),
+    ),
+  );
+}
+
+/** Asks for a stream and keeps it open; resolves with its first part to what hangs up. */
+export function openStream(url, agent, body) {
+  return new Promise((ok, fail) => {
+    const headers = { 'content-type': 'application/json', 'content-length': body.length };
+    const request = http.request({
+      host: url.hostname,
+      port: url.port,
+      path: PATH,
+      method: 'POST',
+      agent,
+      headers,
+    });
+    request.on('response', (response) => {
+      if (response.statusCode !== 200) fail(new Error(`${response.statusCode}`));
+      response.once('data', () => ok(() => request.destroy())).on('error', () => undefined);
+    });
+    request.on('error', fail);
+    request.end(body);
+  });
+}
