@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { SeededRandom } from '@kvcapsule/testing/scenes';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { until } from '../harness.js';
 import { summaryOf, violationsOf } from './checker.js';
@@ -12,17 +13,6 @@ const SECONDS = Number(process.env['KVCAPSULE_CHAOS_SECONDS'] ?? (isFull ? 1_800
 const SEED = Number(process.env['KVCAPSULE_CHAOS_SEED'] ?? 1);
 const CLIENTS = 8;
 const SAMPLE_MS = 100;
-
-/** Numbers in [0, 1) that depend on the seed alone (mulberry32). */
-function randomOf(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 /** Looks at every worker's keys again and again. */
 async function watchLedger(
@@ -48,7 +38,7 @@ async function watchLedger(
 let ground: Ground;
 let expected: ReadonlyMap<string, Expected>;
 beforeAll(async () => {
-  ground = await Ground.start(2, 3);
+  ground = await Ground.start();
   expected = await answersOf(ground);
 }, 300_000);
 afterAll(() => ground.stop());
@@ -61,18 +51,18 @@ it(
     const untilMs = performance.now() + SECONDS * 1_000;
     let ids = 0;
     const clients = Array.from({ length: CLIENTS }, (_, i) =>
-      keepAsking(ground, randomOf(SEED * 1_000 + i), tell, () => (ids += 1), untilMs),
+      keepAsking(ground, new SeededRandom(SEED * 1_000 + i), tell, () => (ids += 1), untilMs),
     );
     const watching = watchLedger(ground, tell, untilMs + 10_000);
     const say = (what: string) => tell({ kind: 'fault', atMs: performance.now(), what });
     const emptied = () => tell({ kind: 'emptied', atMs: performance.now() });
-    const broken = await strikeUntil(ground, randomOf(SEED), say, emptied, untilMs);
+    const broken = await strikeUntil(ground, new SeededRandom(SEED), say, emptied, untilMs);
     await Promise.all(clients);
     await until(() => ground.isReady(), 60_000);
     await until(() => ground.isQuiet(), 60_000);
     await watching;
     const summary = summaryOf(history);
-    console.log(JSON.stringify(summary));
+    process.stdout.write(`${JSON.stringify(summary)}\n`);
     expect([...broken, ...violationsOf(history, expected)]).toEqual([]);
     expect(summary['finished']).toBeGreaterThan(SECONDS / 10);
   },

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { SeededRandom } from '@kvcapsule/testing/scenes';
 import { ask, events, picture } from '../harness.js';
 import type { Ground, Node } from './ground.js';
 import type { End, Expected, Happening } from './history.js';
@@ -42,10 +43,10 @@ interface Chunk {
 }
 
 /** What each script's answer is while nothing goes wrong: the same, streamed and whole, from each router. */
-export async function answersOf(ground: Ground): Promise<Map<string, Expected>> {
+export async function answersOf({ routers }: Pick<Ground, 'routers'>): Promise<Map<string, Expected>> {
   const expected = new Map<string, Expected>();
   for (const script of Object.keys(SCRIPTS)) {
-    for (const router of ground.routers) {
+    for (const router of routers) {
       for (const stream of [true, false]) {
         const client = new Client(router, script, stream);
         const end = await client.run();
@@ -65,18 +66,17 @@ export async function answersOf(ground: Ground): Promise<Map<string, Expected>> 
 /** Sends requests one after the other, over whichever router lets it in, until `until` of `performance.now()`. */
 export async function keepAsking(
   ground: Ground,
-  random: () => number,
+  random: SeededRandom,
   tell: (happening: Happening) => void,
   nextId: () => number,
   untilMs: number,
 ): Promise<void> {
   const scripts = Object.keys(SCRIPTS);
-  const among = <T>(all: readonly T[]): T => all[Math.floor(random() * all.length)] as T;
   while (performance.now() < untilMs) {
-    const router = among(ground.routers);
-    const script = among(scripts);
+    const router = random.pick(ground.routers);
+    const script = random.pick(scripts);
     const request = nextId();
-    const client = new Client(router, script, random() < 0.75, (text) => {
+    const client = new Client(router, script, random.next() < 0.75, (text) => {
       tell({ kind: 'text', atMs: performance.now(), request, text });
     });
     tell({ kind: 'asked', atMs: performance.now(), request, script });
@@ -85,6 +85,31 @@ export async function keepAsking(
     // nobody listens there: its process is on its way
     if (end.how !== 'finished') await sleep(100);
   }
+}
+
+/**
+ * Asks as a client behind a load balancer does: one whose router is on its way out, or not there at the moment, asks the
+ * next one. Resolves to how the answer ended; anything but `finished` is a stream that is lost.
+ */
+export async function askUntilTaken(
+  ground: Ground,
+  script: string,
+  random: SeededRandom,
+): Promise<{ readonly text: string; readonly end: End }> {
+  const giveUpAt = performance.now() + PATIENCE_MS;
+  for (let turn = random.integer(0, ground.routers.length - 1); ; turn += 1) {
+    const router = ground.routers[turn % ground.routers.length] as Node;
+    const client = new Client(router, script, true);
+    const end = await client.run();
+    const isTaken = client.text !== '' || !isElsewhere(end);
+    if (isTaken || performance.now() > giveUpAt) return { text: client.text, end };
+    await sleep(50);
+  }
+}
+
+/** Whether a load balancer would go on to the next router: its own has not begun and will not. */
+function isElsewhere(end: End): boolean {
+  return end.how === 'cut' || (end.how === 'refused' && end.code === 'draining');
 }
 
 /** One request. */

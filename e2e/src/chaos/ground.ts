@@ -9,8 +9,17 @@ import { freePort, startServer, type Store } from '@kvcapsule/testing/redis';
 import { killPart, MODEL_DIR, type Part, startPart, stopPart, until } from '../harness.js';
 
 const PASSWORD = 'of-the-tests';
-/** Small, so that requests wait for pages and leases come near the capacity. */
-const WORKER_ARGS = ['--pool-mib', '12', '--threads', '1', '--drain-timeout-ms', '5000'];
+
+export interface GroundOptions {
+  readonly routers?: number;
+  readonly workers?: number;
+  /** By default so small that requests wait for pages and leases come near the capacity. */
+  readonly poolMib?: number;
+  /** How long a worker's streams may go on there after SIGTERM. */
+  readonly workerDrainMs?: number;
+}
+
+const DEFAULTS = { routers: 2, workers: 3, poolMib: 12, workerDrainMs: 5_000 };
 
 /** One process, and its own way to the store, which can be broken for it alone. */
 export interface Node {
@@ -35,10 +44,11 @@ export class Ground {
   readonly #clocks: ShiftedClock[] = [];
   readonly #logDir = mkdtempSync(join(tmpdir(), 'kvc-chaos-'));
 
-  private constructor() {}
+  private constructor(private readonly options: Required<GroundOptions>) {}
 
-  static async start(routers: number, workers: number): Promise<Ground> {
-    const ground = new Ground();
+  static async start(options: GroundOptions = {}): Promise<Ground> {
+    const ground = new Ground({ ...DEFAULTS, ...options });
+    const { routers, workers } = ground.options;
     try {
       ground.storeClock = await ground.#clock();
       ground.store = await startServer({ password: PASSWORD, env: ground.storeClock.env });
@@ -150,7 +160,9 @@ export class Ground {
   #startProcess({ name, store, clock, inbound }: Place, port: number): Promise<Part> {
     inbound?.aim(port);
     const told = ['--listen', `127.0.0.1:${port}`, '--advertise', `127.0.0.1:${inbound?.port ?? port}`];
-    const args = ['--id', name, ...told, '--redis', urlOf(store), '--model', MODEL_DIR, ...WORKER_ARGS];
+    const args = ['--id', name, ...told, '--redis', urlOf(store), '--model', MODEL_DIR, '--threads', '1'];
+    const { poolMib, workerDrainMs } = this.options;
+    args.push('--pool-mib', String(poolMib), '--drain-timeout-ms', String(workerDrainMs));
     return startPart('worker', args, { logDir: this.#logDir, env: clock.env });
   }
 
@@ -188,6 +200,15 @@ async function nodeOf(place: Place, start: () => Promise<Part>): Promise<Node> {
 
 function urlOf({ port }: FaultProxy): string {
   return `redis://:${PASSWORD}@127.0.0.1:${port}`;
+}
+
+/** Asks a process to end, waits until it has, and brings it up again. */
+export async function restart(node: Node): Promise<void> {
+  const { process } = node.part;
+  const gone = once(process, 'exit');
+  process.kill('SIGTERM');
+  await gone;
+  await node.start();
 }
 
 /** Ends a process without warning and brings it up again after a while. */

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ShiftedClock } from '@kvcapsule/testing/clock';
 import type { FaultProxy } from '@kvcapsule/testing/network';
+import type { SeededRandom } from '@kvcapsule/testing/scenes';
 import { bounce, type Ground, type Node } from './ground.js';
 
 /** What may go wrong. Each resolves when it is mended, or says which promise it saw broken. */
@@ -17,13 +18,13 @@ interface Strike {
   /** Whom it hits, of each kind. */
   readonly worker: Node;
   readonly router: Node;
-  readonly random: () => number;
+  readonly random: SeededRandom;
   /** The store has lost what it held. */
   readonly emptied: () => void;
 }
 
 const between = ({ random }: Strike, leastMs: number, mostMs: number): number =>
-  Math.round(leastMs + random() * (mostMs - leastMs));
+  random.integer(leastMs, mostMs);
 
 async function still({ part: { process } }: Node, ms: number): Promise<void> {
   process.kill('SIGSTOP');
@@ -33,8 +34,7 @@ async function still({ part: { process } }: Node, ms: number): Promise<void> {
 
 /** Breaks a way in one of the ways that there are, and mends it. */
 async function broken(way: FaultProxy | undefined, strike: Strike): Promise<void> {
-  const kinds = ['silent', 'refusing', 'slow'] as const;
-  way?.set(kinds[Math.floor(strike.random() * kinds.length)] ?? 'silent', 2_000);
+  way?.set(strike.random.pick(['silent', 'refusing', 'slow'] as const), 2_000);
   await sleep(between(strike, 500, 6_000));
   way?.set('passing');
 }
@@ -102,7 +102,7 @@ async function say({ ground }: Strike, command: string): Promise<void> {
 /** Lets faults strike one after the other, now and then two at a time, until that time of `performance.now()`. */
 export async function strikeUntil(
   ground: Ground,
-  random: () => number,
+  random: SeededRandom,
   tell: (what: string) => void,
   emptied: () => void,
   untilMs: number,
@@ -111,12 +111,12 @@ export async function strikeUntil(
   const busy = new Set<Node | Ground>();
   const lane = async (): Promise<void> => {
     while (performance.now() < untilMs) {
-      await sleep(Math.round(500 + random() * 2_500));
+      await sleep(random.integer(500, 3_000));
       const fault = weighted(random);
       const strike: Strike = {
         ...{ ground, random, emptied },
-        worker: among(ground.workers, random),
-        router: among(ground.routers, random),
+        worker: random.pick(ground.workers),
+        router: random.pick(ground.routers),
       };
       const target = targetOf(fault, strike);
       // a process is hit by one fault at a time, since one mends what the other still needs broken
@@ -137,12 +137,8 @@ function targetOf({ name }: Fault, { ground, worker, router }: Strike): Node | G
   return / router/.test(name) ? router : ground;
 }
 
-function among<T>(all: readonly T[], random: () => number): T {
-  return all[Math.floor(random() * all.length)] as T;
-}
-
-function weighted(random: () => number): Fault {
-  let at = random() * FAULTS.reduce((sum, { weight }) => sum + weight, 0);
+function weighted(random: SeededRandom): Fault {
+  let at = random.next() * FAULTS.reduce((sum, { weight }) => sum + weight, 0);
   for (const fault of FAULTS) {
     at -= fault.weight;
     if (at < 0) return fault;
