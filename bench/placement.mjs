@@ -55,6 +55,7 @@ const record = (index) => ({
 });
 const records = Array.from({ length: WORKERS }, (_, index) => record(index));
 const model = { name: 'demo', workerModelId: 'demo', preparer: { processorRevision: 'a'.repeat(64) } };
+const request = { model, turns: [], principal: { tenant: '' }, cacheSalt: '' };
 const prompt = {
   tokenIds: Array.from({ length: 4_000 }, (_, index) => index % 997),
   pictures: [0, 1, 2, 3].map((index) => ({
@@ -84,12 +85,15 @@ const router = (root, path) => import(join(root, 'apps/router/dist', path));
 /** Placing as this checkout does it. */
 async function reserverOf(root) {
   const { Fleet } = await router(root, 'fleet/fleet.service.js');
+  const { Placement } = await router(root, 'placement/placement.service.js');
   const { Reserver } = await router(root, 'placement/reserver.service.js');
+  const { demandOf } = await router(root, 'placement/demand.js');
   const fleet = new Fleet(ports);
   await fleet.refresh();
-  const reserver = new Reserver(ports, fleet);
+  const policy = { placementPolicy: 'cost-aware', placementWeights: {} };
+  const reserver = new Reserver(ports, fleet, new Placement(fleet, policy));
   return async () => {
-    const reservation = await reserver.reserve(reserver.demand(model, {}, prompt));
+    const reservation = await reserver.reserve(demandOf(request, prompt, 8_192));
     if (!reservation) throw new Error('no worker was found');
     await reserver.release(reservation);
   };

@@ -17,6 +17,7 @@ import { Inflight } from './operations/inflight.service.js';
 import { LandingController } from './operations/landing.controller.js';
 import { MetricsController } from './operations/metrics.controller.js';
 import { Telemetry } from './operations/telemetry.service.js';
+import { Placement } from './placement/placement.service.js';
 import { Reserver } from './placement/reserver.service.js';
 import { Ports } from './ports.js';
 import { Settings } from './settings.js';
@@ -41,6 +42,7 @@ export class AppModule {
         Fleet,
         GenerationService,
         Inflight,
+        Placement,
         Reserver,
         ModelFleet,
         Pacer,

@@ -123,6 +123,22 @@ describe('settings', () => {
       expect(() => read(['--cors-origin', origin])).toThrow(/--cors-origin: not an origin/);
   });
 
+  it('take a policy, and weights for its parts', () => {
+    expect(read([])).toMatchObject({ placementPolicy: 'cost-aware', placementWeights: {} });
+    const flags = ['--placement-policy', 'round-robin', '--placement-weights', 'load=2.5,last-copy=0'];
+    const settings = { placementPolicy: 'round-robin', placementWeights: { load: 2.5, 'last-copy': 0 } };
+    expect(read([...flags, '--placement-weights', 'prefix=1'])).toMatchObject({
+      ...settings,
+      placementWeights: { ...settings.placementWeights, prefix: 1 },
+    });
+    expect(read([], { KVCAPSULE_PLACEMENT_WEIGHTS: 'pace=3, picture=4' })).toMatchObject({
+      placementWeights: { pace: 3, picture: 4 },
+    });
+    expect(() => read(['--placement-policy', 'best'])).toThrow(/^--placement-policy: /);
+    for (const weight of ['load', 'load=', 'load=-1', 'load=1e9', 'lode=1', 'load=1=2', '__proto__=1'])
+      expect(() => read(['--placement-weights', weight])).toThrow(/^--placement-weights: not NAME=NUMBER/);
+  });
+
   it('name what is wrong without showing it', () => {
     expect(() => read(['--api-key', 'short'])).toThrow(/--api-key/);
     expect(() => read(['--api-key', 'short'])).not.toThrow(/short\b.*short/);

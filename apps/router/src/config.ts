@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { basename, resolve } from 'node:path';
+import { POLICY_NAMES, SCORER_NAMES, type Weights } from '@kvcapsule/domain/placement';
 import { apiKey, parseConfig } from '@kvcapsule/platform/config';
 import { redisFault, redisFields, redisSettings } from '@kvcapsule/platform/redis';
 import { z } from 'zod';
@@ -17,6 +18,9 @@ const WINDOW_BYTES = 4 * MIB;
 const isHost = (host: string) => isIP(host) !== 0 || (/^[\w.-]{1,253}$/.test(host) && !/^[\d.]+$/.test(host));
 
 const ORIGIN = /^https?:\/\/[^/?#@\s]+$/;
+
+/** As `load=0.5`; a hundred thousand is as good as all. */
+const WEIGHT = new RegExp(`^(${SCORER_NAMES.join('|')})=\\d{1,5}(\\.\\d{1,6})?$`);
 
 const isLoopback = (host: string) =>
   host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
@@ -70,6 +74,14 @@ export const routerConfigSchema = z
       .default(256)
       .describe('Requests of one model that may wait for KV pages'),
     queueMib: z.int().min(1).default(512).describe('Memory of prompts and pictures that wait for KV pages'),
+    placementPolicy: z
+      .enum(POLICY_NAMES)
+      .default('cost-aware')
+      .describe('How a worker is chosen for a request'),
+    placementWeights: z
+      .array(z.string().regex(WEIGHT, `not NAME=NUMBER with a name of ${SCORER_NAMES.join(', ')}`))
+      .default([])
+      .describe('How much a part of a request’s cost counts, as load=2; 1 where nothing is said'),
     drainMs: z.int().min(0).default(30_000).describe('How long answers may go on after SIGTERM'),
   })
   .superRefine((config, context) => {
@@ -81,6 +93,15 @@ export const routerConfigSchema = z
       'anyone who reaches this address could use the server: set --api-key or --tenants, or --no-auth to allow it';
     context.addIssue({ code: 'custom', path: ['host'], message });
   });
+
+function weightsOf(entries: readonly string[]): Weights {
+  return Object.fromEntries(
+    entries.map((entry) => {
+      const [name = '', weight] = entry.split('=');
+      return [name, Number(weight)];
+    }),
+  );
+}
 
 const folderName = (dir: string) => basename(resolve(dir));
 
@@ -122,6 +143,8 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): S
     stallMs: STALL_MS,
     keepAliveMs: KEEP_ALIVE_MS,
     windowBytes: WINDOW_BYTES,
+    placementPolicy: config.placementPolicy,
+    placementWeights: weightsOf(config.placementWeights),
     queueEntries: config.queueSize,
     queueBytes: config.queueMib * MIB,
     queueWaitMs: QUEUE_WAIT_MS,

@@ -1,4 +1,5 @@
 import type { TenantTerms } from '@kvcapsule/domain/admission';
+import type { PolicyName, Weights } from '@kvcapsule/domain/placement';
 import type { RedisSettings } from '@kvcapsule/platform/redis';
 
 export interface ModelSettings {
@@ -43,6 +44,9 @@ export abstract class Settings {
   abstract readonly keepAliveMs: number;
   /** How much of an answer may wait for a client that reads slowly. */
   abstract readonly windowBytes: number;
+  abstract readonly placementPolicy: PolicyName;
+  /** How much each scorer counts. */
+  abstract readonly placementWeights: Weights;
   /** Requests of one model that may wait. */
   abstract readonly queueEntries: number;
   /** Bytes of prompts and pictures that may wait, over all models. */

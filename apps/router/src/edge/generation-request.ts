@@ -59,9 +59,18 @@ export function generationRequest(
     ignoreEos: body.ignore_eos ?? false,
     cacheSalt: body.cache_salt ?? '',
     priority: Math.min(caller.priority.max, Math.max(caller.priority.min, body.priority ?? 0)),
+    sessionKey: named(body.prompt_cache_key) ?? named(body.user),
     kvCodec: body.kv_codec ?? undefined,
     seed: body.seed == null ? seeds.draw() : BigInt.asUintN(64, BigInt(body.seed)),
   };
+}
+
+/** Longer keys are told apart by so many characters. */
+const MAX_KEY = 512;
+
+/** Fields that only help may be anything: what is no key is none. */
+function named(key: unknown): string | undefined {
+  return typeof key === 'string' && key !== '' ? key.slice(0, MAX_KEY) : undefined;
 }
 
 function turn(message: ChatMessage, index: number, data: InlineData | undefined): ChatTurn {

@@ -1,5 +1,5 @@
 import { Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
-import type { WorkerView } from '@kvcapsule/domain/placement';
+import { NO_WORK, type Work, type WorkerView } from '@kvcapsule/domain/placement';
 import type { Following, FollowingFigures, RegistryNews, WorkerRecord } from '@kvcapsule/domain/registry';
 import { Ports } from '../ports.js';
 import { Member } from './member.js';
@@ -82,6 +82,11 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
   /** Counts a request towards its worker until the returned function is called. */
   track(workerId: string, pages: number): () => void {
     return this.#members.get(workerId)?.track(pages) ?? (() => undefined);
+  }
+
+  /** Notes what a request has a worker compute: for it alone, and until its first token with what is ahead of it. */
+  send(workerId: string, tokens: number, beforeFirst: number): Work {
+    return this.#members.get(workerId)?.workload.send(tokens, beforeFirst, performance.now()) ?? NO_WORK;
   }
 
   /** The open link to a worker, made when there is none. Throws `WORKER_LOST` where it cannot be reached. */

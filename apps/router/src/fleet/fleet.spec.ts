@@ -1,6 +1,7 @@
 import { connectivityState } from '@grpc/grpc-js';
 import type { KvcError } from '@kvcapsule/contracts/errors';
 import { Generate } from '@kvcapsule/contracts/worker';
+import { NO_WORK } from '@kvcapsule/domain/placement';
 import { Logger } from '@nestjs/common';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Following, RegistryListener, RegistryNews } from '@kvcapsule/domain/registry';
@@ -39,7 +40,7 @@ const reach = () => fleet.views()[0]?.reach;
 /** A request on its way to the only worker. */
 function ask(requestId = 'r'): ReturnType<typeof listener> {
   const heard = listener();
-  fleet.link(record).generate({ message: Generate.create({ requestId }), files: [] }, heard);
+  fleet.link(record).generate({ message: Generate.create({ requestId }), files: [], work: NO_WORK }, heard);
   return heard;
 }
 

@@ -8,6 +8,7 @@ import {
   type WorkerServiceServer,
   WorkerServiceService,
 } from '@kvcapsule/contracts/worker';
+import { NO_WORK } from '@kvcapsule/domain/placement';
 import { createRpcClient, createRpcServer, listenRpc } from '@kvcapsule/platform/rpc';
 import { afterEach, describe, expect, it } from 'vitest';
 import { FakeStream } from '../testing/fake-client.js';
@@ -112,7 +113,8 @@ describe('a link', () => {
     const [stream, client] = [new FakeStream(), new FakePictures(1)];
     const link = new WorkerLink(stream as never, client, nothing);
     const ask = (requestId: string) => {
-      link.generate({ message: Generate.create({ requestId }), files: [Buffer.alloc(10)] }, listener);
+      const files = [Buffer.alloc(10)];
+      link.generate({ message: Generate.create({ requestId }), files, work: NO_WORK }, listener);
     };
     return { stream, client, link, ask };
   }
@@ -209,7 +211,7 @@ describe('over gRPC', () => {
       failed: nothing,
     };
     const files = [Buffer.alloc(20_000_000)];
-    link.generate({ message: Generate.create({ requestId: 'a' }), files }, listener);
+    link.generate({ message: Generate.create({ requestId: 'a' }), files, work: NO_WORK }, listener);
     await once(heard, 'picture');
     const cancelled = once(heard, 'cancelled');
     const aborted = once(heard, 'abort');

@@ -11,6 +11,7 @@ import type {
   Prefill,
   Started,
 } from '@kvcapsule/contracts/worker';
+import type { Work } from '@kvcapsule/domain/placement';
 import type { ClientDuplexStream } from '@grpc/grpc-js';
 import { EagerPictures } from './eager-pictures.js';
 import { type PictureClient, PictureSender } from './picture-sender.js';
@@ -31,12 +32,15 @@ export interface LinkListener {
 export interface OutgoingRequest {
   readonly message: Generate;
   readonly files: readonly Buffer[];
+  /** To be told of the first token. */
+  readonly work: Work;
 }
 
 /** A request that has not ended. */
 interface Open {
   readonly listener: LinkListener;
   readonly pictures: PictureSender;
+  readonly work: Work;
 }
 
 /** What is used of the stream to a worker. */
@@ -99,14 +103,14 @@ export class WorkerLink {
     return this.#open.size > 0 && this.silentMs <= ms;
   }
 
-  generate({ message, files }: OutgoingRequest, listener: LinkListener): void {
+  generate({ message, files, work }: OutgoingRequest, listener: LinkListener): void {
     if (this.#lost) {
       listener.failed(this.#lost);
       return;
     }
     if (this.#open.size === 0) this.#heardMs = this.#advancedMs = performance.now();
     const pictures = new PictureSender(this.client, files);
-    this.#open.set(message.requestId, { listener, pictures });
+    this.#open.set(message.requestId, { listener, pictures, work });
     const value = { ...message, pictures: this.#eager.attach(message.pictures, files) };
     this.stream.write({ message: { $case: 'generate', value } });
   }
@@ -157,6 +161,7 @@ export class WorkerLink {
         continue;
       }
       if (event.$case === 'finished' || event.$case === 'failed') this.forget(requestId);
+      if (event.$case === 'delta') open.work.answered(this.#heardMs);
       dispatch(open.listener, event, choice);
       spokenOf.push(open.listener);
     }

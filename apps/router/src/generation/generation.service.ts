@@ -9,7 +9,8 @@ import { Fleet } from '../fleet/fleet.service.js';
 import { giveBackMemory } from '../heap.js';
 import { Inflight, type Lifetime } from '../operations/inflight.service.js';
 import { Telemetry } from '../operations/telemetry.service.js';
-import { type Demand, type Reservation, Reserver } from '../placement/reserver.service.js';
+import { type Demand, demandOf } from '../placement/demand.js';
+import { type Reservation, Reserver } from '../placement/reserver.service.js';
 import { Ports } from '../ports.js';
 import { Settings } from '../settings.js';
 import { attempt } from './attempt.js';
@@ -96,7 +97,7 @@ export class GenerationService implements OnApplicationShutdown {
     lifetime: Lifetime,
     ticket: Ticket,
   ): Promise<void> {
-    const { model, kvCodec } = request;
+    const { model } = request;
     this.#checkCodec(request);
     const prompt = await model.preparer.prepare(request.turns, lifetime.signal);
     const context = this.models.contextTokens(model);
@@ -104,7 +105,7 @@ export class GenerationService implements OnApplicationShutdown {
     checkPromptTokens(promptTokens, context);
     transcript.accept();
     const maxTokens = answerTokens(promptTokens, context, request.maxTokens);
-    const demand = this.reserver.demand(model, { kvCodec, maxTokens }, prompt);
+    const demand = demandOf(request, prompt, maxTokens);
     try {
       await this.reserver.checkFits(demand);
       const pages = () => Math.max(0, ...this.models.workers(model).map((worker) => demand.pagesOn(worker)));
@@ -151,13 +152,13 @@ export class GenerationService implements OnApplicationShutdown {
     return ticket.enter(reserving, lifetime.deadlineMs, lifetime.signal);
   }
 
-  #attempt(job: Job, { record, key, pages }: Reservation): Promise<void> {
+  #attempt(job: Job, { record, key, pages, work }: Reservation): Promise<void> {
     const { request, prompt, maxTokens, transcript, lifetime } = job;
     const { signal, deadlineMs } = lifetime;
     const remainingMs = deadlineMs - performance.now();
     const message = generateMessage({ request, prompt, key, pages, maxTokens, remainingMs });
     const files = prompt.pictures.map(({ encoded }) => encoded);
-    return attempt(this.fleet.link(record), { message, files }, transcript, signal);
+    return attempt(this.fleet.link(record), { message, files, work }, transcript, signal);
   }
 
   /** A codec that no worker serves is the request's fault; while there is no worker at all, nobody can say. */

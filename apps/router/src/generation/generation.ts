@@ -32,6 +32,8 @@ export interface GenerationRequest {
   readonly ignoreEos: boolean;
   /** Only requests with the same salt share cached prefixes; empty: none. */
   readonly cacheSalt: string;
+  /** The client's own word for requests that begin alike. */
+  readonly sessionKey: string | undefined;
   /** Lower ones go first on their worker. */
   readonly priority: number;
   /** How KV is kept; undefined leaves it to the worker. */

@@ -1,10 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KvcError } from '@kvcapsule/contracts/errors';
 import type { WorkerView } from '@kvcapsule/domain/placement';
+import { DEFAULT_PRINCIPAL } from '@kvcapsule/domain/request';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { Fleet } from '../fleet/fleet.service.js';
 import type { PreparedPrompt, PromptPreparer } from '../prepare/prompt-preparer.port.js';
 import { MemoryPorts, workerRecord } from '../testing/memory-ports.js';
+import type { Settings } from '../settings.js';
+import { demandOf, type Demanding } from './demand.js';
+import { Placement } from './placement.service.js';
 import { Reserver } from './reserver.service.js';
 
 let ports: MemoryPorts;
@@ -17,7 +21,11 @@ const PAGES = 16;
 
 const preparer = { processorRevision: 'p' } as PromptPreparer;
 const model = { name: 'demo-vlm', workerModelId: 'demo', preparer };
-const demand = (kvCodec?: string) => reserver.demand(model, { kvCodec, maxTokens: 9 }, prompt);
+const asked = (kvCodec?: string): Demanding => ({
+  ...{ model, kvCodec, turns: [], cacheSalt: '', sessionKey: undefined },
+  principal: DEFAULT_PRINCIPAL,
+});
+const demand = (kvCodec?: string) => demandOf(asked(kvCodec), prompt, 9);
 const idle = { state: 'ready', running: 0, waiting: 0, freePages: 160 } as const;
 
 async function meet(...changes: Parameters<typeof workerRecord>[2][]): Promise<void> {
@@ -28,7 +36,8 @@ async function meet(...changes: Parameters<typeof workerRecord>[2][]): Promise<v
 beforeEach(() => {
   ports = new MemoryPorts();
   fleet = new Fleet(ports);
-  reserver = new Reserver(ports, fleet);
+  const settings = { placementPolicy: 'cost-aware', placementWeights: {} } as Settings;
+  reserver = new Reserver(ports, fleet, new Placement(fleet, settings));
 });
 
 describe('reserving', () => {
@@ -86,6 +95,38 @@ describe('reserving', () => {
     await expect(reserver.reserve(demand())).rejects.toMatchObject({ code: 'LEDGER_UNAVAILABLE' });
     await vi.waitFor(() => {
       expect(ports.leases.size).toBe(0);
+    });
+  });
+});
+
+describe('what a request has its worker compute', () => {
+  it('is pending there until its first token comes', async () => {
+    await meet({});
+    const reservation = await reserver.reserve(demand());
+    expect(fleet.views()[0]).toMatchObject({ pendingRequests: 1, pendingTokens: 16 });
+    reservation?.work.answered(performance.now() + 160);
+    expect(fleet.views()[0]).toMatchObject({ pendingRequests: 0, pendingTokens: 0, ownRequests: 1 });
+    expect(fleet.views()[0]?.msPerToken).toBeGreaterThan(5);
+  });
+
+  it('is no longer where the request has ended before', async () => {
+    await meet({});
+    const reservation = await reserver.reserve(demand());
+    if (reservation) await reserver.release(reservation);
+    expect(fleet.views()[0]).toMatchObject({ pendingRequests: 0, pendingTokens: 0, msPerToken: undefined });
+  });
+
+  it('goes on, after a fault, on a worker that computes alike', async () => {
+    const [twin, other] = [{ arithmetic: 'a' }, { arithmetic: 'b' }];
+    await meet(twin);
+    const request = demand();
+    const first = await reserver.reserve(request);
+    await meet(twin, other, other, other, other, twin);
+    request.failed.add('w0');
+    if (first) await reserver.release(first);
+    expect(await reserver.reserve(request)).toMatchObject({
+      record: { workerId: 'w5' },
+      pick: { reason: 'hardware' },
     });
   });
 });
@@ -206,7 +247,7 @@ describe('pages of a request', () => {
       tokenIds: new Array<number>(tokens).fill(7),
       pictures: picture === undefined ? [] : spans,
     } as unknown as PreparedPrompt;
-    const { pagesOn } = reserver.demand(model, { kvCodec, maxTokens }, prepared);
+    const { pagesOn } = demandOf(asked(kvCodec), prepared, maxTokens);
     return pagesOn({ record: workerRecord('w', 'a:1', { ...stored, ...record }) } as WorkerView);
   };
 

@@ -63,6 +63,8 @@ const SETTINGS: Settings = {
   stallMs: 20_000,
   keepAliveMs: 20_000,
   windowBytes: 1_000_000,
+  placementPolicy: 'cost-aware',
+  placementWeights: {},
   queueEntries: 4,
   queueBytes: 10_000_000,
   queueWaitMs: 1_000,

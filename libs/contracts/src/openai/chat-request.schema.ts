@@ -26,15 +26,16 @@ const notOffered = {
   verbosity: refused('verbosity is not offered'),
 };
 
+/** Strings name what begins alike; anything else changes nothing. */
+const session = { prompt_cache_key: ignored, user: ignored };
+
 /** What SDKs and gateways send along and that changes nothing here. */
 const harmless = {
-  user: ignored,
   safety_identifier: ignored,
   metadata: ignored,
   store: ignored,
   service_tier: ignored,
   parallel_tool_calls: ignored,
-  prompt_cache_key: ignored,
   prompt_cache_retention: ignored,
   cache_control: ignored,
 };
@@ -119,6 +120,7 @@ const fields = known({
     })
     .nullish(),
   ...notOffered,
+  ...session,
   ...harmless,
 }).superRefine((request, context) => {
   const refuse = (field: string, message: string) => {

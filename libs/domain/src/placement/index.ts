@@ -1,12 +1,7 @@
-import { FILTERS } from './filters/index.js';
-import { nearBest } from './pickers/index.js';
-import type { Plugins } from './placement.js';
-import { SCORERS } from './scorers/index.js';
-
+export { firstTokenTokens, ownTokens } from './cost-model.js';
 export * from './pages-by-class.js';
+export * from './place.js';
 export * from './placement.js';
+export * from './policies.js';
 export * from './storage-class.js';
 export * from './workload/workload.js';
-
-/** What placement consists of. */
-export const PLUGINS: Plugins = { filters: FILTERS, scorers: SCORERS, picker: nearBest };

@@ -1,18 +1,20 @@
 import { describe, expect, it, vi } from 'vitest';
-import { pagesByClass, place, type Plugins, PLUGINS, storageClass } from './index.js';
-import { requestOf, viewOf } from '../testing/worker-views.js';
+import { heldOf, requestOf, viewOf } from '../testing/worker-views.js';
+import { pagesByClass, place, type Policy, policyOf, scoreAll, type Scorer, storageClass } from './index.js';
 
 const first = () => 0;
+const POLICY = policyOf('cost-aware');
 const idsOf = (list: readonly { worker: { record: { workerId: string } } }[]) =>
   list.map(({ worker }) => worker.record.workerId);
 
 describe('placement', () => {
   it('puts the idle worker first and says why', () => {
     const workers = [viewOf({ id: 'a', running: 2 }), viewOf({ id: 'b' })];
-    const { picks, scored } = place(requestOf(), workers, PLUGINS, 2, first);
+    const request = requestOf({ answerTokens: 10 });
+    const { picks, candidates } = place(request, workers, POLICY, 2, first);
     expect(idsOf(picks)).toEqual(['b', 'a']);
-    expect(idsOf(scored)).toEqual(['a', 'b']);
-    expect(picks[0]?.scores).toEqual({ 'least-loaded': 0.95 });
+    expect(candidates).toEqual(workers);
+    expect(picks[0]).toMatchObject({ costs: { prefix: 20, load: 2 }, total: 22, reason: 'load' });
   });
 
   it('says of each worker that is left out which filter it was', () => {
@@ -20,35 +22,97 @@ describe('placement', () => {
       viewOf({ id: 'busy', free: 1 }),
       viewOf({ id: 'leaving', state: 'draining', free: 1 }),
       viewOf({ id: 'good' }),
+      viewOf({ id: 'full', free: 2 }),
     ];
-    const { picks, rejected } = place(requestOf(), workers, PLUGINS, 3, first);
+    const { picks, rejected } = place(requestOf(), workers, POLICY, 3, first);
     expect(idsOf(picks)).toEqual(['good']);
-    expect(rejected.map(({ worker, filter }) => [worker.record.workerId, filter.name])).toEqual([
-      ['busy', 'room'],
-      ['leaving', 'ready'],
+    expect(
+      [...rejected].map(([{ name }, views]) => [name, views.map(({ record }) => record.workerId)]),
+    ).toEqual([
+      ['room', ['busy', 'full']],
+      ['ready', ['leaving']],
     ]);
-  });
-
-  it('averages the scorers that could tell', () => {
-    const scorers = [
-      { name: 'one', score: () => 0.5 },
-      { name: 'unknown', score: () => undefined },
-      { name: 'two', score: () => 1 },
-    ];
-    const plugins: Plugins = { ...PLUGINS, scorers };
-    const [pick] = place(requestOf(), [viewOf()], plugins, 1, first).picks;
-    expect(pick).toMatchObject({ scores: { one: 0.5, two: 1 }, total: 0.75 });
-    const unknown: Plugins = { ...PLUGINS, scorers: scorers.slice(1, 2) };
-    expect(place(requestOf(), [viewOf()], unknown, 1, first).picks[0]).toMatchObject({
-      scores: {},
-      total: 0,
-    });
   });
 
   it('picks no more workers than may be tried', () => {
     const workers = ['a', 'b', 'c', 'd'].map((id) => viewOf({ id }));
-    expect(place(requestOf(), workers, PLUGINS, 3, first).picks).toHaveLength(3);
-    expect(place(requestOf(), workers, PLUGINS, 0, first).picks).toHaveLength(0);
+    expect(place(requestOf(), workers, POLICY, 3, first).picks).toHaveLength(3);
+    const { picks, candidates } = place(requestOf(), workers, POLICY, 0, first);
+    expect([picks, candidates]).toEqual([[], workers]);
+  });
+
+  it('asks once of each worker what it holds, and again of those that are picked', () => {
+    const held = vi.fn(() => heldOf());
+    const workers = ['a', 'b', 'c', 'd'].map((id) => viewOf({ id }));
+    place(requestOf({ held }), workers, POLICY, 1, first);
+    expect(held).toHaveBeenCalledTimes(5);
+  });
+});
+
+describe('the costs of a worker', () => {
+  const scorer = (name: string, costs: Record<string, number>): Scorer => ({
+    name,
+    over: () => (worker) => costs[worker.record.workerId],
+  });
+  const policy = (...scorers: [Scorer, number][]): Policy => ({
+    ...POLICY,
+    scorers: scorers.map(([each, weight]) => ({ scorer: each, weight })),
+  });
+  const two = [viewOf({ id: 'a' }), viewOf({ id: 'b' })];
+
+  it('are added, each with its weight, those that nobody could tell with nothing', () => {
+    const parts = policy([scorer('one', { a: 5, b: 9 }), 2], [scorer('two', { b: 1 }), 1]);
+    const { scored } = scoreAll(requestOf(), two, parts);
+    expect(scored).toMatchObject([
+      { costs: { one: 10 }, total: 10 },
+      { costs: { one: 18, two: 1 }, total: 19 },
+    ]);
+    expect(scored[0]?.costs).not.toHaveProperty('two');
+  });
+
+  it('leave out what is weighted with 0 and what makes no difference', () => {
+    const silent: Scorer = { name: 'silent', over: () => undefined };
+    const never = vi.fn();
+    const { scored } = scoreAll(requestOf(), two, policy([silent, 1], [{ name: 'off', over: never }, 0]));
+    expect([scored[0]?.costs, never.mock.calls]).toEqual([{}, []]);
+  });
+
+  it.each<[string, [Scorer, number][], string]>([
+    [
+      'by which it is the furthest below the mean',
+      [
+        [scorer('x', { a: 10, b: 40 }), 1],
+        [scorer('y', { a: 0, b: 9 }), 1],
+      ],
+      'x',
+    ],
+    [
+      'as it is weighted',
+      [
+        [scorer('x', { a: 10, b: 40 }), 1],
+        [scorer('y', { a: 0, b: 9 }), 9],
+      ],
+      'y',
+    ],
+    [
+      'although another speaks against it',
+      [
+        [scorer('x', { a: 90, b: 0 }), 1],
+        [scorer('y', { a: 0, b: 100 }), 1],
+      ],
+      'y',
+    ],
+    ['unless all cost the same', [[scorer('x', { a: 5, b: 5 }), 1]], 'even'],
+    ['or there is none', [], 'even'],
+  ])('name the reason: that %s', (_what, scorers, reason) => {
+    expect(place(requestOf(), two, policy(...scorers), 1, first).picks[0]).toMatchObject({
+      worker: { record: { workerId: 'a' } },
+      reason,
+    });
+  });
+
+  it('have no reason where there was no choice', () => {
+    expect(place(requestOf(), two.slice(1), POLICY, 1, first).picks[0]?.reason).toBe('only');
   });
 });
 

@@ -47,10 +47,22 @@ export interface PlacementRequest {
   readonly kvCodec?: string | undefined;
   /** Workers that failed this request. */
   readonly failed: ReadonlySet<string>;
+  readonly promptTokens: number;
+  readonly pictures: number;
+  /** Of the prompt's tokens those that are rows of pictures. */
+  readonly pictureTokens: number;
+  /** About how many the answer will have. */
+  readonly answerTokens: number;
+  /** The same for requests that are likely to begin alike; undefined where nothing says so. */
+  readonly session?: string | undefined;
+  /** What another worker has begun or kept goes on only on one that computes as it does. */
+  readonly prefers?: { readonly arithmetic?: string; readonly precision?: string } | undefined;
   /** Pages the request needs at its peak on that worker: its codec and geometry decide. */
   pagesOn(worker: WorkerView): number;
   /** What that worker holds of the prompt; undefined where nothing is known of it. */
   held?(worker: WorkerView): HeldContent | undefined;
+  /** Tokens of content in use by others whose last copy that worker would give up for this request. */
+  lastCopies?(worker: WorkerView): number | undefined;
 }
 
 /** Pure: whether a worker can take the request. */
@@ -63,75 +75,58 @@ export interface Filter {
   admits(request: PlacementRequest, worker: WorkerView): boolean;
 }
 
-/** Pure: a score in [0, 1], higher is better, undefined when what it needs is not known. */
+/** What a worker costs a request, in tokens of prefill, 0 or more; undefined where it cannot be told. */
+export type Cost = (worker: WorkerView, held: HeldContent | undefined) => number | undefined;
+
+/** Pure: one part of what a request costs. */
 export interface Scorer {
   readonly name: string;
-  score(request: PlacementRequest, worker: WorkerView): number | undefined;
+  /** For one request over the workers that may take it; undefined where it makes no difference between them. */
+  over(request: PlacementRequest, candidates: readonly WorkerView[]): Cost | undefined;
 }
 
-/** One worker's scores by scorer, and their mean over the scorers that gave one. */
-export interface ScoredWorker {
-  readonly worker: WorkerView;
-  readonly scores: Readonly<Record<string, number>>;
-  readonly total: number;
+/** How much a scorer counts; with 1 a token is a token. */
+export interface WeightedScorer {
+  readonly scorer: Scorer;
+  readonly weight: number;
 }
 
-/** Chooses among scored workers. */
+/** Chooses by what each candidate costs in total. */
 export interface Picker {
-  readonly name: string;
-  /** At most `count` of them, in the order in which they are to be tried. `random` gives numbers in [0, 1). */
-  pick(candidates: readonly ScoredWorker[], count: number, random: () => number): ScoredWorker[];
+  /** At most `count` indices, in the order in which they are to be tried. `random` gives numbers in [0, 1). */
+  pick(totals: Float64Array, count: number, random: () => number): number[];
 }
 
-export interface Plugins {
+/** How a request's worker is chosen. */
+export interface Policy {
+  readonly name: string;
   /** In this order; the first that does not admit a worker is why it is left out. */
   readonly filters: readonly Filter[];
-  readonly scorers: readonly Scorer[];
+  readonly scorers: readonly WeightedScorer[];
   readonly picker: Picker;
 }
 
-export interface Rejection {
+/** Why that worker and no other: the scorer by which it was better than the others on average, or one of these. */
+export type PickReason = 'only' | 'even' | (string & {});
+
+/** A worker that was chosen. */
+export interface Pick {
   readonly worker: WorkerView;
-  readonly filter: Filter;
+  readonly held: HeldContent | undefined;
+  /** What it costs by scorer, weighted, in tokens; scorers that could not tell are left out. */
+  readonly costs: Readonly<Record<string, number>>;
+  readonly total: number;
+  readonly reason: PickReason;
 }
+
+/** Workers that are left out, by the filter that did it. */
+export type Rejections = ReadonlyMap<Filter, readonly WorkerView[]>;
 
 /** Where a request may go, and why not elsewhere. */
 export interface Decision {
   /** Workers to try, in this order. */
-  readonly picks: readonly ScoredWorker[];
+  readonly picks: readonly Pick[];
   /** Every worker that passed the filters, in the order of the snapshot. */
-  readonly scored: readonly ScoredWorker[];
-  readonly rejected: readonly Rejection[];
-}
-
-/** Filters, scores and picks at most `count` workers. */
-export function place(
-  request: PlacementRequest,
-  workers: readonly WorkerView[],
-  { filters, scorers, picker }: Plugins,
-  count: number,
-  random: () => number,
-): Decision {
-  const scored: ScoredWorker[] = [];
-  const rejected: Rejection[] = [];
-  for (const worker of workers) {
-    const filter = filters.find((candidate) => !candidate.admits(request, worker));
-    if (filter) rejected.push({ worker, filter });
-    else scored.push(scoredBy(scorers, request, worker));
-  }
-  return { picks: picker.pick(scored, count, random), scored, rejected };
-}
-
-function scoredBy(scorers: readonly Scorer[], request: PlacementRequest, worker: WorkerView): ScoredWorker {
-  const scores: Record<string, number> = {};
-  let sum = 0;
-  let known = 0;
-  for (const scorer of scorers) {
-    const score = scorer.score(request, worker);
-    if (score === undefined) continue;
-    scores[scorer.name] = score;
-    sum += score;
-    known += 1;
-  }
-  return { worker, scores, total: sum / Math.max(1, known) };
+  readonly candidates: readonly WorkerView[];
+  readonly rejected: Rejections;
 }

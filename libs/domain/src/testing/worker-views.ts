@@ -1,5 +1,5 @@
 import type { WorkerLoad, WorkerRecord } from '../registry/index.js';
-import type { PlacementRequest, Reach, WorkerView } from '../placement/placement.js';
+import type { HeldContent, PlacementRequest, Reach, WorkerView } from '../placement/placement.js';
 import type { StorageClass } from '../placement/storage-class.js';
 
 export interface ViewChanges {
@@ -11,6 +11,9 @@ export interface ViewChanges {
   waiting?: number;
   free?: number;
   capacity?: number;
+  blockTokens?: number;
+  arithmetic?: string;
+  precision?: string;
   codecs?: readonly string[];
   storageClass?: string;
   reach?: Reach;
@@ -23,7 +26,7 @@ export interface ViewChanges {
   msPerToken?: number;
 }
 
-/** An idle worker of 100 pages. */
+/** An idle worker of 100 pages of two tokens. */
 export function viewOf(changes: ViewChanges = {}): WorkerView {
   const { id = 'w', modelId = 'm', processorRevision = 'p', ...w } = changes;
   const { state = 'ready', running = 0, waiting = 0 } = w;
@@ -31,15 +34,25 @@ export function viewOf(changes: ViewChanges = {}): WorkerView {
   const { ownRequests = 0, ownPages = 0, freedPages = 0, reach = 'open', isListed = true } = w;
   const { pendingRequests = 0, pendingTokens = 0, msPerToken } = w;
   const load = { state, running, waiting, freePages: free };
-  const model = { modelId, processorRevision };
-  const record = { workerId: id, ...model, capacityPages: capacity, codecs, load } as unknown as WorkerRecord;
+  const { blockTokens = 16, arithmetic = 'cpu-avx2-1', precision = 'f16/f16' } = w;
+  const model = { modelId, processorRevision, arithmetic, precision };
+  const pool = { blockTokens, pagesPerBlock: 8, capacityPages: capacity };
+  const record = { workerId: id, ...model, ...pool, codecs, load } as unknown as WorkerRecord;
   return {
     ...{ record, storageClass: storageClass as StorageClass, reach, isListed },
     ...{ ownRequests, ownPages, freedPages, pendingRequests, pendingTokens, msPerToken },
   };
 }
 
-/** A request of ten pages. */
+/** A request of ten pages and twenty tokens of text. */
 export function requestOf(changes: Partial<PlacementRequest> = {}): PlacementRequest {
-  return { modelId: 'm', processorRevision: 'p', failed: new Set(), pagesOn: () => 10, ...changes };
+  const prompt = { promptTokens: 20, pictures: 0, pictureTokens: 0, answerTokens: 0 };
+  const model = { modelId: 'm', processorRevision: 'p' };
+  return { ...model, ...prompt, failed: new Set(), pagesOn: () => 10, ...changes };
+}
+
+/** What is held of the prompt of `requestOf`, or of another's. */
+export function heldOf(changes: Partial<HeldContent> = {}): HeldContent {
+  const pictures = { picturesHeld: 0, featuresHeld: 0, pictures: 0 };
+  return { prefixTokens: 0, promptTokens: 20, ...pictures, ...changes };
 }

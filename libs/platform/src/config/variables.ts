@@ -31,6 +31,7 @@ export const VARIABLES = {
       'QUEUE_MIB',
     ],
     'DRAIN_MS',
+    ...['PLACEMENT_POLICY', 'PLACEMENT_WEIGHTS'],
   ],
   worker: [
     ...SHARED,

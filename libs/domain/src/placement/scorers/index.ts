@@ -1,5 +1,13 @@
 import type { Scorer } from '../placement.js';
-import { leastLoaded } from './least-loaded/least-loaded.scorer.js';
+import { affinity } from './affinity/affinity.scorer.js';
+import { hardware } from './hardware/hardware.scorer.js';
+import { lastCopy } from './last-copy/last-copy.scorer.js';
+import { load } from './load/load.scorer.js';
+import { pace } from './pace/pace.scorer.js';
+import { picture } from './picture/picture.scorer.js';
+import { prefix } from './prefix/prefix.scorer.js';
 
-/** Every scorer that takes part in placement. */
-export const SCORERS: readonly Scorer[] = [leastLoaded];
+export { load };
+
+/** Every scorer. */
+export const SCORERS: readonly Scorer[] = [prefix, picture, load, affinity, hardware, lastCopy, pace];

@@ -11,6 +11,9 @@ export interface Work {
   ended(): void;
 }
 
+/** Of a worker that has gone. */
+export const NO_WORK: Work = { answered: () => undefined, ended: () => undefined };
+
 /** What one router has one worker compute before first tokens, and how fast that went lately. */
 export class Workload {
   #requests = 0;

@@ -1,0 +1,55 @@
+import { pagesByClass, type PlacementRequest } from '@kvcapsule/domain/placement';
+import { keptPicture, keptText, pageDemand } from '@kvcapsule/domain/scheduling';
+import type { GenerationRequest } from '../generation/generation.js';
+import type { PreparedPrompt } from '../prepare/prompt-preparer.port.js';
+import { sessionOf } from './session.js';
+
+/** What most answers have at most, where their bound is higher. */
+const USUAL_ANSWER_TOKENS = 128;
+
+/** What a request asks of a worker, over all its attempts. */
+export interface Demand extends PlacementRequest {
+  /** Workers that failed the request; grows. */
+  readonly failed: Set<string>;
+  /** Those of the worker that the last attempt was at: what it began goes on alike on such a one alone. */
+  prefers: PlacementRequest['prefers'];
+}
+
+/** What of a request its placement depends on. */
+export type Demanding = Pick<
+  GenerationRequest,
+  'model' | 'kvCodec' | 'turns' | 'principal' | 'cacheSalt' | 'sessionKey'
+>;
+
+/** @param maxTokens what the answer may have at most */
+export function demandOf(request: Demanding, prompt: PreparedPrompt, maxTokens: number): Demand {
+  const { model, kvCodec } = request;
+  const { tokenIds, pictures } = prompt;
+  return {
+    modelId: model.workerModelId,
+    processorRevision: model.preparer.processorRevision,
+    kvCodec,
+    failed: new Set(),
+    prefers: undefined,
+    promptTokens: tokenIds.length,
+    pictures: pictures.length,
+    pictureTokens: pictures.reduce((sum, { length, markerRows }) => sum + length - markerRows.length, 0),
+    answerTokens: Math.min(maxTokens, USUAL_ANSWER_TOKENS),
+    session: sessionOf(request, prompt),
+    pagesOn: pagesOf(prompt, kvCodec, maxTokens),
+  };
+}
+
+function pagesOf(
+  { tokenIds, pictures }: PreparedPrompt,
+  kvCodec: string | undefined,
+  maxTokens: number,
+): PlacementRequest['pagesOn'] {
+  return pagesByClass(({ record }) => {
+    const codec = kvCodec ?? record.codec;
+    const kept = pictures.map((span) => keptPicture(record, codec, span, false));
+    const text = keptText(record, codec);
+    const promptTokens = tokenIds.length;
+    return pageDemand({ promptTokens, maxTokens, pictures: kept, ...(text && { text }) }, record);
+  });
+}

@@ -1,0 +1,23 @@
+import { besideTokens, prefillSteps, queuedTokens } from '../../cost-model.js';
+import type { PlacementRequest, Scorer, WorkerView } from '../../placement.js';
+
+/** A heartbeat may be older than what was sent and given back since. */
+const freePages = ({ record, freedPages, ownPages }: WorkerView) =>
+  Math.min(record.load.freePages + freedPages, record.capacityPages - ownPages);
+
+/** The request's pages, in tokens, as far as they are likely to take the place of content that is asked for again. */
+function displacedTokens(request: PlacementRequest, worker: WorkerView): number {
+  const { capacityPages, blockTokens, pagesPerBlock } = worker.record;
+  const pages = request.pagesOn(worker);
+  const occupied = (capacityPages - freePages(worker) + pages) / Math.max(1, capacityPages);
+  return pages * (blockTokens / pagesPerBlock) * Math.min(1, Math.max(0, occupied));
+}
+
+/** What is queued, what runs beside, and what has to make room; see README.md for the formula. */
+export const load: Scorer = {
+  name: 'load',
+  over: (request) => (worker, held) => {
+    const steps = prefillSteps(request, held) + request.answerTokens;
+    return queuedTokens(request, worker) + besideTokens(worker, steps) + displacedTokens(request, worker);
+  },
+};
