@@ -9,7 +9,7 @@ const layers = [
     sourceTag: 'type:app',
     onlyDependOnLibsWithTags: [
       ...['type:domain', 'type:adapter', 'type:contract', 'type:util', 'type:binding', 'type:evaluation'],
-      'type:runtime',
+      ...['type:runtime', 'type:simulation'],
     ],
   },
   // it carries out what a worker's core decides, on the engine, the wire and the store that its starter hands it;
@@ -29,6 +29,14 @@ const layers = [
     sourceTag: 'type:evaluation',
     onlyDependOnLibsWithTags: [
       ...['type:evaluation', 'type:testing', 'type:domain', 'type:adapter', 'type:binding'],
+      ...['type:contract', 'type:util'],
+    ],
+  },
+  // many workers in a process, for whoever tests or measures a router: it ships with the fake engine's page tables
+  {
+    sourceTag: 'type:simulation',
+    onlyDependOnLibsWithTags: [
+      ...['type:runtime', 'type:testing', 'type:domain', 'type:adapter', 'type:binding', 'type:model'],
       ...['type:contract', 'type:util'],
     ],
   },

@@ -88,7 +88,7 @@ async function serve(threads) {
     codec: 'capsule-mixed',
     profileId: '',
     config: {
-      ...{ id: 'w', listen: '127.0.0.1:0', metricsHost: '127.0.0.1', metricsPort: 0 },
+      ...{ id: 'w', listen: '127.0.0.1:0' },
       ...{ poolBlocks: 4096, swapPages: 0, maxStepTokens: 2048, maxPrefillChunk: 256, maxRunning: 32 },
       encoderCacheBytes: 2 ** 26,
     },

@@ -45,7 +45,8 @@ async function main(): Promise<void> {
   for (const line of unreadVariables(process.env, ['worker'])) logger.warn(line);
   const { note, ...worker } = await open(config, logger);
   superviseProcess(worker, config, logger);
-  const ready = { event: 'ready', address: worker.address, metrics: `${worker.metricsUrl}/metrics`, note };
+  const metrics = `${String(worker.metricsUrl)}/metrics`;
+  const ready = { event: 'ready', address: worker.address, metrics, note };
   process.stdout.write(`${JSON.stringify(ready)}\n`);
 }
 
@@ -91,6 +92,7 @@ async function open(
       poolBlocks: blocks,
       swapPages: Math.floor((config.swapMib * MIB) / engine.info.pageBytes),
       encoderCacheBytes: config.encoderCacheMib * MIB,
+      metricsAt: { host: config.metricsHost, port: config.metricsPort },
     },
     onReplaced: () => {
       process.exitCode = 1;

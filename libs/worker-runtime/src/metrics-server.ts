@@ -9,8 +9,7 @@ import type { WorkerTelemetry } from './telemetry/worker-telemetry.js';
 export async function startMetricsServer(
   serving: Serving,
   telemetry: WorkerTelemetry,
-  host: string,
-  port: number,
+  { host, port }: { readonly host: string; readonly port: number },
 ): Promise<{ readonly url: string; close(): Promise<void> }> {
   const server = createServer((request, response) => {
     const path = request.url?.split('?')[0];

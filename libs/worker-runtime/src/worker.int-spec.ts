@@ -116,8 +116,6 @@ async function serve(
       maxPrefillChunk: maxStepTokens,
       maxRunning,
       encoderCacheBytes: 2 ** 20,
-      metricsHost: '127.0.0.1',
-      metricsPort: 0,
     },
     onReplaced: () => undefined,
   });

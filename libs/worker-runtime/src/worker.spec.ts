@@ -887,14 +887,14 @@ describe('operation', () => {
     const rig = await rigOf();
     const router = new RouterSide(rig.client);
     await router.ask(generateOf({ id: 'a', parts: [[10, 11]], maxTokens: 4 }));
-    const text = await (await fetch(`${rig.worker.metricsUrl}/metrics`)).text();
+    const text = await (await fetch(`${String(rig.worker.metricsUrl)}/metrics`)).text();
     expect(text).toContain('kvcapsule_worker_pages_free 512');
     expect(text).toContain('kvcapsule_worker_pages_held 0');
     expect(text).toContain('kvcapsule_worker_tokens_total{kind="prompt"} 2');
     expect(text).toMatch(/kvcapsule_worker_requests_total\{reason="(length|stop)"\} 1/);
-    const health = await fetch(`${rig.worker.metricsUrl}/health`);
+    const health = await fetch(`${String(rig.worker.metricsUrl)}/health`);
     expect([health.status, await health.json()]).toMatchObject([200, { state: 'ready', capacityPages: 512 }]);
     await rig.worker.drain(10);
-    expect((await fetch(`${rig.worker.metricsUrl}/health`)).status).toBe(503);
+    expect((await fetch(`${String(rig.worker.metricsUrl)}/health`)).status).toBe(503);
   });
 });

@@ -55,8 +55,8 @@ export interface WorkerParts {
     readonly maxPrefillChunk: number;
     readonly maxRunning: number;
     readonly encoderCacheBytes: number;
-    readonly metricsHost: string;
-    readonly metricsPort: number;
+    /** Of `/metrics` and `/health`; absent: they are served nowhere. */
+    readonly metricsAt?: { readonly host: string; readonly port: number };
     readonly heartbeatMs?: number;
   };
   /** Nothing is served any more: the process has been replaced by a newer one. */
@@ -65,7 +65,7 @@ export interface WorkerParts {
 
 export interface Worker {
   readonly address: string;
-  readonly metricsUrl: string;
+  readonly metricsUrl: string | undefined;
   /** What it has decided so far; to be read only. */
   readonly serving: Serving;
   readonly epoch: () => number;
@@ -108,7 +108,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   server.addService(WorkerServiceService, createWorkerRpc({ executor, pictures, cacheLog, drain, logger }));
   server.addService({ check: HealthService.check }, { check: createHealthCheck(() => serving.state) });
   const address = await listenOn(server, config.listen);
-  const http = await startMetricsServer(serving, telemetry, config.metricsHost, config.metricsPort);
+  const http = config.metricsAt && (await startMetricsServer(serving, telemetry, config.metricsAt));
   executor.start();
   const descriptor = descriptorOf(parts, serving, config.advertise ?? address);
   const load = () => ({
@@ -130,7 +130,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   await registration.start();
   return {
     address,
-    metricsUrl: http.url,
+    metricsUrl: http?.url,
     serving,
     epoch,
     drain,
@@ -141,7 +141,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
       await registration.stop();
       await executor.stop();
       server.forceShutdown();
-      await http.close();
+      await http?.close();
       await engine.dispose();
     },
   };

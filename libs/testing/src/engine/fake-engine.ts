@@ -3,14 +3,16 @@ import { PageTableModel } from '@kvcapsule/domain/testing';
 import {
   type EncodedImage,
   type ImageWatch,
-  type NativeEngine,
   type NativeEngineInfo,
   type StepPlan,
   type StepResult,
   TOKEN_DRAWN_BEFORE,
 } from '@kvcapsule/engine';
 
+import { DrawnBefore } from './drawn-before.js';
+import { biasOf, logprobsOf, mix, seedOf } from './invented-numbers.js';
 import { planChanges, planRows, type PlanRow } from './read-plan.js';
+import { ServingEngine } from './serving-engine.js';
 
 interface Row {
   readonly position: number;
@@ -37,7 +39,7 @@ export type FakeFormat =
  * on compression, but on nothing else; so equal answers prove that batching, chunking, caching and preemption
  * change nothing.
  */
-export class FakeEngine implements NativeEngine {
+export class FakeEngine extends ServingEngine {
   readonly info: NativeEngineInfo;
   readonly images = new Map<number, { tokens: number; mark: number }>();
   steps = 0;
@@ -48,8 +50,7 @@ export class FakeEngine implements NativeEngine {
   readonly #tables: PageTableModel<Row>;
   /** Pages that `readPages` has taken out; their number stands in the bytes. */
   readonly #taken: ReturnType<PageTableModel<Row>['read']>[] = [];
-  /** What the last step with rows drew, by slot. */
-  #drawn = new Map<number, { readonly position: number; readonly token: number }>();
+  readonly #drawn = new DrawnBefore();
   /** Calls run one after the other, as on the engine's thread. */
   #tail: Promise<unknown> = Promise.resolve();
   #handles = 0;
@@ -61,6 +62,7 @@ export class FakeEngine implements NativeEngine {
     /** Of a step or a picture. */
     readonly delayMs: number | (() => number) = 0,
   ) {
+    super();
     this.info = {
       vocab: FAKE_VOCAB,
       contextTokens: 512,
@@ -138,10 +140,10 @@ export class FakeEngine implements NativeEngine {
   }
 
   #step(plan: StepPlan): StepResult {
-    const rows = this.#fill(planRows(plan));
+    const rows = this.#drawn.fill(planRows(plan));
     this.steps += 1;
     for (const change of planChanges(plan)) this.#tables.apply(change);
-    if (rows.length > 0) this.#drawn = new Map();
+    this.#drawn.forget(rows);
     if (this.failNext > 0 && rows.length > 0) {
       this.failNext -= 1;
       throw Object.assign(new Error('the engine failed'), { code: 'ENGINE_FAILED' });
@@ -149,28 +151,19 @@ export class FakeEngine implements NativeEngine {
     const states = rows.map((row) => this.#row(row));
     this.largestBatch = Math.max(this.largestBatch, plan.samples.length);
     const drawn = Int32Array.from(plan.samples, (row, index) => {
-      const seed =
-        (plan.temperature[index] ?? 0) > 0 ? Number(BigInt.asUintN(32, plan.seed[index] ?? 0n)) : 0;
       const added = plan.tokens[row] === TOKEN_DRAWN_BEFORE ? rows[row]?.token : undefined;
       const mark = penaltyMark(plan, index, added);
-      return forced(plan, index) ?? mix(mix(states[row] ?? 0, seed), mark) % FAKE_VOCAB;
+      return forced(plan, index) ?? mix(mix(states[row] ?? 0, seedOf(plan, index)), mark) % FAKE_VOCAB;
     });
-    plan.samples.forEach((row, index) => {
-      const { slot = -1, position = 0 } = rows[row] ?? {};
-      this.#drawn.set(slot, { position: position + 1, token: drawn[index] ?? 0 });
-    });
+    this.#drawn.keep(plan, rows, drawn);
     const logits = plan.returnLogits === true ? { logits: logitsOf(plan, states) } : {};
-    return { tokens: drawn, ...logprobsOf(plan, states), ...logits, compressSeconds: 0, forwardSeconds: 0 };
-  }
-
-  /** Rows with the tokens that the step before drew. */
-  #fill(rows: readonly PlanRow[]): PlanRow[] {
-    return rows.map((row) => {
-      if (row.token !== TOKEN_DRAWN_BEFORE) return row;
-      const drawn = this.#drawn.get(row.slot);
-      if (drawn?.position !== row.position) throw new Error('nothing was drawn there');
-      return { ...row, token: drawn.token };
-    });
+    return {
+      tokens: drawn,
+      ...logprobsOf(plan, states, FAKE_VOCAB),
+      ...logits,
+      compressSeconds: 0,
+      forwardSeconds: 0,
+    };
   }
 
   readPages(pages: Int32Array): Promise<Uint8Array> {
@@ -188,42 +181,6 @@ export class FakeEngine implements NativeEngine {
       // a slot that is closed in the next step's first changes may still name these pages
       this.#tables.write([...pages], this.#taken[view.getUint32(0)] ?? []);
     });
-  }
-
-  readRows(): Promise<Float32Array> {
-    return Promise.reject(new Error('not here'));
-  }
-
-  addToGram(): Promise<void> {
-    return Promise.reject(new Error('not here'));
-  }
-
-  fit(): Promise<void> {
-    return Promise.reject(new Error('not here'));
-  }
-
-  fitPacked(): Promise<void> {
-    return Promise.reject(new Error('not here'));
-  }
-
-  fitPieces(): Promise<void> {
-    return Promise.reject(new Error('not here'));
-  }
-
-  saveStatistics(): Promise<void> {
-    return Promise.reject(new Error('not here'));
-  }
-
-  loadStatistics(): Promise<Int32Array> {
-    return Promise.reject(new Error('not here'));
-  }
-
-  observe(): Promise<void> {
-    return Promise.reject(new Error('not here'));
-  }
-
-  perturb(): Promise<number> {
-    return Promise.reject(new Error('not here'));
   }
 
   dispose(): Promise<void> {
@@ -272,14 +229,7 @@ export class FakeEngine implements NativeEngine {
 
 /** A bias of 100 decides, one that forbids is only checked to name real tokens. */
 function forced(plan: StepPlan, sample: number): number | undefined {
-  const user = plan.bias?.samples.indexOf(sample) ?? -1;
-  if (!plan.bias || user < 0) return undefined;
-  const { offsets, tokens, values } = plan.bias;
-  for (let at = offsets[user] ?? 0; at < (offsets[user + 1] ?? 0); at += 1) {
-    if ((tokens[at] ?? 0) >= FAKE_VOCAB) throw new Error('a bias of no token');
-    if (values[at] === 100) return tokens[at];
-  }
-  return undefined;
+  return [...biasOf(plan, sample, FAKE_VOCAB)].find(([, value]) => value === 100)?.[0];
 }
 
 /** `[samples][vocab]`, by the state alone. */
@@ -288,23 +238,6 @@ function logitsOf(plan: StepPlan, states: readonly number[]): Float32Array {
   return Float32Array.from(
     [...plan.samples].flatMap((row) => tokens.map((token) => mix(states[row] ?? 0, token) % 997)),
   );
-}
-
-/** Numbers that depend on the state alone: raw, as the engine's are. */
-function logprobsOf(
-  plan: StepPlan,
-  states: readonly number[],
-): Pick<StepResult, 'logprobs' | 'topTokens' | 'topLogprobs'> {
-  const { topLogprobs: wanted = new Int32Array() } = plan;
-  const stateOf = (sample: number): number => states[plan.samples[sample] ?? 0] ?? 0;
-  const ranks = Array.from(wanted).flatMap((count, sample) =>
-    Array.from({ length: Math.max(0, count) }, (_, rank) => ({ state: stateOf(sample), rank })),
-  );
-  return {
-    logprobs: Float32Array.from(wanted, (count, sample) => (count < 0 ? 0 : -(stateOf(sample) % 997) / 64)),
-    topTokens: Int32Array.from(ranks, ({ state, rank }) => (state + rank) % FAKE_VOCAB),
-    topLogprobs: Float32Array.from(ranks, ({ state, rank }) => -(state % 31) / 64 - rank),
-  };
 }
 
 /**
@@ -322,10 +255,4 @@ function penaltyMark(plan: StepPlan, sample: number, added: number | undefined):
   if (added !== undefined) counted.set(added, (counted.get(added) ?? 0) + 1);
   for (const [token, count] of counted) mark = (mark + mix(token, count)) >>> 0;
   return mark;
-}
-
-function mix(a: number, b: number): number {
-  let hash = Math.imul(a ^ 0x9e3779b9, 0x85ebca6b) ^ Math.imul(b + 0x7f4a7c15, 0xc2b2ae35);
-  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
-  return (hash ^ (hash >>> 13)) >>> 0;
 }

@@ -1,0 +1,2 @@
+export * from './fit-costs.js';
+export * from './step-costs.js';

@@ -1,0 +1,2 @@
+export * from './engine-model.js';
+export * from './simulated-model.js';
