@@ -18,6 +18,7 @@ import { LandingController } from './operations/landing.controller.js';
 import { MetricsController } from './operations/metrics.controller.js';
 import { Telemetry } from './operations/telemetry.service.js';
 import { Placement } from './placement/placement.service.js';
+import { Owners } from './owners/owners.service.js';
 import { Reserver } from './placement/reserver.service.js';
 import { Ports } from './ports.js';
 import { Settings } from './settings.js';
@@ -43,6 +44,7 @@ export class AppModule {
         GenerationService,
         Inflight,
         Placement,
+        Owners,
         Reserver,
         ModelFleet,
         Pacer,

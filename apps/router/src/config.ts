@@ -82,6 +82,12 @@ export const routerConfigSchema = z
       .array(z.string().regex(WEIGHT, `not NAME=NUMBER with a name of ${SCORER_NAMES.join(', ')}`))
       .default([])
       .describe('How much a part of a request’s cost counts, as load=2; 1 where nothing is said'),
+    indexNames: z
+      .int()
+      .min(1_000)
+      .max(100_000_000)
+      .default(2_000_000)
+      .describe('Blocks and pictures in workers’ caches that are remembered for placement, 40 bytes each'),
     drainMs: z.int().min(0).default(30_000).describe('How long answers may go on after SIGTERM'),
   })
   .superRefine((config, context) => {
@@ -148,6 +154,7 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): S
     queueEntries: config.queueSize,
     queueBytes: config.queueMib * MIB,
     queueWaitMs: QUEUE_WAIT_MS,
+    indexNames: config.indexNames,
     drainMs,
   };
 }

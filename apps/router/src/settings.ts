@@ -52,6 +52,8 @@ export abstract class Settings {
   /** Bytes of prompts and pictures that may wait, over all models. */
   abstract readonly queueBytes: number;
   abstract readonly queueWaitMs: number;
+  /** Names of cached content that are remembered of all workers together. */
+  abstract readonly indexNames: number;
   /** How long streams in flight may go on after SIGTERM. */
   abstract readonly drainMs: number;
 }

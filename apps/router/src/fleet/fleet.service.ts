@@ -1,3 +1,5 @@
+import type { ClientReadableStream } from '@grpc/grpc-js';
+import type { CacheEvents, WatchCacheRequest } from '@kvcapsule/contracts/worker';
 import { Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
 import { NO_WORK, type Work, type WorkerView } from '@kvcapsule/domain/placement';
 import type { Following, FollowingFigures, RegistryNews, WorkerRecord } from '@kvcapsule/domain/registry';
@@ -94,6 +96,13 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
     const member = this.#members.get(workerId);
     if (!member) throw lost('The worker has gone.');
     return member.channel.link();
+  }
+
+  /** A worker's account of its caches. Throws `WORKER_LOST` where it cannot be reached. */
+  watchCache({ workerId }: WorkerRecord, known: WatchCacheRequest): ClientReadableStream<CacheEvents> {
+    const member = this.#members.get(workerId);
+    if (!member) throw lost('The worker has gone.');
+    return member.channel.watchCache(known);
   }
 
   /** A request has found every worker full: for some seconds pages that are given back are heard of at once. */

@@ -1,6 +1,6 @@
-import { connectivityState } from '@grpc/grpc-js';
+import { type ClientReadableStream, connectivityState } from '@grpc/grpc-js';
 import type { KvcError } from '@kvcapsule/contracts/errors';
-import type { WorkerServiceClient } from '@kvcapsule/contracts/worker';
+import type { CacheEvents, WatchCacheRequest, WorkerServiceClient } from '@kvcapsule/contracts/worker';
 import type { Reach } from '@kvcapsule/domain/placement';
 import { lost, WorkerLink } from './worker-link.js';
 
@@ -53,6 +53,12 @@ export class WorkerChannel {
   link(): WorkerLink {
     if (this.#closed || this.#lostMs !== undefined) throw lost('The connection to the worker was lost.');
     return (this.#link ??= this.#open());
+  }
+
+  /** The worker's account of its caches. Throws `WORKER_LOST` while it cannot be reached. */
+  watchCache(known: WatchCacheRequest): ClientReadableStream<CacheEvents> {
+    if (this.#closed || this.#lostMs !== undefined) throw lost('The connection to the worker was lost.');
+    return (this.#client ??= this.connect(this.address)).watchCache(known);
   }
 
   /**

@@ -3,6 +3,7 @@ import { ApiOperation, ApiProduces, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import { Admission } from '../admission/admission.service.js';
 import { Fleet } from '../fleet/fleet.service.js';
+import { Owners } from '../owners/owners.service.js';
 import { Inflight } from './inflight.service.js';
 import { Telemetry } from './telemetry.service.js';
 
@@ -14,6 +15,7 @@ export class MetricsController {
     private readonly fleet: Fleet,
     private readonly inflight: Inflight,
     private readonly admission: Admission,
+    private readonly owners: Owners,
   ) {}
 
   @Get()
@@ -25,6 +27,7 @@ export class MetricsController {
     metrics.requestsWaiting.set(Math.max(0, this.inflight.size - running));
     metrics.workers.set(this.fleet.views().length);
     this.admission.measure();
+    this.owners.measure();
     await reply.type(metrics.registry.contentType).send(await metrics.registry.metrics());
   }
 }

@@ -68,6 +68,7 @@ const SETTINGS: Settings = {
   queueEntries: 4,
   queueBytes: 10_000_000,
   queueWaitMs: 1_000,
+  indexNames: 10_000,
   drainMs: 300,
 };
 

@@ -29,6 +29,7 @@ export const VARIABLES = {
       'REQUEST_TIMEOUT_MS',
       'QUEUE_SIZE',
       'QUEUE_MIB',
+      'INDEX_NAMES',
     ],
     'DRAIN_MS',
     ...['PLACEMENT_POLICY', 'PLACEMENT_WEIGHTS'],

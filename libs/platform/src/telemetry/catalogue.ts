@@ -109,6 +109,36 @@ export const METRICS = {
       type: 'gauge',
       labels: [],
     },
+    ownersNames: {
+      name: 'kvcapsule_router_owners_names',
+      help: 'Blocks, pictures and features in workers’ caches that the router knows of',
+      type: 'gauge',
+      labels: [],
+    },
+    ownersPairs: {
+      name: 'kvcapsule_router_owners_pairs',
+      help: 'Those, each counted once for every worker that holds it',
+      type: 'gauge',
+      labels: [],
+    },
+    ownersBytes: {
+      name: 'kvcapsule_router_owners_bytes',
+      help: 'Memory of what the router knows of workers’ caches',
+      type: 'gauge',
+      labels: [],
+    },
+    ownersSilence: {
+      name: 'kvcapsule_router_owners_silence_ms',
+      help: 'Since the last word on its caches of the worker that has been silent longest; each speaks every 10 s',
+      type: 'gauge',
+      labels: [],
+    },
+    ownersGaps: {
+      name: 'kvcapsule_router_owners_gaps_total',
+      help: 'How often a worker told all that it holds again because the router had fallen behind',
+      type: 'counter',
+      labels: [],
+    },
   },
   worker: {
     leases: {

@@ -1,0 +1,96 @@
+import { type OwnerNumber, OwnersIndex } from '@kvcapsule/domain/owners';
+import type { WorkerView } from '@kvcapsule/domain/placement';
+import type { WorkerRecord } from '@kvcapsule/domain/registry';
+import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
+import { Fleet } from '../fleet/fleet.service.js';
+import { Telemetry } from '../operations/telemetry.service.js';
+import { Settings } from '../settings.js';
+import { CacheWatch } from './cache-watch.js';
+
+/** Between two parts of a sweep: one takes less than a millisecond, all of them some seconds. */
+const SWEEP_MS = 10;
+
+interface Watched {
+  readonly address: string;
+  readonly watch: CacheWatch;
+}
+
+/** Which worker holds what, as the workers themselves tell this router. */
+@Injectable()
+export class Owners implements OnApplicationShutdown {
+  readonly index: OwnersIndex;
+  readonly #watched = new Map<string, Watched>();
+  #views: readonly WorkerView[] = [];
+  #sweep: NodeJS.Timeout | undefined;
+
+  constructor(
+    private readonly fleet: Fleet,
+    private readonly telemetry: Telemetry,
+    settings: Settings,
+  ) {
+    this.index = new OwnersIndex({ maxNames: settings.indexNames });
+    fleet.onChange(() => {
+      this.#follow();
+    });
+  }
+
+  onApplicationShutdown(): void {
+    clearInterval(this.#sweep);
+    for (const { watch } of this.#watched.values()) watch.stop();
+    this.#watched.clear();
+  }
+
+  /** Under which number the index has a worker's content. */
+  numberOf(workerId: string): OwnerNumber | undefined {
+    return this.#watched.get(workerId)?.watch.owner;
+  }
+
+  /** Ms since the last word of the worker that has been silent longest; 0 without workers. */
+  get silentMs(): number {
+    return Math.max(0, ...[...this.#watched.values()].map(({ watch }) => watch.silentMs));
+  }
+
+  /** Brings the metrics up to date. */
+  measure(): void {
+    const { ownersNames, ownersPairs, ownersBytes, ownersSilence } = this.telemetry.metrics;
+    ownersNames.set(this.index.names);
+    ownersPairs.set(this.index.pairs);
+    ownersBytes.set(this.index.bytes);
+    ownersSilence.set(this.silentMs);
+  }
+
+  /** The fleet has something new at each answer; its list is another one every second at most. */
+  #follow(): void {
+    const views = this.fleet.views();
+    if (views === this.#views) return;
+    this.#views = views;
+    const listed = new Map(views.map(({ record }) => [record.workerId, record]));
+    for (const [workerId, { address, watch }] of this.#watched) {
+      if (listed.get(workerId)?.address === address) continue;
+      watch.stop();
+      this.#watched.delete(workerId);
+    }
+    for (const [workerId, record] of listed) {
+      if (this.#watched.has(workerId)) continue;
+      this.#watched.set(workerId, { address: record.address, watch: this.#watch(record) });
+    }
+    if (this.index.needsSweep) this.#sweep ??= setInterval(() => this.#sweepOn(), SWEEP_MS);
+  }
+
+  #watch(record: WorkerRecord): CacheWatch {
+    return new CacheWatch({
+      index: this.index,
+      open: (known) => this.fleet.watchCache(record, known),
+      gap: () => {
+        this.telemetry.metrics.ownersGaps.inc();
+      },
+    });
+  }
+
+  #sweepOn(): void {
+    this.index.sweep();
+    if (this.index.needsSweep) return;
+    clearInterval(this.#sweep);
+    this.#sweep = undefined;
+  }
+}
