@@ -9,8 +9,8 @@ import type { Expected, Happening } from './history.js';
 import { strikeUntil } from './nemesis.js';
 
 const isFull = process.env['KVCAPSULE_TEST_FULL'] === '1';
-const SECONDS = Number(process.env['KVCAPSULE_CHAOS_SECONDS'] ?? (isFull ? 1_800 : 150));
-const SEED = Number(process.env['KVCAPSULE_CHAOS_SEED'] ?? 1);
+const SECONDS = Number(process.env['KVCAPSULE_TEST_CHAOS_SECONDS'] ?? (isFull ? 1_800 : 150));
+const SEED = Number(process.env['KVCAPSULE_TEST_CHAOS_SEED'] ?? 1);
 const CLIENTS = 8;
 const SAMPLE_MS = 100;
 

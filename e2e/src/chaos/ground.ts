@@ -29,7 +29,7 @@ export interface Node {
   /** The way of routers to a worker. */
   readonly inbound?: FaultProxy;
   part: Part;
-  /** Starts the process anew under the same name, after it has ended. */
+  /** Starts the process anew under the same name, after it has ended, until it stays: it needs its store to start. */
   start(): Promise<void>;
 }
 
@@ -113,7 +113,8 @@ export class Ground {
     const { process } = worker.part;
     process.kill('SIGSTOP');
     const gone = once(process, 'exit').then(() => true);
-    const part = await this.#startProcess(worker, await freePort());
+    const port = await freePort();
+    const part = await asASupervisor(() => this.#startProcess(worker, port));
     worker.part = part;
     await new Promise((resolve) => setTimeout(resolve, standsMs));
     process.kill('SIGCONT');
@@ -192,10 +193,20 @@ async function nodeOf(place: Place, start: () => Promise<Part>): Promise<Node> {
     ...place,
     part: await start(),
     start: async () => {
-      node.part = await start();
+      node.part = await asASupervisor(start);
     },
   };
   return node;
+}
+
+/** Starts a process again when it ends before it is ready. */
+async function asASupervisor(start: () => Promise<Part>): Promise<Part> {
+  const giveUpAt = performance.now() + 60_000;
+  const again = async (error: unknown): Promise<Part> => {
+    if (performance.now() > giveUpAt) throw error;
+    return start().catch(again);
+  };
+  return start().catch(again);
 }
 
 function urlOf({ port }: FaultProxy): string {

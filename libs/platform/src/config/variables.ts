@@ -49,7 +49,16 @@ export const VARIABLES = {
     ],
   ],
   /** The engine's file, the key of `ask` and `eval`, and what tests read. */
-  others: ['ADDON', 'API_KEY', 'TEST_FULL', 'SOAK_SECONDS', 'SOAK_OUT'],
+  others: [
+    'ADDON',
+    'API_KEY',
+    'TEST_FULL',
+    'TEST_CHAOS_SECONDS',
+    'TEST_CHAOS_SEED',
+    'TEST_REDIS_IMAGE',
+    'SOAK_SECONDS',
+    'SOAK_OUT',
+  ],
 } as const;
 
 export type Part = 'router' | 'worker';
