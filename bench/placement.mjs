@@ -160,7 +160,11 @@ for (let round = -2; round < Number(values.rounds); round += 1) {
     for (let list = 0; list < LISTS; list += 1) {
       await Promise.all(
         records.map((each, index) =>
-          registry.heartbeat(each.workerId, epochs[index], load(index + list + round + 9)),
+          registry.heartbeat(
+            registry.list ? each.workerId : each,
+            epochs[index],
+            load(index + list + round + 9),
+          ),
         ),
       );
       listMs +=

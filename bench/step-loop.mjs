@@ -76,7 +76,12 @@ async function serve(threads) {
   const nothing = () => Promise.resolve();
   const worker = await startWorker({
     engine: timedEngine(engine),
-    registry: { register: () => Promise.resolve({ epoch: 1 }), heartbeat: nothing, deregister: nothing },
+    registry: {
+      register: () => Promise.resolve({ epoch: 1 }),
+      heartbeat: nothing,
+      freed: nothing,
+      deregister: nothing,
+    },
     ledger: { commit: nothing, extend: nothing, release: nothing },
     metrics: createMetrics('worker'),
     logger: createLogger({ name: 'step-loop', level: 'silent' }),

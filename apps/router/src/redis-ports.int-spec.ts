@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RedisServer } from '@kvcapsule/platform/redis-server';
 import { startRedis } from '@kvcapsule/platform/redis-server';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { RedisPorts } from './redis-ports.adapter.js';
 import { delta, endless, finished, started } from './testing/fake-worker.js';
 import { Harness, until } from './testing/harness.js';
@@ -63,6 +63,43 @@ describe('over Redis', () => {
       committedPages: 0,
     });
   });
+
+  it(
+    'lets a request go on at once that waits for pages of another router’s',
+    { timeout: 60_000 },
+    async () => {
+      const other = await new Harness(await open()).start({ queueWaitMs: 30_000 }, 0);
+      try {
+        // heartbeats alone would tell of the pages seconds later
+        clearInterval(heart);
+        const record = workerRecord('w0', router.worker.address, { capacityPages: 8 });
+        const by = { instanceId: 'small', heldEpoch: 0 };
+        const { epoch } = await workerSide.registry.register(record, { ...load, freePages: 8 }, by);
+        await until(() => [router, other].every(({ fleet }) => fleet.views()[0]?.record.epoch === epoch));
+        router.worker.script = endless;
+        const first = new AbortController();
+        const running = router.chat('abc', { stream: true }, { signal: first.signal });
+        await until(() => router.worker.running === 1);
+        await workerSide.registry.heartbeat(record, epoch, { ...load, freePages: 8 });
+        const wanted = vi.spyOn(other.fleet, 'wanted');
+        router.worker.script = (request, say) => say(started(), finished(request, 0));
+        const waiting = other.chat('abc');
+        await until(() => wanted.mock.calls.length > 0);
+        await sleep(300);
+        const beganMs = performance.now();
+        first.abort();
+        await Promise.allSettled([running]);
+        const account = async () => (await workerSide.ledger.account('w0'))?.leases;
+        await expect.poll(account, { interval: 1, timeout: 5_000 }).toBe(0);
+        await workerSide.registry.freed('w0', epoch, { ...load, freePages: 8 });
+        expect((await waiting).status).toBe(200);
+        // milliseconds, and some for a busy machine
+        expect(performance.now() - beganMs).toBeLessThan(1_500);
+      } finally {
+        await other.stop();
+      }
+    },
+  );
 
   it(
     'outlives the death of Redis: streams finish, requests are refused, service resumes',

@@ -9,6 +9,7 @@ import type { WorkerMetrics } from '@kvcapsule/platform/telemetry';
 import { type Detokenizer, Serving } from '@kvcapsule/serving';
 import type { Logger } from 'pino';
 
+import { FreedAnnouncer } from './cluster/freed-announcer.js';
 import { LeaseKeeper } from './cluster/lease-keeper.js';
 import { Registration } from './cluster/registration.js';
 import { type DecodeImage, Executor } from './executor.js';
@@ -85,10 +86,20 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const epoch = (): number => cluster.registration?.epoch ?? 0;
   const identity = (): { workerId: string; epoch: number } => ({ workerId: config.id, epoch: epoch() });
   const serving = createServing(parts);
+  const load = () => ({
+    state: serving.state,
+    running: serving.running,
+    waiting: serving.waiting,
+    freePages: serving.scheduler.pool.freePages,
+  });
+  const announcer = new FreedAnnouncer(() => parts.registry.freed(config.id, epoch(), load()));
   const leases = new LeaseKeeper({
     ...{ ledger: parts.ledger, identity, logger, capacityPages: serving.scheduler.pool.capacityPages },
     givenBack: (id, error) => {
       executor.loseLease(id, error);
+    },
+    freed: () => {
+      announcer.freed();
     },
     forgotten: () => void cluster.registration?.beatNow(),
   });
@@ -111,12 +122,6 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const http = config.metricsAt && (await startMetricsServer(serving, telemetry, config.metricsAt));
   executor.start();
   const descriptor = descriptorOf(parts, serving, config.advertise ?? address);
-  const load = () => ({
-    state: serving.state,
-    running: serving.running,
-    waiting: serving.waiting,
-    freePages: serving.scheduler.pool.freePages,
-  });
   const events = {
     registered: () => leases.rebuild(),
     beat: () => leases.retry(),
@@ -138,6 +143,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
       executor.fail(error);
     },
     close: async () => {
+      await announcer.stop();
       await registration.stop();
       await executor.stop();
       server.forceShutdown();

@@ -23,6 +23,7 @@ async function start(registry: RegistryPort): Promise<void> {
     ...{ ledger: new RedisLedger(client), logger, capacityPages: workerDescriptor('w').capacityPages },
     identity: () => ({ workerId: 'w', epoch: worker.epoch }),
     givenBack: () => undefined,
+    freed: () => undefined,
     forgotten: () => void worker.beatNow(),
   });
   const events = {

@@ -29,9 +29,10 @@ async function keeper() {
   const ledger = new MemoryLedger(store);
   const givenBack = vi.fn();
   const forgotten = vi.fn();
+  const freed = vi.fn();
   const identity = () => ({ workerId: 'w', ...state });
   const leases = new LeaseKeeper({
-    ...{ ledger, identity, capacityPages: CAPACITY, givenBack, forgotten, logger },
+    ...{ ledger, identity, capacityPages: CAPACITY, givenBack, forgotten, freed, logger },
   });
   await leases.rebuild();
   /** As the registration does with each heartbeat. */
@@ -50,7 +51,7 @@ async function keeper() {
       );
     }
   };
-  return { store, ledger, leases, state, register, beat, givenBack, forgotten };
+  return { store, ledger, leases, state, register, beat, givenBack, forgotten, freed };
 }
 
 /** Until everything that was begun has been answered: the store in memory takes microtasks alone. */
@@ -79,6 +80,25 @@ describe('a lease', () => {
     await leases.release('a');
     expect(await leases.resize('c', 41)).toBe('set');
     await leases.accept('b', of('b', 59));
+  });
+
+  it('says when the ledger has pages back, and only then', async () => {
+    const { store, leases, freed } = await keeper();
+    await leases.accept('a', lease('a', 20));
+    await settle();
+    for (const [pages, times] of [
+      [30, 0],
+      [25, 1],
+    ] as const) {
+      await leases.resize('a', pages);
+      expect(freed).toHaveBeenCalledTimes(times);
+    }
+    await leases.release('a');
+    await leases.decline('b');
+    expect(freed).toHaveBeenCalledTimes(3);
+    store.away = true;
+    await leases.decline('c');
+    expect(freed).toHaveBeenCalledTimes(3);
   });
 
   it('is refused while the ledger is asked for the pages that it would need', async () => {

@@ -34,6 +34,8 @@ export interface LeaseKeeperParts {
   readonly capacityPages: number;
   /** The lease was given back by whoever reserved it: nobody waits for its request. */
   readonly givenBack: (key: string, error: KvcError) => void;
+  /** The ledger has pages back that a lease held. */
+  readonly freed: () => void;
   /** The store has no record of this worker: it is to register again. */
   readonly forgotten: () => void;
   readonly logger: Logger;
@@ -86,6 +88,7 @@ export class LeaseKeeper {
     try {
       await this.#write(held, () => this.#set(held, pages));
       held.settled = true;
+      if (pages < held.pages) this.parts.freed();
     } catch (error) {
       if (codeOf(error) === 'NO_CAPACITY') {
         held.asked = held.pages;
@@ -157,6 +160,7 @@ export class LeaseKeeper {
     try {
       if (this.#away) throw new KvcError('LEDGER_UNAVAILABLE', 'the ledger is away');
       await this.parts.ledger.release(this.#key(leaseId));
+      this.parts.freed();
     } catch (error) {
       this.#noteAbsence(error);
       if (!isAway(error)) this.#faults.warn(error, 'a lease was not released');
