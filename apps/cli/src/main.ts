@@ -3,7 +3,7 @@ import { describeFailure } from './failure.js';
 import { createProgram } from './program.js';
 
 /** These go on without a terminal; any other command ends quietly, as programs in a pipe do. */
-const isService = ['up', 'serve'].includes(process.argv[2] ?? '');
+const isService = ['up', 'serve', 'simulate'].includes(process.argv[2] ?? '');
 outliveClosedPipes(() => {
   if (!isService) process.exit(0);
 });

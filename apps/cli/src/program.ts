@@ -5,6 +5,7 @@ import { registerCalibrate } from './calibrate.command.js';
 import { registerEval } from './eval/eval.command.js';
 import { registerProfile } from './profile-show.js';
 import { registerServe } from './serve.command.js';
+import { registerSimulate } from './simulate/simulate.command.js';
 import { registerUp } from './up/up.command.js';
 
 /** Every command of the CLI. `test` and the set-up live in the entry script, which needs no build. */
@@ -20,5 +21,6 @@ export function createProgram(): Command {
   registerProfile(program);
   registerEval(program);
   registerBench(program);
+  registerSimulate(program);
   return program;
 }
