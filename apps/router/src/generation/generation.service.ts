@@ -9,6 +9,7 @@ import { Fleet } from '../fleet/fleet.service.js';
 import { giveBackMemory } from '../heap.js';
 import { Inflight, type Lifetime } from '../operations/inflight.service.js';
 import { Telemetry } from '../operations/telemetry.service.js';
+import { Owners } from '../owners/owners.service.js';
 import { type Demand, demandOf } from '../placement/demand.js';
 import { type Reservation, Reserver } from '../placement/reserver.service.js';
 import { Ports } from '../ports.js';
@@ -56,6 +57,7 @@ export class GenerationService implements OnApplicationShutdown {
     private readonly models: ModelFleet,
     private readonly inflight: Inflight,
     private readonly telemetry: Telemetry,
+    private readonly owners: Owners,
   ) {}
 
   async onApplicationShutdown(): Promise<void> {
@@ -105,7 +107,7 @@ export class GenerationService implements OnApplicationShutdown {
     checkPromptTokens(promptTokens, context);
     transcript.accept();
     const maxTokens = answerTokens(promptTokens, context, request.maxTokens);
-    const demand = demandOf(request, prompt, maxTokens);
+    const demand = demandOf(request, prompt, maxTokens, this.owners.heldOf(request, prompt));
     try {
       await this.reserver.checkFits(demand);
       const pages = () => Math.max(0, ...this.models.workers(model).map((worker) => demand.pagesOn(worker)));

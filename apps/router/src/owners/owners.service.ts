@@ -1,11 +1,15 @@
+import { cacheDomain } from '@kvcapsule/domain/identity';
 import { type OwnerNumber, OwnersIndex } from '@kvcapsule/domain/owners';
-import type { WorkerView } from '@kvcapsule/domain/placement';
+import type { PlacementRequest, WorkerView } from '@kvcapsule/domain/placement';
 import type { WorkerRecord } from '@kvcapsule/domain/registry';
 import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { Fleet } from '../fleet/fleet.service.js';
+import type { GenerationRequest } from '../generation/generation.js';
 import { Telemetry } from '../operations/telemetry.service.js';
+import type { PreparedPrompt } from '../prepare/prompt-preparer.port.js';
 import { Settings } from '../settings.js';
 import { CacheWatch } from './cache-watch.js';
+import { HeldPrompt } from './held-prompt.js';
 
 /** Between two parts of a sweep: one takes less than a millisecond, all of them some seconds. */
 const SWEEP_MS = 10;
@@ -43,6 +47,16 @@ export class Owners implements OnApplicationShutdown {
   /** Under which number the index has a worker's content. */
   numberOf(workerId: string): OwnerNumber | undefined {
     return this.#watched.get(workerId)?.watch.owner;
+  }
+
+  /** What workers hold of a request's prompt, for as long as it is to be placed. */
+  heldOf(
+    { principal, cacheSalt, kvCodec }: Pick<GenerationRequest, 'principal' | 'cacheSalt' | 'kvCodec'>,
+    prompt: PreparedPrompt,
+  ): NonNullable<PlacementRequest['held']> {
+    const domain = cacheDomain(principal.tenant, cacheSalt);
+    const held = new HeldPrompt(this, { prompt, kvCodec, domain });
+    return (worker) => held.on(worker);
   }
 
   /** Ms since the last word of the worker that has been silent longest; 0 without workers. */

@@ -21,8 +21,16 @@ export type Demanding = Pick<
   'model' | 'kvCodec' | 'turns' | 'principal' | 'cacheSalt' | 'sessionKey'
 >;
 
-/** @param maxTokens what the answer may have at most */
-export function demandOf(request: Demanding, prompt: PreparedPrompt, maxTokens: number): Demand {
+/**
+ * @param maxTokens what the answer may have at most
+ * @param held what workers hold of the prompt
+ */
+export function demandOf(
+  request: Demanding,
+  prompt: PreparedPrompt,
+  maxTokens: number,
+  held?: PlacementRequest['held'],
+): Demand {
   const { model, kvCodec } = request;
   const { tokenIds, pictures } = prompt;
   return {
@@ -37,6 +45,7 @@ export function demandOf(request: Demanding, prompt: PreparedPrompt, maxTokens: 
     answerTokens: Math.min(maxTokens, USUAL_ANSWER_TOKENS),
     session: sessionOf(request, prompt),
     pagesOn: pagesOf(prompt, kvCodec, maxTokens),
+    ...(held && { held }),
   };
 }
 

@@ -15,6 +15,7 @@ import { FAKE_END, FakeEngine, StepRunner } from '@kvcapsule/testing/engine';
 import type { Need, Script } from './fake-worker.js';
 
 const IMAGE_TOKEN = 0x2a;
+const ROOT = { modelRevision: 'r', arithmetic: 'a', precision: 'f', imageProcessor: 'p' };
 
 /** Two letters a token. */
 export function tokenText(token: number): string {
@@ -45,7 +46,7 @@ export class CoreWorker {
       ...{ geometry, poolBlocks: blocks, swapPages: 0, encoderCacheBytes: 1_000 },
       ...{ maxStepTokens: 32, maxPrefillChunk: 32, maxRunning: 4 },
       ...{ codec: 'raw', codecs: ['raw'], textUnderPressure: 'raw', stopTokenIds: new Set([FAKE_END]) },
-      root: { modelRevision: 'r', arithmetic: 'a', precision: 'f', imageProcessor: 'p' },
+      root: ROOT,
       createDetokenizer: () => ({
         ...{ pending: false, flush: () => '', push: tokenText, spell: tokenText },
         bytesOf: (token) => Buffer.from(tokenText(token)),
@@ -58,7 +59,8 @@ export class CoreWorker {
     const { blockTokens, pagesPerBlock, pageBytes } = this.#engine.info;
     const { capacityPages } = this.serving.scheduler.pool;
     const load = { state: 'ready', running: 0, waiting: 0, freePages: capacityPages } as const;
-    return { blockTokens, pagesPerBlock, pageBytes, capacityPages, codec: 'raw', load };
+    const shape = { blockTokens, pagesPerBlock, pageBytes, capacityPages, codec: 'raw' };
+    return { ...shape, ...ROOT, load };
   }
 
   readonly script: Script = (request, say, signal, need) =>

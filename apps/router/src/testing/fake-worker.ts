@@ -1,5 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
+  CacheChange,
+  CachedContent,
+  type CacheEvents,
   type ConnectRequest,
   type ConnectResponse,
   type Event,
@@ -9,11 +12,18 @@ import {
   type SendPictureRequest,
   type SendPictureResponse,
   type TokenLogprob,
+  type WatchCacheRequest,
   type WorkerServiceServer,
   WorkerServiceService,
 } from '@kvcapsule/contracts/worker';
+import type { CacheLog } from '@kvcapsule/domain/owners';
 import { createRpcServer, listenRpc } from '@kvcapsule/platform/rpc';
-import { type handleClientStreamingCall, type ServerDuplexStream, status } from '@grpc/grpc-js';
+import {
+  type handleClientStreamingCall,
+  type ServerDuplexStream,
+  type ServerWritableStream,
+  status,
+} from '@grpc/grpc-js';
 
 type Stream = ServerDuplexStream<ConnectRequest, ConnectResponse>;
 
@@ -89,6 +99,8 @@ export class FakeWorker {
   readonly received: Generate[] = [];
   readonly aborted: string[] = [];
   script: Script = echo;
+  /** What it tells of its caches; nothing where there is none. */
+  cacheLog: CacheLog | undefined;
   address = '';
   readonly #server = createRpcServer();
   readonly #streams = new Set<Stream>();
@@ -102,7 +114,9 @@ export class FakeWorker {
       connect: (stream) => this.#serve(stream),
       sendPicture: (call, callback) => this.#receive(call, callback),
       drain: () => undefined,
-      watchCache: () => undefined,
+      watchCache: (call) => {
+        if (this.cacheLog) tellOf(this.cacheLog, call);
+      },
     };
     this.#server.addService(WorkerServiceService, service);
     this.address = `127.0.0.1:${await listenRpc(this.#server, at)}`;
@@ -168,4 +182,29 @@ export class FakeWorker {
       callback(this.#needed.delete(ticket) ? null : { code: status.NOT_FOUND }, {});
     });
   };
+}
+
+/** Each change at once, from all that is held on. */
+function tellOf(log: CacheLog, call: ServerWritableStream<WatchCacheRequest, CacheEvents>): void {
+  const reader = log.read();
+  const timer = setInterval(() => {
+    const batch = reader.next(100);
+    if (!batch) return;
+    const { sequence, changes, ...rest } = batch;
+    const events = changes.map((change) => {
+      const isStored = change.kind === 'stored';
+      const name = Buffer.from((isStored ? change.item.name : change.name).slice(0, 32), 'hex');
+      const { CACHE_CHANGE_STORED, CACHE_CHANGE_REMOVED } = CacheChange;
+      const content = CachedContent.CACHED_CONTENT_UNSPECIFIED;
+      return {
+        name,
+        change: isStored ? CACHE_CHANGE_STORED : CACHE_CHANGE_REMOVED,
+        content,
+        tokens: 0,
+        pages: 0,
+      };
+    });
+    call.write({ instance: 'i', sequence: BigInt(sequence), ...rest, events });
+  }, 2);
+  for (const event of ['cancelled', 'error', 'close']) call.on(event, () => clearInterval(timer));
 }

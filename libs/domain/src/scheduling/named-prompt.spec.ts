@@ -1,8 +1,9 @@
+import fc from 'fast-check';
 import { describe, expect, it, vi } from 'vitest';
 
 import { BLOCK_SHAPE } from '../paging/index.js';
-import { ROOT } from '../testing/request-scripts.js';
-import { namePrompt, Scheduler } from './index.js';
+import { requestShape, ROOT, toScript } from '../testing/request-scripts.js';
+import { namePrompt, promptUnits, Scheduler } from './index.js';
 
 const tokenIds = Array.from({ length: 40 }, (_, index) => index);
 const request = { id: 'r', promptTokens: 40, maxTokens: 1, pictures: [], content: { root: ROOT, tokenIds } };
@@ -31,5 +32,24 @@ describe('namePrompt', () => {
     const { content, ...plain } = request;
     expect(namePrompt(plain, BLOCK_SHAPE)).toBe(plain);
     expect(content.tokenIds).toHaveLength(40);
+  });
+});
+
+describe('promptUnits', () => {
+  it('are those that the prompt is named by', () => {
+    fc.assert(
+      fc.property(requestShape, (shape) => {
+        const { request: asked } = toScript({ ...shape, named: true }, 0);
+        const { names } = namePrompt(asked, BLOCK_SHAPE).content ?? {};
+        expect([...promptUnits(asked, BLOCK_SHAPE)]).toEqual(names?.units);
+      }),
+      { numRuns: 200, seed: 37 },
+    );
+  });
+
+  it('are none where nothing is named', () => {
+    const { content, ...plain } = request;
+    expect([...promptUnits(plain, BLOCK_SHAPE)]).toEqual([]);
+    expect([...promptUnits({ ...plain, content }, BLOCK_SHAPE)]).toHaveLength(2);
   });
 });

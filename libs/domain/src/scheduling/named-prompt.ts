@@ -1,4 +1,6 @@
+import { type ContentUnit, UnitCutter } from '../identity/index.js';
 import type { BlockShape } from '../paging/index.js';
+import { Progress } from './sequence/progress.js';
 import { Sequence } from './sequence/sequence.js';
 import type { ScheduledRequest } from './step.js';
 
@@ -11,4 +13,20 @@ export function namePrompt(request: ScheduledRequest, shape: BlockShape): Schedu
   if (!content || content.names) return request;
   const { chain } = new Sequence(request, 0, shape);
   return chain ? { ...request, content: { ...content, names: chain } } : request;
+}
+
+/** The units of a prompt as `namePrompt` names them, each when it is asked for: whoever stops early saves the rest. */
+export function* promptUnits(
+  request: Omit<ScheduledRequest, 'id'>,
+  shape: BlockShape,
+): Generator<ContentUnit, void> {
+  const { content } = request;
+  if (!content) return;
+  const { parts, pictures, text } = new Progress({ ...request, id: '' }, shape);
+  const cutter = new UnitCutter({
+    ...{ root: content.root, tokenIds: content.tokenIds, segments: parts, runs: text },
+    pictures: pictures.flatMap((picture) => picture.content ?? []),
+    blockTokens: shape.blockTokens,
+  });
+  for (let unit = cutter.next(); unit; unit = cutter.next()) yield unit;
 }

@@ -1,0 +1,111 @@
+import {
+  cacheDomain,
+  nameFile,
+  type PictureContent,
+  rootName,
+  pictureName,
+  textName,
+} from '@kvcapsule/domain/identity';
+import { type OwnerNumber, OwnersIndex } from '@kvcapsule/domain/owners';
+import { storageClass, type WorkerView } from '@kvcapsule/domain/placement';
+import { beforeEach, expect, it } from 'vitest';
+import type { PreparedPrompt } from '../prepare/prompt-preparer.port.js';
+import { workerRecord } from '../testing/memory-ports.js';
+import { HeldPrompt } from './held-prompt.js';
+import { bytesOf } from './prompt-names.js';
+
+const DOMAIN = cacheDomain('t', 's');
+const ROOT = { modelRevision: 'r', arithmetic: 'a', precision: 'f', imageProcessor: 'p', domain: DOMAIN };
+const RECORD = { ...ROOT, codec: 'raw' };
+const range = (count: number, from: number) => Array.from({ length: count }, (_, at) => from + at);
+
+const [first, second] = [new Uint8Array(32).fill(1), new Uint8Array(32).fill(2)].map((hash) =>
+  Buffer.from(hash),
+);
+const SPAN = { length: 4, markerRows: [], encoded: Buffer.alloc(0), param: '' };
+/** 20 tokens of text, a picture, 16 of text, a picture, 20 of text: six blocks or pictures and four tokens. */
+const PROMPT: PreparedPrompt = {
+  tokenIds: range(64, 0),
+  pictures: [
+    { ...SPAN, sha256: first!, offset: 20 },
+    { ...SPAN, sha256: second!, offset: 40 },
+  ],
+};
+
+/** As a worker names them. */
+function namesOf(root: Parameters<typeof rootName>[0]) {
+  const { tokenIds } = PROMPT;
+  const shown = (sha256: Uint8Array): PictureContent => ({
+    contentSha256: sha256,
+    codec: 'raw',
+    profileId: '',
+  });
+  const names = [textName(rootName(root), tokenIds.slice(0, 16))];
+  names.push(textName(names[0]!, tokenIds.slice(16, 20)));
+  names.push(pictureName(names[1]!, shown(first!), tokenIds.slice(20, 24)));
+  names.push(textName(names[2]!, tokenIds.slice(24, 40)));
+  names.push(pictureName(names[3]!, shown(second!), tokenIds.slice(40, 44)));
+  names.push(textName(names[4]!, tokenIds.slice(44, 60)));
+  return names;
+}
+
+let index: OwnersIndex;
+let numbers: Map<string, OwnerNumber>;
+let held: HeldPrompt;
+
+function worker(workerId: string, changes: Parameters<typeof workerRecord>[2] = {}): WorkerView {
+  const record = workerRecord(workerId, 'a:1', { ...RECORD, ...changes });
+  return { record, storageClass: storageClass(record) } as WorkerView;
+}
+
+function store(workerId: string, names: readonly string[]): void {
+  for (const name of names) index.stored(numbers.get(workerId)!, bytesOf(name));
+}
+
+beforeEach(() => {
+  index = new OwnersIndex({ maxNames: 10_000 });
+  numbers = new Map(['w0', 'w1', 'w2'].map((workerId) => [workerId, index.join()!]));
+  const owners = { index, numberOf: (workerId: string) => numbers.get(workerId) };
+  held = new HeldPrompt(owners, { prompt: PROMPT, kvCodec: undefined, domain: DOMAIN });
+});
+
+it('is what lies there from the beginning on, and features of the pictures after that', () => {
+  const names = namesOf(ROOT);
+  store('w0', names.slice(0, 4));
+  store('w0', [nameFile(first!, DOMAIN), nameFile(second!, DOMAIN)]);
+  store('w1', [...names.slice(1), nameFile(first!, DOMAIN)]);
+  const whole = { promptTokens: 64, pictures: 2 };
+  expect(held.on(worker('w0'))).toEqual({ ...whole, prefixTokens: 40, picturesHeld: 1, featuresHeld: 1 });
+  expect(held.on(worker('w1'))).toEqual({ ...whole, prefixTokens: 0, picturesHeld: 0, featuresHeld: 1 });
+  expect(held.on(worker('w2'))).toEqual({ ...whole, prefixTokens: 0, picturesHeld: 0, featuresHeld: 0 });
+});
+
+it('is named by what each worker computes with', () => {
+  store('w0', namesOf(ROOT));
+  store('w1', namesOf({ ...ROOT, arithmetic: 'b' }));
+  const tokens = (view: WorkerView) => held.on(view)?.prefixTokens;
+  expect([worker('w0'), worker('w1'), worker('w1', { arithmetic: 'b' })].map(tokens)).toEqual([60, 0, 60]);
+  for (const changes of [
+    { precision: 'q' },
+    { imageProcessor: 'q' },
+    { modelRevision: 'q' },
+    { blockTokens: 8 },
+  ]) {
+    expect(tokens(worker('w0', changes))).toBe(0);
+  }
+});
+
+it('is not known of a worker that has told nothing, nor while nobody has', () => {
+  expect(held.on(worker('w0'))).toBeUndefined();
+  store('w0', namesOf(ROOT));
+  expect([held.on(worker('w3')), held.on(worker('w0'))?.prefixTokens]).toEqual([undefined, 60]);
+});
+
+it('is another tenant’s, or another salt’s, in no case', () => {
+  store('w0', [...namesOf(ROOT), nameFile(first!, DOMAIN)]);
+  const owners = { index, numberOf: (workerId: string) => numbers.get(workerId) };
+  for (const domain of [cacheDomain('t', ''), cacheDomain('u', 's')]) {
+    const other = new HeldPrompt(owners, { prompt: PROMPT, kvCodec: undefined, domain });
+    expect(other.on(worker('w0'))).toMatchObject({ prefixTokens: 0, featuresHeld: 0 });
+  }
+});
