@@ -19,6 +19,7 @@ import { MetricsController } from './operations/metrics.controller.js';
 import { Telemetry } from './operations/telemetry.service.js';
 import { Placement } from './placement/placement.service.js';
 import { Owners } from './owners/owners.service.js';
+import { LedgerGuard } from './placement/ledger-guard.service.js';
 import { Reserver } from './placement/reserver.service.js';
 import { Ports } from './ports.js';
 import { Settings } from './settings.js';
@@ -45,6 +46,7 @@ export class AppModule {
         Inflight,
         Placement,
         Owners,
+        LedgerGuard,
         Reserver,
         ModelFleet,
         Pacer,

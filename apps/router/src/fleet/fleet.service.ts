@@ -4,7 +4,7 @@ import { Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShut
 import { NO_WORK, type Work, type WorkerView } from '@kvcapsule/domain/placement';
 import type { Following, FollowingFigures, RegistryNews, WorkerRecord } from '@kvcapsule/domain/registry';
 import { Ports } from '../ports.js';
-import { Member } from './member.js';
+import { LIST_STANDS_MS, Member } from './member.js';
 import { lost, type WorkerLink } from './worker-link.js';
 
 const TICK_MS = 1_000;
@@ -27,11 +27,14 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
   readonly #members = new Map<string, Member>();
   #views: readonly Member[] = [];
   readonly #listeners: (() => void)[] = [];
+  #changes = 0;
   #timer: NodeJS.Timeout | undefined;
   #following: Promise<Following> | undefined;
   #followed: Following | undefined;
   /** Reads in a row that failed. */
   #failures = 0;
+  /** When the registry last answered again after failures. */
+  #returnedMs = -Infinity;
   /** When the registry was last read, or could not be. */
   #readMs = -Infinity;
   #wokenMs = -Infinity;
@@ -63,6 +66,11 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
     return this.#followed?.figures;
   }
 
+  /** How often something has changed. */
+  get changes(): number {
+    return this.#changes;
+  }
+
   /** Called when the registry has told something, and whenever else a request that waits may find room. */
   onChange(listener: () => void): void {
     this.#listeners.push(listener);
@@ -70,6 +78,7 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
 
   /** Pages were given back, or a worker is reachable again: requests that wait look again. */
   changed(): void {
+    this.#changes += 1;
     for (const listener of this.#listeners) listener();
   }
 
@@ -119,7 +128,7 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
 
   /** The same for a request that no worker could take, unless it has just been done. */
   async lookAgain(): Promise<void> {
-    if (performance.now() - this.#readMs >= FRESH_MS) await this.refresh();
+    if (this.storeAvailable && performance.now() - this.#readMs >= FRESH_MS) await this.refresh();
   }
 
   /** What is to be done every second. */
@@ -128,6 +137,13 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
     this.#hangUpOnHung();
     for (const member of this.#members.values()) member.tick();
     this.#dropGone(nowMs);
+    if (this.#failures > 0) this.#goOnAlone(nowMs);
+  }
+
+  /** Nobody tells of pages that come free elsewhere: a worker is asked, which refuses where it has no room. */
+  #goOnAlone(nowMs: number): void {
+    for (const member of this.#members.values()) member.outdate(nowMs);
+    this.changed();
   }
 
   #follow(): Promise<Following> {
@@ -146,18 +162,25 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
 
   #heard({ told, gone, freed }: RegistryNews): void {
     this.#readMs = performance.now();
-    if (this.#failures > 0) this.#log.log(`The registry answers again after ${this.#failures} failures.`);
-    this.#failures = 0;
+    if (this.#failures > 0) this.#return();
     let isTurn = freed || gone.length > 0;
     for (const record of told) isTurn = this.#update(record) || isTurn;
-    for (const workerId of gone) this.#members.get(workerId)?.miss(this.#readMs);
+    // a store that comes back empty has lost its workers, not the workers themselves
+    const isForgiven = this.#readMs - this.#returnedMs < LIST_STANDS_MS;
+    for (const workerId of gone) this.#members.get(workerId)?.miss(this.#readMs, isForgiven);
     this.#owesWake ||= told.length > 0;
     if (isTurn || (this.#owesWake && this.#readMs - this.#wokenMs >= WAKE_MS)) this.#wake();
   }
 
+  #return(): void {
+    this.#log.log(`The registry answers again after ${this.#failures} failures.`);
+    this.#failures = 0;
+    this.#returnedMs = this.#readMs;
+  }
+
   #missed(error: unknown): void {
     this.#readMs = performance.now();
-    // Not fatal: the list stays, readiness says degraded, and reserving says why it cannot.
+    // Not fatal: the list stays, readiness says degraded, and workers decide what they take on.
     this.#failures += 1;
     if (this.#failures === 1) this.#log.warn(`${messageOf(error)}; the last list of workers stands.`);
     this.changed();

@@ -91,16 +91,36 @@ describe('the list of workers', () => {
     expect(names()).toEqual([]);
   });
 
-  it('stands however long Redis is away, and as long again when it comes back empty', async () => {
+  it('stands however long Redis is away, and is as good for as long again when it comes back empty', async () => {
     ports.isAway = true;
     await pass(60_000);
     expect([names(), fleet.storeAvailable]).toEqual([[['w0', true]], false]);
     ports.workers = [];
     ports.isAway = false;
     await pass(5_000);
-    expect([names(), fleet.storeAvailable]).toEqual([[['w0', false]], true]);
+    expect([names(), fleet.storeAvailable]).toEqual([[['w0', true]], true]);
     await pass(3_000);
     expect(names()).toEqual([]);
+  });
+
+  it('does not tell of room any more when it is older than heartbeats are, until it is told of again', async () => {
+    const full = { ...record.load, running: 3, waiting: 2, freePages: 0 };
+    const load = () => fleet.views()[0]?.record.load;
+    ports.workers = [{ ...record, load: full }];
+    await pass(2_000);
+    expect(load()).toEqual(full);
+    ports.isAway = true;
+    const looks = vi.fn();
+    fleet.onChange(looks);
+    await pass(4_000);
+    expect(load()).toEqual(full);
+    await pass(6_000);
+    expect(load()).toEqual({ state: 'ready', running: 0, waiting: 0, freePages: record.capacityPages });
+    // nobody else tells requests that wait to look again
+    expect(looks.mock.calls.length).toBeGreaterThan(8);
+    ports.isAway = false;
+    await pass(2_000);
+    expect(load()).toEqual(full);
   });
 
   it('says once that it does not come, and once that it does again, with a count', async () => {

@@ -13,7 +13,7 @@ import type { Ports } from '../ports.js';
 /** Pages given back show in what the worker says within three seconds: a heartbeat is two after the last. */
 const FREED_SECONDS = 3;
 /** As long as a worker takes to find out that Redis has forgotten it and to register again, and then some. */
-const LIST_STANDS_MS = HEARTBEAT_TTL_MS;
+export const LIST_STANDS_MS = HEARTBEAT_TTL_MS;
 
 /**
  * One worker as this router knows it: its record, what is in flight there, and the channel to it. It is its own view,
@@ -26,6 +26,10 @@ export class Member implements WorkerView {
   #channel: WorkerChannel;
   /** `performance.now()` of the news that it has gone. */
   #missingMs: number | undefined;
+  /** Its store has lost it, rather than it the store. */
+  #isForgiven = false;
+  /** `performance.now()` of what its record says; undefined once that is too old to be believed. */
+  #heardMs: number | undefined = performance.now();
   #requests = 0;
   #pages = 0;
   /** Pages that requests gave back in this second, the one before, and so on. */
@@ -46,8 +50,9 @@ export class Member implements WorkerView {
     return this.#channel;
   }
 
+  /** One that is missing because the store has come back empty is asked, and decides by itself. */
   get isListed(): boolean {
-    return this.#missingMs === undefined;
+    return this.#missingMs === undefined || this.#isForgiven;
   }
 
   /** Whether it is missing for longer than a registration takes. */
@@ -101,6 +106,15 @@ export class Member implements WorkerView {
     if (record.epoch !== this.#record.epoch) this.#storageClass = storageClass(record);
     this.#record = record;
     this.#missingMs = undefined;
+    this.#heardMs = performance.now();
+  }
+
+  /** While the registry is silent: a load that is older than any heartbeat of a live worker says nothing. */
+  outdate(nowMs: number): void {
+    if (this.#heardMs === undefined || nowMs - this.#heardMs <= HEARTBEAT_TTL_MS) return;
+    this.#heardMs = undefined;
+    const { load, capacityPages } = this.#record;
+    this.#record = { ...this.#record, load: { ...load, running: 0, waiting: 0, freePages: capacityPages } };
   }
 
   /** A second has passed. */
@@ -111,8 +125,9 @@ export class Member implements WorkerView {
   }
 
   /** The registry has it no more. */
-  miss(nowMs: number): void {
+  miss(nowMs: number, isForgiven: boolean): void {
     this.#missingMs ??= nowMs;
+    this.#isForgiven = isForgiven;
   }
 
   /** Counts a request until the returned function is called. */

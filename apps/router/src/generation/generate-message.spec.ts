@@ -20,13 +20,21 @@ const PROMPT = {
 const KEY = { workerId: 'w', epoch: 7, leaseId: 'lease-1' };
 
 const messageOf = (remainingMs: number, request = REQUEST) =>
-  generateMessage({ request, prompt: PROMPT, key: KEY, pages: 16, maxTokens: 20, remainingMs });
+  generateMessage({
+    request,
+    prompt: PROMPT,
+    key: KEY,
+    pages: 16,
+    provisional: true,
+    maxTokens: 20,
+    remainingMs,
+  });
 
 describe('the message to a worker', () => {
   it('says all that the request and its prompt do, under the id of the lease', () => {
     expect(messageOf(1_000)).toEqual({
       ...{ requestId: 'lease-1', clientRequestId: 'client-1', tokenIds: [1, 5, 3, 6], maxTokens: 20 },
-      lease: { leaseId: 'lease-1', epoch: 7n, pages: 16 },
+      lease: { leaseId: 'lease-1', epoch: 7n, pages: 16, provisional: true },
       // of a picture its place and hash: the file goes another way, and only where it is asked for
       pictures: [{ contentSha256: sha256, offset: 1, length: 3, param: 'messages.0' }],
       ...{ sampling: SAMPLING, stop: ['END'], remainingMs: 1_000n, resumedTokenIds: [], priority: -2 },

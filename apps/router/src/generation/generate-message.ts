@@ -9,6 +9,8 @@ export interface GenerateOptions {
   readonly prompt: PreparedPrompt;
   readonly key: LeaseKey;
   readonly pages: number;
+  /** The ledger has not heard of the lease. */
+  readonly provisional: boolean;
   /** Upper bound of the answer, within the context. */
   readonly maxTokens: number;
   /** How long the answer may still take. */
@@ -17,11 +19,11 @@ export interface GenerateOptions {
 
 /** A request as it goes over the wire; the lease's id is the request's. */
 export function generateMessage(options: GenerateOptions): Generate {
-  const { request, prompt, key, pages, maxTokens, remainingMs } = options;
+  const { request, prompt, key, pages, provisional, maxTokens, remainingMs } = options;
   return {
     requestId: key.leaseId,
     clientRequestId: request.id,
-    lease: { leaseId: key.leaseId, epoch: BigInt(key.epoch), pages, provisional: false },
+    lease: { leaseId: key.leaseId, epoch: BigInt(key.epoch), pages, provisional },
     tokenIds: [...prompt.tokenIds],
     pictures: prompt.pictures.map(({ sha256, offset, length, param }) => ({
       contentSha256: sha256,

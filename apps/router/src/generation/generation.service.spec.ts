@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KvcError } from '@kvcapsule/contracts/errors';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Inflight } from '../operations/inflight.service.js';
 import {
   delta,
@@ -303,37 +303,76 @@ describe('a worker that is lost', () => {
 });
 
 describe('Redis away', () => {
-  it('streams in flight finish, new requests are refused, readiness is degraded', async () => {
+  it('new requests are answered provisionally, and readiness is degraded', async () => {
     router = await new Harness().start();
-    router.worker.script = silent;
-    const inFlight = router.chat('abc', { stream: true });
-    await until(() => router.worker.running === 1);
     router.ports.isAway = true;
-    const refused = await router.chat();
-    expect(refused.status).toBe(503);
-    expect(refused.headers.has('retry-after')).toBe(true);
-    expect(await errorOf(refused)).toMatchObject({ code: 'ledger_unavailable' });
-    await sleep(1_100);
+    for (const lacks of ['first', 'second'])
+      expect([lacks, (await router.chat()).status]).toEqual([lacks, 200]);
+    expect(router.worker.received.map(({ lease }) => lease?.provisional)).toEqual([true, true]);
     const ready = await fetch(`${router.url}/health/ready`);
     expect([ready.status, await ready.json()]).toEqual([
       200,
-      { status: 'degraded', reasons: ['Redis does not answer'] },
+      { status: 'degraded', reasons: ['Redis does not answer in time'] },
     ]);
+    const scrape = async () => (await fetch(`${router.url}/metrics`)).text();
+    expect(await scrape()).toContain('kvcapsule_router_ledger_away 1');
+    expect(await scrape()).toContain('kvcapsule_router_reservations_total{outcome="provisional"} 2');
     router.ports.isAway = false;
-    await sleep(1_100);
-    router.worker.script = (request, say) => say(started(), delta(String(request.maxTokens)));
-    const again = router.chat('abc', { stream: true }, { signal: AbortSignal.timeout(300) });
-    expect((await again).status).toBe(200);
-    void inFlight.catch(() => undefined);
+    await vi.waitFor(async () => expect(await scrape()).toContain('kvcapsule_router_ledger_away 0'), 5_000);
+    expect((await router.chat()).status).toBe(200);
+    expect(router.worker.received.at(-1)?.lease?.provisional).toBe(false);
+    await until(() => router.ports.leases.size === 0);
+  });
+
+  it('a worker without room refuses, and is asked again when something has changed', async () => {
+    router = await new Harness().start({ queueWaitMs: 20_000 });
+    router.ports.isAway = true;
+    router.worker.script = silent;
+    const other = router.chat('abc', { stream: true }, { signal: AbortSignal.timeout(500) });
+    other.then((response) => response.text()).catch(() => undefined);
+    await until(() => router.worker.running === 1);
+    router.worker.script = (request, say, signal, need) =>
+      router.worker.running > 1
+        ? say(failed('NO_CAPACITY', 'The worker has too few free pages.'))
+        : echo(request, say, signal, need);
+    const response = await router.chat();
+    expect([response.status, router.worker.received.length > 2]).toEqual([200, true]);
+  });
+
+  it('gives the reason when no worker has room for as long as requests may wait', async () => {
+    router = await new Harness().start({ queueWaitMs: 300 });
+    router.ports.isAway = true;
+    router.worker.script = (_request, say) => say(failed('NO_CAPACITY', 'full'));
+    const response = await router.chat();
+    expect([response.status, response.headers.has('retry-after')]).toEqual([503, true]);
+    expect(await errorOf(response)).toMatchObject({ code: 'no_capacity' });
+    // once for the request, and once again for each look at the list
+    expect(router.worker.received.length).toBeLessThan(5);
   });
 });
 
 describe('an answer of the ledger that is lost', () => {
-  it('leaves no lease behind', async () => {
+  it('leaves no lease behind, and the request goes on under another', async () => {
     router = await new Harness().start();
     router.ports.losesAnswers = true;
-    expect((await router.chat()).status).toBe(503);
+    expect((await router.chat()).status).toBe(200);
+    expect(router.worker.received[0]?.lease?.provisional).toBe(true);
     await until(() => router.ports.leases.size === 0);
+  });
+});
+
+describe('a ledger that does not answer', () => {
+  it('delays neither an answer’s end nor the next worker', async () => {
+    router = await new Harness().start({}, 2);
+    vi.spyOn(router.ports.ledger, 'release').mockReturnValue(new Promise(() => undefined));
+    let fails = true;
+    for (const worker of router.workers)
+      worker.script = (request, say, signal, need) => {
+        if (!fails) return echo(request, say, signal, need);
+        fails = false;
+        say(failed('WORKER_LOST', 'gone'));
+      };
+    expect((await router.chat()).status).toBe(200);
   });
 });
 

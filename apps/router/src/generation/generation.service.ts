@@ -127,13 +127,15 @@ export class GenerationService implements OnApplicationShutdown {
         await this.#attempt(job, reservation);
         return;
       } catch (error) {
+        if (this.reserver.waitsOn(demand, reservation, error)) continue;
         this.#logFault(job, reservation, error);
         demand.failed.add(reservation.record.workerId);
         const mayRetry = isWorkerFault(error) && transcript.canRestart && this.reserver.hasOthers(demand);
         if (!mayRetry) throw error;
         transcript.restart();
       } finally {
-        await this.reserver.release(reservation);
+        // neither the next attempt nor the client's last word waits for the ledger
+        void this.reserver.release(reservation);
         job.ticket.vacate();
       }
     }
@@ -154,11 +156,11 @@ export class GenerationService implements OnApplicationShutdown {
     return ticket.enter(reserving, lifetime.deadlineMs, lifetime.signal);
   }
 
-  #attempt(job: Job, { record, key, pages, work }: Reservation): Promise<void> {
+  #attempt(job: Job, { record, work, ...reserved }: Reservation): Promise<void> {
     const { request, prompt, maxTokens, transcript, lifetime } = job;
     const { signal, deadlineMs } = lifetime;
     const remainingMs = deadlineMs - performance.now();
-    const message = generateMessage({ request, prompt, key, pages, maxTokens, remainingMs });
+    const message = generateMessage({ request, prompt, ...reserved, maxTokens, remainingMs });
     const files = prompt.pictures.map(({ encoded }) => encoded);
     return attempt(this.fleet.link(record), { message, files, work }, transcript, signal);
   }

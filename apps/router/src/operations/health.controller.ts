@@ -4,6 +4,7 @@ import type { FastifyReply } from 'fastify';
 import { ModelCatalogue, type ServedModel } from '../catalogue/model-catalogue.js';
 import { ModelFleet } from '../catalogue/model-fleet.service.js';
 import { Fleet } from '../fleet/fleet.service.js';
+import { LedgerGuard } from '../placement/ledger-guard.service.js';
 import { Inflight } from './inflight.service.js';
 
 interface Readiness {
@@ -19,6 +20,7 @@ export class HealthController {
     private readonly models: ModelFleet,
     private readonly fleet: Fleet,
     private readonly inflight: Inflight,
+    private readonly ledger: LedgerGuard,
   ) {}
 
   @Get('live')
@@ -42,7 +44,7 @@ export class HealthController {
     const faults = [
       ...(this.inflight.draining ? ['the router is shutting down'] : []),
       ...unserved.map(({ name }) => `no worker is ready for model ${name}`),
-      ...(this.fleet.storeAvailable ? [] : ['Redis does not answer']),
+      ...(this.fleet.storeAvailable && !this.ledger.isOpen ? [] : ['Redis does not answer in time']),
     ];
     const reasons = [...faults, ...all.flatMap((model) => this.#mismatch(model))];
     if (this.inflight.draining || unserved.length === all.length) return { status: 'unready', reasons };

@@ -4,6 +4,7 @@ import type { FastifyReply } from 'fastify';
 import { Admission } from '../admission/admission.service.js';
 import { Fleet } from '../fleet/fleet.service.js';
 import { Owners } from '../owners/owners.service.js';
+import { LedgerGuard } from '../placement/ledger-guard.service.js';
 import { Inflight } from './inflight.service.js';
 import { Telemetry } from './telemetry.service.js';
 
@@ -16,6 +17,7 @@ export class MetricsController {
     private readonly inflight: Inflight,
     private readonly admission: Admission,
     private readonly owners: Owners,
+    private readonly ledger: LedgerGuard,
   ) {}
 
   @Get()
@@ -25,6 +27,7 @@ export class MetricsController {
     const { metrics, running } = this.telemetry;
     metrics.requestsRunning.set(running);
     metrics.requestsWaiting.set(Math.max(0, this.inflight.size - running));
+    metrics.ledgerAway.set(Number(this.ledger.isOpen));
     metrics.workers.set(this.fleet.views().length);
     this.admission.measure();
     this.owners.measure();

@@ -11,6 +11,10 @@ const USUAL_ANSWER_TOKENS = 128;
 export interface Demand extends PlacementRequest {
   /** Workers that failed the request; grows. */
   readonly failed: Set<string>;
+  /** Workers that had no room for it after all, and the state of the fleet that each refused in. */
+  readonly refused: Map<string, number>;
+  /** `performance.now()` of the first refusal. */
+  refusedMs?: number;
   /** Those of the worker that the last attempt was at: what it began goes on alike on such a one alone. */
   prefers: PlacementRequest['prefers'];
 }
@@ -38,6 +42,7 @@ export function demandOf(
     processorRevision: model.preparer.processorRevision,
     kvCodec,
     failed: new Set(),
+    refused: new Map(),
     prefers: undefined,
     promptTokens: tokenIds.length,
     pictures: pictures.length,

@@ -5,6 +5,7 @@ import {
   policyOf,
   scoreAll,
   type WeightedScorer,
+  type WorkerView,
 } from '@kvcapsule/domain/placement';
 import { Injectable } from '@nestjs/common';
 import { Fleet } from '../fleet/fleet.service.js';
@@ -31,9 +32,13 @@ export class Placement {
     return this.#policy.scorers;
   }
 
-  /** At most `count` workers; with 0 only who could take the request and why others could not. */
-  decide(demand: Demand, count: number): Decision {
-    return place(demand, this.fleet.views(), this.#policy, count, Math.random);
+  /**
+   * At most `count` workers; with 0 only who could take the request and why others could not.
+   * @param among whom to look at, everybody by default
+   */
+  decide(demand: Demand, count: number, among?: (worker: WorkerView) => boolean): Decision {
+    const workers = among ? this.fleet.views().filter(among) : this.fleet.views();
+    return place(demand, workers, this.#policy, count, Math.random);
   }
 
   /** Every score; takes longer. */

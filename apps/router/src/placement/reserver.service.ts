@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { type ErrorCode, KvcError } from '@kvcapsule/contracts/errors';
+import { KvcError } from '@kvcapsule/contracts/errors';
 import type { LeaseKey } from '@kvcapsule/domain/ledger';
 import {
   type Decision,
@@ -7,12 +7,15 @@ import {
   ownTokens,
   type Pick,
   type Work,
+  type WorkerView,
 } from '@kvcapsule/domain/placement';
 import type { WorkerRecord } from '@kvcapsule/domain/registry';
 import { Injectable } from '@nestjs/common';
 import { Fleet } from '../fleet/fleet.service.js';
-import { Ports } from '../ports.js';
+import { Telemetry } from '../operations/telemetry.service.js';
+import { Settings } from '../settings.js';
 import type { Demand } from './demand.js';
+import { LedgerGuard } from './ledger-guard.service.js';
 import { Placement } from './placement.service.js';
 import { rejectedBy, unplaceable } from './unplaceable.js';
 
@@ -21,9 +24,6 @@ import { rejectedBy, unplaceable } from './unplaceable.js';
  * room are asked: when three of them in turn are full, so is about everything, and the next heartbeats tell more.
  */
 const MOST_RESERVATIONS = 3;
-
-/** Answers of the ledger after which nothing was set aside. */
-const CERTAIN_REFUSALS: readonly ErrorCode[] = ['NO_CAPACITY', 'STALE_EPOCH', 'NO_WORKER'];
 
 /** Pages set aside for a request on one worker, until they are released. */
 export interface Reservation {
@@ -34,6 +34,10 @@ export interface Reservation {
   readonly pick: Pick;
   /** What the request has it compute, to be told of the first token. */
   readonly work: Work;
+  /** The ledger has not heard of it: the worker may have no room. */
+  readonly provisional: boolean;
+  /** The worker had no room: nothing has come free there. */
+  isRefused?: boolean;
   readonly untrack: () => void;
 }
 
@@ -41,9 +45,11 @@ export interface Reservation {
 @Injectable()
 export class Reserver {
   constructor(
-    private readonly ports: Ports,
+    private readonly settings: Settings,
+    private readonly ledger: LedgerGuard,
     private readonly fleet: Fleet,
     private readonly placement: Placement,
+    private readonly telemetry: Telemetry,
   ) {}
 
   /**
@@ -58,30 +64,41 @@ export class Reserver {
 
   /**
    * Resolves to undefined while every worker that could take the request is full. Rejects with `NO_WORKER` or
-   * `KV_CAPACITY_EXCEEDED` when waiting is of no use, and with `LEDGER_UNAVAILABLE`.
+   * `KV_CAPACITY_EXCEEDED` when waiting is of no use. While the ledger is away a worker is chosen by what this router
+   * knows, and asked by the request itself; so is one that the store has forgotten, where no other has room.
    */
   async reserve(demand: Demand): Promise<Reservation | undefined> {
     const decision = await this.#decideOnNews(demand);
     if (!isPlaceable(decision)) throw unplaceable(demand, decision);
+    let forgotten: Pick | undefined;
     for (const pick of decision.picks) {
-      const { worker } = pick;
-      const { record } = worker;
-      const key = { workerId: record.workerId, epoch: record.epoch, leaseId: randomUUID() };
-      const pages = demand.pagesOn(worker);
-      if (await this.#setAside(key, pages)) return this.#reservation(demand, pick, key, pages);
+      const key = newLease(pick.worker);
+      const answer = await this.ledger.reserve(key, demand.pagesOn(pick.worker));
+      if (answer === 'reserved') return this.#reservation(demand, pick, key, false);
+      if (answer === 'away') return this.#provisional(demand, pick);
+      if (answer === 'forgotten') forgotten ??= pick;
     }
+    if (forgotten) return this.#provisional(demand, forgotten);
     this.fleet.wanted();
     return undefined;
   }
 
-  #reservation(demand: Demand, pick: Pick, key: LeaseKey, pages: number): Reservation {
-    const { worker, held } = pick;
-    const { record } = worker;
-    const { arithmetic, precision } = record;
-    demand.prefers = { arithmetic, precision };
-    const tokens = ownTokens(demand, held);
-    const work = this.fleet.send(record.workerId, tokens, firstTokenTokens(demand, worker, held));
-    return { record, key, pages, pick, work, untrack: this.fleet.track(record.workerId, pages) };
+  /**
+   * Whether a request goes on waiting for room after an attempt's error: the worker that it was sent to had none, by its
+   * own account, which is no fault of the worker. It is asked again when the fleet has changed. Throws `NO_CAPACITY`
+   * where that goes on for longer than requests may wait.
+   */
+  waitsOn(demand: Demand, reservation: Reservation, error: unknown): boolean {
+    if (!(error instanceof KvcError) || error.code !== 'NO_CAPACITY') return false;
+    const nowMs = performance.now();
+    demand.refusedMs ??= nowMs;
+    demand.refused.set(reservation.record.workerId, this.fleet.changes);
+    reservation.isRefused = true;
+    this.telemetry.metrics.reservations.inc({ outcome: 'refused_by_worker' });
+    const { queueWaitMs } = this.settings;
+    if (nowMs - demand.refusedMs < queueWaitMs) return true;
+    const message = `No worker had room for this request within ${queueWaitMs / 1_000} s.`;
+    throw new KvcError('NO_CAPACITY', message, { retryAfterMs: 1_000 });
   }
 
   /** Whether a worker that has not failed the request could take it, if not at this moment. */
@@ -89,42 +106,54 @@ export class Reserver {
     return isPlaceable(this.placement.decide(demand, 0));
   }
 
-  /** Never rejects: a lease that cannot be given back now runs out, or is swept with its worker. */
-  async release({ key, work, untrack }: Reservation): Promise<void> {
+  /** Never rejects: a lease that cannot be given back here is by its worker, or runs out. */
+  async release({ key, work, untrack, provisional, isRefused }: Reservation): Promise<void> {
     work.ended();
     untrack();
-    await this.#giveBack(key);
-    this.fleet.changed();
+    if (!provisional) await this.ledger.giveBack(key);
+    if (!isRefused) this.fleet.changed();
   }
 
   /** A worker that has come back stands in the registry before the next refresh shows it: who is refused asks first. */
   async #decideOnNews(demand: Demand): Promise<Decision> {
-    const decision = this.placement.decide(demand, MOST_RESERVATIONS);
+    const decision = this.#decide(demand, MOST_RESERVATIONS);
     if (isPlaceable(decision)) return decision;
     await this.fleet.lookAgain();
-    return this.placement.decide(demand, MOST_RESERVATIONS);
+    return this.#decide(demand, MOST_RESERVATIONS);
   }
 
-  async #setAside(key: LeaseKey, pages: number): Promise<boolean> {
-    try {
-      await this.ports.ledger.reserve(key, pages);
-      return true;
-    } catch (error) {
-      // The snapshot may be older than the ledger: the next refresh shows the worker's new epoch or its absence.
-      if (error instanceof KvcError && CERTAIN_REFUSALS.includes(error.code)) return false;
-      // It may have been written although no answer came back.
-      void this.#giveBack(key);
-      throw error;
-    }
+  /** Workers that had no room for it after all are not tried again before something has changed. */
+  #decide(demand: Demand, count: number): Decision {
+    const decision = this.placement.decide(demand, count);
+    if (demand.refused.size === 0) return decision;
+    const { picks } = this.placement.decide(demand, count, (worker) => !this.#hasJustRefused(demand, worker));
+    return { ...decision, picks };
   }
 
-  async #giveBack(key: LeaseKey): Promise<void> {
-    try {
-      await this.ports.ledger.release(key);
-    } catch {
-      // Redis is away; readiness shows it.
-    }
+  #hasJustRefused({ refused }: Demand, { record }: WorkerView): boolean {
+    return refused.get(record.workerId) === this.fleet.changes;
   }
+
+  /** Under a lease of its own: the one that the ledger was asked for may be given back yet. */
+  #provisional(demand: Demand, pick: Pick): Reservation {
+    return this.#reservation(demand, pick, newLease(pick.worker), true);
+  }
+
+  #reservation(demand: Demand, pick: Pick, key: LeaseKey, provisional: boolean): Reservation {
+    const { worker, held } = pick;
+    const { record } = worker;
+    const { arithmetic, precision } = record;
+    demand.prefers = { arithmetic, precision };
+    this.telemetry.metrics.reservations.inc({ outcome: provisional ? 'provisional' : 'reserved' });
+    const tokens = ownTokens(demand, held);
+    const work = this.fleet.send(record.workerId, tokens, firstTokenTokens(demand, worker, held));
+    const pages = demand.pagesOn(worker);
+    return { record, key, pages, provisional, pick, work, untrack: this.fleet.track(record.workerId, pages) };
+  }
+}
+
+function newLease({ record: { workerId, epoch } }: WorkerView): LeaseKey {
+  return { workerId, epoch, leaseId: randomUUID() };
 }
 
 function isPlaceable({ candidates, rejected }: Decision): boolean {

@@ -2,17 +2,20 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { KvcError } from '@kvcapsule/contracts/errors';
 import type { WorkerView } from '@kvcapsule/domain/placement';
 import { DEFAULT_PRINCIPAL } from '@kvcapsule/domain/request';
-import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Fleet } from '../fleet/fleet.service.js';
 import type { PreparedPrompt, PromptPreparer } from '../prepare/prompt-preparer.port.js';
 import { MemoryPorts, workerRecord } from '../testing/memory-ports.js';
+import { Telemetry } from '../operations/telemetry.service.js';
 import type { Settings } from '../settings.js';
 import { demandOf, type Demanding } from './demand.js';
+import { LedgerGuard } from './ledger-guard.service.js';
 import { Placement } from './placement.service.js';
 import { Reserver } from './reserver.service.js';
 
 let ports: MemoryPorts;
 let fleet: Fleet;
+let guard: LedgerGuard;
 let reserver: Reserver;
 
 /** One block of text, and one for the answer: 16 pages. */
@@ -36,8 +39,15 @@ async function meet(...changes: Parameters<typeof workerRecord>[2][]): Promise<v
 beforeEach(() => {
   ports = new MemoryPorts();
   fleet = new Fleet(ports);
-  const settings = { placementPolicy: 'cost-aware', placementWeights: {} } as Settings;
-  reserver = new Reserver(ports, fleet, new Placement(fleet, settings));
+  const settings = {
+    ...{ placementPolicy: 'cost-aware', placementWeights: {}, queueWaitMs: 1_000 },
+  } as Settings;
+  guard = new LedgerGuard(ports);
+  reserver = new Reserver(settings, guard, fleet, new Placement(fleet, settings), new Telemetry());
+});
+
+afterEach(() => {
+  guard.onApplicationShutdown();
 });
 
 describe('reserving', () => {
@@ -89,13 +99,64 @@ describe('reserving', () => {
     expect(fleet.views()[0]).toMatchObject({ freedPages: 0 });
   });
 
-  it('leaves nothing behind when the answer of the ledger is lost', async () => {
+  it('leaves nothing behind when the answer of the ledger is lost, and goes on under another lease', async () => {
     await meet({});
     ports.losesAnswers = true;
-    await expect(reserver.reserve(demand())).rejects.toMatchObject({ code: 'LEDGER_UNAVAILABLE' });
+    const reserve = vi.spyOn(ports.ledger, 'reserve');
+    const reservation = await reserver.reserve(demand());
+    expect(reservation).toMatchObject({ provisional: true, pages: PAGES });
+    expect(reserve.mock.calls[0]?.[0].leaseId).not.toBe(reservation?.key.leaseId);
     await vi.waitFor(() => {
       expect(ports.leases.size).toBe(0);
     });
+  });
+
+  it('goes to a worker that the store has forgotten only where nobody else has room', async () => {
+    await meet({}, {});
+    ports.refusals.push(new KvcError('NO_WORKER', 'unknown'));
+    expect(await reserver.reserve(demand())).toMatchObject({ provisional: false });
+    ports.refusals.push(new KvcError('NO_WORKER', 'unknown'), new KvcError('NO_CAPACITY', 'full'));
+    expect(await reserver.reserve(demand())).toMatchObject({ provisional: true });
+    expect(guard.isOpen).toBe(false);
+  });
+});
+
+describe('a worker that had no room after all', () => {
+  const full = new KvcError('NO_CAPACITY', 'full');
+
+  it('is not asked before something has changed, and others are', async () => {
+    await meet({}, {});
+    ports.isAway = true;
+    const request = demand();
+    const first = await reserver.reserve(request);
+    expect(reserver.waitsOn(request, first!, full)).toBe(true);
+    await reserver.release(first!);
+    const second = await reserver.reserve(request);
+    expect(second?.record.workerId).not.toBe(first?.record.workerId);
+    expect(reserver.waitsOn(request, second!, full)).toBe(true);
+    await reserver.release(second!);
+    expect(await reserver.reserve(request)).toBeUndefined();
+    // for another request it may have room
+    expect(await reserver.reserve(demand())).toBeDefined();
+    fleet.changed();
+    expect(await reserver.reserve(request)).toBeDefined();
+    expect(request.failed.size).toBe(0);
+  });
+
+  it('is waited for as long as requests may wait, then the reason is given', async () => {
+    await meet({});
+    const request = demand();
+    const reservation = await reserver.reserve(request);
+    request.refusedMs = performance.now() - 1_001;
+    expect(() => reserver.waitsOn(request, reservation!, full)).toThrow('within 1 s');
+  });
+
+  it('is not waited for after another error', async () => {
+    await meet({});
+    const request = demand();
+    const reservation = await reserver.reserve(request);
+    expect(reserver.waitsOn(request, reservation!, new KvcError('WORKER_LOST', 'gone'))).toBe(false);
+    expect(reserver.waitsOn(request, reservation!, new Error('broken'))).toBe(false);
   });
 });
 
@@ -286,7 +347,7 @@ describe('giving back', () => {
   it('asks nothing of the ledger where that is sure to have set nothing aside', async () => {
     await meet({});
     const release = vi.spyOn(ports.ledger, 'release');
-    for (const code of ['NO_CAPACITY', 'STALE_EPOCH', 'NO_WORKER'] as const) {
+    for (const code of ['NO_CAPACITY', 'STALE_EPOCH'] as const) {
       ports.refusals.push(new KvcError(code, 'no'));
       expect(await reserver.reserve(demand())).toBeUndefined();
     }

@@ -96,6 +96,18 @@ export const METRICS = {
       type: 'counter',
       labels: ['tenant', 'reason'],
     },
+    reservations: {
+      name: 'kvcapsule_router_reservations_total',
+      help: 'Pages set aside for requests, by outcome: reserved in the ledger, provisional since it did not answer, or refused_by_worker after either',
+      type: 'counter',
+      labels: ['outcome'],
+    },
+    ledgerAway: {
+      name: 'kvcapsule_router_ledger_away',
+      help: '1 while the ledger does not answer in time and requests go on without it, else 0',
+      type: 'gauge',
+      labels: [],
+    },
     imageFetch: {
       name: 'kvcapsule_router_image_fetch_seconds',
       help: 'Fetching and inspecting one picture',
