@@ -8,7 +8,7 @@ import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { AppModule, type Environment } from './app.module.js';
-import { keyCheck } from './edge/auth.js';
+import { callerOf, keyCheck } from './edge/auth.js';
 import { toKvcError } from './edge/error.filter.js';
 import { accessLog } from './edge/http/access-log.js';
 import { readBody } from './edge/http/body.js';
@@ -72,7 +72,7 @@ function checkRoute({ is404 }: FastifyRequest): void {
 /** Before the body is read: what costs the router time comes after it. Probes do not wait. */
 async function takeTurn(gate: TurnGate, { method, raw }: FastifyRequest): Promise<void> {
   if (method !== 'POST') return;
-  await gate.enter();
+  await gate.enter(callerOf(raw).principal.tenant);
   if (raw.socket.destroyed) throw new KvcError('ABORTED', 'The client went away.');
 }
 

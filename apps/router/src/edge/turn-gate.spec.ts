@@ -18,7 +18,7 @@ async function turnsOf(costsMs: readonly number[]): Promise<number[]> {
   const turns: number[] = [];
   let now = 0;
   const request = async (costMs: number) => {
-    await gate.enter();
+    await gate.enter('t');
     turns.push(now);
     nowMs += costMs;
   };
@@ -66,22 +66,36 @@ it('lets every request in, in the order of arrival, and no turn begins one when 
 
 it('asks for a turn where it cannot know that there was one', async () => {
   const gate = new TurnGate();
-  expect(gate.enter()).toBeUndefined();
+  expect(gate.enter('t')).toBeUndefined();
   nowMs += 40;
-  const second = gate.enter();
+  const second = gate.enter('t');
   expect(second).toBeDefined();
   await second;
   nowMs += 3;
-  expect(gate.enter()).toBeUndefined();
+  expect(gate.enter('t')).toBeUndefined();
   nowMs += 50;
-  expect(gate.enter()).toBeUndefined();
+  expect(gate.enter('t')).toBeUndefined();
 });
 
-it('lets nobody pass those that wait', async () => {
+it('lets tenants take turns, whoever has how many that wait', async () => {
   const gate = new TurnGate();
   const passed: string[] = [];
   const enter = async (name: string) => {
-    await gate.enter();
+    await gate.enter(name.charAt(0));
+    passed.push(name);
+  };
+  const first = enter('n0');
+  nowMs += 9;
+  const others = ['n1', 'n2', 'n3', 'n4', 'q1', 'q2', 'r1'].map(enter);
+  await Promise.all([first, ...others]);
+  expect(passed).toEqual(['n0', 'n1', 'q1', 'r1', 'n2', 'q2', 'n3', 'n4']);
+});
+
+it('lets nobody pass those of its tenant that wait', async () => {
+  const gate = new TurnGate();
+  const passed: string[] = [];
+  const enter = async (name: string) => {
+    await gate.enter('t');
     passed.push(name);
   };
   const first = enter('a');

@@ -6,16 +6,18 @@ const QUIET_MS = 50;
 /**
  * Lets requests in as turns of the event loop have time for them. Hundreds may arrive in one turn, each half a
  * millisecond of work or several where it brings a picture: without a gate, tokens of running streams wait for them
- * all.
+ * all. Tenants take turns: where the router itself is what there is too little of, hundreds of one tenant's requests
+ * keep another's waiting for one of them.
  */
 export class TurnGate {
   /** `performance.now()` when the first request of this turn came in. */
   #beganMs = -Infinity;
-  readonly #waiting: (() => void)[] = [];
+  /** By tenant, in the order of arrival; the tenant that was let in longest ago first. */
+  readonly #waiting = new Map<string, (() => void)[]>();
 
-  /** Resolves when it is the request's turn, in the order of arrival; undefined where that is at once. */
-  enter(): Promise<void> | undefined {
-    if (this.#waiting.length === 0) {
+  /** Resolves when it is the request's turn; undefined where that is at once. */
+  enter(tenant: string): Promise<void> | undefined {
+    if (this.#waiting.size === 0) {
       const nowMs = performance.now();
       const spentMs = nowMs - this.#beganMs;
       if (spentMs < TURN_MS) return undefined;
@@ -27,15 +29,27 @@ export class TurnGate {
       setImmediate(this.#turn);
     }
     return new Promise((goOn) => {
-      this.#waiting.push(goOn);
+      const line = this.#waiting.get(tenant);
+      if (line) line.push(goOn);
+      else this.#waiting.set(tenant, [goOn]);
     });
   }
 
   /** One of those that wait in each turn: how long it takes is seen in the next one only. */
   readonly #turn = (): void => {
     this.#beganMs = performance.now();
-    const goOn = this.#waiting.shift();
-    if (this.#waiting.length > 0) setImmediate(this.#turn);
+    const goOn = this.#next();
+    if (this.#waiting.size > 0) setImmediate(this.#turn);
     goOn?.();
   };
+
+  #next(): (() => void) | undefined {
+    const [first] = this.#waiting;
+    if (!first) return undefined;
+    const [tenant, line] = first;
+    this.#waiting.delete(tenant);
+    const goOn = line.shift();
+    if (line.length > 0) this.#waiting.set(tenant, line);
+    return goOn;
+  }
 }
