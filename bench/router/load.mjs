@@ -75,9 +75,9 @@ export function longText() {
 const PATH = '/v1/chat/completions';
 
 /** Sends a body to `url`; resolves to the ms until the answer's first part and until its end. */
-export function post(url, agent, body) {
+export function post(url, agent, body, moreHeaders = {}) {
   return new Promise((ok, fail) => {
-    const headers = { 'content-type': 'application/json', 'content-length': body.length };
+    const headers = { 'content-type': 'application/json', 'content-length': body.length, ...moreHeaders };
     const beganMs = performance.now();
     let firstMs;
     const request = http.request(

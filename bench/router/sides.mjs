@@ -25,12 +25,12 @@ async function freePort() {
 const stop = (pids) => signalTree(pids, 'SIGKILL');
 
 /** Until an answer comes whole. */
-async function untilAnswered(name, url) {
+async function untilAnswered(name, url, headers) {
   const endMs = performance.now() + READY_MS;
   for (;;) {
     try {
       const agent = new http.Agent();
-      await post(url, agent, chat(line(), 2));
+      await post(url, agent, chat(line(), 2), headers);
       return;
     } catch (error) {
       if (performance.now() > endMs) throw new Error(`${name} does not get ready`, { cause: error });
@@ -41,16 +41,19 @@ async function untilAnswered(name, url) {
 
 /**
  * Ours, from a checkout that has been built: Redis, a pretended worker, `processes` routers behind one port.
- * @param pace stepMs between two tokens of a stream; `atOnce`: the first one does not wait for a step
+ * @param pace stepMs between two tokens of a stream; `atOnce`: the first one does not wait for a step; `prefillMs`: least
+ *   and most time before the first, `capacityPages` of the worker's pool
+ * @param flags of the router, besides those that it needs
+ * @param headers of the first request, where it needs some
  */
-export async function startOurs(name, { root, pace, processes = 1 }) {
+export async function startOurs(name, { root, pace, processes = 1, flags = [], headers }) {
   const { startRedis } = await import(join(root, 'libs/platform/dist/redis-server/index.js'));
   const redis = await startRedis();
   const modelDir = join(root, 'deploy/models', MODEL);
   const options = JSON.stringify({ root, redisUrl: redis.url, modelDir, ...pace });
   const worker = fork(join(import.meta.dirname, 'worker.mjs'), [options], { stdio: 'inherit' });
   await once(worker, 'message');
-  const args = ['--port', '0', '--redis', redis.url, '--model', modelDir, '--queue-size', '1000'];
+  const args = ['--port', '0', '--redis', redis.url, '--model', modelDir, '--queue-size', '1000', ...flags];
   if (processes > 1) args.push('--router-processes', String(processes));
   const router = fork(join(root, 'apps/router/dist/main.js'), args, {
     stdio: ['ignore', 'pipe', 'ignore', 'ipc'],
@@ -58,7 +61,7 @@ export async function startOurs(name, { root, pace, processes = 1 }) {
   const [said] = await once(router.stdout, 'data');
   router.stdout.resume();
   const url = new URL(JSON.parse(String(said).split('\n')[0]).url);
-  await untilAnswered(name, url);
+  await untilAnswered(name, url, headers);
   const end = async () => {
     stop([router.pid, worker.pid]);
     await redis.kill();

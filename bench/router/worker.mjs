@@ -57,7 +57,7 @@ function eventsOf({ request, made, isLast }, reason) {
   return events;
 }
 
-async function serve({ root, stepMs, atOnce }) {
+async function serve({ root, stepMs, atOnce, prefillMs = [0, 0] }) {
   const { WorkerServiceService, FinishReason } = await load(root, 'libs/contracts/dist/worker/index.js');
   const { createRpcServer, listenRpc } = await load(root, 'libs/platform/dist/rpc/index.js');
   const reason = FinishReason.FINISH_REASON_LENGTH;
@@ -76,7 +76,9 @@ async function serve({ root, stepMs, atOnce }) {
       if (message?.$case === 'abort') steps.drop(message.value.requestId);
       if (message?.$case !== 'generate') return;
       const request = message.value;
-      const begin = () => steps.add(request.requestId, { call, request, tokens: request.maxTokens });
+      const answer = () => steps.add(request.requestId, { call, request, tokens: request.maxTokens });
+      const [least, most] = prefillMs;
+      const begin = () => (most > 0 ? setTimeout(answer, least + Math.random() * (most - least)) : answer());
       pictures.need(call, request.requestId, request, begin);
     });
   };
@@ -89,20 +91,22 @@ async function serve({ root, stepMs, atOnce }) {
   return `127.0.0.1:${await listenRpc(server, '127.0.0.1:0')}`;
 }
 
-async function register({ root, redisUrl, modelDir }, address) {
+async function register({ root, redisUrl, modelDir, capacityPages = 80_000_000 }, address) {
   const { createRedisClient, RedisRegistry } = await load(root, 'libs/platform/dist/redis/index.js');
   const { openModelFolder } = await load(root, 'libs/model/dist/index.js');
   const folder = await openModelFolder(modelDir);
   const registry = new RedisRegistry(await createRedisClient(redisUrl));
   const descriptor = {
     ...{ workerId: 'w', address, modelId: basename(modelDir), modelRevision: 'r', profileId: '' },
-    ...{ contextTokens: 8192, blockTokens: 16, pagesPerBlock: 8, pageBytes: 6144, capacityPages: 80_000_000 },
+    ...{ contextTokens: 8192, blockTokens: 16, pagesPerBlock: 8, pageBytes: 6144, capacityPages },
     ...{ codec: 'raw', codecs: ['raw'], formats: [], precision: 'bf16/f16', arithmetic: 'pretended' },
     ...{ imageProcessor: 'p', processorRevision: folder.processorRevision ?? '' },
   };
   const free = { state: 'ready', running: 0, waiting: 0, freePages: descriptor.capacityPages };
   const { epoch } = await registry.register(descriptor, free, { instanceId: 'pretended', heldEpoch: 0 });
-  setInterval(() => void registry.heartbeat('w', epoch, free).catch(() => undefined), 2_000);
+  // an older checkout takes the id alone
+  const beat = (worker) => registry.heartbeat(worker, epoch, free);
+  setInterval(() => void beat(descriptor).catch(() => beat('w').catch(() => undefined)), 2_000);
 }
 
 const options = JSON.parse(process.argv[2]);

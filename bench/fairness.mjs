@@ -1,0 +1,155 @@
+// What a noisy tenant costs a quiet one: time to first token of a tenant alone, beside another with 50 times its load
+// (more than the worker has room for), and with both in one line, as without tenants. The real router on a real Redis,
+// before a worker that speaks the protocol and only keeps time and pages; requests come by chance, as many a second on
+// average. The three take turns.
+//
+// Usage: node bench/fairness.mjs [--rounds 4] [--seconds 40] [--slots 128] [--out FILE]
+import { createHash } from 'node:crypto';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
+import { cpus, loadavg, tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { chat, line, post } from './router/load.mjs';
+import { startOurs } from './router/sides.mjs';
+
+const ROOT = resolve(import.meta.dirname, '..');
+const { values } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '4' },
+    seconds: { type: 'string', default: '40' },
+    slots: { type: 'string', default: '128' },
+    out: { type: 'string' },
+  },
+});
+const SLOTS = Number(values.slots);
+const SECONDS = Number(values.seconds);
+const TIMES = 50;
+/** A request runs for 0.375 s of prefill and ten tokens on average. */
+const PACE = { stepMs: 100, atOnce: true, prefillMs: [250, 500] };
+const TOKENS = { least: 5, most: 15 };
+const MEAN_SECONDS = 0.375 + 0.1 * 9;
+/** Of the prompts here, with 16 tokens a block and 8 pages a block. */
+const PAGES = 16;
+const KEYS = { quiet: 'sk-fairness-quiet', noisy: 'sk-fairness-noisy' };
+/** Together an eighth more than there is room for. */
+const QUIET_PER_SECOND = (1.125 * SLOTS) / MEAN_SECONDS / (TIMES + 1);
+
+const body = () =>
+  chat(
+    `please ${line()} and then go on with it for a while`,
+    TOKENS.least + Math.floor(Math.random() * (TOKENS.most - TOKENS.least + 1)),
+  );
+
+/** Requests of one tenant for a while; ms to the first part of each that was answered, and how many were not. */
+async function drive(url, perSecond, key) {
+  const agent = new http.Agent({ keepAlive: true });
+  const outcome = { firstMs: [], refused: 0 };
+  const headers = { authorization: `Bearer ${key}` };
+  const ask = async () => {
+    try {
+      outcome.firstMs.push((await post(url, agent, body(), headers)).firstMs);
+    } catch (error) {
+      if (!/^(429|503) /.test(error.message)) throw error;
+      outcome.refused += 1;
+    }
+  };
+  const asked = [];
+  const endMs = performance.now() + SECONDS * 1_000;
+  for (let atMs = performance.now(); atMs < endMs;) {
+    atMs -= (Math.log(1 - Math.random()) / perSecond) * 1_000;
+    await sleep(Math.max(0, atMs - performance.now()));
+    asked.push(ask());
+  }
+  await Promise.all(asked);
+  agent.destroy();
+  return outcome;
+}
+
+const PHASES = {
+  alone: (url) => drive(url, QUIET_PER_SECOND, KEYS.quiet),
+  beside: (url) => both(url, KEYS.noisy),
+  'one line': (url) => both(url, KEYS.quiet),
+};
+
+async function both(url, noisyKey) {
+  const [quiet, noisy] = await Promise.all([
+    drive(url, QUIET_PER_SECOND, KEYS.quiet),
+    drive(url, TIMES * QUIET_PER_SECOND, noisyKey),
+  ]);
+  return { ...quiet, noisy };
+}
+
+const quantile = (all, share) =>
+  all.toSorted((a, b) => a - b)[Math.min(all.length - 1, Math.floor(share * all.length))];
+const rounded = (value) => Number(value?.toPrecision(4));
+
+const folder = mkdtempSync(join(tmpdir(), 'kvcapsule-fairness-'));
+const file = join(folder, 'tenants.json');
+const tenants = Object.entries(KEYS).map(([name, key]) => ({
+  name,
+  keySha256: [createHash('sha256').update(key).digest('hex')],
+}));
+writeFileSync(file, JSON.stringify({ tenants }));
+const side = await startOurs('ours', {
+  root: ROOT,
+  pace: { ...PACE, capacityPages: SLOTS * PAGES },
+  flags: ['--tenants', file],
+  headers: { authorization: `Bearer ${KEYS.quiet}` },
+});
+const rounds = [];
+try {
+  for (let round = 0; round < Number(values.rounds); round += 1) {
+    const names = Object.keys(PHASES);
+    const outcomes = {};
+    for (const name of round % 2 ? names.toReversed() : names) outcomes[name] = await PHASES[name](side.url);
+    rounds.push(outcomes);
+    console.error(
+      `round ${round + 1}: p99 ${names.map((name) => `${name} ${Math.round(quantile(outcomes[name].firstMs, 0.99))} ms`).join(', ')}`,
+    );
+  }
+} finally {
+  await side.stop();
+  rmSync(folder, { recursive: true });
+}
+
+const rows = Object.keys(PHASES).map((name) => {
+  const firstMs = rounds.flatMap((round) => round[name].firstMs);
+  const refused = rounds.reduce((sum, round) => sum + round[name].refused, 0);
+  const noisy = rounds.flatMap((round) => round[name].noisy?.firstMs ?? []);
+  const noisyRefused = rounds.reduce((sum, round) => sum + (round[name].noisy?.refused ?? 0), 0);
+  return {
+    name,
+    ...{
+      requests: firstMs.length,
+      refused,
+      p50Ms: rounded(quantile(firstMs, 0.5)),
+      p99Ms: rounded(quantile(firstMs, 0.99)),
+    },
+    ...(noisy.length > 0 && {
+      noisy: { requests: noisy.length, refused: noisyRefused, p50Ms: rounded(quantile(noisy, 0.5)) },
+    }),
+  };
+});
+const of = (name) => rows.find((row) => row.name === name);
+const ratios = Object.fromEntries(
+  ['beside', 'one line'].map((name) => [
+    name,
+    { p50: rounded(of(name).p50Ms / of('alone').p50Ms), p99: rounded(of(name).p99Ms / of('alone').p99Ms) },
+  ]),
+);
+const result = {
+  command: `node bench/fairness.mjs --rounds ${values.rounds} --seconds ${values.seconds} --slots ${values.slots}`,
+  commit: execFileSync('git', ['-C', ROOT, 'rev-parse', '--short', 'HEAD']).toString().trim(),
+  machine: `${cpus()[0].model}, ${cpus().length} cores`,
+  load: loadavg().map(rounded),
+  slots: SLOTS,
+  quietPerSecond: rounded(QUIET_PER_SECOND),
+  rows,
+  ratios,
+};
+console.table(rows.map(({ noisy, ...row }) => ({ ...row, noisyRefused: noisy?.refused })));
+console.log(ratios);
+if (values.out) writeFileSync(values.out, `${JSON.stringify(result, undefined, 2)}\n`);

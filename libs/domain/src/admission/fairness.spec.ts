@@ -1,0 +1,41 @@
+import { describe, expect, it } from 'vitest';
+import { type Outcome, type Scenario, simulate } from './testing/fair-simulation.js';
+
+const QUIET = { tenant: 'quiet', perSecond: 2 };
+const NOISY = { tenant: 'noisy', perSecond: 50 * QUIET.perSecond };
+// 256 slots at 3.3 s a request serve 77 a second
+const CLUSTER = { slots: 256, seconds: 120, seed: 1 };
+
+function p99(samples: readonly number[]): number {
+  return samples.toSorted((a, b) => a - b)[Math.ceil(0.99 * samples.length) - 1] ?? NaN;
+}
+
+function run(scenario: Partial<Scenario>): (tenant: string) => Outcome {
+  const outcomes = simulate({ ...CLUSTER, loads: [QUIET], ...scenario });
+  return (tenant) => outcomes.get(tenant) ?? { ttftMs: [], refused: NaN };
+}
+
+describe('a quiet tenant beside one with 50 times its load, which is more than the cluster serves', () => {
+  const alone = run({})('quiet');
+  const beside = run({ loads: [QUIET, NOISY] });
+
+  it('waits for its first token less than a fifth longer at p99, and is never refused', () => {
+    const quiet = beside('quiet');
+    expect(quiet.ttftMs.length).toBe(alone.ttftMs.length);
+    expect(quiet.refused).toBe(0);
+    expect(p99(quiet.ttftMs) / p99(alone.ttftMs)).toBeLessThan(1.2);
+  });
+
+  it('waits many times longer in one line for all, and is refused like everybody', () => {
+    const one = run({ loads: [QUIET, NOISY], oneLine: true })('quiet');
+    expect(p99(one.ttftMs) / p99(alone.ttftMs)).toBeGreaterThan(5);
+    expect(one.refused / (one.refused + one.ttftMs.length)).toBeGreaterThan(0.1);
+  });
+
+  it('costs the other nothing but its own share', () => {
+    const served = beside('noisy').ttftMs.length + beside('quiet').ttftMs.length;
+    const one = run({ loads: [QUIET, NOISY], oneLine: true });
+    const servedInOneLine = one('noisy').ttftMs.length + one('quiet').ttftMs.length;
+    expect(served / servedInOneLine).toBeCloseTo(1, 1);
+  });
+});
