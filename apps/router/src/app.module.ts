@@ -12,6 +12,7 @@ import { Routes } from './edge/http/routes.js';
 import { ModelsController } from './edge/models.controller.js';
 import { Fleet } from './fleet/fleet.service.js';
 import { GenerationService } from './generation/generation.service.js';
+import { Exposition } from './operations/exposition.service.js';
 import { HealthController } from './operations/health.controller.js';
 import { Inflight } from './operations/inflight.service.js';
 import { LandingController } from './operations/landing.controller.js';
@@ -22,6 +23,7 @@ import { Owners } from './owners/owners.service.js';
 import { LedgerGuard } from './placement/ledger-guard.service.js';
 import { Reserver } from './placement/reserver.service.js';
 import { Ports } from './ports.js';
+import { Siblings } from './processes/siblings.js';
 import { Settings } from './settings.js';
 
 /** What differs between a served router and one under test. */
@@ -31,16 +33,21 @@ export interface Environment {
   readonly catalogue: ModelCatalogue;
   readonly telemetry: Telemetry;
   readonly logger: Logger;
+  readonly siblings: Siblings;
 }
 
 @Module({})
 export class AppModule {
-  static with({ settings, ports, catalogue, telemetry }: Environment, routes: Routes): DynamicModule {
+  static with(
+    { settings, ports, catalogue, telemetry, siblings }: Environment,
+    routes: Routes,
+  ): DynamicModule {
     return {
       module: AppModule,
       controllers: [ChatController, ModelsController, HealthController, MetricsController, LandingController],
       providers: [
         Admission,
+        Exposition,
         Fleet,
         GenerationService,
         Inflight,
@@ -53,6 +60,7 @@ export class AppModule {
         { provide: Telemetry, useValue: telemetry },
         { provide: Routes, useValue: routes },
         { provide: Settings, useValue: settings },
+        { provide: Siblings, useValue: siblings },
         { provide: Ports, useValue: ports },
         { provide: ModelCatalogue, useValue: catalogue },
         { provide: APP_FILTER, useClass: ErrorFilter },

@@ -34,6 +34,12 @@ export const routerConfigSchema = z
       .default('127.0.0.1')
       .describe('Address to listen on'),
     port: z.int().min(0).max(65_535).default(8_000).describe('Port to listen on; 0 takes a free one'),
+    routerProcesses: z
+      .int()
+      .min(1)
+      .max(64)
+      .default(1)
+      .describe('Processes behind the one port, each on a core of its own'),
     ...redisFields,
     model: z.array(z.string().min(1)).min(1).meta({
       verbatim: true,
@@ -132,6 +138,7 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): S
   return {
     host,
     port,
+    processes: config.routerProcesses,
     redis: redisSettings(config),
     models: config.model.map((dir, index) => ({
       name: config.servedModelName[index] ?? folderName(dir),

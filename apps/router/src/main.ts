@@ -1,29 +1,42 @@
+import cluster from 'node:cluster';
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { unreadVariables } from '@kvcapsule/platform/config';
-import { createLogger, outliveClosedPipes } from '@kvcapsule/platform/logging';
-import { openCatalogue } from './catalogue/open-catalogue.js';
-import { createApp, listen } from './app.js';
+import { createLogger, type Logger, outliveClosedPipes } from '@kvcapsule/platform/logging';
 import { readSettings } from './config.js';
 import { tuneHeap } from './heap.js';
-import { Telemetry } from './operations/telemetry.service.js';
-import { RedisPorts } from './redis-ports.adapter.js';
+import type { Ready } from './processes/messages.js';
+import { ProcessGroup } from './processes/process-group.js';
+import { Siblings } from './processes/siblings.js';
+import type { Settings } from './settings.js';
+
+const tell = (ready: Ready) => process.stdout.write(`${JSON.stringify({ event: 'ready', ...ready })}\n`);
+
+/** What serves is loaded only where it serves: it takes 100 MiB. */
+async function serveHere(settings: Settings, logger: Logger, siblings: Siblings): Promise<Ready> {
+  const { serve } = await import('./serve.js');
+  return serve(settings, logger, siblings);
+}
+
+async function superviseProcesses(settings: Settings, logger: Logger): Promise<void> {
+  const group = new ProcessGroup(settings.processes, logger);
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => group.stop());
+  void group.start().then(tell);
+  process.exit(await group.ended);
+}
 
 outliveClosedPipes();
 tuneHeap();
 try {
   const settings = readSettings(process.argv.slice(2), process.env);
   const logger = createLogger({ name: 'router', level: 'info' });
-  for (const line of unreadVariables(process.env, ['router'])) logger.warn(line);
-  const telemetry = new Telemetry();
-  const catalogue = await openCatalogue(settings, telemetry);
-  const ports = await RedisPorts.open(settings.redis, (line) => {
-    logger.warn(line);
-  });
-  const app = await createApp({ settings, ports, catalogue, telemetry, logger });
-  app.enableShutdownHooks(['SIGTERM', 'SIGINT'], { useProcessExit: true });
-  const url = await listen(app, settings.host, settings.port);
-  const models = catalogue.all.map(({ name }) => name);
-  process.stdout.write(`${JSON.stringify({ event: 'ready', url, models })}\n`);
+  if (cluster.isWorker) {
+    const siblings = new Siblings(process);
+    siblings.ready(await serveHere(settings, logger, siblings));
+  } else {
+    for (const line of unreadVariables(process.env, ['router'])) logger.warn(line);
+    if (settings.processes > 1) await superviseProcesses(settings, logger);
+    else tell(await serveHere(settings, logger, new Siblings()));
+  }
 } catch (error) {
   const text = error instanceof KvcError ? `${error.code}: ${error.message}` : String(error);
   process.stderr.write(`kvcapsule serve router: ${text}\n`);

@@ -22,6 +22,8 @@ export abstract class Settings {
   abstract readonly host: string;
   /** 0 takes a free one. */
   abstract readonly port: number;
+  /** That share the port. */
+  abstract readonly processes: number;
   abstract readonly redis: RedisSettings;
   abstract readonly models: readonly ModelSettings[];
   /** Keys of the default tenant. Without any, and without keys of others, nobody needs one. */

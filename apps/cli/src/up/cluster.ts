@@ -142,6 +142,7 @@ function threadsEach(workers: number): number {
 export function routerArgs(options: UpOptions): string[] {
   return [
     ...['--host', options.host, '--port', String(options.port), '--drain-ms', String(ROUTER_DRAIN_MS)],
+    ...['--router-processes', String(options.routerProcesses)],
     ...options.model.flatMap((model) => ['--model', model]),
     ...(options.servedModelName ?? []).flatMap((name) => ['--served-model-name', name]),
     ...(options.auth ? [] : ['--no-auth']),

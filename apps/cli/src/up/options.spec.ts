@@ -45,3 +45,12 @@ describe('the models of up', () => {
     expect(given(routerArgs(parse(models)), '--served-model-name')).toEqual([]);
   });
 });
+
+describe('the processes of the router', () => {
+  it('are one unless a flag or the environment says more', () => {
+    const processes = (args: readonly string[], env?: NodeJS.ProcessEnv) =>
+      given(routerArgs(parse(args, env)), '--router-processes');
+    expect(processes([])).toEqual(['1']);
+    expect(processes(['--router-processes', '4'])).toEqual(['4']);
+  });
+});

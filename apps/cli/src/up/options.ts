@@ -9,6 +9,7 @@ export interface UpOptions {
   readonly host: string;
   /** Of each model. */
   readonly workers: number;
+  readonly routerProcesses: number;
   /** Absolute folders, one for each model. */
   readonly model: readonly string[];
   /** One for each model, in their order; absent: the environment's, or the folders' names. */
@@ -49,6 +50,12 @@ export function upOptions(command: Command, env: NodeJS.ProcessEnv = process.env
     )
     .addOption(
       new Option('-w, --workers <count>', 'engine processes of each model')
+        .argParser(wholeNumber(1, 64))
+        .default(1),
+    )
+    .addOption(
+      new Option('--router-processes <count>', 'router processes behind the port, for more than one core')
+        .env('KVCAPSULE_ROUTER_PROCESSES')
         .argParser(wholeNumber(1, 64))
         .default(1),
     )

@@ -1,6 +1,6 @@
+import { Backoff } from '@kvcapsule/platform/processes';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type RedisServer, startRedis } from '@kvcapsule/platform/redis-server';
-import { Backoff } from './backoff.js';
 
 /** The Redis that `up` brings along, started again at the same address when it dies. */
 export class PrivateRedis {

@@ -1,5 +1,5 @@
+import { Backoff } from '@kvcapsule/platform/processes';
 import { CliError } from '../failure.js';
-import { Backoff } from './backoff.js';
 import { Child, type ChildSpec, type ExitInfo, type ReadyFields } from './child.js';
 import { LogFile } from './log-file.js';
 import { readableLogLine } from './log-line.js';

@@ -10,6 +10,7 @@ import { type ChatTurn, type PreparedPrompt, PromptPreparer } from '../prepare/p
 import { Inflight } from '../operations/inflight.service.js';
 import { Telemetry } from '../operations/telemetry.service.js';
 import type { Ports } from '../ports.js';
+import { Siblings } from '../processes/siblings.js';
 import type { Settings } from '../settings.js';
 import { FakeWorker } from './fake-worker.js';
 import { MemoryPorts, workerRecord } from './memory-ports.js';
@@ -50,6 +51,7 @@ class CharacterPreparer extends PromptPreparer {
 const SETTINGS: Settings = {
   host: '127.0.0.1',
   port: 0,
+  processes: 1,
   redis: { redis: '' },
   models: [{ name: 'demo', modelDir: '', workerModelId: 'demo' }],
   apiKeys: [],
@@ -107,6 +109,7 @@ export class Harness {
       catalogue: catalogueOf({ ...SETTINGS, ...settings }, preparer),
       telemetry: new Telemetry(),
       logger,
+      siblings: new Siblings(),
     });
     this.url = await listen(this.app, '127.0.0.1', 0);
     return this;

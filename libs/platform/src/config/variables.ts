@@ -31,7 +31,7 @@ export const VARIABLES = {
       'QUEUE_MIB',
       'INDEX_NAMES',
     ],
-    'DRAIN_MS',
+    ...['DRAIN_MS', 'ROUTER_PROCESSES'],
     ...['PLACEMENT_POLICY', 'PLACEMENT_WEIGHTS'],
   ],
   worker: [

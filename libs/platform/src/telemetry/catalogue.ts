@@ -5,6 +5,8 @@ export type MetricSpec =
       readonly help: string;
       readonly type: 'counter' | 'gauge';
       readonly labels: readonly string[];
+      /** What several processes of one router make of it; a sum where nothing is said. */
+      readonly together?: 'max';
     }
   | {
       readonly name: string;
@@ -107,6 +109,7 @@ export const METRICS = {
       help: '1 while the ledger does not answer in time and requests go on without it, else 0',
       type: 'gauge',
       labels: [],
+      together: 'max',
     },
     imageFetch: {
       name: 'kvcapsule_router_image_fetch_seconds',
@@ -120,18 +123,21 @@ export const METRICS = {
       help: 'Workers whose heartbeat is fresh',
       type: 'gauge',
       labels: [],
+      together: 'max',
     },
     ownersNames: {
       name: 'kvcapsule_router_owners_names',
       help: 'Blocks, pictures and features in workers’ caches that the router knows of',
       type: 'gauge',
       labels: [],
+      together: 'max',
     },
     ownersPairs: {
       name: 'kvcapsule_router_owners_pairs',
       help: 'Those, each counted once for every worker that holds it',
       type: 'gauge',
       labels: [],
+      together: 'max',
     },
     ownersBytes: {
       name: 'kvcapsule_router_owners_bytes',
@@ -144,11 +150,18 @@ export const METRICS = {
       help: 'Since the last word on its caches of the worker that has been silent longest; each speaks every 10 s',
       type: 'gauge',
       labels: [],
+      together: 'max',
     },
     ownersGaps: {
       name: 'kvcapsule_router_owners_gaps_total',
       help: 'How often a worker told all that it holds again because the router had fallen behind',
       type: 'counter',
+      labels: [],
+    },
+    processes: {
+      name: 'kvcapsule_router_processes',
+      help: 'Processes of the router whose metrics these are together',
+      type: 'gauge',
       labels: [],
     },
   },

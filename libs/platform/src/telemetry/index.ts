@@ -1,4 +1,12 @@
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import {
+  AggregatorRegistry,
+  collectDefaultMetrics,
+  Counter,
+  Gauge,
+  Histogram,
+  type MetricObject,
+  Registry,
+} from 'prom-client';
 
 import { METRICS, type MetricSpec } from './catalogue.js';
 
@@ -29,13 +37,25 @@ export function createMetrics<C extends keyof Catalogue>(component: C): Metrics<
   return { ...metrics, registry } as Metrics<C>;
 }
 
+/** The metrics of one process as they go to another one. */
+export type ProcessMetrics = readonly MetricObject[];
+
+export function metricsOfProcess({ registry }: RouterMetrics): Promise<ProcessMetrics> {
+  return registry.getMetricsAsJSON();
+}
+
+/** The metrics of several processes as those of one, in Prometheus' text format: sums, if not declared otherwise. */
+export function exposeTogether(processes: readonly ProcessMetrics[]): Promise<string> {
+  return AggregatorRegistry.aggregate([...processes]).metrics();
+}
+
 function createMetric(spec: MetricSpec, registry: Registry): Counter | Gauge | Histogram {
   const common = { name: spec.name, help: spec.help, labelNames: [...spec.labels], registers: [registry] };
   switch (spec.type) {
     case 'counter':
       return new Counter(common);
     case 'gauge':
-      return new Gauge(common);
+      return new Gauge({ ...common, ...('together' in spec && { aggregator: spec.together }) });
     case 'histogram':
       return new Histogram({ ...common, buckets: [...spec.buckets] });
   }

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 
 import { METRICS, type MetricSpec } from './catalogue.js';
-import { createMetrics } from './index.js';
+import { createMetrics, exposeTogether, metricsOfProcess } from './index.js';
 
 const PAGE = readFileSync(new URL('../../../../docs/reference/metrics.md', import.meta.url), 'utf8');
 
@@ -70,5 +70,24 @@ describe('createMetrics', () => {
       'kvcapsule_router_time_to_first_token_seconds_bucket{le="0.25"} 1',
     );
     expect(await other.registry.metrics()).not.toContain('code="ok"');
+  });
+});
+
+describe('the metrics of several processes', () => {
+  it('are sums, but workers, which all of them see', async () => {
+    const processes = [2, 3].map((requests) => {
+      const metrics = createMetrics('router');
+      metrics.requests.inc({ status: '200', code: 'ok' }, requests);
+      metrics.timeToFirstToken.observe(requests);
+      metrics.requestsRunning.set(requests);
+      metrics.workers.set(5);
+      return metricsOfProcess(metrics);
+    });
+    const text = await exposeTogether(await Promise.all(processes));
+    expect(text).toContain('\nkvcapsule_router_requests_total{status="200",code="ok"} 5\n');
+    expect(text).toContain('\nkvcapsule_router_time_to_first_token_seconds_bucket{le="2.5"} 1\n');
+    expect(text).toContain('\nkvcapsule_router_time_to_first_token_seconds_count 2\n');
+    expect(text).toContain('\nkvcapsule_router_requests_running 5\n');
+    expect(text).toContain('\nkvcapsule_router_workers 5\n');
   });
 });

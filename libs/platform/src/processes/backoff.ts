@@ -1,9 +1,9 @@
 const FIRST_DELAY_MS = 500;
 const MAX_DELAY_MS = 30_000;
-/** A part that ran this long counts as healthy: its next end starts from the first delay again. */
+/** A process that ran this long counts as healthy: its next end starts from the first delay again. */
 const STEADY_MS = 60_000;
 
-/** Waiting times between restarts of one part: doubling, capped, forgotten after a steady run. Pure. */
+/** Waiting times between restarts of one process: doubling, capped, forgotten after a steady run. Pure. */
 export class Backoff {
   private failures = 0;
 

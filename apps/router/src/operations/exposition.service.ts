@@ -1,0 +1,55 @@
+import { metricsOfProcess, type ProcessMetrics } from '@kvcapsule/platform/telemetry';
+import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
+import { Admission } from '../admission/admission.service.js';
+import { Fleet } from '../fleet/fleet.service.js';
+import { Owners } from '../owners/owners.service.js';
+import { LedgerGuard } from '../placement/ledger-guard.service.js';
+import { Siblings } from '../processes/siblings.js';
+import { Inflight } from './inflight.service.js';
+import { Telemetry } from './telemetry.service.js';
+
+/** The router's metrics as they are told: those of all its processes, whichever of them is asked. */
+@Injectable()
+export class Exposition implements OnApplicationBootstrap {
+  constructor(
+    private readonly telemetry: Telemetry,
+    private readonly fleet: Fleet,
+    private readonly inflight: Inflight,
+    private readonly admission: Admission,
+    private readonly owners: Owners,
+    private readonly ledger: LedgerGuard,
+    private readonly siblings: Siblings,
+  ) {}
+
+  onApplicationBootstrap(): void {
+    this.siblings.collectWith(() => this.#collect());
+  }
+
+  get contentType(): string {
+    return this.telemetry.metrics.registry.contentType;
+  }
+
+  /** In Prometheus' text format. */
+  text(): Promise<string> {
+    const together = this.siblings.scrape();
+    if (together) return together;
+    this.#measure();
+    return this.telemetry.metrics.registry.metrics();
+  }
+
+  #collect(): Promise<ProcessMetrics> {
+    this.#measure();
+    return metricsOfProcess(this.telemetry.metrics);
+  }
+
+  #measure(): void {
+    const { metrics, running } = this.telemetry;
+    metrics.requestsRunning.set(running);
+    metrics.requestsWaiting.set(Math.max(0, this.inflight.size - running));
+    metrics.ledgerAway.set(Number(this.ledger.isOpen));
+    metrics.workers.set(this.fleet.views().length);
+    metrics.processes.set(1);
+    this.admission.measure();
+    this.owners.measure();
+  }
+}

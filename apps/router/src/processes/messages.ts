@@ -1,0 +1,19 @@
+import type { ProcessMetrics } from '@kvcapsule/platform/telemetry';
+
+/** Where a process listens, and the models that it serves, as clients name them. */
+export interface Ready {
+  readonly url: string;
+  readonly models: readonly string[];
+}
+
+/** What one of a router's processes says to the one that started it. */
+export type FromProcess =
+  | { readonly kind: 'ready'; readonly ready: Ready }
+  /** Somebody asked it for the metrics of all. */
+  | { readonly kind: 'scrape'; readonly id: number }
+  | { readonly kind: 'metrics'; readonly id: number; readonly metrics: ProcessMetrics };
+
+/** What is said to it. */
+export type ToProcess =
+  | { readonly kind: 'collect'; readonly id: number }
+  | { readonly kind: 'scraped'; readonly id: number; readonly text: string };

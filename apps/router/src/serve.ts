@@ -1,0 +1,21 @@
+import type { Logger } from '@kvcapsule/platform/logging';
+import { createApp, listen } from './app.js';
+import { openCatalogue } from './catalogue/open-catalogue.js';
+import { Telemetry } from './operations/telemetry.service.js';
+import type { Ready } from './processes/messages.js';
+import type { Siblings } from './processes/siblings.js';
+import { RedisPorts } from './redis-ports.adapter.js';
+import type { Settings } from './settings.js';
+
+/** Serves in this process until a signal ends it, its answers first. Resolves once it listens. */
+export async function serve(settings: Settings, logger: Logger, siblings: Siblings): Promise<Ready> {
+  const telemetry = new Telemetry();
+  const catalogue = await openCatalogue(settings, telemetry);
+  const ports = await RedisPorts.open(settings.redis, (line) => {
+    logger.warn(line);
+  });
+  const app = await createApp({ settings, ports, catalogue, telemetry, logger, siblings });
+  app.enableShutdownHooks(['SIGTERM', 'SIGINT'], { useProcessExit: true });
+  const url = await listen(app, settings.host, settings.port);
+  return { url, models: catalogue.all.map(({ name }) => name) };
+}
