@@ -4,7 +4,7 @@ import {
   type RedisClient,
   redisFault,
   redisFields,
-  redisSettings,
+  type RedisSettings,
 } from '@kvcapsule/platform/redis';
 import { startRedis } from '@kvcapsule/platform/redis-server';
 import { z } from 'zod';
@@ -41,7 +41,7 @@ export async function openStore(url: string | undefined, warn: (line: string) =>
   }
 }
 
-function settingsOf(url: string): ReturnType<typeof redisSettings> {
+function settingsOf(url: string): RedisSettings {
   const settings = parseConfig({
     schema: z.object(redisFields),
     argv: ['--redis', url],
