@@ -51,5 +51,19 @@ export class Exposition implements OnApplicationBootstrap {
     metrics.processes.set(1);
     this.admission.measure();
     this.owners.measure();
+    this.#measureRegistry();
+  }
+
+  /** What the registry counts by itself. */
+  #measureRegistry(): void {
+    const { figures } = this.fleet;
+    if (!figures) return;
+    const { registryAge, registryEntries, registryGaps } = this.telemetry.metrics;
+    registryAge.set(figures.ageMs / 1_000);
+    registryEntries.reset();
+    registryEntries.inc({ outcome: 'taken' }, figures.entries - figures.skipped);
+    registryEntries.inc({ outcome: 'skipped' }, figures.skipped);
+    registryGaps.reset();
+    registryGaps.inc(figures.gaps);
   }
 }

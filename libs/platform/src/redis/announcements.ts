@@ -22,54 +22,92 @@ export interface MemberEntry {
   readonly announcement: Announcement;
 }
 
-const KINDS: readonly string[] = ['beat', 'freed', 'left'] satisfies AnnouncementKind[];
-const STATES: readonly string[] = ['ready', 'draining', 'failed'] satisfies WorkerLoad['state'][];
+const KINDS = ['beat', 'freed', 'left'] as const satisfies AnnouncementKind[];
+const STATES = ['ready', 'draining', 'failed'] as const satisfies WorkerLoad['state'][];
 /** Of the longest id, and numbers of 16 digits. */
 const MOST_CHARACTERS = 160;
-const COUNT = /^\d{1,16}$/;
+const MOST_DIGITS = 16;
 
 /** A load as it is written. Throws where nobody could read it. */
 export function loadText({ state, running, waiting, freePages }: WorkerLoad): string {
   const text = `${state} ${running} ${waiting} ${freePages}`;
-  if (!readLoad(text.split(' '), 0)) throw new KvcError('INTERNAL', `no worker’s load: ${text}`);
+  const words = new Words(text);
+  if (!words.load()) throw new KvcError('INTERNAL', `no worker’s load: ${text}`);
   return text;
 }
 
 export function readStreamEntry(text: string): StreamEntry | undefined {
-  if (text.length > MOST_CHARACTERS) return undefined;
-  const parts = text.split(' ');
-  const [kind = '', workerId = ''] = parts;
-  const announcement = readAnnouncement(workerId, parts, 2);
-  if (!announcement || !KINDS.includes(kind)) return undefined;
-  return { kind: kind as AnnouncementKind, announcement };
+  const words = new Words(text);
+  const kind = words.oneOf(KINDS);
+  const workerId = words.next();
+  const announcement = kind && words.announcement(workerId);
+  return announcement && { kind, announcement };
 }
 
 export function readMember(workerId: string, text: string): MemberEntry | undefined {
-  if (text.length > MOST_CHARACTERS) return undefined;
-  const parts = text.split(' ');
-  const writtenMs = readCount(parts[0]);
-  const announcement = readAnnouncement(workerId, parts, 1);
-  return writtenMs === undefined || !announcement ? undefined : { writtenMs, announcement };
+  const words = new Words(text);
+  const writtenMs = words.count();
+  const announcement = words.announcement(workerId);
+  return writtenMs < 0 || !announcement ? undefined : { writtenMs, announcement };
 }
 
-/** Of the epoch at `at` and the load behind it, with nothing after that. */
-function readAnnouncement(workerId: string, parts: readonly string[], at: number): Announcement | undefined {
-  const epoch = readCount(parts[at]);
-  const load = readLoad(parts, at + 1);
-  return epoch === undefined || !load || !WORKER_ID.test(workerId) ? undefined : { workerId, epoch, load };
-}
+/** The words of a text one after the other, with one blank between. Numbers are read where they stand. */
+class Words {
+  #at = 0;
 
-function readLoad(parts: readonly string[], at: number): WorkerLoad | undefined {
-  const state = parts[at] ?? '';
-  const running = readCount(parts[at + 1]);
-  const waiting = readCount(parts[at + 2]);
-  const freePages = readCount(parts[at + 3]);
-  if (running === undefined || waiting === undefined || freePages === undefined) return undefined;
-  if (parts.length !== at + 4 || !STATES.includes(state)) return undefined;
-  return { state: state as WorkerLoad['state'], running, waiting, freePages };
-}
+  constructor(private readonly text: string) {}
 
-function readCount(text = ''): number | undefined {
-  const value = Number(text);
-  return COUNT.test(text) && Number.isSafeInteger(value) ? value : undefined;
+  /** Empty where there is none. */
+  next(): string {
+    const from = this.#at;
+    return this.text.slice(from, this.#skip());
+  }
+
+  oneOf<Word extends string>(words: readonly Word[]): Word | undefined {
+    const from = this.#at;
+    const length = this.#skip() - from;
+    return words.find((word) => word.length === length && this.text.startsWith(word, from));
+  }
+
+  /** Of digits alone; -1 for anything else. */
+  count(): number {
+    const from = this.#at;
+    const end = this.#skip();
+    if (end <= from || end - from > MOST_DIGITS) return -1;
+    let value = 0;
+    for (let at = from; at < end; at += 1) {
+      const digit = this.text.charCodeAt(at) - 48;
+      if (!(digit >= 0 && digit <= 9)) return -1;
+      value = value * 10 + digit;
+    }
+    return Number.isSafeInteger(value) ? value : -1;
+  }
+
+  /** The epoch and the load that stand at the end. */
+  announcement(workerId: string): Announcement | undefined {
+    const epoch = this.count();
+    const load = this.load();
+    return epoch < 0 || !load || !WORKER_ID.test(workerId) ? undefined : { workerId, epoch, load };
+  }
+
+  /** The load that stands at the end. */
+  load(): WorkerLoad | undefined {
+    const state = this.oneOf(STATES);
+    const running = this.count();
+    const waiting = this.count();
+    const freePages = this.count();
+    const isWhole = this.#at === this.text.length + 1 && this.text.length <= MOST_CHARACTERS;
+    if (!state || !isWhole || running < 0 || waiting < 0 || freePages < 0) return undefined;
+    return { state, running, waiting, freePages };
+  }
+
+  /** Goes to the next word; where this one ends. */
+  #skip(): number {
+    const { text } = this;
+    const from = Math.min(this.#at, text.length);
+    const blank = from >= MOST_CHARACTERS ? -1 : text.indexOf(' ', from);
+    const end = blank < 0 ? text.length : blank;
+    this.#at = end + 1;
+    return end;
+  }
 }

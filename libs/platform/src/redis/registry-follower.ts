@@ -159,10 +159,19 @@ export class RegistryFollower implements Following {
     const lookers = this.#lookers.splice(0);
     const beganMs = performance.now();
     try {
-      const [storeMs, oldest, newest] = await this.#ask(() => this.#tail.kvcLook(REGISTRY_KEYS.loads));
+      const cursor = this.#cursor;
+      // both in one write: what costs at a thousand workers is to wake up, not what is read
+      const [[storeMs, oldest, newest], reply] = await this.#ask(() =>
+        Promise.all([
+          this.#tail.kvcLook(REGISTRY_KEYS.loads),
+          cursor === undefined ? null : this.#read(cursor),
+        ]),
+      );
       this.#clock = { storeMs, atMs: performance.now() };
       if (this.#failed) this.#roster.excuse(this.#clock.atMs);
-      if (this.#hasMissed(oldest, newest)) await this.#list(newest);
+      const hasMissed = this.#hasMissed(oldest, newest);
+      this.#take(reply);
+      if (hasMissed) await this.#list(newest);
       else await this.#readTo(newest);
       await this.#untilMet();
       this.#failed = false;
@@ -235,11 +244,13 @@ export class RegistryFollower implements Following {
 
   async #readTo(newest: string): Promise<void> {
     while (this.#cursor !== undefined && newest !== '' && isLater(newest, this.#cursor)) {
-      const { loads } = REGISTRY_KEYS;
       const after = this.#cursor;
-      const reply = await this.#ask(() => this.#tail.xread('COUNT', MOST_READ, 'STREAMS', loads, after));
-      if (!this.#take(reply)) return;
+      if (!this.#take(await this.#ask(() => this.#read(after)))) return;
     }
+  }
+
+  #read(after: string) {
+    return this.#tail.xread('COUNT', MOST_READ, 'STREAMS', REGISTRY_KEYS.loads, after);
   }
 
   async #listen(beganMs: number): Promise<void> {

@@ -125,6 +125,25 @@ export const METRICS = {
       labels: [],
       together: 'max',
     },
+    registryAge: {
+      name: 'kvcapsule_router_registry_age_seconds',
+      help: 'Since what workers say was last read: a quarter of a second at most while Redis answers',
+      type: 'gauge',
+      labels: [],
+      together: 'max',
+    },
+    registryEntries: {
+      name: 'kvcapsule_router_registry_entries_total',
+      help: 'Announcements of workers read, by outcome: taken, or skipped (not understood, or of no worker that is there)',
+      type: 'counter',
+      labels: ['outcome'],
+    },
+    registryGaps: {
+      name: 'kvcapsule_router_registry_gaps_total',
+      help: 'Times that all workers were read anew because announcements had been missed or lost',
+      type: 'counter',
+      labels: [],
+    },
     ownersNames: {
       name: 'kvcapsule_router_owners_names',
       help: 'Blocks, pictures and features in workers’ caches that the router knows of',
