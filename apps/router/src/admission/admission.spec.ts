@@ -156,6 +156,57 @@ describe('admission', () => {
     expect(admission.size).toBe(0);
   });
 
+  it('sends the newest of who has most away for another, and tells both apart', async () => {
+    begin({ queueEntries: 2, queueWaitMs: 60_000 });
+    const [first, second] = [enter(full, Infinity, calm), enter(full, Infinity, calm)];
+    await turn();
+    const left = new AbortController();
+    const quiet = { ...line, tenant: 'quiet', arrivedMs: performance.now() };
+    const other = admission.enter(quiet, full, left.signal);
+    await expect(second).rejects.toMatchObject({
+      code: 'QUEUE_FULL',
+      message: 'The queue is full, and this request gave way to others in it.',
+      retryAfterMs: 1_000,
+    });
+    expect(admission.size).toBe(2);
+    left.abort(new KvcError('ABORTED', 'gone'));
+    await expect(other).rejects.toMatchObject({ code: 'ABORTED' });
+    admission.onApplicationShutdown();
+    first.catch(() => undefined);
+  });
+
+  it('says at once what the queue’s pace will not allow, and when it would', async () => {
+    vi.useFakeTimers();
+    try {
+      begin({ queueEntries: 99, queueWaitMs: 2_000 });
+      let room = 0;
+      const attempt = attemptOf(() => Promise.resolve(room > 0 ? ((room -= 1), 'won') : undefined));
+      const others = Array.from({ length: 40 }, () => enter(attempt, Infinity, calm).catch(() => undefined));
+      // ten a second
+      for (let passed = 0; passed < 10; passed += 1) {
+        await vi.advanceTimersByTimeAsync(100);
+        room = 1;
+        fleet.changed();
+      }
+      await vi.advanceTimersByTimeAsync(0);
+      expect(admission.size).toBe(30);
+      await expect(enter(attempt, Infinity, calm)).rejects.toMatchObject({
+        code: 'NO_CAPACITY',
+        message: 'The requests that go before this one will take longer than the 2 s that it may wait.',
+        // three seconds, of which it may wait two
+        retryAfterMs: expect.closeTo(1_000, -2) as number,
+      });
+      await expect(enter(attempt, performance.now() + 1_000, calm)).rejects.toMatchObject({
+        code: 'DEADLINE_EXCEEDED',
+        retryAfterMs: expect.closeTo(2_000, -3) as number,
+      });
+      await vi.advanceTimersByTimeAsync(2_000);
+      await Promise.all(others);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   it('never sets a timer into the past, which Node complains of on stderr', async () => {
     begin({ queueEntries: 10, queueWaitMs: 60_000 });
     const clock = vi.spyOn(performance, 'now').mockReturnValueOnce(0).mockReturnValueOnce(50);

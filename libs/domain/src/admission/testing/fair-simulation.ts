@@ -1,9 +1,11 @@
-import { AdmissionQueue, type Ask, workOf } from '../index.js';
+import { AdmissionQueue, type Ask, PLAIN_TERMS, type TenantTerms, workOf } from '../index.js';
 
 /** What a tenant sends. Requests come by themselves, as many a second on average. */
 export interface Load {
   readonly tenant: string;
   readonly perSecond: number;
+  /** Slots that it may hold; a slot is a page here. */
+  readonly most?: number;
 }
 
 export interface Scenario {
@@ -55,7 +57,7 @@ export function simulate(scenario: Scenario): Map<string, Outcome> {
 }
 
 class Simulation {
-  readonly #queue = new AdmissionQueue({ entriesPerModel: 256, bytes: Infinity, waitMs: 30_000 }, new Map());
+  readonly #queue: AdmissionQueue;
   readonly #events: { readonly atMs: number; readonly act: () => void }[] = [];
   readonly #requests = new Map<number, Request>();
   readonly #outcomes = new Map<string, Outcome>();
@@ -65,6 +67,11 @@ class Simulation {
 
   constructor(private readonly scenario: Scenario) {
     this.#free = scenario.slots;
+    const limits = { entriesPerModel: 256, bytes: Infinity, waitMs: 30_000 };
+    this.#queue = new AdmissionQueue(
+      limits,
+      new Map(scenario.loads.map((load) => [load.tenant, termsOf(load)])),
+    );
   }
 
   run(): Map<string, Outcome> {
@@ -98,7 +105,7 @@ class Simulation {
     const line = this.scenario.oneLine ? 'all' : tenant;
     const answer = this.#queue.expectedAnswer({ modelId: 'm', tenant: line }, 1_000);
     const ask: Ask = {
-      ...{ modelId: 'm', tenant: line, isCharged: false, priority: 0, bytes: 0, pages: 0 },
+      ...{ modelId: 'm', tenant: line, isCharged: false, priority: 0, bytes: 0, pages: 1 },
       ...{ arrivedMs: this.#nowMs, deadlineMs: Infinity, work: workOf(promptTokens, answer) },
     };
     const id = this.#entered++;
@@ -126,6 +133,7 @@ class Simulation {
     this.#outcomes.get(tenant)?.ttftMs.push(this.#nowMs - ask.arrivedMs + prefillMs);
     this.#at(this.#nowMs + prefillMs + decodeMs, () => {
       this.#free += 1;
+      this.#queue.accounts.of(ask.tenant).release(ask.pages);
       this.#queue.settle(ask, promptTokens, answerTokens);
       this.#queue.wake();
     });
@@ -148,4 +156,8 @@ class Simulation {
     }
     this.#events.splice(low, 0, { atMs, act });
   }
+}
+
+function termsOf({ most = Infinity }: Load): TenantTerms {
+  return { ...PLAIN_TERMS, caps: { ...PLAIN_TERMS.caps, pages: most } };
 }
