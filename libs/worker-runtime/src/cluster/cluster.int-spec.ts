@@ -92,14 +92,15 @@ it('puts its leases back after Redis was killed and came back empty', { timeout:
   await start(new RedisRegistry(client));
   await acceptTwo();
   await redis.kill();
-  // the one is given back and the other grows while nobody keeps the account
+  // the one is given back, the other grows and a third comes while nobody keeps the account
   await leases.release('a');
   await leases.resize('b', 40);
+  await leases.accept('c', { leaseId: 'c', epoch: BigInt(worker.epoch), pages: 5, provisional: true });
   redis = await startRedis(redis);
-  await expect.poll(account, { timeout: 20_000 }).toMatchObject({ committedPages: 40, leases: 1 });
+  await expect.poll(account, { timeout: 20_000 }).toMatchObject({ committedPages: 45, leases: 2 });
   await leases.resize('b', 50);
-  expect(await account()).toMatchObject({ epoch: worker.epoch, committedPages: 50, leases: 1 });
-  await leases.release('b');
+  expect(await account()).toMatchObject({ epoch: worker.epoch, committedPages: 55, leases: 2 });
+  for (const key of ['b', 'c']) await leases.release(key);
   expect(await account()).toMatchObject({ committedPages: 0, leases: 0 });
   expect(replaced).toBe(0);
 });
