@@ -7,6 +7,7 @@ import { ModelFleet } from './catalogue/model-fleet.service.js';
 import { BodyValidationPipe } from './edge/body-validation.pipe.js';
 import { ChatController } from './edge/chat.controller.js';
 import { Pacer } from './edge/answer/pacer.service.js';
+import { PlacementController } from './edge/placement.controller.js';
 import { ErrorFilter } from './edge/error.filter.js';
 import { Routes } from './edge/http/routes.js';
 import { ModelsController } from './edge/models.controller.js';
@@ -18,6 +19,7 @@ import { Inflight } from './operations/inflight.service.js';
 import { LandingController } from './operations/landing.controller.js';
 import { MetricsController } from './operations/metrics.controller.js';
 import { Telemetry } from './operations/telemetry.service.js';
+import { Explainer } from './placement/explainer.service.js';
 import { Placement } from './placement/placement.service.js';
 import { Owners } from './owners/owners.service.js';
 import { LedgerGuard } from './placement/ledger-guard.service.js';
@@ -44,7 +46,14 @@ export class AppModule {
   ): DynamicModule {
     return {
       module: AppModule,
-      controllers: [ChatController, ModelsController, HealthController, MetricsController, LandingController],
+      controllers: [
+        ChatController,
+        ModelsController,
+        PlacementController,
+        HealthController,
+        MetricsController,
+        LandingController,
+      ],
       providers: [
         Admission,
         Exposition,
@@ -54,6 +63,7 @@ export class AppModule {
         Placement,
         Owners,
         LedgerGuard,
+        Explainer,
         Reserver,
         ModelFleet,
         Pacer,

@@ -20,6 +20,7 @@ import { createHttpServer, type Handler, onClientError } from './edge/http/serve
 import { serveOpenApi } from './edge/open-api.js';
 import { TurnGate } from './edge/turn-gate.js';
 import { NestLogger } from './operations/nest-logger.js';
+import { RECEIPT_HEADERS } from './placement/receipt.js';
 import type { Settings } from './settings.js';
 
 /** How long a browser may keep the answer to a preflight. */
@@ -94,7 +95,7 @@ async function shareWith(fastify: FastifyInstance, origins: readonly string[]): 
   await fastify.register(cors, {
     origin: origins.includes('*') ? '*' : [...origins],
     methods: ['GET', 'HEAD', 'POST'],
-    exposedHeaders: ['x-request-id', 'retry-after', 'retry-after-ms'],
+    exposedHeaders: ['x-request-id', 'retry-after', 'retry-after-ms', ...RECEIPT_HEADERS],
     maxAge: PREFLIGHT_SECONDS,
   });
 }

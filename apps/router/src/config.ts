@@ -54,6 +54,11 @@ export const routerConfigSchema = z
       .array(apiKey)
       .default([])
       .meta({ secret: true, flag: 'api-key', description: 'Key that clients send as bearer token' }),
+    adminApiKeys: z.array(apiKey).default([]).meta({
+      secret: true,
+      flag: 'admin-api-key',
+      description: 'Key that may also ask for explanations of placement',
+    }),
     tenants: z.string().min(1).optional().describe('JSON file of tenants: their keys, weights and limits'),
     auth: z.boolean().default(true).describe('Lets other addresses than loopback be served without keys'),
     corsOrigins: z
@@ -97,10 +102,11 @@ export const routerConfigSchema = z
     drainMs: z.int().min(0).default(30_000).describe('How long answers may go on after SIGTERM'),
   })
   .superRefine((config, context) => {
-    const { host, apiKeys, tenants, auth, model, servedModelName } = config;
-    for (const fault of [modelFault(model, servedModelName), redisFault(config)])
+    const { host, apiKeys, adminApiKeys, tenants, auth, model, servedModelName } = config;
+    const hasKeys = apiKeys.length > 0 || adminApiKeys.length > 0 || tenants !== undefined;
+    for (const fault of [modelFault(model, servedModelName), adminFault(config), redisFault(config)])
       if (fault) context.addIssue({ code: 'custom', ...fault });
-    if (isLoopback(host) || !isHost(host) || apiKeys.length > 0 || tenants !== undefined || !auth) return;
+    if (isLoopback(host) || !isHost(host) || hasKeys || !auth) return;
     const message =
       'anyone who reaches this address could use the server: set --api-key or --tenants, or --no-auth to allow it';
     context.addIssue({ code: 'custom', path: ['host'], message });
@@ -113,6 +119,11 @@ function weightsOf(entries: readonly string[]): Weights {
       return [name, Number(weight)];
     }),
   );
+}
+
+function adminFault({ apiKeys, adminApiKeys }: { apiKeys: string[]; adminApiKeys: string[] }) {
+  if (!adminApiKeys.some((key) => apiKeys.includes(key))) return undefined;
+  return { path: ['adminApiKeys'], message: 'a key is also given as --api-key' };
 }
 
 const folderName = (dir: string) => basename(resolve(dir));
@@ -146,6 +157,7 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): S
       workerModelId: folderName(dir),
     })),
     apiKeys,
+    adminApiKeys: config.adminApiKeys,
     tenants: config.tenants === undefined ? [] : readTenants(resolve(config.tenants)),
     corsOrigins: config.corsOrigins,
     allowedImageHosts: config.allowImageHosts,

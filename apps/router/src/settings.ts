@@ -28,6 +28,8 @@ export abstract class Settings {
   abstract readonly models: readonly ModelSettings[];
   /** Keys of the default tenant. Without any, and without keys of others, nobody needs one. */
   abstract readonly apiKeys: readonly string[];
+  /** Keys of the default tenant to which operators' routes are open, too. */
+  abstract readonly adminApiKeys: readonly string[];
   /** Tenants about whom something is said; the others have plain terms. */
   abstract readonly tenants: readonly TenantSettings[];
   /** Origins whose pages may use the server from a browser; `*` for all, empty for none. */

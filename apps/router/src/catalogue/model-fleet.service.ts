@@ -1,3 +1,4 @@
+import { KvcError } from '@kvcapsule/contracts/errors';
 import { Injectable } from '@nestjs/common';
 import type { WorkerView } from '@kvcapsule/domain/placement';
 import { Fleet } from '../fleet/fleet.service.js';
@@ -34,6 +35,18 @@ export class ModelFleet {
   /** Every codec that some worker serves, in order of their names; none while there is no worker. */
   kvCodecs(model: ServedModel): string[] {
     return [...new Set(this.workers(model).flatMap(({ record }) => record.codecs))].sort();
+  }
+
+  /**
+   * A codec that no worker serves is the request's fault: throws `KV_CODEC_UNAVAILABLE`. While there is no worker at
+   * all, nobody can say.
+   */
+  checkCodec(model: ServedModel, kvCodec: string | undefined): void {
+    if (kvCodec === undefined) return;
+    const known = this.kvCodecs(model);
+    if (known.length === 0 || known.includes(kvCodec)) return;
+    const message = `No worker serves that codec; kv_codec may be ${known.join(', ')}.`;
+    throw new KvcError('KV_CODEC_UNAVAILABLE', message, { param: 'kv_codec' });
   }
 
   /** Types of weights and of raw rows that its workers compute with, as `q8_0/f16`, in order; none without a worker. */

@@ -10,16 +10,24 @@ import type { Settings } from '../settings.js';
 export interface Caller {
   readonly principal: Principal;
   readonly priority: TenantTerms['priority'];
+  /** Whether operators' routes are open to it. */
+  readonly isAdmin: boolean;
 }
 
-const DEFAULT_CALLER: Caller = { principal: DEFAULT_PRINCIPAL, priority: PLAIN_TERMS.priority };
+/** Where nobody needs a key, nothing is closed to anybody. */
+const OPEN_CALLER: Caller = { principal: DEFAULT_PRINCIPAL, priority: PLAIN_TERMS.priority, isAdmin: true };
+
+/** Routes that want an admin's key. */
+const ADMIN_ROUTES: readonly string[] = ['/v1/placement/explain'];
 
 const callers = new WeakMap<IncomingMessage, Caller>();
 
 /** Whose key a request brought that has passed the check; where nobody needs one, the default tenant's. */
 export function callerOf(request: IncomingMessage): Caller {
-  return callers.get(request) ?? DEFAULT_CALLER;
+  return callers.get(request) ?? OPEN_CALLER;
 }
+
+type KeySettings = Pick<Settings, 'apiKeys' | 'adminApiKeys' | 'tenants'>;
 
 const digest = (text: string) => createHash('sha256').update(text).digest();
 
@@ -29,12 +37,14 @@ class Keys {
   readonly #secret = randomBytes(32);
   readonly #known = new Map<string, { readonly hash: Buffer; readonly caller: Caller }>();
 
-  constructor({ apiKeys, tenants }: Pick<Settings, 'apiKeys' | 'tenants'>) {
+  constructor({ apiKeys, adminApiKeys, tenants }: KeySettings) {
     const ofDefault = tenants.find(({ name }) => name === DEFAULT_PRINCIPAL.tenant);
-    const caller = ofDefault ? { ...DEFAULT_CALLER, priority: ofDefault.priority } : DEFAULT_CALLER;
-    for (const key of apiKeys) this.#add(digest(key), caller);
+    const { priority } = ofDefault ?? OPEN_CALLER;
+    for (const key of apiKeys) this.#add(digest(key), { ...OPEN_CALLER, priority, isAdmin: false });
     for (const { name, priority, keyHashes } of tenants)
-      for (const hash of keyHashes) this.#add(hash, { principal: { tenant: name }, priority });
+      for (const hash of keyHashes)
+        this.#add(hash, { principal: { tenant: name }, priority, isAdmin: false });
+    for (const key of adminApiKeys) this.#add(digest(key), { ...OPEN_CALLER, priority });
   }
 
   get size(): number {
@@ -60,9 +70,7 @@ class Keys {
  * Checks the bearer token of everything under /v1. Goes by the route that matched, so that no spelling of the
  * path slips past; runs before the body is read.
  */
-export function keyCheck(
-  settings: Pick<Settings, 'apiKeys' | 'tenants'>,
-): (request: FastifyRequest) => Promise<void> {
+export function keyCheck(settings: KeySettings): (request: FastifyRequest) => Promise<void> {
   const keys = new Keys(settings);
   return (request) => {
     if (keys.size === 0 || !request.routeOptions.url?.startsWith('/v1/')) return Promise.resolve();
@@ -71,6 +79,8 @@ export function keyCheck(
       return Promise.reject(
         new KvcError('INVALID_API_KEY', 'A key of this server is needed as bearer token.'),
       );
+    if (!caller.isAdmin && ADMIN_ROUTES.includes(request.routeOptions.url))
+      return Promise.reject(new KvcError('PERMISSION_DENIED', 'This route wants a key of --admin-api-key.'));
     callers.set(request.raw, caller);
     return Promise.resolve();
   };

@@ -56,7 +56,10 @@ export class ChatController {
     const renderer = rendererFor(body, model.name);
     const { pacer } = this;
     const { stallMs, keepAliveMs } = this.settings;
-    const delivery = new Delivery({ reply, transcript, renderer, pacer, stallMs, keepAliveMs });
+    const wantsReceipt = raw.headers['x-kvcapsule-receipt'] === '1';
+    const delivery = new Delivery({
+      ...{ reply, transcript, renderer, pacer, wantsReceipt, stallMs, keepAliveMs },
+    });
     const fault = await delivery.ended;
     if (fault === undefined) this.telemetry.ended(200);
     else if (delivery.begun) {

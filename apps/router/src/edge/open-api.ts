@@ -5,6 +5,7 @@ import {
   ErrorBody,
   Model,
   ModelList,
+  PlacementExplanation,
 } from '@kvcapsule/contracts/openai';
 import type { INestApplication } from '@nestjs/common';
 import { DocumentBuilder, type OpenAPIObject, SwaggerModule } from '@nestjs/swagger';
@@ -17,6 +18,7 @@ const NAMED = {
   ChatCompletionChunk,
   Model,
   ModelList,
+  PlacementExplanation,
   Error: ErrorBody,
 } as const satisfies Record<string, z.ZodType>;
 

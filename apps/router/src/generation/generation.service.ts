@@ -11,6 +11,7 @@ import { Inflight, type Lifetime } from '../operations/inflight.service.js';
 import { Telemetry } from '../operations/telemetry.service.js';
 import { Owners } from '../owners/owners.service.js';
 import { type Demand, demandOf } from '../placement/demand.js';
+import { receiptOf } from '../placement/receipt.js';
 import { type Reservation, Reserver } from '../placement/reserver.service.js';
 import { Ports } from '../ports.js';
 import { Settings } from '../settings.js';
@@ -100,7 +101,7 @@ export class GenerationService implements OnApplicationShutdown {
     ticket: Ticket,
   ): Promise<void> {
     const { model } = request;
-    this.#checkCodec(request);
+    this.models.checkCodec(model, request.kvCodec);
     const prompt = await model.preparer.prepare(request.turns, lifetime.signal);
     const context = this.models.contextTokens(model);
     const promptTokens = prompt.tokenIds.length;
@@ -123,6 +124,7 @@ export class GenerationService implements OnApplicationShutdown {
     const { demand, transcript } = job;
     for (;;) {
       const reservation = await this.#admit(job);
+      this.#notePlacement(job, reservation);
       try {
         await this.#attempt(job, reservation);
         return;
@@ -139,6 +141,13 @@ export class GenerationService implements OnApplicationShutdown {
         job.ticket.vacate();
       }
     }
+  }
+
+  #notePlacement({ request, demand, transcript }: Job, reservation: Reservation): void {
+    const receipt = receiptOf(demand, reservation);
+    transcript.receipt = receipt;
+    this.telemetry.metrics.placements.inc({ reason: receipt.reason });
+    this.#log.debug({ requestId: request.id, ...receipt }, 'a worker was found');
   }
 
   /** The one line that names the client's id beside the worker's: a request may meet several workers. */
@@ -163,15 +172,6 @@ export class GenerationService implements OnApplicationShutdown {
     const message = generateMessage({ request, prompt, ...reserved, maxTokens, remainingMs });
     const files = prompt.pictures.map(({ encoded }) => encoded);
     return attempt(this.fleet.link(record), { message, files, work }, transcript, signal);
-  }
-
-  /** A codec that no worker serves is the request's fault; while there is no worker at all, nobody can say. */
-  #checkCodec({ model, kvCodec }: GenerationRequest): void {
-    if (kvCodec === undefined) return;
-    const known = this.models.kvCodecs(model);
-    if (known.length === 0 || known.includes(kvCodec)) return;
-    const message = `No worker serves that codec; kv_codec may be ${known.join(', ')}.`;
-    throw new KvcError('KV_CODEC_UNAVAILABLE', message, { param: 'kv_codec' });
   }
 }
 

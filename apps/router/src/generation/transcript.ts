@@ -1,4 +1,5 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
+import type { Receipt } from '../placement/receipt.js';
 import type { Delta, Finished, Prefill, Started, TokenLogprob } from '@kvcapsule/contracts/worker';
 import { ScoredText } from './scored-text.js';
 
@@ -80,6 +81,8 @@ const LOGPROB_BYTES = 192;
 export class Transcript {
   /** All tokens of the answer so far. */
   readonly tokenIds: number[] = [];
+  /** Who answers, once that is known. */
+  receipt: Receipt | undefined;
   #window: TranscriptEntry[] = [];
   #windowBytes = 0;
   /** Sequence of the next entry. */

@@ -23,7 +23,7 @@ import { rejectedBy, unplaceable } from './unplaceable.js';
  * The most reservations of one attempt. Each is a round trip to Redis, and only workers whose last heartbeat shows
  * room are asked: when three of them in turn are full, so is about everything, and the next heartbeats tell more.
  */
-const MOST_RESERVATIONS = 3;
+export const MOST_RESERVATIONS = 3;
 
 /** Pages set aside for a request on one worker, until they are released. */
 export interface Reservation {
@@ -156,7 +156,8 @@ function newLease({ record: { workerId, epoch } }: WorkerView): LeaseKey {
   return { workerId, epoch, leaseId: randomUUID() };
 }
 
-function isPlaceable({ candidates, rejected }: Decision): boolean {
+/** Whether a worker can take it, at this moment or when what stands against it has passed. */
+export function isPlaceable({ candidates, rejected }: Decision): boolean {
   return candidates.length > 0 || [...rejected.keys()].some(({ passes }) => passes);
 }
 

@@ -55,6 +55,7 @@ const SETTINGS: Settings = {
   redis: { redis: '' },
   models: [{ name: 'demo', modelDir: '', workerModelId: 'demo' }],
   apiKeys: [],
+  adminApiKeys: [],
   tenants: [],
   corsOrigins: [],
   allowedImageHosts: [],

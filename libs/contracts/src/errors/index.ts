@@ -54,6 +54,11 @@ export const ERRORS = {
     type: 'authentication_error',
     help: 'Send `authorization: Bearer KEY` with a key of this server.',
   },
+  PERMISSION_DENIED: {
+    status: 403,
+    type: 'permission_error',
+    help: 'Send a key of --admin-api-key: other keys may not use this route.',
+  },
   CONTEXT_LENGTH_EXCEEDED: {
     status: 400,
     type: 'invalid_request_error',

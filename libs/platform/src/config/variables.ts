@@ -17,6 +17,7 @@ export const VARIABLES = {
       'PORT',
       'SERVED_MODEL_NAME',
       'API_KEYS',
+      'ADMIN_API_KEYS',
       'TENANTS',
       'AUTH',
       'CORS_ORIGINS',

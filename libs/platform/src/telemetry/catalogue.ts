@@ -111,6 +111,12 @@ export const METRICS = {
       labels: [],
       together: 'max',
     },
+    placements: {
+      name: 'kvcapsule_router_placements_total',
+      help: 'Workers found for requests, by reason: the scorer by which one was better than the others, only or even',
+      type: 'counter',
+      labels: ['reason'],
+    },
     imageFetch: {
       name: 'kvcapsule_router_image_fetch_seconds',
       help: 'Fetching and inspecting one picture',

@@ -7,6 +7,7 @@ import {
   type Transcript,
   type TranscriptReader,
 } from '../../generation/transcript.js';
+import { receiptHeaders } from '../../placement/receipt.js';
 import { toKvcError } from '../error.filter.js';
 import { BodyWriter } from './body-writer.js';
 import type { Paced, Pacer } from './pacer.service.js';
@@ -23,6 +24,8 @@ interface DeliveryOptions {
   readonly transcript: Transcript;
   readonly renderer: Renderer;
   readonly pacer: Pacer;
+  /** Whether the client asked who answers. */
+  readonly wantsReceipt: boolean;
   /** How long a client may take nothing of what waits in its socket. */
   readonly stallMs: number;
   /** How long a stream may be silent: proxies cut connections that are. */
@@ -180,13 +183,15 @@ export class Delivery implements Subscriber, Paced {
   }
 
   /** From here on the reply is ours: its headers so far (request id) and these. */
-  #begin(more: Readonly<Record<string, number>> = {}): void {
+  #begin(more: Readonly<Record<string, number | string>> = {}): void {
     if (this.#begun) return;
     this.#begun = true;
-    const { reply, renderer, stallMs } = this.options;
+    const { reply, renderer, transcript, wantsReceipt, stallMs } = this.options;
     const { raw } = reply;
+    const receipt = wantsReceipt && transcript.receipt ? receiptHeaders(transcript.receipt) : {};
+    const headers = { ...reply.getHeaders(), ...renderer.headers, ...receipt, ...more };
     reply.hijack();
-    raw.writeHead(200, { ...reply.getHeaders(), ...renderer.headers, ...more } as Record<string, string>);
+    raw.writeHead(200, headers as Record<string, string>);
     // The platform's idle timer: it counts a write that makes progress as activity.
     raw.setTimeout(stallMs, () => {
       if (raw.req.socket.writableLength === 0) return;

@@ -1,0 +1,56 @@
+import type { Demand } from './demand.js';
+import type { Reservation } from './reserver.service.js';
+
+/** Who answers a request, and why: facts for its client and for the log. */
+export interface Receipt {
+  readonly workerId: string;
+  readonly epoch: number;
+  readonly reason: string;
+  readonly promptTokens: number;
+  /** Of the prompt that the worker is known to hold. */
+  readonly heldTokens: number;
+  readonly pages: number;
+  readonly codec: string;
+  /** In tokens of prefill. */
+  readonly cost: number;
+  /** By scorer, weights included. */
+  readonly costs: Readonly<Record<string, number>>;
+}
+
+export function receiptOf({ promptTokens, kvCodec }: Demand, { record, pages, pick }: Reservation): Receipt {
+  const { workerId, epoch, codec } = record;
+  const { reason, held, total, costs } = pick;
+  const heldTokens = held?.prefixTokens ?? 0;
+  const place = { workerId, epoch, reason, pages, codec: kvCodec ?? codec };
+  return { ...place, promptTokens, heldTokens, cost: total, costs };
+}
+
+export const RECEIPT_HEADERS = [
+  'x-kvcapsule-worker',
+  'x-kvcapsule-worker-epoch',
+  'x-kvcapsule-placement',
+] as const;
+
+/** The headers of an answer whose client asked for a receipt; a dictionary as in RFC 8941 says why. */
+export function receiptHeaders({ workerId, epoch, ...receipt }: Receipt): Record<string, string> {
+  const { reason, promptTokens, heldTokens, pages, codec, cost, costs } = receipt;
+  const facts = [
+    `reason=${reason}`,
+    `prompt-tokens=${promptTokens}`,
+    `held-tokens=${heldTokens}`,
+    `pages=${pages}`,
+    `codec=${sendable(codec)}`,
+    `cost=${Math.round(cost)}`,
+    ...Object.entries(costs).map(([name, tokens]) => `cost-${name}=${Math.round(tokens)}`),
+  ];
+  return {
+    'x-kvcapsule-worker': sendable(workerId),
+    'x-kvcapsule-worker-epoch': String(epoch),
+    'x-kvcapsule-placement': facts.join(', '),
+  };
+}
+
+/** A worker names itself and its codecs: what no header can hold is written as in URLs. */
+function sendable(text: string): string {
+  return encodeURIComponent(text.toWellFormed());
+}
