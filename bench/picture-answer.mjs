@@ -79,7 +79,7 @@ function timing(started, times, text) {
   };
 }
 
-const redis = await createRedisClient(cluster.redis.url);
+const redis = await createRedisClient(cluster.store.url);
 const worker = await new Promise((resolve, reject) => {
   const heard = ({ told }) => told.length > 0 && resolve(told[0]);
   void new RedisRegistry(redis).follow({ heard, missed: reject }).then((following) => following.stop());

@@ -27,7 +27,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { MODEL_DIR, ROOT } from '../e2e/dist/harness.js';
 import { drive } from './serving/client.mjs';
-import { loadsOf, scenesOf, warmUpLoads } from './serving/loads.mjs';
+import { loadsOf, scenesOf, sizeOf, warmUpLoads } from './serving/loads.mjs';
 import { cpuSecondsOf, peakResidentMib } from './serving/process-tree.mjs';
 import { measured, rowsOf, tableOf } from './serving/report.mjs';
 import { isaLimits, startLlamaServer, startOurs, startVllm } from './serving/servers.mjs';
@@ -74,13 +74,6 @@ const PLAN = {
   streamTokens: Number(values['stream-tokens']),
 };
 
-function pictureSize(text) {
-  if (text === undefined) return undefined;
-  const [width, height] = (/^(\d+)x(\d+)$/.exec(text)?.slice(1) ?? []).map(Number);
-  if (!(width > 0) || !(height > 0)) throw new Error('--picture takes WIDTHxHEIGHT in pixels');
-  return { width, height };
-}
-
 function check() {
   if (!values.vllm && !values.baseline && !values['llama-server'])
     throw new Error('--vllm VENV, --llama-server BIN or --baseline DIR is needed');
@@ -91,7 +84,7 @@ function check() {
   if (SCENES < 2) throw new Error('--scenes: one new alone and one beside others is the least');
 }
 
-const SIZE = pictureSize(values.picture);
+const SIZE = sizeOf(values.picture);
 
 /** The sides in the order in which they are told; a peer that has started stands still at once. */
 async function startSides(sides) {

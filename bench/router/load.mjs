@@ -15,10 +15,10 @@ let asked = 0;
 /** A line of text that was never asked. */
 export const line = () => `hello ${asked++}`;
 
-export const chat = (content, maxTokens) =>
+export const chat = (content, maxTokens, model = MODEL) =>
   Buffer.from(
     JSON.stringify({
-      model: MODEL,
+      model,
       stream: true,
       max_tokens: maxTokens,
       messages: [{ role: 'user', content }],

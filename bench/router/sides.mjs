@@ -25,12 +25,12 @@ async function freePort() {
 const stop = (pids) => signalTree(pids, 'SIGKILL');
 
 /** Until an answer comes whole. */
-async function untilAnswered(name, url, headers) {
+async function untilAnswered(name, url, headers, model = MODEL) {
   const endMs = performance.now() + READY_MS;
   for (;;) {
     try {
       const agent = new http.Agent();
-      await post(url, agent, chat(line(), 2), headers);
+      await post(url, agent, chat(line(), 2, model), headers);
       return;
     } catch (error) {
       if (performance.now() > endMs) throw new Error(`${name} does not get ready`, { cause: error });
@@ -156,7 +156,7 @@ export const PEERS = {
 };
 
 /** A peer from its virtual environment under \`cache\`; what it writes goes to a log beside that. */
-export async function startPeer(name, { cache, backends }) {
+export async function startPeer(name, { cache, backends, model = MODEL }) {
   const { command, args, env } = PEERS[name];
   const folder = join(cache, name);
   mkdirSync(folder, { recursive: true });
@@ -168,7 +168,7 @@ export async function startPeer(name, { cache, backends }) {
   });
   const url = new URL(`http://127.0.0.1:${port}`);
   const side = { name, url, pid: child.pid, stop: () => stop([child.pid]) };
-  await untilAnswered(name, url).catch((error) => {
+  await untilAnswered(name, url, undefined, model).catch((error) => {
     side.stop();
     throw error;
   });

@@ -50,7 +50,7 @@ function faultOf(status, transcript, body) {
 
 /**
  * Streams one answer; ms from `performance.now()`.
- * @returns {Promise<{began: number, times: number[], text: string, promptTokens: number, tokens: number}>}
+ * @returns {Promise<{began: number, times: number[], text: string, promptTokens: number, cachedTokens: number, tokens: number}>}
  */
 export function ask(url, body, agent) {
   const payload = Buffer.from(JSON.stringify(body));
@@ -65,8 +65,14 @@ export function ask(url, body, agent) {
       response.on('end', () => {
         const fault = faultOf(response.statusCode, transcript, body);
         if (fault !== undefined) return fail(new Error(fault));
-        const { prompt_tokens: promptTokens, completion_tokens: tokens } = transcript.usage;
-        return ok({ began, times: transcript.times, text: transcript.text.trim(), promptTokens, tokens });
+        const {
+          prompt_tokens: promptTokens,
+          completion_tokens: tokens,
+          prompt_tokens_details: of,
+        } = transcript.usage;
+        const text = transcript.text.trim();
+        const cachedTokens = of?.cached_tokens ?? 0;
+        return ok({ began, times: transcript.times, text, promptTokens, cachedTokens, tokens });
       });
     };
     const signal = AbortSignal.timeout(REQUEST_LIMIT_MS);

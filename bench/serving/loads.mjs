@@ -14,6 +14,14 @@ async function sceneOf(seed, size) {
   return { ...scene, png };
 }
 
+/** WIDTHxHEIGHT in pixels; undefined of none. */
+export function sizeOf(text) {
+  if (text === undefined) return undefined;
+  const [width, height] = (/^(\d+)x(\d+)$/.exec(text)?.slice(1) ?? []).map(Number);
+  if (!(width > 0) || !(height > 0)) throw new Error('--picture takes WIDTHxHEIGHT in pixels');
+  return { width, height };
+}
+
 export const scenesOf = (round, count, size) =>
   Promise.all(Array.from({ length: count }, (_, index) => sceneOf(SCENE_SEED + round * count + index, size)));
 
@@ -23,7 +31,7 @@ function pictureOf(scene) {
 }
 
 /** Bodies of `served` at temperature 0; `exact` answers have all their tokens, whatever they say. */
-function chatOf(served) {
+export function chatOf(served) {
   return (text, maxTokens, scene, exact) => ({
     ...{ model: served, temperature: 0, max_tokens: maxTokens },
     ...{ stream: true, stream_options: { include_usage: true } },

@@ -92,7 +92,7 @@ const VLLM_ISA_LIMITS = {
 
 export const isaLimits = Object.keys(VLLM_ISA_LIMITS);
 
-export async function startVllm({ venv, model, served, dtype, poolMib, maxCpuIsa }) {
+export async function startVllm({ venv, model, served, dtype, poolMib, maxCpuIsa, threads = THREADS }) {
   const port = await freePort();
   const version = execFileSync(join(venv, 'bin/python'), [
     '-c',
@@ -105,11 +105,11 @@ export async function startVllm({ venv, model, served, dtype, poolMib, maxCpuIsa
       ...['serve', model, '--served-model-name', served, '--host', '127.0.0.1', '--port', String(port)],
       ...['--dtype', dtype, '--max-model-len', '4096', '--max-num-seqs', String(SLOTS)],
       // without it the start encodes as many of the largest pictures as fit one step
-      ...['--limit-mm-per-prompt', '{"image":1}', '--skip-mm-profiling'],
+      ...['--limit-mm-per-prompt', '{"image":1}', '--skip-mm-profiling', '--enable-prompt-tokens-details'],
     ],
     env: {
       ...process.env,
-      ...{ PATH: `${venv}/bin:${process.env.PATH}`, HF_HUB_OFFLINE: '1', OMP_NUM_THREADS: String(THREADS) },
+      ...{ PATH: `${venv}/bin:${process.env.PATH}`, HF_HUB_OFFLINE: '1', OMP_NUM_THREADS: String(threads) },
       ...{ VLLM_NO_USAGE_STATS: '1', DO_NOT_TRACK: '1', VLLM_CPU_OMP_THREADS_BIND: 'nobind' },
       // of one step: on a busy machine five minutes are not enough for the tiles of a picture
       VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS: '1200',
@@ -138,6 +138,8 @@ export async function startLlamaServer({ binary, folder, served, contextTokens }
   });
 }
 
+const pidOf = async (server) => Number(/process_id:(\d+)/.exec(await server.say('INFO server'))?.[1]);
+
 /** Router, worker and Redis of a checkout that has been built; idle they take next to no CPU, so they are left running. */
 export async function startOurs({ name, root, model, served, poolMib, workerArgs, maxCpuIsa }) {
   // the worker inherits it; a checkout that does not know it takes what the processor has
@@ -150,8 +152,9 @@ export async function startOurs({ name, root, model, served, poolMib, workerArgs
     routerArgs: ['--served-model-name', served],
   });
   const parts = [cluster.router, ...cluster.workers].map(({ process: part }) => part.pid);
+  const store = cluster.redis?.pid ?? (await pidOf(cluster.store.servers[0]));
   return {
-    ...{ name, version: undefined, url: cluster.url, pids: () => [...parts, cluster.redis.pid] },
+    ...{ name, version: undefined, url: cluster.url, pids: () => [...parts, store] },
     ...{ holdStill: () => undefined, resume: async () => undefined, stop: () => cluster.stop() },
     startSeconds: Math.round((performance.now() - began) / 1000),
   };
