@@ -12,6 +12,7 @@ import { ErrorFilter } from './edge/error.filter.js';
 import { Routes } from './edge/http/routes.js';
 import { ModelsController } from './edge/models.controller.js';
 import { Fleet } from './fleet/fleet.service.js';
+import { Failover } from './generation/failover.service.js';
 import { GenerationService } from './generation/generation.service.js';
 import { Exposition } from './operations/exposition.service.js';
 import { HealthController } from './operations/health.controller.js';
@@ -57,6 +58,7 @@ export class AppModule {
       providers: [
         Admission,
         Exposition,
+        Failover,
         Fleet,
         GenerationService,
         Inflight,

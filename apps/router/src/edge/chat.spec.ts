@@ -506,10 +506,10 @@ describe('faults of the worker', () => {
     router.worker.script = async (_request, say) => {
       say(started(), delta('ab'));
       await sleep(10);
-      say(failed('ENGINE_FAILED', 'broke'));
+      say(failed('INTERNAL', 'broke'));
     };
     const all = await events(await router.chat('abc', { stream: true }));
-    expect(all.at(-1)).toMatchObject({ error: { code: 'engine_failed', message: 'broke' } });
+    expect(all.at(-1)).toMatchObject({ error: { code: 'internal', message: 'broke' } });
     expect(all).not.toContain('[DONE]');
     const whole = await router.chat('abc');
     expect(whole.status).toBe(500);

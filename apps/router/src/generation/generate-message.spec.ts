@@ -19,16 +19,10 @@ const PROMPT = {
 } as unknown as PreparedPrompt;
 const KEY = { workerId: 'w', epoch: 7, leaseId: 'lease-1' };
 
-const messageOf = (remainingMs: number, request = REQUEST) =>
-  generateMessage({
-    request,
-    prompt: PROMPT,
-    key: KEY,
-    pages: 16,
-    provisional: true,
-    maxTokens: 20,
-    remainingMs,
-  });
+const messageOf = (remainingMs: number, request = REQUEST) => {
+  const bounds = { pages: 16, provisional: true, maxTokens: 20, resumedTokenIds: [7, 7], remainingMs };
+  return generateMessage({ request, prompt: PROMPT, key: KEY, ...bounds });
+};
 
 describe('the message to a worker', () => {
   it('says all that the request and its prompt do, under the id of the lease', () => {
@@ -37,7 +31,7 @@ describe('the message to a worker', () => {
       lease: { leaseId: 'lease-1', epoch: 7n, pages: 16, provisional: true },
       // of a picture its place and hash: the file goes another way, and only where it is asked for
       pictures: [{ contentSha256: sha256, offset: 1, length: 3, param: 'messages.0' }],
-      ...{ sampling: SAMPLING, stop: ['END'], remainingMs: 1_000n, resumedTokenIds: [], priority: -2 },
+      ...{ sampling: SAMPLING, stop: ['END'], remainingMs: 1_000n, resumedTokenIds: [7, 7], priority: -2 },
       ...{ tenant: 'acme', cacheSalt: 's', kvCodec: 'q8' },
     });
   });

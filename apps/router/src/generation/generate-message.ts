@@ -13,13 +13,15 @@ export interface GenerateOptions {
   readonly provisional: boolean;
   /** Upper bound of the answer, within the context. */
   readonly maxTokens: number;
+  /** The beginning of the answer, which other workers have drawn. */
+  readonly resumedTokenIds: readonly number[];
   /** How long the answer may still take. */
   readonly remainingMs: number;
 }
 
 /** A request as it goes over the wire; the lease's id is the request's. */
 export function generateMessage(options: GenerateOptions): Generate {
-  const { request, prompt, key, pages, provisional, maxTokens, remainingMs } = options;
+  const { request, prompt, key, pages, provisional, maxTokens, resumedTokenIds, remainingMs } = options;
   return {
     requestId: key.leaseId,
     clientRequestId: request.id,
@@ -36,7 +38,7 @@ export function generateMessage(options: GenerateOptions): Generate {
     stop: [...request.stop],
     // 0 would mean that there is no limit.
     remainingMs: BigInt(Math.max(1, Math.round(remainingMs))),
-    resumedTokenIds: [],
+    resumedTokenIds: [...resumedTokenIds],
     priority: request.priority,
     tenant: request.principal.tenant,
     cacheSalt: request.cacheSalt,

@@ -1,5 +1,8 @@
-import { type ErrorCode, KvcError } from '@kvcapsule/contracts/errors';
+import { KvcError } from '@kvcapsule/contracts/errors';
 import { answerTokens, checkPromptTokens } from '@kvcapsule/domain/request';
+import { processOf, systemFingerprint } from '@kvcapsule/domain/placement';
+import type { WorkerRecord } from '@kvcapsule/domain/registry';
+import { Attempts } from '@kvcapsule/domain/retries';
 import { Injectable, Logger, type OnApplicationShutdown } from '@nestjs/common';
 import { Admission } from '../admission/admission.service.js';
 import type { Ticket } from '../admission/ticket.js';
@@ -10,27 +13,17 @@ import { giveBackMemory } from '../heap.js';
 import { Inflight, type Lifetime } from '../operations/inflight.service.js';
 import { Telemetry } from '../operations/telemetry.service.js';
 import { Owners } from '../owners/owners.service.js';
-import { type Demand, demandOf } from '../placement/demand.js';
+import { type Demand, demandOf, goingOn } from '../placement/demand.js';
 import { receiptOf } from '../placement/receipt.js';
 import { type Reservation, Reserver } from '../placement/reserver.service.js';
 import { Ports } from '../ports.js';
 import { Settings } from '../settings.js';
 import { attempt } from './attempt.js';
+import { Failover, isWorkerFault, pause } from './failover.service.js';
 import { generateMessage } from './generate-message.js';
 import type { GenerationRequest } from './generation.js';
 import type { PreparedPrompt } from '../prepare/prompt-preparer.port.js';
 import { Transcript } from './transcript.js';
-
-/** Of this worker rather than of the request: while the client has been sent nothing, another may answer. */
-const WORKER_FAULTS: readonly ErrorCode[] = [
-  'WORKER_LOST',
-  'STALE_EPOCH',
-  'NO_WORKER',
-  'DRAINING',
-  'NO_CAPACITY',
-];
-const isWorkerFault = (error: unknown): error is KvcError =>
-  error instanceof KvcError && WORKER_FAULTS.includes(error.code);
 
 interface Job {
   readonly request: GenerationRequest;
@@ -56,6 +49,7 @@ export class GenerationService implements OnApplicationShutdown {
     private readonly reserver: Reserver,
     private readonly catalogue: ModelCatalogue,
     private readonly models: ModelFleet,
+    private readonly failover: Failover,
     private readonly inflight: Inflight,
     private readonly telemetry: Telemetry,
     private readonly owners: Owners,
@@ -119,28 +113,61 @@ export class GenerationService implements OnApplicationShutdown {
     }
   }
 
-  /** Tries workers until one has answered or nobody else may be asked. */
+  /** Asks workers, one after the other, until the answer is complete or nobody else may be asked. */
   async #answer(job: Job): Promise<void> {
-    const { demand, transcript } = job;
+    this.failover.begun();
+    const attempts = new Attempts();
+    let reservation = await this.#admit(job);
     for (;;) {
-      const reservation = await this.#admit(job);
-      this.#notePlacement(job, reservation);
-      try {
-        await this.#attempt(job, reservation);
-        return;
-      } catch (error) {
-        if (this.reserver.waitsOn(demand, reservation, error)) continue;
-        this.#logFault(job, reservation, error);
-        demand.failed.add(reservation.record.workerId);
-        const mayRetry = isWorkerFault(error) && transcript.canRestart && this.reserver.hasOthers(demand);
-        if (!mayRetry) throw error;
-        transcript.restart();
-      } finally {
-        // neither the next attempt nor the client's last word waits for the ledger
-        void this.reserver.release(reservation);
-        job.ticket.vacate();
-      }
+      const fault = await this.#try(job, reservation, attempts);
+      if (!fault) return;
+      await pause(attempts.backoffMs(Math.random()), job.lifetime.signal);
+      reservation = await this.#moveOn(job, reservation.record, fault);
     }
+  }
+
+  /** Resolves to the worker's fault where another one may be asked. */
+  async #try(job: Job, reservation: Reservation, attempts: Attempts): Promise<KvcError | undefined> {
+    const { demand, transcript, lifetime } = job;
+    const had = transcript.tokenIds.length;
+    this.#notePlacement(job, reservation);
+    try {
+      await this.#attempt(job, reservation);
+      return undefined;
+    } catch (error) {
+      if (lifetime.signal.aborted) throw error;
+      if (this.reserver.waitsOn(demand, reservation, error)) return error;
+      if (!isWorkerFault(error)) throw error;
+      this.#logFault(job, reservation, error);
+      demand.failed.add(processOf(reservation.record));
+      this.failover.check(error, attempts, transcript.tokenIds.length > had);
+      return error;
+    } finally {
+      // neither the next attempt nor the client's last word waits for the ledger
+      void this.reserver.release(reservation);
+    }
+  }
+
+  /** Sets pages aside on another worker. An answer that has begun goes on there. */
+  async #moveOn(job: Job, from: WorkerRecord, fault: KvcError): Promise<Reservation> {
+    const { prompt, maxTokens, demand, transcript, lifetime } = job;
+    const answered = transcript.tokenIds.length;
+    const fingerprint = systemFingerprint(from);
+    const hasOthers = this.reserver.hasOthers(demand);
+    let reservation: Reservation;
+    if (answered > 0) {
+      // its process lives, and may do better with the next step
+      if (!hasOthers && fault.code === 'ENGINE_FAILED') demand.failed.delete(processOf(from));
+      const longer = goingOn(demand, prompt, { maxTokens, answered });
+      reservation = await this.failover.reserve({ demand: longer, fingerprint, fault, ...lifetime });
+    } else {
+      if (!hasOthers) throw this.failover.givenUp(fault);
+      job.ticket.vacate();
+      reservation = await this.#admit(job);
+    }
+    if (fault.code !== 'NO_CAPACITY')
+      this.failover.moved(answered, systemFingerprint(reservation.record) === fingerprint);
+    return reservation;
   }
 
   #notePlacement({ request, demand, transcript }: Job, reservation: Reservation): void {
@@ -151,10 +178,9 @@ export class GenerationService implements OnApplicationShutdown {
   }
 
   /** The one line that names the client's id beside the worker's: a request may meet several workers. */
-  #logFault({ request, transcript, lifetime }: Job, { record, key }: Reservation, error: unknown): void {
-    if (lifetime.signal.aborted || !isWorkerFault(error)) return;
+  #logFault({ request, transcript }: Job, { record, key }: Reservation, { code }: KvcError): void {
     const ids = { requestId: request.id, workerId: record.workerId, workerRequestId: key.leaseId };
-    this.#log.warn({ ...ids, code: error.code, begun: !transcript.canRestart }, 'a worker gave a request up');
+    this.#log.warn({ ...ids, code, tokens: transcript.tokenIds.length }, 'a worker gave a request up');
   }
 
   #admit({ demand, ticket, lifetime }: Job): Promise<Reservation> {
@@ -169,7 +195,10 @@ export class GenerationService implements OnApplicationShutdown {
     const { request, prompt, maxTokens, transcript, lifetime } = job;
     const { signal, deadlineMs } = lifetime;
     const remainingMs = deadlineMs - performance.now();
-    const message = generateMessage({ request, prompt, ...reserved, maxTokens, remainingMs });
+    const { tokenIds: resumedTokenIds } = transcript;
+    transcript.lieWith(systemFingerprint(record));
+    const asked = { request, prompt, ...reserved, maxTokens, resumedTokenIds, remainingMs };
+    const message = generateMessage(asked);
     const files = prompt.pictures.map(({ encoded }) => encoded);
     return attempt(this.fleet.link(record), { message, files, work }, transcript, signal);
   }

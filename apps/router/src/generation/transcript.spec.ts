@@ -12,7 +12,6 @@ const FINISHED: Finished = { reason: 1, text: '', usage: undefined };
 
 /** Takes everything when woken, unless it is lazy. */
 class Follower implements Subscriber {
-  hasSent = false;
   lazy = false;
   wakes = 0;
   cut: string | undefined;
@@ -34,10 +33,6 @@ class Follower implements Subscriber {
 
   take(): void {
     this.taken.push(...this.reader.take());
-  }
-
-  restart(): void {
-    this.taken.length = 0;
   }
 
   prefilled(): void {
@@ -135,22 +130,33 @@ describe('a transcript', () => {
     expect(transcript.windowBytes).toBeLessThan(1_000);
   });
 
-  it('begins anew only while nothing has been sent', () => {
+  it('goes on with another worker where the first one ended', () => {
     const { transcript, follower } = scene();
+    transcript.lieWith('fp_a');
+    transcript.start({ promptTokens: 1, cachedTokens: 1 });
+    transcript.append(0, delta('on'));
+    transcript.lieWith('fp_b');
     transcript.start({ promptTokens: 1, cachedTokens: 0 });
-    transcript.append(0, delta('wrong'));
-    transcript.flush(0);
-    expect(transcript.canRestart).toBe(true);
-    transcript.restart();
-    expect([transcript.started, transcript.tokenIds]).toEqual([undefined, []]);
-    transcript.append(0, delta('right'));
-    transcript.flush(0);
-    expect([follower.text, follower.taken[0]?.sequence]).toEqual(['right', 0]);
-    follower.hasSent = true;
-    expect(transcript.canRestart).toBe(false);
-    expect(() => {
-      transcript.restart();
-    }).toThrow();
+    transcript.append(0, delta('ce'));
+    transcript.finish({
+      ...FINISHED,
+      usage: { promptTokens: 1, completionTokens: 4, cachedTokens: 0, kv: undefined },
+    });
+    expect(follower.taken.map(({ sequence, text, fingerprint }) => [sequence, text, fingerprint])).toEqual([
+      [0, 'on', 'fp_a'],
+      [1, 'ce', 'fp_b'],
+    ]);
+    // what the client was told of its prompt stays true
+    expect(transcript.started).toEqual({ promptTokens: 1, cachedTokens: 1 });
+    expect(transcript.end).toMatchObject({ finished: { usage: { completionTokens: 4, cachedTokens: 1 } } });
+    expect(transcript.tokenIds).toEqual([...'once'].map((c) => c.charCodeAt(0)));
+  });
+
+  it('believes the second worker of the prompt where the first one gave no token', () => {
+    const { transcript } = scene();
+    transcript.start({ promptTokens: 1, cachedTokens: 1 });
+    transcript.start({ promptTokens: 1, cachedTokens: 0 });
+    expect(transcript.started).toEqual({ promptTokens: 1, cachedTokens: 0 });
   });
 
   it('says when the request is known to be sound, and when its worker has begun', () => {
@@ -162,34 +168,15 @@ describe('a transcript', () => {
     expect(log).toEqual(['started']);
   });
 
-  it('ends with what was thrown, and cannot begin anew after its end', () => {
+  it('ends with what was thrown', () => {
     const { transcript, follower } = scene();
     const fault = new Error('broken');
     transcript.fail(fault);
     expect(transcript.end).toEqual({ finished: undefined, fault });
-    expect([follower.hasSent, transcript.canRestart]).toEqual([false, false]);
     // what a worker says after the end is nobody's answer
     transcript.append(0, delta('late'));
     transcript.flush(0);
     expect([follower.text, transcript.tokenIds, transcript.windowBytes]).toEqual(['', [], 0]);
-  });
-
-  it('cannot begin anew once any one of its subscribers has sent something', () => {
-    const { transcript, follower } = scene();
-    const other = new Follower(transcript);
-    other.hasSent = true;
-    expect([follower.hasSent, transcript.canRestart]).toEqual([false, false]);
-  });
-
-  it('begins anew with nothing of before, not even what nobody had been told', () => {
-    const { transcript, follower, log } = scene();
-    follower.lazy = true;
-    transcript.append(0, delta('wrong'));
-    transcript.restart();
-    transcript.flush(0);
-    expect([follower.wakes, log, transcript.windowBytes]).toEqual([0, [], 0]);
-    follower.take();
-    expect(follower.taken).toEqual([]);
   });
 
   it('tells of scored tokens with their text, and has a last entry that brings no token', () => {

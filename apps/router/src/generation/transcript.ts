@@ -12,6 +12,8 @@ export interface TranscriptEntry {
   readonly text: string;
   /** Of the tokens whose text this is, where they were asked for. */
   readonly logprobs: readonly TokenLogprob[];
+  /** Of the worker that drew it. */
+  readonly fingerprint: string;
 }
 
 /** How a generation ended: with its last words, or with what was thrown. */
@@ -20,14 +22,10 @@ export type TranscriptEnd =
 
 /** Who follows a generation. It is never called from within its own `take`. */
 export interface Subscriber {
-  /** Whether any of the answer has left for the client: then it cannot begin anew. */
-  readonly hasSent: boolean;
   /** At that time of `performance.now()` there is something to take, or the end has come; at most twice a frame. */
   wake(nowMs: number): void;
   /** How much of the prompt is computed; news that may be left out. */
   prefilled(prefill: Prefill): void;
-  /** Whatever it took is void: the answer begins anew. */
-  restart(): void;
   /** It was further behind than the window reaches, and has left. */
   cutOff(reason: KvcError): void;
 }
@@ -74,7 +72,7 @@ const ENTRY_BYTES = 128;
 const LOGPROB_BYTES = 192;
 
 /**
- * A generation as an append-only record. Subscribers take from it at their own pace: entries stay until the
+ * A generation as an append-only record, whichever workers write it one after the other. Subscribers take from it at their own pace: entries stay until the
  * slowest has taken them, and one that falls behind by more than the window is cut off. The ids of all tokens
  * stay to the end.
  */
@@ -87,7 +85,8 @@ export class Transcript {
   #windowBytes = 0;
   /** Sequence of the next entry. */
   #next = 0;
-  #scored: ScoredText | undefined;
+  readonly #scored: ScoredText | undefined;
+  #fingerprint = '';
   #unread = false;
   #accepted = false;
   #started: Started | undefined;
@@ -103,7 +102,12 @@ export class Transcript {
     return this.#accepted;
   }
 
-  /** What the worker said when it began. */
+  /** Of the worker that the answer lies with; empty before it has one. */
+  get fingerprint(): string {
+    return this.#fingerprint;
+  }
+
+  /** What was said of the prompt when the answer began. */
   get started(): Started | undefined {
     return this.#started;
   }
@@ -115,11 +119,6 @@ export class Transcript {
   /** Bytes, as they are counted here, that wait for the slowest subscriber. */
   get windowBytes(): number {
     return this.#windowBytes;
-  }
-
-  /** Whether the answer may begin anew without any client noticing. */
-  get canRestart(): boolean {
-    return this.#end === undefined && [...this.#places].every(({ subscriber }) => !subscriber.hasSent);
   }
 
   /** Begins with the oldest entry of the window. Wakes the subscriber only for what comes later. */
@@ -140,8 +139,14 @@ export class Transcript {
     this.#accepted = true;
   }
 
+  /** The answer begins, or goes on, with a worker of that fingerprint. */
+  lieWith(fingerprint: string): void {
+    this.#fingerprint = fingerprint;
+  }
+
+  /** What the first of several workers says of the prompt stands as soon as its answer has begun. */
   start(started: Started): void {
-    this.#started = started;
+    if (this.tokenIds.length === 0) this.#started = started;
     this.options.observer.started();
   }
 
@@ -156,8 +161,8 @@ export class Transcript {
     this.#add({ choice, tokenIds, ...(this.#scored?.push(text, logprobs) ?? { text, logprobs }) });
   }
 
-  #add(piece: Omit<TranscriptEntry, 'sequence'>): void {
-    const entry = { sequence: this.#next, ...piece };
+  #add(piece: Omit<TranscriptEntry, 'sequence' | 'fingerprint'>): void {
+    const entry = { sequence: this.#next, fingerprint: this.#fingerprint, ...piece };
     this.#next += 1;
     this.#window.push(entry);
     this.#windowBytes += bytesOf(entry);
@@ -176,27 +181,19 @@ export class Transcript {
   finish(finished: Finished): void {
     const { text, logprobs } = this.#scored?.end(finished.text) ?? { text: finished.text, logprobs: [] };
     if (text !== '' || logprobs.length > 0) this.#add({ choice: 0, text, logprobs, tokenIds: [] });
-    this.#conclude({ finished });
+    this.#conclude({ finished: this.#asItBegan(finished) });
   }
 
   fail(fault: unknown): void {
     this.#conclude({ finished: undefined, fault });
   }
 
-  /** The answer begins anew, from another worker. Only while `canRestart`. */
-  restart(): void {
-    if (!this.canRestart) throw new Error('some of the answer has been sent');
-    this.#started = undefined;
-    this.#scored = this.options.scored ? new ScoredText() : undefined;
-    this.tokenIds.length = 0;
-    this.#window = [];
-    this.#windowBytes = 0;
-    this.#next = 0;
-    this.#unread = false;
-    for (const place of this.#places) {
-      place.next = 0;
-      place.subscriber.restart();
-    }
+  /** What the last of several workers found in its cache is no saving of the answer's. */
+  #asItBegan(finished: Finished): Finished {
+    const { usage } = finished;
+    const cachedTokens = this.#started?.cachedTokens;
+    if (!usage || cachedTokens === undefined || cachedTokens === usage.cachedTokens) return finished;
+    return { ...finished, usage: { ...usage, cachedTokens } };
   }
 
   get #first(): number {

@@ -9,7 +9,7 @@ const USUAL_ANSWER_TOKENS = 128;
 
 /** What a request asks of a worker, over all its attempts. */
 export interface Demand extends PlacementRequest {
-  /** Workers that failed the request; grows. */
+  /** Processes that failed the request, by their `processOf`; grows. */
   readonly failed: Set<string>;
   /** Workers that had no room for it after all, and the state of the fleet that each refused in. */
   readonly refused: Map<string, number>;
@@ -49,21 +49,31 @@ export function demandOf(
     pictureTokens: pictures.reduce((sum, { length, markerRows }) => sum + length - markerRows.length, 0),
     answerTokens: Math.min(maxTokens, USUAL_ANSWER_TOKENS),
     session: sessionOf(request, prompt),
-    pagesOn: pagesOf(prompt, kvCodec, maxTokens),
+    pagesOn: pagesOf(prompt, kvCodec, { maxTokens }),
     ...(held && { held }),
   };
+}
+
+/** The same for an answer that has so many tokens already. */
+export function goingOn(demand: Demand, prompt: PreparedPrompt, bounds: Required<AnswerBounds>): Demand {
+  return { ...demand, pagesOn: pagesOf(prompt, demand.kvCodec, bounds) };
+}
+
+interface AnswerBounds {
+  readonly maxTokens: number;
+  readonly answered?: number;
 }
 
 function pagesOf(
   { tokenIds, pictures }: PreparedPrompt,
   kvCodec: string | undefined,
-  maxTokens: number,
+  bounds: AnswerBounds,
 ): PlacementRequest['pagesOn'] {
   return pagesByClass(({ record }) => {
     const codec = kvCodec ?? record.codec;
     const kept = pictures.map((span) => keptPicture(record, codec, span, false));
     const text = keptText(record, codec);
     const promptTokens = tokenIds.length;
-    return pageDemand({ promptTokens, maxTokens, pictures: kept, ...(text && { text }) }, record);
+    return pageDemand({ promptTokens, ...bounds, pictures: kept, ...(text && { text }) }, record);
   });
 }

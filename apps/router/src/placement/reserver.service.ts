@@ -88,7 +88,7 @@ export class Reserver {
    * own account, which is no fault of the worker. It is asked again when the fleet has changed. Throws `NO_CAPACITY`
    * where that goes on for longer than requests may wait.
    */
-  waitsOn(demand: Demand, reservation: Reservation, error: unknown): boolean {
+  waitsOn(demand: Demand, reservation: Reservation, error: unknown): error is KvcError {
     if (!(error instanceof KvcError) || error.code !== 'NO_CAPACITY') return false;
     const nowMs = performance.now();
     demand.refusedMs ??= nowMs;

@@ -183,7 +183,7 @@ describe('what a request has its worker compute', () => {
     const request = demand();
     const first = await reserver.reserve(request);
     await meet(twin, other, other, other, other, twin);
-    request.failed.add('w0');
+    request.failed.add('w0@1');
     if (first) await reserver.release(first);
     expect(await reserver.reserve(request)).toMatchObject({
       record: { workerId: 'w5' },
@@ -369,7 +369,7 @@ describe('others than a worker that failed', () => {
   ])('%s', async (_name, workers, expected) => {
     await meet(...workers);
     const request = demand('q8');
-    request.failed.add('w0');
+    request.failed.add('w0@1');
     expect(reserver.hasOthers(request)).toBe(expected);
   });
 });

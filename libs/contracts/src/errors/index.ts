@@ -125,6 +125,11 @@ export const ERRORS = {
     type: 'server_error',
     help: 'The worker stopped while it answered: send the request again.',
   },
+  RETRIES_EXHAUSTED: {
+    status: 500,
+    type: 'server_error',
+    help: 'Worker after worker stopped while it answered this request: see their logs before it is sent again.',
+  },
   DRAINING: {
     status: 503,
     type: 'server_error',

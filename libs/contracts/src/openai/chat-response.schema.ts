@@ -39,6 +39,9 @@ export const ChoiceLogprobs = z.strictObject({
 });
 export type ChoiceLogprobs = z.infer<typeof ChoiceLogprobs>;
 
+/** Answers of one fingerprint to one request with one seed are equal; it may change within an answer. */
+const systemFingerprint = z.string();
+
 /** Answer of `POST /v1/chat/completions` without `stream`. */
 export const ChatCompletion = z
   .strictObject({
@@ -46,6 +49,7 @@ export const ChatCompletion = z
     object: z.literal('chat.completion'),
     created: z.int(),
     model: z.string(),
+    system_fingerprint: systemFingerprint,
     choices: z.array(
       z.strictObject({
         index: z.int(),
@@ -67,6 +71,7 @@ export const ChatCompletionChunk = z
     object: z.literal('chat.completion.chunk'),
     created: z.int(),
     model: z.string(),
+    system_fingerprint: systemFingerprint,
     choices: z.array(
       z.strictObject({
         index: z.int(),

@@ -4,4 +4,5 @@ export * from './place.js';
 export * from './placement.js';
 export * from './policies.js';
 export * from './storage-class.js';
+export * from './system-fingerprint.js';
 export * from './workload/workload.js';

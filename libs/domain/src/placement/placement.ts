@@ -1,5 +1,6 @@
 import type { WorkerRecord } from '../registry/index.js';
 import type { StorageClass } from './storage-class.js';
+import type { SystemFingerprint } from './system-fingerprint.js';
 
 /** Whether a worker answers: `reconnecting` for a moment after its connection was lost. */
 export type Reach = 'open' | 'reconnecting' | 'unreachable';
@@ -45,7 +46,7 @@ export interface PlacementRequest {
   readonly processorRevision: string;
   /** The codec that the request names; undefined leaves it to the worker. */
   readonly kvCodec?: string | undefined;
-  /** Workers that failed this request. */
+  /** Processes that failed this request, by their `processOf`. */
   readonly failed: ReadonlySet<string>;
   readonly promptTokens: number;
   readonly pictures: number;
@@ -57,12 +58,19 @@ export interface PlacementRequest {
   readonly session?: string | undefined;
   /** What another worker has begun or kept goes on only on one that computes as it does. */
   readonly prefers?: { readonly arithmetic?: string; readonly precision?: string } | undefined;
+  /** Workers that would not go on with its answer bit for bit are left out; undefined: any will do. */
+  readonly fingerprint?: SystemFingerprint | undefined;
   /** Pages the request needs at its peak on that worker: its codec and geometry decide. */
   pagesOn(worker: WorkerView): number;
   /** What that worker holds of the prompt; undefined where nothing is known of it. */
   held?(worker: WorkerView): HeldContent | undefined;
   /** Tokens of content in use by others whose last copy that worker would give up for this request. */
   lastCopies?(worker: WorkerView): number | undefined;
+}
+
+/** One life of a worker: another process that comes back under its id has not failed what that one has. */
+export function processOf({ workerId, epoch }: WorkerRecord): string {
+  return `${workerId}@${epoch}`;
 }
 
 /** Pure: whether a worker can take the request. */

@@ -4,6 +4,7 @@ import type { StorageClass } from '../placement/storage-class.js';
 
 export interface ViewChanges {
   id?: string;
+  epoch?: number;
   modelId?: string;
   processorRevision?: string;
   state?: WorkerLoad['state'];
@@ -28,14 +29,21 @@ export interface ViewChanges {
 
 /** An idle worker of 100 pages of two tokens. */
 export function viewOf(changes: ViewChanges = {}): WorkerView {
-  const { id = 'w', modelId = 'm', processorRevision = 'p', ...w } = changes;
+  const {
+    id = 'w',
+    epoch = 1,
+    arithmetic = 'cpu-avx2-1',
+    modelId = 'm',
+    processorRevision = 'p',
+    ...w
+  } = changes;
   const { state = 'ready', running = 0, waiting = 0 } = w;
   const { capacity = 100, free = 100, codecs = ['raw'], storageClass = 'class' } = w;
   const { ownRequests = 0, ownPages = 0, freedPages = 0, reach = 'open', isListed = true } = w;
   const { pendingRequests = 0, pendingTokens = 0, msPerToken } = w;
   const load = { state, running, waiting, freePages: free };
-  const { blockTokens = 16, arithmetic = 'cpu-avx2-1', precision = 'f16/f16' } = w;
-  const model = { modelId, processorRevision, arithmetic, precision };
+  const { blockTokens = 16, precision = 'f16/f16' } = w;
+  const model = { modelId, processorRevision, arithmetic, precision, epoch };
   const pool = { blockTokens, pagesPerBlock: 8, capacityPages: capacity };
   const record = { workerId: id, ...model, ...pool, codecs, load } as unknown as WorkerRecord;
   return {

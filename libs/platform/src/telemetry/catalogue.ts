@@ -61,6 +61,18 @@ export const METRICS = {
       type: 'counter',
       labels: ['kind'],
     },
+    failovers: {
+      name: 'kvcapsule_router_failovers_total',
+      help: 'Requests whose worker failed, by outcome: restarted, resumed, resumed_elsewhere (other weights or arithmetic), or given up: no_worker, over_budget, exhausted',
+      type: 'counter',
+      labels: ['outcome'],
+    },
+    resumedTokens: {
+      name: 'kvcapsule_router_resumed_tokens_total',
+      help: 'Tokens of answers that went on with another worker, as many as they had by then',
+      type: 'counter',
+      labels: [],
+    },
     requestsRunning: {
       name: 'kvcapsule_router_requests_running',
       help: 'Requests that a worker has accepted and not finished',

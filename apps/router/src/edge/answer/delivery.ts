@@ -68,10 +68,6 @@ export class Delivery implements Subscriber, Paced {
     return this.#begun;
   }
 
-  get hasSent(): boolean {
-    return this.#hasSent;
-  }
-
   /** The first text and the end leave at once; what comes between keeps the pace. */
   wake(nowMs: number): void {
     if (this.#congested) return;
@@ -92,7 +88,7 @@ export class Delivery implements Subscriber, Paced {
     const text = renderer.entries(this.#reader.take(), transcript);
     const { end } = transcript;
     if (!end) this.#send(text, nowMs);
-    else if (end.finished) this.#finish(text + renderer.finished(end.finished));
+    else if (end.finished) this.#finish(text + renderer.finished(end.finished, transcript));
     else this.#fail(text, end.fault);
   }
 
@@ -103,10 +99,6 @@ export class Delivery implements Subscriber, Paced {
     if (text === '' || this.#hasSent || this.#congested || this.#done || reply.raw.writableEnded) return;
     this.#begin();
     this.#write(text);
-  }
-
-  restart(): void {
-    this.options.renderer.restart();
   }
 
   cutOff(reason: KvcError): void {

@@ -1,7 +1,7 @@
 import type { KvcError } from '@kvcapsule/contracts/errors';
 import { type ChatCompletion, errorBody } from '@kvcapsule/contracts/openai';
 import type { Finished, TokenLogprob } from '@kvcapsule/contracts/worker';
-import type { TranscriptEntry } from '../../generation/transcript.js';
+import type { Transcript, TranscriptEntry } from '../../generation/transcript.js';
 import { choiceLogprobs } from '../logprobs.js';
 import { answerHead, type Renderer } from './renderer.js';
 import { finishDetails, finishReason, usageOf } from './usage.js';
@@ -32,13 +32,14 @@ export class JsonRenderer implements Renderer {
     return '';
   }
 
-  finished(end: Finished): string {
+  finished(end: Finished, transcript: Transcript): string {
     const { reason, usage } = end;
     const message = { role: 'assistant', content: this.#text, refusal: null } as const;
     const logprobs = this.wantsLogprobs ? choiceLogprobs(this.#logprobs) : null;
     const body: ChatCompletion = {
       ...answerHead(this.model),
       object: 'chat.completion',
+      system_fingerprint: transcript.fingerprint,
       choices: [{ index: 0, message, logprobs, finish_reason: finishReason(reason), ...finishDetails(end) }],
       usage: usageOf(usage),
     };
@@ -48,10 +49,5 @@ export class JsonRenderer implements Renderer {
   /** The status has left with a filler: the body alone tells of the error. */
   fault(error: KvcError): string {
     return JSON.stringify(errorBody(error));
-  }
-
-  restart(): void {
-    this.#text = '';
-    this.#logprobs = [];
   }
 }

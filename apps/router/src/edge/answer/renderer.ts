@@ -14,11 +14,9 @@ export interface Renderer {
   prefilled(prefill: Prefill): string;
   /** Empty while there is nothing to send. */
   entries(entries: readonly TranscriptEntry[], transcript: Transcript): string;
-  finished(finished: Finished): string;
+  finished(finished: Finished, transcript: Transcript): string;
   /** Of an answer whose status has left. */
   fault(error: KvcError): string;
-  /** What it was given is void. Only before any of it was sent. */
-  restart(): void;
 }
 
 /** What every chunk of an answer, or the whole of it, begins with. */

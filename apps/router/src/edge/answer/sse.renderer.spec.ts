@@ -14,11 +14,9 @@ function scene(usage: Told['usage'], prefill = false) {
   });
   const renderer = new SseRenderer('demo', { usage, prefill });
   const subscriber = {
-    hasSent: false,
     wake: nothing,
     prefilled: nothing,
     cutOff: nothing,
-    restart: () => renderer.restart(),
   };
   const reader = transcript.subscribe(subscriber);
   transcript.start({ promptTokens: 3, cachedTokens: 1 });
@@ -31,12 +29,40 @@ function scene(usage: Told['usage'], prefill = false) {
     usage: { promptTokens: 3, completionTokens: 4, cachedTokens: 1, kv: undefined },
   };
   const rendered = () =>
-    (renderer.entries(reader.take(), transcript) + renderer.finished(end))
+    (renderer.entries(reader.take(), transcript) + renderer.finished(end, transcript))
       .split('\n\n')
       .filter((line) => line.startsWith('data: {'))
       .map((line) => ChatCompletionChunk.parse(JSON.parse(line.slice('data: '.length))));
   return { transcript, append, rendered };
 }
+
+describe('the fingerprint in a stream', () => {
+  it('is that of the worker which the event comes from', () => {
+    const { transcript, append, rendered } = scene({ last: true, continuous: false });
+    transcript.lieWith('fp_a');
+    append('a', 1);
+    append('b', 1);
+    transcript.lieWith('fp_b');
+    append('c', 1);
+    const told = rendered().map(({ system_fingerprint, choices }) => [
+      system_fingerprint,
+      choices[0]?.delta.content,
+    ]);
+    expect(told).toEqual([
+      ...['', 'a', 'b'].map((text) => ['fp_a', text]),
+      ['fp_b', 'c'],
+      ...[1, 2].map(() => ['fp_b', undefined]),
+    ]);
+  });
+
+  it('is there where the answer has no text', () => {
+    const { transcript, rendered } = scene({ last: false, continuous: false });
+    transcript.lieWith('fp_a');
+    expect(new Set(rendered().map(({ system_fingerprint }) => system_fingerprint))).toEqual(
+      new Set(['fp_a']),
+    );
+  });
+});
 
 describe('usage in a stream', () => {
   it('comes with every event when asked for, of the tokens so far', () => {
@@ -54,12 +80,12 @@ describe('usage in a stream', () => {
     ]);
   });
 
-  it('begins anew with the answer', () => {
+  it('goes on with the answer from worker to worker', () => {
     const { transcript, append, rendered } = scene({ last: true, continuous: true });
     append('', 5);
-    transcript.restart();
+    transcript.lieWith('fp_b');
     append('a', 1);
-    expect(rendered()[0]?.usage).toMatchObject({ completion_tokens: 1 });
+    expect(rendered()[0]?.usage).toMatchObject({ completion_tokens: 6 });
   });
 
   it('is null until the last event otherwise, and absent when nobody asks', () => {

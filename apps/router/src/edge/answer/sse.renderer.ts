@@ -30,8 +30,10 @@ export class SseRenderer implements Renderer {
     'cache-control': 'no-cache',
     'x-accel-buffering': 'no',
   };
-  readonly #head: string;
-  readonly #content: string;
+  readonly #fixed: string;
+  #fingerprint: string | undefined;
+  #head = '';
+  #content = '';
   /** After a choice; with continuous usage it changes from event to event. */
   #tail: string;
   #opened = false;
@@ -42,9 +44,7 @@ export class SseRenderer implements Renderer {
     private readonly told: Told,
   ) {
     const { id, created } = answerHead(model);
-    const fixed = { id, object: 'chat.completion.chunk', created, model };
-    this.#head = `data: ${JSON.stringify(fixed).slice(0, -1)},"choices":[`;
-    this.#content = `${this.#head}{"index":0,"delta":{"content":`;
+    this.#fixed = JSON.stringify({ id, object: 'chat.completion.chunk', created, model }).slice(0, -1);
     this.#tail = told.usage.last ? '}],"usage":null}\n\n' : '}]}\n\n';
   }
 
@@ -60,6 +60,7 @@ export class SseRenderer implements Renderer {
     for (const entry of entries) {
       this.#completionTokens += entry.tokenIds.length;
       if (entry.text === '' && entry.logprobs.length === 0) continue;
+      if (entry.fingerprint !== this.#fingerprint) this.#comeFrom(entry.fingerprint);
       if (this.told.usage.continuous) this.#tail = this.#usageTail(transcript.started);
       if (!this.#opened) text += this.#opening();
       text += this.#entry(entry);
@@ -67,8 +68,9 @@ export class SseRenderer implements Renderer {
     return text;
   }
 
-  finished(end: Finished): string {
+  finished(end: Finished, { fingerprint }: Transcript): string {
     const { reason, usage } = end;
+    if (fingerprint !== this.#fingerprint) this.#comeFrom(fingerprint);
     const told = JSON.stringify(usageOf(usage));
     if (this.told.usage.continuous) this.#tail = `}],"usage":${told}}\n\n`;
     const opening = this.#opened ? '' : this.#opening();
@@ -81,8 +83,11 @@ export class SseRenderer implements Renderer {
     return `data: ${JSON.stringify(errorBody(error))}\n\n`;
   }
 
-  restart(): void {
-    this.#completionTokens = 0;
+  /** Events from here on are of that origin. */
+  #comeFrom(fingerprint: string): void {
+    this.#fingerprint = fingerprint;
+    this.#head = `data: ${this.#fixed},"system_fingerprint":"${fingerprint}","choices":[`;
+    this.#content = `${this.#head}{"index":0,"delta":{"content":`;
   }
 
   #entry({ text, logprobs }: TranscriptEntry): string {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { viewOf, requestOf, type ViewChanges } from '../../testing/worker-views.js';
+import { systemFingerprint } from '../system-fingerprint.js';
 import { FILTERS } from './index.js';
 
 const verdict = (worker: ViewChanges, request = requestOf()) =>
@@ -44,8 +45,18 @@ describe('filters', () => {
   });
 
   it('leave out a worker that failed this request', () => {
-    const request = requestOf({ failed: new Set(['b']) });
+    const request = requestOf({ failed: new Set(['b@1']) });
     expect([verdict({ id: 'a' }, request), verdict({ id: 'b' }, request)]).toEqual([undefined, 'not-failed']);
+    // another process has come in its place
+    expect(verdict({ id: 'b', epoch: 2 }, request)).toBeUndefined();
+  });
+
+  it('leave out workers that would not go on with an answer bit for bit', () => {
+    const { record } = viewOf({ arithmetic: 'a' });
+    const request = requestOf({ fingerprint: systemFingerprint(record) });
+    const verdicts = ['a', 'b'].map((arithmetic) => verdict({ arithmetic }, request));
+    expect(verdicts).toEqual([undefined, 'fingerprint']);
+    expect(verdict({ arithmetic: 'b' })).toBeUndefined();
   });
 
   it('let a request wait for what passes by itself', () => {

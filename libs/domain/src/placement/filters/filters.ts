@@ -1,4 +1,5 @@
-import type { Filter } from '../placement.js';
+import { type Filter, processOf } from '../placement.js';
+import { systemFingerprint } from '../system-fingerprint.js';
 
 export const ready: Filter = {
   name: 'ready',
@@ -56,7 +57,16 @@ export const notFailed: Filter = {
   name: 'not-failed',
   reason: 'that failed this request',
   passes: false,
-  admits: ({ failed }, { record }) => !failed.has(record.workerId),
+  admits: ({ failed }, { record }) => failed.size === 0 || !failed.has(processOf(record)),
+};
+
+/** It goes on with an answer that another worker has begun as that one would have. */
+export const fingerprint: Filter = {
+  name: 'fingerprint',
+  reason: 'of other weights, arithmetic or forms',
+  passes: false,
+  admits: (request, { record }) =>
+    request.fingerprint === undefined || systemFingerprint(record) === request.fingerprint,
 };
 
 /** Its pool could hold the request if it were empty. */
