@@ -68,6 +68,12 @@ const fields = z.object({
     .min(0)
     .default(256)
     .meta({ description: 'Bound of KV pages kept outside the pool while their requests wait' }),
+  guaranteedShare: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0.2)
+    .describe('Share of the pool that tenants are sure of for cached content, together and in equal parts'),
   encoderCacheMib: z
     .number()
     .int()

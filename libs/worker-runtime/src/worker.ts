@@ -56,6 +56,7 @@ export interface WorkerParts {
     readonly maxPrefillChunk: number;
     readonly maxRunning: number;
     readonly encoderCacheBytes: number;
+    readonly guaranteedShare?: number;
     /** Of `/metrics` and `/health`; absent: they are served nowhere. */
     readonly metricsAt?: { readonly host: string; readonly port: number };
     readonly heartbeatMs?: number;
@@ -115,8 +116,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
     return drained;
   };
   const server = createRpcServer();
-  const { cacheLog } = serving;
-  server.addService(WorkerServiceService, createWorkerRpc({ executor, pictures, cacheLog, drain, logger }));
+  server.addService(WorkerServiceService, createWorkerRpc({ executor, pictures, serving, drain, logger }));
   server.addService({ check: HealthService.check }, { check: createHealthCheck(() => serving.state) });
   const address = await listenOn(server, config.listen);
   const http = config.metricsAt && (await startMetricsServer(serving, telemetry, config.metricsAt));
@@ -159,6 +159,7 @@ function createServing({ engine, config, model, imageProcessor, codec, ...parts 
   const { textUnderPressure = 'raw' } = config;
   return new Serving({
     ...{ poolBlocks, swapPages, maxStepTokens, maxPrefillChunk, maxRunning, encoderCacheBytes },
+    guaranteedShare: config.guaranteedShare,
     geometry: engine.info,
     root: {
       ...{ modelRevision: model.revision, arithmetic: model.arithmetic },

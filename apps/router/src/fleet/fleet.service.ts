@@ -1,5 +1,5 @@
 import type { ClientReadableStream } from '@grpc/grpc-js';
-import type { CacheEvents, WatchCacheRequest } from '@kvcapsule/contracts/worker';
+import type { AdviseEvictionRequest, CacheEvents, WatchCacheRequest } from '@kvcapsule/contracts/worker';
 import { Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
 import { NO_WORK, type Work, type WorkerView } from '@kvcapsule/domain/placement';
 import type { Following, FollowingFigures, RegistryNews, WorkerRecord } from '@kvcapsule/domain/registry';
@@ -112,6 +112,11 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
     const member = this.#members.get(workerId);
     if (!member) throw lost('The worker has gone.');
     return member.channel.watchCache(known);
+  }
+
+  /** Says which of the contents that a worker is about to evict lie elsewhere, too. */
+  adviseEviction({ workerId }: WorkerRecord, advice: AdviseEvictionRequest): void {
+    this.#members.get(workerId)?.channel.adviseEviction(advice);
   }
 
   /** A request has found every worker full: for some seconds pages that are given back are heard of at once. */

@@ -196,6 +196,7 @@ describe('over gRPC', () => {
       },
       drain: () => undefined,
       watchCache: () => undefined,
+      adviseEviction: () => undefined,
     };
     server.addService(WorkerServiceService, service);
     const port = await listenRpc(server, '127.0.0.1:0');

@@ -1,6 +1,11 @@
-import { type ClientReadableStream, connectivityState } from '@grpc/grpc-js';
+import { type ClientReadableStream, connectivityState, Metadata } from '@grpc/grpc-js';
 import type { KvcError } from '@kvcapsule/contracts/errors';
-import type { CacheEvents, WatchCacheRequest, WorkerServiceClient } from '@kvcapsule/contracts/worker';
+import type {
+  AdviseEvictionRequest,
+  CacheEvents,
+  WatchCacheRequest,
+  WorkerServiceClient,
+} from '@kvcapsule/contracts/worker';
 import type { Reach } from '@kvcapsule/domain/placement';
 import { lost, WorkerLink } from './worker-link.js';
 
@@ -9,6 +14,7 @@ const FIRST_BACKOFF_MS = 100;
 const LONGEST_BACKOFF_MS = 2_000;
 /** A connection that is back within this time was a hiccup: requests wait for it instead of being refused. */
 const HICCUP_MS = 1_000;
+const ADVICE_MS = 1_000;
 
 export interface ChannelEvents {
   /** The connection was lost, so many times in a row without a word from the worker between them. */
@@ -59,6 +65,13 @@ export class WorkerChannel {
   watchCache(known: WatchCacheRequest): ClientReadableStream<CacheEvents> {
     if (this.#closed || this.#lostMs !== undefined) throw lost('The connection to the worker was lost.');
     return (this.#client ??= this.connect(this.address)).watchCache(known);
+  }
+
+  /** Advice that comes too late is of no use, and is not missed. */
+  adviseEviction(advice: AdviseEvictionRequest): void {
+    if (this.#closed || this.#lostMs !== undefined) return;
+    const deadline = Date.now() + ADVICE_MS;
+    this.#client?.adviseEviction(advice, new Metadata(), { deadline }, () => undefined);
   }
 
   /**

@@ -10,6 +10,8 @@ const UNKNOWN_CALL_MS = 60_000;
 /** What a worker held is believed for so long after its last word, when its stream has broken. */
 const BELIEVED_MS = 10_000;
 const NAME_BYTES = 16;
+/** The protocol's bound of what a worker asks about. */
+const MOST_QUESTIONS = 64;
 const NOTHING: WatchCacheRequest = { instance: '', sequence: 0n };
 
 /** What is used of a stream of events. */
@@ -19,6 +21,8 @@ export interface CacheWatchParts {
   readonly index: OwnersIndex;
   /** Begins a call; throws while the worker cannot be reached. */
   open(known: WatchCacheRequest): CacheCall;
+  /** The worker asks which of these names lie elsewhere, too. */
+  asked(instance: string, names: readonly Uint8Array[]): void;
   /** The worker began anew because this router had fallen behind. */
   gap(): void;
 }
@@ -96,7 +100,7 @@ export class CacheWatch {
     );
   }
 
-  #hear({ instance, sequence, cleared, complete, events }: CacheEvents): void {
+  #hear({ instance, sequence, cleared, complete, events, nextEvictions }: CacheEvents): void {
     this.#heardMs = performance.now();
     this.#failures = 0;
     clearTimeout(this.#doubt);
@@ -110,6 +114,8 @@ export class CacheWatch {
       else if (change === CacheChange.CACHE_CHANGE_REMOVED) index.removed(owner, name);
     }
     this.#known = complete ? { instance, sequence } : NOTHING;
+    const asked = nextEvictions.slice(0, MOST_QUESTIONS).filter(({ length }) => length === NAME_BYTES);
+    if (asked.length > 0) this.parts.asked(instance, asked);
   }
 
   #beginAnew(instance: string): void {

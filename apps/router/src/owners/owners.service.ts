@@ -1,5 +1,5 @@
 import { cacheDomain } from '@kvcapsule/domain/identity';
-import { type OwnerNumber, OwnersIndex } from '@kvcapsule/domain/owners';
+import { keeperOf, type OwnerNumber, OwnersIndex } from '@kvcapsule/domain/owners';
 import type { PlacementRequest, WorkerView } from '@kvcapsule/domain/placement';
 import type { WorkerRecord } from '@kvcapsule/domain/registry';
 import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
@@ -13,6 +13,8 @@ import { HeldPrompt } from './held-prompt.js';
 
 /** Between two parts of a sweep: one takes less than a millisecond, all of them some seconds. */
 const SWEEP_MS = 10;
+/** A thousand workers ask once a second; which number is whose is looked up once for many of them. */
+const NUMBERED_MS = 500;
 
 interface Watched {
   readonly address: string;
@@ -26,6 +28,9 @@ export class Owners implements OnApplicationShutdown {
   readonly #watched = new Map<string, Watched>();
   #views: readonly WorkerView[] = [];
   #sweep: NodeJS.Timeout | undefined;
+  /** Workers that content may be left to, by their numbers; of that time. */
+  #workers: ReadonlyMap<OwnerNumber | undefined, string> = new Map();
+  #numberedMs = -Infinity;
 
   constructor(
     private readonly fleet: Fleet,
@@ -95,10 +100,35 @@ export class Owners implements OnApplicationShutdown {
     return new CacheWatch({
       index: this.index,
       open: (known) => this.fleet.watchCache(record, known),
+      asked: (instance, names) => {
+        const copiedNames = names.filter((name) => this.#isKeptElsewhere(record.workerId, name));
+        this.fleet.adviseEviction(record, {
+          instance,
+          copiedNames: copiedNames.map((name) => Buffer.from(name)),
+        });
+      },
       gap: () => {
         this.telemetry.metrics.ownersGaps.inc();
       },
     });
+  }
+
+  /** Of the workers that hold a name one is told that its copy is the last, so that not all let go of theirs. */
+  #isKeptElsewhere(workerId: string, name: Uint8Array): boolean {
+    const others = this.index.ownersOf(name).flatMap((owner) => this.#workerOf(owner) ?? []);
+    return keeperOf(name, [workerId, ...others]) !== workerId;
+  }
+
+  /** Undefined for one that is about to go. */
+  #workerOf(owner: number): string | undefined {
+    const nowMs = performance.now();
+    if (nowMs - this.#numberedMs > NUMBERED_MS) {
+      this.#numberedMs = nowMs;
+      const ready = this.#views.filter(({ isListed, record }) => isListed && record.load.state === 'ready');
+      const numbered = ready.map(({ record: { workerId } }) => [this.numberOf(workerId), workerId] as const);
+      this.#workers = new Map(numbered);
+    }
+    return this.#workers.get(owner as OwnerNumber);
   }
 
   #sweepOn(): void {

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import { status } from '@grpc/grpc-js';
 import {
+  type AdviseEvictionRequest,
   CacheChange,
   CachedContent,
   CacheEvents,
@@ -47,6 +48,7 @@ let fleet: Fleet;
 let owners: Owners;
 let telemetry: Telemetry;
 let calls: Call[];
+let advised: AdviseEvictionRequest[];
 const call = () => calls.at(-1)!;
 const held = (id: number) => owners.index.ownersOf(name(id)).length;
 const gaps = async () => (await telemetry.metrics.ownersGaps.get()).values[0]?.value;
@@ -61,13 +63,15 @@ async function pass(): Promise<void> {
 beforeEach(async () => {
   vi.useFakeTimers();
   calls = [];
+  advised = [];
   ports = new MemoryPorts();
   ports.connect = (address) => {
     const watchCache = (known: WatchCacheRequest) => {
       calls.push(new Call(address, known));
       return call();
     };
-    return { watchCache, close: () => undefined } as unknown as WorkerServiceClient;
+    const adviseEviction = (advice: AdviseEvictionRequest) => void advised.push(advice);
+    return { watchCache, adviseEviction, close: () => undefined } as unknown as WorkerServiceClient;
   };
   ports.workers = [workerRecord('w0', 'host:1')];
   fleet = new Fleet(ports);
@@ -166,6 +170,26 @@ describe('what a router knows of a worker’s caches', () => {
     await vi.advanceTimersByTimeAsync(8_000);
     await pass();
     expect([held(2), call().cancelled]).toEqual([0, true]);
+  });
+
+  it('answers the worker which of its content another one keeps: one of those that have it is told that it is the last', async () => {
+    ports.workers = ['w0', 'w1', 'w2'].map((id) => workerRecord(id, `host:${id}`));
+    await fleet.refresh();
+    await pass();
+    const three = ['w0', 'w1', 'w2'].map((id) => calls.find(({ address }) => address === `host:${id}`)!);
+    for (const each of three) each.say([1, 2, 3, 4], { cleared: true });
+    three[0]?.say([9]);
+    await vi.advanceTimersByTimeAsync(1_000);
+    const nextEvictions = [1, 2, 3, 4, 9, 10].map(name);
+    for (const each of three) each.say([], { nextEvictions: [...nextEvictions, Buffer.from('short')] });
+    const told = advised.map(({ copiedNames }) => copiedNames.map((copied) => copied.toString('hex')));
+    expect(advised.map(({ instance }) => instance)).toEqual(['i', 'i', 'i']);
+    for (const id of [1, 2, 3, 4]) {
+      expect(told.filter((names) => names.includes(name(id).toString('hex')))).toHaveLength(2);
+    }
+    // nobody else has these, as far as anybody knows
+    expect(told[0]).not.toContain(name(9).toString('hex'));
+    expect(told.flat()).not.toContain(name(10).toString('hex'));
   });
 
   it('takes no name that is not one', () => {

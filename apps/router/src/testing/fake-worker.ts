@@ -114,6 +114,7 @@ export class FakeWorker {
       connect: (stream) => this.#serve(stream),
       sendPicture: (call, callback) => this.#receive(call, callback),
       drain: () => undefined,
+      adviseEviction: () => undefined,
       watchCache: (call) => {
         if (this.cacheLog) tellOf(this.cacheLog, call);
       },
@@ -204,7 +205,7 @@ function tellOf(log: CacheLog, call: ServerWritableStream<WatchCacheRequest, Cac
         pages: 0,
       };
     });
-    call.write({ instance: 'i', sequence: BigInt(sequence), ...rest, events });
+    call.write({ instance: 'i', sequence: BigInt(sequence), ...rest, events, nextEvictions: [] });
   }, 2);
   for (const event of ['cancelled', 'error', 'close']) call.on(event, () => clearInterval(timer));
 }

@@ -1,5 +1,7 @@
 import { makeGenericClientConstructor } from '@grpc/grpc-js';
 import {
+  AdviseEvictionRequest,
+  AdviseEvictionResponse,
   CacheEvents,
   ConnectRequest,
   ConnectResponse,
@@ -34,6 +36,11 @@ export const WorkerServiceService = {
     ...generated.watchCache,
     requestSerialize: serializer(WatchCacheRequest),
     responseSerialize: serializer(CacheEvents),
+  },
+  adviseEviction: {
+    ...generated.adviseEviction,
+    requestSerialize: serializer(AdviseEvictionRequest),
+    responseSerialize: serializer(AdviseEvictionResponse),
   },
 } satisfies typeof generated;
 

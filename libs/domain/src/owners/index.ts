@@ -1,3 +1,4 @@
 export * from './cache-log.js';
 export * from './cache-reader.js';
 export * from './owners-index.js';
+export * from './keeper.js';

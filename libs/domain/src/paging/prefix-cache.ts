@@ -1,8 +1,8 @@
 import {
   DEFAULT_EVICTION_POLICY,
-  type Evictable,
   EVICTION_POLICIES,
   type EvictionPolicy,
+  type Owned,
 } from '../eviction/index.js';
 import { type ContentChain, type ContentName, type ContentUnit, textName } from '../identity/index.js';
 import { type CachedItem, CacheLog } from '../owners/index.js';
@@ -25,7 +25,7 @@ export interface CachedSpan {
 export type CachedContent = CachedText | CachedSpan;
 
 /** One named piece of content and who uses it. Only the cache changes it. */
-export interface CacheEntry extends Evictable {
+export interface CacheEntry extends Owned {
   readonly name: ContentName;
   readonly parent: ContentName;
   readonly tokenIds: readonly number[];
@@ -145,10 +145,13 @@ export class PrefixCache {
   /**
    * Names content whose pages the caller holds. They are sealed from here on, and the entry is in use by the caller.
    * `undefined` when the name is there already: the caller's pages stay its own.
+   *
+   * @param tenant whose it counts as
    */
   insert(
     unit: Pick<ContentUnit, 'name' | 'parent' | 'tokenIds'>,
     content: CachedContent,
+    tenant = '',
   ): CacheEntry | undefined {
     if (this.#entries.has(unit.name)) return undefined;
     const { name, parent, tokenIds } = unit;
@@ -157,7 +160,7 @@ export class PrefixCache {
     const [textTokens, pictureTokens] =
       content.kind === 'picture' ? [0, tokenIds.length] : [tokenIds.length, 0];
     const entry: CacheEntry = {
-      ...{ name, parent, tokenIds, content, runs, pages, textTokens, pictureTokens },
+      ...{ name, parent, tokenIds, content, runs, pages, textTokens, pictureTokens, tenant },
       serial: this.#serials++,
       users: 1,
       idleChildren: this.#children.get(name)?.filter(({ users }) => users === 0).length ?? 0,

@@ -62,6 +62,16 @@ export class Scheduler {
     return this.#state.waiting.items.map(({ id }) => id);
   }
 
+  /** Names of what is evicted next, at most so many. */
+  nextEvictions(count: number): string[] {
+    return this.#state.eviction.next(count).map(({ name }) => name);
+  }
+
+  /** Names, by their first 128 bits in hex, that other workers hold too: they go before last copies. */
+  adviseCopies(names: Iterable<string>): void {
+    this.#state.eviction.advise(names);
+  }
+
   has(id: string): boolean {
     return this.#state.find(id) !== undefined;
   }

@@ -1,3 +1,4 @@
+import { Coordinated, DEFAULT_EVICTION_POLICY, EVICTION_POLICIES } from '../eviction/index.js';
 import type { CacheLog } from '../owners/index.js';
 import { BLOCK_SHAPE, type BlockShape, type CacheEntry, PagePool, PrefixCache } from '../paging/index.js';
 import { type StepBudget, stepBudget, type StepLimits } from './budget.js';
@@ -15,6 +16,8 @@ export interface SchedulerOptions extends StepLimits {
   readonly shape?: BlockShape;
   /** What comes into the prefix cache and leaves it is written there. */
   readonly cacheLog?: CacheLog;
+  /** Of the pool: what tenants are sure of for cached content, all together and in equal parts; 0 when absent. */
+  readonly guaranteedShare?: number;
 }
 
 /** Who runs, who waits and what the pool has: what admission and the ladder decide by, and how they change it. */
@@ -22,6 +25,7 @@ export class SchedulerState {
   readonly shape: BlockShape;
   readonly pool: PagePool;
   readonly cache: PrefixCache;
+  readonly eviction: Coordinated<CacheEntry>;
   readonly source: PageSource;
   readonly running = new SequenceQueue();
   readonly waiting = new SequenceQueue();
@@ -49,7 +53,11 @@ export class SchedulerState {
     this.shape = shape;
     const pool = new PagePool(blocks, shape.pagesPerBlock);
     this.pool = pool;
-    this.cache = new PrefixCache(pool, undefined, options.cacheLog);
+    const { capacityPages } = pool;
+    this.eviction = new Coordinated(EVICTION_POLICIES[DEFAULT_EVICTION_POLICY]<CacheEntry>(), {
+      ...{ capacityPages, guaranteed: options.guaranteedShare ?? 0 },
+    });
+    this.cache = new PrefixCache(pool, this.eviction, options.cacheLog);
     this.source = {
       takeBlocks: (count) => this.#sure(() => pool.allocateBlocks(count)),
       takePages: (pages) => this.#sure(() => pool.allocatePages(pages)),

@@ -56,6 +56,8 @@ export interface ScheduledRequest {
   readonly content?: {
     readonly root: ContentName;
     readonly tokenIds: readonly number[];
+    /** Whose its content in the cache counts as; one without a name when absent. */
+    readonly tenant?: string;
     /** Made by `namePrompt`, so that all who ask for them share them; else each makes its own. */
     readonly names?: NamedPrompt;
   };

@@ -57,6 +57,8 @@ export interface GenerationSpec extends RequestIds {
   readonly textUnderPressure: TextForm | undefined;
   readonly maxTokens: number;
   readonly remainingMs: number | undefined;
+  /** Whose its content in the cache counts as. */
+  readonly tenant: string;
   /** Only requests with the same one share cached prefixes and features. */
   readonly domain: CacheDomain;
   /** Lower ones go first. */

@@ -68,6 +68,7 @@ export function validateGenerate(generate: GenerateRequest, offer: Offer): Gener
   if (resumedTokenIds.length > maxTokens) throw invalid('resumedTokenIds: more than the answer may have');
   const kvCodec = generate.kvCodec === '' ? codec : knownCodec(generate.kvCodec, codecs);
   const text = keptText(geometry, kvCodec);
+  const tenant = generate.tenant || DEFAULT_PRINCIPAL.tenant;
   return {
     requestId: generate.requestId,
     clientRequestId: generate.clientRequestId,
@@ -83,7 +84,8 @@ export function validateGenerate(generate: GenerateRequest, offer: Offer): Gener
     stop: generate.stop,
     maxTokens,
     priority: generate.priority,
-    domain: cacheDomain(generate.tenant || DEFAULT_PRINCIPAL.tenant, generate.cacheSalt),
+    tenant,
+    domain: cacheDomain(tenant, generate.cacheSalt),
     remainingMs: generate.remainingMs,
   };
 }

@@ -26,6 +26,8 @@ export interface ServingConfig extends ArrivalConfig {
   readonly maxRunning: number;
   /** Bound of the picture features kept, in use or not. */
   readonly encoderCacheBytes: number;
+  /** Of the pool: what tenants are sure of for cached content, all together and in equal parts; 0 when absent. */
+  readonly guaranteedShare?: number | undefined;
 }
 
 /** How far a request's prompt is. */
@@ -47,6 +49,9 @@ export interface Progress {
 }
 
 export type ServingState = 'ready' | 'draining' | 'failed';
+
+/** Of the pool: with fewer pages unused, content is evicted soon. */
+const SPARE_SHARE = 0.1;
 
 /**
  * A worker's core: takes requests in, says what the engine does next, and what becomes of every request. It waits for
@@ -131,6 +136,13 @@ export class Serving {
       steps: this.#steps.run + this.pictures.computed,
       prefills: waiting.flatMap((generation) => this.#prefill(generation, shareOf) ?? []),
     };
+  }
+
+  /** Names of cached content that goes next, at most so many; none while pages are plenty. */
+  nextEvictions(count: number): string[] {
+    const { capacityPages, freePages, cachedPages } = this.scheduler.pool;
+    const isNear = freePages - cachedPages < SPARE_SHARE * capacityPages;
+    return isNear ? this.scheduler.nextEvictions(count) : [];
   }
 
   get gauges(): KvGauges {
@@ -305,5 +317,6 @@ function schedulerOf(
 ): Scheduler {
   const { maxStepTokens, maxPrefillChunk, maxRunning, swapPages } = config;
   const limits = { maxStepTokens, maxPrefillChunk, maxRunning, swapPages };
-  return new Scheduler({ blocks, ...limits, shape: geometry, cacheLog });
+  const { guaranteedShare = 0 } = config;
+  return new Scheduler({ blocks, ...limits, shape: geometry, cacheLog, guaranteedShare });
 }

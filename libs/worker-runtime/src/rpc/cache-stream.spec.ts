@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events';
 
+import { status } from '@grpc/grpc-js';
 import {
   CacheChange,
   CachedContent,
@@ -14,9 +15,9 @@ import { DEFAULT_PRINCIPAL } from '@kvcapsule/domain/request';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { fileOf, generateOf, type Rig, RouterSide, startRig, until } from '../testing/harness.js';
-import { watchCache } from './cache-stream.js';
+import { CacheAccount } from './cache-account.js';
 
-type Call = Parameters<ReturnType<typeof watchCache>>[0];
+type Call = Parameters<CacheAccount['watch']>[0];
 
 /** A router that reads what is written when it is told to. */
 class Reading extends EventEmitter {
@@ -42,13 +43,14 @@ const nameOf = (id: number) => id.toString(16).padStart(64, '0');
 describe('a stream of what a worker holds', () => {
   const held = new Map<string, CachedItem>();
   let log: CacheLog;
+  let account: CacheAccount;
   const store = (id: number) => {
     held.set(nameOf(id), { name: nameOf(id), kind: 'text', tokens: 16, pages: 8 });
     log.stored(nameOf(id), 'text', 16, 8);
   };
   const watch = (known: Partial<WatchCacheRequest> = {}) => {
     const call = new Reading(Request.create(known));
-    watchCache(log, 'i')(call as unknown as Call);
+    account.watch(call as unknown as Call);
     return call;
   };
 
@@ -57,6 +59,8 @@ describe('a stream of what a worker holds', () => {
     held.clear();
     log = new CacheLog(100);
     log.addSource(() => held.values());
+    const scheduler = { adviseCopies: () => undefined };
+    account = new CacheAccount({ cacheLog: log, nextEvictions: () => [], scheduler }, 'i');
   });
 
   afterEach(() => {
@@ -72,7 +76,14 @@ describe('a stream of what a worker holds', () => {
     expect(call.written.slice(1).map(({ events }) => events.length)).toEqual([3]);
     await vi.advanceTimersByTimeAsync(25_000);
     expect(call.written.slice(2)).toEqual(
-      Array(2).fill({ instance: 'i', sequence: 3n, cleared: false, complete: true, events: [] }),
+      Array(2).fill({
+        instance: 'i',
+        sequence: 3n,
+        cleared: false,
+        complete: true,
+        events: [],
+        nextEvictions: [],
+      }),
     );
     call.emit('cancelled');
     await vi.advanceTimersByTimeAsync(25_000);
@@ -115,6 +126,65 @@ describe('a stream of what a worker holds', () => {
     const call = watch(known);
     await vi.advanceTimersByTimeAsync(100);
     expect([call.told, call.written[0]?.cleared]).toEqual([events, cleared]);
+  });
+});
+
+describe('a worker whose pages are short', () => {
+  const bytes = (id: number) => Buffer.from(nameOf(id).slice(0, 32), 'hex');
+  let account: CacheAccount;
+  let next: string[];
+  let advised: string[][];
+  const watch = () => {
+    const call = new Reading(Request.create());
+    account.watch(call as unknown as Call);
+    return call;
+  };
+  const asked = (call: Reading) => call.written.flatMap(({ nextEvictions }) => nextEvictions);
+  const advise = (instance: string, copiedNames: Buffer[]) => {
+    let answer: unknown;
+    const call = { request: { instance, copiedNames } } as unknown as Parameters<CacheAccount['advise']>[0];
+    account.advise(call, (error) => {
+      answer = error?.code;
+    });
+    return answer;
+  };
+
+  beforeEach(() => {
+    vi.useFakeTimers();
+    advised = [];
+    next = [];
+    account = new CacheAccount(
+      {
+        cacheLog: new CacheLog(),
+        nextEvictions: (count) => next.slice(0, count),
+        scheduler: { adviseCopies: (names) => void advised.push([...names]) },
+      },
+      'i',
+    );
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  it('asks one router once a second what lies elsewhere, and the next one when that has gone', async () => {
+    const [first, second] = [watch(), watch()];
+    next = [1, 2].map(nameOf);
+    await vi.advanceTimersByTimeAsync(1_900);
+    expect([asked(first), asked(second)]).toEqual([[1, 2, 1, 2].map(bytes), []]);
+    next = Array.from({ length: 90 }, (_, id) => nameOf(id));
+    first.emit('cancelled');
+    expect(advised).toEqual([[]]);
+    await vi.advanceTimersByTimeAsync(500);
+    expect(asked(second)).toHaveLength(64);
+  });
+
+  it('takes advice that was meant for it', () => {
+    expect(advise('i', [bytes(1), bytes(3)])).toBeUndefined();
+    expect(advised).toEqual([[1, 3].map((id) => nameOf(id).slice(0, 32))]);
+    expect(advise('j', [bytes(1)])).toBe(status.NOT_FOUND);
+    expect(advise('i', [Buffer.from('short')])).toBe(status.INVALID_ARGUMENT);
+    expect(advise('i', Array<Buffer>(65).fill(bytes(1)))).toBe(status.INVALID_ARGUMENT);
+    expect(advised).toHaveLength(1);
   });
 });
 

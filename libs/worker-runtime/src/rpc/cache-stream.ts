@@ -1,4 +1,4 @@
-import type { handleServerStreamingCall, ServerWritableStream } from '@grpc/grpc-js';
+import type { ServerWritableStream } from '@grpc/grpc-js';
 import {
   CacheChange,
   CachedContent,
@@ -21,9 +21,20 @@ const MOST_EVENTS = 1_000;
 /** As often something is said where nothing changes, so that a router knows that it has missed nothing. */
 const IDLE_MS = 10_000;
 /** Bytes of a name that go out: two contents with equal ones are not to be expected in 2^64 of them. */
-const NAME_BYTES = 16;
+export const NAME_BYTES = 16;
 
-type Call = ServerWritableStream<WatchCacheRequest, CacheEvents>;
+/** One router's call. */
+export type CacheCall = ServerWritableStream<WatchCacheRequest, CacheEvents>;
+
+/** What a stream tells of. */
+export interface Told {
+  readonly log: CacheLog;
+  /** Of this process and no other. */
+  readonly instance: string;
+  /** Names that are to be asked about over this stream at this moment. */
+  questions(stream: CacheStream): readonly string[];
+  closed(stream: CacheStream): void;
+}
 
 const CONTENT: Record<CachedKind, CachedContent> = {
   text: CachedContent.CACHED_CONTENT_TEXT,
@@ -39,17 +50,17 @@ export class CacheStream {
   #writtenMs = performance.now();
 
   constructor(
-    private readonly call: Call,
-    log: CacheLog,
-    private readonly instance: string,
+    private readonly call: CacheCall,
+    private readonly told: Told,
   ) {
     const { instance: known, sequence } = call.request;
-    this.#reader = log.read(known === instance ? Number(sequence) : undefined);
+    this.#reader = told.log.read(known === told.instance ? Number(sequence) : undefined);
     for (const event of ['cancelled', 'error', 'close']) {
       call.on(event, () => {
         clearTimeout(this.#timer);
         this.#timer = undefined;
         this.call.removeAllListeners('drain');
+        told.closed(this);
       });
     }
     call.on('drain', () => {
@@ -66,35 +77,25 @@ export class CacheStream {
   }
 
   #tell(): void {
-    const batch = this.#reader.next(MOST_EVENTS) ?? this.#sign();
-    if (!batch) {
+    const batch = this.#reader.next(MOST_EVENTS);
+    const questions = this.#reader.isComplete ? this.told.questions(this) : [];
+    if (!batch && questions.length === 0 && performance.now() - this.#writtenMs < IDLE_MS) {
       this.#later(INTERVAL_MS);
       return;
     }
     this.#writtenMs = performance.now();
-    const isFull = !batch.complete || batch.changes.length === MOST_EVENTS;
-    if (this.call.write(messageOf(batch, this.instance))) this.#later(isFull ? 0 : INTERVAL_MS);
-  }
-
-  /** Of life, where nothing has been said for long. */
-  #sign(): CacheBatch | undefined {
-    if (performance.now() - this.#writtenMs < IDLE_MS) return undefined;
-    return { cleared: false, complete: true, sequence: this.#reader.sequence, changes: [] };
+    const said = batch ?? { cleared: false, complete: true, sequence: this.#reader.sequence, changes: [] };
+    const isFull = !said.complete || said.changes.length === MOST_EVENTS;
+    if (this.call.write(messageOf(said, this.told.instance, questions)))
+      this.#later(isFull ? 0 : INTERVAL_MS);
   }
 }
 
-/** `WatchCache` over a worker's log. @param instance of this process and no other */
-export function watchCache(
-  log: CacheLog,
-  instance: string,
-): handleServerStreamingCall<WatchCacheRequest, CacheEvents> {
-  return (call) => {
-    new CacheStream(call, log, instance);
-  };
-}
-
-function messageOf({ cleared, complete, sequence, changes }: CacheBatch, instance: string): CacheEvents {
-  return { instance, sequence: BigInt(sequence), cleared, complete, events: changes.map(eventOf) };
+function messageOf(batch: CacheBatch, instance: string, questions: readonly string[]): CacheEvents {
+  const { cleared, complete, sequence, changes } = batch;
+  const events = changes.map(eventOf);
+  const nextEvictions = questions.map(bytesOf);
+  return { instance, sequence: BigInt(sequence), cleared, complete, events, nextEvictions };
 }
 
 function eventOf(change: Change): CacheEvent {

@@ -2,19 +2,20 @@ import { randomUUID } from 'node:crypto';
 
 import { type handleUnaryCall, status } from '@grpc/grpc-js';
 import { type DrainRequest, type DrainResponse, type WorkerServiceServer } from '@kvcapsule/contracts/worker';
-import type { CacheLog } from '@kvcapsule/domain/owners';
+import type { Serving } from '@kvcapsule/serving';
 import type { Logger } from 'pino';
 
 import type { Executor } from '../executor.js';
 import type { PictureInbox } from '../pictures/picture-inbox.js';
-import { watchCache } from './cache-stream.js';
+import { CacheAccount } from './cache-account.js';
 import { receivePicture } from './picture-stream.js';
 import { RouterStream } from './router-stream.js';
 
 export interface WorkerRpcOptions {
   readonly executor: Executor;
   readonly pictures: PictureInbox;
-  readonly cacheLog: CacheLog;
+  /** Whose caches are told of. */
+  readonly serving: Serving;
   /** Drains and tells the registry. */
   readonly drain: (timeoutMs: number) => Promise<number>;
   readonly logger: Logger;
@@ -24,11 +25,12 @@ export interface WorkerRpcOptions {
 export function createWorkerRpc({
   executor,
   pictures,
-  cacheLog,
+  serving,
   drain,
   logger,
 }: WorkerRpcOptions): WorkerServiceServer {
   let streams = 0;
+  const account = new CacheAccount(serving, randomUUID());
   const drainCall: handleUnaryCall<DrainRequest, DrainResponse> = ({ request }, callback) => {
     drain(Math.max(0, request.timeoutMs)).then(
       (aborted) => {
@@ -47,6 +49,7 @@ export function createWorkerRpc({
     },
     sendPicture: receivePicture(pictures),
     drain: drainCall,
-    watchCache: watchCache(cacheLog, randomUUID()),
+    watchCache: account.watch,
+    adviseEviction: account.advise,
   };
 }

@@ -468,6 +468,21 @@ export interface CacheEvents {
   complete: boolean;
   /** In their order: what is said last of a name is true. 1,000 at most. */
   events: CacheEvent[];
+  /**
+   * Names of what is evicted next, 64 at most, told once a second while pages are short: the router answers with
+   * AdviseEviction. One router is asked at a time.
+   */
+  nextEvictions: Buffer[];
+}
+
+export interface AdviseEvictionRequest {
+  /** Of the CacheEvents that asked; another process takes no advice. */
+  instance: string;
+  /** Those of `next_evictions` that another worker keeps: of all that hold one, all but one are told so. */
+  copiedNames: Buffer[];
+}
+
+export interface AdviseEvictionResponse {
 }
 
 export interface CacheEvent {
@@ -3770,7 +3785,7 @@ export const WatchCacheRequest: MessageFns<WatchCacheRequest> = {
 };
 
 function createBaseCacheEvents(): CacheEvents {
-  return { instance: "", sequence: 0n, cleared: false, complete: false, events: [] };
+  return { instance: "", sequence: 0n, cleared: false, complete: false, events: [], nextEvictions: [] };
 }
 
 export const CacheEvents: MessageFns<CacheEvents> = {
@@ -3792,6 +3807,9 @@ export const CacheEvents: MessageFns<CacheEvents> = {
     }
     for (const v of message.events) {
       CacheEvent.encode(v!, writer.uint32(42).fork()).join();
+    }
+    for (const v of message.nextEvictions) {
+      writer.uint32(50).bytes(v!);
     }
     return writer;
   },
@@ -3849,6 +3867,14 @@ export const CacheEvents: MessageFns<CacheEvents> = {
             message.events.push(CacheEvent.decode(reader, reader.uint32()));
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.nextEvictions.push(Buffer.from(reader.bytes()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3868,6 +3894,11 @@ export const CacheEvents: MessageFns<CacheEvents> = {
       cleared: isSet(object.cleared) ? globalThis.Boolean(object.cleared) : false,
       complete: isSet(object.complete) ? globalThis.Boolean(object.complete) : false,
       events: globalThis.Array.isArray(object?.events) ? object.events.map((e: any) => CacheEvent.fromJSON(e)) : [],
+      nextEvictions: globalThis.Array.isArray(object?.nextEvictions)
+        ? object.nextEvictions.map((e: any) => Buffer.from(bytesFromBase64(e)))
+        : globalThis.Array.isArray(object?.next_evictions)
+        ? object.next_evictions.map((e: any) => Buffer.from(bytesFromBase64(e)))
+        : [],
     };
   },
 
@@ -3888,6 +3919,9 @@ export const CacheEvents: MessageFns<CacheEvents> = {
     if (message.events?.length) {
       obj.events = message.events.map((e) => CacheEvent.toJSON(e));
     }
+    if (message.nextEvictions?.length) {
+      obj.nextEvictions = message.nextEvictions.map((e) => base64FromBytes(e));
+    }
     return obj;
   },
 
@@ -3901,6 +3935,148 @@ export const CacheEvents: MessageFns<CacheEvents> = {
     message.cleared = object.cleared ?? false;
     message.complete = object.complete ?? false;
     message.events = object.events?.map((e) => CacheEvent.fromPartial(e)) || [];
+    message.nextEvictions = object.nextEvictions?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseAdviseEvictionRequest(): AdviseEvictionRequest {
+  return { instance: "", copiedNames: [] };
+}
+
+export const AdviseEvictionRequest: MessageFns<AdviseEvictionRequest> = {
+  encode(message: AdviseEvictionRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.instance !== "") {
+      writer.uint32(10).string(message.instance);
+    }
+    for (const v of message.copiedNames) {
+      writer.uint32(18).bytes(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AdviseEvictionRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAdviseEvictionRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.instance = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.copiedNames.push(Buffer.from(reader.bytes()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): AdviseEvictionRequest {
+    return {
+      instance: isSet(object.instance) ? globalThis.String(object.instance) : "",
+      copiedNames: globalThis.Array.isArray(object?.copiedNames)
+        ? object.copiedNames.map((e: any) => Buffer.from(bytesFromBase64(e)))
+        : globalThis.Array.isArray(object?.copied_names)
+        ? object.copied_names.map((e: any) => Buffer.from(bytesFromBase64(e)))
+        : [],
+    };
+  },
+
+  toJSON(message: AdviseEvictionRequest): unknown {
+    const obj: any = {};
+    if (message.instance !== "") {
+      obj.instance = message.instance;
+    }
+    if (message.copiedNames?.length) {
+      obj.copiedNames = message.copiedNames.map((e) => base64FromBytes(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<AdviseEvictionRequest>): AdviseEvictionRequest {
+    return AdviseEvictionRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AdviseEvictionRequest>): AdviseEvictionRequest {
+    const message = createBaseAdviseEvictionRequest();
+    message.instance = object.instance ?? "";
+    message.copiedNames = object.copiedNames?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseAdviseEvictionResponse(): AdviseEvictionResponse {
+  return {};
+}
+
+export const AdviseEvictionResponse: MessageFns<AdviseEvictionResponse> = {
+  encode(_: AdviseEvictionResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AdviseEvictionResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAdviseEvictionResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): AdviseEvictionResponse {
+    return {};
+  },
+
+  toJSON(_: AdviseEvictionResponse): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<AdviseEvictionResponse>): AdviseEvictionResponse {
+    return AdviseEvictionResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<AdviseEvictionResponse>): AdviseEvictionResponse {
+    const message = createBaseAdviseEvictionResponse();
     return message;
   },
 };
@@ -4089,6 +4265,21 @@ export const WorkerServiceService = {
     responseSerialize: (value: CacheEvents): Buffer => Buffer.from(CacheEvents.encode(value).finish()),
     responseDeserialize: (value: Buffer): CacheEvents => CacheEvents.decode(value),
   },
+  /**
+   * Which of the contents that a worker is about to evict lie elsewhere, too: these go before last copies. Nothing
+   * waits for it.
+   */
+  adviseEviction: {
+    path: "/kvcapsule.worker.v1.WorkerService/AdviseEviction" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: AdviseEvictionRequest): Buffer =>
+      Buffer.from(AdviseEvictionRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): AdviseEvictionRequest => AdviseEvictionRequest.decode(value),
+    responseSerialize: (value: AdviseEvictionResponse): Buffer =>
+      Buffer.from(AdviseEvictionResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): AdviseEvictionResponse => AdviseEvictionResponse.decode(value),
+  },
 } as const;
 
 export interface WorkerServiceServer extends UntypedServiceImplementation {
@@ -4109,6 +4300,11 @@ export interface WorkerServiceServer extends UntypedServiceImplementation {
    * their prompts are held. A router that does not read in time is told everything again.
    */
   watchCache: handleServerStreamingCall<WatchCacheRequest, CacheEvents>;
+  /**
+   * Which of the contents that a worker is about to evict lie elsewhere, too: these go before last copies. Nothing
+   * waits for it.
+   */
+  adviseEviction: handleUnaryCall<AdviseEvictionRequest, AdviseEvictionResponse>;
 }
 
 export interface WorkerServiceClient extends Client {
@@ -4165,6 +4361,25 @@ export interface WorkerServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<CacheEvents>;
+  /**
+   * Which of the contents that a worker is about to evict lie elsewhere, too: these go before last copies. Nothing
+   * waits for it.
+   */
+  adviseEviction(
+    request: AdviseEvictionRequest,
+    callback: (error: ServiceError | null, response: AdviseEvictionResponse) => void,
+  ): ClientUnaryCall;
+  adviseEviction(
+    request: AdviseEvictionRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: AdviseEvictionResponse) => void,
+  ): ClientUnaryCall;
+  adviseEviction(
+    request: AdviseEvictionRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: AdviseEvictionResponse) => void,
+  ): ClientUnaryCall;
 }
 
 export const WorkerServiceClient = makeGenericClientConstructor(
