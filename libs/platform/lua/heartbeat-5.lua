@@ -1,5 +1,6 @@
 --[[
-  Keeps the worker alive, drops reserved leases past their deadline and counts the pages of the others anew.
+  Keeps the worker alive, counts the pages of its leases anew, whatever stands among them, and drops reserved ones past
+  their deadline.
 
   KEYS[1] epoch
   KEYS[2] info
@@ -11,6 +12,7 @@
   ARGV[2] capacity, pages
   ARGV[3] time to live of the record, ms
   ARGV[4] time to live of the epoch, ms
+  ARGV[5] time to live of a reserved lease whose deadline was lost, ms
 
   Returns the pages that are promised to nobody, or
   -1 the worker's record is gone, or one of its keys is of another type than ours: register again
@@ -34,7 +36,8 @@ end
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
 redis.call('HSET', KEYS[2], 'capacity', ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
-dropExpired(KEYS[2], KEYS[3], KEYS[4], nowMs())
-local promised = recount(KEYS[2], KEYS[3])
+local now = nowMs()
+local promised = recount(KEYS[2], KEYS[3], KEYS[4], now + tonumber(ARGV[5]))
+local dropped = dropExpired(KEYS[2], KEYS[3], KEYS[4], now)
 outliveWorker(KEYS[2], KEYS[3], KEYS[4], KEYS[5])
-return math.max(0, tonumber(ARGV[2]) - promised)
+return math.max(0, tonumber(ARGV[2]) - promised + dropped)

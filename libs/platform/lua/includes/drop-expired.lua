@@ -1,14 +1,16 @@
--- Drops reserved leases past their deadline. Only reserved leases have one. Returns how many.
+-- Drops reserved leases past their deadline. Only reserved leases have one. Returns how many pages they had.
 local function dropExpired(infoKey, leasesKey, deadlinesKey, nowMs)
-  local expired = redis.call('ZRANGEBYSCORE', deadlinesKey, '-inf', nowMs)
-  for _, leaseId in ipairs(expired) do
+  local dropped = 0
+  for _, leaseId in ipairs(redis.call('ZRANGEBYSCORE', deadlinesKey, '-inf', nowMs)) do
     local lease = redis.call('HGET', leasesKey, leaseId)
+    local pages = lease and tonumber(string.match(lease, '^r:(%d+)$'))
     -- Deletions first: at its memory limit Redis refuses a script that begins with a write that may grow.
     redis.call('ZREM', deadlinesKey, leaseId)
-    if lease then
+    if pages then
       redis.call('HDEL', leasesKey, leaseId)
-      redis.call('HINCRBY', infoKey, 'reserved', 0 - tonumber(string.sub(lease, 3)))
+      redis.call('HINCRBY', infoKey, 'reserved', 0 - pages)
+      dropped = dropped + pages
     end
   end
-  return #expired
+  return dropped
 end

@@ -130,7 +130,7 @@ describe('the registry in Redis', () => {
     const { registry, asked } = client({ kvcHeartbeat: 30, kvcAnnounce: 1 });
     await registry.heartbeat(WORKER, 7, LOAD);
     expect(asked).toEqual([
-      ['kvcHeartbeat', ...KEYS, 7, 80, HEARTBEAT_TTL_MS, EPOCH_TTL_MS],
+      ['kvcHeartbeat', ...KEYS, 7, 80, HEARTBEAT_TTL_MS, EPOCH_TTL_MS, LEASE_TTL_MS],
       announced('beat', 7, 'ready 1 2 30'),
     ]);
     const gone = client({ kvcHeartbeat: ScriptCode.NoWorker });

@@ -12,7 +12,7 @@ import {
   RedisRegistry,
   type RedisSettings,
 } from './index.js';
-import { workerKeys } from './keys.js';
+import { REGISTRY_KEYS, workerKeys } from './keys.js';
 
 const isFull = process.env['KVCAPSULE_TEST_FULL'] === '1';
 const CAPACITY = 100;
@@ -156,8 +156,22 @@ class Router {
   }
 }
 
+/** A router's tail of the registry, and whom it has at this moment. */
+async function follow(settings: RedisSettings) {
+  const present = new Set<string>();
+  const following = await new RedisRegistry(await open(settings)).follow({
+    heard: ({ told, gone }) => {
+      for (const { workerId } of told) present.add(workerId);
+      for (const workerId of gone) present.delete(workerId);
+    },
+    missed: () => undefined,
+  });
+  ended.push(() => following.stop());
+  return { present, following };
+}
+
 /** Three routers at one worker while `fault` happens; checks that it all goes on, and that all pages come back. */
-async function underLoad(settings: RedisSettings, fault: (worker: Worker) => Promise<void>): Promise<void> {
+async function underLoad(settings: RedisSettings, fault: () => Promise<void>): Promise<void> {
   const worker = new Worker('w1', await open(settings));
   await worker.start();
   ended.push(() => worker.stop());
@@ -165,10 +179,16 @@ async function underLoad(settings: RedisSettings, fault: (worker: Worker) => Pro
     ['a', 'b', 'c'].map(async (name) => new Router(name, worker, new RedisLedger(await open(settings)))),
   );
   const runs = routers.map((router) => router.run());
+  const heard = await follow(settings);
   const done = () => routers.reduce((sum, { outcomes }) => sum + outcomes.done, 0);
   await expect.poll(done, { timeout: RETURN_MS }).toBeGreaterThan(20);
-  await fault(worker);
+  await fault();
   const before = done();
+  const { entries } = heard.following.figures;
+  await expect
+    .poll(() => heard.following.figures.entries, { timeout: RETURN_MS, interval: 100 })
+    .toBeGreaterThan(entries + 5);
+  await expect.poll(() => heard.present.has(worker.id), { timeout: RETURN_MS, interval: 100 }).toBe(true);
   await expect.poll(done, { timeout: RETURN_MS, interval: 100 }).toBeGreaterThan(before + 40);
   for (const router of routers) router.stop();
   await Promise.all(runs);
@@ -201,11 +221,15 @@ describe('behind Sentinels', () => {
 });
 
 describe('in a Cluster', () => {
-  it.each(HOW)(
-    'the ledger goes on when the master of its slot is %s',
-    async (how) => {
+  const slots = [
+    ['its slot', workerKeys('w1').info],
+    ['the registry’s slot', REGISTRY_KEYS.loads],
+  ] as const;
+  it.each(HOW.flatMap((how) => slots.map(([slot, key]) => ({ how, slot, key }))))(
+    'the ledger goes on when the master of $slot is $how',
+    async ({ how, key }) => {
       const store = await started(startCluster({ replicas: true }));
-      await underLoad(store.settings, ({ id }) => store.failOver(workerKeys(id).info, how));
+      await underLoad(store.settings, () => store.failOver(key, how));
     },
     300_000,
   );

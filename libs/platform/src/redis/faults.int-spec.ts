@@ -1,5 +1,6 @@
 import { inspect } from 'node:util';
 
+import { LEASE_TTL_MS } from '@kvcapsule/domain/ledger';
 import { type Registrant } from '@kvcapsule/domain/registry';
 import { workerDescriptor, workerLoad, workersOf } from '@kvcapsule/testing/ports';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -177,6 +178,46 @@ describe('a key under which somebody else has written', () => {
       expect((await workersOf(registry)).map(({ workerId }) => workerId)).toEqual(['w1']);
     },
   );
+});
+
+describe('a field in which somebody else has written', () => {
+  const { info, leases, deadlines } = workerKeys('w1');
+
+  it.each<[string, () => Promise<unknown>]>([
+    ['no number as the capacity', () => client.hset(info, 'capacity', 'much')],
+    ['another capacity', () => client.hset(info, 'capacity', 5)],
+    ['no numbers as the sums', () => client.hset(info, 'reserved', 'x', 'committed', '1.5')],
+    ['other sums', () => client.hset(info, 'reserved', 90, 'committed', 0)],
+    ['what is no lease', () => client.hset(leases, 'x', 'nonsense', 'y', 'r:many', 'z', 'q:5')],
+    ['more pages than there are numbers', () => client.hset(leases, 'x', `c:${'9'.repeat(400)}`)],
+    ['deadlines of what is no lease', () => client.zadd(deadlines, 1, 'x', 1, 'y')],
+    ['a deadline of a committed lease', () => client.zadd(deadlines, 1, 'committed')],
+    ['nonsense in place of a lease with a deadline', () => client.hset(leases, 'short', 'nonsense')],
+  ])('is put right by the next heartbeat: %s', async (_name, write) => {
+    const { epoch } = await registry.register(WORKER, LOAD, ONE);
+    await ledger.commit(lease(epoch, 'committed'), 40);
+    await ledger.reserve(lease(epoch, 'reserved'), 10, 600_000);
+    await ledger.reserve(lease(epoch, 'short'), 3, 1);
+    await write();
+    await registry.heartbeat(WORKER, epoch, LOAD);
+    const account = { capacityPages: WORKER.capacityPages, reservedPages: 10, committedPages: 40, leases: 2 };
+    expect(await ledger.account('w1')).toMatchObject(account);
+    await ledger.commit(lease(epoch, 'reserved'), 60);
+    await expect(ledger.reserve(lease(epoch, 'more'), 1)).rejects.toMatchObject({ code: 'NO_CAPACITY' });
+    await ledger.release(lease(epoch, 'committed'));
+    await ledger.release(lease(epoch, 'reserved'));
+    expect(await ledger.account('w1')).toMatchObject({ reservedPages: 0, committedPages: 0, leases: 0 });
+  });
+
+  it('ends a reservation whose deadline was lost, with another', async () => {
+    const { epoch } = await registry.register(WORKER, LOAD, ONE);
+    await ledger.reserve(lease(epoch, 'a'), 10);
+    await client.del(deadlines);
+    await registry.heartbeat(WORKER, epoch, LOAD);
+    const deadline = Number(await client.zscore(deadlines, 'a'));
+    expect(deadline - Date.now()).toBeGreaterThan(LEASE_TTL_MS - 5_000);
+    expect(deadline - Date.now()).toBeLessThanOrEqual(LEASE_TTL_MS);
+  });
 });
 
 describe('faults of Redis', () => {

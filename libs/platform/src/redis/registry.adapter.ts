@@ -1,4 +1,4 @@
-import { EPOCH_TTL_MS } from '@kvcapsule/domain/ledger';
+import { EPOCH_TTL_MS, LEASE_TTL_MS } from '@kvcapsule/domain/ledger';
 import {
   type Beating,
   type Following,
@@ -58,7 +58,10 @@ export class RedisRegistry implements RegistryPort {
     loadText(load);
     const keys = workerKeys(workerId);
     const unpromised = await this.#run(typesOf(keys), () =>
-      this.client.kvcHeartbeat(...keys5(keys), epoch, capacityPages, HEARTBEAT_TTL_MS, EPOCH_TTL_MS),
+      this.client.kvcHeartbeat(
+        ...keys5(keys),
+        ...([epoch, capacityPages, HEARTBEAT_TTL_MS, EPOCH_TTL_MS, LEASE_TTL_MS] as const),
+      ),
     );
     throwOnCode(unpromised, workerId);
     await this.#announce('beat', workerId, epoch, available(load, unpromised));

@@ -19,7 +19,14 @@ export interface LedgerScripts {
     ]
   ): Promise<number>;
   kvcHeartbeat(
-    ...args: [...Keys5, epoch: number, capacityPages: number, ttlMs: number, epochTtlMs: number]
+    ...args: [
+      ...Keys5,
+      epoch: number,
+      capacityPages: number,
+      ttlMs: number,
+      epochTtlMs: number,
+      leaseTtlMs: number,
+    ]
   ): Promise<number>;
   kvcDeregister(...args: [...Keys5, epoch: number]): Promise<number>;
   kvcReserve(
