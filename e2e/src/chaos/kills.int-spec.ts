@@ -1,0 +1,89 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { SeededRandom } from '@kvcapsule/testing/scenes';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { until } from '../harness.js';
+import { answersOf, askUntilTaken, SCRIPTS } from './clients.js';
+import { bounce, Ground, restart } from './ground.js';
+import type { End, Expected } from './history.js';
+
+const isFull = process.env['KVCAPSULE_TEST_FULL'] === '1';
+const SEED = Number(process.env['KVCAPSULE_CHAOS_SEED'] ?? 1);
+
+let ground: Ground;
+let expected: ReadonlyMap<string, Expected>;
+beforeAll(async () => {
+  // a second is less than a stream takes: the others move when their worker leaves
+  ground = await Ground.start({ poolMib: 64, workerDrainMs: 1_000 });
+  expected = await answersOf(ground);
+}, 300_000);
+afterAll(() => ground.stop());
+
+interface Outcome {
+  readonly script: string;
+  readonly text: string;
+  readonly end: End;
+}
+
+/** Keeps so many streams open until so many have ended and `isOver`. */
+async function streams(atOnce: number, least: number, isOver: () => boolean): Promise<Outcome[]> {
+  const outcomes: Outcome[] = [];
+  const scripts = Object.keys(SCRIPTS);
+  const client = async (random: SeededRandom): Promise<void> => {
+    while (outcomes.length < least || !isOver()) {
+      const script = random.pick(scripts);
+      outcomes.push({ script, ...(await askUntilTaken(ground, script, random)) });
+    }
+  };
+  await Promise.all(Array.from({ length: atOnce }, (_, i) => client(new SeededRandom(SEED * 1_000 + i))));
+  return outcomes;
+}
+
+/** Those that are not, byte for byte, what they are where nothing happens. */
+function spoilt(outcomes: readonly Outcome[]): unknown[] {
+  return outcomes.filter(({ script, text, end }) => {
+    const { reason, completionTokens, text: whole } = expected.get(script) ?? {};
+    return (
+      text !== whole ||
+      end.how !== 'finished' ||
+      end.reason !== reason ||
+      end.completionTokens !== completionTokens
+    );
+  });
+}
+
+describe('streams', () => {
+  it('go on, byte for byte, while a worker is killed every five seconds', async () => {
+    const untilMs = performance.now() + (isFull ? 300_000 : 45_000);
+    let kills = 0;
+    const killing = (async () => {
+      const random = new SeededRandom(SEED);
+      while (performance.now() < untilMs) {
+        await sleep(5_000);
+        await bounce(random.pick(ground.workers), 0);
+        kills += 1;
+      }
+    })();
+    const outcomes = await streams(64, 64, () => performance.now() > untilMs);
+    await killing;
+    process.stdout.write(`${outcomes.length} streams, ${kills} kills\n`);
+    expect(spoilt(outcomes)).toEqual([]);
+    expect(kills).toBeGreaterThan(3);
+    await until(() => ground.isQuiet(), 60_000);
+  }, 600_000);
+
+  it('are not lost when every process is restarted in turn', async () => {
+    let isOver = false;
+    const rolling = (async () => {
+      for (const node of [...ground.workers, ...ground.routers]) {
+        await restart(node);
+        await until(() => ground.isReady(), 60_000);
+      }
+      isOver = true;
+    })();
+    const outcomes = await streams(16, isFull ? 2_000 : 200, () => isOver);
+    await rolling;
+    process.stdout.write(`${outcomes.length} streams\n`);
+    expect(spoilt(outcomes)).toEqual([]);
+    await until(() => ground.isQuiet(), 60_000);
+  }, 1_800_000);
+});
