@@ -126,7 +126,7 @@ async function fromWorker(n) {
       $case: 'generate',
       value: {
         requestId,
-        lease: { leaseId: requestId, epoch: BigInt(worker.epoch), pages },
+        lease: { leaseId: requestId, epoch: BigInt(worker.epoch), pages, provisional: false },
         tokenIds: ids,
         pictures: [
           {

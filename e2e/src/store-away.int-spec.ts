@@ -107,6 +107,30 @@ async function expectDegraded(): Promise<void> {
   expect(await cluster?.routerMetric(provisional)).toBeGreaterThan(0);
 }
 
+describe('a worker without room while its store is away', () => {
+  it(
+    'refuses what would pass its capacity, and every request is answered in its turn',
+    { timeout: 180_000 },
+    async () => {
+      cluster = await Cluster.start({ workerArgs: ['--pool-mib', '12'] });
+      const on = cluster;
+      await on.store.servers[0]?.kill();
+      const answers = Array.from({ length: 24 }, async (_, index) => {
+        const messages = [ask(`${index} `.repeat(150))];
+        const body = { model: 'emoji-vlm', stream: true, max_tokens: 60, ignore_eos: true, messages };
+        const response = await on.chat(body);
+        return [response.status, events(await response.text()).at(-1)];
+      });
+      expect(new Set((await Promise.all(answers)).map(String))).toEqual(new Set(['200,[DONE]']));
+      const leases = (outcome: string) =>
+        on.workerMetric(0, `kvcapsule_worker_leases_total{kind="provisional",outcome="${outcome}"}`);
+      expect([await leases('taken'), (await leases('refused')) > 0]).toEqual([24, true]);
+      await on.restartStore();
+      await quiet(on);
+    },
+  );
+});
+
 describe('every request is answered, and hardly later, under load and with a store that', () => {
   it('is paused for five seconds', { timeout: 180_000 }, async () => {
     const result = await under(async ({ server, load }) => {
@@ -162,6 +186,17 @@ describe('every request is answered, and hardly later, under load and with a sto
       const again = await startServer({ password: 'of-the-tests', port: server.port });
       ended.push(() => again.stop());
       await sleep(4_000);
+    });
+    await expectServed(result);
+  });
+
+  it('closes every connection each second, and forgets its scripts', { timeout: 180_000 }, async () => {
+    const result = await under(async ({ server }) => {
+      for (let second = 0; second < 6; second += 1) {
+        await server.say('SCRIPT FLUSH');
+        await server.say('CLIENT KILL TYPE normal SKIPME yes');
+        await sleep(1_000);
+      }
     });
     await expectServed(result);
   });
