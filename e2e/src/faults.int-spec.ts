@@ -1,6 +1,5 @@
 import fc from 'fast-check';
 import { readdirSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ask, Cluster, events, killPart, type Part, picture, quiet, until } from './harness.js';
 
@@ -76,24 +75,18 @@ describe('faults', () => {
     expect((await cluster.chat({ ...LONG, max_tokens: 3 })).status).toBe(200);
   }, 1_200_000);
 
-  it('tells its clients within seconds when a worker is killed, and serves again after its restart', async () => {
+  it('goes on with its streams when a worker that was killed is back, and serves again', async () => {
     const worker = cluster.workers[0];
     if (worker === undefined) throw new Error('no worker');
     const readers = await Promise.all([openStream(cluster), openStream(cluster)]);
-    const plain = cluster.chat(LONG);
-    await sleep(200);
     const killedAt = Date.now();
     await killPart(worker);
-    for (const reader of readers) {
-      const seen = events(await rest(reader));
-      expect(seen.at(-1)).toContain('"worker_lost"');
-      expect(seen).not.toContain('[DONE]');
-    }
-    const refused = await plain;
+    const refused = await cluster.chat({ ...LONG, max_tokens: 3 });
     expect(refused.status).toBe(503);
     expect(refused.headers.get('retry-after')).not.toBeNull();
     expect(Date.now() - killedAt).toBeLessThan(5_000);
     cluster.workers[0] = await cluster.startWorker(0);
+    for (const reader of readers) expect(events(await rest(reader)).at(-1)).toBe('[DONE]');
     await until(async () => (await cluster.chat({ ...LONG, max_tokens: 3 })).status === 200, 20_000);
     await quiet(cluster);
   }, 60_000);

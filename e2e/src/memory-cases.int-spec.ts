@@ -307,6 +307,7 @@ describe('cases from the field: what is kept and found again', () => {
         20_000,
       );
       await killPart(worker);
+      // as long as nobody takes them over
       for (const response of await Promise.all(lost)) expect(response.status).toBe(503);
       alone.workers[0] = await alone.startWorker(0);
       await until(async () => (await alone.routerMetric('kvcapsule_router_workers')) === 1, 20_000);
