@@ -202,8 +202,8 @@ describe('simulated workers', () => {
   });
 
   it('finish what runs and refuse what comes while they drain', async () => {
-    const { fleet, routers, close } = await start(1, { speedup: 1 });
-    const running = routers[0]?.ask(await askingOf('a', { words: 'what', shade: null, maxTokens: 20 }));
+    const { fleet, routers, close } = await start(1, { speedup: 0.1, answerTokens: 1e6 });
+    const running = routers[0]?.ask(await askingOf('a', { words: 'what', shade: null, maxTokens: 40 }));
     await until(() => fleet.workers[0]?.serving.running === 1);
     const drained = fleet.drain(60_000);
     const late = await routers[0]?.ask(await askingOf('b', { words: 'what', shade: null, maxTokens: 2 }));
