@@ -150,3 +150,13 @@ describe('operations', () => {
     expect(text).not.toMatch(/private|secret/);
   });
 });
+
+it('is degraded, and says why, while its store should not be used as it is', async () => {
+  router = await new Harness().start();
+  const ready = async () => (await get('/health/ready')).json();
+  expect(await ready()).toEqual({ status: 'ready', reasons: [] });
+  router.ports.storeFault = 'Redis removes keys';
+  expect(await ready()).toEqual({ status: 'degraded', reasons: ['Redis removes keys'] });
+  router.ports.storeFault = undefined;
+  expect(await ready()).toMatchObject({ status: 'ready' });
+});

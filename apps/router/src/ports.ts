@@ -6,6 +6,8 @@ import type { RegistryPort } from '@kvcapsule/domain/registry';
 export abstract class Ports {
   abstract readonly registry: RegistryPort;
   abstract readonly ledger: LedgerPort;
+  /** Why the store should not be used as it is, though it answers, in one line. */
+  abstract readonly storeFault: string | undefined;
   /** A client for the worker at `host:port`. */
   abstract connect(address: string): WorkerServiceClient;
   /** Called once, when everything else has stopped. */

@@ -5,6 +5,7 @@ import { ModelCatalogue, type ServedModel } from '../catalogue/model-catalogue.j
 import { ModelFleet } from '../catalogue/model-fleet.service.js';
 import { Fleet } from '../fleet/fleet.service.js';
 import { LedgerGuard } from '../placement/ledger-guard.service.js';
+import { Ports } from '../ports.js';
 import { Inflight } from './inflight.service.js';
 
 interface Readiness {
@@ -21,6 +22,7 @@ export class HealthController {
     private readonly fleet: Fleet,
     private readonly inflight: Inflight,
     private readonly ledger: LedgerGuard,
+    private readonly ports: Ports,
   ) {}
 
   @Get('live')
@@ -45,6 +47,7 @@ export class HealthController {
       ...(this.inflight.draining ? ['the router is shutting down'] : []),
       ...unserved.map(({ name }) => `no worker is ready for model ${name}`),
       ...(this.fleet.storeAvailable && !this.ledger.isOpen ? [] : ['Redis does not answer in time']),
+      ...(this.ports.storeFault === undefined ? [] : [this.ports.storeFault]),
     ];
     const reasons = [...faults, ...all.flatMap((model) => this.#mismatch(model))];
     if (this.inflight.draining || unserved.length === all.length) return { status: 'unready', reasons };

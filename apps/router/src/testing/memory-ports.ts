@@ -35,6 +35,7 @@ export class MemoryPorts implements Ports {
   readonly #store = new MemoryStore();
   #always: KvcError | undefined;
 
+  storeFault: string | undefined;
   /** How often somebody has asked what the registry holds. */
   looks = 0;
   /** How often somebody has said that requests wait for pages. */

@@ -25,7 +25,7 @@ export async function checkStore(
   for (const node of nodesOf(client)) {
     const info = await infoOf(node);
     checkArrangement(info, kind, told);
-    checkPolicy(info['maxmemory_policy'] ?? (await configuredPolicy(node)), told, warn);
+    checkPolicy(await policyOf(node, info), told, warn);
   }
   await checkRights(client, told);
 }
@@ -42,6 +42,11 @@ async function infoOf(node: Node): Promise<Info> {
       line.slice(line.indexOf(':') + 1),
     ]),
   );
+}
+
+/** Undefined where the user may ask neither. */
+async function policyOf(node: Node, info: Info): Promise<string | undefined> {
+  return info['maxmemory_policy'] ?? (await configuredPolicy(node));
 }
 
 async function configuredPolicy(node: Node): Promise<string | undefined> {
@@ -83,6 +88,15 @@ function checkPolicy(policy: string | undefined, told: string, warn: (line: stri
     `Redis at ${told} removes keys when its memory is full (maxmemory-policy ${policy}), and a lease removed is a page ` +
       'promised twice: set maxmemory-policy noeviction there (CONFIG SET maxmemory-policy noeviction, and in its configuration).',
   );
+}
+
+/** The policy by which the store removes keys when its memory is full; undefined where it does not, or does not say. */
+export async function evictingPolicy(client: RedisClient): Promise<string | undefined> {
+  for (const node of nodesOf(client)) {
+    const policy = await policyOf(node, await infoOf(node));
+    if (policy !== undefined && policy !== 'noeviction') return policy;
+  }
+  return undefined;
 }
 
 /** The script that only reads, of a worker that nobody is. */

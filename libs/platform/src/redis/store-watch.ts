@@ -1,0 +1,50 @@
+import type { RedisClient } from './scripts.js';
+import { evictingPolicy } from './store-check.js';
+import { redisAddress } from './url.js';
+
+const INTERVAL_MS = 60_000;
+
+/**
+ * Whether a store that was fit at the start still is: its policy is read again with each new connection and every
+ * minute, since a store may be replaced or set up anew while parts run.
+ */
+export class StoreWatch {
+  readonly #check = (): void => void this.#read();
+  readonly #timer = setInterval(this.#check, INTERVAL_MS).unref();
+  #policy: string | undefined;
+
+  /** @param warn takes a line when something is found, and one when it is mended */
+  constructor(
+    private readonly client: RedisClient,
+    private readonly url: string,
+    private readonly warn: (line: string) => void,
+  ) {
+    client.on('ready', this.#check);
+  }
+
+  /** What is wrong with the store, in one line. */
+  get fault(): string | undefined {
+    return this.#policy === undefined
+      ? undefined
+      : `Redis removes keys when its memory is full (maxmemory-policy ${this.#policy})`;
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+    this.client.off('ready', this.#check);
+  }
+
+  async #read(): Promise<void> {
+    // where it does not answer, what was found last stands
+    const policy = await evictingPolicy(this.client).catch(() => this.#policy);
+    const before = this.#policy;
+    this.#policy = policy;
+    if ((policy === undefined) === (before === undefined)) return;
+    const told = redisAddress(this.url);
+    this.warn(
+      policy === undefined
+        ? `Redis at ${told} removes no keys any more`
+        : `Redis at ${told} has come to remove keys when its memory is full (maxmemory-policy ${policy}): set it to noeviction`,
+    );
+  }
+}
