@@ -27,7 +27,10 @@ export class AddedTokenSplitter {
       if (stripEnd) text = text.trimEnd();
       if (text !== '') pieces.push({ text });
     };
-    for (const match of this.#pattern === undefined ? [] : prompt.matchAll(this.#pattern)) {
+    const pattern = this.#pattern;
+    // Not `matchAll`, which compiles a copy of the pattern for each prompt.
+    if (pattern) pattern.lastIndex = 0;
+    for (let match = pattern?.exec(prompt); pattern && match; match = pattern.exec(prompt)) {
       const token = this.#byContent.get(match[0]);
       if (token === undefined) continue;
       pushText(match.index, token.lstrip);

@@ -4,11 +4,13 @@ import {
   Counter,
   Gauge,
   Histogram,
+  type Metric,
   type MetricObject,
   Registry,
 } from 'prom-client';
 
 import { METRICS, type MetricSpec } from './catalogue.js';
+import { PlainHistogram } from './plain-histogram.js';
 
 type Catalogue = typeof METRICS;
 
@@ -16,7 +18,9 @@ type MetricOf<S extends MetricSpec> = S extends { readonly type: 'counter' }
   ? Counter<S['labels'][number]>
   : S extends { readonly type: 'gauge' }
     ? Gauge<S['labels'][number]>
-    : Histogram<S['labels'][number]>;
+    : S extends { readonly labels: readonly [] }
+      ? PlainHistogram
+      : Histogram<S['labels'][number]>;
 
 /** The component's metrics by their short names, and the registry that prints them (`registry.metrics()`). */
 export type Metrics<C extends keyof Catalogue> = {
@@ -49,7 +53,7 @@ export function exposeTogether(processes: readonly ProcessMetrics[]): Promise<st
   return AggregatorRegistry.aggregate([...processes]).metrics();
 }
 
-function createMetric(spec: MetricSpec, registry: Registry): Counter | Gauge | Histogram {
+function createMetric(spec: MetricSpec, registry: Registry): Counter | Gauge | Histogram | PlainHistogram {
   const common = { name: spec.name, help: spec.help, labelNames: [...spec.labels], registers: [registry] };
   switch (spec.type) {
     case 'counter':
@@ -57,6 +61,18 @@ function createMetric(spec: MetricSpec, registry: Registry): Counter | Gauge | H
     case 'gauge':
       return new Gauge({ ...common, ...('together' in spec && { aggregator: spec.together }) });
     case 'histogram':
-      return new Histogram({ ...common, buckets: [...spec.buckets] });
+      return spec.labels.length === 0
+        ? plainHistogram(spec, registry)
+        : new Histogram({ ...common, buckets: [...spec.buckets] });
   }
+}
+
+function plainHistogram(
+  spec: MetricSpec & { readonly type: 'histogram' },
+  registry: Registry,
+): PlainHistogram {
+  const histogram = new PlainHistogram(spec);
+  // A registry asks a metric for its name and `get` alone.
+  registry.registerMetric(histogram as unknown as Metric);
+  return histogram;
 }

@@ -47,7 +47,9 @@ export class Delivery implements Subscriber, Paced {
   #done = false;
   #lastWriteMs = -Infinity;
   #heartbeat: NodeJS.Timeout | undefined;
-  readonly #keepAlive: NodeJS.Timeout | undefined;
+  /** When anything was last written, or the answer was begun to be waited for. */
+  #spokeMs = performance.now();
+  #keepAlive: NodeJS.Timeout | undefined;
   #settle!: (fault: unknown) => void;
   readonly #reader: TranscriptReader;
   readonly #body: BodyWriter;
@@ -59,7 +61,7 @@ export class Delivery implements Subscriber, Paced {
     this.#body = new BodyWriter(options.reply.raw);
     this.#reader = options.transcript.subscribe(this);
     const { renderer, keepAliveMs } = options;
-    if (!renderer.isWhole) this.#keepAlive = setTimeout(() => this.#beat(), keepAliveMs);
+    if (!renderer.isWhole) this.#keepAliveIn(keepAliveMs);
     this.#watchClient();
   }
 
@@ -138,10 +140,20 @@ export class Delivery implements Subscriber, Paced {
     this.#settle(fault);
   }
 
+  /** Then looks how long the stream has been silent, instead of being put off with every write. */
+  #keepAliveIn(waitMs: number): void {
+    this.#keepAlive = setTimeout(() => {
+      const { keepAliveMs } = this.options;
+      const silentMs = performance.now() - this.#spokeMs;
+      const isDue = silentMs >= keepAliveMs;
+      if (isDue) this.#beat();
+      if (!this.#done) this.#keepAliveIn(isDue ? keepAliveMs : keepAliveMs - silentMs);
+    }, waitMs);
+  }
+
   /** Only once the request is sound: from then on only faults of the server are left, and they cost a status. */
   #beat(): void {
     const { reply, renderer, transcript } = this.options;
-    this.#keepAlive?.refresh();
     if (!transcript.accepted || this.#congested || reply.raw.writableEnded) return;
     this.#begin();
     this.#write(renderer.filler);
@@ -194,7 +206,7 @@ export class Delivery implements Subscriber, Paced {
   }
 
   #write(text: string): void {
-    this.#keepAlive?.refresh();
+    this.#spokeMs = performance.now();
     const full = this.#body.write(text);
     if (!full) return;
     this.#congested = true;

@@ -44,7 +44,7 @@ export class SseRenderer implements Renderer {
     private readonly told: Told,
   ) {
     const { id, created } = answerHead(model);
-    this.#fixed = JSON.stringify({ id, object: 'chat.completion.chunk', created, model }).slice(0, -1);
+    this.#fixed = `{"id":"${id}","object":"chat.completion.chunk","created":${created},"model":${JSON.stringify(model)}`;
     this.#tail = told.usage.last ? '}],"usage":null}\n\n' : '}]}\n\n';
   }
 
@@ -71,7 +71,7 @@ export class SseRenderer implements Renderer {
   finished(end: Finished, { fingerprint }: Transcript): string {
     const { reason, usage } = end;
     if (fingerprint !== this.#fingerprint) this.#comeFrom(fingerprint);
-    const told = JSON.stringify(usageOf(usage));
+    const told = this.told.usage.last ? JSON.stringify(usageOf(usage)) : '';
     if (this.told.usage.continuous) this.#tail = `}],"usage":${told}}\n\n`;
     const opening = this.#opened ? '' : this.#opening();
     const last = this.told.usage.last ? `${this.#head}],"usage":${told}}\n\n` : '';
