@@ -17,7 +17,7 @@ describe('settings', () => {
     };
     expect(read([])).toMatchObject({
       ...defaults,
-      models: [{ name: 'demo', workerModelId: 'demo', modelDir: resolve('models/demo') }],
+      models: [{ name: 'demo', folders: [{ workerModelId: 'demo', modelDir: resolve('models/demo') }] }],
       requestTimeoutMs: 600_000,
     });
   });
@@ -35,7 +35,7 @@ describe('settings', () => {
     expect(settings).toMatchObject({
       port: 0,
       queueEntries: 7,
-      models: [{ name: 'x', workerModelId: 'demo' }],
+      models: [{ name: 'x', folders: [{ workerModelId: 'demo' }] }],
     });
     expect(settings.apiKeys).toEqual(['key-number-1', 'key-number-2']);
     expect(settings.allowedImageHosts).toEqual(['a', 'b']);
@@ -62,8 +62,8 @@ describe('settings', () => {
     expect(read(other).models.map(({ name }) => name)).toEqual(['demo', 'other, with a comma']);
     const named = read([...other, '--served-model-name', 'a', '--served-model-name', 'b']).models;
     expect(named).toMatchObject([
-      { name: 'a', workerModelId: 'demo' },
-      { name: 'b', workerModelId: 'other, with a comma' },
+      { name: 'a', folders: [{ workerModelId: 'demo' }] },
+      { name: 'b', folders: [{ workerModelId: 'other, with a comma' }] },
     ]);
     const env = { KVCAPSULE_REDIS: 'redis://x', KVCAPSULE_MODEL: 'm/a, m/b' };
     expect(readSettings([], env).models.map(({ name }) => name)).toEqual(['a', 'b']);
@@ -142,6 +142,9 @@ describe('settings', () => {
   it('name what is wrong without showing it', () => {
     expect(() => read(['--api-key', 'short'])).toThrow(/--api-key/);
     expect(() => read(['--api-key', 'short'])).not.toThrow(/short\b.*short/);
-    expect(() => readSettings([], {})).toThrow(/KVCAPSULE_REDIS.*KVCAPSULE_MODEL/);
+    expect(() => readSettings([], {})).toThrow(/KVCAPSULE_REDIS/);
+    expect(() => readSettings(['--redis', 'redis://x'], {})).toThrow(
+      /model.*name a model, or a file with --models/,
+    );
   });
 });

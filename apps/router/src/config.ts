@@ -1,10 +1,12 @@
 import { isIP } from 'node:net';
-import { basename, resolve } from 'node:path';
+import { resolve } from 'node:path';
+import { KvcError } from '@kvcapsule/contracts/errors';
 import { POLICY_NAMES, SCORER_NAMES, type Weights } from '@kvcapsule/domain/placement';
 import { apiKey, parseConfig } from '@kvcapsule/platform/config';
 import { redisFault, redisFields, redisSettings } from '@kvcapsule/platform/redis';
 import { z } from 'zod';
-import type { Settings } from './settings.js';
+import { folderSettings, modelsFault, readModels } from './models-file.js';
+import type { ModelSettings, Settings } from './settings.js';
 import { readTenants } from './tenants-file.js';
 
 const MIB = 1024 * 1024;
@@ -41,7 +43,7 @@ export const routerConfigSchema = z
       .default(1)
       .describe('Processes behind the one port, each on a core of its own'),
     ...redisFields,
-    model: z.array(z.string().min(1)).min(1).meta({
+    model: z.array(z.string().min(1)).default([]).meta({
       verbatim: true,
       description:
         'Folder of a model that workers serve: tokenizer, template, configuration; may be repeated',
@@ -50,6 +52,11 @@ export const routerConfigSchema = z
       verbatim: true,
       description: 'Model id for clients, once for each --model in their order; the folder’s name by default',
     }),
+    models: z
+      .string()
+      .min(1)
+      .optional()
+      .describe('JSON file of models: their names, aliases and folders, the default one'),
     apiKeys: z
       .array(apiKey)
       .default([])
@@ -102,9 +109,9 @@ export const routerConfigSchema = z
     drainMs: z.int().min(0).default(30_000).describe('How long answers may go on after SIGTERM'),
   })
   .superRefine((config, context) => {
-    const { host, apiKeys, adminApiKeys, tenants, auth, model, servedModelName } = config;
+    const { host, apiKeys, adminApiKeys, tenants, auth } = config;
     const hasKeys = apiKeys.length > 0 || adminApiKeys.length > 0 || tenants !== undefined;
-    for (const fault of [modelFault(model, servedModelName), adminFault(config), redisFault(config)])
+    for (const fault of [modelFault(config), adminFault(config), redisFault(config)])
       if (fault) context.addIssue({ code: 'custom', ...fault });
     if (isLoopback(host) || !isHost(host) || hasKeys || !auth) return;
     const message =
@@ -126,20 +133,41 @@ function adminFault({ apiKeys, adminApiKeys }: { apiKeys: string[]; adminApiKeys
   return { path: ['adminApiKeys'], message: 'a key is also given as --api-key' };
 }
 
-const folderName = (dir: string) => basename(resolve(dir));
+/** Those of `--model`, and then those of the file. */
+function modelsOf({ model, models, servedModelName }: ModelFields): ModelSettings[] {
+  const named = model.map((dir, index) => {
+    const folder = folderSettings(dir);
+    const name = servedModelName[index] ?? folder.workerModelId;
+    return { name, aliases: [], isDefault: false, folders: [folder] };
+  });
+  return [...named, ...(models === undefined ? [] : readModels(resolve(models)))];
+}
 
-/** Models are told apart by their names towards clients, and by their folders' names towards workers. */
-function modelFault(dirs: readonly string[], names: readonly string[]) {
-  if (names.length > 0 && names.length !== dirs.length) {
-    const message = `give one for each --model, or none: there are ${dirs.length} models`;
+interface ModelFields {
+  readonly model: readonly string[];
+  readonly models?: string | undefined;
+  readonly servedModelName: readonly string[];
+}
+
+function modelFault({ model, models, servedModelName }: ModelFields) {
+  if (model.length === 0 && models === undefined)
+    return { path: ['model'], message: 'name a model, or a file with --models' };
+  if (servedModelName.length > 0 && servedModelName.length !== model.length) {
+    const message = `give one for each --model, or none: there are ${model.length} models`;
     return { path: ['servedModelName'], message };
   }
-  if (new Set(dirs.map(folderName)).size < dirs.length) {
-    return { path: ['model'], message: 'two models have the same folder name, by which workers register' };
-  }
-  if (new Set(names).size < names.length)
+  if (new Set(servedModelName).size < servedModelName.length)
     return { path: ['servedModelName'], message: 'a name is given twice' };
-  return undefined;
+  const message = modelsFault(modelsOf({ model, servedModelName }));
+  return message === undefined ? undefined : { path: ['model'], message };
+}
+
+/** Throws `CONFIG_INVALID` where those of the file and those beside it do not go together. */
+function checkedModels(fields: ModelFields): readonly ModelSettings[] {
+  const models = modelsOf(fields);
+  const fault = modelsFault(models);
+  if (fault !== undefined) throw new KvcError('CONFIG_INVALID', `--models: ${fault}`);
+  return models;
 }
 
 /** Flags win over environment over file; throws `CONFIG_INVALID` naming every setting at fault. */
@@ -151,11 +179,7 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): S
     port,
     processes: config.routerProcesses,
     redis: redisSettings(config),
-    models: config.model.map((dir, index) => ({
-      name: config.servedModelName[index] ?? folderName(dir),
-      modelDir: resolve(dir),
-      workerModelId: folderName(dir),
-    })),
+    models: checkedModels(config),
     apiKeys,
     adminApiKeys: config.adminApiKeys,
     tenants: config.tenants === undefined ? [] : readTenants(resolve(config.tenants)),

@@ -3,12 +3,19 @@ import type { PolicyName, Weights } from '@kvcapsule/domain/placement';
 import type { RedisSettings } from '@kvcapsule/platform/redis';
 
 export interface ModelSettings {
-  /** Id that clients send as `model`. */
+  /** Id that clients send as `model`, and that answers have. */
   readonly name: string;
-  /** Folder with the model's tokenizer, chat template and configuration. */
-  readonly modelDir: string;
-  /** Id that workers of this model register with: the folder's name. */
-  readonly workerModelId: string;
+  /** Other ids that clients may send. */
+  readonly aliases: readonly string[];
+  /** Taken by requests that name no model. */
+  readonly isDefault: boolean;
+  /** Of its revisions, the newest first. */
+  readonly folders: readonly {
+    /** With the model's tokenizer, chat template and configuration. */
+    readonly modelDir: string;
+    /** Id that workers register with which serve it: the folder's name. */
+    readonly workerModelId: string;
+  }[];
 }
 
 export interface TenantSettings extends TenantTerms {

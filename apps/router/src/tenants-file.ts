@@ -1,10 +1,8 @@
-import { readFileSync, statSync } from 'node:fs';
-import { KvcError } from '@kvcapsule/contracts/errors';
 import { DEFAULT_PRINCIPAL } from '@kvcapsule/domain/request';
 import { z } from 'zod';
+import { readJsonFile } from './json-file.js';
 import type { TenantSettings } from './settings.js';
 
-const MOST_BYTES = 4 * 1024 * 1024;
 const MOST_TENANTS = 10_000;
 const MOST_KEYS = 100;
 const MOST_TOKENS = 1e12;
@@ -74,32 +72,6 @@ function conflicts(tenants: readonly TenantSettings[]): string[] {
 
 /** Throws `CONFIG_INVALID` naming the file and the places at fault, never a value. */
 export function readTenants(file: string): readonly TenantSettings[] {
-  const result = fileSchema.safeParse(jsonOf(file));
-  const faults = result.success ? conflicts(result.data.tenants) : faultsOf(result.error);
-  if (result.success && faults.length === 0) return result.data.tenants;
-  throw invalid(file, faults.slice(0, 10).join('; '));
-}
-
-function faultsOf({ issues }: z.ZodError): string[] {
-  return issues.map(({ path, message }) => `${path.join('.') || 'the file'}: ${message}`);
-}
-
-function jsonOf(file: string): unknown {
-  let text: string;
-  try {
-    if (statSync(file).size > MOST_BYTES) throw invalid(file, `larger than ${MOST_BYTES} bytes`);
-    text = readFileSync(file, 'utf8');
-  } catch (error) {
-    if (error instanceof KvcError) throw error;
-    throw invalid(file, `cannot be read (${(error as NodeJS.ErrnoException).code})`);
-  }
-  try {
-    return JSON.parse(text);
-  } catch {
-    throw invalid(file, 'is not valid JSON');
-  }
-}
-
-function invalid(file: string, what: string): KvcError {
-  return new KvcError('CONFIG_INVALID', `--tenants: ${file}: ${what}`);
+  const faultsOf = ({ tenants }: z.output<typeof fileSchema>) => conflicts(tenants);
+  return readJsonFile({ flag: '--tenants', file, schema: fileSchema, faultsOf }).tenants;
 }

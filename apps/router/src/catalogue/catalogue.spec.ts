@@ -1,6 +1,6 @@
 import type { WorkerRecord } from '@kvcapsule/domain/registry';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Harness, until } from '../testing/harness.js';
+import { Harness, modelSettings, until } from '../testing/harness.js';
 import { workerRecord } from '../testing/memory-ports.js';
 
 let router: Harness;
@@ -8,7 +8,7 @@ let router: Harness;
 /** Two models, a worker for each; the worker of `big` holds half of what its model allows. */
 beforeEach(async () => {
   router = new Harness();
-  const models = ['demo', 'big'].map((id) => ({ name: `${id}-vlm`, modelDir: '', workerModelId: id }));
+  const models = ['demo', 'big'].map((id) => modelSettings(`${id}-vlm`, id));
   await router.start({ models }, 2);
   const [demo, big] = router.workers.map(({ address }) => address);
   router.ports.workers = [
@@ -141,5 +141,131 @@ describe('workers with another tokenizer or template', () => {
     await revisions({ modelRevision: 's' }, { modelId: 'big' });
     expect(await askAll()).toEqual(new Array(6).fill(200));
     expect(await get('/health/ready')).toEqual([200, { status: 'ready', reasons: [] }]);
+  });
+});
+
+describe('names of a model', () => {
+  const start = async (isDefault: boolean) => {
+    await router.stop();
+    router = new Harness();
+    const models = [
+      { ...modelSettings('demo-vlm', 'demo'), aliases: ['gpt'], isDefault },
+      modelSettings('big', 'big'),
+    ];
+    await router.start({ models });
+  };
+  const messages = [{ role: 'user', content: 'abc' }];
+
+  it('are its aliases, too; answers have its own', async () => {
+    await start(false);
+    for (const stream of [false, true]) {
+      const answer = await (await router.post({ model: 'gpt', messages, stream })).text();
+      expect(answer).toContain('"model":"demo-vlm"');
+    }
+    expect(await get('/v1/models/gpt')).toMatchObject([200, { id: 'demo-vlm' }]);
+    const [, list] = await get('/v1/models');
+    expect(list).toMatchObject({ data: [{ id: 'demo-vlm' }, { id: 'big' }] });
+  });
+
+  it('may be left out where one is the default', async () => {
+    await start(true);
+    for (const model of [undefined, null]) {
+      const response = await router.post({ model, messages });
+      expect(await response.json()).toMatchObject({ model: 'demo-vlm' });
+    }
+  });
+
+  it('may not where none is', async () => {
+    await start(false);
+    const response = await router.post({ messages });
+    const error = { code: 'invalid_request', param: 'model' };
+    expect([response.status, await response.json()]).toMatchObject([400, { error }]);
+  });
+});
+
+describe('two revisions of a model', () => {
+  const WORKERS = 3;
+  const set = async (...revisions: string[]) => {
+    router.ports.workers = revisions.map((processorRevision, index) =>
+      workerRecord(`w${index}`, router.workers[index]?.address ?? '', { processorRevision }),
+    );
+    await router.fleet.refresh();
+  };
+
+  beforeEach(async () => {
+    await router.stop();
+    router = new Harness();
+    await router.start({ models: [modelSettings('demo', 'demo', 'old')], queueEntries: 500 }, WORKERS);
+  });
+
+  it('are both used, the newer as long as it has room', async () => {
+    await set('old', 'old', 'old');
+    expect((await router.chat()).status).toBe(200);
+    await set('p', 'old', 'old');
+    await router.chat();
+    expect(router.worker.received.length).toBeGreaterThan(0);
+    const load = { state: 'ready', running: 1, waiting: 1, freePages: 100 } as const;
+    const [first, ...others] = router.ports.workers as [WorkerRecord, ...WorkerRecord[]];
+    router.ports.workers = [{ ...first, load }, ...others];
+    await router.fleet.refresh();
+    const before = router.worker.received.length;
+    await router.chat();
+    expect(router.worker.received).toHaveLength(before);
+  });
+
+  it('leave a worker of neither unused, and say so', async () => {
+    await set('p', 'old', 'q');
+    expect(await get('/health/ready')).toEqual([
+      200,
+      {
+        status: 'ready',
+        reasons: ['1 worker has another tokenizer or template revision than this router for model demo'],
+      },
+    ]);
+  });
+
+  it('take over a request that waits for the last worker of the other', async () => {
+    const load = { state: 'ready', running: 1, waiting: 0, freePages: 0 } as const;
+    await set('old', 'q', 'q');
+    router.ports.workers = router.ports.workers.map((record) => ({ ...record, load }));
+    await router.fleet.refresh();
+    const answer = router.chat();
+    await until(() => router.inflight.size === 1);
+    await set('p', 'q', 'q');
+    expect((await answer).status).toBe(200);
+  });
+
+  it('take over from one another under load, worker by worker, and no request fails', async () => {
+    await set('old', 'old', 'old');
+    let [isOver, asked] = [false, 0];
+    const failures: string[] = [];
+    const client = async () => {
+      while (!isOver) {
+        const response = await router.chat('abcdef');
+        const text = await response.text();
+        asked += 1;
+        if (response.status !== 200 || !text.includes('abcdef')) failures.push(text);
+      }
+    };
+    const clients = Array.from({ length: 8 }, client);
+    const answered = async (more: number) => {
+      const goal = asked + more;
+      await until(() => asked >= goal);
+    };
+    for (const step of [
+      ['p', 'old', 'old'],
+      ['p', 'p', 'old'],
+      ['p', 'p', 'p'],
+      ['p', 'old', 'p'],
+      ['old', 'old', 'old'],
+    ]) {
+      await answered(20);
+      await set(...step);
+    }
+    await answered(20);
+    isOver = true;
+    await Promise.all(clients);
+    expect(failures).toEqual([]);
+    expect(asked).toBeGreaterThan(100);
   });
 });

@@ -1,37 +1,51 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 import type { PromptPreparer } from '../prepare/prompt-preparer.port.js';
 
-/** A model as clients and workers know it. */
+/** A revision of a model, as one request uses it. */
 export interface ServedModel {
-  /** Id that clients send as `model`. */
+  /** Id of the model in answers. */
   readonly name: string;
   /** Id that its workers register with: the folder's name. */
   readonly workerModelId: string;
   readonly preparer: PromptPreparer;
 }
 
-/** Every model that this router serves, by the name that clients use. */
+/** A model as clients know it. */
+export interface CatalogueEntry {
+  readonly name: string;
+  /** Other ids that clients may send as `model`. */
+  readonly aliases: readonly string[];
+  /** Taken by requests that name no model. */
+  readonly isDefault: boolean;
+  /** The newest first; in the midst of an upgrade there are two. */
+  readonly revisions: readonly [ServedModel, ...ServedModel[]];
+}
+
+/** Every model that this router serves, by the names that clients use. */
 export class ModelCatalogue {
-  readonly #models: ReadonlyMap<string, ServedModel>;
+  readonly #byName: ReadonlyMap<string, CatalogueEntry>;
 
-  constructor(models: readonly ServedModel[]) {
-    this.#models = new Map(models.map((model) => [model.name, model]));
+  /** @param all in the order they were configured in; names and aliases stand once each */
+  constructor(readonly all: readonly CatalogueEntry[]) {
+    this.#byName = new Map(
+      all.flatMap((entry) => [entry.name, ...entry.aliases].map((name) => [name, entry] as const)),
+    );
   }
 
-  /** In the order they were configured in. */
-  get all(): readonly ServedModel[] {
-    return [...this.#models.values()];
-  }
-
-  /** Throws `MODEL_NOT_FOUND`. */
-  resolve(name: string): ServedModel {
-    const model = this.#models.get(name);
-    if (model) return model;
+  /** Throws `MODEL_NOT_FOUND`, or `INVALID_REQUEST` where none is named and none is the default. */
+  resolve(name: string | null | undefined): CatalogueEntry {
+    const entry = name == null ? this.all.find(({ isDefault }) => isDefault) : this.#byName.get(name);
+    if (entry) return entry;
+    if (name == null)
+      throw new KvcError('INVALID_REQUEST', 'No model is named, and none is the default.', {
+        param: 'model',
+      });
     throw new KvcError('MODEL_NOT_FOUND', 'This server does not serve that model.', { param: 'model' });
   }
 
   /** Called once, when nothing is prepared any longer. */
   async close(): Promise<void> {
-    await Promise.all(this.all.map(({ preparer }) => preparer.close()));
+    const revisions = this.all.flatMap(({ revisions }) => revisions);
+    await Promise.all(revisions.map(({ preparer }) => preparer.close()));
   }
 }

@@ -2,7 +2,7 @@ import { KvcError } from '@kvcapsule/contracts/errors';
 import { Injectable } from '@nestjs/common';
 import type { WorkerView } from '@kvcapsule/domain/placement';
 import { Fleet } from '../fleet/fleet.service.js';
-import type { ServedModel } from './model-catalogue.js';
+import type { CatalogueEntry, ServedModel } from './model-catalogue.js';
 
 /** The workers of each model, and what they allow together. */
 @Injectable()
@@ -11,19 +11,31 @@ export class ModelFleet {
 
   /** Those whose tokenizer, template and picture settings are the model's: no others are sent its prompts. */
   workers(model: ServedModel): WorkerView[] {
-    return this.#registered(model).filter((worker) => hasProcessorOf(model, worker));
+    return this.fleet.views().filter((worker) => isOf(model, worker));
   }
 
-  /** How many workers are registered for it with another tokenizer, template or picture settings. */
-  mismatched(model: ServedModel): number {
-    return this.#registered(model).filter((worker) => !hasProcessorOf(model, worker)).length;
+  /** How many workers are registered for it with the tokenizer, template or picture settings of none of its revisions. */
+  mismatched({ revisions }: CatalogueEntry): number {
+    const ids = new Set(revisions.map(({ workerModelId }) => workerModelId));
+    return this.fleet
+      .views()
+      .filter(({ record }) => ids.has(record.modelId))
+      .filter((worker) => !revisions.some((revision) => isOf(revision, worker))).length;
   }
 
-  /** Whether some worker takes requests for it: a record alone may be that of a process that hangs. */
-  isReady(model: ServedModel): boolean {
-    return this.workers(model).some(
-      ({ record, reach }) => record.load.state === 'ready' && reach !== 'unreachable',
-    );
+  isReady({ revisions }: CatalogueEntry): boolean {
+    return revisions.some((revision) => this.#ready(revision).length > 0);
+  }
+
+  /** The revision that a request is prepared for: the newest that has room, else that has a worker at all. */
+  serving({ revisions }: CatalogueEntry): ServedModel {
+    return this.choose(revisions) ?? revisions[0];
+  }
+
+  /** Of these, the newest that has room, else that has a worker; undefined where none has. */
+  choose(revisions: readonly ServedModel[]): ServedModel | undefined {
+    const ready = revisions.filter((revision) => this.#ready(revision).length > 0);
+    return ready.find((revision) => this.#ready(revision).some(hasRoom)) ?? ready[0];
   }
 
   /** Prompt and answer together, in tokens: what the model allows and each of its workers can hold. */
@@ -54,11 +66,20 @@ export class ModelFleet {
     return [...new Set(this.workers(model).map(({ record }) => record.precision))].sort();
   }
 
-  #registered({ workerModelId }: ServedModel): WorkerView[] {
-    return this.fleet.views().filter(({ record }) => record.modelId === workerModelId);
+  /** Those that take requests: a record alone may be that of a process that hangs. */
+  #ready(model: ServedModel): WorkerView[] {
+    return this.workers(model).filter(
+      ({ record, reach }) => record.load.state === 'ready' && reach !== 'unreachable',
+    );
   }
 }
 
-function hasProcessorOf({ preparer }: ServedModel, { record }: WorkerView): boolean {
-  return record.processorRevision === preparer.processorRevision;
+function isOf({ workerModelId, preparer }: ServedModel, { record }: WorkerView): boolean {
+  return record.modelId === workerModelId && record.processorRevision === preparer.processorRevision;
+}
+
+/** Nobody waits there, and what this router sent last has been begun with. */
+function hasRoom({ record, freedPages, pendingRequests }: WorkerView): boolean {
+  const { waiting, freePages } = record.load;
+  return waiting === 0 && pendingRequests <= 1 && freePages + freedPages > 0;
 }

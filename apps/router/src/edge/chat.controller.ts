@@ -4,6 +4,7 @@ import { ApiBearerAuth, ApiDefaultResponse, ApiOperation, ApiResponse, ApiTags }
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
 import { ModelCatalogue } from '../catalogue/model-catalogue.js';
+import { ModelFleet } from '../catalogue/model-fleet.service.js';
 import { GenerationService } from '../generation/generation.service.js';
 import { Telemetry } from '../operations/telemetry.service.js';
 import { Settings } from '../settings.js';
@@ -26,6 +27,7 @@ export class ChatController {
   constructor(
     private readonly settings: Settings,
     private readonly catalogue: ModelCatalogue,
+    private readonly models: ModelFleet,
     private readonly generation: GenerationService,
     private readonly telemetry: Telemetry,
     private readonly pacer: Pacer,
@@ -47,7 +49,7 @@ export class ChatController {
     @Body({ schema: ChatCompletionRequest }) body: z.infer<typeof ChatCompletionRequest>,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    const model = this.catalogue.resolve(body.model);
+    const model = this.models.serving(this.catalogue.resolve(body.model));
     const { raw } = reply.request;
     const [data, caller] = [inlineDataOf(raw), callerOf(raw)];
     const transcript = this.generation.begin(

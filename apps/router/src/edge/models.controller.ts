@@ -1,7 +1,7 @@
 import type { Model, ModelList } from '@kvcapsule/contracts/openai';
 import { Controller, Get, Param } from '@nestjs/common';
 import { ApiBearerAuth, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { ModelCatalogue, type ServedModel } from '../catalogue/model-catalogue.js';
+import { ModelCatalogue, type CatalogueEntry } from '../catalogue/model-catalogue.js';
 import { ModelFleet } from '../catalogue/model-fleet.service.js';
 import { openApi } from './open-api.js';
 
@@ -30,7 +30,8 @@ export class ModelsController {
     return this.#model(this.catalogue.resolve(id));
   }
 
-  #model(model: ServedModel): Model {
+  #model(entry: CatalogueEntry): Model {
+    const model = this.fleet.serving(entry);
     return {
       id: model.name,
       object: 'model',

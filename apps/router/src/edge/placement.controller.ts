@@ -5,6 +5,7 @@ import { ApiBearerAuth, ApiDefaultResponse, ApiOkResponse, ApiOperation, ApiTags
 import type { FastifyRequest } from 'fastify';
 import type { z } from 'zod';
 import { ModelCatalogue } from '../catalogue/model-catalogue.js';
+import { ModelFleet } from '../catalogue/model-fleet.service.js';
 import { Inflight } from '../operations/inflight.service.js';
 import { Explainer } from '../placement/explainer.service.js';
 import { callerOf } from './auth.js';
@@ -18,6 +19,7 @@ import { openApi } from './open-api.js';
 export class PlacementController {
   constructor(
     private readonly catalogue: ModelCatalogue,
+    private readonly models: ModelFleet,
     private readonly explainer: Explainer,
     private readonly inflight: Inflight,
   ) {}
@@ -33,7 +35,7 @@ export class PlacementController {
     @Body({ schema: ChatCompletionRequest }) body: z.infer<typeof ChatCompletionRequest>,
     @Req() { id, raw }: FastifyRequest,
   ): Promise<PlacementExplanation> {
-    const model = this.catalogue.resolve(body.model);
+    const model = this.models.serving(this.catalogue.resolve(body.model));
     const [data, caller] = [inlineDataOf(raw), callerOf(raw)];
     const request = generationRequest(body, { id, model, caller, data });
     const { signal, abort, close } = this.inflight.open();

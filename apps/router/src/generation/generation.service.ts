@@ -1,4 +1,4 @@
-import { KvcError } from '@kvcapsule/contracts/errors';
+import { type ErrorCode, KvcError } from '@kvcapsule/contracts/errors';
 import { answerTokens, checkPromptTokens } from '@kvcapsule/domain/request';
 import { processOf, systemFingerprint } from '@kvcapsule/domain/placement';
 import type { WorkerRecord } from '@kvcapsule/domain/registry';
@@ -77,7 +77,24 @@ export class GenerationService implements OnApplicationShutdown {
     return transcript;
   }
 
+  /** Where no worker of its model's revision is left before the answer begins, another revision takes the request. */
   async #run(request: GenerationRequest, transcript: Transcript, lifetime: Lifetime): Promise<void> {
+    let [current, untried] = [request, this.catalogue.resolve(request.model.name).revisions.slice()];
+    for (;;) {
+      try {
+        await this.#runAs(current, transcript, lifetime);
+        return;
+      } catch (error) {
+        untried = untried.filter((revision) => revision !== current.model);
+        const mayMove = isOfRevision(error) && transcript.tokenIds.length === 0 && !lifetime.signal.aborted;
+        const model = mayMove ? this.models.choose(untried) : undefined;
+        if (!model) throw error;
+        current = { ...current, model };
+      }
+    }
+  }
+
+  async #runAs(request: GenerationRequest, transcript: Transcript, lifetime: Lifetime): Promise<void> {
     const { model, principal, priority } = request;
     const key = { modelId: model.workerModelId, tenant: principal.tenant };
     const ticket = this.admission.open(key, priority);
@@ -203,6 +220,11 @@ export class GenerationService implements OnApplicationShutdown {
     return attempt(this.fleet.link(record), { message, files, work }, transcript, signal);
   }
 }
+
+/** Of a revision's workers: those of another may do better. */
+const REVISION_FAULTS: readonly ErrorCode[] = ['NO_WORKER', 'WORKER_LOST', 'STALE_EPOCH', 'DRAINING'];
+const isOfRevision = (error: unknown): boolean =>
+  error instanceof KvcError && REVISION_FAULTS.includes(error.code);
 
 /** Bytes that a prompt keeps while it waits: a number of the heap a token, and its pictures. */
 function bytesOf({ tokenIds, pictures }: PreparedPrompt): number {

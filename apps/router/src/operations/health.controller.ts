@@ -1,7 +1,7 @@
 import { Controller, Get, Res } from '@nestjs/common';
 import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
-import { ModelCatalogue, type ServedModel } from '../catalogue/model-catalogue.js';
+import { ModelCatalogue, type CatalogueEntry } from '../catalogue/model-catalogue.js';
 import { ModelFleet } from '../catalogue/model-fleet.service.js';
 import { Fleet } from '../fleet/fleet.service.js';
 import { LedgerGuard } from '../placement/ledger-guard.service.js';
@@ -58,7 +58,7 @@ export class HealthController {
    * Such workers look ready and are never asked: without this line nobody would see why. They take nothing away, so
    * a router is ready beside them, as it has to be for an upgrade of one machine after the other.
    */
-  #mismatch(model: ServedModel): string[] {
+  #mismatch(model: CatalogueEntry): string[] {
     const count = this.models.mismatched(model);
     if (count === 0) return [];
     const who = count === 1 ? '1 worker has' : `${count} workers have`;

@@ -4,14 +4,14 @@ import { KvcError } from '@kvcapsule/contracts/errors';
 import { createLogger } from '@kvcapsule/platform/logging';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { createApp, listen } from '../app.js';
-import { ModelCatalogue } from '../catalogue/model-catalogue.js';
+import { ModelCatalogue, type ServedModel } from '../catalogue/model-catalogue.js';
 import { Fleet } from '../fleet/fleet.service.js';
 import { type ChatTurn, type PreparedPrompt, PromptPreparer } from '../prepare/prompt-preparer.port.js';
 import { Inflight } from '../operations/inflight.service.js';
 import { Telemetry } from '../operations/telemetry.service.js';
 import type { Ports } from '../ports.js';
 import { Siblings } from '../processes/siblings.js';
-import type { Settings } from '../settings.js';
+import type { ModelSettings, Settings } from '../settings.js';
 import { FakeWorker } from './fake-worker.js';
 import { MemoryPorts, workerRecord } from './memory-ports.js';
 
@@ -20,7 +20,10 @@ const PICTURE_TOKENS = 4;
 /** A token a character; a picture is four. Its URL `bad:` is refused as a broken picture. */
 class CharacterPreparer extends PromptPreparer {
   readonly contextTokens = 64;
-  readonly processorRevision = 'p';
+
+  constructor(readonly processorRevision = 'p') {
+    super();
+  }
 
   prepare(turns: readonly ChatTurn[]): Promise<PreparedPrompt> {
     const tokenIds: number[] = [];
@@ -53,7 +56,7 @@ const SETTINGS: Settings = {
   port: 0,
   processes: 1,
   redis: { redis: '' },
-  models: [{ name: 'demo', modelDir: '', workerModelId: 'demo' }],
+  models: [modelSettings('demo', 'demo')],
   apiKeys: [],
   adminApiKeys: [],
   tenants: [],
@@ -75,8 +78,22 @@ const SETTINGS: Settings = {
   drainMs: 300,
 };
 
+/** Folders hold the processor revision of their preparers; empty is that of the preparer that a test starts with. */
+export function modelSettings(name: string, workerModelId: string, ...older: string[]): ModelSettings {
+  const folders = ['', ...older].map((modelDir) => ({ modelDir, workerModelId }));
+  return { name, aliases: [], isDefault: false, folders };
+}
+
 function catalogueOf({ models }: Settings, preparer: PromptPreparer): ModelCatalogue {
-  return new ModelCatalogue(models.map((model) => ({ ...model, preparer })));
+  return new ModelCatalogue(
+    models.map(({ folders, ...model }) => {
+      const [newest, ...older] = folders.map(({ modelDir, workerModelId }) => ({
+        ...{ name: model.name, workerModelId },
+        preparer: modelDir === '' ? preparer : new CharacterPreparer(modelDir),
+      })) as [ServedModel, ...ServedModel[]];
+      return { ...model, revisions: [newest, ...older] };
+    }),
+  );
 }
 
 /** Lines of all routers of a test. */

@@ -81,7 +81,8 @@ const sampling = {
 };
 
 const fields = known({
-  model: z.string().min(1),
+  /** Without one the server's default model answers, where it has one. */
+  model: z.string().min(1).nullish(),
   messages: z.array(ChatMessage).min(1),
   stream: z.boolean().nullish(),
   stream_options: known({

@@ -33,7 +33,7 @@ export const VARIABLES = {
       'INDEX_NAMES',
     ],
     ...['DRAIN_MS', 'ROUTER_PROCESSES'],
-    ...['PLACEMENT_POLICY', 'PLACEMENT_WEIGHTS'],
+    ...['MODELS', 'PLACEMENT_POLICY', 'PLACEMENT_WEIGHTS'],
   ],
   worker: [
     ...SHARED,

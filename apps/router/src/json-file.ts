@@ -1,0 +1,47 @@
+import { readFileSync, statSync } from 'node:fs';
+import { KvcError } from '@kvcapsule/contracts/errors';
+import type { z } from 'zod';
+
+const MOST_BYTES = 4 * 1024 * 1024;
+const MOST_FAULTS = 10;
+
+interface JsonFile<S extends z.ZodType> {
+  /** That names the file: `--tenants`. */
+  readonly flag: string;
+  readonly file: string;
+  readonly schema: S;
+  /** What the schema cannot tell, each with its place: `tenants.0.name: …`. */
+  faultsOf(content: z.output<S>): readonly string[];
+}
+
+/** Throws `CONFIG_INVALID` naming the file and the places at fault, never a value. */
+export function readJsonFile<S extends z.ZodType>({
+  flag,
+  file,
+  schema,
+  faultsOf,
+}: JsonFile<S>): z.output<S> {
+  const invalid = (what: string) => new KvcError('CONFIG_INVALID', `${flag}: ${file}: ${what}`);
+  const result = schema.safeParse(contentOf(file, invalid));
+  const faults = result.success
+    ? faultsOf(result.data)
+    : result.error.issues.map(({ path, message }) => `${path.join('.') || 'the file'}: ${message}`);
+  if (result.success && faults.length === 0) return result.data;
+  throw invalid(faults.slice(0, MOST_FAULTS).join('; '));
+}
+
+function contentOf(file: string, invalid: (what: string) => KvcError): unknown {
+  let text: string;
+  try {
+    if (statSync(file).size > MOST_BYTES) throw invalid(`larger than ${MOST_BYTES} bytes`);
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    if (error instanceof KvcError) throw error;
+    throw invalid(`cannot be read (${(error as NodeJS.ErrnoException).code})`);
+  }
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw invalid('is not valid JSON');
+  }
+}
