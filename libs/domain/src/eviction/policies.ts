@@ -19,4 +19,4 @@ export const EVICTION_POLICIES = {
 export type EvictionPolicyName = keyof typeof EVICTION_POLICIES;
 
 /** What a worker evicts by. */
-export const DEFAULT_EVICTION_POLICY: EvictionPolicyName = 'greedy-dual-size';
+export const DEFAULT_EVICTION_POLICY: EvictionPolicyName = 'hit-density';

@@ -232,7 +232,7 @@ describe('PrefixCache', () => {
 
   it('evicts what costs least a page first: pictures are twice as dear as text, and the latest of equals goes', () => {
     const pool = new PagePool(16, 8);
-    const cache = new PrefixCache(pool);
+    const cache = new PrefixCache(pool, EVICTION_POLICIES['greedy-dual-size']<CacheEntry>());
     const kept = new Map<string, ContentName>();
     const keep = (is: string, tokens: number, kind: 'text' | 'run' | 'picture') => {
       const name = is as ContentName;
