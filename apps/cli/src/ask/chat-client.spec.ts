@@ -16,7 +16,8 @@ const USAGE = {
 function chunk(content: string | undefined, usage?: typeof USAGE): string {
   const choices =
     content === undefined ? [] : [{ index: 0, delta: { content }, logprobs: null, finish_reason: null }];
-  const body = { id: 'x', object: 'chat.completion.chunk', created: 1, model: 'm', choices };
+  const names = { id: 'x', object: 'chat.completion.chunk', created: 1, model: 'm', system_fingerprint: 'fp' };
+  const body = { ...names, choices };
   return `data: ${JSON.stringify(usage === undefined ? body : { ...body, usage })}\n\n`;
 }
 
