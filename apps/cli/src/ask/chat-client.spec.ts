@@ -16,7 +16,13 @@ const USAGE = {
 function chunk(content: string | undefined, usage?: typeof USAGE): string {
   const choices =
     content === undefined ? [] : [{ index: 0, delta: { content }, logprobs: null, finish_reason: null }];
-  const names = { id: 'x', object: 'chat.completion.chunk', created: 1, model: 'm', system_fingerprint: 'fp' };
+  const names = {
+    id: 'x',
+    object: 'chat.completion.chunk',
+    created: 1,
+    model: 'm',
+    system_fingerprint: 'fp',
+  };
   const body = { ...names, choices };
   return `data: ${JSON.stringify(usage === undefined ? body : { ...body, usage })}\n\n`;
 }
