@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { inspect } from 'node:util';
 
 import { LEASE_TTL_MS } from '@kvcapsule/domain/ledger';
@@ -198,6 +199,7 @@ describe('a field in which somebody else has written', () => {
     await ledger.commit(lease(epoch, 'committed'), 40);
     await ledger.reserve(lease(epoch, 'reserved'), 10, 600_000);
     await ledger.reserve(lease(epoch, 'short'), 3, 1);
+    await sleep(5);
     await write();
     await registry.heartbeat(WORKER, epoch, LOAD);
     const account = { capacityPages: WORKER.capacityPages, reservedPages: 10, committedPages: 40, leases: 2 };
