@@ -11,7 +11,7 @@ interface JsonFile<S extends z.ZodType> {
   readonly file: string;
   readonly schema: S;
   /** What the schema cannot tell, each with its place: `tenants.0.name: …`. */
-  faultsOf(content: z.output<S>): readonly string[];
+  readonly faultsOf: (content: z.output<S>) => readonly string[];
 }
 
 /** Throws `CONFIG_INVALID` naming the file and the places at fault, never a value. */

@@ -15,15 +15,7 @@ import { Telemetry } from '../operations/telemetry.service.js';
 import { Settings } from '../settings.js';
 import { AdmissionMetrics } from './admission-metrics.js';
 import { overCap, type OverPages, refused } from './refusals.js';
-import { Ticket } from './ticket.js';
-
-/** What a request does when it is its turn. */
-export interface Attempt<T> {
-  /** Resolves to undefined where there is no room: it is called again when the fleet has changed. */
-  run(): Promise<T | undefined>;
-  /** Gives back what was won for somebody who had left meanwhile. */
-  giveBack(won: T): void;
-}
+import { type Attempt, type Office, Ticket } from './ticket.js';
 
 interface Waiter {
   readonly tenant: string;
@@ -33,7 +25,7 @@ interface Waiter {
 
 /** Requests that wait for room: drives the pure queue with a clock, one timer and the fleet's news. */
 @Injectable()
-export class Admission implements OnApplicationShutdown {
+export class Admission implements Office, OnApplicationShutdown {
   readonly #queue: AdmissionQueue;
   readonly #metrics: AdmissionMetrics;
   readonly #waiters = new Map<number, Waiter>();

@@ -6,7 +6,8 @@ import { Fleet } from '../fleet/fleet.service.js';
 import { Telemetry } from '../operations/telemetry.service.js';
 import type { Settings } from '../settings.js';
 import { MemoryPorts } from '../testing/memory-ports.js';
-import { Admission, type Attempt } from './admission.service.js';
+import { Admission } from './admission.service.js';
+import type { Attempt } from './ticket.js';
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 const line: Ask = {

@@ -4,8 +4,8 @@ import { Fleet } from '../fleet/fleet.service.js';
 import { Telemetry } from '../operations/telemetry.service.js';
 import type { Settings } from '../settings.js';
 import { MemoryPorts } from '../testing/memory-ports.js';
-import { Admission, type Attempt } from './admission.service.js';
-import type { Need } from './ticket.js';
+import { Admission } from './admission.service.js';
+import type { Attempt, Need } from './ticket.js';
 
 const key = { modelId: 'm', tenant: 't' };
 const { signal: calm } = new AbortController();

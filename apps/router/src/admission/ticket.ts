@@ -1,5 +1,32 @@
-import { type AdmissionKey, type Ask, type TenantAccount, workOf } from '@kvcapsule/domain/admission';
-import type { Admission, Attempt } from './admission.service.js';
+import type { KvcError } from '@kvcapsule/contracts/errors';
+import {
+  type AdmissionKey,
+  type Ask,
+  type OverCap,
+  type TenantAccount,
+  workOf,
+} from '@kvcapsule/domain/admission';
+import type { OverPages } from './refusals.js';
+
+/** What a request does when it is its turn. */
+export interface Attempt<T> {
+  /** Resolves to undefined where there is no room: it is called again when the fleet has changed. */
+  run(): Promise<T | undefined>;
+  /** Gives back what was won for somebody who had left meanwhile. */
+  giveBack(won: T): void;
+}
+
+/** Where tickets are used. */
+export interface Office {
+  /** Tokens that an answer has, by those that were. */
+  expectedAnswer(key: AdmissionKey, maxTokens: number): number;
+  /** Counts and words a refusal. */
+  overCap(tenant: string, over: OverCap | OverPages): KvcError;
+  enter<T>(ask: Ask, attempt: Attempt<T>, signal: AbortSignal): Promise<T>;
+  settle(ask: Pick<Ask, 'modelId' | 'tenant' | 'work'>, promptTokens: number, answerTokens: number): void;
+  /** Lets those try whose turn it is. */
+  pump(): void;
+}
 
 /** What a prepared request needs. */
 export interface Need {
@@ -22,7 +49,7 @@ export class Ticket {
   #heldPages = 0;
 
   constructor(
-    private readonly admission: Admission,
+    private readonly admission: Office,
     private readonly account: TenantAccount,
     private readonly key: AdmissionKey,
     private readonly priority: number,

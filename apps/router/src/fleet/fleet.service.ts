@@ -1,5 +1,9 @@
 import type { ClientReadableStream } from '@grpc/grpc-js';
-import type { AdviseEvictionRequest, CacheEvents, WatchCacheRequest } from '@kvcapsule/contracts/worker';
+import type {
+  AdviseEvictionRequest,
+  WatchCacheResponse,
+  WatchCacheRequest,
+} from '@kvcapsule/contracts/worker';
 import { Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
 import { NO_WORK, type Work, type WorkerView } from '@kvcapsule/domain/placement';
 import type { Following, FollowingFigures, RegistryNews, WorkerRecord } from '@kvcapsule/domain/registry';
@@ -108,7 +112,7 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
   }
 
   /** A worker's account of its caches. Throws `WORKER_LOST` where it cannot be reached. */
-  watchCache({ workerId }: WorkerRecord, known: WatchCacheRequest): ClientReadableStream<CacheEvents> {
+  watchCache({ workerId }: WorkerRecord, known: WatchCacheRequest): ClientReadableStream<WatchCacheResponse> {
     const member = this.#members.get(workerId);
     if (!member) throw lost('The worker has gone.');
     return member.channel.watchCache(known);

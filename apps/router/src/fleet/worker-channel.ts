@@ -2,7 +2,7 @@ import { type ClientReadableStream, connectivityState, Metadata } from '@grpc/gr
 import type { KvcError } from '@kvcapsule/contracts/errors';
 import type {
   AdviseEvictionRequest,
-  CacheEvents,
+  WatchCacheResponse,
   WatchCacheRequest,
   WorkerServiceClient,
 } from '@kvcapsule/contracts/worker';
@@ -62,7 +62,7 @@ export class WorkerChannel {
   }
 
   /** The worker's account of its caches. Throws `WORKER_LOST` while it cannot be reached. */
-  watchCache(known: WatchCacheRequest): ClientReadableStream<CacheEvents> {
+  watchCache(known: WatchCacheRequest): ClientReadableStream<WatchCacheResponse> {
     if (this.#closed || this.#lostMs !== undefined) throw lost('The connection to the worker was lost.');
     return (this.#client ??= this.connect(this.address)).watchCache(known);
   }

@@ -5,7 +5,8 @@ import { type AttemptFailure, type Attempts, RetryBudget } from '@kvcapsule/doma
 import { Injectable } from '@nestjs/common';
 import { Telemetry } from '../operations/telemetry.service.js';
 import type { Demand } from '../placement/demand.js';
-import { type Reservation, Reserver } from '../placement/reserver.service.js';
+import type { Reservation } from '../placement/reservation.js';
+import { Reserver } from '../placement/reserver.service.js';
 import { Settings } from '../settings.js';
 
 /** A fifth more requests at most; a worker that breaks may still take along all that it has in prefill. */

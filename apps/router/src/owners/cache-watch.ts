@@ -1,5 +1,5 @@
 import { type ClientReadableStream, status } from '@grpc/grpc-js';
-import { CacheChange, type CacheEvents, type WatchCacheRequest } from '@kvcapsule/contracts/worker';
+import { CacheChange, type WatchCacheResponse, type WatchCacheRequest } from '@kvcapsule/contracts/worker';
 import type { OwnerNumber, OwnersIndex } from '@kvcapsule/domain/owners';
 
 /** Between two calls of a worker whose last one broke; doubles up to the longest. */
@@ -15,7 +15,7 @@ const MOST_QUESTIONS = 64;
 const NOTHING: WatchCacheRequest = { instance: '', sequence: 0n };
 
 /** What is used of a stream of events. */
-export type CacheCall = Pick<ClientReadableStream<CacheEvents>, 'on' | 'cancel'>;
+export type CacheCall = Pick<ClientReadableStream<WatchCacheResponse>, 'on' | 'cancel'>;
 
 export interface CacheWatchParts {
   readonly index: OwnersIndex;
@@ -69,7 +69,7 @@ export class CacheWatch {
       return;
     }
     this.#call = call;
-    call.on('data', (events: CacheEvents) => {
+    call.on('data', (events: WatchCacheResponse) => {
       if (call === this.#call) this.#hear(events);
     });
     const broken = (code?: number): void => {
@@ -100,7 +100,7 @@ export class CacheWatch {
     );
   }
 
-  #hear({ instance, sequence, cleared, complete, events, nextEvictions }: CacheEvents): void {
+  #hear({ instance, sequence, cleared, complete, events, nextEvictions }: WatchCacheResponse): void {
     this.#heardMs = performance.now();
     this.#failures = 0;
     clearTimeout(this.#doubt);

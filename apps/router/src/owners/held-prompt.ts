@@ -1,8 +1,14 @@
 import { nameFile } from '@kvcapsule/domain/identity';
-import type { OwnerNumber } from '@kvcapsule/domain/owners';
+import type { OwnerNumber, OwnersIndex } from '@kvcapsule/domain/owners';
 import type { HeldContent, WorkerView } from '@kvcapsule/domain/placement';
-import type { Owners } from './owners.service.js';
 import { bytesOf, type NamedPrompt, PromptNames } from './prompt-names.js';
+
+/** Who holds what. */
+interface Owners {
+  readonly index: OwnersIndex;
+  /** Under which number the index has a worker's content. */
+  numberOf(workerId: string): OwnerNumber | undefined;
+}
 
 /** A decision asks of every worker; one that comes later than this looks again. */
 const FRESH_MS = 20;
@@ -21,7 +27,7 @@ export class HeldPrompt {
   #features: Map<number, number[]> | undefined;
 
   constructor(
-    private readonly owners: Pick<Owners, 'index' | 'numberOf'>,
+    private readonly owners: Owners,
     private readonly named: NamedPrompt,
   ) {}
 

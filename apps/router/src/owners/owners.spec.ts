@@ -5,7 +5,7 @@ import {
   type AdviseEvictionRequest,
   CacheChange,
   CachedContent,
-  CacheEvents,
+  WatchCacheResponse,
   type WatchCacheRequest,
   type WorkerServiceClient,
 } from '@kvcapsule/contracts/worker';
@@ -33,13 +33,16 @@ class Call extends EventEmitter {
   }
 
   /** Ids of what is stored, negative ones of what is removed. */
-  say(ids: readonly number[], more: Partial<CacheEvents> = {}): void {
+  say(ids: readonly number[], more: Partial<WatchCacheResponse> = {}): void {
     const events = ids.map((id) => ({
       name: name(Math.abs(id)),
       change: id < 0 ? CacheChange.CACHE_CHANGE_REMOVED : CacheChange.CACHE_CHANGE_STORED,
       ...{ content: CachedContent.CACHED_CONTENT_TEXT, tokens: 16, pages: 8 },
     }));
-    this.emit('data', CacheEvents.create({ instance: 'i', sequence: 7n, complete: true, events, ...more }));
+    this.emit(
+      'data',
+      WatchCacheResponse.create({ instance: 'i', sequence: 7n, complete: true, events, ...more }),
+    );
   }
 }
 
@@ -196,7 +199,7 @@ describe('what a router knows of a worker’s caches', () => {
     const wrong = { name: Buffer.from('short'), change: CacheChange.CACHE_CHANGE_STORED };
     call().emit(
       'data',
-      CacheEvents.create({
+      WatchCacheResponse.create({
         cleared: true,
         complete: true,
         events: [{ ...wrong, content: 1, tokens: 1, pages: 1 }],

@@ -1,5 +1,5 @@
 import type { Demand } from './demand.js';
-import type { Reservation } from './reserver.service.js';
+import type { Reservation } from './reservation.js';
 
 /** Who answers a request, and why: facts for its client and for the log. */
 export interface Receipt {

@@ -17,6 +17,7 @@ import { Settings } from '../settings.js';
 import type { Demand } from './demand.js';
 import { LedgerGuard } from './ledger-guard.service.js';
 import { Placement } from './placement.service.js';
+import type { Reservation } from './reservation.js';
 import { rejectedBy, unplaceable } from './unplaceable.js';
 
 /**
@@ -24,22 +25,6 @@ import { rejectedBy, unplaceable } from './unplaceable.js';
  * room are asked: when three of them in turn are full, so is about everything, and the next heartbeats tell more.
  */
 export const MOST_RESERVATIONS = 3;
-
-/** Pages set aside for a request on one worker, until they are released. */
-export interface Reservation {
-  readonly record: WorkerRecord;
-  readonly key: LeaseKey;
-  readonly pages: number;
-  /** Why this worker. */
-  readonly pick: Pick;
-  /** What the request has it compute, to be told of the first token. */
-  readonly work: Work;
-  /** The ledger has not heard of it: the worker may have no room. */
-  readonly provisional: boolean;
-  /** The worker had no room: nothing has come free there. */
-  isRefused?: boolean;
-  readonly untrack: () => void;
-}
 
 /** Finds a worker for a request and sets its pages aside in the ledger. */
 @Injectable()

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import {
   CacheChange,
   CachedContent,
-  type CacheEvents,
+  type WatchCacheResponse,
   type ConnectRequest,
   type ConnectResponse,
   type Event,
@@ -186,7 +186,7 @@ export class FakeWorker {
 }
 
 /** Each change at once, from all that is held on. */
-function tellOf(log: CacheLog, call: ServerWritableStream<WatchCacheRequest, CacheEvents>): void {
+function tellOf(log: CacheLog, call: ServerWritableStream<WatchCacheRequest, WatchCacheResponse>): void {
   const reader = log.read();
   const timer = setInterval(() => {
     const batch = reader.next(100);

@@ -2,7 +2,7 @@ import { makeGenericClientConstructor } from '@grpc/grpc-js';
 import {
   AdviseEvictionRequest,
   AdviseEvictionResponse,
-  CacheEvents,
+  WatchCacheResponse,
   ConnectRequest,
   ConnectResponse,
   DrainRequest,
@@ -35,7 +35,7 @@ export const WorkerServiceService = {
   watchCache: {
     ...generated.watchCache,
     requestSerialize: serializer(WatchCacheRequest),
-    responseSerialize: serializer(CacheEvents),
+    responseSerialize: serializer(WatchCacheResponse),
   },
   adviseEviction: {
     ...generated.adviseEviction,

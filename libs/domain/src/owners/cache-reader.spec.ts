@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import { type CachedItem, CacheLog } from './cache-log.js';
+import { CacheLog } from './cache-log.js';
+import type { CachedItem } from './cached-item.js';
 import type { CacheReader } from './cache-reader.js';
 
 /** What a worker holds, written in a log that keeps few changes. */

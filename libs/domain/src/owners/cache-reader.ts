@@ -1,4 +1,14 @@
-import type { CacheChange, CachedItem, CacheLog } from './cache-log.js';
+import type { CacheChange, CachedItem } from './cached-item.js';
+
+/** Where a reader reads. */
+interface Log {
+  /** The newest change's number. */
+  readonly sequence: number;
+  /** At most so many changes after that one, in their order; undefined when some of them are kept no more. */
+  since(after: number, most: number): CacheChange[] | undefined;
+  /** All that is held. */
+  items(): Iterator<CachedItem, undefined>;
+}
 
 /** The next of what a reader is told; in their order they give exactly what the worker holds. */
 export interface CacheBatch {
@@ -24,7 +34,7 @@ export class CacheReader {
   #gaps = 0;
 
   constructor(
-    private readonly log: CacheLog,
+    private readonly log: Log,
     after: number | undefined,
   ) {
     this.#at = after ?? 0;

@@ -1,4 +1,5 @@
 export * from './cache-log.js';
+export * from './cached-item.js';
 export * from './cache-reader.js';
 export * from './owners-index.js';
 export * from './keeper.js';

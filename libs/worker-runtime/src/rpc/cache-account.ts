@@ -2,7 +2,7 @@ import { type handleServerStreamingCall, type handleUnaryCall, status } from '@g
 import type {
   AdviseEvictionRequest,
   AdviseEvictionResponse,
-  CacheEvents,
+  WatchCacheResponse,
   WatchCacheRequest,
 } from '@kvcapsule/contracts/worker';
 import type { Serving } from '@kvcapsule/serving';
@@ -34,7 +34,7 @@ export class CacheAccount implements Told {
   }
 
   /** `WatchCache` */
-  readonly watch: handleServerStreamingCall<WatchCacheRequest, CacheEvents> = (call) => {
+  readonly watch: handleServerStreamingCall<WatchCacheRequest, WatchCacheResponse> = (call) => {
     new CacheStream(call, this);
   };
 

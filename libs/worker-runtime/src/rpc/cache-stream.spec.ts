@@ -4,7 +4,7 @@ import { status } from '@grpc/grpc-js';
 import {
   CacheChange,
   CachedContent,
-  type CacheEvents,
+  type WatchCacheResponse,
   type WatchCacheRequest,
   WatchCacheRequest as Request,
   type WorkerServiceClient,
@@ -21,14 +21,14 @@ type Call = Parameters<CacheAccount['watch']>[0];
 
 /** A router that reads what is written when it is told to. */
 class Reading extends EventEmitter {
-  readonly written: CacheEvents[] = [];
+  readonly written: WatchCacheResponse[] = [];
   reads = true;
 
   constructor(readonly request: WatchCacheRequest) {
     super();
   }
 
-  write(events: CacheEvents): boolean {
+  write(events: WatchCacheResponse): boolean {
     this.written.push(events);
     return this.reads;
   }
@@ -197,7 +197,7 @@ describe('a worker', () => {
     const known = new Map<string, CachedContent>();
     const call = client.watchCache({ instance: '', sequence: 0n });
     call.on('error', () => undefined);
-    call.on('data', ({ cleared, events }: CacheEvents) => {
+    call.on('data', ({ cleared, events }: WatchCacheResponse) => {
       if (cleared) known.clear();
       for (const { name, change, content } of events) {
         if (change === CacheChange.CACHE_CHANGE_STORED) known.set(name.toString('hex'), content);

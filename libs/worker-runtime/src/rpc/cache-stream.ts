@@ -3,7 +3,7 @@ import {
   CacheChange,
   CachedContent,
   type CacheEvent,
-  type CacheEvents,
+  type WatchCacheResponse,
   type WatchCacheRequest,
 } from '@kvcapsule/contracts/worker';
 import type {
@@ -24,7 +24,7 @@ const IDLE_MS = 10_000;
 export const NAME_BYTES = 16;
 
 /** One router's call. */
-export type CacheCall = ServerWritableStream<WatchCacheRequest, CacheEvents>;
+export type CacheCall = ServerWritableStream<WatchCacheRequest, WatchCacheResponse>;
 
 /** What a stream tells of. */
 export interface Told {
@@ -91,7 +91,7 @@ export class CacheStream {
   }
 }
 
-function messageOf(batch: CacheBatch, instance: string, questions: readonly string[]): CacheEvents {
+function messageOf(batch: CacheBatch, instance: string, questions: readonly string[]): WatchCacheResponse {
   const { cleared, complete, sequence, changes } = batch;
   const events = changes.map(eventOf);
   const nextEvictions = questions.map(bytesOf);

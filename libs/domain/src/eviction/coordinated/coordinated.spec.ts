@@ -4,7 +4,8 @@ import { describe, expect, it } from 'vitest';
 import { contentOf } from '../../testing/policy-driver.js';
 import { Lru } from '../lru/lru.js';
 import { EVICTION_POLICIES, type EvictionPolicyName } from '../policies.js';
-import { Coordinated, type Owned } from './coordinated.js';
+import { Coordinated } from './coordinated.js';
+import type { Owned } from './owned.js';
 
 const ownedOf = (serial: number, tenant = 'a', pages = 1): Owned => {
   const name = `${serial}`.padStart(64, '0');

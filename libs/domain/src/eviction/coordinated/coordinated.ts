@@ -1,10 +1,6 @@
-import type { Evictable, EvictionPolicy } from '../policy.js';
+import type { EvictionPolicy } from '../policy.js';
+import type { Owned } from './owned.js';
 import { Tenants } from './tenants.js';
-
-/** Content that somebody's requests have left. */
-export interface Owned extends Evictable {
-  readonly tenant: string;
-}
 
 export interface CoordinatedOptions {
   readonly capacityPages: number;

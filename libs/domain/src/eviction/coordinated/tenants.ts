@@ -1,4 +1,4 @@
-import type { Owned } from './coordinated.js';
+import type { Owned } from './owned.js';
 
 /** A tenant's protection ends when it holds so much more than its floor, so that it does not come and go. */
 const SLACK = 1.1;

@@ -450,14 +450,14 @@ export interface DrainResponse {
   aborted: number;
 }
 
-/** Of the last CacheEvents that said `complete`, so that only what came since is told; empty to be told everything. */
+/** Of the last WatchCacheResponse that said `complete`, so that only what came since is told; empty to be told everything. */
 export interface WatchCacheRequest {
   instance: string;
   sequence: bigint;
 }
 
 /** Comes within 100 ms of a change, and every ten seconds when there is none. */
-export interface CacheEvents {
+export interface WatchCacheResponse {
   /** Of the worker's process, which its numbers belong to. */
   instance: string;
   /** The number of the newest change that has been told. */
@@ -476,7 +476,7 @@ export interface CacheEvents {
 }
 
 export interface AdviseEvictionRequest {
-  /** Of the CacheEvents that asked; another process takes no advice. */
+  /** Of the WatchCacheResponse that asked; another process takes no advice. */
   instance: string;
   /** Those of `next_evictions` that another worker keeps: of all that hold one, all but one are told so. */
   copiedNames: Buffer[];
@@ -3784,12 +3784,12 @@ export const WatchCacheRequest: MessageFns<WatchCacheRequest> = {
   },
 };
 
-function createBaseCacheEvents(): CacheEvents {
+function createBaseWatchCacheResponse(): WatchCacheResponse {
   return { instance: "", sequence: 0n, cleared: false, complete: false, events: [], nextEvictions: [] };
 }
 
-export const CacheEvents: MessageFns<CacheEvents> = {
-  encode(message: CacheEvents, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const WatchCacheResponse: MessageFns<WatchCacheResponse> = {
+  encode(message: WatchCacheResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.instance !== "") {
       writer.uint32(10).string(message.instance);
     }
@@ -3814,7 +3814,7 @@ export const CacheEvents: MessageFns<CacheEvents> = {
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): CacheEvents {
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchCacheResponse {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -3823,7 +3823,7 @@ export const CacheEvents: MessageFns<CacheEvents> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseCacheEvents();
+      const message = createBaseWatchCacheResponse();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -3887,7 +3887,7 @@ export const CacheEvents: MessageFns<CacheEvents> = {
     }
   },
 
-  fromJSON(object: any): CacheEvents {
+  fromJSON(object: any): WatchCacheResponse {
     return {
       instance: isSet(object.instance) ? globalThis.String(object.instance) : "",
       sequence: isSet(object.sequence) ? BigInt(object.sequence) : 0n,
@@ -3902,7 +3902,7 @@ export const CacheEvents: MessageFns<CacheEvents> = {
     };
   },
 
-  toJSON(message: CacheEvents): unknown {
+  toJSON(message: WatchCacheResponse): unknown {
     const obj: any = {};
     if (message.instance !== "") {
       obj.instance = message.instance;
@@ -3925,11 +3925,11 @@ export const CacheEvents: MessageFns<CacheEvents> = {
     return obj;
   },
 
-  create(base?: DeepPartial<CacheEvents>): CacheEvents {
-    return CacheEvents.fromPartial(base ?? {});
+  create(base?: DeepPartial<WatchCacheResponse>): WatchCacheResponse {
+    return WatchCacheResponse.fromPartial(base ?? {});
   },
-  fromPartial(object: DeepPartial<CacheEvents>): CacheEvents {
-    const message = createBaseCacheEvents();
+  fromPartial(object: DeepPartial<WatchCacheResponse>): WatchCacheResponse {
+    const message = createBaseWatchCacheResponse();
     message.instance = object.instance ?? "";
     message.sequence = (object.sequence !== undefined && object.sequence !== null) ? BigInt(object.sequence) : 0n;
     message.cleared = object.cleared ?? false;
@@ -4262,8 +4262,8 @@ export const WorkerServiceService = {
     responseStream: true as const,
     requestSerialize: (value: WatchCacheRequest): Buffer => Buffer.from(WatchCacheRequest.encode(value).finish()),
     requestDeserialize: (value: Buffer): WatchCacheRequest => WatchCacheRequest.decode(value),
-    responseSerialize: (value: CacheEvents): Buffer => Buffer.from(CacheEvents.encode(value).finish()),
-    responseDeserialize: (value: Buffer): CacheEvents => CacheEvents.decode(value),
+    responseSerialize: (value: WatchCacheResponse): Buffer => Buffer.from(WatchCacheResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): WatchCacheResponse => WatchCacheResponse.decode(value),
   },
   /**
    * Which of the contents that a worker is about to evict lie elsewhere, too: these go before last copies. Nothing
@@ -4299,7 +4299,7 @@ export interface WorkerServiceServer extends UntypedServiceImplementation {
    * What the worker's caches hold: all of it, in pieces, then each change, so that a router can send requests to where
    * their prompts are held. A router that does not read in time is told everything again.
    */
-  watchCache: handleServerStreamingCall<WatchCacheRequest, CacheEvents>;
+  watchCache: handleServerStreamingCall<WatchCacheRequest, WatchCacheResponse>;
   /**
    * Which of the contents that a worker is about to evict lie elsewhere, too: these go before last copies. Nothing
    * waits for it.
@@ -4355,12 +4355,12 @@ export interface WorkerServiceClient extends Client {
    * What the worker's caches hold: all of it, in pieces, then each change, so that a router can send requests to where
    * their prompts are held. A router that does not read in time is told everything again.
    */
-  watchCache(request: WatchCacheRequest, options?: Partial<CallOptions>): ClientReadableStream<CacheEvents>;
+  watchCache(request: WatchCacheRequest, options?: Partial<CallOptions>): ClientReadableStream<WatchCacheResponse>;
   watchCache(
     request: WatchCacheRequest,
     metadata?: Metadata,
     options?: Partial<CallOptions>,
-  ): ClientReadableStream<CacheEvents>;
+  ): ClientReadableStream<WatchCacheResponse>;
   /**
    * Which of the contents that a worker is about to evict lie elsewhere, too: these go before last copies. Nothing
    * waits for it.

@@ -1,0 +1,19 @@
+import type { LeaseKey } from '@kvcapsule/domain/ledger';
+import type { Pick, Work } from '@kvcapsule/domain/placement';
+import type { WorkerRecord } from '@kvcapsule/domain/registry';
+
+/** Pages set aside for a request on one worker, until they are released. */
+export interface Reservation {
+  readonly record: WorkerRecord;
+  readonly key: LeaseKey;
+  readonly pages: number;
+  /** Why this worker. */
+  readonly pick: Pick;
+  /** What the request has it compute, to be told of the first token. */
+  readonly work: Work;
+  /** The ledger has not heard of it: the worker may have no room. */
+  readonly provisional: boolean;
+  /** The worker had no room: nothing has come free there. */
+  isRefused?: boolean;
+  readonly untrack: () => void;
+}
