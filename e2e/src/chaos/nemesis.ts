@@ -76,6 +76,8 @@ const FAULTS: readonly Fault[] = [
     name: 'lose store',
     weight: 2,
     run: async (strike) => {
+      // told before, too: a worker may register before this is over
+      strike.emptied();
       await strike.ground.loseStore();
       strike.emptied();
     },
@@ -84,6 +86,7 @@ const FAULTS: readonly Fault[] = [
     name: 'empty store',
     weight: 1,
     run: async (strike) => {
+      strike.emptied();
       await say(strike, 'FLUSHALL');
       strike.emptied();
     },

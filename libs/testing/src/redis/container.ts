@@ -46,16 +46,18 @@ export function containerRunner(image: string): Runner {
       throw error;
     });
     const signal = await signals(container);
+    let ended: Promise<void> | undefined;
+    const end = async (): Promise<void> => {
+      await signal('SIGKILL').catch(ignoreStopped);
+      await container.stop({ timeout: 0 });
+      forget();
+    };
     return {
       port: spec.port,
       say: (command) => say(spec, command),
       pause: () => signal('SIGSTOP'),
       resume: () => signal('SIGCONT'),
-      kill: async () => {
-        await signal('SIGKILL').catch(ignoreStopped);
-        await container.stop({ timeout: 0 });
-        forget();
-      },
+      kill: () => (ended ??= end()),
     };
   };
 }
