@@ -84,7 +84,8 @@ describe('faults', () => {
     const refused = await cluster.chat({ ...LONG, max_tokens: 3 });
     expect(refused.status).toBe(503);
     expect(refused.headers.get('retry-after')).not.toBeNull();
-    expect(Date.now() - killedAt).toBeLessThan(5_000);
+    // its record lives for six seconds more
+    expect(Date.now() - killedAt).toBeLessThan(10_000);
     cluster.workers[0] = await cluster.startWorker(0);
     for (const reader of readers) expect(events(await rest(reader)).at(-1)).toBe('[DONE]');
     await until(async () => (await cluster.chat({ ...LONG, max_tokens: 3 })).status === 200, 20_000);

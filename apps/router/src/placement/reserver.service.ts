@@ -6,10 +6,8 @@ import {
   firstTokenTokens,
   ownTokens,
   type Pick,
-  type Work,
   type WorkerView,
 } from '@kvcapsule/domain/placement';
-import type { WorkerRecord } from '@kvcapsule/domain/registry';
 import { Injectable } from '@nestjs/common';
 import { Fleet } from '../fleet/fleet.service.js';
 import { Telemetry } from '../operations/telemetry.service.js';
