@@ -3,24 +3,14 @@ import { fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, openSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { freePort } from '../free-port.mjs';
 import { signalTree } from '../serving/process-tree.mjs';
 import { chat, line, MODEL, post } from './load.mjs';
 
 const READY_MS = 60_000;
 const BACKENDS = 2;
-
-/** A port that nobody listens on. */
-async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 const stop = (pids) => signalTree(pids, 'SIGKILL');
 

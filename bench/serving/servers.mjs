@@ -1,10 +1,10 @@
 // The servers that are compared, each started as its usual processes and held still while another's turn is on.
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Cluster } from '../../e2e/dist/harness.js';
+import { freePort } from '../free-port.mjs';
 import { signalTree } from './process-tree.mjs';
 
 export const THREADS = 2;
@@ -16,15 +16,6 @@ const PROGRESS_MS = 30_000;
 const LOG_CHARS = 4_000;
 /** A server that stood still may have to renew what it holds elsewhere before it answers. */
 const RESUME_LIMIT_MS = 60_000;
-
-async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 const healthy = async (url) => (await fetch(url).catch(() => undefined))?.status === 200;
 
