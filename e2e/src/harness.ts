@@ -42,6 +42,7 @@ export class Cluster {
   router!: Part;
   readonly workers: Part[] = [];
   private readonly logDir = mkdtempSync(join(tmpdir(), 'kvc-e2e-'));
+  private readonly children = new Children();
 
   private constructor(private readonly options: ClusterOptions) {}
 
@@ -125,15 +126,35 @@ export class Cluster {
   }
 
   async stop(): Promise<void> {
-    const parts = [this.router as Part | undefined, ...this.workers].filter((part) => part !== undefined);
-    await Promise.all(parts.map((part) => stopPart(part)));
+    await this.children.stop();
     await (this.store as Store | undefined)?.stop();
     rmSync(this.logDir, { recursive: true, force: true });
   }
 
   private startPart(name: PartName, args: readonly string[]): Promise<Part> {
     const { nodeArgs, startLimitMs } = this.options;
-    return startPart(name, args, { logDir: this.logDir, nodeArgs, startLimitMs });
+    return startPart(name, args, { logDir: this.logDir, children: this.children, nodeArgs, startLimitMs });
+  }
+}
+
+/** Every process of a test from its spawn on, whoever else knows of it: none outlives the test, however that ends. */
+export class Children {
+  readonly #all: ChildProcess[] = [];
+  #hasStopped = false;
+
+  /** Throws once they were stopped: a test that has run out of time may still be starting some. */
+  check(): void {
+    if (this.#hasStopped) throw new Error('the test has ended');
+  }
+
+  add(child: ChildProcess): void {
+    this.#all.push(child);
+  }
+
+  /** Asks each to end (SIGTERM), and ends it when it does not within 15 s. */
+  async stop(): Promise<void> {
+    this.#hasStopped = true;
+    await Promise.all(this.#all.map(end));
   }
 }
 
@@ -142,6 +163,8 @@ type PartName = 'router' | 'worker';
 interface PartOptions {
   /** Takes what the part logs, a file for each process. */
   readonly logDir: string;
+  /** Ends the process. */
+  readonly children: Children;
   readonly nodeArgs?: readonly string[] | undefined;
   /** More of its environment. */
   readonly env?: Readonly<Record<string, string>>;
@@ -153,13 +176,15 @@ interface PartOptions {
 export async function startPart(
   name: PartName,
   args: readonly string[],
-  { logDir, nodeArgs = [], env = {}, startLimitMs = 60_000 }: PartOptions,
+  { logDir, children, nodeArgs = [], env = {}, startLimitMs = 60_000 }: PartOptions,
 ): Promise<Part> {
+  children.check();
   const program = [...nodeArgs, join(ROOT, 'apps', name, 'dist/main.js')];
   const child = spawn(process.execPath, [...program, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, ...env },
   });
+  children.add(child);
   mkdirSync(logDir, { recursive: true });
   const logFile = join(logDir, `${name}-${String(child.pid)}.log`);
   child.stderr.pipe(createWriteStream(logFile));
@@ -311,12 +336,13 @@ async function readyLine(child: ChildProcess, limitMs: number): Promise<Record<s
   return line;
 }
 
-/** Asks it to end (SIGTERM), and ends it when it does not within 15 s. */
-export async function stopPart(part: Part): Promise<void> {
-  if (part.process.exitCode !== null || part.process.signalCode !== null) return;
-  const gone = once(part.process, 'exit');
-  part.process.kill('SIGTERM');
-  const forced = setTimeout(() => part.process.kill('SIGKILL'), 15_000);
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const gone = once(child, 'exit');
+  // one that stands still takes no other signal
+  child.kill('SIGCONT');
+  child.kill('SIGTERM');
+  const forced = setTimeout(() => child.kill('SIGKILL'), 15_000);
   await gone;
   clearTimeout(forced);
 }

@@ -6,7 +6,7 @@ import { createRedisClient, type RedisClient } from '@kvcapsule/platform/redis';
 import { ShiftedClock } from '@kvcapsule/testing/clock';
 import { FaultProxy } from '@kvcapsule/testing/network';
 import { freePort, startServer, type Store } from '@kvcapsule/testing/redis';
-import { killPart, MODEL_DIR, type Part, startPart, stopPart, until } from '../harness.js';
+import { Children, killPart, MODEL_DIR, type Part, startPart, until } from '../harness.js';
 
 const PASSWORD = 'of-the-tests';
 
@@ -42,6 +42,7 @@ export class Ground {
   #reader!: RedisClient;
   readonly #proxies: FaultProxy[] = [];
   readonly #clocks: ShiftedClock[] = [];
+  readonly #children = new Children();
   readonly #logDir = mkdtempSync(join(tmpdir(), 'kvc-chaos-'));
 
   private constructor(private readonly options: Required<GroundOptions>) {}
@@ -98,9 +99,7 @@ export class Ground {
 
   async stop(): Promise<void> {
     for (const proxy of this.#proxies) proxy.set('passing');
-    const parts = [...this.routers, ...this.workers].map(({ part }) => part);
-    for (const { process } of parts) process.kill('SIGCONT');
-    await Promise.all(parts.map(stopPart));
+    await this.#children.stop();
     await Promise.all(this.#proxies.map((proxy) => proxy.stop()));
     (this.#reader as RedisClient | undefined)?.disconnect();
     await (this.store as Store | undefined)?.stop();
@@ -154,7 +153,7 @@ export class Ground {
       '--drain-ms',
       '5000',
     ];
-    const start = () => startPart('router', args, { logDir: this.#logDir, env: clock.env });
+    const start = () => this.#startPart('router', args, clock);
     return nodeOf({ name, store, clock }, start);
   }
 
@@ -164,7 +163,11 @@ export class Ground {
     const args = ['--id', name, ...told, '--redis', urlOf(store), '--model', MODEL_DIR, '--threads', '1'];
     const { poolMib, workerDrainMs } = this.options;
     args.push('--pool-mib', String(poolMib), '--drain-timeout-ms', String(workerDrainMs));
-    return startPart('worker', args, { logDir: this.#logDir, env: clock.env });
+    return this.#startPart('worker', args, clock);
+  }
+
+  #startPart(name: 'router' | 'worker', args: readonly string[], { env }: ShiftedClock): Promise<Part> {
+    return startPart(name, args, { logDir: this.#logDir, children: this.#children, env });
   }
 
   async #surroundings(): Promise<Pick<Place, 'store' | 'clock'>> {
