@@ -154,6 +154,26 @@ describe('every request is answered, and hardly later, under load and with a sto
     await expectServed(result);
   });
 
+  it.each([
+    ['has become a replica', 'REPLICAOF 127.0.0.1 1', 'REPLICAOF NO ONE'],
+    ['has too few replicas', 'CONFIG SET min-replicas-to-write 1', 'CONFIG SET min-replicas-to-write 0'],
+  ])(
+    '%s, which reads and does not write, for longer than its records live',
+    { timeout: 180_000 },
+    async (_fault, refuse, allow) => {
+      const result = await under(async ({ server, load }) => {
+        await server.say(refuse);
+        await sleep(10_000);
+        await expectDegraded();
+        await load.more(10);
+        await expectDegraded();
+        await server.say(allow);
+        await sleep(3_000);
+      });
+      await expectServed(result);
+    },
+  );
+
   it('answers after two seconds', { timeout: 180_000 }, async () => {
     const result = await under(async ({ proxy }) => {
       proxy.set('slow', 1_000);

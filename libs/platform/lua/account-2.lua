@@ -1,3 +1,4 @@
+#!lua flags=no-writes
 --[[
   Reads the account of one worker in one instant.
 

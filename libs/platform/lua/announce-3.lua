@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 --[[
   Writes down what a worker says of itself, and tells routers through the stream. Keys of another type than ours are
   removed: each worker writes them again with its next heartbeat.
@@ -30,8 +31,6 @@ end
 if isForeign(KEYS[2], 'stream') then
   redis.call('DEL', KEYS[2])
 end
--- First, since at its memory limit Redis refuses a script that begins with a write that may grow.
-redis.call('PEXPIRE', KEYS[1], ARGV[6])
 if ARGV[1] == 'left' then
   redis.call('HDEL', KEYS[1], ARGV[2])
 else

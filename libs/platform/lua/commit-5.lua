@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 --[[
   Takes a lease over for as long as the epoch lives and sets its pages. A lease that is unknown (swept, or
   lost with the store) is made, capacity permitting.

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 --[[
   Removes the worker's record and ledger. The epoch stays, so that its successor gets a higher one.
 

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 --[[
   Sets the pages of a committed lease, up or down.
 

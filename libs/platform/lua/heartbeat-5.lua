@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 --[[
   Keeps the worker alive, counts the pages of its leases anew, whatever stands among them, and drops reserved ones past
   their deadline.
@@ -32,7 +33,6 @@ local refused = checkEpoch(KEYS[1], KEYS[2], ARGV[1])
 if refused then
   return refused
 end
--- Not HSET first: at its memory limit Redis refuses a script that begins with a write that may grow.
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
 redis.call('HSET', KEYS[2], 'capacity', ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[4])

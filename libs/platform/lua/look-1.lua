@@ -1,5 +1,7 @@
+#!lua flags=allow-oom
 --[[
-  Reads where the stream of announcements stands, and the store's time.
+  Reads where the stream of announcements stands, and the store's time. It writes nothing, and yet has no flag
+  no-writes: a store that takes no writes refuses it, since in such a one everybody is silent and nobody has gone.
 
   KEYS[1] loads
 

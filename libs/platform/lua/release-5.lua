@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 --[[
   Gives a lease's pages back, and remembers that for a while: a reservation or commit that a broken connection
   delivers late is refused then, since nobody would give its pages back before the epoch ends. An older epoch's
@@ -25,7 +26,6 @@ if checkEpoch(KEYS[1], KEYS[2], ARGV[1]) then
   return 0
 end
 local now = nowMs()
--- Deletions first: at its memory limit Redis refuses a script that begins with a write that may grow.
 redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now)
 local lease = redis.call('HGET', KEYS[3], ARGV[2])
 if lease then

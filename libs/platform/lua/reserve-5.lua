@@ -1,3 +1,4 @@
+#!lua
 --[[
   Sets pages aside until a deadline. The same lease again sets its pages and renews its deadline; a lease
   that is committed already stays as it is, since the call is then a late double.

@@ -4,7 +4,6 @@ local function dropExpired(infoKey, leasesKey, deadlinesKey, nowMs)
   for _, leaseId in ipairs(redis.call('ZRANGEBYSCORE', deadlinesKey, '-inf', nowMs)) do
     local lease = redis.call('HGET', leasesKey, leaseId)
     local pages = lease and tonumber(string.match(lease, '^r:(%d+)$'))
-    -- Deletions first: at its memory limit Redis refuses a script that begins with a write that may grow.
     redis.call('ZREM', deadlinesKey, leaseId)
     if pages then
       redis.call('HDEL', leasesKey, leaseId)

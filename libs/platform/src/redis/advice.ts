@@ -50,6 +50,9 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
   [/DB index|invalid DB/, 'it has no database of that number: see the end of the URL'],
   [/^OOM|OOM command/, 'it is at its maxmemory: give it more'],
   [/READONLY/, 'it is a replica: name the master, or its Sentinels with redis-sentinel://HOST,HOST/NAME'],
+  [/NOREPLICAS/, 'it has fewer replicas than its min-replicas-to-write'],
+  [/MISCONF/, 'it cannot write its data to disk, and takes no writes until it can: see its own log'],
+  [/compiling script/, 'it is older than Redis 7.0: take that, or Valkey'],
   [/LOADING/, 'it still loads its data: try again when it has'],
   [/MASTERDOWN|CLUSTERDOWN/, 'a part of it is down, or it elects another master: try again then'],
 ];

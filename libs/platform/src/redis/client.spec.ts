@@ -82,6 +82,18 @@ describe('a verb', () => {
     expect(outcome.value).toMatchObject(unavailable(cause));
   });
 
+  it.each([
+    ["ERR Error compiling script (new function): user_script:1: unexpected symbol near '#'", /Redis 7\.0/],
+    ['NOREPLICAS Not enough good replicas to write.', /min-replicas-to-write/],
+    ['MISCONF Redis is configured to save RDB snapshots', /disk/],
+    ["OOM command not allowed when used memory > 'maxmemory'.", /maxmemory/],
+  ])('that Redis refuses is said with what to do: %s', async (words, advice) => {
+    const { outcome, calls } = run([Object.assign(new Error(words), { name: 'ReplyError' })]);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(calls()).toBe(1);
+    expect((outcome.value as Error).message).toMatch(advice);
+  });
+
   it('tells of a failure its words alone: the command beside them may hold a password', async () => {
     const failure = Object.assign(new Error('WRONGPASS'), {
       ...{ name: 'ReplyError', command: { name: 'auth', args: ['hunter2'] } },

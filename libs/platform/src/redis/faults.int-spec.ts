@@ -332,6 +332,37 @@ describe('faults of Redis', () => {
     admin.disconnect();
   }, 20_000);
 
+  it.each([
+    ['is a replica', ['REPLICAOF', '127.0.0.1', '1']],
+    ['has too few replicas', ['CONFIG', 'SET', 'min-replicas-to-write', '1']],
+  ] as const)(
+    'refuses every verb but reading, whatever it holds, when Redis %s',
+    async (_why, command) => {
+      const { epoch } = await registry.register(WORKER, LOAD, ONE);
+      await ledger.commit(lease(epoch), 4);
+      const admin = await createRedisClient(server.url);
+      const [name, ...args] = command;
+      await admin.call(name, ...args);
+      admin.disconnect();
+      const of = (workerId: string) => ({ ...lease(epoch), workerId });
+      const verbs = ['w1', 'unseen'].flatMap((workerId) => [
+        ledger.reserve(of(workerId), 1),
+        ledger.commit(of(workerId), 1),
+        ledger.extend(of(workerId), 1),
+        ledger.release(of(workerId)),
+        registry.register(workerDescriptor(workerId), LOAD, ONE),
+        registry.heartbeat(workerDescriptor(workerId), epoch, LOAD),
+        registry.deregister(workerId, epoch),
+      ]);
+      const outcomes = await Promise.allSettled([...verbs, workersOf(registry)]);
+      const refused = { status: 'rejected', reason: { code: 'LEDGER_UNAVAILABLE' } };
+      expect(outcomes).toMatchObject(outcomes.map(() => refused));
+      expect(await ledger.account('w1')).toMatchObject({ committedPages: 4, leases: 1 });
+      await expect(createRedisClient(server.url)).rejects.toMatchObject({ code: 'LEDGER_UNAVAILABLE' });
+    },
+    20_000,
+  );
+
   it('keeps workers and gives pages back when Redis is at its memory limit', async () => {
     const { epoch } = await registry.register(WORKER, LOAD, ONE);
     await ledger.commit(lease(epoch, 'held'), 5);

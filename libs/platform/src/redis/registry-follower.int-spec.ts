@@ -171,6 +171,30 @@ describe('who follows the stream', () => {
     expect(heard.free.has('w1')).toBe(true);
   });
 
+  it.each([
+    ['is a replica', 'REPLICAOF 127.0.0.1 1', 'REPLICAOF NO ONE'],
+    ['has too few replicas', 'CONFIG SET min-replicas-to-write 1', 'CONFIG SET min-replicas-to-write 0'],
+  ])(
+    'keeps everybody while the store answers and takes no writes, since it %s',
+    { timeout: 60_000 },
+    async (_why, refuse, allow) => {
+      await register('w1');
+      await follow();
+      const { server } = redis.store;
+      await server.say(refuse);
+      try {
+        await expect.poll(() => heard.missed, PATIENCE).toBeGreaterThan(2);
+        await sleep(6_500);
+      } finally {
+        await server.say(allow);
+      }
+      const before = heard.news;
+      await expect.poll(() => heard.news, PATIENCE).toBeGreaterThan(before + 2);
+      expect(heard.gone).toEqual([]);
+      expect(heard.free.has('w1')).toBe(true);
+    },
+  );
+
   it('outlives CLIENT PAUSE', { timeout: 60_000 }, async () => {
     const epoch = await register('w1');
     await follow();

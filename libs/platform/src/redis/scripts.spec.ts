@@ -64,6 +64,17 @@ describe.each(scripts)('%s', (name) => {
     }
   });
 
+  it('is refused at once by a store that takes no writes, unless the account is only looked at', () => {
+    const [flags] = text.split('\n');
+    expect(flags).toMatch(/^#!lua( flags=(no-writes|allow-oom))?$/);
+    expect(flags?.includes('no-writes')).toBe(name.startsWith('account'));
+  });
+
+  it('goes on at the store’s memory limit, unless it lets in a request or a worker', () => {
+    const letsIn = name.startsWith('reserve') || name.startsWith('register');
+    expect(/^#!lua flags=/.test(text)).toBe(!letsIn);
+  });
+
   it('is on the reference page', () => {
     expect(PAGE).toContain(`\`${name}\``);
   });
@@ -88,6 +99,7 @@ describe('defineScripts', () => {
       expect(lua).not.toContain('@include');
       expect(lua).not.toContain('undefined');
     }
+    for (const { lua } of defined.values()) expect(lua).toMatch(/^#!lua/);
     expect(defined.get('kvcReserve')?.lua).toContain(read('lua/includes/now-ms.lua').trim());
   });
 });

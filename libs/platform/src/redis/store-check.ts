@@ -2,7 +2,7 @@ import { KvcError } from '@kvcapsule/contracts';
 
 import { adviceOn } from './advice.js';
 import { nodesOf } from './connection.js';
-import { workerKeys } from './keys.js';
+import { REGISTRY_KEYS } from './keys.js';
 import type { RedisClient } from './scripts.js';
 import type { RedisKind } from './url.js';
 
@@ -99,11 +99,10 @@ export async function evictingPolicy(client: RedisClient): Promise<string | unde
   return undefined;
 }
 
-/** The script that only reads, of a worker that nobody is. */
+/** The script that writes nothing, and is refused where nothing may be written. */
 async function checkRights(client: RedisClient, told: string): Promise<void> {
-  const { info, leases } = workerKeys('nobody');
   try {
-    await client.kvcAccount(info, leases);
+    await client.kvcLook(REGISTRY_KEYS.loads);
   } catch (error) {
     const words = error instanceof Error ? error.message : 'unknown';
     const advice = adviceOn(words) ?? 'every verb of the ledger is one';
