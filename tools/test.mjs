@@ -2,7 +2,7 @@
 // The last line adds up all runners: "N passed, N failed".
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 import { startEngine } from './container-engine.mjs';
@@ -13,8 +13,7 @@ const full = process.argv.includes('--full');
 // property tests run millions of operations then
 if (full) process.env.KVCAPSULE_TEST_FULL = '1';
 
-async function run(command, args, env = {}) {
-  const stdio = ['ignore', 'inherit', 'inherit'];
+async function run(command, args, env = {}, stdio = ['ignore', 'inherit', 'inherit']) {
   const child = spawn(command, args, { cwd: root, stdio, env: { ...process.env, ...env } });
   const [code] = await once(child, 'exit');
   return code ?? 1;
@@ -88,12 +87,20 @@ async function sanitizers() {
   return ctest(buildDir);
 }
 
+/** Out of the way of whatever runs beside it: what it says is written to a file, to be shown at its end. */
 async function checks() {
-  const code = await run(process.execPath, [
+  const log = openSync(join(out, 'check.log'), 'w');
+  const args = [
+    '-n',
+    '15',
+    process.execPath,
     join(root, 'tools/check.mjs'),
     '--json',
     join(out, 'check.json'),
-  ]);
+  ];
+  const code = await run('nice', args, {}, ['ignore', log, log]);
+  closeSync(log);
+  console.log(read('check.log'));
   return settle(JSON.parse(read('check.json') ?? '{"passed":0,"failed":0}'), code);
 }
 
@@ -110,22 +117,29 @@ async function mutation() {
 const INTEGRATION = ['--project', 'int:libs/*', '--project', 'int:apps/*'];
 const END_TO_END = ['--project', 'int:e2e'];
 
-const runners = [
-  ['native', () => ctest('native/build')],
-  ...(full ? [['sanitizers', sanitizers]] : []),
-  ['unit', () => vitest('unit', ['--project', 'unit:*'])],
+const endToEnd = () => withEngine((env) => vitest('e2e', [...END_TO_END, '--no-file-parallelism'], env));
+
+/** One after the other; those of one line beside each other. */
+const stages = [
+  [['native', () => ctest('native/build')]],
+  ...(full ? [[['sanitizers', sanitizers]]] : []),
+  [['unit', () => vitest('unit', ['--project', 'unit:*'])]],
   // real processes share the cores: one file at a time
-  ['integration', () => withEngine((env) => vitest('int', [...INTEGRATION, '--no-file-parallelism'], env))],
-  ['end to end', () => withEngine((env) => vitest('e2e', [...END_TO_END, '--no-file-parallelism'], env))],
-  ...(full ? [['mutation', mutation]] : []),
-  ['checks', checks],
+  [['integration', () => withEngine((env) => vitest('int', [...INTEGRATION, '--no-file-parallelism'], env))]],
+  // end-to-end tests wait for most of their time
+  [
+    ['end to end', endToEnd],
+    ['checks', checks],
+  ],
+  ...(full ? [[['mutation', mutation]]] : []),
 ];
 
 rmSync(out, { recursive: true, force: true });
 mkdirSync(out, { recursive: true });
 const total = { passed: 0, failed: 0 };
 const lines = [];
-for (const [name, runner] of runners) {
+
+async function runOne([name, runner]) {
   const beganMs = performance.now();
   console.log(`\n== ${name}`);
   const { passed, failed } = await runner();
@@ -136,6 +150,8 @@ for (const [name, runner] of runners) {
     `${name.padEnd(12)} ${String(passed).padStart(5)} passed ${String(failed).padStart(3)} failed  ${seconds} s`,
   );
 }
+
+for (const stage of stages) await Promise.all(stage.map(runOne));
 console.log(`\n${lines.join('\n')}`);
 console.log(`${total.passed} passed, ${total.failed} failed`);
 process.exitCode = total.failed === 0 && total.passed > 0 ? 0 : 1;

@@ -18,6 +18,8 @@ export interface Part {
   readonly process: ChildProcess;
   /** The JSON line it printed when it was ready. */
   readonly ready: Readonly<Record<string, string>>;
+  /** What it logs. */
+  readonly logFile: string;
 }
 
 export interface ClusterOptions {
@@ -192,7 +194,7 @@ export async function startPart(
     child.kill('SIGKILL');
     throw new Error(`${name} did not start: ${readFileSync(logFile, 'utf8').slice(-4000)}`, { cause: error });
   });
-  return { name, process: child, ready };
+  return { name, process: child, ready, logFile };
 }
 
 /**
@@ -232,10 +234,15 @@ function flagOf(setting: string): string {
 }
 
 /** Kills without warning and waits until the process is gone. */
-export async function killPart(part: Part): Promise<void> {
-  const gone = once(part.process, 'exit');
-  part.process.kill('SIGKILL');
+export async function killPart({ process }: Part): Promise<void> {
+  if (hasEnded(process)) return;
+  const gone = once(process, 'exit');
+  process.kill('SIGKILL');
   await gone;
+}
+
+export function hasEnded({ exitCode, signalCode }: ChildProcess): boolean {
+  return exitCode !== null || signalCode !== null;
 }
 
 /** Polls until `check` holds; rejects when it never does. */
@@ -337,7 +344,7 @@ async function readyLine(child: ChildProcess, limitMs: number): Promise<Record<s
 }
 
 async function end(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
+  if (hasEnded(child)) return;
   const gone = once(child, 'exit');
   // one that stands still takes no other signal
   child.kill('SIGCONT');

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { SeededRandom } from '@kvcapsule/testing/scenes';
-import { ask, events, picture } from '../harness.js';
+import { ask, events, hasEnded, picture } from '../harness.js';
 import type { Ground, Node } from './ground.js';
 import type { End, Expected, Happening } from './history.js';
 
@@ -174,7 +174,7 @@ class Client {
 /** Whether a process has ended, or does within a few seconds. */
 async function endsSoon(process: Node['part']['process']): Promise<boolean> {
   for (let look = 0; look < 60; look += 1) {
-    if (process.exitCode !== null || process.signalCode !== null) return true;
+    if (hasEnded(process)) return true;
     await sleep(50);
   }
   return false;

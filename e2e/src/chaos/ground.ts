@@ -6,7 +6,7 @@ import { createRedisClient, type RedisClient } from '@kvcapsule/platform/redis';
 import { ShiftedClock } from '@kvcapsule/testing/clock';
 import { FaultProxy } from '@kvcapsule/testing/network';
 import { freePort, startServer, type Store } from '@kvcapsule/testing/redis';
-import { Children, killPart, MODEL_DIR, type Part, startPart, until } from '../harness.js';
+import { Children, hasEnded, killPart, MODEL_DIR, type Part, startPart, until } from '../harness.js';
 
 const PASSWORD = 'of-the-tests';
 
@@ -111,7 +111,7 @@ export class Ground {
   async replace(worker: Node, standsMs: number): Promise<boolean> {
     const { process } = worker.part;
     process.kill('SIGSTOP');
-    const gone = once(process, 'exit').then(() => true);
+    const gone = hasEnded(process) ? Promise.resolve(true) : once(process, 'exit').then(() => true);
     const port = await freePort();
     const part = await asASupervisor(() => this.#startProcess(worker, port));
     worker.part = part;
@@ -219,9 +219,11 @@ function urlOf({ port }: FaultProxy): string {
 /** Asks a process to end, waits until it has, and brings it up again. */
 export async function restart(node: Node): Promise<void> {
   const { process } = node.part;
-  const gone = once(process, 'exit');
-  process.kill('SIGTERM');
-  await gone;
+  if (!hasEnded(process)) {
+    const gone = once(process, 'exit');
+    process.kill('SIGTERM');
+    await gone;
+  }
   await node.start();
 }
 

@@ -1,7 +1,9 @@
+import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ShiftedClock } from '@kvcapsule/testing/clock';
 import type { FaultProxy } from '@kvcapsule/testing/network';
 import type { SeededRandom } from '@kvcapsule/testing/scenes';
+import { hasEnded } from '../harness.js';
 import { bounce, type Ground, type Node } from './ground.js';
 
 /** What may go wrong. Each resolves when it is mended, or says which promise it saw broken. */
@@ -121,6 +123,15 @@ export async function strikeUntil(
         worker: random.pick(ground.workers),
         router: random.pick(ground.routers),
       };
+      const fallen = [...ground.workers, ...ground.routers].find(
+        (node) => !busy.has(node) && hasEnded(node.part.process),
+      );
+      if (fallen) {
+        broken.push(endOf(fallen));
+        busy.add(fallen);
+        await fallen.start();
+        busy.delete(fallen);
+      }
       const target = targetOf(fault, strike);
       // a process is hit by one fault at a time, since one mends what the other still needs broken
       if (busy.has(target)) continue;
@@ -133,6 +144,12 @@ export async function strikeUntil(
   };
   await Promise.all([lane(), lane()]);
   return broken;
+}
+
+/** Says how a process has ended that nobody has ended. */
+function endOf({ name, part: { process, logFile } }: Node): string {
+  const how = process.signalCode ?? `code ${process.exitCode}`;
+  return `${name} has ended by itself, with ${how}: ${readFileSync(logFile, 'utf8').slice(-1_000)}`;
 }
 
 function targetOf({ name }: Fault, { ground, worker, router }: Strike): Node | Ground {
