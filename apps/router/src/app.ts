@@ -73,7 +73,7 @@ function checkRoute({ is404 }: FastifyRequest): void {
 /** Before the body is read: what costs the router time comes after it. Probes do not wait. */
 async function takeTurn(gate: TurnGate, { method, raw }: FastifyRequest): Promise<void> {
   if (method !== 'POST') return;
-  await gate.enter(callerOf(raw).principal.tenant);
+  await gate.enter(callerOf(raw).principal.tenant, () => raw.socket.destroyed);
   if (raw.socket.destroyed) throw new KvcError('ABORTED', 'The client went away.');
 }
 
@@ -113,7 +113,7 @@ export async function createApp(environment: Environment): Promise<NestFastifyAp
   const fastify = app.getHttpAdapter().getInstance();
   takeBodies(fastify, settings);
   await shareWith(fastify, settings.corsOrigins);
-  const gate = new TurnGate();
+  const gate = new TurnGate(settings.queueWaitMs);
   const checkKey = keyCheck(settings);
   const logAccess = accessLog(logger);
   fastify.addHook('onRequest', async (request, reply) => {
