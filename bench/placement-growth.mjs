@@ -1,163 +1,208 @@
-// How long one decision takes, over 10, 100 and 1,000 workers (half of them full), a prompt of 4,000 tokens and four
-// pictures: with nothing known of what workers hold, and with all of them asked. CPU time is the process's over all decisions,
-// collections of garbage included; quantiles are by the clock, over the quietest of ROUNDS rounds, since on a busy machine
-// those of any other tell of its neighbours.
+// How long a router takes to place a request, from the prepared prompt to the reservation (the ledger's answer aside), as
+// its workers and what it knows of their caches grow: 10, 100 and 1,000 workers (half of them full) that hold a million
+// blocks, then 1,000 workers that hold ten thousand, a hundred thousand and a million. All parts are the router's own;
+// workers tell what they hold by the protocol's messages into the index that requests are looked up in. A prompt has
+// 4,000 tokens, four pictures among them, and begins with one of 20 instructions.
+//   turn    a conversation that one worker holds whole (one in ten: three workers)
+//   opening instructions and a picture that are held, by many and by one; the rest is new
+//   new     a prompt that nobody holds anything of
+// CPU time is the process's over all requests, collections of garbage included; quantiles are by the clock, over all
+// requests and over the quietest of ROUNDS rounds, since on a busy machine the others tell of its neighbours, too.
 //
-// Usage: node bench/placement-growth.mjs [--decisions 10000] [--out PATH]
+// Usage: node bench/placement-growth.mjs [--requests 5000] [--out PATH]
 //   writes PATH.json and PATH.html; tsc -b has to have built everything once
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import {
+  COLOURS,
+  escapeXml,
+  gridLines,
+  htmlPage,
+  linePath,
+  logScale,
+  svgPlot,
+} from '@kvcapsule/evaluation/report';
+import { conversation, namesOf, promptOf, REQUEST } from './placement/conversations.mjs';
+import { routerBeside } from './placement/router.mjs';
 
 const ROOT = resolve(import.meta.dirname, '..');
-const built = (path) => import(join(ROOT, path, 'index.js'));
-const { place, policyOf, POLICY_NAMES, storageClass } = await built('libs/domain/dist/placement');
-const { COLOURS, escapeXml, gridLines, htmlPage, linePath, logScale, svgPlot } = await built(
-  'libs/evaluation/dist/report',
-);
-const { demandOf } = await import(join(ROOT, 'apps/router/dist/placement/demand.js'));
-const { Member } = await import(join(ROOT, 'apps/router/dist/fleet/member.js'));
-
 const { values } = parseArgs({
   options: {
-    decisions: { type: 'string', default: '10000' },
+    requests: { type: 'string', default: '5000' },
     out: { type: 'string', default: join(ROOT, 'bench/results/placement-growth') },
   },
 });
-const DECISIONS = Number(values.decisions);
-const ROUNDS = 100;
+const REQUESTS = Number(values.requests);
+const ROUNDS = 50;
 const WORKERS = [10, 100, 1_000];
+const BLOCKS = [10_000, 100_000, 1_000_000];
+const MOST_WORKERS = WORKERS.at(-1);
+const MOST_BLOCKS = BLOCKS.at(-1);
+/** Prompts of each kind, made before the clock runs. */
+const PROMPTS = 100;
+/** Of the protocol's messages. */
+const MESSAGE = 1_000;
 
-const formats = ['q8', 'capsule'].flatMap((codec) => [
-  { codec, tokens: 0, profileId: '', markerRows: [], pages: 0, headerBytes: 64, bytesPerToken: 1_632 },
-]);
-const record = (index) => ({
-  ...{ workerId: `worker-${index}`, address: `10.0.${index >> 8}.${index % 256}:9000`, epoch: 1 },
-  ...{ modelId: 'demo', modelRevision: 'f'.repeat(64), processorRevision: 'a'.repeat(64) },
-  ...{ arithmetic: 'cpu-avx2-1', precision: 'f16/f16', imageProcessor: 'i', profileId: 'p' },
-  ...{ contextTokens: 8_192, blockTokens: 16, pagesPerBlock: 8, pageBytes: 6_144, capacityPages: 8_192 },
-  ...{ codec: 'capsule', codecs: ['raw', 'q8', 'capsule'], formats },
-  load: {
-    ...{ state: 'ready', running: index % 7, waiting: index % 3 },
-    freePages: index % 2 === 0 ? 4_000 + (index % 13) : 8,
-  },
-});
-const events = { lost: () => undefined, reachable: () => undefined };
-const fleetOf = (count) =>
-  Array.from({ length: count }, (_, index) => new Member(record(index), () => undefined, events));
+/** Conversations whose names are so many; workers take them in turns. */
+function* conversations(blocks) {
+  const known = new Set();
+  for (let number = 0; known.size < blocks; number += 1) {
+    const names = namesOf(promptOf(conversation(number)));
+    for (const name of names) known.add(name.toString('latin1'));
+    yield names;
+  }
+}
 
-const request = {
-  model: { workerModelId: 'demo', preparer: { processorRevision: 'a'.repeat(64) } },
-  ...{ turns: [{ role: 'user', content: ['x'.repeat(500)] }], principal: { tenant: '' }, cacheSalt: '' },
-};
-const prompt = {
-  tokenIds: Array.from({ length: 4_000 }, (_, index) => index % 997),
-  pictures: [0, 1, 2, 3].map((index) => ({
-    ...{ sha256: Buffer.alloc(32), encoded: Buffer.alloc(0), param: '' },
-    ...{ offset: 100 + index * 400, length: 300 },
-    markerRows: Array.from({ length: 44 }, (_, row) => row),
-  })),
-};
+const holdersOf = (number, workers) =>
+  number % 10 === 0
+    ? [0, 1, 2].map((at) => (number + at * Math.ceil(workers / 3)) % workers)
+    : [number % workers];
 
-/** As an index answers: a look-up a worker. */
-function heldBy(workers) {
-  const held = new Map(
-    workers.map(({ record: { workerId } }, index) => {
-      const prefixTokens = index % 5 === 0 ? 16 * (index % 250) : 0;
-      const pictures = { pictures: 4, picturesHeld: index % 5 === 0 ? 1 : 0, featuresHeld: index % 3 };
-      return [workerId, { prefixTokens, promptTokens: 4_000, ...pictures }];
-    }),
-  );
-  return (worker) => held.get(worker.record.workerId);
+/** Workers hold conversations until the index knows so many names; says how many conversations there are. */
+function fill(router, workers, blocks) {
+  const begun = new Set();
+  let count = 0;
+  for (const names of conversations(blocks)) {
+    for (const worker of new Set(holdersOf(count, workers))) {
+      for (let at = 0; at < names.length; at += MESSAGE)
+        router.tell(worker, names.slice(at, at + MESSAGE), at === 0 && !begun.has(worker));
+      begun.add(worker);
+    }
+    count += 1;
+  }
+  return count;
+}
+
+/** Prompts of each kind in turns, of conversations all over. */
+function promptsOf(count) {
+  const some = Array.from({ length: PROMPTS }, (_, at) => Math.floor((at * count) / PROMPTS));
+  return some.flatMap((number, at) => {
+    const { instructions, pictures } = conversation(number);
+    const [other, fresh] = [2e6 + at, 4e6 + at];
+    return [
+      { kind: 'turn', prompt: promptOf(conversation(number)) },
+      {
+        kind: 'opening',
+        prompt: promptOf({ instructions, text: other, pictures: [pictures[0], 4 * other, 4 * other + 1] }),
+      },
+      { kind: 'new', prompt: promptOf({ ...conversation(fresh), instructions: fresh }) },
+    ];
+  });
 }
 
 const quantile = (sorted, share) => sorted[Math.round(share * (sorted.length - 1))];
-const round = (ms) => Number(ms.toFixed(4));
+const digits = (number) => Number(number.toPrecision(3));
+const sortedMs = (times) => times.map(({ ms }) => ms).sort((a, b) => a - b);
 
-/** Ms of each, ascending. */
-function timesOf(decide, times) {
-  const each = Array.from({ length: times }, () => {
+async function timesOf(router, prompts, count) {
+  const times = [];
+  for (let at = 0; at < count; at += 1) {
+    const { kind, prompt } = prompts[at % prompts.length];
     const beganMs = performance.now();
-    decide();
-    return performance.now() - beganMs;
-  });
-  return each.sort((a, b) => a - b);
+    const reservation = await router.place(REQUEST, prompt);
+    times.push({ kind, ms: performance.now() - beganMs });
+    if (!reservation) throw new Error('nobody was found');
+    await router.release(reservation);
+  }
+  return times;
 }
 
-/** A decision is everything from the prompt to the workers that are tried. */
-function measure(policyName, count, known) {
-  const workers = fleetOf(count);
-  const policy = policyOf(policyName);
-  const held = known ? heldBy(workers) : undefined;
-  const decide = () => {
-    const { picks } = place(demandOf(request, prompt, 8_192, held), workers, policy, 3, Math.random);
-    if (picks.length === 0) throw new Error('nobody was picked');
-  };
-  for (let warm = 0; warm < DECISIONS / 4; warm += 1) decide();
+function summary(times) {
+  const sorted = sortedMs(times);
+  return { p50Ms: digits(quantile(sorted, 0.5)), p99Ms: digits(quantile(sorted, 0.99)) };
+}
+
+async function measure(workers, blocks) {
+  const router = await routerBeside(workers);
+  const prompts = promptsOf(fill(router, workers, blocks));
+  await timesOf(router, prompts, REQUESTS / 2);
   const before = process.cpuUsage();
-  const rounds = Array.from({ length: ROUNDS }, () => timesOf(decide, DECISIONS / ROUNDS));
+  const rounds = [];
+  for (let round = 0; round < ROUNDS; round += 1)
+    rounds.push(await timesOf(router, prompts, REQUESTS / ROUNDS));
   const { user, system } = process.cpuUsage(before);
-  const quietest = rounds.toSorted((a, b) => quantile(a, 0.99) - quantile(b, 0.99))[0];
-  return {
-    ...{ policy: policyName, workers: count, held: known },
-    cpuMs: round((user + system) / 1_000 / DECISIONS),
-    ...{ p50Ms: round(quantile(quietest, 0.5)), p99Ms: round(quantile(quietest, 0.99)) },
+  const all = rounds.flat();
+  const kinds = Object.entries(Object.groupBy(all, ({ kind }) => kind));
+  const [quietest] = rounds.map(summary).sort((a, b) => a.p99Ms - b.p99Ms);
+  const { names, pairs, bytes } = router.index;
+  const row = {
+    ...{ workers, names, pairs, indexBytes: bytes, bytesPerName: digits(bytes / names) },
+    ...{ cpuMs: digits((user + system) / 1_000 / REQUESTS), ...summary(all) },
+    ...{ quietest, kinds: Object.fromEntries(kinds.map(([kind, times]) => [kind, summary(times)])) },
   };
+  await router.stop();
+  process.stderr.write(`${workers} workers, ${names} names: p99 ${row.p99Ms} ms\n`);
+  return row;
 }
 
-if (storageClass(record(0)) !== storageClass(record(1))) throw new Error('workers are to be of one class');
-const rows = POLICY_NAMES.flatMap((policy) =>
-  WORKERS.flatMap((count) =>
-    (policy === 'cost-aware' ? [false, true] : [false]).map((known) => measure(policy, count, known)),
-  ),
-);
+const byWorkers = [];
+for (const workers of WORKERS) byWorkers.push(await measure(workers, MOST_BLOCKS));
+const byBlocks = [];
+for (const blocks of BLOCKS.slice(0, -1)) byBlocks.push(await measure(MOST_WORKERS, blocks));
+byBlocks.push(byWorkers.at(-1));
 
-const commit = execFileSync('git', ['-C', ROOT, 'rev-parse', '--short', 'HEAD']).toString().trim();
-const result = {
-  command: `node bench/placement-growth.mjs --decisions ${values.decisions}`,
-  machine: { cpu: cpus()[0].model, cores: cpus().length, load: loadavg()[0], node: process.version },
-  ...{ commit, decisions: DECISIONS, rows },
+const FRAME = { width: 470, height: 300, margin: { left: 60, right: 110, top: 28, bottom: 44 } };
+const TICKS = [0.03, 0.1, 0.3, 1, 3, 10];
+const SERIES = {
+  p50: ({ p50Ms }) => p50Ms,
+  'p99, all': ({ p99Ms }) => p99Ms,
+  'p99, quietest': ({ quietest }) => quietest.p99Ms,
+  CPU: ({ cpuMs }) => cpuMs,
 };
-
-const FRAME = { width: 560, height: 340, margin: { left: 64, right: 190, top: 28, bottom: 44 } };
-function chart(label, value) {
+function chart(rows, label, unit, along) {
   const { width, height, margin } = FRAME;
   const right = width - margin.right;
-  const xAt = logScale(WORKERS[0], WORKERS.at(-1), margin.left, right);
-  const ticks = [0.01, 0.03, 0.1, 0.3, 1, 3];
-  const yAt = logScale(ticks[0], ticks.at(-1), height - margin.bottom, margin.top);
-  const series = Map.groupBy(rows, ({ policy, held }) => (held ? `${policy}, content known` : policy));
-  const lines = [...series].map(([name, points], index) => {
-    const places = points.map((row) => [xAt(row.workers), yAt(value(row))]);
-    const style = `stroke="${COLOURS[index % COLOURS.length]}" fill="none" stroke-width="1.6"`;
+  const places = rows.map(along);
+  const xAt = logScale(places[0], places.at(-1), margin.left, right);
+  const yAt = logScale(TICKS[0], TICKS.at(-1), height - margin.bottom, margin.top);
+  const lines = Object.entries(SERIES).map(([name, value], index) => {
+    const line = rows.map((row) => [xAt(along(row)), yAt(value(row))]);
+    const style = `stroke="${COLOURS[index]}" fill="none" stroke-width="1.8"`;
     const key = margin.top + 12 + 14 * index;
-    return `<path d="${linePath(places)}" ${style}/><path d="M${right + 6} ${key - 4}h16" ${style}/><text x="${right + 26}" y="${key}">${name}</text>`;
+    return `<path d="${linePath(line)}" ${style}/><path d="M${right + 6} ${key - 4}h16" ${style}/><text x="${right + 26}" y="${key}">${name}</text>`;
   });
   return svgPlot(FRAME, label, [
     `<text x="${margin.left}" y="16" font-weight="600">${escapeXml(label)}</text>`,
-    gridLines(FRAME, { ticks: WORKERS, show: String, at: xAt }, { ticks, show: String, at: yAt }),
+    gridLines(FRAME, { ticks: places, show: String, at: xAt }, { ticks: TICKS, show: String, at: yAt }),
     ...lines,
-    `<text x="${(margin.left + right) / 2}" y="${height - 8}" text-anchor="middle">workers, half of them full</text>`,
+    `<text x="${(margin.left + right) / 2}" y="${height - 8}" text-anchor="middle">${unit}</text>`,
   ]);
 }
 
-const table = rows
-  .map(({ policy, workers, held, cpuMs, p50Ms, p99Ms }) =>
-    [policy.padEnd(14), String(workers).padStart(6), held ? 'known' : '-', cpuMs, p50Ms, p99Ms].join('\t'),
-  )
-  .join('\n');
-const text = `policy          workers\tcontent\tCPU ms\tp50 ms\tp99 ms\n${table}\n`;
-const charts = [
-  chart('CPU of a decision, ms', ({ cpuMs }) => cpuMs),
-  chart('p50 of a decision, ms', ({ p50Ms }) => p50Ms),
-  chart('p99 of a decision, ms', ({ p99Ms }) => p99Ms),
+const commit = execFileSync('git', ['-C', ROOT, 'rev-parse', '--short', 'HEAD']).toString().trim();
+const machine = {
+  cpu: cpus()[0].model,
+  cores: cpus().length,
+  load: digits(loadavg()[0]),
+  node: process.version,
+};
+const command = `node bench/placement-growth.mjs --requests ${REQUESTS}`;
+const table = [
+  'workers | names | names × owners | index, bytes a name | CPU, ms | p50, ms | p99, ms | p99, quietest round | p99 of a turn | of an opening | of a new prompt',
+  ...[...byWorkers, ...byBlocks.slice(0, -1)].map((row) =>
+    [
+      ...[row.workers, row.names, row.pairs, row.bytesPerName, row.cpuMs, row.p50Ms, row.p99Ms],
+      ...[row.quietest.p99Ms, row.kinds.turn.p99Ms, row.kinds.opening.p99Ms, row.kinds.new.p99Ms],
+    ].join(' | '),
+  ),
 ].join('\n');
-const note = `${DECISIONS} decisions each in ${ROUNDS} rounds, of which the quietest is told, from a prompt of 4,000 tokens and four pictures to three workers in order; load of the machine ${result.machine.load.toFixed(1)} on ${result.machine.cores} cores.`;
-writeFileSync(`${values.out}.json`, `${JSON.stringify(result, null, 2)}\n`);
+const note = `${REQUESTS} requests each in ${ROUNDS} rounds; commit ${commit}, load of the machine ${machine.load} on ${machine.cores} cores.`;
+const charts = [
+  chart(byWorkers, 'Placing a request, ms, a million blocks', 'workers', ({ workers }) => workers),
+  chart(byBlocks, 'Placing a request, ms, 1,000 workers', 'blocks that they hold', ({ names }) => names),
+];
+writeFileSync(
+  `${values.out}.json`,
+  `${JSON.stringify({ command, machine, commit, byWorkers, byBlocks }, null, 1)}\n`,
+);
 writeFileSync(
   `${values.out}.html`,
-  htmlPage('Decisions of placement', `<p>${escapeXml(note)}</p>\n${charts}\n<pre>${escapeXml(text)}</pre>`),
+  htmlPage(
+    'Placing a request',
+    `<p>${escapeXml(note)}</p>\n${charts.join('\n')}\n<pre>${escapeXml(table)}</pre>`,
+  ),
 );
-process.stdout.write(text);
+process.stdout.write(`${note}\n\n${table}\n`);

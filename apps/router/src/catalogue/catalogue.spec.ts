@@ -185,10 +185,15 @@ describe('names of a model', () => {
 
 describe('two revisions of a model', () => {
   const WORKERS = 3;
+  /** Another revision is another process, so it has another epoch. */
   const set = async (...revisions: string[]) => {
-    router.ports.workers = revisions.map((processorRevision, index) =>
-      workerRecord(`w${index}`, router.workers[index]?.address ?? '', { processorRevision }),
-    );
+    const before = router.ports.workers;
+    router.ports.workers = revisions.map((processorRevision, index) => {
+      const epoch = before[index]?.epoch ?? 0;
+      const isSame = before[index]?.processorRevision === processorRevision;
+      const changes = { processorRevision, epoch: isSame ? epoch : epoch + 1 };
+      return workerRecord(`w${index}`, router.workers[index]?.address ?? '', changes);
+    });
     await router.fleet.refresh();
   };
 

@@ -4,14 +4,27 @@ import type { WorkerView } from '@kvcapsule/domain/placement';
 import { Fleet } from '../fleet/fleet.service.js';
 import type { CatalogueEntry, ServedModel } from './model-catalogue.js';
 
+/** What follows from the registered workers of a model's revision, loads aside. */
+interface Roster {
+  readonly workers: readonly WorkerView[];
+  /** The smallest of theirs; infinite without workers. */
+  readonly contextTokens: number;
+  /** Every codec that some worker serves, in order of their names. */
+  readonly codecs: readonly string[];
+}
+
 /** The workers of each model, and what they allow together. */
 @Injectable()
 export class ModelFleet {
+  /** The fleet's list that the rosters are made of; with another list they are void. */
+  #views: readonly WorkerView[] = [];
+  readonly #rosters = new Map<ServedModel, Roster>();
+
   constructor(private readonly fleet: Fleet) {}
 
   /** Those whose tokenizer, template and picture settings are the model's: no others are sent its prompts. */
-  workers(model: ServedModel): WorkerView[] {
-    return this.fleet.views().filter((worker) => isOf(model, worker));
+  workers(model: ServedModel): readonly WorkerView[] {
+    return this.#roster(model).workers;
   }
 
   /** How many workers are registered for it with the tokenizer, template or picture settings of none of its revisions. */
@@ -24,7 +37,7 @@ export class ModelFleet {
   }
 
   isReady({ revisions }: CatalogueEntry): boolean {
-    return revisions.some((revision) => this.#ready(revision).length > 0);
+    return revisions.some((revision) => this.workers(revision).some(isReady));
   }
 
   /** The revision that a request is prepared for: the newest that has room, else that has a worker at all. */
@@ -34,19 +47,19 @@ export class ModelFleet {
 
   /** Of these, the newest that has room, else that has a worker; undefined where none has. */
   choose(revisions: readonly ServedModel[]): ServedModel | undefined {
-    const ready = revisions.filter((revision) => this.#ready(revision).length > 0);
-    return ready.find((revision) => this.#ready(revision).some(hasRoom)) ?? ready[0];
+    const withWorker = (takes: (worker: WorkerView) => boolean) =>
+      revisions.find((revision) => this.workers(revision).some(takes));
+    return withWorker((worker) => isReady(worker) && hasRoom(worker)) ?? withWorker(isReady);
   }
 
   /** Prompt and answer together, in tokens: what the model allows and each of its workers can hold. */
   contextTokens(model: ServedModel): number {
-    const contexts = this.workers(model).map(({ record }) => record.contextTokens);
-    return Math.min(model.preparer.contextTokens, ...contexts);
+    return Math.min(model.preparer.contextTokens, this.#roster(model).contextTokens);
   }
 
   /** Every codec that some worker serves, in order of their names; none while there is no worker. */
-  kvCodecs(model: ServedModel): string[] {
-    return [...new Set(this.workers(model).flatMap(({ record }) => record.codecs))].sort();
+  kvCodecs(model: ServedModel): readonly string[] {
+    return this.#roster(model).codecs;
   }
 
   /**
@@ -66,12 +79,29 @@ export class ModelFleet {
     return [...new Set(this.workers(model).map(({ record }) => record.precision))].sort();
   }
 
-  /** Those that take requests: a record alone may be that of a process that hangs. */
-  #ready(model: ServedModel): WorkerView[] {
-    return this.workers(model).filter(
-      ({ record, reach }) => record.load.state === 'ready' && reach !== 'unreachable',
-    );
+  #roster(model: ServedModel): Roster {
+    const views = this.fleet.views();
+    if (views !== this.#views) {
+      this.#views = views;
+      this.#rosters.clear();
+    }
+    let roster = this.#rosters.get(model);
+    if (!roster) this.#rosters.set(model, (roster = rosterOf(views.filter((worker) => isOf(model, worker)))));
+    return roster;
   }
+}
+
+function rosterOf(workers: readonly WorkerView[]): Roster {
+  return {
+    workers,
+    contextTokens: workers.reduce((least, { record }) => Math.min(least, record.contextTokens), Infinity),
+    codecs: [...new Set(workers.flatMap(({ record }) => record.codecs))].sort(),
+  };
+}
+
+/** Takes requests: a record alone may be that of a process that hangs. */
+function isReady({ record, reach }: WorkerView): boolean {
+  return record.load.state === 'ready' && reach !== 'unreachable';
 }
 
 function isOf({ workerModelId, preparer }: ServedModel, { record }: WorkerView): boolean {

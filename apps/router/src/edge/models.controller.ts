@@ -38,7 +38,7 @@ export class ModelsController {
       created: this.#created,
       owned_by: 'kvcapsule',
       max_model_len: this.fleet.contextTokens(model),
-      kv_codecs: this.fleet.kvCodecs(model),
+      kv_codecs: [...this.fleet.kvCodecs(model)],
       precisions: this.fleet.precisions(model),
     };
   }

@@ -88,7 +88,7 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
 
   /**
    * Workers that the registry has, and those that it has lost for less than a registration takes. The list is a new
-   * one when a worker comes or goes, but what its entries say is always the newest.
+   * one when a worker comes, goes or registers again, but the loads of its entries are always the newest.
    */
   views(): readonly WorkerView[] {
     return this.#views;
@@ -144,7 +144,7 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
   tick(): void {
     const nowMs = performance.now();
     this.#hangUpOnHung();
-    for (const member of this.#members.values()) member.tick();
+    for (const member of this.#members.values()) member.tick(nowMs);
     this.#dropGone(nowMs);
     if (this.#failures > 0) this.#goOnAlone(nowMs);
   }
@@ -206,6 +206,7 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
     const { epoch, load } = member.record;
     const isTurn = !member.isListed || epoch !== record.epoch || load.state !== record.load.state;
     member.update(record);
+    if (epoch !== record.epoch) this.#views = this.#present(this.#readMs);
     return isTurn;
   }
 
@@ -216,15 +217,17 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
   }
 
   #dropGone(nowMs: number): void {
-    const before = this.#views.length;
+    const before = this.#views;
     for (const [id, member] of this.#members) {
       // Its heartbeats are late or do not reach Redis, but it answers: new requests go elsewhere, these go on.
       if (!member.hasGone(nowMs) || member.channel.current?.speaksWithin(SILENCE_MS)) continue;
       member.channel.close(lost('The worker stopped sending heartbeats.'));
       this.#members.delete(id);
     }
-    this.#views = this.#present(nowMs);
-    if (this.#views.length < before) this.changed();
+    const present = this.#present(nowMs);
+    if (present.length === before.length && present.every((member, at) => member === before[at])) return;
+    this.#views = present;
+    if (present.length < before.length) this.changed();
   }
 
   #present(nowMs: number): Member[] {

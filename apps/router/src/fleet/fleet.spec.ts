@@ -79,6 +79,18 @@ function client(): FakeClient {
 }
 
 describe('the list of workers', () => {
+  it('is another one only when a worker comes, goes or registers again', async () => {
+    const first = fleet.views();
+    const isSame = () => fleet.views() === first;
+    await pass(5_000);
+    ports.workers = [{ ...record, load: { ...record.load, running: 3 } }];
+    await fleet.refresh();
+    expect([isSame(), fleet.views()[0]?.record.load.running]).toEqual([true, 3]);
+    ports.workers = [{ ...record, epoch: record.epoch + 1 }];
+    await fleet.refresh();
+    expect([isSame(), fleet.views()]).toEqual([false, first]);
+  });
+
   it('stands for as long as a registration takes when Redis comes back empty', async () => {
     ports.workers = [];
     await pass(5_500);

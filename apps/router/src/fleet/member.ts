@@ -93,7 +93,7 @@ export class Member implements WorkerView {
   }
 
   get msPerToken(): number | undefined {
-    return this.workload.msPerToken(performance.now());
+    return this.workload.msPerToken;
   }
 
   /** The registry tells of it. */
@@ -118,7 +118,8 @@ export class Member implements WorkerView {
   }
 
   /** A second has passed. */
-  tick(): void {
+  tick(nowMs: number): void {
+    this.workload.tick(nowMs);
     this.#freed.unshift(0);
     this.#freedPages -= this.#freed[FREED_SECONDS] ?? 0;
     this.#freed.length = Math.min(this.#freed.length, FREED_SECONDS);

@@ -120,7 +120,7 @@ export class GenerationService implements OnApplicationShutdown {
     checkPromptTokens(promptTokens, context);
     transcript.accept();
     const maxTokens = answerTokens(promptTokens, context, request.maxTokens);
-    const demand = demandOf(request, prompt, maxTokens, this.owners.heldOf(request, prompt));
+    const demand = demandOf(request, prompt, maxTokens, this.owners.holdingsOf(request, prompt));
     try {
       await this.reserver.checkFits(demand);
       const pages = () => Math.max(0, ...this.models.workers(model).map((worker) => demand.pagesOn(worker)));

@@ -75,15 +75,15 @@ it('is what lies there from the beginning on, and features of the pictures after
   store('w0', [nameFile(first!, DOMAIN), nameFile(second!, DOMAIN)]);
   store('w1', [...names.slice(1), nameFile(first!, DOMAIN)]);
   const whole = { promptTokens: 64, pictures: 2 };
-  expect(held.on(worker('w0'))).toEqual({ ...whole, prefixTokens: 40, picturesHeld: 1, featuresHeld: 1 });
-  expect(held.on(worker('w1'))).toEqual({ ...whole, prefixTokens: 0, picturesHeld: 0, featuresHeld: 1 });
-  expect(held.on(worker('w2'))).toEqual({ ...whole, prefixTokens: 0, picturesHeld: 0, featuresHeld: 0 });
+  expect(held.look()(worker('w0'))).toEqual({ ...whole, prefixTokens: 40, picturesHeld: 1, featuresHeld: 1 });
+  expect(held.look()(worker('w1'))).toEqual({ ...whole, prefixTokens: 0, picturesHeld: 0, featuresHeld: 1 });
+  expect(held.look()(worker('w2'))).toEqual({ ...whole, prefixTokens: 0, picturesHeld: 0, featuresHeld: 0 });
 });
 
 it('is named by what each worker computes with', () => {
   store('w0', namesOf(ROOT));
   store('w1', namesOf({ ...ROOT, arithmetic: 'b' }));
-  const tokens = (view: WorkerView) => held.on(view)?.prefixTokens;
+  const tokens = (view: WorkerView) => held.look()(view)?.prefixTokens;
   expect([worker('w0'), worker('w1'), worker('w1', { arithmetic: 'b' })].map(tokens)).toEqual([60, 0, 60]);
   for (const changes of [
     { precision: 'q' },
@@ -96,9 +96,9 @@ it('is named by what each worker computes with', () => {
 });
 
 it('is not known of a worker that has told nothing, nor while nobody has', () => {
-  expect(held.on(worker('w0'))).toBeUndefined();
+  expect(held.look()(worker('w0'))).toBeUndefined();
   store('w0', namesOf(ROOT));
-  expect([held.on(worker('w3')), held.on(worker('w0'))?.prefixTokens]).toEqual([undefined, 60]);
+  expect([held.look()(worker('w3')), held.look()(worker('w0'))?.prefixTokens]).toEqual([undefined, 60]);
 });
 
 it('is another tenant’s, or another salt’s, in no case', () => {
@@ -106,6 +106,6 @@ it('is another tenant’s, or another salt’s, in no case', () => {
   const owners = { index, numberOf: (workerId: string) => numbers.get(workerId) };
   for (const domain of [cacheDomain('t', ''), cacheDomain('u', 's')]) {
     const other = new HeldPrompt(owners, { prompt: PROMPT, kvCodec: undefined, domain });
-    expect(other.on(worker('w0'))).toMatchObject({ prefixTokens: 0, featuresHeld: 0 });
+    expect(other.look()(worker('w0'))).toMatchObject({ prefixTokens: 0, featuresHeld: 0 });
   }
 });

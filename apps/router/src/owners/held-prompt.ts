@@ -1,6 +1,6 @@
 import { nameFile } from '@kvcapsule/domain/identity';
 import type { OwnerNumber, OwnersIndex } from '@kvcapsule/domain/owners';
-import type { HeldContent, WorkerView } from '@kvcapsule/domain/placement';
+import type { HeldContent, Holdings, WorkerView } from '@kvcapsule/domain/placement';
 import { bytesOf, type NamedPrompt, PromptNames } from './prompt-names.js';
 
 /** Who holds what. */
@@ -10,38 +10,50 @@ interface Owners {
   numberOf(workerId: string): OwnerNumber | undefined;
 }
 
-/** A decision asks of every worker; one that comes later than this looks again. */
-const FRESH_MS = 20;
-
 /** Names that workers of one class make alike, and how many of them each worker holds from the first on. */
-interface Known {
+interface Looked {
   readonly names: PromptNames;
-  prefixes: Map<OwnerNumber, number>;
-  lookedMs: number;
+  readonly prefixes: ReadonlyMap<OwnerNumber, number>;
 }
 
 /** What workers hold of one request's prompt. Names are made once a class of workers, as far as anybody holds them. */
 export class HeldPrompt {
-  readonly #classes: Known[] = [];
-  /** Pictures whose features a worker holds. */
-  #features: Map<number, number[]> | undefined;
+  readonly #classes: PromptNames[] = [];
 
   constructor(
     private readonly owners: Owners,
     private readonly named: NamedPrompt,
   ) {}
 
-  /** Undefined where nothing is known of that worker. */
-  on(worker: WorkerView): HeldContent | undefined {
-    if (this.owners.index.pairs === 0) return undefined;
-    const owner = this.owners.numberOf(worker.record.workerId);
-    if (owner === undefined) return undefined;
-    const { names, prefixes } = this.#known(worker);
-    const { tokens, pictures } = names.prefix(prefixes.get(owner) ?? 0);
+  /** At this moment. */
+  look(): Holdings {
+    const { index } = this.owners;
+    if (index.pairs === 0) return () => undefined;
+    const classes: Looked[] = [];
+    const lookedFor = (worker: WorkerView): Looked => {
+      const names = this.#namesFor(worker);
+      const looked = { names, prefixes: index.prefixes(names) };
+      classes.push(looked);
+      return looked;
+    };
+    const features = this.#featuresHeld();
+    // of a thousand workers most hold nothing of a prompt
+    const nothing = this.#held(0, 0, []);
+    return (worker) => {
+      const owner = this.owners.numberOf(worker.record.workerId);
+      if (owner === undefined) return undefined;
+      const { names, prefixes } = classes.find((each) => each.names.fit(worker)) ?? lookedFor(worker);
+      const [count, held] = [prefixes.get(owner), features.get(owner)];
+      if (count === undefined && held === undefined) return nothing;
+      const { tokens, pictures } = names.prefix(count ?? 0);
+      return this.#held(tokens, pictures, held ?? []);
+    };
+  }
+
+  #held(prefixTokens: number, pictures: number, features: readonly number[]): HeldContent {
     const { prompt } = this.named;
-    const features = this.#featuresHeld().get(owner) ?? [];
     return {
-      prefixTokens: tokens,
+      prefixTokens,
       promptTokens: prompt.tokenIds.length,
       picturesHeld: pictures,
       featuresHeld: features.filter((picture) => picture >= pictures).length,
@@ -49,29 +61,25 @@ export class HeldPrompt {
     };
   }
 
-  #known(worker: WorkerView): Known {
-    let known = this.#classes.find(({ names }) => names.fit(worker));
-    if (!known) {
-      const names = new PromptNames(worker, this.named);
-      this.#classes.push((known = { names, prefixes: new Map(), lookedMs: -Infinity }));
-    }
-    const nowMs = performance.now();
-    if (nowMs - known.lookedMs <= FRESH_MS) return known;
-    known.lookedMs = nowMs;
-    known.prefixes = this.owners.index.prefixes(known.names);
-    this.#features = undefined;
-    return known;
+  #namesFor(worker: WorkerView): PromptNames {
+    const known = this.#classes.find((names) => names.fit(worker));
+    if (known) return known;
+    const names = new PromptNames(worker, this.named);
+    this.#classes.push(names);
+    return names;
   }
 
-  #featuresHeld(): Map<number, number[]> {
-    if (this.#features) return this.#features;
+  /** Pictures whose features a worker holds. */
+  #featuresHeld(): ReadonlyMap<number, readonly number[]> {
     const held = new Map<number, number[]>();
     const { prompt, domain } = this.named;
     for (const [picture, { sha256 }] of prompt.pictures.entries()) {
       for (const owner of this.owners.index.ask(bytesOf(nameFile(sha256, domain)))) {
-        held.set(owner, [...(held.get(owner) ?? []), picture]);
+        const pictures = held.get(owner);
+        if (pictures) pictures.push(picture);
+        else held.set(owner, [picture]);
       }
     }
-    return (this.#features = held);
+    return held;
   }
 }

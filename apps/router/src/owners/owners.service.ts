@@ -1,6 +1,6 @@
 import { cacheDomain } from '@kvcapsule/domain/identity';
 import { keeperOf, type OwnerNumber, OwnersIndex } from '@kvcapsule/domain/owners';
-import type { PlacementRequest, WorkerView } from '@kvcapsule/domain/placement';
+import type { Holdings, WorkerView } from '@kvcapsule/domain/placement';
 import type { WorkerRecord } from '@kvcapsule/domain/registry';
 import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { Fleet } from '../fleet/fleet.service.js';
@@ -54,14 +54,14 @@ export class Owners implements OnApplicationShutdown {
     return this.#watched.get(workerId)?.watch.owner;
   }
 
-  /** What workers hold of a request's prompt, for as long as it is to be placed. */
-  heldOf(
+  /** Says what workers hold of a request's prompt, each time at that moment, for as long as it is to be placed. */
+  holdingsOf(
     { principal, cacheSalt, kvCodec }: Pick<GenerationRequest, 'principal' | 'cacheSalt' | 'kvCodec'>,
     prompt: PreparedPrompt,
-  ): NonNullable<PlacementRequest['held']> {
+  ): () => Holdings {
     const domain = cacheDomain(principal.tenant, cacheSalt);
     const held = new HeldPrompt(this, { prompt, kvCodec, domain });
-    return (worker) => held.on(worker);
+    return () => held.look();
   }
 
   /** Ms since the last word of the worker that has been silent longest; 0 without workers. */
@@ -78,10 +78,14 @@ export class Owners implements OnApplicationShutdown {
     ownersSilence.set(this.silentMs);
   }
 
-  /** The fleet has something new at each answer; its list is another one every second at most. */
+  /** The fleet has something new at each answer; its list is another one when a worker comes or goes. */
   #follow(): void {
     const views = this.fleet.views();
-    if (views === this.#views) return;
+    if (views !== this.#views) this.#watchThese(views);
+    if (this.index.needsSweep) this.#sweep ??= setInterval(() => this.#sweepOn(), SWEEP_MS);
+  }
+
+  #watchThese(views: readonly WorkerView[]): void {
     this.#views = views;
     const listed = new Map(views.map(({ record }) => [record.workerId, record]));
     for (const [workerId, { address, watch }] of this.#watched) {
@@ -93,7 +97,6 @@ export class Owners implements OnApplicationShutdown {
       if (this.#watched.has(workerId)) continue;
       this.#watched.set(workerId, { address: record.address, watch: this.#watch(record) });
     }
-    if (this.index.needsSweep) this.#sweep ??= setInterval(() => this.#sweepOn(), SWEEP_MS);
   }
 
   #watch(record: WorkerRecord): CacheWatch {

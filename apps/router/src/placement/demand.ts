@@ -27,13 +27,13 @@ export type Demanding = Pick<
 
 /**
  * @param maxTokens what the answer may have at most
- * @param held what workers hold of the prompt
+ * @param holdings what workers hold of the prompt
  */
 export function demandOf(
   request: Demanding,
   prompt: PreparedPrompt,
   maxTokens: number,
-  held?: PlacementRequest['held'],
+  holdings?: PlacementRequest['holdings'],
 ): Demand {
   const { model, kvCodec } = request;
   const { tokenIds, pictures } = prompt;
@@ -50,7 +50,7 @@ export function demandOf(
     answerTokens: Math.min(maxTokens, USUAL_ANSWER_TOKENS),
     session: sessionOf(request, prompt),
     pagesOn: pagesOf(prompt, kvCodec, { maxTokens }),
-    ...(held && { held }),
+    ...(holdings && { holdings }),
   };
 }
 

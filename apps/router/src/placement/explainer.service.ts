@@ -39,7 +39,7 @@ export class Explainer {
     const context = this.models.contextTokens(model);
     checkPromptTokens(prompt.tokenIds.length, context);
     const maxTokens = answerTokens(prompt.tokenIds.length, context, request.maxTokens);
-    const demand = demandOf(request, prompt, maxTokens, this.owners.heldOf(request, prompt));
+    const demand = demandOf(request, prompt, maxTokens, this.owners.holdingsOf(request, prompt));
     const { scored, rejected } = this.placement.scoreAll(demand);
     const weights = this.placement.scorers.map(({ scorer, weight }) => [scorer.name, weight]);
     return {

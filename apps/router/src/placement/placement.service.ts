@@ -1,4 +1,5 @@
 import {
+  canPlace,
   type Decision,
   place,
   type Policy,
@@ -30,6 +31,11 @@ export class Placement {
 
   get scorers(): readonly WeightedScorer[] {
     return this.#policy.scorers;
+  }
+
+  /** Whether some worker can take it, at this moment or when what stands against it has passed. */
+  canPlace(demand: Demand): boolean {
+    return canPlace(demand, this.fleet.views(), this.#policy);
   }
 
   /**

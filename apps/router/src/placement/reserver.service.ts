@@ -40,7 +40,7 @@ export class Reserver {
    * its turn to be told so, or leave with `NO_CAPACITY` and be sent again in vain.
    */
   async checkFits(demand: Demand): Promise<void> {
-    if (!isTooLarge(this.placement.decide(demand, 0))) return;
+    if (this.placement.canPlace(demand) || !isTooLarge(this.placement.decide(demand, 0))) return;
     const decision = await this.#decideOnNews(demand);
     if (isTooLarge(decision)) throw unplaceable(demand, decision);
   }
@@ -86,7 +86,7 @@ export class Reserver {
 
   /** Whether a worker that has not failed the request could take it, if not at this moment. */
   hasOthers(demand: Demand): boolean {
-    return isPlaceable(this.placement.decide(demand, 0));
+    return this.placement.canPlace(demand);
   }
 
   /** Never rejects: a lease that cannot be given back here is by its worker, or runs out. */

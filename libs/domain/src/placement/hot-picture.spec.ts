@@ -8,6 +8,7 @@ import {
   type PolicyName,
   policyOf,
   type Work,
+  type WorkerView,
   Workload,
 } from './index.js';
 
@@ -77,7 +78,11 @@ function simulate({ policy = 'cost-aware', workers, requests, everyMs, seed = 1 
       const { pendingRequests, pendingTokens } = workload;
       return viewOf({ id, pendingRequests, pendingTokens });
     });
-    const request = requestOf({ ...PROMPT, held: ({ record }) => byId.get(record.workerId)?.held(nowMs) });
+    const holdings =
+      () =>
+      ({ record }: WorkerView) =>
+        byId.get(record.workerId)?.held(nowMs);
+    const request = requestOf({ ...PROMPT, holdings });
     const [pick] = place(request, views, chosen, 1, random).picks;
     const worker = byId.get(pick?.worker.record.workerId ?? '') as Worker;
     const held = worker.held(nowMs);

@@ -3,6 +3,7 @@ import type {
   Decision,
   Filter,
   HeldContent,
+  Holdings,
   Pick,
   PickReason,
   PlacementRequest,
@@ -37,6 +38,15 @@ export function place(
   const costing = new Costing(request, candidates, policy.scorers);
   const indices = policy.picker.pick(costing.totals(), count, random);
   return { picks: indices.map((index) => costing.pick(index)), candidates, rejected };
+}
+
+/** Whether some worker can take the request, at this moment or when what stands against it has passed. */
+export function canPlace(
+  request: PlacementRequest,
+  workers: readonly WorkerView[],
+  { filters }: Policy,
+): boolean {
+  return workers.some((worker) => refusingFilter(request, worker, filters)?.passes ?? true);
 }
 
 /** Filters and scores, and keeps every score. */
@@ -85,11 +95,12 @@ interface Part {
 /** What the candidates of one decision cost. */
 class Costing {
   readonly #parts: readonly Part[];
+  readonly #held: Holdings | undefined;
   /** By part, over all candidates. */
   readonly #sums: Float64Array;
 
   constructor(
-    private readonly request: PlacementRequest,
+    request: PlacementRequest,
     private readonly candidates: readonly WorkerView[],
     scorers: readonly WeightedScorer[],
   ) {
@@ -98,14 +109,15 @@ class Costing {
       return cost ? [{ name: scorer.name, weight, cost }] : [];
     });
     this.#sums = new Float64Array(this.#parts.length);
+    this.#held = request.holdings?.();
   }
 
   totals(): Float64Array {
-    const { request, candidates } = this;
+    const { candidates } = this;
     const totals = new Float64Array(candidates.length);
     for (let index = 0; index < candidates.length; index += 1) {
       const worker = candidates[index] as WorkerView;
-      totals[index] = this.#total(worker, request.held?.(worker));
+      totals[index] = this.#total(worker, this.#held?.(worker));
     }
     return totals;
   }
@@ -123,7 +135,7 @@ class Costing {
 
   scored(index: number): ScoredWorker {
     const worker = this.candidates[index] as WorkerView;
-    const held = this.request.held?.(worker);
+    const held = this.#held?.(worker);
     const costs: Record<string, number> = {};
     let total = 0;
     for (const { name, weight, cost } of this.#parts) {

@@ -1,6 +1,16 @@
+import fc from 'fast-check';
 import { describe, expect, it, vi } from 'vitest';
-import { heldOf, requestOf, viewOf } from '../testing/worker-views.js';
-import { pagesByClass, place, type Policy, policyOf, scoreAll, type Scorer, storageClass } from './index.js';
+import { heldOf, requestOf, type ViewChanges, viewOf } from '../testing/worker-views.js';
+import {
+  canPlace,
+  pagesByClass,
+  place,
+  type Policy,
+  policyOf,
+  scoreAll,
+  type Scorer,
+  storageClass,
+} from './index.js';
 
 const first = () => 0;
 const POLICY = policyOf('cost-aware');
@@ -41,11 +51,35 @@ describe('placement', () => {
     expect([picks, candidates]).toEqual([[], workers]);
   });
 
-  it('asks once of each worker what it holds, and again of those that are picked', () => {
+  it('looks once what workers hold, and asks of each worker, and again of those that are picked', () => {
     const held = vi.fn(() => heldOf());
     const workers = ['a', 'b', 'c', 'd'].map((id) => viewOf({ id }));
-    place(requestOf({ held }), workers, POLICY, 1, first);
+    const holdings = vi.fn(() => held);
+    place(requestOf({ holdings }), workers, POLICY, 1, first);
+    expect(holdings).toHaveBeenCalledOnce();
     expect(held).toHaveBeenCalledTimes(5);
+  });
+});
+
+describe('a request', () => {
+  it('can be placed where a worker is a candidate, or will be when what stands against it has passed', () => {
+    const views = fc
+      .record({
+        state: fc.constantFrom('ready', 'draining', 'failed'),
+        reach: fc.constantFrom('open', 'reconnecting', 'unreachable'),
+        isListed: fc.boolean(),
+        free: fc.constantFrom(0, 100),
+        capacity: fc.constantFrom(5, 100),
+      })
+      .map((changes) => viewOf(changes as ViewChanges));
+    fc.assert(
+      fc.property(fc.array(views, { maxLength: 4 }), (workers) => {
+        const { candidates, rejected } = place(requestOf(), workers, POLICY, 0, first);
+        const may = candidates.length > 0 || [...rejected.keys()].some(({ passes }) => passes);
+        expect(canPlace(requestOf(), workers, POLICY)).toBe(may);
+      }),
+      { numRuns: 300, seed: 6 },
+    );
   });
 });
 

@@ -40,6 +40,9 @@ export interface HeldContent {
   readonly pictures: number;
 }
 
+/** Undefined where nothing is known of that worker. */
+export type Holdings = (worker: WorkerView) => HeldContent | undefined;
+
 export interface PlacementRequest {
   readonly modelId: string;
   /** Of the tokenizer, template and picture settings that made the prompt's token ids. */
@@ -62,8 +65,8 @@ export interface PlacementRequest {
   readonly fingerprint?: SystemFingerprint | undefined;
   /** Pages the request needs at its peak on that worker: its codec and geometry decide. */
   pagesOn(worker: WorkerView): number;
-  /** What that worker holds of the prompt; undefined where nothing is known of it. */
-  held?(worker: WorkerView): HeldContent | undefined;
+  /** What workers hold of the prompt at this moment, looked up once a decision. */
+  holdings?(): Holdings;
   /** Tokens of content in use by others whose last copy that worker would give up for this request. */
   lastCopies?(worker: WorkerView): number | undefined;
 }

@@ -11,7 +11,10 @@ const workers = [
 ];
 const request = requestOf({
   ...{ promptTokens: 1_000, answerTokens: 100 },
-  held: ({ record }) => heldOf({ prefixTokens: record.workerId === 'holder' ? 990 : 0 }),
+  holdings:
+    () =>
+    ({ record }) =>
+      heldOf({ prefixTokens: record.workerId === 'holder' ? 990 : 0 }),
 });
 
 /** How many of a thousand requests go where. */

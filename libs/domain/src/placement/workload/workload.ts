@@ -32,9 +32,13 @@ export class Workload {
   }
 
   /** Time to the first token over what had to be computed until then, of late; undefined where that is unknown. */
-  msPerToken(nowMs: number): number | undefined {
-    if (this.#msPerToken === undefined || nowMs - this.#measuredMs > FORGOTTEN_MS) return undefined;
+  get msPerToken(): number | undefined {
     return this.#msPerToken;
+  }
+
+  /** Called every second or so: a measurement that is too old is none. */
+  tick(nowMs: number): void {
+    if (nowMs - this.#measuredMs > FORGOTTEN_MS) this.#msPerToken = undefined;
   }
 
   /**
@@ -60,7 +64,7 @@ export class Workload {
   }
 
   #measure(msPerToken: number, nowMs: number): void {
-    const before = this.msPerToken(nowMs) ?? msPerToken;
+    const before = this.#msPerToken ?? msPerToken;
     this.#msPerToken = before + SMOOTHING * (msPerToken - before);
     this.#measuredMs = nowMs;
   }

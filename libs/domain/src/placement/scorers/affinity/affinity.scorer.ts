@@ -9,9 +9,15 @@ const LIKELY = 0.5;
 export const affinity: Scorer = {
   name: 'affinity',
   over(request, candidates) {
-    if (request.session === undefined) return undefined;
-    const at: WorkerView | undefined = home(request.session, candidates);
+    const { session } = request;
+    if (session === undefined) return undefined;
     const away = LIKELY * wholeTokens(request);
-    return (worker, held) => (held ? undefined : worker === at ? 0 : away);
+    // a hash of every candidate's id, which is not needed where all of them tell what they hold
+    let at: WorkerView | undefined;
+    return (worker, held) => {
+      if (held) return undefined;
+      at ??= home(session, candidates);
+      return worker === at ? 0 : away;
+    };
   },
 };
