@@ -6,6 +6,7 @@ import type {
 } from '@kvcapsule/contracts/worker';
 import { Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
 import { NO_WORK, type Work, type WorkerView } from '@kvcapsule/domain/placement';
+import type { BreakerState, Trial } from '@kvcapsule/domain/retries';
 import type { Following, FollowingFigures, RegistryNews, WorkerRecord } from '@kvcapsule/domain/registry';
 import { Ports } from '../ports.js';
 import { LIST_STANDS_MS, Member } from './member.js';
@@ -42,6 +43,7 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
   /** When the registry was last read, or could not be. */
   #readMs = -Infinity;
   #wokenMs = -Infinity;
+  #openings = 0;
   /** Something was told of which requests that wait have not been told. */
   #owesWake = false;
 
@@ -104,6 +106,27 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
     return this.#members.get(workerId)?.workload.send(tokens, beforeFirst, performance.now()) ?? NO_WORK;
   }
 
+  /**
+   * A request is about to be sent to a worker; undefined where that is left alone or has gone.
+   * @param ignoresBreakers nobody else is there
+   */
+  begin({ workerId }: WorkerRecord, ignoresBreakers: boolean): Trial | undefined {
+    return this.#members.get(workerId)?.breaker.begin(performance.now(), ignoresBreakers);
+  }
+
+  /** Workers by the state of their breakers. */
+  breakers(): Record<BreakerState, number> {
+    const nowMs = performance.now();
+    const counts = { closed: 0, open: 0, 'half-open': 0 };
+    for (const { breaker } of this.#views) counts[breaker.state(nowMs)] += 1;
+    return counts;
+  }
+
+  /** How often a breaker has opened. */
+  get openings(): number {
+    return this.#openings;
+  }
+
   /** The open link to a worker, made when there is none. Throws `WORKER_LOST` where it cannot be reached. */
   link({ workerId }: WorkerRecord): WorkerLink {
     const member = this.#members.get(workerId);
@@ -145,6 +168,7 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
     const nowMs = performance.now();
     this.#hangUpOnHung();
     for (const member of this.#members.values()) member.tick(nowMs);
+    if (this.#views.some(({ awaitsProbe }) => awaitsProbe)) this.changed();
     this.#dropGone(nowMs);
     if (this.#failures > 0) this.#goOnAlone(nowMs);
   }
@@ -245,7 +269,17 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
         if (losses === 1) this.#log.log(`Worker ${workerId} can be reached again (seen at look ${looks}).`);
         this.changed();
       },
+      turned: (isOpen) => {
+        this.#turned(workerId, isOpen);
+      },
     });
+  }
+
+  #turned(workerId: string, isOpen: boolean): void {
+    if (isOpen) this.#openings += 1;
+    else this.changed();
+    if (isOpen) this.#log.warn(`Worker ${workerId} fails again and again and is left alone for a while.`);
+    else this.#log.log(`Worker ${workerId} answers again.`);
   }
 
   #hangUpOnHung(): void {

@@ -6,6 +6,7 @@ import {
   Workload,
 } from '@kvcapsule/domain/placement';
 import { HEARTBEAT_TTL_MS, type WorkerRecord } from '@kvcapsule/domain/registry';
+import { CircuitBreaker } from '@kvcapsule/domain/retries';
 import { type ChannelEvents, WorkerChannel } from './worker-channel.js';
 import { lost } from './worker-link.js';
 import type { Ports } from '../ports.js';
@@ -15,6 +16,11 @@ const FREED_SECONDS = 3;
 /** As long as a worker takes to find out that Redis has forgotten it and to register again, and then some. */
 export const LIST_STANDS_MS = HEARTBEAT_TTL_MS;
 
+export interface MemberEvents extends ChannelEvents {
+  /** Its breaker has opened or closed. */
+  readonly turned: (isOpen: boolean) => void;
+}
+
 /**
  * One worker as this router knows it: its record, what is in flight there, and the channel to it. It is its own view,
  * which is always the newest: a decision over a thousand workers copies none of them.
@@ -23,6 +29,7 @@ export class Member implements WorkerView {
   readonly workload = new Workload();
   #record: WorkerRecord;
   #storageClass: StorageClass;
+  #breaker: CircuitBreaker;
   #channel: WorkerChannel;
   /** `performance.now()` of the news that it has gone. */
   #missingMs: number | undefined;
@@ -39,11 +46,12 @@ export class Member implements WorkerView {
   constructor(
     record: WorkerRecord,
     private readonly connect: Ports['connect'],
-    private readonly events: ChannelEvents,
+    private readonly events: MemberEvents,
   ) {
     this.#record = record;
     this.#storageClass = storageClass(record);
     this.#channel = new WorkerChannel(record.address, connect, events);
+    this.#breaker = new CircuitBreaker(events.turned);
   }
 
   get channel(): WorkerChannel {
@@ -58,6 +66,20 @@ export class Member implements WorkerView {
   /** Whether it is missing for longer than a registration takes. */
   hasGone(nowMs: number): boolean {
     return this.#missingMs !== undefined && nowMs - this.#missingMs > LIST_STANDS_MS;
+  }
+
+  /** Of this life of it: another process has failed nobody. */
+  get breaker(): CircuitBreaker {
+    return this.#breaker;
+  }
+
+  /** It has been left alone for long enough: the next request shows how it does. */
+  get awaitsProbe(): boolean {
+    return this.#breaker.state(performance.now()) === 'half-open' && !this.isLeftAlone;
+  }
+
+  get isLeftAlone(): boolean {
+    return this.#breaker.leavesAlone(performance.now());
   }
 
   get record(): WorkerRecord {
@@ -103,7 +125,10 @@ export class Member implements WorkerView {
       this.#channel.close(lost('The worker was replaced by a newer one.'));
       this.#channel = new WorkerChannel(record.address, this.connect, this.events);
     }
-    if (record.epoch !== this.#record.epoch) this.#storageClass = storageClass(record);
+    if (record.epoch !== this.#record.epoch) {
+      this.#storageClass = storageClass(record);
+      this.#breaker = new CircuitBreaker(this.events.turned);
+    }
     this.#record = record;
     this.#missingMs = undefined;
     this.#heardMs = performance.now();

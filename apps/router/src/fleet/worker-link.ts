@@ -23,7 +23,8 @@ export interface LinkListener {
   prefilled(prefill: Prefill): void;
   delta(choice: number, delta: Delta): void;
   finished(finished: Finished): void;
-  failed(error: KvcError): void;
+  /** At that time of `performance.now()`, which is the same for all that one fault takes along. */
+  failed(error: KvcError, atMs: number): void;
   /** A frame that spoke of this request is over; it came at that time of `performance.now()`. */
   flush(nowMs: number): void;
 }
@@ -105,7 +106,7 @@ export class WorkerLink {
 
   generate({ message, files, work }: OutgoingRequest, listener: LinkListener): void {
     if (this.#lost) {
-      listener.failed(this.#lost);
+      listener.failed(this.#lost, performance.now());
       return;
     }
     if (this.#open.size === 0) this.#heardMs = this.#advancedMs = performance.now();
@@ -135,10 +136,11 @@ export class WorkerLink {
     this.stream.cancel();
     this.onLost(error);
     const requests = [...this.#open.values()];
+    const nowMs = performance.now();
     this.#open.clear();
     for (const { listener, pictures } of requests) {
       pictures.cancel();
-      listener.failed(error);
+      listener.failed(error, nowMs);
     }
   }
 
@@ -162,7 +164,7 @@ export class WorkerLink {
       }
       if (event.$case === 'finished' || event.$case === 'failed') this.forget(requestId);
       if (event.$case === 'delta') open.work.answered(this.#heardMs);
-      dispatch(open.listener, event, choice);
+      dispatch(open.listener, event, choice, this.#heardMs);
       spokenOf.push(open.listener);
     }
     for (const listener of spokenOf) listener.flush(this.#heardMs);
@@ -172,13 +174,13 @@ export class WorkerLink {
     if (pictures.send(need)) return;
     this.abort(requestId);
     this.forget(requestId);
-    listener.failed(lost('The worker asked for a picture that the request does not have.'));
+    listener.failed(lost('The worker asked for a picture that the request does not have.'), this.#heardMs);
   }
 }
 
 type News = Exclude<NonNullable<Event['event']>, { readonly $case: 'needPicture' }>;
 
-function dispatch(listener: LinkListener, event: News, choice: number): void {
+function dispatch(listener: LinkListener, event: News, choice: number, nowMs: number): void {
   switch (event.$case) {
     case 'started':
       listener.started(event.value);
@@ -190,7 +192,7 @@ function dispatch(listener: LinkListener, event: News, choice: number): void {
       listener.finished(event.value);
       return;
     case 'failed':
-      listener.failed(failure(event.value));
+      listener.failed(failure(event.value), nowMs);
   }
 }
 

@@ -1,6 +1,7 @@
-import { KvcError } from '@kvcapsule/contracts/errors';
-import { type Finished, FinishReason } from '@kvcapsule/contracts/worker';
+import { type ErrorCode, KvcError } from '@kvcapsule/contracts/errors';
+import { type Finished, FinishReason, Prefill } from '@kvcapsule/contracts/worker';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { Trial } from '@kvcapsule/domain/retries';
 import type { LinkListener, OutgoingRequest, WorkerLink } from '../fleet/worker-link.js';
 import { attempt } from './attempt.js';
 import { Transcript } from './transcript.js';
@@ -26,14 +27,22 @@ function scene(controller = new AbortController()) {
     owner: { abandoned: () => undefined, closed: () => undefined },
     observer: { started: () => undefined, appended: () => log.push('appended'), ended: () => undefined },
   });
+  const told: string[] = [];
+  const trial: Trial = {
+    state: 'closed',
+    succeeded: () => void told.push('succeeded'),
+    failed: (atMs) => void told.push(`failed at ${atMs}`),
+    left: () => void told.push('left'),
+  };
   const outcome: { value?: unknown } = {};
-  attempt(link, REQUEST, transcript, controller.signal).then(
+  attempt(link, REQUEST, transcript, { signal: controller.signal, trial }).then(
     () => (outcome.value = 'resolved'),
     (error: unknown) => (outcome.value = error),
   );
-  return { log, transcript, outcome, controller, worker: () => worker! };
+  return { log, told, transcript, outcome, controller, worker: () => worker! };
 }
 
+const prefill = (computedTokens: number) => Prefill.create({ computedTokens, promptTokens: 3 });
 const gone = new KvcError('ABORTED', 'gone');
 const settled = () => vi.advanceTimersByTimeAsync(0);
 
@@ -62,7 +71,7 @@ describe('an attempt', () => {
   it('rejects with the worker’s error, and leaves the transcript open for another worker', async () => {
     const { transcript, outcome, worker } = scene();
     const full = new KvcError('NO_CAPACITY', 'full');
-    worker().failed(full);
+    worker().failed(full, 0);
     await settled();
     expect([outcome.value, transcript.end]).toEqual([full, undefined]);
   });
@@ -100,7 +109,7 @@ describe('an attempt', () => {
   it('rejects with the reason of the abort also where the worker fails then', async () => {
     const { outcome, controller, worker } = scene();
     controller.abort(gone);
-    worker().failed(new KvcError('WORKER_LOST', 'lost'));
+    worker().failed(new KvcError('WORKER_LOST', 'lost'), 0);
     await settled();
     expect(outcome.value).toBe(gone);
   });
@@ -118,5 +127,71 @@ describe('an attempt', () => {
     controller.abort(gone);
     await vi.advanceTimersByTimeAsync(60_000);
     expect(log).toEqual(['generate r']);
+  });
+});
+
+describe('the breaker of a worker', () => {
+  beforeEach(() => {
+    vi.useFakeTimers();
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  it.each<[ErrorCode, boolean]>([
+    ['WORKER_LOST', true],
+    ['ENGINE_FAILED', true],
+    ['INTERNAL', true],
+    ['DEADLINE_EXCEEDED', true],
+    ['NO_CAPACITY', false],
+    ['DRAINING', false],
+    ['STALE_EPOCH', false],
+    ['INVALID_REQUEST', false],
+    ['IMAGE_INVALID', false],
+    ['CONTEXT_LENGTH_EXCEEDED', false],
+  ])('is told of a %s before the first progress: %s', (code, counts) => {
+    const { told, worker } = scene();
+    worker().started({ promptTokens: 3, cachedTokens: 1 });
+    worker().failed(new KvcError(code, 'failed'), 7);
+    expect(told).toEqual(counts ? ['failed at 7'] : []);
+  });
+
+  it.each<[string, (worker: LinkListener) => void, string[]]>([
+    ['the first token', (worker) => worker.delta(0, delta('a')), ['succeeded']],
+    [
+      'a whole answer without one',
+      (worker) => worker.finished(finishedBy(FinishReason.FINISH_REASON_STOP)),
+      ['succeeded'],
+    ],
+    ['a part of the prompt', (worker) => worker.prefilled(prefill(2)), ['succeeded']],
+    ['no more of the prompt than was cached', (worker) => worker.prefilled(prefill(1)), []],
+  ])('is told that it does well by %s', (_name, say, expected) => {
+    const { told, worker } = scene();
+    worker().started({ promptTokens: 3, cachedTokens: 1 });
+    say(worker());
+    say(worker());
+    expect(told).toEqual(expected);
+  });
+
+  it('is told of a worker that breaks after it has come forward, but not that the time is up then', () => {
+    const broken = scene();
+    broken.worker().delta(0, delta('a'));
+    broken.worker().failed(new KvcError('ENGINE_FAILED', 'broken'), 7);
+    expect(broken.told).toEqual(['succeeded', 'failed at 7']);
+    const late = scene();
+    late.worker().delta(0, delta('a'));
+    late.controller.abort(new KvcError('DEADLINE_EXCEEDED', 'late'));
+    expect(late.told).toEqual(['succeeded']);
+  });
+
+  it('is told of an answer whose whole time has passed without progress, and never of a client that leaves', async () => {
+    const late = scene();
+    late.controller.abort(new KvcError('DEADLINE_EXCEEDED', 'late'));
+    expect(late.told).toEqual([expect.stringMatching('failed at')]);
+    const left = scene();
+    left.controller.abort(gone);
+    await vi.advanceTimersByTimeAsync(5_000);
+    left.worker().failed(new KvcError('WORKER_LOST', 'lost'), 0);
+    expect(left.told).toEqual([]);
   });
 });

@@ -1,10 +1,18 @@
 import type { KvcError } from '@kvcapsule/contracts/errors';
 import { type Finished, FinishReason } from '@kvcapsule/contracts/worker';
+import type { Trial } from '@kvcapsule/domain/retries';
 import { lost, type OutgoingRequest, type WorkerLink } from '../fleet/worker-link.js';
 import type { Transcript } from './transcript.js';
+import { Verdict } from './verdict.js';
 
 /** How long an aborted request's pages may take to come free before its lease is given back anyway. */
 const ABORT_GRACE_MS = 5_000;
+
+interface AttemptBounds {
+  readonly signal: AbortSignal;
+  /** Is told how the worker does. */
+  readonly trial: Trial;
+}
 
 /**
  * One try at one worker: writes its answer into the transcript and resolves once that is complete, rejects with the
@@ -15,15 +23,17 @@ export function attempt(
   link: WorkerLink,
   request: OutgoingRequest,
   transcript: Transcript,
-  signal: AbortSignal,
+  { signal, trial }: AttemptBounds,
 ): Promise<void> {
   const { requestId } = request.message;
+  const verdict = new Verdict(trial);
   return new Promise<void>((resolve, reject) => {
     let grace: NodeJS.Timeout | undefined;
     // Asked with every token, and the signal's own getter takes longer than all else that a token needs here.
     let isAborted = false;
     const onAbort = () => {
       isAborted = true;
+      verdict.aborted(signal.reason);
       link.abort(requestId);
       grace = setTimeout(() => {
         link.forget(requestId);
@@ -37,23 +47,28 @@ export function attempt(
     };
     const finished = (end: Finished) => {
       const isCut = signal.aborted || end.reason === FinishReason.FINISH_REASON_ABORT;
-      if (isCut) return failed(lost('The worker stopped.'));
+      if (isCut) return failed(lost('The worker stopped.'), performance.now());
+      verdict.progressed();
       leave(resolve);
       transcript.finish(end);
     };
-    const failed = (error: KvcError) => {
+    const failed = (error: KvcError, atMs: number) => {
+      if (!isAborted) verdict.failed(error, atMs);
       leave(() => reject(signal.aborted ? (signal.reason as Error) : error));
     };
     signal.throwIfAborted();
     signal.addEventListener('abort', onAbort);
     link.generate(request, {
       started: (started) => {
+        verdict.started(started);
         transcript.start(started);
       },
       prefilled: (prefill) => {
+        verdict.prefilled(prefill);
         transcript.prefilled(prefill);
       },
       delta: (choice, delta) => {
+        verdict.progressed();
         if (!isAborted) transcript.append(choice, delta);
       },
       flush: (nowMs) => {

@@ -209,7 +209,7 @@ export class GenerationService implements OnApplicationShutdown {
     return ticket.enter(reserving, lifetime.deadlineMs, lifetime.signal);
   }
 
-  #attempt(job: Job, { record, work, ...reserved }: Reservation): Promise<void> {
+  #attempt(job: Job, { record, work, trial, ...reserved }: Reservation): Promise<void> {
     const { request, prompt, maxTokens, transcript, lifetime } = job;
     const { signal, deadlineMs } = lifetime;
     const remainingMs = deadlineMs - performance.now();
@@ -218,7 +218,7 @@ export class GenerationService implements OnApplicationShutdown {
     const asked = { request, prompt, ...reserved, maxTokens, resumedTokenIds, remainingMs };
     const message = generateMessage(asked);
     const files = prompt.pictures.map(({ encoded }) => encoded);
-    return attempt(this.fleet.link(record), { message, files, work }, transcript, signal);
+    return attempt(this.fleet.link(record), { message, files, work }, transcript, { signal, trial });
   }
 }
 

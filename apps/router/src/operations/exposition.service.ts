@@ -51,7 +51,15 @@ export class Exposition implements OnApplicationBootstrap {
     metrics.processes.set(1);
     this.admission.measure();
     this.owners.measure();
+    this.#measureBreakers();
     this.#measureRegistry();
+  }
+
+  #measureBreakers(): void {
+    const { breakers, breakerOpenings } = this.telemetry.metrics;
+    for (const [state, count] of Object.entries(this.fleet.breakers())) breakers.set({ state }, count);
+    breakerOpenings.reset();
+    breakerOpenings.inc(this.fleet.openings);
   }
 
   /** What the registry counts by itself. */

@@ -1,6 +1,7 @@
 import {
   canPlace,
   type Decision,
+  isLeftToNobody,
   place,
   type Policy,
   policyOf,
@@ -12,6 +13,11 @@ import { Injectable } from '@nestjs/common';
 import { Fleet } from '../fleet/fleet.service.js';
 import { Settings } from '../settings.js';
 import type { Demand } from './demand.js';
+
+/** A decision, and whether it was made regardless of breakers. */
+export interface GuardedDecision extends Decision {
+  readonly ignoresBreakers: boolean;
+}
 
 /** Decides by this router's policy over its newest snapshot of the fleet. */
 @Injectable()
@@ -38,17 +44,37 @@ export class Placement {
     return canPlace(demand, this.fleet.views(), this.#policy);
   }
 
-  /**
-   * At most `count` workers; with 0 only who could take the request and why others could not.
-   * @param among whom to look at, everybody by default
-   */
-  decide(demand: Demand, count: number, among?: (worker: WorkerView) => boolean): Decision {
-    const workers = among ? this.fleet.views().filter(among) : this.fleet.views();
-    return place(demand, workers, this.#policy, count, Math.random);
+  /** At most `count` workers; with 0 only who could take the request and why others could not. */
+  decide(demand: Demand, count: number): GuardedDecision {
+    const guarded = this.#decide(demand, this.fleet.views(), count);
+    if (!isLeftToNobody(guarded)) return { ...guarded, ignoresBreakers: false };
+    const decision = this.#decide(ignoringBreakers(demand), this.fleet.views(), count);
+    return { ...decision, ignoresBreakers: true };
+  }
+
+  /** The same among those workers alone, where it was decided over all whether breakers are ignored. */
+  decideAmong(
+    demand: Demand,
+    count: number,
+    { ignoresBreakers }: GuardedDecision,
+    among: (worker: WorkerView) => boolean,
+  ): Decision {
+    const workers = this.fleet.views().filter(among);
+    return this.#decide(ignoresBreakers ? ignoringBreakers(demand) : demand, workers, count);
   }
 
   /** Every score; takes longer. */
   scoreAll(demand: Demand): ReturnType<typeof scoreAll> {
-    return scoreAll(demand, this.fleet.views(), this.#policy);
+    const { ignoresBreakers } = this.decide(demand, 0);
+    const asked = ignoresBreakers ? ignoringBreakers(demand) : demand;
+    return scoreAll(asked, this.fleet.views(), this.#policy);
   }
+
+  #decide(demand: Demand, workers: readonly WorkerView[], count: number): Decision {
+    return place(demand, workers, this.#policy, count, Math.random);
+  }
+}
+
+function ignoringBreakers(demand: Demand): Demand {
+  return { ...demand, ignoresBreakers: true };
 }

@@ -1,3 +1,4 @@
+import type { BreakerState } from '@kvcapsule/domain/retries';
 import type { Demand } from './demand.js';
 import type { Reservation } from './reservation.js';
 
@@ -11,17 +12,22 @@ export interface Receipt {
   readonly heldTokens: number;
   readonly pages: number;
   readonly codec: string;
+  /** Of the worker's breaker when the request was sent: open where all that might take it were left alone. */
+  readonly breaker: BreakerState;
   /** In tokens of prefill. */
   readonly cost: number;
   /** By scorer, weights included. */
   readonly costs: Readonly<Record<string, number>>;
 }
 
-export function receiptOf({ promptTokens, kvCodec }: Demand, { record, pages, pick }: Reservation): Receipt {
+export function receiptOf(
+  { promptTokens, kvCodec }: Demand,
+  { record, pages, pick, trial }: Reservation,
+): Receipt {
   const { workerId, epoch, codec } = record;
   const { reason, held, total, costs } = pick;
   const heldTokens = held?.prefixTokens ?? 0;
-  const place = { workerId, epoch, reason, pages, codec: kvCodec ?? codec };
+  const place = { workerId, epoch, reason, pages, codec: kvCodec ?? codec, breaker: trial.state };
   return { ...place, promptTokens, heldTokens, cost: total, costs };
 }
 
@@ -33,13 +39,14 @@ export const RECEIPT_HEADERS = [
 
 /** The headers of an answer whose client asked for a receipt; a dictionary as in RFC 8941 says why. */
 export function receiptHeaders({ workerId, epoch, ...receipt }: Receipt): Record<string, string> {
-  const { reason, promptTokens, heldTokens, pages, codec, cost, costs } = receipt;
+  const { reason, promptTokens, heldTokens, pages, codec, breaker, cost, costs } = receipt;
   const facts = [
     `reason=${reason}`,
     `prompt-tokens=${promptTokens}`,
     `held-tokens=${heldTokens}`,
     `pages=${pages}`,
     `codec=${sendable(codec)}`,
+    ...(breaker === 'closed' ? [] : [`breaker=${breaker}`]),
     `cost=${Math.round(cost)}`,
     ...Object.entries(costs).map(([name, tokens]) => `cost-${name}=${Math.round(tokens)}`),
   ];

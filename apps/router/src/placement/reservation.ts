@@ -1,6 +1,7 @@
 import type { LeaseKey } from '@kvcapsule/domain/ledger';
 import type { Pick, Work } from '@kvcapsule/domain/placement';
 import type { WorkerRecord } from '@kvcapsule/domain/registry';
+import type { Trial } from '@kvcapsule/domain/retries';
 
 /** Pages set aside for a request on one worker, until they are released. */
 export interface Reservation {
@@ -11,6 +12,8 @@ export interface Reservation {
   readonly pick: Pick;
   /** What the request has it compute, to be told of the first token. */
   readonly work: Work;
+  /** What becomes of it tells the worker's breaker how the worker does. */
+  readonly trial: Trial;
   /** The ledger has not heard of it: the worker may have no room. */
   readonly provisional: boolean;
   /** The worker had no room: nothing has come free there. */

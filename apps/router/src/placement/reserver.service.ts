@@ -8,13 +8,14 @@ import {
   type Pick,
   type WorkerView,
 } from '@kvcapsule/domain/placement';
+import type { Trial } from '@kvcapsule/domain/retries';
 import { Injectable } from '@nestjs/common';
 import { Fleet } from '../fleet/fleet.service.js';
 import { Telemetry } from '../operations/telemetry.service.js';
 import { Settings } from '../settings.js';
 import type { Demand } from './demand.js';
-import { LedgerGuard } from './ledger-guard.service.js';
-import { Placement } from './placement.service.js';
+import { type LedgerAnswer, LedgerGuard } from './ledger-guard.service.js';
+import { type GuardedDecision, Placement } from './placement.service.js';
 import type { Reservation } from './reservation.js';
 import { rejectedBy, unplaceable } from './unplaceable.js';
 
@@ -55,15 +56,29 @@ export class Reserver {
     if (!isPlaceable(decision)) throw unplaceable(demand, decision);
     let forgotten: Pick | undefined;
     for (const pick of decision.picks) {
-      const key = newLease(pick.worker);
-      const answer = await this.ledger.reserve(key, demand.pagesOn(pick.worker));
-      if (answer === 'reserved') return this.#reservation(demand, pick, key, false);
-      if (answer === 'away') return this.#provisional(demand, pick);
+      const trial = this.fleet.begin(pick.worker.record, decision.ignoresBreakers);
+      if (!trial) continue;
+      const answer = await this.#ask(demand, pick, trial);
+      if (typeof answer === 'object') return answer;
       if (answer === 'forgotten') forgotten ??= pick;
     }
-    if (forgotten) return this.#provisional(demand, forgotten);
+    const trial = forgotten && this.fleet.begin(forgotten.worker.record, decision.ignoresBreakers);
+    if (forgotten && trial) return this.#provisional(demand, forgotten, trial);
     this.fleet.wanted();
     return undefined;
+  }
+
+  /** The trial is over where no reservation comes of it. */
+  async #ask(demand: Demand, pick: Pick, trial: Trial): Promise<Reservation | LedgerAnswer> {
+    const key = newLease(pick.worker);
+    let answer: LedgerAnswer | undefined;
+    try {
+      answer = await this.ledger.reserve(key, demand.pagesOn(pick.worker));
+      if (answer === 'reserved') return this.#reservation(demand, pick, key, { trial, provisional: false });
+      return answer === 'away' ? this.#provisional(demand, pick, trial) : answer;
+    } finally {
+      if (answer !== 'reserved' && answer !== 'away') trial.left();
+    }
   }
 
   /**
@@ -90,15 +105,16 @@ export class Reserver {
   }
 
   /** Never rejects: a lease that cannot be given back here is by its worker, or runs out. */
-  async release({ key, work, untrack, provisional, isRefused }: Reservation): Promise<void> {
+  async release({ key, work, trial, untrack, provisional, isRefused }: Reservation): Promise<void> {
     work.ended();
+    trial.left();
     untrack();
     if (!provisional) await this.ledger.giveBack(key);
     if (!isRefused) this.fleet.changed();
   }
 
   /** A worker that has come back stands in the registry before the next refresh shows it: who is refused asks first. */
-  async #decideOnNews(demand: Demand): Promise<Decision> {
+  async #decideOnNews(demand: Demand): Promise<GuardedDecision> {
     const decision = this.#decide(demand, MOST_RESERVATIONS);
     if (isPlaceable(decision)) return decision;
     await this.fleet.lookAgain();
@@ -106,10 +122,11 @@ export class Reserver {
   }
 
   /** Workers that had no room for it after all are not tried again before something has changed. */
-  #decide(demand: Demand, count: number): Decision {
+  #decide(demand: Demand, count: number): GuardedDecision {
     const decision = this.placement.decide(demand, count);
     if (demand.refused.size === 0) return decision;
-    const { picks } = this.placement.decide(demand, count, (worker) => !this.#hasJustRefused(demand, worker));
+    const mayTry = (worker: WorkerView) => !this.#hasJustRefused(demand, worker);
+    const { picks } = this.placement.decideAmong(demand, count, decision, mayTry);
     return { ...decision, picks };
   }
 
@@ -118,11 +135,16 @@ export class Reserver {
   }
 
   /** Under a lease of its own: the one that the ledger was asked for may be given back yet. */
-  #provisional(demand: Demand, pick: Pick): Reservation {
-    return this.#reservation(demand, pick, newLease(pick.worker), true);
+  #provisional(demand: Demand, pick: Pick, trial: Trial): Reservation {
+    return this.#reservation(demand, pick, newLease(pick.worker), { trial, provisional: true });
   }
 
-  #reservation(demand: Demand, pick: Pick, key: LeaseKey, provisional: boolean): Reservation {
+  #reservation(
+    demand: Demand,
+    pick: Pick,
+    key: LeaseKey,
+    { trial, provisional }: { readonly trial: Trial; readonly provisional: boolean },
+  ): Reservation {
     const { worker, held } = pick;
     const { record } = worker;
     const { arithmetic, precision } = record;
@@ -131,7 +153,8 @@ export class Reserver {
     const tokens = ownTokens(demand, held);
     const work = this.fleet.send(record.workerId, tokens, firstTokenTokens(demand, worker, held));
     const pages = demand.pagesOn(worker);
-    return { record, key, pages, provisional, pick, work, untrack: this.fleet.track(record.workerId, pages) };
+    const untrack = this.fleet.track(record.workerId, pages);
+    return { record, key, pages, provisional, pick, work, trial, untrack };
   }
 }
 

@@ -50,6 +50,85 @@ afterEach(() => {
   guard.onApplicationShutdown();
 });
 
+/** Five requests fail there. */
+function breakDown(index: number): void {
+  const { record } = fleet.views()[index]!;
+  for (let failures = 0; failures < 5; failures += 1)
+    fleet.begin(record, false)?.failed(performance.now() + failures / 1e3, 1);
+}
+
+describe('a worker that fails again and again', () => {
+  const workerOf = async (): Promise<string | undefined> => {
+    const reservation = await reserver.reserve(demand());
+    return reservation?.record.workerId;
+  };
+  beforeEach(() => {
+    vi.useFakeTimers();
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  it('is left alone while another one is there, also one that is full', async () => {
+    await meet({}, { load: { ...idle, freePages: PAGES } });
+    breakDown(0);
+    expect(fleet.breakers()).toEqual({ closed: 1, open: 1, 'half-open': 0 });
+    expect(await workerOf()).toBe('w1');
+    await meet({}, { load: { ...idle, freePages: 0 } });
+    expect(await workerOf()).toBeUndefined();
+    expect(reserver.hasOthers(demand())).toBe(true);
+  });
+
+  it('gets one request when its time is over, and others once that has come forward', async () => {
+    await meet({}, { load: { ...idle, freePages: 0 } });
+    breakDown(0);
+    await vi.advanceTimersByTimeAsync(1_001);
+    const looks = vi.fn();
+    fleet.onChange(looks);
+    fleet.tick();
+    expect(looks).toHaveBeenCalledOnce();
+    const probe = await reserver.reserve(demand());
+    expect([probe?.record.workerId, probe?.trial.state]).toEqual(['w0', 'half-open']);
+    expect(await workerOf()).toBeUndefined();
+    probe?.trial.succeeded();
+    expect(looks).toHaveBeenCalledTimes(2);
+    expect(await workerOf()).toBe('w0');
+  });
+
+  it('gets another one when the first has ended without showing anything, or was never sent', async () => {
+    await meet({}, { load: { ...idle, freePages: 0 } });
+    breakDown(0);
+    await vi.advanceTimersByTimeAsync(1_001);
+    ports.refusals.push(new KvcError('NO_CAPACITY', 'full'));
+    expect(await workerOf()).toBeUndefined();
+    const cancelled = await reserver.reserve(demand());
+    if (cancelled) await reserver.release(cancelled);
+    ports.registry.follow = () => Promise.reject(new Error('not asked'));
+    expect(await workerOf()).toBe('w0');
+  });
+
+  it('is asked all the same where all of them fail, or nobody else may be asked', async () => {
+    await meet({}, {});
+    for (const index of [0, 1]) breakDown(index);
+    const reservation = await reserver.reserve(demand());
+    expect(reservation?.trial.state).toBe('open');
+    await meet({}, {});
+    reservation?.trial.succeeded();
+    expect(fleet.breakers()).toEqual({ closed: 1, open: 1, 'half-open': 0 });
+    expect(await workerOf()).toBe(reservation?.record.workerId);
+    const failedThere = demand();
+    failedThere.failed.add(`${reservation?.record.workerId}@1`);
+    expect((await reserver.reserve(failedThere))?.trial.state).toBe('open');
+  });
+
+  it('has a clean slate as another process', async () => {
+    await meet({}, {});
+    breakDown(0);
+    await meet({ epoch: 2 }, {});
+    expect([fleet.breakers(), fleet.openings]).toEqual([{ closed: 2, open: 0, 'half-open': 0 }, 1]);
+  });
+});
+
 describe('reserving', () => {
   it('sets the pages aside and counts them until they are released', async () => {
     await meet({});

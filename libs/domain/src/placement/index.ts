@@ -1,4 +1,5 @@
 export { firstTokenTokens, ownTokens } from './cost-model.js';
+export * from './left-alone.js';
 export * from './pages-by-class.js';
 export * from './place.js';
 export * from './placement.js';

@@ -12,6 +12,8 @@ export interface WorkerView {
   readonly reach: Reach;
   /** Whether the newest list of the registry has it. */
   readonly isListed: boolean;
+  /** It has failed requests again and again, and for a while none is sent there. */
+  readonly isLeftAlone: boolean;
   /** Requests of this router that are not answered yet. */
   readonly ownRequests: number;
   /** Pages that this router reserved for them. */
@@ -63,6 +65,8 @@ export interface PlacementRequest {
   readonly prefers?: { readonly arithmetic?: string; readonly precision?: string } | undefined;
   /** Workers that would not go on with its answer bit for bit are left out; undefined: any will do. */
   readonly fingerprint?: SystemFingerprint | undefined;
+  /** Workers that are left alone may be asked, since nobody else is there. */
+  readonly ignoresBreakers?: boolean | undefined;
   /** Pages the request needs at its peak on that worker: its codec and geometry decide. */
   pagesOn(worker: WorkerView): number;
   /** What workers hold of the prompt at this moment, looked up once a decision. */

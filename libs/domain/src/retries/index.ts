@@ -1,2 +1,3 @@
 export * from './attempts.js';
+export * from './circuit-breaker.js';
 export * from './retry-budget.js';

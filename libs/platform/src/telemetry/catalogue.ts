@@ -123,6 +123,19 @@ export const METRICS = {
       labels: [],
       together: 'max',
     },
+    breakers: {
+      name: 'kvcapsule_router_worker_breakers',
+      help: 'Workers by the state of their circuit breaker: closed, open (left alone, since they failed requests again and again) or half-open (the next request shows how they do)',
+      type: 'gauge',
+      labels: ['state'],
+      together: 'max',
+    },
+    breakerOpenings: {
+      name: 'kvcapsule_router_breaker_openings_total',
+      help: 'How often a worker’s circuit breaker has opened, after a probe in vain too',
+      type: 'counter',
+      labels: [],
+    },
     placements: {
       name: 'kvcapsule_router_placements_total',
       help: 'Workers found for requests, by reason: the scorer by which one was better than the others, only or even',

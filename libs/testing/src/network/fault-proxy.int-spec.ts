@@ -66,6 +66,19 @@ describe('FaultProxy', () => {
     socket.destroy();
   });
 
+  it('cuts connections whose client sends more than so much, and no others', async () => {
+    const [short, long] = [await open(), await open()];
+    proxy.set('cutting', 3);
+    short.write('abc');
+    expect(await heard(short)).toBe('abc');
+    long.write('abcd');
+    expect((await once(long, 'error'))[0]).toMatchObject({ code: 'ECONNRESET' });
+    proxy.set('passing');
+    short.write('d');
+    expect(await heard(short)).toBe('d');
+    short.destroy();
+  });
+
   it('resets what is open, and what comes while it refuses', async () => {
     const socket = await open();
     const lost = once(socket, 'error');

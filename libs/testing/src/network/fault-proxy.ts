@@ -4,16 +4,17 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 /**
  * What becomes of bytes: `passing` as they come; `slow` after a while, in order; `silent` not until the fault is over,
  * as where a cable is out: connections stay, nothing comes and nothing is refused; `refusing` connections are reset,
- * those that are open and new ones.
+ * those that are open and new ones; `cutting` connections are reset as soon as their client has sent more than so many
+ * bytes, as by a server that breaks under what it is asked for.
  */
-export type Fault = 'passing' | 'slow' | 'silent' | 'refusing';
+export type Fault = 'passing' | 'slow' | 'silent' | 'refusing' | 'cutting';
 
 /** A way to a server of loopback that can be broken and mended. */
 export class FaultProxy {
   readonly #server: Server;
   readonly #pairs = new Set<Pair>();
   #fault: Fault = 'passing';
-  #delayMs = 0;
+  #amount = 0;
 
   #target: number;
 
@@ -36,10 +37,10 @@ export class FaultProxy {
     return (this.#server.address() as AddressInfo).port;
   }
 
-  /** @param delayMs of `slow`, in each direction */
-  set(fault: Fault, delayMs = 0): void {
+  /** @param amount milliseconds of `slow`, in each direction; bytes of `cutting` */
+  set(fault: Fault, amount = 0): void {
     this.#fault = fault;
-    this.#delayMs = delayMs;
+    this.#amount = amount;
     for (const pair of this.#pairs) {
       if (fault === 'refusing') pair.reset();
       else pair.look();
@@ -65,9 +66,14 @@ export class FaultProxy {
     const server = connect({ port: this.#target, host: '127.0.0.1', allowHalfOpen: true });
     const delayMs = (): number | undefined => {
       if (this.#fault === 'silent') return undefined;
-      return this.#fault === 'slow' ? this.#delayMs : 0;
+      return this.#fault === 'slow' ? this.#amount : 0;
     };
     const pair = new Pair(client, server, delayMs);
+    let sentBytes = 0;
+    client.on('data', ({ length }) => {
+      sentBytes += length;
+      if (this.#fault === 'cutting' && sentBytes > this.#amount) pair.reset();
+    });
     this.#pairs.add(pair);
     for (const socket of [client, server]) {
       socket.on('error', () => {

@@ -29,6 +29,9 @@ describe('filters', () => {
       'reachable',
     ],
     ['one that the registry has lost and that is too small', { isListed: false, capacity: 9 }, 'capacity'],
+    ['one that is left alone', { isLeftAlone: true }, 'breaker'],
+    ['one that is left alone and full', { isLeftAlone: true, free: 0 }, 'breaker'],
+    ['one that is left alone and was lost', { isLeftAlone: true, reach: 'reconnecting' }, 'connected'],
     ['one that is full but for what has just ended', { free: 4, freedPages: 6 }, undefined],
     ['one whose leases are all this router’s', { free: 10, ownPages: 100 }, undefined],
   ])('judge %s', (_name, worker, reason) => {
@@ -51,6 +54,10 @@ describe('filters', () => {
     expect(verdict({ id: 'b', epoch: 2 }, request)).toBeUndefined();
   });
 
+  it('let a request be sent to a worker that is left alone where it ignores breakers', () => {
+    expect(verdict({ isLeftAlone: true }, requestOf({ ignoresBreakers: true }))).toBeUndefined();
+  });
+
   it('leave out workers that would not go on with an answer bit for bit', () => {
     const { record } = viewOf({ arithmetic: 'a' });
     const request = requestOf({ fingerprint: systemFingerprint(record) });
@@ -61,6 +68,6 @@ describe('filters', () => {
 
   it('let a request wait for what passes by itself', () => {
     const names = FILTERS.filter(({ passes }) => passes).map(({ name }) => name);
-    expect(names).toEqual(['listed', 'connected', 'room']);
+    expect(names).toEqual(['listed', 'connected', 'breaker', 'room']);
   });
 });

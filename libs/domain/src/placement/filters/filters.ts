@@ -77,6 +77,14 @@ export const capacity: Filter = {
   admits: (request, worker) => worker.record.capacityPages >= request.pagesOn(worker),
 };
 
+/** It has failed requests again and again: others are asked while there are any. */
+export const breaker: Filter = {
+  name: 'breaker',
+  reason: 'left alone after failures',
+  passes: true,
+  admits: ({ ignoresBreakers }, { isLeftAlone }) => !isLeftAlone || ignoresBreakers === true,
+};
+
 /**
  * Its pool may have room at this moment. What this router reserved since the heartbeat is not taken off: a worker
  * shrinks a lease as soon as it has compressed the prompt, and the ledger has the last word.

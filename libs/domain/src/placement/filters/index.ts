@@ -1,5 +1,6 @@
 import type { Filter } from '../placement.js';
 import {
+  breaker,
   capacity,
   codec,
   connected,
@@ -25,5 +26,6 @@ export const FILTERS: readonly Filter[] = [
   capacity,
   listed,
   connected,
+  breaker,
   room,
 ];
