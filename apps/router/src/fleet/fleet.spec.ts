@@ -25,6 +25,7 @@ function listener(): LinkListener & { faults: KvcError[] } {
     started: nothing,
     prefilled: nothing,
     delta: nothing,
+    recompressed: nothing,
     finished: nothing,
     flush: nothing,
     failed,

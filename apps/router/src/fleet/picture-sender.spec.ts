@@ -102,6 +102,7 @@ describe('a link', () => {
   const nothing = () => undefined;
   const listener: LinkListener = {
     ...{ started: nothing, prefilled: nothing, delta: nothing, finished: nothing, flush: nothing },
+    recompressed: nothing,
     failed: ({ code }) => void faults.push(code),
   };
   const need = (requestId: string, index: number) => ({
@@ -209,6 +210,7 @@ describe('over gRPC', () => {
       delta: nothing,
       finished: nothing,
       flush: nothing,
+      recompressed: nothing,
       failed: nothing,
     };
     const files = [Buffer.alloc(20_000_000)];

@@ -9,6 +9,7 @@ import type {
   Generate,
   NeedPicture,
   Prefill,
+  Recompressed,
   Started,
 } from '@kvcapsule/contracts/worker';
 import type { Work } from '@kvcapsule/domain/placement';
@@ -22,6 +23,8 @@ export interface LinkListener {
   /** How much of the prompt is computed; twice a second until all of it is. */
   prefilled(prefill: Prefill): void;
   delta(choice: number, delta: Delta): void;
+  /** Parts of what it holds have taken another form, over which the tokens that follow were computed. */
+  recompressed(forms: Recompressed): void;
   finished(finished: Finished): void;
   /** At that time of `performance.now()`, which is the same for all that one fault takes along. */
   failed(error: KvcError, atMs: number): void;
@@ -187,6 +190,9 @@ function dispatch(listener: LinkListener, event: News, choice: number, nowMs: nu
       return;
     case 'delta':
       listener.delta(choice, event.value);
+      return;
+    case 'recompressed':
+      listener.recompressed(event.value);
       return;
     case 'finished':
       listener.finished(event.value);

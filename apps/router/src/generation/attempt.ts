@@ -71,6 +71,9 @@ export function attempt(
         verdict.progressed();
         if (!isAborted) transcript.append(choice, delta);
       },
+      recompressed: (forms) => {
+        transcript.recompressed(forms);
+      },
       flush: (nowMs) => {
         transcript.flush(nowMs);
       },

@@ -11,6 +11,7 @@ import {
   endless,
   failed,
   finished,
+  recompressed,
   type FakeWorker,
   type Script,
   started,
@@ -218,6 +219,42 @@ describe('an answer whose workers fail', () => {
     controller.abort();
     await expectNothingLeft(cores);
     expect(router.worker.received).toHaveLength(1);
+  });
+});
+
+describe('what pressure made of an answer', () => {
+  /** The first worker presses a picture and breaks, the second presses that one again, another and some text. */
+  const pressing: Script = (request, say) => {
+    const isFirst = request.resumedTokenIds.length === 0;
+    if (isFirst) say(started(), recompressed([1]), delta('a'), failed('WORKER_LOST', 'broken'));
+    else say(started(), recompressed([0, 1], [16]), recompressed([], [80]), delta('b'), finished(request, 2));
+  };
+  const kv = { codec: 'capsule', bytes: 100, raw_bytes: 300, pictures: { bytes: 40, raw_bytes: 200 } };
+
+  it.each([true, false])('is told in its usage, of all its workers (streamed: %s)', async (stream) => {
+    router = await new Harness().start({}, 2);
+    for (const worker of router.workers) worker.script = pressing;
+    const { usage } = await tell('abc', { stream });
+    expect(usage).toMatchObject({ kv_cache: { ...kv, recompressed: { pictures: 2, text_runs: 2 } } });
+    expect(await outcomes()).toEqual({ resumed: 1 });
+  });
+
+  it('is told although the worker that answers last has pressed nothing', async () => {
+    router = await new Harness().start({}, 2);
+    for (const worker of router.workers)
+      worker.script = (request, say, signal, need) =>
+        request.resumedTokenIds.length === 0
+          ? pressing(request, say, signal, need)
+          : say(started(), finished(request, 1));
+    const { usage } = await tell('abc', { stream: true });
+    expect(usage).toMatchObject({ kv_cache: { recompressed: { pictures: 1, text_runs: 0 } } });
+  });
+
+  it('is not spoken of where it made nothing', async () => {
+    router = await new Harness().start();
+    const { usage } = await tell('abc', { stream: true });
+    expect(usage).toMatchObject({ kv_cache: kv });
+    expect(usage).not.toHaveProperty('kv_cache.recompressed');
   });
 });
 

@@ -1,6 +1,13 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 import type { Receipt } from '../placement/receipt.js';
-import type { Delta, Finished, Prefill, Started, TokenLogprob } from '@kvcapsule/contracts/worker';
+import type {
+  Delta,
+  Finished,
+  Prefill,
+  Recompressed,
+  Started,
+  TokenLogprob,
+} from '@kvcapsule/contracts/worker';
 import { ScoredText } from './scored-text.js';
 
 /** What one frame of a worker added to one choice. */
@@ -28,6 +35,12 @@ export interface Subscriber {
   prefilled(prefill: Prefill): void;
   /** It was further behind than the window reaches, and has left. */
   cutOff(reason: KvcError): void;
+}
+
+/** How many pictures and runs of text pressure has given another form. */
+export interface Pressed {
+  readonly pictures: number;
+  readonly textRuns: number;
 }
 
 /** Whose generation it is. */
@@ -87,6 +100,7 @@ export class Transcript {
   #next = 0;
   readonly #scored: ScoredText | undefined;
   #fingerprint = '';
+  readonly #recompressed = { pictures: new Set<number>(), texts: new Set<number>() };
   #unread = false;
   #accepted = false;
   #started: Started | undefined;
@@ -110,6 +124,12 @@ export class Transcript {
   /** What was said of the prompt when the answer began. */
   get started(): Started | undefined {
     return this.#started;
+  }
+
+  /** What took another form while the answer ran, whichever of its workers it lay with. */
+  get pressed(): Pressed {
+    const { pictures, texts } = this.#recompressed;
+    return { pictures: pictures.size, textRuns: texts.size };
   }
 
   get end(): TranscriptEnd | undefined {
@@ -152,6 +172,13 @@ export class Transcript {
 
   prefilled(prefill: Prefill): void {
     for (const { subscriber } of this.#places) subscriber.prefilled(prefill);
+  }
+
+  /** The answer goes on over other forms, and that stays true of it wherever it goes on. */
+  recompressed({ pictures, textStarts }: Recompressed): void {
+    if (this.#end) return;
+    for (const picture of pictures) this.#recompressed.pictures.add(picture);
+    for (const start of textStarts) this.#recompressed.texts.add(start);
   }
 
   /** Subscribers hear of it with the next `flush`. */

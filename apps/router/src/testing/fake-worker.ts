@@ -46,6 +46,11 @@ export const delta = (text: string, logprobs: TokenLogprob[] = []): NonNullable<
   value: { text, tokenIds: [...text].map((c) => c.codePointAt(0) ?? 0), logprobs },
 });
 
+export const recompressed = (pictures: number[], textStarts: number[] = []): NonNullable<Event['event']> => ({
+  $case: 'recompressed',
+  value: { pictures, textStarts },
+});
+
 export function finished(
   request: Generate,
   completionTokens: number,

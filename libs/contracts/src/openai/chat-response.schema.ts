@@ -11,7 +11,15 @@ export const CompletionUsage = z.strictObject({
    * Extension: what the prompt holds in the KV pool, rounding included, and what the same tokens would hold as
    * raw 16-bit rows; in all, and for its pictures alone.
    */
-  kv_cache: z.strictObject({ codec: z.string(), ...kvBytes, pictures: z.strictObject(kvBytes) }).optional(),
+  kv_cache: z
+    .strictObject({
+      codec: z.string(),
+      ...kvBytes,
+      pictures: z.strictObject(kvBytes),
+      /** What took another form while the answer ran, since pages ran short; absent where nothing did. */
+      recompressed: z.strictObject({ pictures: z.int(), text_runs: z.int() }).optional(),
+    })
+    .optional(),
 });
 export type CompletionUsage = z.infer<typeof CompletionUsage>;
 

@@ -36,6 +36,10 @@ function wireEvent(event: RequestEvent): NonNullable<Event['event']> {
       const { promptTokens, cachedTokens } = event;
       return { $case: 'started', value: { promptTokens, cachedTokens } };
     }
+    case 'recompressed': {
+      const { pictures, textStarts } = event;
+      return { $case: 'recompressed', value: { pictures: [...pictures], textStarts: [...textStarts] } };
+    }
     case 'delta': {
       const { text, tokenIds, logprobs } = event;
       return { $case: 'delta', value: { text, tokenIds, logprobs } };

@@ -12,6 +12,12 @@ export type FinishReason = 'stop' | 'length' | 'abort';
 /** The events of a request, for its sender; `finished` or `failed` is the last one. */
 export type RequestEvent =
   | { readonly kind: 'started'; readonly promptTokens: number; readonly cachedTokens: number }
+  /** Pictures, and runs of text by their first token, that took another form as pages ran short. */
+  | {
+      readonly kind: 'recompressed';
+      readonly pictures: readonly number[];
+      readonly textStarts: readonly number[];
+    }
   | {
       readonly kind: 'delta';
       readonly text: string;

@@ -199,6 +199,26 @@ describe('a core', () => {
     const { textRecompressions, preemptions } = pressed.serving.scheduler.counters;
     expect(textRecompressions).toBeGreaterThan(0);
     expect(preemptions).toBe(0);
+    const told = ['a', 'b', 'c'].flatMap((key) => pressed.events.get(key) ?? []);
+    const starts = told.flatMap((event) => (event.kind === 'recompressed' ? event.textStarts : []));
+    expect(starts).toHaveLength(textRecompressions);
+  });
+
+  it('tells of pictures that take another form as pages run short, each once and before its end', async () => {
+    const driver = new CoreDriver({
+      ...{ blocks: 14, formats: [{ tokens: 40, pages: 3 }] },
+      config: { codec: 'raw', codecs: ['raw', 'capsule'], stopTokenIds: new Set<number>() },
+    });
+    for (const key of ['a', 'b', 'c']) {
+      const parts = [[10], { tokens: 40, mark: key.charCodeAt(0) }];
+      driver.submit(key, requestOf(key, parts, { maxTokens: 60 }), 0);
+    }
+    await driver.settle();
+    const { recompressions } = driver.serving.scheduler.counters;
+    expect(recompressions).toBeGreaterThan(0);
+    const told = ['a', 'b', 'c'].map((key) => kindsOf(driver, key));
+    expect(told.flat().filter((kind) => kind === 'recompressed')).toHaveLength(recompressions);
+    for (const kinds of told) expect(kinds.at(-1)).toBe('finished');
   });
 
   it('asks for no more time for a request that has ended', async () => {

@@ -144,10 +144,22 @@ export class Steps {
     const step = scheduler.plan(ahead, this.#pace.rows);
     if (!step) return undefined;
     outbox.report({ kind: 'stepPlanned', counters: scheduler.counters });
+    this.#tellForms(step);
     for (const id of step.preempted) pictures.release(this.#scheduled(id));
     for (const id of step.missing) this.#encodeMissing(this.#scheduled(id));
     for (const id of step.exhausted) this.#exhaust(this.#scheduled(id));
     return step;
+  }
+
+  #tellForms({ recompressed }: ScheduledStep): void {
+    for (const id of new Set(recompressed.map((each) => each.id))) {
+      const own = recompressed.filter((each) => each.id === id);
+      this.parts.requests.tell(this.#scheduled(id), {
+        kind: 'recompressed',
+        pictures: own.flatMap(({ picture }) => picture ?? []),
+        textStarts: own.flatMap((each) => (each.picture === undefined ? each.start : [])),
+      });
+    }
   }
 
   #launch(step: ScheduledStep, nowMs: number): void {

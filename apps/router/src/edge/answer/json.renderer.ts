@@ -41,7 +41,7 @@ export class JsonRenderer implements Renderer {
       object: 'chat.completion',
       system_fingerprint: transcript.fingerprint,
       choices: [{ index: 0, message, logprobs, finish_reason: finishReason(reason), ...finishDetails(end) }],
-      usage: usageOf(usage),
+      usage: usageOf(usage, transcript.pressed),
     };
     return JSON.stringify(body);
   }

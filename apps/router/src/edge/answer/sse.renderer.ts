@@ -68,10 +68,10 @@ export class SseRenderer implements Renderer {
     return text;
   }
 
-  finished(end: Finished, { fingerprint }: Transcript): string {
+  finished(end: Finished, { fingerprint, pressed }: Transcript): string {
     const { reason, usage } = end;
     if (fingerprint !== this.#fingerprint) this.#comeFrom(fingerprint);
-    const told = this.told.usage.last ? JSON.stringify(usageOf(usage)) : '';
+    const told = this.told.usage.last ? JSON.stringify(usageOf(usage, pressed)) : '';
     if (this.told.usage.continuous) this.#tail = `}],"usage":${told}}\n\n`;
     const opening = this.#opened ? '' : this.#opening();
     const last = this.told.usage.last ? `${this.#head}],"usage":${told}}\n\n` : '';

@@ -331,6 +331,7 @@ export interface Event {
     | { $case: "finished"; value: Finished }
     | { $case: "failed"; value: Failed }
     | { $case: "needPicture"; value: NeedPicture }
+    | { $case: "recompressed"; value: Recompressed }
     | undefined;
   /** As in Generate; absent = 0. */
   choice?: number | undefined;
@@ -363,6 +364,17 @@ export interface SendPictureResponse {
 export interface Started {
   promptTokens: number;
   cachedTokens: number;
+}
+
+/**
+ * Pages ran short, and parts of what the request holds have taken another form: tokens that come after this were computed over it.
+ * Told once for each part, before the first of those tokens, so that it is known also when the worker is lost.
+ */
+export interface Recompressed {
+  /** Indices in Generate.pictures. */
+  pictures: number[];
+  /** Runs of text, each by the place of its first token. */
+  textStarts: number[];
 }
 
 export interface Delta {
@@ -2070,6 +2082,9 @@ export const Event: MessageFns<Event> = {
       case "needPicture":
         NeedPicture.encode(message.event.value, writer.uint32(58).fork()).join();
         break;
+      case "recompressed":
+        Recompressed.encode(message.event.value, writer.uint32(66).fork()).join();
+        break;
     }
     if (message.choice !== undefined) {
       writer.uint32(48).int32(message.choice);
@@ -2138,6 +2153,14 @@ export const Event: MessageFns<Event> = {
             message.event = { $case: "needPicture", value: NeedPicture.decode(reader, reader.uint32()) };
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.event = { $case: "recompressed", value: Recompressed.decode(reader, reader.uint32()) };
+            continue;
+          }
           case 6: {
             if (tag !== 48) {
               break;
@@ -2177,6 +2200,8 @@ export const Event: MessageFns<Event> = {
         ? { $case: "needPicture", value: NeedPicture.fromJSON(object.needPicture) }
         : isSet(object.need_picture)
         ? { $case: "needPicture", value: NeedPicture.fromJSON(object.need_picture) }
+        : isSet(object.recompressed)
+        ? { $case: "recompressed", value: Recompressed.fromJSON(object.recompressed) }
         : undefined,
       choice: isSet(object.choice) ? globalThis.Number(object.choice) : undefined,
     };
@@ -2197,6 +2222,8 @@ export const Event: MessageFns<Event> = {
       obj.failed = Failed.toJSON(message.event.value);
     } else if (message.event?.$case === "needPicture") {
       obj.needPicture = NeedPicture.toJSON(message.event.value);
+    } else if (message.event?.$case === "recompressed") {
+      obj.recompressed = Recompressed.toJSON(message.event.value);
     }
     if (message.choice !== undefined) {
       obj.choice = Math.round(message.choice);
@@ -2238,6 +2265,12 @@ export const Event: MessageFns<Event> = {
       case "needPicture": {
         if (object.event?.value !== undefined && object.event?.value !== null) {
           message.event = { $case: "needPicture", value: NeedPicture.fromPartial(object.event.value) };
+        }
+        break;
+      }
+      case "recompressed": {
+        if (object.event?.value !== undefined && object.event?.value !== null) {
+          message.event = { $case: "recompressed", value: Recompressed.fromPartial(object.event.value) };
         }
         break;
       }
@@ -2578,6 +2611,123 @@ export const Started: MessageFns<Started> = {
     const message = createBaseStarted();
     message.promptTokens = object.promptTokens ?? 0;
     message.cachedTokens = object.cachedTokens ?? 0;
+    return message;
+  },
+};
+
+function createBaseRecompressed(): Recompressed {
+  return { pictures: [], textStarts: [] };
+}
+
+export const Recompressed: MessageFns<Recompressed> = {
+  encode(message: Recompressed, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.pictures.length !== 0) {
+      writer.uint32(10).fork();
+      for (const v of message.pictures) {
+        writer.int32(v);
+      }
+      writer.join();
+    }
+    if (message.textStarts.length !== 0) {
+      writer.uint32(18).fork();
+      for (const v of message.textStarts) {
+        writer.int32(v);
+      }
+      writer.join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Recompressed {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRecompressed();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag === 8) {
+              message.pictures.push(reader.int32());
+
+              continue;
+            }
+
+            if (tag === 10) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.pictures.push(reader.int32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 2: {
+            if (tag === 16) {
+              message.textStarts.push(reader.int32());
+
+              continue;
+            }
+
+            if (tag === 18) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.textStarts.push(reader.int32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Recompressed {
+    return {
+      pictures: globalThis.Array.isArray(object?.pictures) ? object.pictures.map((e: any) => globalThis.Number(e)) : [],
+      textStarts: globalThis.Array.isArray(object?.textStarts)
+        ? object.textStarts.map((e: any) => globalThis.Number(e))
+        : globalThis.Array.isArray(object?.text_starts)
+        ? object.text_starts.map((e: any) => globalThis.Number(e))
+        : [],
+    };
+  },
+
+  toJSON(message: Recompressed): unknown {
+    const obj: any = {};
+    if (message.pictures?.length) {
+      obj.pictures = message.pictures.map((e) => Math.round(e));
+    }
+    if (message.textStarts?.length) {
+      obj.textStarts = message.textStarts.map((e) => Math.round(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<Recompressed>): Recompressed {
+    return Recompressed.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Recompressed>): Recompressed {
+    const message = createBaseRecompressed();
+    message.pictures = object.pictures?.map((e) => e) || [];
+    message.textStarts = object.textStarts?.map((e) => e) || [];
     return message;
   },
 };
