@@ -79,7 +79,8 @@ export class Member implements WorkerView {
   }
 
   get isLeftAlone(): boolean {
-    return this.#breaker.leavesAlone(performance.now());
+    // asked of every worker in each decision, where a thousand looks at the clock take as long as all else
+    return !this.#breaker.isClosed && this.#breaker.leavesAlone(performance.now());
   }
 
   get record(): WorkerRecord {

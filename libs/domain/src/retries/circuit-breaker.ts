@@ -41,6 +41,10 @@ export class CircuitBreaker {
   /** @param turned is called when it has opened or closed */
   constructor(private readonly turned: (isOpen: boolean) => void = () => undefined) {}
 
+  get isClosed(): boolean {
+    return this.#untilMs === undefined;
+  }
+
   state(nowMs: number): BreakerState {
     if (this.#untilMs === undefined) return 'closed';
     return nowMs < this.#untilMs ? 'open' : 'half-open';
