@@ -1,5 +1,6 @@
 import { readFileSync, statSync } from 'node:fs';
 import { KvcError } from '@kvcapsule/contracts/errors';
+import { visit } from 'jsonc-parser';
 import type { z } from 'zod';
 
 const MOST_BYTES = 4 * 1024 * 1024;
@@ -39,9 +40,30 @@ function contentOf(file: string, invalid: (what: string) => KvcError): unknown {
     if (error instanceof KvcError) throw error;
     throw invalid(`cannot be read (${(error as NodeJS.ErrnoException).code})`);
   }
+  let content: unknown;
+  let line: number | undefined;
   try {
-    return JSON.parse(text);
+    content = JSON.parse(text);
+    line = lineOfRepeatedKey(text);
   } catch {
     throw invalid('is not valid JSON');
   }
+  if (line !== undefined) throw invalid(`line ${line}: a key is given twice in one object`);
+  return content;
+}
+
+/** From 1; of JSON.parse's two values the last would stand, and nobody could tell which was meant. */
+function lineOfRepeatedKey(json: string): number | undefined {
+  const open: Set<string>[] = [];
+  let repeated: number | undefined;
+  visit(json, {
+    onObjectBegin: () => void open.push(new Set()),
+    onObjectEnd: () => void open.pop(),
+    onObjectProperty: (name, _offset, _length, line) => {
+      const names = open.at(-1);
+      if (names?.has(name)) repeated ??= line + 1;
+      names?.add(name);
+    },
+  });
+  return repeated;
 }

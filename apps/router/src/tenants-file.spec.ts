@@ -52,6 +52,7 @@ describe('a file of tenants', () => {
 
   it.each([
     ['{"tenants": [', /is not valid JSON$/],
+    ['{"tenants": [\n{"name": "search", "weight": 1, "w\\u0065ight": 9}]}', /: line 2: a key is given twice/],
     [[], /the file: /],
     [{ tenants: [] }, /tenants: /],
     [{ tenants: [tenant()], more: 1 }, /the file: .*more/],

@@ -1,4 +1,4 @@
-import { relative } from 'node:path';
+import { resolve } from 'node:path';
 import { ROOT } from '../paths.js';
 
 export interface StartedSimulation {
@@ -13,13 +13,14 @@ export interface StartedSimulation {
 /** What a person sees once all workers are registered. */
 export function startedScreen(started: StartedSimulation): string {
   const { workers, model, speedup } = started;
-  const router = `${ROOT}/kvcapsule serve router --model ${relative(process.cwd(), started.modelFolder) || '.'}`;
-  const redis = started.privateUrl === undefined ? '' : `KVCAPSULE_REDIS=${started.privateUrl} `;
+  const router = `${ROOT}/kvcapsule serve router --model ${resolve(started.modelFolder)}`;
+  // the URL of a Redis that is not ours may hold a password, which is not printed
+  const redis = `KVCAPSULE_REDIS=${started.privateUrl ?? "'URL of that Redis'"}`;
   return `
 ${workers} simulated workers of ${model}, ${speedup === 1 ? '' : `${speedup} times `}as fast as the measured engine
 
 A router for them:
-  ${redis}${router}
+  ${redis} ${router}
 
 Stop: Ctrl-C
 `;

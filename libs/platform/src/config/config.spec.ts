@@ -131,7 +131,7 @@ describe('what it refuses', () => {
       () => parse(REDIS, { KVCAPSULE_PORT: 'tcp://10.0.0.1:80' }),
       /^KVCAPSULE_PORT: Kubernetes .* enableServiceLinks: false/,
     ],
-    ['a missing setting', () => parse([]), /^--redis-url or KVCAPSULE_REDIS_URL: /],
+    ['a missing setting', () => parse([]), /^--redis-url or KVCAPSULE_REDIS_URL: is required$/],
     ['settings that do not go together', () => parse([...REDIS, '--host', '0.0.0.0']), /^an address other/],
   ];
 

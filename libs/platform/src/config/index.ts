@@ -209,9 +209,8 @@ function check<S extends ConfigSchema>(
       return issue.message;
     }
     const source = sources.get(field.key);
-    return source === undefined
-      ? `--${field.flag} or ${field.env}: ${issue.message}`
-      : `${source.origin}: ${issue.message}`;
+    if (source !== undefined) return `${source.origin}: ${issue.message}`;
+    return `--${field.flag} or ${field.env}: ${issue.code === 'invalid_type' ? 'is required' : issue.message}`;
   });
   throw new KvcError('CONFIG_INVALID', faults.join('; '));
 }
