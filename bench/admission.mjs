@@ -41,7 +41,7 @@ function alone(times) {
   for (let id = 0; id < times; id += 1) {
     const each = ask(id);
     queue.enter(id, each, each.arrivedMs);
-    queue.admitted(queue.next(each.arrivedMs), each.arrivedMs);
+    queue.admitted(queue.next(each.arrivedMs), 1, each.arrivedMs);
     queue.settle(each, 50, 25);
   }
 }
@@ -53,7 +53,7 @@ function full(times) {
   for (let id = 0; id < times; id += 1) {
     const nowMs = performance.now();
     queue.wake();
-    queue.admitted(queue.next(nowMs), nowMs);
+    queue.admitted(queue.next(nowMs), 1, nowMs);
     for (let next = queue.next(nowMs); next !== undefined; next = queue.next(nowMs))
       queue.blocked(next, nowMs);
     queue.enter(WAITING + id, ask(id), nowMs);

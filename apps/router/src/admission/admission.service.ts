@@ -112,14 +112,14 @@ export class Admission implements Office, OnApplicationShutdown {
         this.pump();
       };
       const win = (won: T): void => {
-        if (!this.#queue.admitted(id, performance.now())) return attempt.giveBack(won);
+        if (!this.#queue.admitted(id, attempt.pagesOf(won), performance.now())) return attempt.giveBack(won);
         forget();
         this.#metrics.admitted(ask.tenant, performance.now() - nowMs);
         resolve(won);
       };
       const tryOnce = async (): Promise<void> => {
         try {
-          const won = await attempt.run();
+          const won = await attempt.run(this.#queue.headroom(id));
           if (won === undefined) this.#queue.blocked(id, performance.now());
           else win(won);
         } catch (error) {

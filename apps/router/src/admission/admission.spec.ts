@@ -35,7 +35,11 @@ afterEach(() => {
   admission.onApplicationShutdown();
 });
 
-const attemptOf = <T>(run: () => Promise<T | undefined>): Attempt<T> => ({ run, giveBack: () => undefined });
+const attemptOf = <T>(run: Attempt<T>['run']): Attempt<T> => ({
+  run,
+  pagesOf: () => 1,
+  giveBack: () => undefined,
+});
 const full = attemptOf(() => Promise.resolve(undefined));
 
 type Step = 'enter' | 'leave' | 'finish' | 'wake' | 'fault';
@@ -76,6 +80,7 @@ class Pool {
     const won = ended(this.order);
     const attempt = {
       run: () => this.#attempt(id),
+      pagesOf: () => 1,
       giveBack: () => {
         this.free += 1;
         fleet.changed();
@@ -105,6 +110,32 @@ class Pool {
 }
 
 describe('admission', () => {
+  it('has those that are served most leave room for those that are served little', async () => {
+    begin({ queueEntries: 100, queueWaitMs: 60_000 });
+    const asked: Record<string, number[]> = { quiet: [], noisy: [] };
+    const enterAs = (tenant: string) => {
+      const attempt: Attempt<string> = {
+        ...attemptOf(({ requests }) => {
+          asked[tenant]?.push(requests);
+          return Promise.resolve('won');
+        }),
+        pagesOf: () => 8,
+      };
+      return admission.enter({ ...line, tenant, arrivedMs: performance.now() }, attempt, calm);
+    };
+    const nowMs = vi.spyOn(performance, 'now').mockReturnValue(0);
+    for (let at = 0; at < 50; at += 1) await enterAs('noisy');
+    await enterAs('quiet');
+    nowMs.mockReturnValue(2_000);
+    await enterAs('noisy');
+    await enterAs('quiet');
+    nowMs.mockRestore();
+    expect([asked.noisy?.slice(-2), asked.quiet]).toEqual([
+      [0, 1],
+      [0, 0],
+    ]);
+  });
+
   it('serves a line in order, never more than there is room for, and loses nobody', async () => {
     const steps = fc.array(
       fc.tuple(
@@ -338,6 +369,7 @@ describe('admission', () => {
         await turn();
         return 'won';
       },
+      pagesOf: () => 1,
       giveBack: (won: string) => void given.push(won),
     };
     const entered = enter(attempt, Infinity, controller.signal);

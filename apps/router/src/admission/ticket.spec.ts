@@ -13,7 +13,11 @@ const need = (more: Partial<Need> = {}): Need => ({
   ...{ promptTokens: 10, maxTokens: 20, bytes: 1, pages: () => 6 },
   ...more,
 });
-const wins: Attempt<string> = { run: () => Promise.resolve('won'), giveBack: () => undefined };
+const wins: Attempt<string> = {
+  run: () => Promise.resolve('won'),
+  pagesOf: () => 1,
+  giveBack: () => undefined,
+};
 
 let admission: Admission;
 

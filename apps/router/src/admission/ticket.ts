@@ -2,6 +2,7 @@ import type { KvcError } from '@kvcapsule/contracts/errors';
 import {
   type AdmissionKey,
   type Ask,
+  type Headroom,
   type OverCap,
   type TenantAccount,
   workOf,
@@ -10,8 +11,13 @@ import type { OverPages } from './refusals.js';
 
 /** What a request does when it is its turn. */
 export interface Attempt<T> {
-  /** Resolves to undefined where there is no room: it is called again when the fleet has changed. */
-  run(): Promise<T | undefined>;
+  /**
+   * Resolves to undefined where there is no room, or where what there is has to stay free for others: it is called again
+   * when the fleet has changed.
+   */
+  run(headroom: Headroom): Promise<T | undefined>;
+  /** KV pages of what was won. */
+  pagesOf(won: T): number;
   /** Gives back what was won for somebody who had left meanwhile. */
   giveBack(won: T): void;
 }

@@ -39,6 +39,8 @@ export class Member implements WorkerView {
   #heardMs: number | undefined = performance.now();
   #requests = 0;
   #pages = 0;
+  /** Pages that were not free by the last heartbeat, and not its requests'. */
+  #othersPages: number;
   /** Pages that requests gave back in this second, the one before, and so on. */
   #freed: number[] = [0];
   #freedPages = 0;
@@ -49,6 +51,7 @@ export class Member implements WorkerView {
     private readonly events: MemberEvents,
   ) {
     this.#record = record;
+    this.#othersPages = record.capacityPages - record.load.freePages;
     this.#storageClass = storageClass(record);
     this.#channel = new WorkerChannel(record.address, connect, events);
     this.#breaker = new CircuitBreaker(events.turned);
@@ -107,6 +110,10 @@ export class Member implements WorkerView {
     return this.#freedPages;
   }
 
+  get roomPages(): number {
+    return this.#record.capacityPages - this.#othersPages - this.#pages;
+  }
+
   get pendingRequests(): number {
     return this.workload.pendingRequests;
   }
@@ -131,6 +138,7 @@ export class Member implements WorkerView {
       this.#breaker = new CircuitBreaker(this.events.turned);
     }
     this.#record = record;
+    this.#othersPages = Math.max(0, record.capacityPages - record.load.freePages - this.#pages);
     this.#missingMs = undefined;
     this.#heardMs = performance.now();
   }
@@ -139,6 +147,7 @@ export class Member implements WorkerView {
   outdate(nowMs: number): void {
     if (this.#heardMs === undefined || nowMs - this.#heardMs <= HEARTBEAT_TTL_MS) return;
     this.#heardMs = undefined;
+    this.#othersPages = 0;
     const { load, capacityPages } = this.#record;
     this.#record = { ...this.#record, load: { ...load, running: 0, waiting: 0, freePages: capacityPages } };
   }

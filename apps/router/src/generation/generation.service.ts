@@ -1,4 +1,5 @@
 import { type ErrorCode, KvcError } from '@kvcapsule/contracts/errors';
+import type { Headroom } from '@kvcapsule/domain/admission';
 import { answerTokens, checkPromptTokens } from '@kvcapsule/domain/request';
 import { processOf, systemFingerprint } from '@kvcapsule/domain/placement';
 import type { WorkerRecord } from '@kvcapsule/domain/registry';
@@ -203,7 +204,8 @@ export class GenerationService implements OnApplicationShutdown {
 
   #admit({ demand, ticket, lifetime }: Job): Promise<Reservation> {
     const reserving = {
-      run: () => this.reserver.reserve(demand),
+      run: (headroom: Headroom) => this.reserver.reserve(demand, headroom),
+      pagesOf: ({ pages }: Reservation) => pages,
       giveBack: (won: Reservation) => void this.reserver.release(won),
     };
     return ticket.enter(reserving, lifetime.deadlineMs, lifetime.signal);

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { KvcError } from '@kvcapsule/contracts/errors';
+import { type Headroom, leavesHeadroom, NO_HEADROOM } from '@kvcapsule/domain/admission';
 import type { LeaseKey } from '@kvcapsule/domain/ledger';
 import {
   type Decision,
@@ -50,12 +51,16 @@ export class Reserver {
    * Resolves to undefined while every worker that could take the request is full. Rejects with `NO_WORKER` or
    * `KV_CAPACITY_EXCEEDED` when waiting is of no use. While the ledger is away a worker is chosen by what this router
    * knows, and asked by the request itself; so is one that the store has forgotten, where no other has room.
+   *
+   * @param headroom that has to stay free; what is not there is room for others
    */
-  async reserve(demand: Demand): Promise<Reservation | undefined> {
+  async reserve(demand: Demand, headroom: Headroom = NO_HEADROOM): Promise<Reservation | undefined> {
     const decision = await this.#decideOnNews(demand);
     if (!isPlaceable(decision)) throw unplaceable(demand, decision);
     let forgotten: Pick | undefined;
     for (const pick of decision.picks) {
+      const pages = demand.pagesOn(pick.worker);
+      if (!leavesHeadroom(decision.candidates, pick.worker, pages, headroom)) continue;
       const trial = this.fleet.begin(pick.worker.record, decision.ignoresBreakers);
       if (!trial) continue;
       const answer = await this.#ask(demand, pick, trial);

@@ -144,6 +144,30 @@ describe('reserving', () => {
     expect(changed).toHaveBeenCalledOnce();
   });
 
+  it('takes no room that has to stay free, wherever it is, and counts what its own requests hold at once', async () => {
+    const load = { ...idle, freePages: 48 };
+    await meet({ capacityPages: 1_600, load });
+    const headroom = { requests: 2, pages: PAGES };
+    const first = await reserver.reserve(demand(), headroom);
+    expect([first?.pages, fleet.views()[0]?.roomPages]).toEqual([PAGES, 32]);
+    const reserve = vi.spyOn(ports.ledger, 'reserve');
+    expect(await reserver.reserve(demand(), headroom)).toBeUndefined();
+    expect(reserve).not.toHaveBeenCalled();
+    await meet({ capacityPages: 1_600, load: { ...load, freePages: 32 } }, { capacityPages: 1_600, load });
+    expect(fleet.views().map(({ roomPages }) => roomPages)).toEqual([32, 48]);
+    expect(await reserver.reserve(demand(), headroom)).toBeDefined();
+  });
+
+  it('counts what others hold by the last heartbeat, whatever its own requests do after it', async () => {
+    await meet({ capacityPages: 160, load: { ...idle, freePages: 64 } });
+    const reservation = await reserver.reserve(demand());
+    expect(fleet.views()[0]?.roomPages).toBe(48);
+    await meet({ capacityPages: 160, load: { ...idle, freePages: 40 } });
+    expect(fleet.views()[0]?.roomPages).toBe(40);
+    if (reservation) await reserver.release(reservation);
+    expect(fleet.views()[0]?.roomPages).toBe(56);
+  });
+
   it('asks the ledger for three workers at most, each once', async () => {
     await meet({}, {}, {}, {}, {});
     const reserve = vi.spyOn(ports.ledger, 'reserve');

@@ -122,7 +122,10 @@ class Run {
   admit(id: number | undefined): void {
     if (id === undefined) return;
     const { ask } = this.waiting.get(id) as Waiting;
-    expect([this.queue.admitted(id, this.nowMs), this.queue.admitted(id, this.nowMs)]).toEqual([true, false]);
+    expect([this.queue.admitted(id, 1, this.nowMs), this.queue.admitted(id, 1, this.nowMs)]).toEqual([
+      true,
+      false,
+    ]);
     this.running.push(ask);
     this.forget(id);
   }
@@ -260,7 +263,7 @@ describe('fairness', () => {
             const id = queue.next(0);
             if (id === undefined) continue;
             const [name, work] = asks[id] as [Name, number];
-            queue.admitted(id, 0);
+            queue.admitted(id, 1, 0);
             waiting[name] -= 1;
             served[name] += work / weights[name];
           } else {
@@ -304,7 +307,7 @@ describe('fairness', () => {
               queue.blocked(id, 0);
               continue;
             }
-            queue.admitted(id, 0);
+            queue.admitted(id, 1, 0);
             running.push(works[id] ?? 0);
             if (id === smalls.length) return true;
             if (entered) passed += works[id] ?? 0;
@@ -349,7 +352,7 @@ describe('a wake', () => {
             for (const id of wave) {
               if (free > 0) {
                 free -= 1;
-                queue.admitted(id, 0);
+                queue.admitted(id, 1, 0);
               } else {
                 vain += 1;
                 queue.blocked(id, 0);
@@ -380,7 +383,7 @@ describe('ageing', () => {
         }
         const order: Ask[] = [];
         for (let id = queue.next(nowMs); id !== undefined; id = queue.next(nowMs)) {
-          queue.admitted(id, nowMs);
+          queue.admitted(id, 1, nowMs);
           order.push(asks[id] as Ask);
         }
         expect(order.length).toBe(asks.length);

@@ -26,7 +26,7 @@ function order(queue: AdmissionQueue): number[] {
   const ids: number[] = [];
   for (let id = queue.next(0); id !== undefined; id = queue.next(0)) {
     ids.push(id);
-    queue.admitted(id, 0);
+    queue.admitted(id, 1, 0);
   }
   return ids;
 }
@@ -40,7 +40,11 @@ describe('who tries', () => {
   it('is everybody in turn while there is room, and each once', () => {
     const queue = queueOf({}, {}, {});
     expect([queue.next(0), queue.next(0), queue.next(0), queue.next(0)]).toEqual([0, 1, 2, undefined]);
-    expect([queue.admitted(0, 0), queue.admitted(0, 0), queue.leave(0, 0)]).toEqual([true, false, false]);
+    expect([queue.admitted(0, 1, 0), queue.admitted(0, 1, 0), queue.leave(0, 0)]).toEqual([
+      true,
+      false,
+      false,
+    ]);
     expect(queue.size).toBe(2);
   });
 
@@ -50,7 +54,7 @@ describe('who tries', () => {
     expect(queue.next(0)).toBeUndefined();
     queue.wake();
     expect([queue.next(0), queue.next(0)]).toEqual([0, undefined]);
-    queue.admitted(0, 0);
+    queue.admitted(0, 1, 0);
     expect([queue.next(0), queue.next(0), queue.next(0)]).toEqual([1, 2, undefined]);
   });
 
@@ -109,7 +113,7 @@ describe('whose turn it is', () => {
     const queue = queueOf(...Array.from({ length: 6 }, () => ({ tenant: 'busy' })));
     for (const id of [0, 1, 2]) {
       queue.next(0);
-      queue.admitted(id, 0);
+      queue.admitted(id, 1, 0);
     }
     for (const id of [10, 11, 12]) queue.enter(id, ask({ tenant: 'idle' }), 0);
     expect(order(queue)).toEqual([3, 10, 4, 11, 5, 12]);
@@ -190,7 +194,7 @@ describe('a large request', () => {
       queue.blocked(0, nowMs);
       const small = queue.next(nowMs);
       if (small === undefined) return passed;
-      queue.admitted(small, nowMs);
+      queue.admitted(small, 1, nowMs);
       passed += 1;
     }
   }
@@ -209,7 +213,7 @@ describe('a large request', () => {
     expect(pass(queue)).toBe(11);
     queue.wake();
     queue.next(0);
-    queue.admitted(0, 0);
+    queue.admitted(0, 1, 0);
     expect(queue.next(0)).toBe(12);
   });
 
@@ -339,7 +343,7 @@ describe('time', () => {
     block(queue, queue.next(0));
     for (let nowMs = 100; nowMs <= 1_000; nowMs += 100) {
       queue.wake();
-      queue.admitted(queue.next(nowMs) ?? -1, nowMs);
+      queue.admitted(queue.next(nowMs) ?? -1, 1, nowMs);
     }
     return queue;
   }
@@ -372,7 +376,7 @@ describe('time', () => {
     block(queue, queue.next(0));
     for (let nowMs = 500; nowMs <= 5_000; nowMs += 500) {
       queue.wake();
-      queue.admitted(queue.next(nowMs) ?? -1, nowMs);
+      queue.admitted(queue.next(nowMs) ?? -1, 1, nowMs);
       queue.enter(100 + nowMs, ask({ arrivedMs: nowMs }), nowMs);
     }
     const { refusal } = queue.enter(99, ask({ arrivedMs: 5_000 }), 5_000);

@@ -1,4 +1,5 @@
 import type { AdmissionKey, AdmissionLimits, Ask, Entrance, Evicted, Eviction, Rejection } from './ask.js';
+import { type Headroom, NO_HEADROOM } from './headroom.js';
 import type { Entry } from './line.js';
 import { ModelQueue } from './model-queue.js';
 import { whomToShed } from './shedding.js';
@@ -96,11 +97,21 @@ export class AdmissionQueue {
     if (entry?.isTrying) this.#model(entry.ask.modelId).blocked(entry, nowMs, this.#wakes);
   }
 
-  /** The one that tries got in. False where it had left already. Its pages count until `release` of its account. */
-  admitted(id: number, nowMs: number): boolean {
+  /** What the one that tries has to leave free. */
+  headroom(id: number): Headroom {
+    return this.#entries.get(id)?.headroom ?? NO_HEADROOM;
+  }
+
+  /**
+   * The one that tries got in. False where it had left already. Those of its pages that count towards its tenant's cap
+   * do until `release` of its account.
+   *
+   * @param pages that it got
+   */
+  admitted(id: number, pages: number, nowMs: number): boolean {
     const entry = this.#take(id);
     if (!entry) return false;
-    this.#model(entry.ask.modelId).admitted(entry, nowMs);
+    this.#model(entry.ask.modelId).admitted(entry, pages, nowMs);
     return true;
   }
 
@@ -151,6 +162,7 @@ export class AdmissionQueue {
       leaveByMs: Math.min(ask.deadlineMs, waitedMs),
       cause: ask.deadlineMs < waitedMs ? 'deadline' : 'waited',
       ...{ isTrying: false, triedAt: -1, servedBefore: 0, passedWork: 0, hasHeld: false },
+      headroom: NO_HEADROOM,
     };
   }
 

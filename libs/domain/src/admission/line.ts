@@ -1,4 +1,5 @@
 import type { Ask, Eviction } from './ask.js';
+import type { Headroom } from './headroom.js';
 import type { TenantAccount } from './tenant-account.js';
 import { AnswerLengths } from './work.js';
 
@@ -15,6 +16,8 @@ export interface Entry {
   isTrying: boolean;
   /** Wakes there had been when it last tried; as many as now: nothing has changed since. -1: never. */
   triedAt: number;
+  /** What it has to leave free for others, as of its last try. */
+  headroom: Headroom;
   /** What its line had been served when it began to try. */
   servedBefore: number;
   /** Work of requests that were let in although it was its line's turn. */

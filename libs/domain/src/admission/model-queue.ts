@@ -1,4 +1,5 @@
 import type { Ask } from './ask.js';
+import { HeadroomMeter } from './headroom.js';
 import { type Entry, Line } from './line.js';
 import { RateMeter } from './rate-meter.js';
 import type { TenantAccounts } from './tenant-account.js';
@@ -7,6 +8,24 @@ import type { TenantAccounts } from './tenant-account.js';
 const MOST_TRIES = 64;
 /** After so many tries that found no room since the last wake, only smaller requests try. */
 const FRUITLESS_TRIES = 8;
+/** Tries that found no room since the last wake. */
+class Fruitless {
+  #wakes = 0;
+  #tries = 0;
+  #leastWork = Infinity;
+
+  add(work: number, wakes: number): void {
+    if (this.#wakes !== wakes) [this.#wakes, this.#tries, this.#leastWork] = [wakes, 0, Infinity];
+    this.#tries += 1;
+    this.#leastWork = Math.min(this.#leastWork, work);
+  }
+
+  /** Whether one of that work would hardly find any. */
+  has(work: number, wakes: number): boolean {
+    return this.#wakes === wakes && this.#tries >= FRUITLESS_TRIES && work >= this.#leastWork;
+  }
+}
+
 /** How long others of the model wait at most for one that they have been let in before too often. */
 const HOLD_MS = 10_000;
 
@@ -24,7 +43,10 @@ export class ModelQueue {
   /** Grows by one with each that gets in and falls to one when one finds no room: few try in vain after a wake. */
   #window = MOST_TRIES;
   #trying = 0;
-  readonly #fruitless = { wakes: 0, tries: 0, leastWork: Infinity };
+  readonly #fruitless = new Fruitless();
+  /** Of those that had to leave room for others, which says nothing of those others. */
+  readonly #heldBack = new Fruitless();
+  readonly #headroom = new HeadroomMeter();
   #hold: { readonly entry: Entry; readonly untilMs: number } | undefined;
   size = 0;
 
@@ -72,10 +94,10 @@ export class ModelQueue {
       const entry = line.candidate(wakes, nowMs);
       // while one is waited for, only those go that were before it anyway
       const isHeldBack = hold !== undefined && line.served > hold.served;
-      if (!entry || isHeldBack || this.#isFruitless(entry, wakes)) continue;
+      if (!entry || isHeldBack || this.#isFruitless(entry, nowMs, wakes)) continue;
       if (!first || isBefore(line, first.line)) first = entry;
     }
-    if (first) this.#begin(first, wakes);
+    if (first) this.#begin(first, wakes, nowMs);
     return first;
   }
 
@@ -86,13 +108,13 @@ export class ModelQueue {
     this.#trying -= 1;
     this.#window = 1;
     this.#drain.start(nowMs);
-    const fruitless = this.#fruitless;
-    if (fruitless.wakes !== wakes) Object.assign(fruitless, { wakes, tries: 0, leastWork: Infinity });
-    fruitless.tries += 1;
-    fruitless.leastWork = Math.min(fruitless.leastWork, entry.ask.work);
+    const fruitless = entry.headroom.requests > 0 ? this.#heldBack : this.#fruitless;
+    fruitless.add(entry.ask.work, wakes);
   }
 
-  admitted(entry: Entry, nowMs: number): void {
+  /** @param pages that it got */
+  admitted(entry: Entry, pages: number, nowMs: number): void {
+    this.#headroom.admitted(entry.line, pages, entry.ask.work, nowMs);
     this.#window = Math.min(MOST_TRIES, this.#window + 1);
     this.#drain.event(nowMs);
     this.remove(entry, nowMs);
@@ -128,8 +150,9 @@ export class ModelQueue {
     this.#active.add(line);
   }
 
-  #begin(entry: Entry, wakes: number): void {
+  #begin(entry: Entry, wakes: number, nowMs: number): void {
     entry.isTrying = true;
+    entry.headroom = this.#headroom.besides(entry.line, nowMs);
     entry.triedAt = wakes;
     entry.servedBefore = entry.line.served;
     entry.line.charge(entry, 1);
@@ -143,9 +166,9 @@ export class ModelQueue {
     return line?.head && line.account.hasRoomFor(line.head.ask.pages) ? line : undefined;
   }
 
-  #isFruitless({ ask }: Entry, wakes: number): boolean {
-    const { wakes: at, tries, leastWork } = this.#fruitless;
-    return at === wakes && tries >= FRUITLESS_TRIES && ask.work >= leastWork;
+  #isFruitless({ line, ask }: Entry, nowMs: number, wakes: number): boolean {
+    if (this.#fruitless.has(ask.work, wakes)) return true;
+    return this.#heldBack.has(ask.work, wakes) && this.#headroom.besides(line, nowMs).requests > 0;
   }
 
   /**

@@ -20,6 +20,11 @@ export interface WorkerView {
   readonly ownPages: number;
   /** Pages of its requests that ended so recently that the heartbeat may not show it. */
   readonly freedPages: number;
+  /**
+   * Pages that are free there as far as this router knows: what its own requests took and gave back counts at once, what
+   * those of others did with the next heartbeat.
+   */
+  readonly roomPages: number;
   /** Of this router's requests: those whose first token has not come, and what they have it compute until then. */
   readonly pendingRequests: number;
   /** In tokens of prefill. */

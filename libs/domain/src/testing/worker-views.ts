@@ -23,6 +23,7 @@ export interface ViewChanges {
   ownRequests?: number;
   ownPages?: number;
   freedPages?: number;
+  roomPages?: number;
   pendingRequests?: number;
   pendingTokens?: number;
   msPerToken?: number;
@@ -41,7 +42,7 @@ export function viewOf(changes: ViewChanges = {}): WorkerView {
   const { state = 'ready', running = 0, waiting = 0 } = w;
   const { capacity = 100, free = 100, codecs = ['raw'], storageClass = 'class' } = w;
   const { ownRequests = 0, ownPages = 0, freedPages = 0, reach = 'open', isListed = true } = w;
-  const { isLeftAlone = false } = w;
+  const { isLeftAlone = false, roomPages = free } = w;
   const { pendingRequests = 0, pendingTokens = 0, msPerToken } = w;
   const load = { state, running, waiting, freePages: free };
   const { blockTokens = 16, precision = 'f16/f16' } = w;
@@ -50,7 +51,7 @@ export function viewOf(changes: ViewChanges = {}): WorkerView {
   const record = { workerId: id, ...model, ...pool, codecs, load } as unknown as WorkerRecord;
   return {
     ...{ record, storageClass: storageClass as StorageClass, reach, isListed, isLeftAlone },
-    ...{ ownRequests, ownPages, freedPages, pendingRequests, pendingTokens, msPerToken },
+    ...{ ownRequests, ownPages, freedPages, roomPages, pendingRequests, pendingTokens, msPerToken },
   };
 }
 

@@ -1,4 +1,4 @@
-import { AdmissionQueue, type Ask, PLAIN_TERMS, type TenantTerms, workOf } from '../index.js';
+import { AdmissionQueue, type Ask, leavesHeadroom, PLAIN_TERMS, type TenantTerms, workOf } from '../index.js';
 
 /** What a tenant sends. Requests come by themselves, as many a second on average. */
 export interface Load {
@@ -118,16 +118,22 @@ class Simulation {
 
   #pump(): void {
     for (let id = this.#queue.next(this.#nowMs); id !== undefined; id = this.#queue.next(this.#nowMs)) {
-      if (this.#free === 0) this.#queue.blocked(id, this.#nowMs);
-      else this.#start(id);
+      if (this.#hasRoom(id)) this.#start(id);
+      else this.#queue.blocked(id, this.#nowMs);
     }
+  }
+
+  #hasRoom(id: number): boolean {
+    if (this.#free === 0) return false;
+    const pool = { record: { capacityPages: this.scenario.slots }, roomPages: this.#free };
+    return leavesHeadroom([pool], pool, 1, this.#queue.headroom(id));
   }
 
   #start(id: number): void {
     const request = this.#requests.get(id);
     if (!request) return;
     this.#requests.delete(id);
-    this.#queue.admitted(id, this.#nowMs);
+    this.#queue.admitted(id, 1, this.#nowMs);
     this.#free -= 1;
     const { tenant, ask, prefillMs, decodeMs, promptTokens, answerTokens } = request;
     this.#outcomes.get(tenant)?.ttftMs.push(this.#nowMs - ask.arrivedMs + prefillMs);
