@@ -93,7 +93,7 @@ export async function routerBeside(count) {
       models.checkCodec(model, request.kvCodec);
       const maxTokens = models.contextTokens(model) - prompt.tokenIds.length;
       const asked = { ...request, model };
-      const demand = demandOf(asked, prompt, maxTokens, owners.holdingsOf(asked, prompt));
+      const demand = demandOf(asked, prompt, maxTokens, owners.promptOf(asked, prompt));
       await reserver.checkFits(demand);
       return reserver.reserve(demand);
     },

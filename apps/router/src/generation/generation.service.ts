@@ -121,7 +121,7 @@ export class GenerationService implements OnApplicationShutdown {
     checkPromptTokens(promptTokens, context);
     transcript.accept();
     const maxTokens = answerTokens(promptTokens, context, request.maxTokens);
-    const demand = demandOf(request, prompt, maxTokens, this.owners.holdingsOf(request, prompt));
+    const demand = demandOf(request, prompt, maxTokens, this.owners.promptOf(request, prompt));
     try {
       await this.reserver.checkFits(demand);
       const pages = () => Math.max(0, ...this.models.workers(model).map((worker) => demand.pagesOn(worker)));

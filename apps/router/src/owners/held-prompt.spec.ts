@@ -7,7 +7,7 @@ import {
   textName,
 } from '@kvcapsule/domain/identity';
 import { type OwnerNumber, OwnersIndex } from '@kvcapsule/domain/owners';
-import { storageClass, type WorkerView } from '@kvcapsule/domain/placement';
+import { ComingContent, storageClass, type WorkerView } from '@kvcapsule/domain/placement';
 import { beforeEach, expect, it } from 'vitest';
 import type { PreparedPrompt } from '../prepare/prompt-preparer.port.js';
 import { workerRecord } from '../testing/memory-ports.js';
@@ -50,6 +50,7 @@ function namesOf(root: Parameters<typeof rootName>[0]) {
 }
 
 let index: OwnersIndex;
+let coming: ComingContent;
 let numbers: Map<string, OwnerNumber>;
 let held: HeldPrompt;
 
@@ -64,8 +65,9 @@ function store(workerId: string, names: readonly string[]): void {
 
 beforeEach(() => {
   index = new OwnersIndex({ maxNames: 10_000 });
+  coming = new ComingContent();
   numbers = new Map(['w0', 'w1', 'w2'].map((workerId) => [workerId, index.join()!]));
-  const owners = { index, numberOf: (workerId: string) => numbers.get(workerId) };
+  const owners = { index, coming, numberOf: (workerId: string) => numbers.get(workerId) };
   held = new HeldPrompt(owners, { prompt: PROMPT, kvCodec: undefined, domain: DOMAIN });
 });
 
@@ -101,11 +103,27 @@ it('is not known of a worker that has told nothing, nor while nobody has', () =>
   expect([held.look()(worker('w3')), held.look()(worker('w0'))?.prefixTokens]).toEqual([undefined, 60]);
 });
 
+it('is about to be where a router has sent the pictures, whether or not anybody has told of anything', () => {
+  const ended = held.send('w0');
+  const nothing = { promptTokens: 64, pictures: 2, prefixTokens: 0, picturesHeld: 0, featuresHeld: 0 };
+  const there = () => ['w0', 'w1'].map((id) => held.look()(worker(id)));
+  expect(there()).toEqual([{ ...nothing, prefixComing: 44, picturesComing: 2 }, undefined]);
+  store('w0', [nameFile(second!, DOMAIN)]);
+  const told = { ...nothing, featuresHeld: 1, prefixComing: 44, picturesComing: 1 };
+  expect(there()).toEqual([told, nothing]);
+  ended(false);
+  expect(there()).toEqual([{ ...nothing, featuresHeld: 1 }, nothing]);
+});
+
 it('is another tenant’s, or another salt’s, in no case', () => {
   store('w0', [...namesOf(ROOT), nameFile(first!, DOMAIN)]);
-  const owners = { index, numberOf: (workerId: string) => numbers.get(workerId) };
+  held.send('w0');
+  const owners = { index, coming, numberOf: (workerId: string) => numbers.get(workerId) };
   for (const domain of [cacheDomain('t', ''), cacheDomain('u', 's')]) {
     const other = new HeldPrompt(owners, { prompt: PROMPT, kvCodec: undefined, domain });
-    expect(other.look()(worker('w0'))).toMatchObject({ prefixTokens: 0, featuresHeld: 0 });
+    expect(other.look()(worker('w0'))).toEqual({
+      ...{ promptTokens: 64, pictures: 2 },
+      ...{ prefixTokens: 0, picturesHeld: 0, featuresHeld: 0 },
+    });
   }
 });

@@ -1,11 +1,19 @@
 import { nameFile } from '@kvcapsule/domain/identity';
 import type { OwnerNumber, OwnersIndex } from '@kvcapsule/domain/owners';
-import type { HeldContent, Holdings, WorkerView } from '@kvcapsule/domain/placement';
+import type {
+  ComingContent,
+  HeldContent,
+  Holdings,
+  PicturePrompt,
+  WorkerView,
+} from '@kvcapsule/domain/placement';
 import { bytesOf, type NamedPrompt, PromptNames } from './prompt-names.js';
 
 /** Who holds what. */
 interface Owners {
   readonly index: OwnersIndex;
+  /** What workers are about to hold, since this router has sent it there. */
+  readonly coming: ComingContent;
   /** Under which number the index has a worker's content. */
   numberOf(workerId: string): OwnerNumber | undefined;
 }
@@ -19,14 +27,40 @@ interface Looked {
 /** What workers hold of one request's prompt. Names are made once a class of workers, as far as anybody holds them. */
 export class HeldPrompt {
   readonly #classes: PromptNames[] = [];
+  #pictures: PicturePrompt | undefined;
 
   constructor(
     private readonly owners: Owners,
     private readonly named: NamedPrompt,
   ) {}
 
+  /** A worker is sent the prompt; the returned function is called with whether it has computed it. */
+  send(workerId: string): (isComputed: boolean) => void {
+    if (this.named.prompt.pictures.length === 0) return () => undefined;
+    const ended = this.owners.coming.send(workerId, this.#asPictures());
+    return (isComputed) => {
+      ended(isComputed, performance.now());
+    };
+  }
+
   /** At this moment. */
   look(): Holdings {
+    const held = this.#lookInIndex();
+    if (this.owners.coming.size === 0) return held;
+    const coming = this.owners.coming.of(this.#asPictures(), performance.now());
+    if (coming.size === 0) return held;
+    return (worker) => {
+      const there = coming.get(worker.record.workerId);
+      const holds = held(worker);
+      if (!there) return holds;
+      const known = holds ?? this.#held(0, 0, []);
+      const lacking = known.pictures - known.picturesHeld - known.featuresHeld;
+      const picturesComing = Math.min(lacking, there.pictures.size);
+      return { ...known, prefixComing: there.prefixTokens, picturesComing };
+    };
+  }
+
+  #lookInIndex(): Holdings {
     const { index } = this.owners;
     if (index.pairs === 0) return () => undefined;
     const classes: Looked[] = [];
@@ -69,12 +103,23 @@ export class HeldPrompt {
     return names;
   }
 
+  #asPictures(): PicturePrompt {
+    const { prompt, domain } = this.named;
+    return (this.#pictures ??= {
+      tokenIds: prompt.tokenIds,
+      pictures: prompt.pictures.map(({ sha256, offset, length }) => ({
+        name: nameFile(sha256, domain),
+        offset,
+        length,
+      })),
+    });
+  }
+
   /** Pictures whose features a worker holds. */
   #featuresHeld(): ReadonlyMap<number, readonly number[]> {
     const held = new Map<number, number[]>();
-    const { prompt, domain } = this.named;
-    for (const [picture, { sha256 }] of prompt.pictures.entries()) {
-      for (const owner of this.owners.index.ask(bytesOf(nameFile(sha256, domain)))) {
+    for (const [picture, { name }] of this.#asPictures().pictures.entries()) {
+      for (const owner of this.owners.index.ask(bytesOf(name))) {
         const pictures = held.get(owner);
         if (pictures) pictures.push(picture);
         else held.set(owner, [picture]);

@@ -1,6 +1,6 @@
 import { cacheDomain } from '@kvcapsule/domain/identity';
 import { keeperOf, type OwnerNumber, OwnersIndex } from '@kvcapsule/domain/owners';
-import type { Holdings, WorkerView } from '@kvcapsule/domain/placement';
+import { ComingContent, type WorkerView } from '@kvcapsule/domain/placement';
 import type { WorkerRecord } from '@kvcapsule/domain/registry';
 import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { Fleet } from '../fleet/fleet.service.js';
@@ -25,6 +25,7 @@ interface Watched {
 @Injectable()
 export class Owners implements OnApplicationShutdown {
   readonly index: OwnersIndex;
+  readonly coming = new ComingContent();
   readonly #watched = new Map<string, Watched>();
   #views: readonly WorkerView[] = [];
   #sweep: NodeJS.Timeout | undefined;
@@ -54,14 +55,13 @@ export class Owners implements OnApplicationShutdown {
     return this.#watched.get(workerId)?.watch.owner;
   }
 
-  /** Says what workers hold of a request's prompt, each time at that moment, for as long as it is to be placed. */
-  holdingsOf(
+  /** Knows what workers hold of a request's prompt, for as long as it is to be placed. */
+  promptOf(
     { principal, cacheSalt, kvCodec }: Pick<GenerationRequest, 'principal' | 'cacheSalt' | 'kvCodec'>,
     prompt: PreparedPrompt,
-  ): () => Holdings {
+  ): HeldPrompt {
     const domain = cacheDomain(principal.tenant, cacheSalt);
-    const held = new HeldPrompt(this, { prompt, kvCodec, domain });
-    return () => held.look();
+    return new HeldPrompt(this, { prompt, kvCodec, domain });
   }
 
   /** Ms since the last word of the worker that has been silent longest; 0 without workers. */

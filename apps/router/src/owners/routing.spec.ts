@@ -6,7 +6,7 @@ import { workerRecord } from '../testing/memory-ports.js';
 import { Owners } from './owners.service.js';
 
 const router = new Harness();
-const cores = [new CoreWorker({ blocks: 40 }), new CoreWorker({ blocks: 40 })];
+const cores = Array.from({ length: 3 }, () => new CoreWorker({ blocks: 40 }));
 
 beforeAll(async () => {
   // how fast a worker is on a busy machine, and what is left of the request before, decide nothing here
@@ -57,4 +57,15 @@ it('sends a conversation to where its pictures are held, whatever was asked in b
   }
   expect(before.reduce((sum, count) => sum + count)).toBe(4);
   expect(cores.reduce((sum, { serving }) => sum + serving.pictures.computed, 0)).toBe(4);
+});
+
+it('sends requests that come together with a new picture to one worker, which computes it once', async () => {
+  const computed = () => cores.map(({ serving }) => serving.pictures.computed);
+  const before = computed();
+  for (const picture of ['together-1', 'together-2', 'together-3']) {
+    const asked = Array.from({ length: 6 }, (_, at) => ask('See: ', { shows: picture }, `question ${at}`));
+    await Promise.all(asked);
+  }
+  const more = computed().map((count, at) => count - (before[at] ?? 0));
+  expect(more.reduce((sum, count) => sum + count)).toBe(3);
 });

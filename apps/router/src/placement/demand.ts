@@ -1,4 +1,4 @@
-import { pagesByClass, type PlacementRequest } from '@kvcapsule/domain/placement';
+import { type Holdings, pagesByClass, type PlacementRequest } from '@kvcapsule/domain/placement';
 import { keptPicture, keptText, pageDemand } from '@kvcapsule/domain/scheduling';
 import type { GenerationRequest } from '../generation/generation.js';
 import type { PreparedPrompt } from '../prepare/prompt-preparer.port.js';
@@ -17,6 +17,14 @@ export interface Demand extends PlacementRequest {
   refusedMs?: number;
   /** Those of the worker that the last attempt was at: what it began goes on alike on such a one alone. */
   prefers: PlacementRequest['prefers'];
+  /** A worker is sent the prompt; the returned function is called with whether it has computed it. */
+  send(workerId: string): (isComputed: boolean) => void;
+}
+
+/** What is known of where a prompt's content lies. */
+export interface PlacedPrompt {
+  look(): Holdings;
+  send: Demand['send'];
 }
 
 /** What of a request its placement depends on. */
@@ -27,13 +35,13 @@ export type Demanding = Pick<
 
 /**
  * @param maxTokens what the answer may have at most
- * @param holdings what workers hold of the prompt
+ * @param placed where the prompt's content lies
  */
 export function demandOf(
   request: Demanding,
   prompt: PreparedPrompt,
   maxTokens: number,
-  holdings?: PlacementRequest['holdings'],
+  placed?: PlacedPrompt,
 ): Demand {
   const { model, kvCodec } = request;
   const { tokenIds, pictures } = prompt;
@@ -50,7 +58,8 @@ export function demandOf(
     answerTokens: Math.min(maxTokens, USUAL_ANSWER_TOKENS),
     session: sessionOf(request, prompt),
     pagesOn: pagesOf(prompt, kvCodec, { maxTokens }),
-    ...(holdings && { holdings }),
+    send: (workerId) => placed?.send(workerId) ?? (() => undefined),
+    ...(placed && { holdings: () => placed.look() }),
   };
 }
 

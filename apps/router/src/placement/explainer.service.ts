@@ -39,7 +39,7 @@ export class Explainer {
     const context = this.models.contextTokens(model);
     checkPromptTokens(prompt.tokenIds.length, context);
     const maxTokens = answerTokens(prompt.tokenIds.length, context, request.maxTokens);
-    const demand = demandOf(request, prompt, maxTokens, this.owners.holdingsOf(request, prompt));
+    const demand = demandOf(request, prompt, maxTokens, this.owners.promptOf(request, prompt));
     const { scored, rejected } = this.placement.scoreAll(demand);
     const weights = this.placement.scorers.map(({ scorer, weight }) => [scorer.name, weight]);
     return {
@@ -108,9 +108,14 @@ function candidate(
 }
 
 function heldOf(held: HeldContent | undefined) {
-  return held
-    ? { prefix_tokens: held.prefixTokens, pictures: held.picturesHeld, features: held.featuresHeld }
-    : null;
+  if (!held) return null;
+  const { prefixTokens, picturesHeld, featuresHeld, picturesComing = 0 } = held;
+  return {
+    prefix_tokens: prefixTokens,
+    pictures: picturesHeld,
+    features: featuresHeld,
+    pictures_coming: picturesComing,
+  };
 }
 
 function rejectedWorkers(rejected: Rejections): PlacementExplanation['rejected'] {

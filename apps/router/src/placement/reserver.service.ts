@@ -7,6 +7,7 @@ import {
   firstTokenTokens,
   ownTokens,
   type Pick,
+  type Work,
   type WorkerView,
 } from '@kvcapsule/domain/placement';
 import type { Trial } from '@kvcapsule/domain/retries';
@@ -25,6 +26,9 @@ import { rejectedBy, unplaceable } from './unplaceable.js';
  * room are asked: when three of them in turn are full, so is about everything, and the next heartbeats tell more.
  */
 export const MOST_RESERVATIONS = 3;
+
+type Begun = Omit<Taken, 'key' | 'provisional'>;
+type Taken = Omit<Reservation, 'record' | 'pages' | 'pick' | 'isRefused' | 'untrack'>;
 
 /** Finds a worker for a request and sets its pages aside in the ledger. */
 @Injectable()
@@ -68,21 +72,31 @@ export class Reserver {
       if (answer === 'forgotten') forgotten ??= pick;
     }
     const trial = forgotten && this.fleet.begin(forgotten.worker.record, decision.ignoresBreakers);
-    if (forgotten && trial) return this.#provisional(demand, forgotten, trial);
+    if (forgotten && trial) {
+      return this.#provisional(demand, forgotten, { trial, work: this.#send(demand, forgotten) });
+    }
     this.fleet.wanted();
     return undefined;
   }
 
-  /** The trial is over where no reservation comes of it. */
+  /**
+   * Trial and work are over where no reservation comes of it. The work begins before the ledger answers: whoever is
+   * placed meanwhile knows of it.
+   */
   async #ask(demand: Demand, pick: Pick, trial: Trial): Promise<Reservation | LedgerAnswer> {
     const key = newLease(pick.worker);
+    const begun = { trial, work: this.#send(demand, pick) };
     let answer: LedgerAnswer | undefined;
     try {
       answer = await this.ledger.reserve(key, demand.pagesOn(pick.worker));
-      if (answer === 'reserved') return this.#reservation(demand, pick, key, { trial, provisional: false });
-      return answer === 'away' ? this.#provisional(demand, pick, trial) : answer;
+      if (answer === 'reserved')
+        return this.#reservation(demand, pick, { key, ...begun, provisional: false });
+      return answer === 'away' ? this.#provisional(demand, pick, begun) : answer;
     } finally {
-      if (answer !== 'reserved' && answer !== 'away') trial.left();
+      if (answer !== 'reserved' && answer !== 'away') {
+        begun.work.ended();
+        trial.left();
+      }
     }
   }
 
@@ -140,26 +154,36 @@ export class Reserver {
   }
 
   /** Under a lease of its own: the one that the ledger was asked for may be given back yet. */
-  #provisional(demand: Demand, pick: Pick, trial: Trial): Reservation {
-    return this.#reservation(demand, pick, newLease(pick.worker), { trial, provisional: true });
+  #provisional(demand: Demand, pick: Pick, begun: Begun): Reservation {
+    return this.#reservation(demand, pick, { key: newLease(pick.worker), ...begun, provisional: true });
   }
 
-  #reservation(
-    demand: Demand,
-    pick: Pick,
-    key: LeaseKey,
-    { trial, provisional }: { readonly trial: Trial; readonly provisional: boolean },
-  ): Reservation {
-    const { worker, held } = pick;
+  /** From here on the worker counts as computing it. */
+  #send(demand: Demand, { worker, held }: Pick): Work {
+    const { workerId } = worker.record;
+    const load = this.fleet.send(workerId, ownTokens(demand, held), firstTokenTokens(demand, worker, held));
+    const sent = demand.send(workerId);
+    return {
+      answered: (nowMs) => {
+        load.answered(nowMs);
+        sent(true);
+      },
+      ended: () => {
+        load.ended();
+        sent(false);
+      },
+    };
+  }
+
+  #reservation(demand: Demand, pick: Pick, taken: Taken): Reservation {
+    const { worker } = pick;
     const { record } = worker;
     const { arithmetic, precision } = record;
     demand.prefers = { arithmetic, precision };
-    this.telemetry.metrics.reservations.inc({ outcome: provisional ? 'provisional' : 'reserved' });
-    const tokens = ownTokens(demand, held);
-    const work = this.fleet.send(record.workerId, tokens, firstTokenTokens(demand, worker, held));
+    this.telemetry.metrics.reservations.inc({ outcome: taken.provisional ? 'provisional' : 'reserved' });
     const pages = demand.pagesOn(worker);
     const untrack = this.fleet.track(record.workerId, pages);
-    return { record, key, pages, provisional, pick, work, trial, untrack };
+    return { record, ...taken, pages, pick, untrack };
   }
 }
 

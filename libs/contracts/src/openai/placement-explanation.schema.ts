@@ -10,6 +10,8 @@ const Held = z.strictObject({
   prefix_tokens: z.int(),
   pictures: z.int(),
   features: z.int(),
+  /** Of the others, those that it computes for another request. */
+  pictures_coming: z.int(),
 });
 
 const Candidate = z.strictObject({

@@ -20,18 +20,27 @@ export function wholeTokens({ promptTokens, pictureTokens }: PlacementRequest): 
   return promptTokens + TOWER_TOKENS * pictureTokens;
 }
 
-/** Prompt tokens that a worker does not hold. */
+/**
+ * How much a token counts that is waited for while it is computed for another request: it takes time as any other, but
+ * no work that would not be done anyway.
+ */
+const SHARED_WAIT = 0.5;
+
+/** Prompt tokens that a worker neither holds nor computes for another request. */
 export function missingTokens({ promptTokens }: PlacementRequest, held: HeldContent | undefined): number {
-  return Math.max(0, promptTokens - (held?.prefixTokens ?? 0));
+  return Math.max(0, promptTokens - Math.max(held?.prefixTokens ?? 0, held?.prefixComing ?? 0));
 }
 
-/** What the tower takes for pictures of which a worker has neither KV nor features; all are taken for equally large. */
+/**
+ * What the tower takes for pictures of which a worker has neither KV nor features and computes none for another request;
+ * all are taken for equally large.
+ */
 export function towerTokens(
   { pictures, pictureTokens }: PlacementRequest,
   held: HeldContent | undefined,
 ): number {
   if (pictures === 0) return 0;
-  const known = held ? held.picturesHeld + held.featuresHeld : 0;
+  const known = held ? held.picturesHeld + held.featuresHeld + (held.picturesComing ?? 0) : 0;
   return TOWER_TOKENS * pictureTokens * Math.max(0, 1 - known / pictures);
 }
 
@@ -47,6 +56,18 @@ export function requestsOn({ record, ownRequests }: WorkerView): number {
 export function queuedTokens(request: PlacementRequest, worker: WorkerView): number {
   const others = Math.max(0, worker.record.load.waiting - worker.pendingRequests);
   return worker.pendingTokens + others * wholeTokens(request);
+}
+
+/** What of the queue counts less than its time, since the request needs it computed, too. */
+export function sharedWait(
+  { pictures, pictureTokens }: PlacementRequest,
+  { pendingTokens }: WorkerView,
+  held: HeldContent | undefined,
+): number {
+  if (!held?.picturesComing && !held?.prefixComing) return 0;
+  const prefix = Math.max(0, (held.prefixComing ?? 0) - held.prefixTokens);
+  const tower = (TOWER_TOKENS * pictureTokens * (held.picturesComing ?? 0)) / Math.max(1, pictures);
+  return (1 - SHARED_WAIT) * Math.min(pendingTokens, prefix + tower);
 }
 
 /** What running requests add to as many steps. */

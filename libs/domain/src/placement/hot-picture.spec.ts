@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { heldOf, requestOf, viewOf } from '../testing/worker-views.js';
 import {
+  ComingContent,
   firstTokenTokens,
   ownTokens,
   place,
@@ -15,6 +16,10 @@ import {
 /** Of a prompt of 1,000 tokens 900 are the picture's: 4,600 tokens where it is new, 100 where it is held. */
 const PROMPT = { promptTokens: 1_000, pictures: 1, pictureTokens: 900, pagesOn: () => 0 };
 const HIT = 100;
+const PICTURE = {
+  tokenIds: new Array<number>(1_000).fill(0),
+  pictures: [{ name: 'p', offset: 0, length: 900 }],
+};
 const ALL = heldOf({ promptTokens: 1_000, pictures: 1, prefixTokens: 900, picturesHeld: 1 });
 const NOTHING = heldOf({ promptTokens: 1_000, pictures: 1 });
 
@@ -56,38 +61,49 @@ interface Scene {
   readonly policy?: PolicyName;
   readonly workers: number;
   readonly requests: number;
-  /** Between two requests for the picture, which the first worker holds. */
+  /** Between two requests for the picture. */
   readonly everyMs: number;
+  /** Nobody holds it, instead of the first worker. */
+  readonly isNew?: boolean;
   readonly seed?: number;
 }
 
-function simulate({ policy = 'cost-aware', workers, requests, everyMs, seed = 1 }: Scene) {
+function simulate({ policy = 'cost-aware', workers, requests, everyMs, isNew = false, seed = 1 }: Scene) {
   const fleet = Array.from(
     { length: workers },
-    (_, index) => new Worker(`w${index}`, index === 0 ? 0 : Infinity),
+    (_, index) => new Worker(`w${index}`, index === 0 && !isNew ? 0 : Infinity),
   );
+  const coming = new ComingContent();
   const byId = new Map(fleet.map((worker) => [worker.id, worker]));
   const chosen = policyOf(policy);
   let state = seed;
   const random = () => (state = (state * 48_271) % 2_147_483_647) / 2_147_483_647;
   let [longestMs, latestMs] = [0, -Infinity];
+  const ends: { readonly answeredMs: number; readonly end: ReturnType<ComingContent['send']> }[] = [];
   for (let index = 0; index < requests; index += 1) {
     const nowMs = index * everyMs;
     for (const worker of fleet) worker.settle(nowMs);
+    for (const { answeredMs, end } of ends) if (answeredMs <= nowMs) end(true, answeredMs);
     const views = fleet.map(({ id, workload }) => {
       const { pendingRequests, pendingTokens } = workload;
       return viewOf({ id, pendingRequests, pendingTokens });
     });
-    const holdings =
-      () =>
-      ({ record }: WorkerView) =>
-        byId.get(record.workerId)?.held(nowMs);
+    const sent = coming.of(PICTURE, nowMs);
+    const heldOn = (id: string) => {
+      const there = sent.get(id);
+      const held = byId.get(id)?.held(nowMs);
+      if (!held || !there || held === ALL) return held;
+      return { ...held, prefixComing: there.prefixTokens, picturesComing: there.pictures.size };
+    };
+    const holdings = () => (view: WorkerView) => heldOn(view.record.workerId);
     const request = requestOf({ ...PROMPT, holdings });
     const [pick] = place(request, views, chosen, 1, random).picks;
     const worker = byId.get(pick?.worker.record.workerId ?? '') as Worker;
-    const held = worker.held(nowMs);
+    const held = heldOn(worker.id);
     const before = firstTokenTokens(request, pick?.worker ?? viewOf(), held);
-    const waitMs = worker.send(ownTokens(request, held), before, nowMs) - nowMs;
+    const answeredMs = worker.send(ownTokens(request, held), before, nowMs);
+    ends.push({ answeredMs, end: coming.send(worker.id, PICTURE) });
+    const waitMs = answeredMs - nowMs;
     longestMs = Math.max(longestMs, waitMs);
     latestMs = Math.max(latestMs, waitMs - before);
   }
@@ -145,5 +161,30 @@ describe('a picture that one worker holds', () => {
     expect(users(ours.served)).toBe(1);
     expect(users(others.served)).toBe(8);
     expect(ours.longestMs).toBeLessThan(others.longestMs);
+  });
+});
+
+describe('a picture that is new', () => {
+  it('is computed once for requests that come together or shortly after each other', () => {
+    const scene = fc.record({
+      workers: fc.integer({ min: 2, max: 12 }),
+      requests: fc.integer({ min: 2, max: 16 }),
+      everyMs: fc.integer({ min: 0, max: 6_000 }),
+      seed: fc.integer({ min: 1, max: 1_000 }),
+    });
+    fc.assert(
+      fc.property(scene, (each) => {
+        expect(users(simulate({ ...each, isNew: true }).served)).toBe(1);
+      }),
+      { numRuns: 60, seed: 9 },
+    );
+  });
+
+  it('is computed by a second worker, too, when so many come together that waiting takes as long', () => {
+    const { served, longestMs } = simulate({ workers: 8, requests: 60, everyMs: 0, isNew: true });
+    expect(users(served)).toBeGreaterThan(1);
+    expect(users(served)).toBeLessThan(8);
+    // all behind one worker: 4,600 ms and 59 times 100
+    expect(longestMs).toBeLessThan(8_000);
   });
 });

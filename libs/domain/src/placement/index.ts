@@ -1,3 +1,4 @@
+export * from './coming/coming-content.js';
 export { firstTokenTokens, ownTokens } from './cost-model.js';
 export * from './left-alone.js';
 export * from './pages-by-class.js';

@@ -45,6 +45,10 @@ export interface HeldContent {
   readonly featuresHeld: number;
   /** Of the whole prompt. */
   readonly pictures: number;
+  /** Tokens from the prompt's beginning that will lie there when what it computes for others is done. */
+  readonly prefixComing?: number;
+  /** Of the pictures that do not lie there in any form, those that it computes for others. */
+  readonly picturesComing?: number;
 }
 
 /** Undefined where nothing is known of that worker. */

@@ -1,4 +1,4 @@
-import { besideTokens, prefillSteps, queuedTokens } from '../../cost-model.js';
+import { besideTokens, prefillSteps, queuedTokens, sharedWait } from '../../cost-model.js';
 import type { PlacementRequest, Scorer, WorkerView } from '../../placement.js';
 
 /** A heartbeat may be older than what was sent and given back since. */
@@ -18,6 +18,7 @@ export const load: Scorer = {
   name: 'load',
   over: (request) => (worker, held) => {
     const steps = prefillSteps(request, held) + request.answerTokens;
-    return queuedTokens(request, worker) + besideTokens(worker, steps) + displacedTokens(request, worker);
+    const ahead = queuedTokens(request, worker) - sharedWait(request, worker, held);
+    return ahead + besideTokens(worker, steps) + displacedTokens(request, worker);
   },
 };
