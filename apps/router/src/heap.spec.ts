@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { stripTypeScriptTypes } from 'node:module';
 import { readFileSync } from 'node:fs';
 import { afterEach, describe, expect, it } from 'vitest';
-import { giveBackMemory } from './heap.js';
+import { giveBackMemory, lendMemory } from './heap.js';
 import { type PreparedPrompt, PromptPreparer } from './prepare/prompt-preparer.port.js';
 import { failed, finished, type Script, started } from './testing/fake-worker.js';
 import { Harness, until } from './testing/harness.js';
@@ -33,6 +33,19 @@ describe('memory that is given back', () => {
     const chunk = Buffer.allocUnsafeSlow(10);
     giveBackMemory(chunk);
     expect(chunk.length).toBe(0);
+  });
+
+  it('is none of what is lent, until all have returned it', () => {
+    const file = Buffer.alloc(Buffer.poolSize * 2);
+    const returns = [lendMemory(file), lendMemory(file.subarray(100))];
+    const lengths = returns.map((giveBack) => {
+      giveBackMemory(file);
+      const { length } = file;
+      giveBack();
+      return length;
+    });
+    giveBackMemory(file);
+    expect([...lengths, file.length]).toEqual([Buffer.poolSize * 2, Buffer.poolSize * 2, 0]);
   });
 
   it('is none of what strangers share', () => {

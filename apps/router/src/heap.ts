@@ -17,12 +17,24 @@ export function tuneHeap(): void {
   for (const flag of HEAP_FLAGS) setFlagsFromString(flag);
 }
 
+/** How many read a memory that V8 does not know of. */
+const lent = new WeakMap<ArrayBufferLike, number>();
+
+/** The kernel, or whoever else V8 does not know of, reads the buffer until the function is called. */
+export function lendMemory({ buffer }: Buffer): () => void {
+  lent.set(buffer, (lent.get(buffer) ?? 0) + 1);
+  return () => {
+    lent.set(buffer, (lent.get(buffer) ?? 1) - 1);
+  };
+}
+
 /**
  * Frees a buffer's memory, and that of whatever else is a view of the same, without waiting for a collection: they are
  * empty from here on. For what nobody will read again. Where the memory may be shared with strangers (Node cuts small
- * buffers out of slabs) it is left to V8.
+ * buffers out of slabs), or somebody still reads it that it was lent to, it is left to V8.
  */
 export function giveBackMemory({ buffer, byteLength }: Buffer): void {
+  if ((lent.get(buffer) ?? 0) > 0) return;
   const isWhole = buffer.byteLength === byteLength;
   if (buffer instanceof ArrayBuffer && (isWhole || buffer.byteLength > Buffer.poolSize)) buffer.transfer(0);
 }

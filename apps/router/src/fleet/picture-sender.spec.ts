@@ -11,8 +11,10 @@ import {
 import { NO_WORK } from '@kvcapsule/domain/placement';
 import { createRpcClient, createRpcServer, listenRpc } from '@kvcapsule/platform/rpc';
 import { afterEach, describe, expect, it } from 'vitest';
+import { giveBackMemory } from '../heap.js';
 import { FakeStream } from '../testing/fake-client.js';
 import { CHUNK_BYTES, PictureSender } from './picture-sender.js';
+import { PictureUploads } from './picture-uploads.js';
 import { type LinkListener, WorkerLink } from './worker-link.js';
 
 /** A stream that takes so many messages before it is full. */
@@ -48,10 +50,8 @@ class FakePictures {
 
   constructor(private readonly room = 1_000) {}
 
-  sendPicture(answered: (error: null) => void): FakeCall {
-    const call = new FakeCall(this.room, () => {
-      answered(null);
-    });
+  sendPicture(answered: () => void): FakeCall {
+    const call = new FakeCall(this.room, answered);
     this.calls.push(call);
     return call;
   }
@@ -169,8 +169,10 @@ describe('a link', () => {
 describe('over gRPC', () => {
   let server: Server;
   let client: WorkerServiceClient;
+  let pictures: PictureUploads;
 
   afterEach(() => {
+    pictures.close();
     client.close();
     server.forceShutdown();
   });
@@ -202,7 +204,8 @@ describe('over gRPC', () => {
     server.addService(WorkerServiceService, service);
     const port = await listenRpc(server, '127.0.0.1:0');
     client = createRpcClient(WorkerServiceClient, `127.0.0.1:${port}`);
-    const link = new WorkerLink(client.connect(), client, () => undefined);
+    pictures = new PictureUploads(`127.0.0.1:${port}`);
+    const link = new WorkerLink(client.connect(), pictures, () => undefined);
     const nothing = () => undefined;
     const listener = {
       started: nothing,
@@ -222,5 +225,8 @@ describe('over gRPC', () => {
     expect(await aborted).toEqual(['a']);
     await cancelled;
     expect(ended).toBe(false);
+    // what the kernel may still read is not freed
+    for (const file of files) giveBackMemory(file);
+    expect(files.map(({ length }) => length)).toEqual([20_000_000]);
   });
 });

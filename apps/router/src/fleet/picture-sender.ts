@@ -1,20 +1,20 @@
-import type { ServiceError } from '@grpc/grpc-js';
-import type { NeedPicture, SendPictureRequest, SendPictureResponse } from '@kvcapsule/contracts/worker';
+import type { NeedPicture, SendPictureRequest } from '@kvcapsule/contracts/worker';
 
 /** The protocol's bound of one message. */
 export const CHUNK_BYTES = 256 * 1024;
 
-/** What is used of gRPC's stream. */
-interface Call {
+/** One picture under way. */
+export interface Call {
   write(message: SendPictureRequest): boolean;
   once(event: 'drain', listener: () => void): unknown;
   end(): unknown;
   cancel(): void;
 }
 
-/** What is used of a worker's client. */
+/** Begins calls to one worker. */
 export interface PictureClient {
-  sendPicture(answered: (error: ServiceError | null, response?: SendPictureResponse) => void): Call;
+  /** `answered` is called once, when the call has ended in whatever way. */
+  sendPicture(answered: () => void): Call;
 }
 
 /** The pictures of one request, sent to its worker as it asks for them; each on a stream of its own. */

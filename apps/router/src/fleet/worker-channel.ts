@@ -7,6 +7,7 @@ import type {
   WorkerServiceClient,
 } from '@kvcapsule/contracts/worker';
 import type { Reach } from '@kvcapsule/domain/placement';
+import { PictureUploads } from './picture-uploads.js';
 import { lost, WorkerLink } from './worker-link.js';
 
 /** Between two looks at a lost connection; doubles up to the longest, which is also the longest of gRPC's own. */
@@ -24,13 +25,14 @@ export interface ChannelEvents {
 }
 
 /**
- * The one gRPC channel to a worker process, and the one stream on it. A stream that is lost takes its requests
+ * The one gRPC channel to a worker process, the one stream on it, and a connection for pictures. A stream that is lost takes its requests
  * along; from then on nobody is sent there until the connection stands again, which this looks after in the
  * background: a dead worker costs no request anything until its record expires.
  */
 export class WorkerChannel {
   #client: WorkerServiceClient | undefined;
   #link: WorkerLink | undefined;
+  readonly #pictures: PictureUploads;
   /** Losses in a row without a word from the worker between them. */
   #losses = 0;
   #looks = 0;
@@ -43,7 +45,9 @@ export class WorkerChannel {
     readonly address: string,
     private readonly connect: (address: string) => WorkerServiceClient,
     private readonly events: ChannelEvents,
-  ) {}
+  ) {
+    this.#pictures = new PictureUploads(address);
+  }
 
   get reach(): Reach {
     if (this.#lostMs === undefined) return 'open';
@@ -89,12 +93,13 @@ export class WorkerChannel {
     this.#closed = true;
     clearTimeout(this.#timer);
     this.#link?.close(error);
+    this.#pictures.close();
     this.#client?.close();
   }
 
   #open(): WorkerLink {
     const client = (this.#client ??= this.connect(this.address));
-    const link = new WorkerLink(client.connect(), client, (error) => {
+    const link = new WorkerLink(client.connect(), this.#pictures, (error) => {
       this.#lost(link, error);
     });
     return link;
@@ -102,6 +107,8 @@ export class WorkerChannel {
 
   #lost(link: WorkerLink, error: KvcError): void {
     this.#link = undefined;
+    // as the stream was lost, so may be what its pictures go over
+    this.#pictures.close();
     if (this.#closed) return;
     this.#losses = link.hasSpoken ? 1 : this.#losses + 1;
     this.#looks = 0;

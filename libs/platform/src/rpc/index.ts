@@ -6,6 +6,8 @@ import {
   type ClientOptions,
 } from '@grpc/grpc-js';
 
+export { type Upload, UploadClient } from './uploads.js';
+
 /**
  * The longest messages are what one answer has made while its router did not read (16 MiB as its worker counts it), and
  * prompts: a million tokens are at most 5 MB. Pictures come in parts.
