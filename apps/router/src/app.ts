@@ -19,6 +19,7 @@ import { Routes } from './edge/http/routes.js';
 import { createHttpServer, type Handler, onClientError } from './edge/http/server.js';
 import { serveOpenApi } from './edge/open-api.js';
 import { TurnGate } from './edge/turn-gate.js';
+import { Inflight } from './operations/inflight.service.js';
 import { NestLogger } from './operations/nest-logger.js';
 import { RECEIPT_HEADERS } from './placement/receipt.js';
 import type { Settings } from './settings.js';
@@ -114,10 +115,13 @@ export async function createApp(environment: Environment): Promise<NestFastifyAp
   takeBodies(fastify, settings);
   await shareWith(fastify, settings.corsOrigins);
   const gate = new TurnGate(settings.queueWaitMs);
+  const inflight = app.get(Inflight);
   const checkKey = keyCheck(settings);
   const logAccess = accessLog(logger);
   fastify.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id);
+    // who keeps a connection should ask another router next time
+    if (inflight.draining) reply.header('connection', 'close');
     logAccess(reply);
     checkHeaders(request);
     checkRoute(request);

@@ -106,7 +106,11 @@ export const routerConfigSchema = z
       .max(100_000_000)
       .default(2_000_000)
       .describe('Blocks and pictures in workers’ caches that are remembered for placement, 40 bytes each'),
-    drainMs: z.int().min(0).default(30_000).describe('How long answers may go on after SIGTERM'),
+    drainMs: z
+      .int()
+      .min(0)
+      .default(600_000)
+      .describe('How long answers may go on after SIGTERM; by default as long as one may take'),
   })
   .superRefine((config, context) => {
     const { host, apiKeys, adminApiKeys, tenants, auth } = config;

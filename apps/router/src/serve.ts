@@ -7,7 +7,19 @@ import type { Siblings } from './processes/siblings.js';
 import { RedisPorts } from './redis-ports.adapter.js';
 import type { Settings } from './settings.js';
 
-/** Serves in this process until a signal ends it, its answers first. Resolves once it listens. */
+const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
+
+/** Whoever does not want to wait for the answers under way says so again. */
+function endAtSecondSignal(): void {
+  let signals = 0;
+  for (const signal of SIGNALS)
+    process.on(signal, () => {
+      signals += 1;
+      if (signals > 1) process.exit(1);
+    });
+}
+
+/** Serves in this process until a signal ends it, its answers first; a second one does at once. Resolves once it listens. */
 export async function serve(settings: Settings, logger: Logger, siblings: Siblings): Promise<Ready> {
   const telemetry = new Telemetry();
   const catalogue = await openCatalogue(settings, telemetry);
@@ -15,7 +27,8 @@ export async function serve(settings: Settings, logger: Logger, siblings: Siblin
     logger.warn(line);
   });
   const app = await createApp({ settings, ports, catalogue, telemetry, logger, siblings });
-  app.enableShutdownHooks(['SIGTERM', 'SIGINT'], { useProcessExit: true });
+  app.enableShutdownHooks([...SIGNALS], { useProcessExit: true });
+  endAtSecondSignal();
   const url = await listen(app, settings.host, settings.port);
   return { url, models: catalogue.all.map(({ name }) => name) };
 }

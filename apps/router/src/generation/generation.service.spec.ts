@@ -371,7 +371,7 @@ describe('time', () => {
     const response = await router.chat();
     expect(response.status).toBe(503);
     expect(await errorOf(response)).toMatchObject({ code: 'deadline_exceeded' });
-    expect(router.worker.aborted).toHaveLength(1);
+    await until(() => router.worker.aborted.length === 1);
   });
 
   it('ends for streams when the router stops', async () => {

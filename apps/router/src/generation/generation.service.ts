@@ -73,9 +73,15 @@ export class GenerationService implements OnApplicationShutdown {
       owner: { abandoned: lifetime.abort, closed: lifetime.close },
       observer: this.telemetry.observe(),
     });
-    this.#run(request, transcript, lifetime).catch((fault: unknown) => {
+    const { signal } = lifetime;
+    // its client need not wait until the worker has stopped
+    signal.addEventListener('abort', () => {
+      transcript.fail(signal.reason);
+    });
+    const work = this.#run(request, transcript, lifetime).catch((fault: unknown) => {
       transcript.fail(fault);
     });
+    this.inflight.hold(work);
     return transcript;
   }
 
