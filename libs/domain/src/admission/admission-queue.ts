@@ -62,7 +62,8 @@ export class AdmissionQueue {
 
   /** Puts a request into its line; `id` is new. */
   enter(id: number, ask: Ask, nowMs: number): Entrance {
-    if (ask.deadlineMs <= nowMs) return refusal('deadline', undefined);
+    // what is no number has no time left, too
+    if (!(ask.deadlineMs > nowMs)) return refusal('deadline', undefined);
     const model = this.#model(ask.modelId);
     const entry = this.#entry(id, ask, nowMs);
     const waitMs = model.size === 0 ? 0 : model.waitMs(ask, entry.orderMs, nowMs);
@@ -155,7 +156,7 @@ export class AdmissionQueue {
 
   #entry(id: number, ask: Ask, nowMs: number): Entry {
     const waitedMs = nowMs + this.limits.waitMs;
-    const priority = Math.min(MOST_PRIORITY, Math.max(-MOST_PRIORITY, ask.priority));
+    const priority = Math.min(MOST_PRIORITY, Math.max(-MOST_PRIORITY, ask.priority || 0));
     return {
       ...{ id, ask, line: this.#model(ask.modelId).line(ask.tenant) },
       orderMs: ask.arrivedMs + priority * PRIORITY_MS,

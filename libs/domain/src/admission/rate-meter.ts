@@ -1,11 +1,14 @@
 /** What happened so long ago counts for 1/e. */
 const MEMORY_MS = 10_000;
+/** A gap without a look is longer than anybody waits only where the process or its machine stood still. */
+const STOOD_STILL_MS = 60_000;
 /** Fewer events say too little: they may have come in one burst. */
 const ENOUGH_EVENTS = 8;
 
 /**
  * How many events a second there are while somebody waits for them, as an exponentially weighted average. Time in which
- * nobody waits does not count, since then the rate is that of arrivals and not what could be had.
+ * nobody waits does not count, since then the rate is that of arrivals and not what could be had. After a standstill it
+ * begins anew: a rate of nothing would have everybody refused.
  */
 export class RateMeter {
   #events = 0;
@@ -41,9 +44,15 @@ export class RateMeter {
 
   #advance(nowMs: number): void {
     if (this.#countedMs === undefined || nowMs <= this.#countedMs) return;
+    if (nowMs - this.#countedMs > STOOD_STILL_MS) return this.#beginAnew(nowMs);
     const decay = Math.exp((this.#countedMs - nowMs) / MEMORY_MS);
     this.#events *= decay;
     this.#timeMs = this.#timeMs * decay + MEMORY_MS * (1 - decay);
+    this.#countedMs = nowMs;
+  }
+
+  #beginAnew(nowMs: number): void {
+    this.#events = this.#timeMs = this.#seen = 0;
     this.#countedMs = nowMs;
   }
 }
