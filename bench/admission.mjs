@@ -7,6 +7,7 @@ import { writeFileSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { quartiles, roundedAll } from './statistics.mjs';
 
 const ROOT = resolve(import.meta.dirname, '..');
 const { values } = parseArgs({
@@ -61,7 +62,7 @@ function full(times) {
 }
 
 const settings = { queueEntries: WAITING, queueBytes: 1e9, queueWaitMs: 30_000, tenants: terms };
-const attempt = { run: () => Promise.resolve('won'), giveBack: () => undefined };
+const attempt = { run: () => Promise.resolve('won'), pagesOf: () => 1, giveBack: () => undefined };
 
 /** Everything of a request's way but the reservation itself: account, queue, metrics, promise. */
 async function service(times) {
@@ -77,19 +78,19 @@ async function service(times) {
 }
 
 const CASES = { 'queue, nobody waits': alone, 'service, nobody waits': service, 'queue, 256 wait': full };
-const TIMES = 20_000;
+const TIMES = 5_000;
 const samples = Object.fromEntries(Object.keys(CASES).map((name) => [name, []]));
 // the first round warms up and counts for nothing
 for (let round = 0; round <= Number(values.rounds); round += 1)
   for (const [name, act] of Object.entries(CASES)) {
     const us = await cpuOf(TIMES, act);
     if (round > 0) samples[name].push(us);
+    console.error(`round ${round} of ${values.rounds}, ${name}: ${us.toFixed(2)} µs`);
   }
 
-const quantile = (sorted, share) => Number(sorted[Math.round(share * (sorted.length - 1))].toFixed(2));
 const rows = Object.entries(samples).map(([name, all]) => {
-  const sorted = all.toSorted((a, b) => a - b);
-  return { name, ...{ us: quantile(sorted, 0.5), q1: quantile(sorted, 0.25), q3: quantile(sorted, 0.75) } };
+  const { median: us, q1, q3 } = roundedAll(quartiles(all));
+  return { name, us, q1, q3 };
 });
 console.table(rows);
 const commit = execFileSync('git', ['-C', ROOT, 'rev-parse', '--short', 'HEAD']).toString().trim();

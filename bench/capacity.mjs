@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ask, Cluster, ROOT } from '../e2e/dist/harness.js';
 import { pictureOf } from './pictures.mjs';
+import { median } from './statistics.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -131,7 +132,6 @@ const rates = { raw: [], default: [] };
 for (let round = 0; round < 3; round += 1)
   for (const codec of ['raw', 'default']) rates[codec].push(await goodput(codec, turns));
 console.error(rates);
-const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
 const result = {
   command: `node bench/capacity.mjs --pool-mib ${poolMib} --most ${values.most} --seconds ${values.seconds}`,
   commit: execFileSync('git', ['rev-parse', 'HEAD'], { cwd: ROOT }).toString().trim(),

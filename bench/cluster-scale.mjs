@@ -29,6 +29,7 @@ import {
 import { createRedisClient, RedisRegistry } from '@kvcapsule/platform/redis';
 import { startRedis } from '@kvcapsule/platform/redis-server';
 import { workersOf } from '@kvcapsule/testing/ports';
+import { quantile, roundedSpread } from './statistics.mjs';
 
 const ROOT = resolve(import.meta.dirname, '..');
 const MODEL_DIR = join(ROOT, 'deploy/models/emoji-vlm');
@@ -187,17 +188,6 @@ async function decision({ redis }) {
   return { decisionP50Ms: quantile(times, 0.5), decisionP99Ms: quantile(times, 0.99) };
 }
 
-function quantile(list, share) {
-  const sorted = list.toSorted((a, b) => a - b);
-  return sorted[Math.round(share * (sorted.length - 1))];
-}
-const digits = (number) => Number(number.toPrecision(4));
-const summary = (list) => ({
-  median: digits(quantile(list, 0.5)),
-  least: digits(Math.min(...list)),
-  most: digits(Math.max(...list)),
-});
-
 async function measure(workers) {
   const running = await cluster(workers);
   try {
@@ -211,7 +201,7 @@ async function measure(workers) {
     const names = Object.keys(rows[0]);
     return {
       workers,
-      ...Object.fromEntries(names.map((name) => [name, summary(rows.map((row) => row[name]))])),
+      ...Object.fromEntries(names.map((name) => [name, roundedSpread(rows.map((row) => row[name]))])),
     };
   } finally {
     await running.stop();

@@ -9,6 +9,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { median, spread } from './statistics.mjs';
 
 const ROOT = resolve(import.meta.dirname, '..');
 const POINTS =
@@ -24,8 +25,6 @@ const { values, positionals } = parseArgs({
 if (!values.baseline) throw new Error('--baseline DIR is needed');
 const options = positionals.length > 0 ? positionals : POINTS;
 const scratch = mkdtempSync(join(tmpdir(), 'engine-beside-'));
-
-const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
 
 /** Median seconds of each point and stored form. */
 function measure(root) {
@@ -55,9 +54,7 @@ const commit = (root) =>
   execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root }).toString().trim();
 const points = [...ratios].map(([point, list]) => ({
   point,
-  median: median(list),
-  least: Math.min(...list),
-  most: Math.max(...list),
+  ...spread(list),
 }));
 const all = points.map((point) => point.median);
 const result = {

@@ -14,6 +14,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { chat, line, post } from './router/load.mjs';
 import { startOurs } from './router/sides.mjs';
+import { quantile, rounded } from './statistics.mjs';
 
 const ROOT = resolve(import.meta.dirname, '..');
 const { values } = parseArgs({
@@ -81,10 +82,6 @@ async function both(url, noisyKey) {
   ]);
   return { ...quiet, noisy };
 }
-
-const quantile = (all, share) =>
-  all.toSorted((a, b) => a - b)[Math.min(all.length - 1, Math.floor(share * all.length))];
-const rounded = (value) => Number(value?.toPrecision(4));
 
 const folder = mkdtempSync(join(tmpdir(), 'kvcapsule-fairness-'));
 const file = join(folder, 'tenants.json');

@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { ask, Cluster, MODEL_DIR, pngUri, ROOT } from '../e2e/dist/harness.js';
+import { countedQuartiles, median, quantile } from './statistics.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -110,17 +111,6 @@ function randomPicture() {
   return pngUri(pixels, edge, edge);
 }
 
-const quantile = (samples, q) => {
-  const sorted = samples.toSorted((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))];
-};
-const spread = (samples) => ({
-  median: quantile(samples, 0.5),
-  q25: quantile(samples, 0.25),
-  q75: quantile(samples, 0.75),
-  n: samples.length,
-});
-
 const running = Array.from({ length: streams }, keepStreaming);
 await sleep(2000);
 /** `[begin, end]` of the time from sending a picture to its first token. */
@@ -166,21 +156,23 @@ const result = {
   machine: `${cpus()[0].model}, ${cpus().length} cores`,
   unit: 'ms',
   prompt_tokens: promptTokens,
-  time_to_first_token: spread(loaded.map(({ from, to }) => to - from)),
+  time_to_first_token: countedQuartiles(loaded.map(({ from, to }) => to - from)),
   quiet: {
     gaps: all.quiet.length,
-    median: quantile(all.quiet, 0.5),
+    median: median(all.quiet),
     p99: p99(all.quiet),
     max: Math.max(...all.quiet),
   },
   loaded: {
     gaps: all.loaded.length,
-    median: quantile(all.loaded, 0.5),
+    median: median(all.loaded),
     p99: p99(all.loaded),
     max: Math.max(...all.loaded),
   },
   p99_ratio: p99(all.loaded) / p99(all.quiet),
-  p99_ratio_of_groups_of_rounds: spread(groups.map(({ quiet, loaded }) => p99(loaded) / p99(quiet))),
+  p99_ratio_of_groups_of_rounds: countedQuartiles(
+    groups.map(({ quiet, loaded }) => p99(loaded) / p99(quiet)),
+  ),
 };
 console.log(JSON.stringify(result, undefined, 2));
 const name = `inter-token-${values.pictures}-${values.chunk}.json`;

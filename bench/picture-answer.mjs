@@ -19,6 +19,7 @@ import { createRpcClient } from '@kvcapsule/platform/rpc';
 import { createRedisClient, RedisLedger, RedisRegistry } from '@kvcapsule/platform/redis';
 import { PictureSender } from '../apps/router/dist/fleet/picture-sender.js';
 import { ask, Cluster, goldenCases, MODEL_DIR, picture, ROOT } from '../e2e/dist/harness.js';
+import { countedQuartiles } from './statistics.mjs';
 
 const { values } = parseArgs({
   options: { python: { type: 'string' }, runs: { type: 'string', default: '30' } },
@@ -27,17 +28,6 @@ const runs = Number(values.runs);
 const golden = goldenCases().find((one) => one.name === 'describe');
 const file = join(MODEL_DIR, golden.pictures[0]);
 const cluster = await Cluster.start({ workerArgs: ['--pool-mib', '64', '--threads', '2'] });
-
-const quantile = (sorted, q) => sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))];
-const summary = (samples) => {
-  const sorted = samples.toSorted((a, b) => a - b);
-  return {
-    median: quantile(sorted, 0.5),
-    q25: quantile(sorted, 0.25),
-    q75: quantile(sorted, 0.75),
-    n: sorted.length,
-  };
-};
 
 const agent = new Agent({ keepAlive: true, noDelay: true });
 const body = JSON.stringify({
@@ -193,7 +183,7 @@ for (let n = -3; n < runs; n++) {
   direct.push(sides[1]);
   if (sides[2] !== undefined) peer.push(sides[2]);
 }
-const pairs = (a, b, key, by) => summary(a.map((one, i) => by(one[key], b[i][key])));
+const pairs = (a, b, key, by) => countedQuartiles(a.map((one, i) => by(one[key], b[i][key])));
 const result = {
   command: `node bench/picture-answer.mjs --runs ${runs}${python === undefined ? '' : ' --python PYTHON'}`,
   commit: execFileSync('git', ['rev-parse', 'HEAD'], { cwd: ROOT }).toString().trim(),
@@ -201,22 +191,22 @@ const result = {
   peer: versions,
   unit: 'ms',
   api: {
-    total: summary(api.map((x) => x.total)),
-    first: summary(api.map((x) => x.first)),
-    between: summary(api.map((x) => x.between)),
+    total: countedQuartiles(api.map((x) => x.total)),
+    first: countedQuartiles(api.map((x) => x.first)),
+    between: countedQuartiles(api.map((x) => x.between)),
   },
   worker: {
-    total: summary(direct.map((x) => x.total)),
-    first: summary(direct.map((x) => x.first)),
-    between: summary(direct.map((x) => x.between)),
+    total: countedQuartiles(direct.map((x) => x.total)),
+    first: countedQuartiles(direct.map((x) => x.first)),
+    between: countedQuartiles(direct.map((x) => x.between)),
   },
   transformers:
     peer.length === 0
       ? undefined
       : {
-          total: summary(peer.map((x) => x.total)),
-          first: summary(peer.map((x) => x.first)),
-          between: summary(peer.map((x) => x.between)),
+          total: countedQuartiles(peer.map((x) => x.total)),
+          first: countedQuartiles(peer.map((x) => x.first)),
+          between: countedQuartiles(peer.map((x) => x.between)),
         },
   ratio_total_api_to_transformers: peer.length === 0 ? undefined : pairs(api, peer, 'total', (a, b) => a / b),
   router_adds_to_first: pairs(api, direct, 'first', (a, b) => a - b),

@@ -27,6 +27,7 @@ import {
 } from '@kvcapsule/evaluation/report';
 import { conversation, namesOf, promptOf, REQUEST } from './placement/conversations.mjs';
 import { routerBeside } from './placement/router.mjs';
+import { quantile, roundedTo } from './statistics.mjs';
 
 const ROOT = resolve(import.meta.dirname, '..');
 const { values } = parseArgs({
@@ -93,9 +94,8 @@ function promptsOf(count) {
   });
 }
 
-const quantile = (sorted, share) => sorted[Math.round(share * (sorted.length - 1))];
-const digits = (number) => Number(number.toPrecision(3));
-const sortedMs = (times) => times.map(({ ms }) => ms).sort((a, b) => a - b);
+const digits = roundedTo(3);
+const msOf = (times) => times.map(({ ms }) => ms);
 
 async function timesOf(router, prompts, count) {
   const times = [];
@@ -111,8 +111,8 @@ async function timesOf(router, prompts, count) {
 }
 
 function summary(times) {
-  const sorted = sortedMs(times);
-  return { p50Ms: digits(quantile(sorted, 0.5)), p99Ms: digits(quantile(sorted, 0.99)) };
+  const each = msOf(times);
+  return { p50Ms: digits(quantile(each, 0.5)), p99Ms: digits(quantile(each, 0.99)) };
 }
 
 async function measure(workers, blocks) {

@@ -9,6 +9,7 @@ import { cpus, loadavg } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { quantile } from './statistics.mjs';
 
 const ROOT = resolve(import.meta.dirname, '..');
 const HEARTBEAT_MS = 2_000;
@@ -83,12 +84,11 @@ async function follow(url, seconds) {
   for (let second = 0; second < seconds; second += 1) cpu.push(await cpuOfSecond());
   const passed = (performance.now() - before.atMs) / 1_000;
   const each = (value) => Number((value / passed).toFixed(2));
-  const sorted = cpu.toSorted((a, b) => a - b);
-  const quantile = (share) => Number(sorted[Math.round(share * (sorted.length - 1))].toFixed(2));
+  const cpuAt = (share) => Number(quantile(cpu, share).toFixed(2));
   const result = {
     workers: heard.workers.size,
     // of the seconds: on a machine that does other things too the least of them is nearest to what it costs
-    cpuMsPerSecond: { least: quantile(0), q1: quantile(0.25), median: quantile(0.5), q3: quantile(0.75) },
+    cpuMsPerSecond: { least: cpuAt(0), q1: cpuAt(0.25), median: cpuAt(0.5), q3: cpuAt(0.75) },
     kilobytesPerSecond: each((bytes() - before.bytes) / 1_000),
     announcementsPerSecond: each(heard.told - before.told),
     readsPerSecond: each(heard.reads - before.reads),

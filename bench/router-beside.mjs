@@ -26,6 +26,7 @@ import { chat, driveClosed, driveOpen, line, longText, openStream, pictureBody }
 import { PEERS, startBackends, startOurs, startPeer } from './router/sides.mjs';
 import { OPEN_TOKENS } from './router/steps.mjs';
 import { cpuSecondsOf, residentMibOf } from './serving/process-tree.mjs';
+import { quantile, rounded, roundedSpread } from './statistics.mjs';
 
 const ROOT = resolve(import.meta.dirname, '..');
 const PACE = { stepMs: 10, atOnce: true };
@@ -43,15 +44,6 @@ const STREAM = { requests: 64, at: 64, body: () => chat(line(), 400) };
 const STREAM_TOKENS = 64 * 400;
 /** How many streams are opened at a time. */
 const OPENING = 32;
-
-const sorted = (values) => values.toSorted((a, b) => a - b);
-const quantile = (values, share) =>
-  sorted(values)[Math.min(values.length - 1, Math.floor(values.length * share))];
-const rounded = (value) => Number(value.toPrecision(4));
-const spread = (values) => {
-  const [median, least, most] = [quantile(values, 0.5), Math.min(...values), Math.max(...values)];
-  return { median: rounded(median), least: rounded(least), most: rounded(most) };
-};
 
 /** CPU seconds that the side's processes take while something is done; NaN of one whose processes do not count. */
 async function cpuOf({ pid }, work) {
@@ -103,12 +95,12 @@ function measure(side, name, openStreams) {
 /** What one side's rounds of a load come to; `direct` are the times of a backend that was asked directly. */
 function summary(rounds, direct) {
   const of = (key) => rounds.map((round) => round[key]).filter((value) => value !== undefined);
-  if (rounds[0].mib !== undefined) return { mibPer10kStreams: spread(of('mib')) };
+  if (rounds[0].mib !== undefined) return { mibPer10kStreams: roundedSpread(of('mib')) };
   if (rounds[0].tokenUs !== undefined) {
-    const us = spread(of('tokenUs'));
+    const us = roundedSpread(of('tokenUs'));
     return { cpuUsPerToken: us, tokensPerSecondOfACore: Math.round(1e6 / us.median) };
   }
-  const full = spread(of('fullMs'));
+  const full = roundedSpread(of('fullMs'));
   const added = (share) =>
     rounded(
       quantile(of('firstMs').flat(), share) -
@@ -118,7 +110,7 @@ function summary(rounds, direct) {
         ),
     );
   return {
-    cpuMsAtSteadyRate: spread(of('steadyMs')),
+    cpuMsAtSteadyRate: roundedSpread(of('steadyMs')),
     cpuMsInALoop: full,
     requestsPerSecondOfACore: Math.round(1_000 / full.median),
     addedMs: { p50: added(0.5), p99: added(0.99) },

@@ -21,6 +21,7 @@ import { parseArgs } from 'node:util';
 import { chat, driveClosed, line, longText, pictureBody } from './router/load.mjs';
 import { startOurs } from './router/sides.mjs';
 import { cpuSecondsOf } from './serving/process-tree.mjs';
+import { rounded, roundedSpread } from './statistics.mjs';
 
 const ROOT = resolve(import.meta.dirname, '..');
 /** Of the worker that pretends: between two tokens of a stream. */
@@ -67,16 +68,6 @@ async function lag(side) {
   return { p99: of('nodejs_eventloop_lag_p99_seconds'), max: of('nodejs_eventloop_lag_max_seconds') };
 }
 
-const sorted = (values) => values.toSorted((a, b) => a - b);
-const median = (values) => sorted(values)[Math.floor(values.length / 2)];
-const spread = (values) => ({
-  median: median(values),
-  least: sorted(values)[0],
-  most: sorted(values).at(-1),
-});
-const rounded = (value) => Number(value.toPrecision(4));
-const roundedAll = (object) =>
-  Object.fromEntries(Object.entries(object).map(([key, value]) => [key, rounded(value)]));
 const commitOf = (root) =>
   execFileSync('git', ['-C', root, 'rev-parse', '--short', 'HEAD']).toString().trim();
 
@@ -116,12 +107,12 @@ async function main() {
       name === 'mixed' ? 'ms lag, p99' : CASES[name].tokens ? 'µs CPU a token' : 'ms CPU a request';
     const of = (side) => samples[name][side]?.map((value) => (name === 'mixed' ? value.p99 : value));
     const [before, after] = [of('baseline'), of('current')];
-    const ratio = before && spread(before.map((value, round) => value / after[round]));
+    const ratio = before && roundedSpread(before.map((value, round) => value / after[round]));
     return {
       name,
       unit,
-      ...(before && { baseline: roundedAll(spread(before)), ratio: roundedAll(ratio) }),
-      current: roundedAll(spread(after)),
+      ...(before && { baseline: roundedSpread(before), ratio }),
+      current: roundedSpread(after),
     };
   });
   const result = {

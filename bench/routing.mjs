@@ -25,6 +25,7 @@ import { ask } from './serving/client.mjs';
 import { chatOf, scenesOf, sizeOf } from './serving/loads.mjs';
 import { cpuSecondsOf, signalTree } from './serving/process-tree.mjs';
 import { startVllm } from './serving/servers.mjs';
+import { quantile, roundedSpread, roundedTo } from './statistics.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -134,8 +135,6 @@ async function drive({ url }, scenes, about) {
   return turns;
 }
 
-const quantile = (list, q) =>
-  list.toSorted((a, b) => a - b)[Math.min(list.length - 1, Math.floor(q * list.length))];
 const sum = (list) => list.reduce((total, value) => total + value, 0);
 
 async function measure(side, scenes, about) {
@@ -172,12 +171,11 @@ async function measure(side, scenes, about) {
   }
 }
 
-const rounded = (value) => Number(value.toPrecision(3));
+const rounded = roundedTo(3);
 /** Median, least and most over the rounds. */
 function spread(list) {
-  const known = list.filter(Number.isFinite);
-  if (known.length === 0) return undefined;
-  return [quantile(known, 0.5), Math.min(...known), Math.max(...known)].map(rounded);
+  const over = roundedSpread(list, rounded);
+  return over && [over.median, over.least, over.most];
 }
 
 const MEASURES = ['encoded', 'cached', 'firstMs', 'firstP90Ms', 'laterMs', 'perSecond', 'cpu'];

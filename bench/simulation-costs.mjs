@@ -16,6 +16,7 @@ import { openModelFolder } from '@kvcapsule/model';
 import { decodeImage } from '@kvcapsule/multimodal';
 import { DEMO_ENGINE, fitCosts, pictureMs, stepMs, stepWork } from '@kvcapsule/simulation';
 import prettier from 'prettier';
+import { quantile } from './statistics.mjs';
 
 const ROOT = resolve(import.meta.dirname, '..');
 const { values } = parseArgs({
@@ -141,8 +142,8 @@ const costs = fitCosts(steps, pictures);
 const errors = [
   ...steps.map(({ work, ms }) => Math.abs(stepMs(costs, work) / ms - 1)),
   ...pictures.map(({ tiles, ms }) => Math.abs(pictureMs(costs, tiles) / ms - 1)),
-].sort((a, b) => a - b);
-const quantile = (share) => Number(errors[Math.floor(share * (errors.length - 1))].toFixed(3));
+];
+const errorAt = (share) => Number(quantile(errors, share).toFixed(3));
 const [codec = 'raw'] = ['capsule-mixed', 'capsule'].filter((each) => servedCodecs(info).includes(each));
 const commit = execFileSync('git', ['-C', ROOT, 'rev-parse', '--short', 'HEAD']).toString().trim();
 const result = {
@@ -152,7 +153,7 @@ const result = {
     machine: `${cpus()[0].model}, ${cpus().length} CPUs`,
     threads,
     load: Number(loadavg()[0].toFixed(1)),
-    error: { median: quantile(0.5), p90: quantile(0.9) },
+    error: { median: errorAt(0.5), p90: errorAt(0.9) },
   },
   ...{ weights, kvDtype: KV_DTYPE, codec },
   profileId: engine.profiles.map(({ path, contentSha256 }) => `${basename(path)}@${contentSha256}`).join(','),

@@ -25,6 +25,7 @@ import { createRpcClient } from '@kvcapsule/platform/rpc';
 import { createMetrics } from '@kvcapsule/platform/telemetry';
 import { startWorker } from '@kvcapsule/worker-runtime';
 import { PictureSender } from '../apps/router/dist/fleet/picture-sender.js';
+import { median, quantile } from './statistics.mjs';
 
 const ROOT = join(import.meta.dirname, '..');
 const MODEL_DIR = join(ROOT, 'deploy/models/emoji-vlm');
@@ -116,11 +117,6 @@ async function serve(threads) {
   process.send(worker.address);
 }
 
-const quantile = (samples, q) => {
-  const sorted = samples.toSorted((a, b) => a - b);
-  return sorted[Math.floor(q * sorted.length)];
-};
-const median = (samples) => quantile(samples, 0.5);
 const cpuMs = ({ user, system }) => (user + system) / 1000;
 
 /** Medians of the steps that decode the whole batch and follow one another. */

@@ -10,6 +10,7 @@ import { cpus, loadavg } from 'node:os';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
+import { median, quartiles } from './statistics.mjs';
 
 const ROOT = join(import.meta.dirname, '..');
 const BLOCK_TOKENS = 16;
@@ -97,13 +98,11 @@ async function decoding({ Scheduler, root, balancer }, sequences, tokens) {
     for (let count = 0; count < steps; count += 1) await step();
     const { user, system } = process.threadCpuUsage();
     const total = (user - before.user + system - before.system) / 1000 / steps;
-    return { total, ...Object.fromEntries(PARTS.map((part) => [part, quantile(wallMs[part], 0.5)])) };
+    return { total, ...Object.fromEntries(PARTS.map((part) => [part, median(wallMs[part])])) };
   };
 }
 
-const quantile = (samples, q) =>
-  samples.toSorted((a, b) => a - b)[Math.floor(q * (samples.length - 1) + 0.5)];
-const spread = (samples) => [0.5, 0.25, 0.75].map((q) => Number(quantile(samples, q).toFixed(4)));
+const fixed = (ms) => Number(ms.toFixed(4));
 
 async function compare(sides, sequences, tokens, rounds, steps) {
   const runs = [];
@@ -112,9 +111,10 @@ async function compare(sides, sequences, tokens, rounds, steps) {
   for (let round = 0; round < rounds; round += 1)
     for (const { run, samples } of round % 2 ? runs.toReversed() : runs) samples.push(await run(steps));
   return runs.map(({ side, samples }) => {
-    const [median, q25, q75] = spread(samples.map(({ total }) => total));
-    const parts = PARTS.map((part) => [part, spread(samples.map((sample) => sample[part]))[0]]);
-    return { side, sequences, tokens, median, q25, q75, ...Object.fromEntries(parts) };
+    const { median: middle, q1, q3 } = quartiles(samples.map(({ total }) => total));
+    const parts = PARTS.map((part) => [part, fixed(median(samples.map((sample) => sample[part])))]);
+    const total = { median: fixed(middle), q25: fixed(q1), q75: fixed(q3) };
+    return { side, sequences, tokens, ...total, ...Object.fromEntries(parts) };
   });
 }
 

@@ -1,16 +1,8 @@
 // From measured loads to numbers: medians with their range over the rounds, and a peer's distance round by round.
 
-const sorted = (list) => list.toSorted((a, b) => a - b);
-const rounded = (value) => Number(value.toPrecision(3));
-const quantile = (list, q) => sorted(list)[Math.min(list.length - 1, Math.floor(q * list.length))];
+import { quantile, roundedSpread, roundedTo } from '../statistics.mjs';
 
-/** Median, least and most; undefined of nothing. */
-function spread(list) {
-  const known = list.filter((value) => Number.isFinite(value));
-  if (known.length === 0) return undefined;
-  const [least, most] = [Math.min(...known), Math.max(...known)];
-  return { median: rounded(quantile(known, 0.5)), least: rounded(least), most: rounded(most) };
-}
+const spread = (list) => roundedSpread(list, roundedTo(3));
 
 /** The least share of the shortest stream in which all must decode together for a rate to be that of the batch. */
 const LEAST_TOGETHER = 0.25;
@@ -39,7 +31,7 @@ export function measured(answers, { streams }, wallSeconds, cpuSeconds) {
   return {
     ...{ wall: wallSeconds, cpu: cpuSeconds },
     ...{ first: quantile(firsts, 0.5), firstP99: quantile(firsts, 0.99) },
-    gapP99: gaps.length === 0 ? undefined : quantile(gaps, 0.99),
+    gapP99: quantile(gaps, 0.99),
     rate: streams ? decodeRate(answers) : undefined,
     promptTokens: [Math.min(...prompts), Math.max(...prompts)],
     texts: answers.map(({ text }) => text),
