@@ -21,6 +21,7 @@ import { LandingController } from './operations/landing.controller.js';
 import { MetricsController } from './operations/metrics.controller.js';
 import { Telemetry } from './operations/telemetry.service.js';
 import { Explainer } from './placement/explainer.service.js';
+import { Receipts } from './placement/receipts.service.js';
 import { Placement } from './placement/placement.service.js';
 import { Owners } from './owners/owners.service.js';
 import { LedgerGuard } from './placement/ledger-guard.service.js';
@@ -66,6 +67,7 @@ export class AppModule {
         Owners,
         LedgerGuard,
         Explainer,
+        Receipts,
         Reserver,
         ModelFleet,
         Pacer,

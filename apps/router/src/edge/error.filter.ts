@@ -43,7 +43,9 @@ export class ErrorFilter implements ExceptionFilter {
 
   #refusal(fault: unknown, { request }: FastifyReply): { error: KvcError; allow?: string } {
     const error = toKvcError(fault);
-    return error.code === 'NOT_FOUND' ? this.routes.refusal(request.url, request.method) : { error };
+    // a route that says itself what it has not found knows best
+    const isRouteless = error.code === 'NOT_FOUND' && (request.is404 || error !== fault);
+    return isRouteless ? this.routes.refusal(request.url, request.method) : { error };
   }
 
   /** The catalogue's own faults say all in code and message; only the unforeseen ones need their stack. */

@@ -6,6 +6,7 @@ import {
   Model,
   ModelList,
   PlacementExplanation,
+  PlacementReceipt,
 } from '@kvcapsule/contracts/openai';
 import type { INestApplication } from '@nestjs/common';
 import { DocumentBuilder, type OpenAPIObject, SwaggerModule } from '@nestjs/swagger';
@@ -19,6 +20,7 @@ const NAMED = {
   Model,
   ModelList,
   PlacementExplanation,
+  PlacementReceipt,
   Error: ErrorBody,
 } as const satisfies Record<string, z.ZodType>;
 

@@ -1,6 +1,10 @@
-import { ChatCompletionRequest, type PlacementExplanation } from '@kvcapsule/contracts/openai';
+import {
+  ChatCompletionRequest,
+  type PlacementExplanation,
+  type PlacementReceipt,
+} from '@kvcapsule/contracts/openai';
 import { KvcError } from '@kvcapsule/contracts/errors';
-import { Body, Controller, HttpCode, Post, Req } from '@nestjs/common';
+import { Body, Controller, Get, HttpCode, Param, Post, Req } from '@nestjs/common';
 import { ApiBearerAuth, ApiDefaultResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { FastifyRequest } from 'fastify';
 import type { z } from 'zod';
@@ -8,6 +12,7 @@ import { ModelCatalogue } from '../catalogue/model-catalogue.js';
 import { ModelFleet } from '../catalogue/model-fleet.service.js';
 import { Inflight } from '../operations/inflight.service.js';
 import { Explainer } from '../placement/explainer.service.js';
+import { Receipts } from '../placement/receipts.service.js';
 import { callerOf } from './auth.js';
 import { generationRequest } from './generation-request.js';
 import { inlineDataOf } from './http/inline-data.js';
@@ -22,7 +27,16 @@ export class PlacementController {
     private readonly models: ModelFleet,
     private readonly explainer: Explainer,
     private readonly inflight: Inflight,
+    private readonly receipts: Receipts,
   ) {}
+
+  @Get('receipts/:id')
+  @ApiOperation({ summary: 'Says which workers a request was given to lately and why; needs an admin key' })
+  @ApiOkResponse({ schema: openApi('PlacementReceipt') })
+  @ApiDefaultResponse({ description: 'None is kept', schema: openApi('Error') })
+  receipt(@Param('id') id: string): PlacementReceipt {
+    return this.receipts.of(id);
+  }
 
   @Post('explain')
   @HttpCode(200)

@@ -1,4 +1,4 @@
-import { PlacementExplanation } from '@kvcapsule/contracts/openai';
+import { PlacementExplanation, PlacementReceipt } from '@kvcapsule/contracts/openai';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Harness } from '../testing/harness.js';
 import { workerRecord } from '../testing/memory-ports.js';
@@ -126,6 +126,44 @@ describe('an explanation of placement', () => {
     expect(await statusWith('key-number-3')).toEqual([401, 'invalid_api_key']);
     const headers = { authorization: 'Bearer key-number-2', 'content-type': 'application/json' };
     expect((await router.chat('abc', {}, { headers })).status).toBe(200);
+  });
+});
+
+describe('receipts that operators look up', () => {
+  const lookUp = async (id: string, key = '') => {
+    const headers = { authorization: `Bearer ${key}` };
+    const response = await fetch(`${router.url}/v1/placement/receipts/${id}`, { headers });
+    return [response.status, await response.json()] as const;
+  };
+  const headers = {
+    'content-type': 'application/json',
+    'x-request-id': 'r-1',
+    authorization: 'Bearer key-1',
+  };
+
+  it('name all workers that a request was given to', async () => {
+    await start();
+    router.workers[1]!.script = () => {
+      router.workers[1]!.kill();
+    };
+    await (await router.chat('abc', {}, { headers })).text();
+    const [status, body] = await lookUp('r-1');
+    const { placements } = PlacementReceipt.parse(body);
+    expect([status, ...placements.map(({ worker, epoch }) => [worker, epoch])]).toEqual([
+      200,
+      ['w1', 4],
+      ['w0', 1],
+    ]);
+    const unknown = { error: { code: 'not_found', message: 'No receipt of such a request is kept.' } };
+    expect(await lookUp('r-2')).toMatchObject([404, unknown]);
+    expect((await lookUp(`${'%2e%2e%2f'.repeat(3)}x`))[0]).toBe(404);
+  });
+
+  it('want an admin’s key where keys are set', async () => {
+    router = await new Harness().start({ apiKeys: ['key-1'], adminApiKeys: ['key-2'] });
+    await (await router.chat('abc', {}, { headers })).text();
+    const statuses = await Promise.all(['', 'key-1', 'key-2'].map((key) => lookUp('r-1', key)));
+    expect(statuses.map(([status]) => status)).toEqual([401, 403, 200]);
   });
 });
 

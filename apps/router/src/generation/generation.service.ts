@@ -16,6 +16,7 @@ import { Telemetry } from '../operations/telemetry.service.js';
 import { Owners } from '../owners/owners.service.js';
 import { type Demand, demandOf, goingOn } from '../placement/demand.js';
 import { receiptOf } from '../placement/receipt.js';
+import { Receipts } from '../placement/receipts.service.js';
 import type { Reservation } from '../placement/reservation.js';
 import { Reserver } from '../placement/reserver.service.js';
 import { Ports } from '../ports.js';
@@ -55,6 +56,7 @@ export class GenerationService implements OnApplicationShutdown {
     private readonly inflight: Inflight,
     private readonly telemetry: Telemetry,
     private readonly owners: Owners,
+    private readonly receipts: Receipts,
   ) {}
 
   async onApplicationShutdown(): Promise<void> {
@@ -199,7 +201,7 @@ export class GenerationService implements OnApplicationShutdown {
     const receipt = receiptOf(demand, reservation);
     transcript.receipt = receipt;
     this.telemetry.metrics.placements.inc({ reason: receipt.reason });
-    this.#log.debug({ requestId: request.id, ...receipt }, 'a worker was found');
+    this.receipts.note(request.id, receipt);
   }
 
   /** The one line that names the client's id beside the worker's: a request may meet several workers. */

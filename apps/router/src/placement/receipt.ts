@@ -2,7 +2,7 @@ import type { BreakerState } from '@kvcapsule/domain/retries';
 import type { Demand } from './demand.js';
 import type { Reservation } from './reservation.js';
 
-/** Who answers a request, and why: facts for its client and for the log. */
+/** Who answers a request, and why: facts for its client and for operators. */
 export interface Receipt {
   readonly workerId: string;
   readonly epoch: number;
