@@ -108,9 +108,9 @@ export class CacheWatch {
     if (cleared) this.#beginAnew(instance);
     const { index } = this.parts;
     const owner = this.#owner;
-    for (const { name, change } of events) {
+    for (const { name, change, ...size } of events) {
       if (owner === undefined || name.length !== NAME_BYTES) continue;
-      if (change === CacheChange.CACHE_CHANGE_STORED) index.stored(owner, name);
+      if (change === CacheChange.CACHE_CHANGE_STORED) index.stored(owner, name, size);
       else if (change === CacheChange.CACHE_CHANGE_REMOVED) index.removed(owner, name);
     }
     this.#known = complete ? { instance, sequence } : NOTHING;

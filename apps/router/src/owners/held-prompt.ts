@@ -5,6 +5,7 @@ import type {
   HeldContent,
   Holdings,
   PicturePrompt,
+  WorkerCache,
   WorkerView,
 } from '@kvcapsule/domain/placement';
 import { bytesOf, type NamedPrompt, PromptNames } from './prompt-names.js';
@@ -41,6 +42,12 @@ export class HeldPrompt {
     return (isComputed) => {
       ended(isComputed, performance.now());
     };
+  }
+
+  /** What a worker's caches hold, of whatever prompts; undefined where nothing is known of it. */
+  cacheOf({ record }: WorkerView): WorkerCache | undefined {
+    const owner = this.owners.numberOf(record.workerId);
+    return owner === undefined ? undefined : this.owners.index.holding(owner);
   }
 
   /** At this moment. */

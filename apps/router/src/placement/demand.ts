@@ -21,9 +21,10 @@ export interface Demand extends PlacementRequest {
   send(workerId: string): (isComputed: boolean) => void;
 }
 
-/** What is known of where a prompt's content lies. */
+/** What is known of where a prompt's content lies, and of what its worker would give up for it. */
 export interface PlacedPrompt {
   look(): Holdings;
+  cacheOf: NonNullable<PlacementRequest['cacheOf']>;
   send: Demand['send'];
 }
 
@@ -59,7 +60,7 @@ export function demandOf(
     session: sessionOf(request, prompt),
     pagesOn: pagesOf(prompt, kvCodec, { maxTokens }),
     send: (workerId) => placed?.send(workerId) ?? (() => undefined),
-    ...(placed && { holdings: () => placed.look() }),
+    ...(placed && { holdings: () => placed.look(), cacheOf: (worker) => placed.cacheOf(worker) }),
   };
 }
 

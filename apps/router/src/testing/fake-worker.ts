@@ -206,8 +206,8 @@ function tellOf(log: CacheLog, call: ServerWritableStream<WatchCacheRequest, Wat
         name,
         change: isStored ? CACHE_CHANGE_STORED : CACHE_CHANGE_REMOVED,
         content,
-        tokens: 0,
-        pages: 0,
+        tokens: isStored ? change.item.tokens : 0,
+        pages: isStored ? change.item.pages : 0,
       };
     });
     call.write({ instance: 'i', sequence: BigInt(sequence), ...rest, events, nextEvictions: [] });

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
 import { NameTable, type NameWords } from './name-table.js';
+import type { SizeCode } from './content-size.js';
 import type { Owners } from './owner-sets.js';
 
 // few homes, so that names stand in each other's way
@@ -21,7 +22,8 @@ describe('NameTable', () => {
       fc.property(fc.array(action, { maxLength: 150 }), (actions) => {
         const table = new NameTable(1_000, () => expect.unreachable());
         const model = new Map<string, number>();
-        for (const { act, name: at, owners } of actions) {
+        const sizes = new Map<string, number>();
+        for (const [step, { act, name: at, owners }] of actions.entries()) {
           const key = JSON.stringify(at);
           if (act === 'revise') {
             table.revise((before) => (before === owners + 1 ? 0 : before) as Owners);
@@ -29,7 +31,11 @@ describe('NameTable', () => {
           } else if (act === 'ask') {
             expect(table.ask(wordsOf(at))).toBe(model.get(key) ?? 0);
           } else {
-            table.set(wordsOf(at), (act === 'set' ? owners + 1 : 0) as Owners);
+            const size = (model.has(key) ? sizes.get(key) : step) as SizeCode;
+            sizes.set(key, size);
+            expect(table.set(wordsOf(at), (act === 'set' ? owners + 1 : 0) as Owners, step as SizeCode)).toBe(
+              size,
+            );
             if (act === 'set') model.set(key, owners + 1);
             else model.delete(key);
           }
@@ -49,7 +55,7 @@ describe('NameTable', () => {
         let kept = 0;
         for (const [at, each] of names.entries()) {
           if (table.get(wordsOf(each)) === 0) kept += 1;
-          table.set(wordsOf(each), (at + 1) as Owners);
+          table.set(wordsOf(each), (at + 1) as Owners, 0 as SizeCode);
           table.ask(wordsOf(ALL[0]!));
           expect(table.size).toBeLessThanOrEqual(12);
         }

@@ -9,6 +9,11 @@ const FIRST_SET = MOST_WORKERS + 1;
 
 export const NOBODY = 0 as Owners;
 
+/** The number of the only one; undefined where there are none or several. */
+export function soleOwner(owners: Owners): number | undefined {
+  return owners !== NOBODY && owners < FIRST_SET ? owners - 1 : undefined;
+}
+
 /** A set's entry in the map of all, its place in two lists, and its string beside the members: as V8 has them. */
 const SET_BYTES = 80;
 
@@ -76,6 +81,12 @@ export class OwnerSets {
   count(owners: Owners): number {
     if (owners < FIRST_SET) return owners === NOBODY ? 0 : 1;
     return this.#sets[owners - FIRST_SET]?.members.length ?? 0;
+  }
+
+  /** Calls with each one's number. */
+  each(owners: Owners, call: (number: number) => void): void {
+    const members = this.#membersOf(owners);
+    for (let at = 0; at < members.length; at += 1) call(members.charCodeAt(at));
   }
 
   /** Their numbers, ascending. */

@@ -6,6 +6,8 @@ import { describe, expect, it } from 'vitest';
 import { type OwnerNumber, OwnersIndex } from './owners-index.js';
 
 const nameOf = (id: number): Uint8Array => createHash('sha256').update(`${id}`).digest().subarray(0, 16);
+/** Each size is one that an index keeps as it is. */
+const sizeOf = (id: number) => ({ tokens: 2 ** (id % 9), pages: id % 4 === 0 ? 0 : 2 ** (id % 5) });
 const NAMES = Array.from({ length: 40 }, (_, id) => nameOf(id));
 
 /** As the index, by the plainest means; it forgets nothing. */
@@ -14,6 +16,16 @@ class Model {
 
   owners(id: number): OwnerNumber[] {
     return [...this.held].flatMap(([owner, ids]) => (ids.has(id) ? [owner] : [])).sort((a, b) => a - b);
+  }
+
+  holding(owner: OwnerNumber) {
+    let [pages, lastCopyTokens] = [0, 0];
+    for (const id of this.held.get(owner) ?? []) {
+      const size = sizeOf(id);
+      pages += size.pages;
+      if (size.pages > 0 && this.owners(id).length === 1) lastCopyTokens += size.tokens;
+    }
+    return { pages, lastCopyTokens };
   }
 
   prefixes(ids: readonly number[]): Map<OwnerNumber, number> {
@@ -58,7 +70,7 @@ function played(
       model.held.delete(owner);
       if (model.held.size === 0) join();
     } else if (step.act === 'stored') {
-      index.stored(owner, NAMES[step.id]!);
+      index.stored(owner, NAMES[step.id]!, sizeOf(step.id));
       held.add(step.id);
     } else {
       index.removed(owner, NAMES[step.id]!);
@@ -82,6 +94,7 @@ describe('OwnersIndex', () => {
         while (index.needsSweep) index.sweep();
         const pairs = [...model.held.values()].reduce((sum, held) => sum + held.size, 0);
         expect(index.pairs).toBe(pairs);
+        for (const owner of model.held.keys()) expect(index.holding(owner)).toEqual(model.holding(owner));
         expect(index.names).toBe(NAMES.filter((_, at) => model.owners(at).length > 0).length);
         for (const [at, name] of NAMES.entries()) expect(index.ownersOf(name)).toEqual(model.owners(at));
       }),
@@ -110,6 +123,35 @@ describe('OwnersIndex', () => {
     expect(index.ownersOf(inOneTable[0]!)).toEqual([owner]);
     for (const name of inOneTable) index.removed(owner, name);
     expect([index.names, index.pairs]).toEqual([0, 0]);
+  });
+
+  it('has no sums left of what made room for others', () => {
+    const index = new OwnersIndex({ maxNames: 512 });
+    const owners = [index.join()!, index.join()!];
+    const names = Array.from({ length: 3_000 }, (_, at) => nameOf(at));
+    for (const [at, name] of names.entries())
+      for (const owner of at % 3 === 0 ? owners : [owners[at % 2]!]) index.stored(owner, name, sizeOf(at));
+    expect(index.holding(owners[0]!).lastCopyTokens).toBeGreaterThan(0);
+    for (const name of names) for (const owner of owners) index.removed(owner, name);
+    expect(owners.map((owner) => index.holding(owner))).toEqual(
+      owners.map(() => ({ pages: 0, lastCopyTokens: 0 })),
+    );
+  });
+
+  it('counts a name with the size that it came with, whatever is told of it later', () => {
+    const index = new OwnersIndex({ maxNames: 1_000 });
+    const [a, b] = [index.join()!, index.join()!];
+    index.stored(a, NAMES[0]!, { tokens: 16, pages: 8 });
+    index.stored(b, NAMES[0]!, { tokens: 16, pages: 2 });
+    expect([a, b].map((owner) => index.holding(owner))).toEqual([
+      { pages: 8, lastCopyTokens: 0 },
+      { pages: 8, lastCopyTokens: 0 },
+    ]);
+    index.removed(a, NAMES[0]!);
+    expect([a, b].map((owner) => index.holding(owner))).toEqual([
+      { pages: 0, lastCopyTokens: 0 },
+      { pages: 8, lastCopyTokens: 16 },
+    ]);
   });
 
   it('reads a prompt no further than anybody holds it', () => {

@@ -1,3 +1,5 @@
+import { type ContentSize, type SizeCode, sizeCode } from './content-size.js';
+import { type Holding, Holdings } from './holdings.js';
 import { NAME_WORDS, NameTable, type NameWords } from './name-table.js';
 import { MOST_WORKERS, NOBODY, type Owners, OwnerSets } from './owner-sets.js';
 
@@ -9,15 +11,26 @@ export interface OwnersIndexOptions {
   readonly maxNames: number;
 }
 
+/** Of content that is told of without one. */
+const NO_SIZE: ContentSize = { tokens: 0, pages: 0 };
+
 /** Tables by the first bits of names, so that none grows, or is swept, at one time with all of a million names. */
 const TABLES = 256;
 
+/** A name's owners before and after; before counted while its set was there. */
+interface Change {
+  readonly before: Owners;
+  readonly count: number;
+  readonly after: Owners;
+}
+
 /**
  * Which workers hold which names, as they have told. Bounded; what it has forgotten is placed by load alone. Names are
- * 128 bits: 26 to 40 bytes each with their owners.
+ * 128 bits: 28 to 42 bytes each with their owners.
  */
 export class OwnersIndex {
   readonly #sets = new OwnerSets();
+  readonly #holdings = new Holdings();
   readonly #tables: readonly NameTable[];
   /** By number: whether it is a worker's that has not left. */
   readonly #present: boolean[] = [];
@@ -31,8 +44,12 @@ export class OwnersIndex {
   readonly #words = new Uint32Array(NAME_WORDS) as NameWords;
 
   constructor({ maxNames }: OwnersIndexOptions) {
-    const evicted = (owners: Owners): void => {
+    const evicted = (owners: Owners, size: SizeCode): void => {
       this.#pairs -= this.#sets.count(owners);
+      this.#holdings.moved(owners, NOBODY, size);
+      this.#sets.each(owners, (owner) => {
+        this.#holdings.count(owner, size, -1);
+      });
       this.#sets.release(owners);
     };
     const capacity = Math.max(1, Math.floor(maxNames / TABLES));
@@ -58,6 +75,7 @@ export class OwnersIndex {
     const number = this.#freeNumbers.pop() ?? this.#present.length;
     if (number >= MOST_WORKERS) return undefined;
     this.#present[number] = true;
+    this.#holdings.begin(number);
     return number as OwnerNumber;
   }
 
@@ -68,16 +86,23 @@ export class OwnersIndex {
     this.#left.add(owner);
   }
 
-  stored(owner: OwnerNumber, name: Uint8Array): void {
+  stored(owner: OwnerNumber, name: Uint8Array, size = NO_SIZE): void {
     const table = this.#look(name);
     const before = table.get(this.#words);
-    this.#put(table, before, this.#sets.count(before), this.#sets.with(before, owner));
+    const change = { before, count: this.#sets.count(before), after: this.#sets.with(before, owner) };
+    this.#put(table, owner, change, sizeCode(size));
   }
 
   removed(owner: OwnerNumber, name: Uint8Array): void {
     const table = this.#look(name);
     const before = table.get(this.#words);
-    this.#put(table, before, this.#sets.count(before), this.#sets.without(before, owner));
+    const change = { before, count: this.#sets.count(before), after: this.#sets.without(before, owner) };
+    this.#put(table, owner, change, sizeCode(NO_SIZE));
+  }
+
+  /** What a worker's caches hold; of one that has left nothing is to be asked. */
+  holding(owner: OwnerNumber): Holding {
+    return this.#holdings.of(owner);
   }
 
   /** Who hold it. */
@@ -127,24 +152,28 @@ export class OwnersIndex {
       this.#swept = 0;
     }
     if (this.#sweeping.size === 0) return;
-    this.#tables[this.#swept]?.revise((owners) => this.#withoutSwept(owners));
+    this.#tables[this.#swept]?.revise((owners, size) => this.#withoutSwept(owners, size));
     this.#swept += 1;
     if (this.#swept < TABLES) return;
     this.#freeNumbers.push(...this.#sweeping);
     this.#sweeping = new Set();
   }
 
-  #withoutSwept(owners: Owners): Owners {
+  #withoutSwept(owners: Owners, size: SizeCode): Owners {
     const count = this.#sets.count(owners);
     const left = this.#sets.withoutAll(owners, this.#sweeping);
     this.#pairs += this.#sets.count(left) - count;
+    this.#holdings.moved(owners, left, size);
     return left;
   }
 
-  #put(table: NameTable, before: Owners, count: number, after: Owners): void {
+  #put(table: NameTable, owner: OwnerNumber, { before, count, after }: Change, told: SizeCode): void {
     if (after === before) return;
-    this.#pairs += this.#sets.count(after) - count;
-    table.set(this.#words, after);
+    const change = this.#sets.count(after) - count;
+    this.#pairs += change;
+    const size = table.set(this.#words, after, told);
+    this.#holdings.moved(before, after, size);
+    this.#holdings.count(owner, size, change > 0 ? 1 : -1);
   }
 
   #ask(name: Uint8Array): Owners {

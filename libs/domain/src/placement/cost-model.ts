@@ -44,6 +44,11 @@ export function towerTokens(
   return TOWER_TOKENS * pictureTokens * Math.max(0, 1 - known / pictures);
 }
 
+/** A heartbeat may be older than what was sent and given back since. */
+export function freePages({ record, freedPages, ownPages }: WorkerView): number {
+  return Math.min(record.load.freePages + freedPages, record.capacityPages - ownPages);
+}
+
 /** Requests that a worker has. A heartbeat may be older than what was sent since: the larger of both views counts. */
 export function requestsOn({ record, ownRequests }: WorkerView): number {
   return Math.max(record.load.running + record.load.waiting, ownRequests);

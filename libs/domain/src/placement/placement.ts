@@ -54,6 +54,14 @@ export interface HeldContent {
 /** Undefined where nothing is known of that worker. */
 export type Holdings = (worker: WorkerView) => HeldContent | undefined;
 
+/** What a worker's caches hold of whatever prompts, as far as a router has heard. */
+export interface WorkerCache {
+  /** Pages of its pool with content that has a name, in use or not. */
+  readonly pages: number;
+  /** Tokens of that content which no other worker holds. */
+  readonly lastCopyTokens: number;
+}
+
 export interface PlacementRequest {
   readonly modelId: string;
   /** Of the tokenizer, template and picture settings that made the prompt's token ids. */
@@ -80,8 +88,8 @@ export interface PlacementRequest {
   pagesOn(worker: WorkerView): number;
   /** What workers hold of the prompt at this moment, looked up once a decision. */
   holdings?(): Holdings;
-  /** Tokens of content in use by others whose last copy that worker would give up for this request. */
-  lastCopies?(worker: WorkerView): number | undefined;
+  /** What that worker's caches hold; undefined where nothing is known of it. */
+  cacheOf?(worker: WorkerView): WorkerCache | undefined;
 }
 
 /** One life of a worker: another process that comes back under its id has not failed what that one has. */

@@ -1,9 +1,5 @@
-import { besideTokens, prefillSteps, queuedTokens, sharedWait } from '../../cost-model.js';
+import { besideTokens, freePages, prefillSteps, queuedTokens, sharedWait } from '../../cost-model.js';
 import type { PlacementRequest, Scorer, WorkerView } from '../../placement.js';
-
-/** A heartbeat may be older than what was sent and given back since. */
-const freePages = ({ record, freedPages, ownPages }: WorkerView) =>
-  Math.min(record.load.freePages + freedPages, record.capacityPages - ownPages);
 
 /** The request's pages, in tokens, as far as they are likely to take the place of content that is asked for again. */
 function displacedTokens(request: PlacementRequest, worker: WorkerView): number {
