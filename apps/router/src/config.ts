@@ -42,6 +42,11 @@ export const routerConfigSchema = z
       .max(64)
       .default(1)
       .describe('Processes behind the one port, each on a core of its own'),
+    routerId: z
+      .string()
+      .regex(/^[A-Za-z0-9._-]{1,48}$/, 'not 1 to 48 letters, digits, dots, dashes or underscores')
+      .optional()
+      .describe('What other parts know this router by; made up by default'),
     ...redisFields,
     model: z.array(z.string().min(1)).default([]).meta({
       verbatim: true,
@@ -181,6 +186,7 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): S
   return {
     host,
     port,
+    routerId: config.routerId,
     processes: config.routerProcesses,
     redis: redisSettings(config),
     models: checkedModels(config),

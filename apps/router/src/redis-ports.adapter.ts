@@ -9,24 +9,39 @@ import {
 } from '@kvcapsule/platform/redis';
 import { createRpcClient } from '@kvcapsule/platform/rpc';
 import type { Ports } from './ports.js';
+import { RouterRecord } from './router-record.js';
 
 /** Registry and ledger in Redis, workers over gRPC. */
 export class RedisPorts implements Ports {
-  readonly registry: RedisRegistry;
   readonly ledger: RedisLedger;
 
   private constructor(
     private readonly client: RedisClient,
     private readonly watch: StoreWatch,
+    readonly registry: RedisRegistry,
+    private readonly record: RouterRecord,
   ) {
-    this.registry = new RedisRegistry(client);
-    this.ledger = new RedisLedger(client);
+    this.ledger = new RedisLedger(client, record);
   }
 
-  /** Rejects where `createRedisClient` does: Redis does not answer, or must not be used as it is. */
-  static async open(redis: RedisSettings, warn: (line: string) => void): Promise<RedisPorts> {
+  /**
+   * Registers this process as a router. Rejects where `createRedisClient` does: Redis does not answer, or must not be
+   * used as it is.
+   */
+  static async open(
+    redis: RedisSettings,
+    routerId: string,
+    warn: (line: string) => void,
+  ): Promise<RedisPorts> {
     const client = await createRedisClient(redis, warn);
-    return new RedisPorts(client, new StoreWatch(client, redis.redis, warn));
+    const registry = new RedisRegistry(client);
+    try {
+      const record = await RouterRecord.open(registry, routerId, warn);
+      return new RedisPorts(client, new StoreWatch(client, redis.redis, warn), registry, record);
+    } catch (error) {
+      client.disconnect();
+      throw error;
+    }
   }
 
   get storeFault(): string | undefined {
@@ -37,9 +52,9 @@ export class RedisPorts implements Ports {
     return createRpcClient(WorkerServiceClient, address);
   }
 
-  close(): Promise<void> {
+  async close(): Promise<void> {
     this.watch.stop();
+    await this.record.close();
     this.client.disconnect();
-    return Promise.resolve();
   }
 }

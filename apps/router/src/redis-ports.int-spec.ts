@@ -15,7 +15,7 @@ let heart: NodeJS.Timeout;
 
 const load = { state: 'ready', running: 0, waiting: 0, freePages: 160 } as const;
 
-const open = () => RedisPorts.open({ redis: redis.url }, () => undefined);
+const open = (routerId: string) => RedisPorts.open({ redis: redis.url }, routerId, () => undefined);
 
 async function register(): Promise<number> {
   const record = workerRecord('w0', router.worker.address);
@@ -25,8 +25,8 @@ async function register(): Promise<number> {
 
 beforeEach(async () => {
   redis = await startRedis();
-  workerSide = await open();
-  router = new Harness(await open());
+  workerSide = await open('fake');
+  router = new Harness(await open('router'));
   await router.start({ queueEntries: 200, queueWaitMs: 5_000 });
   let epoch = await register();
   heart = setInterval(() => {
@@ -68,7 +68,7 @@ describe('over Redis', () => {
     'lets a request go on at once that waits for pages of another router’s',
     { timeout: 60_000 },
     async () => {
-      const other = await new Harness(await open()).start({ queueWaitMs: 30_000 }, 0);
+      const other = await new Harness(await open('other')).start({ queueWaitMs: 30_000 }, 0);
       try {
         // heartbeats alone would tell of the pages seconds later
         clearInterval(heart);

@@ -1,3 +1,4 @@
+import cluster from 'node:cluster';
 import type { Logger } from '@kvcapsule/platform/logging';
 import { createApp, listen } from './app.js';
 import { openCatalogue } from './catalogue/open-catalogue.js';
@@ -5,6 +6,7 @@ import { Telemetry } from './operations/telemetry.service.js';
 import type { Ready } from './processes/messages.js';
 import type { Siblings } from './processes/siblings.js';
 import { RedisPorts } from './redis-ports.adapter.js';
+import { routerIdOf } from './router-record.js';
 import type { Settings } from './settings.js';
 
 const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
@@ -23,9 +25,11 @@ function endAtSecondSignal(): void {
 export async function serve(settings: Settings, logger: Logger, siblings: Siblings): Promise<Ready> {
   const telemetry = new Telemetry();
   const catalogue = await openCatalogue(settings, telemetry);
-  const ports = await RedisPorts.open(settings.redis, (line) => {
+  const routerId = routerIdOf(settings.routerId, cluster.worker?.id);
+  const ports = await RedisPorts.open(settings.redis, routerId, (line) => {
     logger.warn(line);
   });
+  logger.info({ routerId }, 'registered');
   const app = await createApp({ settings, ports, catalogue, telemetry, logger, siblings });
   app.enableShutdownHooks([...SIGNALS], { useProcessExit: true });
   endAtSecondSignal();

@@ -29,6 +29,8 @@ export abstract class Settings {
   abstract readonly host: string;
   /** 0 takes a free one. */
   abstract readonly port: number;
+  /** What the store knows this router by, with a number for each of several processes; made up where it is not given. */
+  abstract readonly routerId: string | undefined;
   /** That share the port. */
   abstract readonly processes: number;
   abstract readonly redis: RedisSettings;

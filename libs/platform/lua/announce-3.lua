@@ -19,11 +19,7 @@
    1 it stands in the stream
 ]]
 --- @include now-ms
-
-local function isForeign(key, kind)
-  local found = redis.call('TYPE', key).ok
-  return found ~= kind and found ~= 'none'
-end
+--- @include is-foreign
 
 if isForeign(KEYS[1], 'hash') then
   redis.call('DEL', KEYS[1])

@@ -42,6 +42,7 @@ dropExpired(KEYS[2], KEYS[3], KEYS[4], now)
 if not setLease(KEYS[2], KEYS[3], ARGV[2], 'c', tonumber(ARGV[3])) then
   if deadline then
     redis.call('ZADD', KEYS[4], deadline, ARGV[2])
+    dropExpired(KEYS[2], KEYS[3], KEYS[4], now)
   end
   return -3
 end

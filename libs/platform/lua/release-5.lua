@@ -20,6 +20,7 @@
 ]]
 --- @include now-ms
 --- @include check-epoch
+--- @include read-lease
 --- @include outlive-worker
 
 if checkEpoch(KEYS[1], KEYS[2], ARGV[1]) then
@@ -29,10 +30,12 @@ local now = nowMs()
 redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now)
 local lease = redis.call('HGET', KEYS[3], ARGV[2])
 if lease then
-  local field = string.sub(lease, 1, 1) == 'c' and 'committed' or 'reserved'
+  local state, pages = readLease(lease)
   redis.call('HDEL', KEYS[3], ARGV[2])
   redis.call('ZREM', KEYS[4], ARGV[2])
-  redis.call('HINCRBY', KEYS[2], field, 0 - tonumber(string.sub(lease, 3)))
+  if state then
+    redis.call('HINCRBY', KEYS[2], state == 'c' and 'committed' or 'reserved', 0 - pages)
+  end
 end
 redis.call('ZADD', KEYS[5], now + tonumber(ARGV[3]), ARGV[2])
 redis.call('ZREMRANGEBYRANK', KEYS[5], 0, -1 - tonumber(ARGV[4]))

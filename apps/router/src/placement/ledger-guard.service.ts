@@ -21,6 +21,7 @@ const ANSWERS: Partial<Record<ErrorCode, LedgerAnswer>> = {
   STALE_EPOCH: 'refused',
   NO_WORKER: 'forgotten',
   LEDGER_UNAVAILABLE: 'away',
+  STALE_ROUTER: 'away',
 };
 
 /**

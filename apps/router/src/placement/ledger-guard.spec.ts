@@ -52,6 +52,7 @@ describe('a reservation', () => {
     [new KvcError('STALE_EPOCH', 'older'), 'refused', false],
     [new KvcError('NO_WORKER', 'unknown'), 'forgotten', false],
     [away, 'away', true],
+    [new KvcError('STALE_ROUTER', 'dead'), 'away', true],
   ] as const)('that the ledger answers with %s is %s', async (error, answer, opens) => {
     const asked = guard.reserve(KEY, 8);
     if (error) reserved[0]?.reject(error);

@@ -99,7 +99,7 @@ let router: Router | undefined;
 
 beforeAll(async () => {
   redis = await startRedis();
-  ports = await RedisPorts.open({ redis: redis.url }, () => undefined);
+  ports = await RedisPorts.open({ redis: redis.url }, 'test', () => undefined);
   worker = await new FakeWorker().start();
   worker.script = steady;
   const { processorRevision } = await openModelFolder(MODEL_DIR);

@@ -54,6 +54,7 @@ class CharacterPreparer extends PromptPreparer {
 const SETTINGS: Settings = {
   host: '127.0.0.1',
   port: 0,
+  routerId: undefined,
   processes: 1,
   redis: { redis: '' },
   models: [modelSettings('demo', 'demo')],

@@ -150,6 +150,11 @@ export const ERRORS = {
     type: 'server_error',
     help: 'The worker was replaced by a newer one: send the request again.',
   },
+  STALE_ROUTER: {
+    status: 503,
+    type: 'server_error',
+    help: 'The router was taken for dead, or another one has its id: send the request again.',
+  },
   ENGINE_FAILED: {
     status: 500,
     type: 'server_error',

@@ -5,6 +5,18 @@ export interface LeaseKey {
   readonly leaseId: string;
 }
 
+/** A router process as the registry knows it: the epoch fences an earlier process, or an earlier life, of the same id. */
+export interface RouterIdentity {
+  readonly routerId: string;
+  readonly epoch: number;
+}
+
+/** In whose name a ledger reserves. */
+export interface ReservingRouter {
+  /** Calls with the router's identity, and once more with a newer one where that is refused as `STALE_ROUTER`. */
+  run<T>(reserve: (as: RouterIdentity) => Promise<T>): Promise<T>;
+}
+
 /** A reserved lease that is not committed within its time is dropped. */
 export const LEASE_TTL_MS = 10_000;
 
@@ -28,8 +40,9 @@ export interface LedgerAccount {
 
 /**
  * Who may hold how many pages of which worker; `WorkerLedger` states the rules.
- * Rejections: `NO_CAPACITY` (would pass the capacity), `STALE_EPOCH`, `NO_WORKER` (not registered), `ABORTED` (the
- * lease was given back, and the call comes late: nobody would give it back again),
+ * Rejections: `NO_CAPACITY` (would pass the capacity), `STALE_EPOCH`, `NO_WORKER` (not registered), `STALE_ROUTER` (the
+ * router that reserves was taken for dead, or has a successor), `ABORTED` (the lease was given back, and the call comes
+ * late: nobody would give it back again),
  * `LEDGER_UNAVAILABLE` (the store does not answer in time; the verb may have been carried out).
  */
 export interface LedgerPort {

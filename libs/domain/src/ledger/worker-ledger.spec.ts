@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
 import { HEARTBEAT_TTL_MS } from '../registry/index.js';
-import { MOST_RELEASED, RELEASED_TTL_MS } from './ledger.port.js';
+import { MOST_RELEASED, RELEASED_TTL_MS, type RouterIdentity } from './ledger.port.js';
 import { refusalError } from './refusals.js';
 import { EPOCH_TTL_MS, WorkerLedger } from './worker-ledger.js';
 
@@ -19,19 +19,31 @@ function registered(nowMs = 1_000): { ledger: WorkerLedger; epoch: number } {
 const held = (ledger: WorkerLedger) => [...ledger.leases()];
 
 interface Command {
-  readonly verb: 'register' | 'heartbeat' | 'deregister' | 'reserve' | 'commit' | 'extend' | 'release';
+  readonly verb:
+    'register' | 'heartbeat' | 'deregister' | 'reserve' | 'commit' | 'extend' | 'release' | 'fence';
   readonly instance: string;
   readonly stale: boolean;
   readonly leaseId: string;
   readonly pages: number;
   readonly ttlMs: number;
   readonly passMs: number;
+  readonly router: RouterIdentity | undefined;
 }
 
 const command: fc.Arbitrary<Command> = fc.record({
   verb: fc.constantFrom(
     ...(['register', 'heartbeat', 'heartbeat', 'deregister'] as const),
-    ...(['reserve', 'reserve', 'reserve', 'commit', 'commit', 'extend', 'extend', 'release'] as const),
+    ...([
+      'reserve',
+      'reserve',
+      'reserve',
+      'commit',
+      'commit',
+      'extend',
+      'extend',
+      'release',
+      'fence',
+    ] as const),
   ),
   instance: fc.constantFrom('one', 'one', 'two'),
   stale: fc.nat(9).map((one) => one === 0),
@@ -39,6 +51,10 @@ const command: fc.Arbitrary<Command> = fc.record({
   pages: fc.integer({ min: 0, max: 60 }),
   ttlMs: fc.integer({ min: 1, max: 3_000 }),
   passMs: fc.constantFrom(0, 0, 1, 500, HEARTBEAT_TTL_MS),
+  router: fc.option(
+    fc.record({ routerId: fc.constantFrom('a', 'b'), epoch: fc.integer({ min: 1, max: 4 }) }),
+    { nil: undefined },
+  ),
 });
 
 /** Carries a command out; its answer. */
@@ -52,7 +68,9 @@ function carryOut(ledger: WorkerLedger, command: Command, epoch: number, nowMs: 
     case 'deregister':
       return ledger[verb](at, nowMs);
     case 'reserve':
-      return ledger.reserve(at, leaseId, pages, ttlMs, nowMs);
+      return ledger.reserve(at, leaseId, pages, ttlMs, nowMs, command.router);
+    case 'fence':
+      return ledger.fence(at, command.router ? [command.router] : [], nowMs);
     case 'commit':
     case 'extend':
       return ledger[verb](at, leaseId, pages, nowMs);
@@ -80,6 +98,17 @@ describe('a worker’s ledger', () => {
           } else if (next.stale) expect(after).toEqual(before);
           expect(carryOut(ledger, next, epoch, nowMs)).toEqual(answer);
           expect(held(ledger)).toEqual(after);
+          if (next.verb === 'fence' || (next.verb === 'reserve' && answer === 'STALE_ROUTER'))
+            expect(after.filter(({ committed }) => committed)).toEqual(
+              before.filter(({ committed }) => committed),
+            );
+          for (const { committed, router } of after) {
+            const gone = next.verb === 'fence' && !answer ? next.router : undefined;
+            if (gone && !committed && router?.routerId === gone.routerId)
+              expect(router.epoch).toBeGreaterThan(gone.epoch);
+          }
+          const epochs = ledger.reservers().map(({ routerId }) => routerId);
+          expect(new Set(epochs).size).toBe(epochs.length);
           const account = ledger.account(nowMs);
           if (!account) continue;
           const sum = (committed: boolean) =>
@@ -93,6 +122,24 @@ describe('a worker’s ledger', () => {
       }),
       { numRuns: 500, seed: 12 },
     );
+  });
+
+  it('refuses what an earlier epoch of a router reserves, for as long as anything travels, and keeps what is committed', () => {
+    const { ledger, epoch } = registered(0);
+    const as = (routerEpoch: number) => ({ routerId: 'a', epoch: routerEpoch });
+    const reserve = (leaseId: string, routerEpoch: number, nowMs = 0) =>
+      ledger.reserve(epoch, leaseId, 1, 10 * RELEASED_TTL_MS, nowMs, as(routerEpoch));
+    expect([reserve('a', 5), reserve('b', 5), ledger.commit(epoch, 'b', 2, 0)]).toEqual(
+      new Array(3).fill(undefined),
+    );
+    expect(ledger.reservers()).toEqual([as(5)]);
+    expect([ledger.fence(epoch - 1, [as(5)], 0), held(ledger).length]).toEqual(['STALE_EPOCH', 2]);
+    expect(ledger.fence(epoch, [as(5)], 0)).toBeUndefined();
+    expect(held(ledger)).toEqual([{ leaseId: 'b', pages: 2, committed: true, router: as(5) }]);
+    expect([reserve('c', 5), reserve('c', 6)]).toEqual(['STALE_ROUTER', undefined]);
+    for (let nowMs = 0; nowMs < RELEASED_TTL_MS; nowMs += 5_000) ledger.heartbeat(epoch, nowMs);
+    expect(reserve('d', 5, RELEASED_TTL_MS - 1)).toBe('STALE_ROUTER');
+    expect(reserve('d', 5, RELEASED_TTL_MS)).toBeUndefined();
   });
 
   it('takes the time for its epoch, or one more than the last where that is larger', () => {

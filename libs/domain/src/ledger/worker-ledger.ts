@@ -1,5 +1,5 @@
 import { HEARTBEAT_TTL_MS, type Registrant } from '../registry/index.js';
-import { type LedgerAccount, MOST_RELEASED, RELEASED_TTL_MS } from './ledger.port.js';
+import { type LedgerAccount, MOST_RELEASED, RELEASED_TTL_MS, type RouterIdentity } from './ledger.port.js';
 import type { LedgerRefusal } from './refusals.js';
 
 /** An epoch outlives its worker by so much, so that a successor gets a higher one and what is older stays fenced. */
@@ -9,6 +9,14 @@ interface Lease {
   readonly pages: number;
   /** When a reserved lease is dropped; undefined for a committed one. */
   readonly deadlineMs: number | undefined;
+  /** That reserved it. */
+  readonly router: RouterIdentity | undefined;
+}
+
+/** Of a router: what earlier epochs reserve is refused until then. */
+interface Fence {
+  readonly epoch: number;
+  readonly untilMs: number;
 }
 
 interface Tenure {
@@ -29,6 +37,7 @@ export class WorkerLedger {
   readonly #leases = new Map<string, Lease>();
   /** When it is forgotten that a lease was given back; in the order of that. */
   readonly #released = new Map<string, number>();
+  readonly #fences = new Map<string, Fence>();
 
   /**
    * Begins a new epoch with no leases: the time, or one more than the last epoch where that is larger. The process
@@ -74,21 +83,55 @@ export class WorkerLedger {
 
   /**
    * A lease that is committed already stays as it is: the call is then a late double. `RELEASED` for one that was
-   * given back.
+   * given back. In the name of a router, whose first reservation with a new epoch ends those of earlier ones here;
+   * `STALE_ROUTER` where it has a later epoch, or was fenced.
    */
-  reserve(epoch: number, leaseId: string, pages: number, ttlMs: number, nowMs: number) {
-    const refusal = this.#refusal(epoch, nowMs) ?? this.#lateness(leaseId, nowMs);
+  reserve(
+    epoch: number,
+    leaseId: string,
+    pages: number,
+    ttlMs: number,
+    nowMs: number,
+    router?: RouterIdentity,
+  ): LedgerRefusal | undefined {
+    const refusal =
+      this.#refusal(epoch, nowMs) ?? this.#staleness(router, nowMs) ?? this.#lateness(leaseId, nowMs);
     if (refusal || this.#isCommitted(leaseId)) return refusal;
     this.#dropExpired(nowMs);
-    return this.#set(leaseId, { pages, deadlineMs: nowMs + ttlMs });
+    if (router && this.#leastEpoch(router.routerId, nowMs) !== router.epoch)
+      this.#fence(router.routerId, router.epoch, nowMs);
+    return this.#set(leaseId, { pages, deadlineMs: nowMs + ttlMs, router });
+  }
+
+  /**
+   * These routers have gone: refuses them from here on, and drops what they have reserved. A lease that is committed
+   * stays: its request runs on the worker.
+   */
+  fence(epoch: number, routers: readonly RouterIdentity[], nowMs: number): LedgerRefusal | undefined {
+    const refusal = this.#refusal(epoch, nowMs);
+    if (refusal) return refusal;
+    for (const router of routers)
+      if (router.epoch + 1 > (this.#leastEpoch(router.routerId, nowMs) ?? 0))
+        this.#fence(router.routerId, router.epoch + 1, nowMs);
+    return undefined;
+  }
+
+  /** Who has reserved pages that are not committed. */
+  reservers(): readonly RouterIdentity[] {
+    const all = [...this.#leases.values()].flatMap(({ router, deadlineMs }) =>
+      router && deadlineMs !== undefined ? [router] : [],
+    );
+    return [...new Map(all.map((router) => [`${router.routerId} ${router.epoch}`, router])).values()];
   }
 
   /** A lease that is unknown, since it has expired or was lost with the store, is made; `RELEASED` for one given back. */
   commit(epoch: number, leaseId: string, pages: number, nowMs: number): LedgerRefusal | undefined {
     const refusal = this.#refusal(epoch, nowMs) ?? this.#lateness(leaseId, nowMs);
     if (refusal) return refusal;
+    // of a late one, too, the router is known
+    const lease = this.#committed(leaseId, pages);
     this.#dropExpired(nowMs);
-    return this.#set(leaseId, { pages, deadlineMs: undefined });
+    return this.#set(leaseId, lease);
   }
 
   /** `NOT_COMMITTED` unless the lease is, so that a late call cannot bring a released lease back. */
@@ -97,7 +140,7 @@ export class WorkerLedger {
     if (refusal) return refusal;
     if (!this.#isCommitted(leaseId)) return 'NOT_COMMITTED';
     this.#dropExpired(nowMs);
-    return this.#set(leaseId, { pages, deadlineMs: undefined });
+    return this.#set(leaseId, this.#committed(leaseId, pages));
   }
 
   /**
@@ -126,19 +169,46 @@ export class WorkerLedger {
     };
   }
 
-  /** Id, pages and state of each lease. */
-  *leases(): Iterable<{ readonly leaseId: string; readonly pages: number; readonly committed: boolean }> {
-    for (const [leaseId, { pages, deadlineMs }] of this.#leases)
-      yield { leaseId, pages, committed: deadlineMs === undefined };
+  /** Id, pages and state of each lease, and the router that reserved it. */
+  *leases(): Iterable<{
+    readonly leaseId: string;
+    readonly pages: number;
+    readonly committed: boolean;
+    readonly router: RouterIdentity | undefined;
+  }> {
+    for (const [leaseId, { pages, deadlineMs, router }] of this.#leases)
+      yield { leaseId, pages, committed: deadlineMs === undefined, router };
   }
 
   #forget(): void {
     this.#leases.clear();
     this.#released.clear();
+    this.#fences.clear();
   }
 
   #lateness(leaseId: string, nowMs: number): LedgerRefusal | undefined {
     return (this.#released.get(leaseId) ?? nowMs) > nowMs ? 'RELEASED' : undefined;
+  }
+
+  #staleness(router: RouterIdentity | undefined, nowMs: number): LedgerRefusal | undefined {
+    const least = router && this.#leastEpoch(router.routerId, nowMs);
+    return least !== undefined && router && router.epoch < least ? 'STALE_ROUTER' : undefined;
+  }
+
+  #leastEpoch(routerId: string, nowMs: number): number | undefined {
+    const fence = this.#fences.get(routerId);
+    return fence && fence.untilMs > nowMs ? fence.epoch : undefined;
+  }
+
+  #fence(routerId: string, leastEpoch: number, nowMs: number): void {
+    for (const [leaseId, { router, deadlineMs }] of this.#leases)
+      if (deadlineMs !== undefined && router?.routerId === routerId && router.epoch < leastEpoch)
+        this.#leases.delete(leaseId);
+    this.#fences.set(routerId, { epoch: leastEpoch, untilMs: nowMs + RELEASED_TTL_MS });
+  }
+
+  #committed(leaseId: string, pages: number): Lease {
+    return { pages, deadlineMs: undefined, router: this.#leases.get(leaseId)?.router };
   }
 
   #known(nowMs: number): Tenure | undefined {

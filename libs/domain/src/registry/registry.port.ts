@@ -58,6 +58,18 @@ export interface Registrant {
   readonly heldEpoch: number;
 }
 
+export const ROUTER_RENEWAL_MS = 2_000;
+/** A router whose last renewal is older has gone. */
+export const ROUTER_TTL_MS = 6_000;
+/** How long its epoch is remembered then. */
+export const ROUTER_REMEMBERED_MS = 5 * 60_000;
+
+/** Which router process registers. */
+export interface RouterRegistrant extends Registrant {
+  /** The latest of its own epochs that a worker's ledger has refused, 0 for none. */
+  readonly refusedEpoch: number;
+}
+
 /** What a router hears of the workers: all that are there in its first news, then what has changed since. */
 export interface RegistryNews {
   /** New ones, and those that say something else than before. */
@@ -119,4 +131,16 @@ export interface RegistryPort {
   deregister(workerId: string, epoch: number): Promise<void>;
   /** Resolves when the listener has heard of all workers, or that the store does not answer; goes on until stopped. */
   follow(listener: RegistryListener): Promise<Following>;
+}
+
+/** Which routers there are. Both methods reject with `LEDGER_UNAVAILABLE` when the store does not answer in time. */
+export interface RouterRegistryPort {
+  /**
+   * Registers a router, or renews its record, which lives for `ROUTER_TTL_MS`; with it end the reservations that no
+   * worker has committed. The process whose record lives keeps its epoch, unless a ledger has refused that. Rejects
+   * with `STALE_ROUTER` when another process has registered under the id since the epoch that this one holds.
+   */
+  registerRouter(routerId: string, by: RouterRegistrant): Promise<{ epoch: number }>;
+  /** Leaves at once; a stale epoch is ignored. */
+  deregisterRouter(routerId: string, epoch: number): Promise<void>;
 }

@@ -1,6 +1,6 @@
 import type { KvcError } from '@kvcapsule/contracts';
 import { EPOCH_TTL_MS, LEASE_TTL_MS, MOST_RELEASED, RELEASED_TTL_MS } from '@kvcapsule/domain/ledger';
-import { HEARTBEAT_TTL_MS } from '@kvcapsule/domain/registry';
+import { HEARTBEAT_TTL_MS, ROUTER_REMEMBERED_MS, ROUTER_TTL_MS } from '@kvcapsule/domain/registry';
 import { workerDescriptor, workerLoad } from '@kvcapsule/testing/ports';
 import { describe, expect, it } from 'vitest';
 
@@ -9,7 +9,7 @@ import { ANNOUNCED_TTL_MS, MOST_ANNOUNCEMENTS, REGISTRY_KEYS, workerKeys } from 
 import { RedisLedger } from './ledger.adapter.js';
 import { RedisRegistry } from './registry.adapter.js';
 import { ScriptCode } from './script-codes.js';
-import { keys5 } from './scripts.js';
+import { keys5, keys6 } from './scripts.js';
 
 type Command = (...args: never[]) => unknown;
 
@@ -35,6 +35,8 @@ function client(answers: Record<string, unknown>) {
 
 const { info, leases } = workerKeys('w1');
 const KEYS = keys5(workerKeys('w1'));
+const ALL_KEYS = keys6(workerKeys('w1'));
+const { members, loads, wanted, routers } = REGISTRY_KEYS;
 const LEASE = { workerId: 'w1', epoch: 7, leaseId: 'l' };
 const WORKER = workerDescriptor('w1', { capacityPages: 80 });
 const LOAD = workerLoad();
@@ -50,12 +52,19 @@ describe('the ledger in Redis', () => {
     await ledger.extend(LEASE, 18);
     await ledger.release(LEASE);
     expect(asked).toEqual([
-      ['kvcReserve', ...KEYS, 7, 'l', 16, LEASE_TTL_MS],
-      ['kvcReserve', ...KEYS, 7, 'l', 16, 50],
+      ['kvcReserve', ...ALL_KEYS, 7, 'l', 16, LEASE_TTL_MS, '', 0, RELEASED_TTL_MS],
+      ['kvcReserve', ...ALL_KEYS, 7, 'l', 16, 50, '', 0, RELEASED_TTL_MS],
       ['kvcCommit', ...KEYS, 7, 'l', 17],
       ['kvcExtend', ...KEYS, 7, 'l', 18],
       ['kvcRelease', ...KEYS, 7, 'l', RELEASED_TTL_MS, MOST_RELEASED],
     ]);
+  });
+
+  it('reserves in the name of a router, with whatever identity that has', async () => {
+    const { redis, asked } = client({ kvcReserve: 0 });
+    const ledger = new RedisLedger(redis, { run: (reserve) => reserve({ routerId: 'a', epoch: 5 }) });
+    await ledger.reserve(LEASE, 16);
+    expect(asked).toEqual([['kvcReserve', ...ALL_KEYS, 7, 'l', 16, LEASE_TTL_MS, 'a', 5, RELEASED_TTL_MS]]);
   });
 
   it('refuses by the script’s answer', async () => {
@@ -93,7 +102,7 @@ describe('the ledger in Redis', () => {
 
 describe('the registry in Redis', () => {
   const announced = (kind: string, epoch: number, load: string) => [
-    ...['kvcAnnounce', ...Object.values(REGISTRY_KEYS), kind, 'w1', epoch, load],
+    ...['kvcAnnounce', members, loads, wanted, kind, 'w1', epoch, load],
     ...[MOST_ANNOUNCEMENTS, ANNOUNCED_TTL_MS],
   ];
 
@@ -101,8 +110,8 @@ describe('the registry in Redis', () => {
     const { registry, asked } = client({ kvcRegister: 9, kvcAnnounce: 1 });
     expect(await registry.register(WORKER, LOAD, BY)).toEqual({ epoch: 9 });
     const [, ...args] = asked[0] ?? [];
-    const [instanceId, heldEpoch, descriptor, ...rest] = args.slice(KEYS.length);
-    expect([args.slice(0, KEYS.length), instanceId, heldEpoch]).toEqual([KEYS, 'i', 3]);
+    const [instanceId, heldEpoch, descriptor, ...rest] = args.slice(ALL_KEYS.length);
+    expect([args.slice(0, ALL_KEYS.length), instanceId, heldEpoch]).toEqual([ALL_KEYS, 'i', 3]);
     expect(JSON.parse(String(descriptor))).toMatchObject({ workerId: 'w1' });
     expect(rest).toEqual([80, HEARTBEAT_TTL_MS, EPOCH_TTL_MS]);
     expect(asked[1]).toEqual(announced('beat', 9, 'ready 1 2 90'));
@@ -127,15 +136,50 @@ describe('the registry in Redis', () => {
   });
 
   it('announces with each heartbeat the pages that a router can have', async () => {
-    const { registry, asked } = client({ kvcHeartbeat: 30, kvcAnnounce: 1 });
+    const { registry, asked } = client({ kvcHeartbeat: [30], kvcAnnounce: 1 });
     await registry.heartbeat(WORKER, 7, LOAD);
     expect(asked).toEqual([
-      ['kvcHeartbeat', ...KEYS, 7, 80, HEARTBEAT_TTL_MS, EPOCH_TTL_MS, LEASE_TTL_MS],
+      ['kvcHeartbeat', ...ALL_KEYS, 7, 80, HEARTBEAT_TTL_MS, EPOCH_TTL_MS, LEASE_TTL_MS],
       announced('beat', 7, 'ready 1 2 30'),
     ]);
-    const gone = client({ kvcHeartbeat: ScriptCode.NoWorker });
+    const gone = client({ kvcHeartbeat: [ScriptCode.NoWorker] });
     await expect(gone.registry.heartbeat(WORKER, 7, LOAD)).rejects.toEqual(refused('NO_WORKER'));
     expect(gone.asked).toHaveLength(1);
+  });
+
+  it('asks with a heartbeat which routers have gone, and drops what these have reserved', async () => {
+    const heartbeat = [30, 'a 5', 'b 6'];
+    const { registry, asked } = client({
+      ...{ kvcHeartbeat: heartbeat, kvcAbsent: ['b', '6'], kvcFence: 4, kvcAnnounce: 1 },
+    });
+    await registry.heartbeat(WORKER, 7, LOAD);
+    expect(asked.slice(1)).toEqual([
+      ['kvcAbsent', routers, ROUTER_TTL_MS, 'a', '5', 'b', '6'],
+      ['kvcFence', ...ALL_KEYS, 7, RELEASED_TTL_MS, 'b', '6'],
+      announced('beat', 7, 'ready 1 2 34'),
+    ]);
+    const all = client({ kvcHeartbeat: heartbeat, kvcAbsent: [], kvcAnnounce: 1 });
+    await all.registry.heartbeat(WORKER, 7, LOAD);
+    expect(all.asked.map(([name]) => name)).toEqual(['kvcHeartbeat', 'kvcAbsent', 'kvcAnnounce']);
+  });
+
+  it('registers routers', async () => {
+    const { registry, asked } = client({ kvcEnlist: 9, kvcDelist: 0 });
+    const by = { instanceId: 'i', heldEpoch: 3, refusedEpoch: 2 };
+    expect(await registry.registerRouter('a', by)).toEqual({ epoch: 9 });
+    await registry.deregisterRouter('a', 9);
+    expect(asked).toEqual([
+      ['kvcEnlist', routers, 'a', 'i', 3, 2, ROUTER_TTL_MS, ROUTER_REMEMBERED_MS],
+      ['kvcDelist', routers, 'a', 9],
+    ]);
+    await expect(registry.registerRouter('a:b', by)).rejects.toEqual(refused('INTERNAL'));
+    await expect(registry.registerRouter('a', { ...by, refusedEpoch: -1 })).rejects.toEqual(
+      refused('INTERNAL'),
+    );
+    await expect(registry.deregisterRouter('a b', 9)).rejects.toEqual(refused('INTERNAL'));
+    expect(asked).toHaveLength(2);
+    const stale = client({ kvcEnlist: ScriptCode.StaleRouter });
+    await expect(stale.registry.registerRouter('a', by)).rejects.toEqual(refused('STALE_ROUTER'));
   });
 
   it('announces pages given back, and none of another epoch', async () => {
@@ -151,7 +195,7 @@ describe('the registry in Redis', () => {
   it('announces that a worker has left, but none that another process has taken over', async () => {
     const left = client({ kvcDeregister: 0, kvcAnnounce: 1 });
     await left.registry.deregister('w1', 7);
-    expect(left.asked).toEqual([['kvcDeregister', ...KEYS, 7], announced('left', 7, 'draining 0 0 0')]);
+    expect(left.asked).toEqual([['kvcDeregister', ...ALL_KEYS, 7], announced('left', 7, 'draining 0 0 0')]);
     const stale = client({ kvcDeregister: ScriptCode.StaleEpoch });
     await stale.registry.deregister('w1', 7);
     expect(stale.asked).toHaveLength(1);

@@ -9,6 +9,13 @@ export function checkWorkerId(workerId: string): void {
   }
 }
 
+/** A router's id stands in leases and records, between colons and blanks. */
+export function checkRouterId(routerId: string): void {
+  if (!WORKER_ID.test(routerId)) {
+    throw new KvcError('INTERNAL', 'a router id is 1 to 64 letters, digits, dots, dashes or underscores');
+  }
+}
+
 /** Pages and epochs cross into Lua as plain integers. */
 export function checkCount(what: string, value: number): void {
   if (!Number.isSafeInteger(value) || value < 0) {

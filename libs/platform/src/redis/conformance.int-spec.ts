@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
+import type { ReservingRouter } from '@kvcapsule/domain/ledger';
 import { ledgerConformance, registryConformance } from '@kvcapsule/testing/ports';
 import {
   makeCertificates,
@@ -61,6 +62,7 @@ describe.each(KINDS)('$name', ({ start, settings }) => {
     return {
       registry: new RedisRegistry(redis.client),
       ledger: new RedisLedger(redis.client),
+      ledgerOf: (router: ReservingRouter) => new RedisLedger(redis.client, router),
       pass: (ms: number) => sleep(ms),
     };
   };

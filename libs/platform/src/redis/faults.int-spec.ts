@@ -143,12 +143,14 @@ describe('a key under which somebody else has written', () => {
     ['leases', 'string'],
     ['deadlines', 'string'],
     ['released', 'string'],
+    ['routers', 'string'],
   ] as const)('is named, and replaced by the next heartbeat: %s', async (entity, other) => {
     const { epoch } = await registry.register(WORKER, LOAD, ONE);
     await ledger.commit(lease(epoch, 'held'), 5);
     const key = workerKeys('w1')[entity];
     await put(key, other);
-    await expect(ledger.reserve(lease(epoch), 1)).rejects.toMatchObject({
+    const named = new RedisLedger(client, { run: (reserve) => reserve({ routerId: 'a', epoch: 1 }) });
+    await expect(named.reserve(lease(epoch), 1)).rejects.toMatchObject({
       code: 'LEDGER_UNAVAILABLE',
       message: expect.stringContaining(`a ${other} at ${key} where a`) as string,
     });

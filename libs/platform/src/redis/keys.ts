@@ -11,12 +11,14 @@ export interface WorkerKeys {
   readonly epoch: string;
   /** Hash: record and account. TTL 6 s, renewed by heartbeats. Writers: every script but account. */
   readonly info: string;
-  /** Hash: lease id → `r:PAGES` (reserved) or `c:PAGES` (committed). TTL that of info + 10 s. Writers: the ledger's scripts. */
+  /** Hash: lease id → `r:PAGES` (reserved) or `c:PAGES` (committed), then `:ROUTER:EPOCH` where a router reserved it. TTL that of info + 10 s. Writers: the ledger's scripts. */
   readonly leases: string;
   /** Sorted set: id of a reserved lease → its deadline, ms. TTL that of info + 10 s. Writers: the ledger's scripts. */
   readonly deadlines: string;
   /** Sorted set: id of a lease that was given back → when that is forgotten, ms. TTL that of info + 10 s. Writers: release, register, deregister. */
   readonly released: string;
+  /** Hash: id of a router → `EPOCH UNTIL`: what an earlier epoch of it reserves is refused until then, ms. TTL that of info + 10 s. Writers: reserve, fence, heartbeat, register, deregister. */
+  readonly routers: string;
 }
 
 /** `workerId` is part of the hash tag; callers check it with `checkWorkerId` first. */
@@ -28,6 +30,7 @@ export function workerKeys(workerId: string): WorkerKeys {
     leases: key('leases'),
     deadlines: key('deadlines'),
     released: key('released'),
+    routers: key('routers'),
   };
 }
 
@@ -37,7 +40,7 @@ export type KeyTypes = () => Readonly<Record<string, string>>;
 export function typesOf(keys: WorkerKeys): KeyTypes {
   return () => ({
     ...{ [keys.epoch]: 'string', [keys.info]: 'hash', [keys.leases]: 'hash' },
-    ...{ [keys.deadlines]: 'zset', [keys.released]: 'zset' },
+    ...{ [keys.deadlines]: 'zset', [keys.released]: 'zset', [keys.routers]: 'hash' },
   });
 }
 
@@ -49,7 +52,7 @@ export const MOST_ANNOUNCEMENTS = 10_000;
 /** Members and stream vanish when nobody has announced anything for so long. */
 export const ANNOUNCED_TTL_MS = 60_000;
 
-/** The registry's, in a hash slot of their own. Written by announce, with which each worker renews them. */
+/** The registry's, in a hash slot of their own. Workers write and renew theirs with announce, routers theirs with enlist. */
 export const REGISTRY_KEYS = {
   /** Hash: worker id → when it announced something last, its epoch and its load. TTL 1 min; readers remove who is silent. */
   members: `${PREFIX}:{registry}:members:all`,
@@ -57,8 +60,11 @@ export const REGISTRY_KEYS = {
   loads: `${PREFIX}:{registry}:loads:all`,
   /** String: there while requests wait for pages somewhere. TTL 5 s, renewed by routers. */
   wanted: `${PREFIX}:{registry}:wanted:all`,
+  /** Hash: router id → its epoch, when it last said so, ms, and its process. TTL 5 min, renewed by routers. */
+  routers: `${PREFIX}:{registry}:routers:all`,
 } as const;
 
 export const REGISTRY_TYPES: KeyTypes = () => ({
   ...{ [REGISTRY_KEYS.members]: 'hash', [REGISTRY_KEYS.loads]: 'stream', [REGISTRY_KEYS.wanted]: 'string' },
+  ...{ [REGISTRY_KEYS.routers]: 'hash' },
 });

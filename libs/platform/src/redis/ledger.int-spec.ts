@@ -1,7 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { KvcError } from '@kvcapsule/contracts';
-import { type LedgerRefusal, refusalError, WorkerLedger } from '@kvcapsule/domain/ledger';
+import {
+  type LedgerRefusal,
+  RELEASED_TTL_MS,
+  refusalError,
+  type RouterIdentity,
+  WorkerLedger,
+} from '@kvcapsule/domain/ledger';
 import { HEARTBEAT_TTL_MS } from '@kvcapsule/domain/registry';
 import { workerDescriptor, workerLoad, workersOf } from '@kvcapsule/testing/ports';
 import { startServer, useRedis } from '@kvcapsule/testing/redis';
@@ -9,7 +15,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
 import { createRedisClient, RedisLedger, RedisRegistry, type RedisClient } from './index.js';
-import { workerKeys } from './keys.js';
+import { REGISTRY_KEYS, workerKeys } from './keys.js';
+import { keys6 } from './scripts.js';
 
 const LOAD = workerLoad();
 /** Of a reservation that expires before the next command, and of one that never does here. */
@@ -23,6 +30,12 @@ const epochs = fc.oneof(
 const common = { worker: fc.constantFrom(...workerIds), twice: fc.boolean() };
 const leaseIds = fc.constantFrom(...'abcdefgh');
 const pages = fc.integer({ min: 0, max: 40 });
+/** Epochs that come in any order: some are stale. */
+const routers = fc.record({ routerId: fc.constantFrom('a', 'b'), epoch: fc.integer({ min: 1, max: 4 }) });
+
+/** Those that the registry knows; a heartbeat finds all others gone. */
+const PRESENT: Readonly<Record<string, number>> = { a: 3, b: 2 };
+const isAbsent = ({ routerId, epoch }: RouterIdentity) => PRESENT[routerId] !== epoch;
 
 /** Weights keep a worker alive most of the time, else most verbs would only meet `NO_WORKER`. */
 const commandArbitrary = fc.oneof(
@@ -45,6 +58,16 @@ const commandArbitrary = fc.oneof(
       id: leaseIds,
       pages,
       short: fc.nat({ max: 3 }).map((one) => one === 0),
+      router: fc.option(routers, { nil: undefined }),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      ...common,
+      verb: fc.constant('fence'),
+      epoch: epochs,
+      gone: fc.array(routers, { minLength: 1, maxLength: 2 }),
     }),
   },
   {
@@ -69,6 +92,8 @@ interface Command {
   id?: string;
   pages?: number;
   short?: boolean;
+  router?: RouterIdentity | undefined;
+  gone?: RouterIdentity[];
 }
 
 /** The rules of one worker with a clock of their own, so with other epochs than Redis gives by its clock. */
@@ -120,7 +145,9 @@ class Runner {
       case 'register':
         return this.register(command, model);
       case 'reserve':
-        return this.reserve(key, epoch, count, short, model);
+        return this.reserve(key, epoch, count, short, model, command.router);
+      case 'fence':
+        return this.#fence(worker, { rules: epoch, redis }, command.gone ?? [], model);
       case 'commit':
         return same(this.ledger.commit(key, count), rules.commit(epoch, id, count, nowMs));
       case 'extend':
@@ -129,7 +156,7 @@ class Runner {
         rules.release(epoch, id, nowMs);
         return same(this.ledger.release(key), undefined);
       case 'heartbeat':
-        return same(this.#heartbeat(worker, redis, model), rules.heartbeat(epoch, nowMs));
+        return same(this.#heartbeat(worker, redis, model), heartbeat(rules, epoch, nowMs));
       case 'deregister':
         rules.deregister(epoch, nowMs);
         return same(this.registry.deregister(worker, redis), undefined);
@@ -171,24 +198,44 @@ class Runner {
     count: number,
     short: boolean,
     model: Model,
+    router: RouterIdentity | undefined,
   ): Promise<void> {
     const ttlMs = short ? SHORT_MS : LONG_MS;
-    const refusal = model.ledger.reserve(epoch, key.leaseId, count, ttlMs, model.nowMs);
-    await same(this.ledger.reserve(key, count, ttlMs), refusal);
+    const refusal = model.ledger.reserve(epoch, key.leaseId, count, ttlMs, model.nowMs, router);
+    const ledger = router ? new RedisLedger(this.client, { run: (reserve) => reserve(router) }) : this.ledger;
+    await same(ledger.reserve(key, count, ttlMs), refusal);
     if (!short) return;
     model.nowMs += SHORT_MS;
     await sleep(3 * SHORT_MS);
   }
 
+  /** As a heartbeat does that finds routers gone. */
+  async #fence(
+    worker: string,
+    { rules, redis }: Model['epochs'],
+    gone: readonly RouterIdentity[],
+    { ledger, nowMs }: Model,
+  ): Promise<void> {
+    const refusal = ledger.fence(rules, gone, nowMs);
+    const pairs = gone.flatMap(({ routerId, epoch }) => [routerId, epoch]);
+    const code = await this.client.kvcFence(...keys6(workerKeys(worker)), redis, RELEASED_TTL_MS, ...pairs);
+    expect(code < 0).toBe(refusal !== undefined);
+  }
+
   private async compare(worker: string, model: Model): Promise<void> {
-    const account = await this.ledger.account(worker);
+    const [account, held] = await Promise.all([this.ledger.account(worker), this.#held(worker)]);
     const expected = model.ledger.account(model.nowMs);
     const { rules, redis } = model.epochs;
     if (expected) expect(expected.epoch).toBe(rules);
     expect(account).toEqual(expected && { workerId: worker, ...expected, epoch: redis });
+    if (account !== undefined) expect(held).toEqual(heldBy(model.ledger));
     if (account !== undefined) {
       expect(account.reservedPages + account.committedPages).toBeLessThanOrEqual(account.capacityPages);
     }
+  }
+
+  async #held(worker: string): Promise<Record<string, string>> {
+    return { ...(await this.client.hgetall(workerKeys(worker).leases)) };
   }
 
   /** Who is alive, as a router that comes at this moment hears it. */
@@ -196,6 +243,22 @@ class Runner {
     const alive = [...this.models].filter(([, { ledger, nowMs }]) => ledger.isAlive(nowMs)).map(([id]) => id);
     expect((await workersOf(this.registry)).map(({ workerId }) => workerId)).toEqual(alive);
   }
+}
+
+/** With what a heartbeat sweeps. */
+function heartbeat(rules: WorkerLedger, epoch: number, nowMs: number): LedgerRefusal | undefined {
+  return rules.heartbeat(epoch, nowMs) ?? rules.fence(epoch, rules.reservers().filter(isAbsent), nowMs);
+}
+
+/** As Redis has them. */
+function heldBy(ledger: WorkerLedger): Record<string, string> {
+  const text = (router: RouterIdentity | undefined) => (router ? `:${router.routerId}:${router.epoch}` : '');
+  return Object.fromEntries(
+    [...ledger.leases()].map(({ leaseId, pages: count, committed, router }) => [
+      leaseId,
+      `${committed ? 'c' : 'r'}:${count}${text(router)}`,
+    ]),
+  );
 }
 
 function epochsOf(which: 'current' | 'older' | 'newer', { epochs }: Model): Model['epochs'] {
@@ -220,6 +283,8 @@ describe('ledger and registry against the rules', () => {
         fc.array(commandArbitrary, { minLength: 40, maxLength: 120, size: 'max' }),
         async (commands) => {
           await redis.client.flushdb();
+          for (const [routerId, epoch] of Object.entries(PRESENT))
+            await redis.client.hset(REGISTRY_KEYS.routers, routerId, `${epoch} 99999999999999 one`);
           const runner = new Runner(redis.client);
           for (const worker of workerIds) {
             await runner.run({ verb: 'register', worker, twice: false, capacity: 60 });

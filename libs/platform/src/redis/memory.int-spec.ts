@@ -36,7 +36,8 @@ async function inTurn(count: number, verb: (index: number) => Promise<unknown>):
 
 it('holds no more of a worker, a lease and a lease given back than the page of the keys says', async () => {
   const registry = new RedisRegistry(redis.client);
-  const ledger = new RedisLedger(redis.client);
+  const router = { routerId: 'router-0123456789ab', epoch: Date.now() };
+  const ledger = new RedisLedger(redis.client, { run: (reserve) => reserve(router) });
   const worker = workerDescriptor('host-name-0', { capacityPages: 1_000_000 });
   const register = (workerId: string) =>
     registry.register({ ...worker, workerId }, workerLoad(), { instanceId: randomUUID(), heldEpoch: 0 });

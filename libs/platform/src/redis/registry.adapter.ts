@@ -1,4 +1,4 @@
-import { EPOCH_TTL_MS, LEASE_TTL_MS } from '@kvcapsule/domain/ledger';
+import { EPOCH_TTL_MS, LEASE_TTL_MS, RELEASED_TTL_MS } from '@kvcapsule/domain/ledger';
 import {
   type Beating,
   type Following,
@@ -6,12 +6,16 @@ import {
   type Registrant,
   type RegistryListener,
   type RegistryPort,
+  ROUTER_REMEMBERED_MS,
+  ROUTER_TTL_MS,
+  type RouterRegistrant,
+  type RouterRegistryPort,
   type WorkerDescriptor,
   type WorkerLoad,
 } from '@kvcapsule/domain/registry';
 
 import { type AnnouncementKind, loadText } from './announcements.js';
-import { checkCount, checkWorkerId } from './checks.js';
+import { checkCount, checkRouterId, checkWorkerId } from './checks.js';
 import { runVerb } from './client.js';
 import { descriptorJson } from './descriptors.js';
 import {
@@ -25,10 +29,10 @@ import {
 } from './keys.js';
 import { RegistryFollower } from './registry-follower.js';
 import { ScriptCode, throwOnCode } from './script-codes.js';
-import { keys5, type RedisClient } from './scripts.js';
+import { keys6, type RedisClient } from './scripts.js';
 
 /** The registry in Redis. Verbs and rejections: see `RegistryPort`; a heartbeat without a record is `NO_WORKER`. */
-export class RedisRegistry implements RegistryPort {
+export class RedisRegistry implements RegistryPort, RouterRegistryPort {
   constructor(private readonly client: RedisClient) {}
 
   async register(worker: WorkerDescriptor, load: WorkerLoad, by: Registrant): Promise<{ epoch: number }> {
@@ -42,7 +46,7 @@ export class RedisRegistry implements RegistryPort {
     const { instanceId, heldEpoch } = by;
     const epoch = await this.#run(typesOf(keys), () =>
       this.client.kvcRegister(
-        ...keys5(keys),
+        ...keys6(keys),
         ...([instanceId, heldEpoch, descriptor, capacityPages] as const),
         ...([HEARTBEAT_TTL_MS, EPOCH_TTL_MS] as const),
       ),
@@ -57,13 +61,14 @@ export class RedisRegistry implements RegistryPort {
     checkCount('capacityPages', capacityPages);
     loadText(load);
     const keys = workerKeys(workerId);
-    const unpromised = await this.#run(typesOf(keys), () =>
+    const [promisable, ...routers] = await this.#run(typesOf(keys), () =>
       this.client.kvcHeartbeat(
-        ...keys5(keys),
+        ...keys6(keys),
         ...([epoch, capacityPages, HEARTBEAT_TTL_MS, EPOCH_TTL_MS, LEASE_TTL_MS] as const),
       ),
     );
-    throwOnCode(unpromised, workerId);
+    throwOnCode(promisable, workerId);
+    const unpromised = promisable + (await this.#dropAbsent(workerId, epoch, routers));
     await this.#announce('beat', workerId, epoch, available(load, unpromised));
   }
 
@@ -82,14 +87,49 @@ export class RedisRegistry implements RegistryPort {
   async deregister(workerId: string, epoch: number): Promise<void> {
     checkWorkerId(workerId);
     const keys = workerKeys(workerId);
-    const code = await this.#run(typesOf(keys), () => this.client.kvcDeregister(...keys5(keys), epoch));
+    const code = await this.#run(typesOf(keys), () => this.client.kvcDeregister(...keys6(keys), epoch));
     if (code !== ScriptCode.StaleEpoch) await this.#announce('left', workerId, epoch, LEFT);
+  }
+
+  async registerRouter(routerId: string, by: RouterRegistrant): Promise<{ epoch: number }> {
+    checkRouterId(routerId);
+    const { instanceId, heldEpoch, refusedEpoch } = by;
+    checkCount('heldEpoch', heldEpoch);
+    checkCount('refusedEpoch', refusedEpoch);
+    const epoch = await this.#run(REGISTRY_TYPES, () =>
+      this.client.kvcEnlist(
+        ...([REGISTRY_KEYS.routers, routerId, instanceId, heldEpoch, refusedEpoch] as const),
+        ...([ROUTER_TTL_MS, ROUTER_REMEMBERED_MS] as const),
+      ),
+    );
+    return { epoch: throwOnCode(epoch, 'the registry') };
+  }
+
+  async deregisterRouter(routerId: string, epoch: number): Promise<void> {
+    checkRouterId(routerId);
+    checkCount('epoch', epoch);
+    await this.#run(REGISTRY_TYPES, () => this.client.kvcDelist(REGISTRY_KEYS.routers, routerId, epoch));
   }
 
   async follow(listener: RegistryListener): Promise<Following> {
     const follower = new RegistryFollower(this.client, listener);
     await follower.start();
     return follower;
+  }
+
+  /** Drops what routers have reserved that have gone, of those given as `ID EPOCH`; how many pages that were. */
+  async #dropAbsent(workerId: string, epoch: number, routers: readonly string[]): Promise<number> {
+    if (routers.length === 0) return 0;
+    const asked = routers.flatMap((router) => router.split(' '));
+    const absent = await this.#run(REGISTRY_TYPES, () =>
+      this.client.kvcAbsent(REGISTRY_KEYS.routers, ROUTER_TTL_MS, ...asked),
+    );
+    if (absent.length === 0) return 0;
+    const keys = workerKeys(workerId);
+    const dropped = await this.#run(typesOf(keys), () =>
+      this.client.kvcFence(...keys6(keys), epoch, RELEASED_TTL_MS, ...absent),
+    );
+    return throwOnCode(dropped, workerId);
   }
 
   async #announce(kind: AnnouncementKind, workerId: string, epoch: number, load: string): Promise<void> {

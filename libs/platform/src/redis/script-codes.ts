@@ -8,6 +8,7 @@ export const ScriptCode = {
   NoCapacity: -3,
   NotCommitted: -4,
   Released: -5,
+  StaleRouter: -6,
 } as const;
 
 const REFUSALS: Readonly<Record<number, LedgerRefusal>> = {
@@ -16,10 +17,11 @@ const REFUSALS: Readonly<Record<number, LedgerRefusal>> = {
   [ScriptCode.NoCapacity]: 'NO_CAPACITY',
   [ScriptCode.NotCommitted]: 'NOT_COMMITTED',
   [ScriptCode.Released]: 'RELEASED',
+  [ScriptCode.StaleRouter]: 'STALE_ROUTER',
 };
 
-/** Turns a script's answer into the port's error, or gives the result back. */
-export function throwOnCode(code: number, workerId: string): number {
+/** Turns a script's answer into the port's error, or gives the result back. `id` is the worker's, or of a router that registers its own. */
+export function throwOnCode(code: number, id: string): number {
   if (code >= 0) {
     return code;
   }
@@ -27,5 +29,5 @@ export function throwOnCode(code: number, workerId: string): number {
   if (refusal === undefined) {
     throw new KvcError('INTERNAL', `a ledger script answered with the unknown code ${String(code)}`);
   }
-  throw refusalError(refusal, workerId);
+  throw refusalError(refusal, id);
 }

@@ -9,7 +9,7 @@ type Key = string;
 export interface LedgerScripts {
   kvcRegister(
     ...args: [
-      ...Keys5,
+      ...Keys6,
       instanceId: string,
       heldEpoch: number,
       descriptor: string,
@@ -20,17 +20,29 @@ export interface LedgerScripts {
   ): Promise<number>;
   kvcHeartbeat(
     ...args: [
-      ...Keys5,
+      ...Keys6,
       epoch: number,
       capacityPages: number,
       ttlMs: number,
       epochTtlMs: number,
       leaseTtlMs: number,
     ]
-  ): Promise<number>;
-  kvcDeregister(...args: [...Keys5, epoch: number]): Promise<number>;
+  ): Promise<[unpromisedOrCode: number, ...routers: string[]]>;
+  kvcDeregister(...args: [...Keys6, epoch: number]): Promise<number>;
   kvcReserve(
-    ...args: [...Keys5, epoch: number, leaseId: string, pages: number, ttlMs: number]
+    ...args: [
+      ...Keys6,
+      epoch: number,
+      leaseId: string,
+      pages: number,
+      ttlMs: number,
+      routerId: string,
+      routerEpoch: number,
+      refusedMs: number,
+    ]
+  ): Promise<number>;
+  kvcFence(
+    ...args: [...Keys6, epoch: number, refusedMs: number, ...routers: (string | number)[]]
   ): Promise<number>;
   kvcCommit(...args: [...Keys5, epoch: number, leaseId: string, pages: number]): Promise<number>;
   kvcExtend(...args: [...Keys5, epoch: number, leaseId: string, pages: number]): Promise<number>;
@@ -50,6 +62,19 @@ export interface LedgerScripts {
       ttlMs: number,
     ]
   ): Promise<number>;
+  kvcEnlist(
+    ...args: [
+      routers: Key,
+      routerId: string,
+      instanceId: string,
+      heldEpoch: number,
+      refusedEpoch: number,
+      ttlMs: number,
+      rememberedMs: number,
+    ]
+  ): Promise<number>;
+  kvcDelist(routers: Key, routerId: string, epoch: number): Promise<number>;
+  kvcAbsent(...args: [routers: Key, ttlMs: number, ...of: (string | number)[]]): Promise<string[]>;
   kvcLook(loads: Key): Promise<[nowMs: number, oldest: string, newest: string]>;
   kvcAccount(
     info: Key,
@@ -60,10 +85,16 @@ export interface LedgerScripts {
 export type RedisClient = RedisConnection & LedgerScripts;
 
 type Keys5 = [epoch: Key, info: Key, leases: Key, deadlines: Key, released: Key];
+type Keys6 = [...Keys5, routers: Key];
 
 /** The keys in the order that the five-key scripts take them. */
 export function keys5(keys: WorkerKeys): Keys5 {
   return [keys.epoch, keys.info, keys.leases, keys.deadlines, keys.released];
+}
+
+/** And those that know of routers. */
+export function keys6(keys: WorkerKeys): Keys6 {
+  return [...keys5(keys), keys.routers];
 }
 
 /** From `src/redis` and from `dist/redis` alike, the package's root is two levels up. */

@@ -1,16 +1,21 @@
-import type { LedgerPort } from '@kvcapsule/domain/ledger';
-import type { RegistryPort } from '@kvcapsule/domain/registry';
+import type { LedgerPort, ReservingRouter, RouterIdentity } from '@kvcapsule/domain/ledger';
+import type { RegistryPort, RouterRegistryPort } from '@kvcapsule/domain/registry';
 import { beforeEach, describe, expect, it } from 'vitest';
 
 import { workerDescriptor, workerLoad } from './worker-records.js';
 
 /** A store's two doors, empty, and its time. */
 export interface PortsUnderTest {
-  readonly registry: RegistryPort;
+  readonly registry: RegistryPort & RouterRegistryPort;
   readonly ledger: LedgerPort;
+  /** The same ledger in a router's name. */
+  ledgerOf(router: ReservingRouter): LedgerPort;
   /** Lets at least so much of the store's time pass. */
   pass(ms: number): Promise<void>;
 }
+
+/** A router that registers again for nobody. */
+const named = (identity: RouterIdentity): ReservingRouter => ({ run: (reserve) => reserve(identity) });
 
 const refusedAs = (code: string): Error => expect.objectContaining({ code }) as Error;
 
@@ -114,6 +119,59 @@ export function ledgerConformance(make: () => Promise<PortsUnderTest>): void {
       await ledger.commit(key('a'), 4);
       await ledger.release(key('a', old));
       expect(await sums()).toEqual([0, 4, 1]);
+    });
+
+    it('ends what an earlier epoch of a router has reserved when a later one comes, and refuses it from there on', async () => {
+      const as = (routerId: string, routerEpoch: number) =>
+        ports.ledgerOf(named({ routerId, epoch: routerEpoch }));
+      const [old, young, other] = [as('a', 5), as('a', 6), as('b', 1)];
+      await old.reserve(key('reserved'), 10);
+      await old.reserve(key('running'), 20);
+      await ports.ledger.commit(key('running'), 20);
+      await other.reserve(key('other'), 5);
+      expect(await sums()).toEqual([15, 20, 3]);
+      await young.reserve(key('young'), 1);
+      expect(await sums()).toEqual([6, 20, 3]);
+      await expect(old.reserve(key('late'), 1)).rejects.toThrow(refusedAs('STALE_ROUTER'));
+      await other.reserve(key('other'), 7);
+      await young.reserve(key('young'), 2);
+      expect(await sums()).toEqual([9, 20, 3]);
+      // whoever reserved it, it is given back
+      await old.release(key('running'));
+      expect(await sums()).toEqual([9, 0, 2]);
+    });
+
+    it('drops with a heartbeat what routers have reserved that have gone, and nothing that runs', async () => {
+      const { registry, ledger } = ports;
+      const enlist = async (routerId: string, instanceId: string) => {
+        const by = { instanceId, heldEpoch: 0, refusedEpoch: 0 };
+        return { routerId, ...(await registry.registerRouter(routerId, by)) };
+      };
+      const [living, leaving, replaced] = [
+        await enlist('living', 'one'),
+        await enlist('leaving', 'two'),
+        await enlist('replaced', 'three'),
+      ];
+      for (const router of [living, leaving, replaced]) {
+        await ports.ledgerOf(named(router)).reserve(key(`${router.routerId}-1`), 10);
+        await ports.ledgerOf(named(router)).reserve(key(`${router.routerId}-2`), 1);
+        await ledger.commit(key(`${router.routerId}-2`), 1);
+      }
+      const beat = () => registry.heartbeat(workerDescriptor('w1'), epoch, workerLoad());
+      await beat();
+      expect(await sums()).toEqual([30, 3, 6]);
+      await registry.deregisterRouter('leaving', leaving.epoch);
+      const successor = await enlist('replaced', 'four');
+      await beat();
+      await beat();
+      expect(await sums()).toEqual([10, 3, 4]);
+      for (const router of [leaving, replaced])
+        await expect(ports.ledgerOf(named(router)).reserve(key('late'), 1)).rejects.toThrow(
+          refusedAs('STALE_ROUTER'),
+        );
+      await ports.ledgerOf(named(successor)).reserve(key('successor'), 1);
+      await ports.ledgerOf(named(living)).reserve(key('living-1'), 11);
+      expect(await sums()).toEqual([12, 3, 5]);
     });
 
     it('knows nothing of a worker that is not registered', async () => {

@@ -5,6 +5,8 @@ import {
   type LedgerPort,
   type LedgerRefusal,
   refusalError,
+  type ReservingRouter,
+  type RouterIdentity,
   type WorkerLedger,
 } from '@kvcapsule/domain/ledger';
 
@@ -12,10 +14,16 @@ import { type MemoryStore } from './memory-store.js';
 
 /** The ledger's rules in memory. */
 export class MemoryLedger implements LedgerPort {
-  constructor(private readonly store: MemoryStore) {}
+  constructor(
+    private readonly store: MemoryStore,
+    private readonly router?: ReservingRouter,
+  ) {}
 
   async reserve(key: LeaseKey, pages: number, ttlMs = LEASE_TTL_MS): Promise<void> {
-    await this.#write(key, (ledger, nowMs) => ledger.reserve(key.epoch, key.leaseId, pages, ttlMs, nowMs));
+    const { epoch, leaseId } = key;
+    const reserve = (as?: RouterIdentity) =>
+      this.#write(key, (ledger, nowMs) => ledger.reserve(epoch, leaseId, pages, ttlMs, nowMs, as));
+    await (this.router ? this.router.run(reserve) : reserve());
   }
 
   async commit(key: LeaseKey, pages: number): Promise<void> {

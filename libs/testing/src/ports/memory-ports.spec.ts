@@ -1,3 +1,5 @@
+import type { ReservingRouter } from '@kvcapsule/domain/ledger';
+
 import { ledgerConformance } from './ledger-conformance.js';
 import { MemoryLedger } from './memory-ledger.js';
 import { MemoryRegistry } from './memory-registry.js';
@@ -10,7 +12,9 @@ const make = () => {
     store.nowMs += ms;
     return Promise.resolve();
   };
-  return Promise.resolve({ registry: new MemoryRegistry(store), ledger: new MemoryLedger(store), pass });
+  const ledgerOf = (router: ReservingRouter) => new MemoryLedger(store, router);
+  const [registry, ledger] = [new MemoryRegistry(store), new MemoryLedger(store)];
+  return Promise.resolve({ registry, ledger, ledgerOf, pass });
 };
 
 ledgerConformance(make);

@@ -8,6 +8,8 @@ import {
   type RegistryListener,
   type RegistryPort,
   Roster,
+  type RouterRegistrant,
+  type RouterRegistryPort,
   type WorkerDescriptor,
   type WorkerLoad,
 } from '@kvcapsule/domain/registry';
@@ -15,7 +17,7 @@ import {
 import { type MemoryStore } from './memory-store.js';
 
 /** The registry's rules in memory. Who follows hears of everything at once. */
-export class MemoryRegistry implements RegistryPort {
+export class MemoryRegistry implements RegistryPort, RouterRegistryPort {
   constructor(private readonly store: MemoryStore) {}
 
   async register(descriptor: WorkerDescriptor, load: WorkerLoad, by: Registrant): Promise<{ epoch: number }> {
@@ -34,6 +36,11 @@ export class MemoryRegistry implements RegistryPort {
       const entry = this.store.entry(workerId);
       const refusal = entry.ledger.heartbeat(epoch, this.store.nowMs);
       if (refusal) throw refusalError(refusal, workerId);
+      const { routers, nowMs } = this.store;
+      const absent = entry.ledger
+        .reservers()
+        .filter((router) => routers.isAbsent(router.routerId, router.epoch, nowMs));
+      entry.ledger.fence(epoch, absent, nowMs);
       entry.load = load;
     });
   }
@@ -48,6 +55,20 @@ export class MemoryRegistry implements RegistryPort {
   deregister(workerId: string, epoch: number): Promise<void> {
     return this.#telling(() => {
       this.store.entry(workerId).ledger.deregister(epoch, this.store.nowMs);
+    });
+  }
+
+  registerRouter(routerId: string, by: RouterRegistrant): Promise<{ epoch: number }> {
+    return this.store.answer(() => {
+      const epoch = this.store.routers.register(routerId, by, this.store.nowMs);
+      if (typeof epoch === 'string') throw refusalError(epoch, 'the registry');
+      return { epoch };
+    });
+  }
+
+  deregisterRouter(routerId: string, epoch: number): Promise<void> {
+    return this.store.answer(() => {
+      this.store.routers.deregister(routerId, epoch);
     });
   }
 

@@ -1,6 +1,6 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { WorkerLedger } from '@kvcapsule/domain/ledger';
-import type { WorkerDescriptor, WorkerLoad } from '@kvcapsule/domain/registry';
+import { RouterRoll, type WorkerDescriptor, type WorkerLoad } from '@kvcapsule/domain/registry';
 
 interface Entry {
   readonly ledger: WorkerLedger;
@@ -25,12 +25,14 @@ export class MemoryStore {
   losesAnswers = false;
   /** Called after each verb of the registry. */
   readonly followers = new Set<() => void>();
+  routers = new RouterRoll();
   readonly #entries = new Map<string, Entry>();
 
   /** As when the store is restarted empty: it knows nothing, and meanwhile a second has passed. */
   forget(): void {
     this.nowMs += 1_000;
     this.#entries.clear();
+    this.routers = new RouterRoll();
   }
 
   /** Carries a call out as the faults above have it. */

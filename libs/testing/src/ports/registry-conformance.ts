@@ -1,4 +1,4 @@
-import type { RegistryNews, RegistryPort } from '@kvcapsule/domain/registry';
+import { type RegistryNews, type RegistryPort, ROUTER_TTL_MS } from '@kvcapsule/domain/registry';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 import type { PortsUnderTest } from './ledger-conformance.js';
@@ -77,6 +77,47 @@ export function registryConformance(make: () => Promise<PortsUnderTest>): void {
       await registry.freed('w1', epoch - 1, workerLoad({ freePages: 3 }));
       expect(await free()).toBe(30);
     });
+  });
+
+  describe('a registry of routers', () => {
+    const enlist = async (instanceId: string, heldEpoch = 0, refusedEpoch = 0) =>
+      (await ports.registry.registerRouter('r1', { instanceId, heldEpoch, refusedEpoch })).epoch;
+    const REFUSED = expect.objectContaining({ code: 'STALE_ROUTER' }) as Error;
+
+    beforeEach(async () => {
+      ports = await make();
+    });
+
+    it('keeps the epoch of a process that renews its record, and gives it another when a ledger has refused that', async () => {
+      const epoch = await enlist('one');
+      expect(await enlist('one')).toBe(epoch);
+      expect(await enlist('one', epoch)).toBe(epoch);
+      const next = await enlist('one', epoch, epoch);
+      expect(next).toBeGreaterThan(epoch);
+      expect(await enlist('one', epoch, epoch)).toBe(next);
+    });
+
+    it('gives an id to the process that comes last, and back to none that came before', async () => {
+      const old = await enlist('one');
+      const young = await enlist('two');
+      expect(young).toBeGreaterThan(old);
+      await expect(enlist('one', old)).rejects.toThrow(REFUSED);
+      await ports.registry.deregisterRouter('r1', old);
+      expect(await enlist('two', young)).toBe(young);
+      await ports.registry.deregisterRouter('r1', young);
+      await ports.registry.deregisterRouter('r1', young);
+      expect(await enlist('two', young)).toBeGreaterThan(young);
+    });
+
+    it(
+      'gives a process whose record has run out another epoch, since what it had reserved may be gone',
+      { timeout: 20_000 },
+      async () => {
+        const epoch = await enlist('one');
+        await ports.pass(ROUTER_TTL_MS);
+        expect(await enlist('one', epoch)).toBeGreaterThan(epoch);
+      },
+    );
   });
 
   describe('who follows a registry', () => {

@@ -7,6 +7,7 @@
   KEYS[3] leases
   KEYS[4] deadlines
   KEYS[5] released
+  KEYS[6] routers
 
   ARGV[1] epoch
 
@@ -20,5 +21,5 @@ local current = epochHolder(KEYS[1])
 if current and current ~= ARGV[1] then
   return -2
 end
-redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6])
 return 0

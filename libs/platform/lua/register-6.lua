@@ -10,6 +10,7 @@
   KEYS[3] leases
   KEYS[4] deadlines
   KEYS[5] released
+  KEYS[6] routers
 
   ARGV[1] instance: the registering process, the same for all its calls
   ARGV[2] the epoch that it holds so far, 0 for none
@@ -42,7 +43,7 @@ end
 local epoch = math.max(tonumber(current or 0) + 1, nowMs())
 local epochText = string.format('%.0f', epoch)
 redis.call('SET', KEYS[1], epochText .. ' ' .. ARGV[1], 'PX', ARGV[6])
-redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6])
 redis.call('HSET', KEYS[2], 'epoch', epochText, 'descriptor', ARGV[3], 'capacity', ARGV[4],
   'reserved', 0, 'committed', 0)
 redis.call('PEXPIRE', KEYS[2], ARGV[5])

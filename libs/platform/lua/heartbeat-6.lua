@@ -1,13 +1,14 @@
 #!lua flags=allow-oom
 --[[
-  Keeps the worker alive, counts the pages of its leases anew, whatever stands among them, and drops reserved ones past
-  their deadline.
+  Keeps the worker alive, counts the pages of its leases anew, whatever stands among them, drops reserved ones past
+  their deadline, and tells whose routers' the others are.
 
   KEYS[1] epoch
   KEYS[2] info
   KEYS[3] leases
   KEYS[4] deadlines
   KEYS[5] released
+  KEYS[6] routers
 
   ARGV[1] epoch
   ARGV[2] capacity, pages
@@ -15,29 +16,36 @@
   ARGV[4] time to live of the epoch, ms
   ARGV[5] time to live of a reserved lease whose deadline was lost, ms
 
-  Returns the pages that are promised to nobody, or
+  Returns { pages that are promised to nobody, then each router that has reserved some as `ID EPOCH` }, or { code }:
   -1 the worker's record is gone, or one of its keys is of another type than ours: register again
   -2 another process has registered under this id
 ]]
 --- @include now-ms
 --- @include check-epoch
 --- @include drop-expired
+--- @include fence-router
 --- @include recount
 --- @include outlive-worker
 --- @include foreign-keys
 
 if #foreignKeys(KEYS) > 0 then
-  return -1
+  return { -1 }
 end
 local refused = checkEpoch(KEYS[1], KEYS[2], ARGV[1])
 if refused then
-  return refused
+  return { refused }
 end
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
 redis.call('HSET', KEYS[2], 'capacity', ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 local now = nowMs()
-local promised = recount(KEYS[2], KEYS[3], KEYS[4], now + tonumber(ARGV[5]))
+local promised, routers = recount(KEYS[2], KEYS[3], KEYS[4], now + tonumber(ARGV[5]))
 local dropped = dropExpired(KEYS[2], KEYS[3], KEYS[4], now)
-outliveWorker(KEYS[2], KEYS[3], KEYS[4], KEYS[5])
-return math.max(0, tonumber(ARGV[2]) - promised + dropped)
+local known = redis.call('HGETALL', KEYS[6])
+for i = 1, #known, 2 do
+  if not leastRouterEpoch(KEYS[6], known[i], now) then
+    redis.call('HDEL', KEYS[6], known[i])
+  end
+end
+outliveWorker(KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6])
+return { math.max(0, tonumber(ARGV[2]) - promised + dropped), unpack(routers) }

@@ -1,0 +1,44 @@
+#!lua flags=allow-oom
+--[[
+  Registers a router, or renews its record. The process whose record lives keeps its epoch; any other gets a new one,
+  the store's time in ms or one more than the last where that is larger.
+
+  KEYS[1] routers
+
+  ARGV[1] router id
+  ARGV[2] instance: the registering process, the same for all its calls
+  ARGV[3] the epoch that it holds so far, 0 for none
+  ARGV[4] the latest epoch of its own that a worker's ledger has refused, 0 for none: it gets a later one
+  ARGV[5] time to live of the record, ms
+  ARGV[6] how long one that has run out is remembered, ms
+
+  Returns the epoch, or
+  -6 another process has registered since the held epoch: nothing is changed
+]]
+--- @include now-ms
+--- @include is-foreign
+--- @include router-record
+
+if isForeign(KEYS[1], 'hash') then
+  redis.call('DEL', KEYS[1])
+end
+local now = nowMs()
+local all = redis.call('HGETALL', KEYS[1])
+for i = 1, #all, 2 do
+  local _, renewedMs = routerRecord(KEYS[1], all[i])
+  if not renewedMs or renewedMs + tonumber(ARGV[5]) + tonumber(ARGV[6]) <= now then
+    redis.call('HDEL', KEYS[1], all[i])
+  end
+end
+local held, refused = tonumber(ARGV[3]), tonumber(ARGV[4])
+local epoch, renewedMs, instance = routerRecord(KEYS[1], ARGV[1])
+if epoch and instance ~= ARGV[2] and held > 0 and epoch > held then
+  return -6
+end
+local isOwn = epoch and instance == ARGV[2] and now < renewedMs + tonumber(ARGV[5])
+if not isOwn or epoch <= refused then
+  epoch = math.max((epoch or 0) + 1, held + 1, refused + 1, now)
+end
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f %.0f %s', epoch, now, ARGV[2]))
+redis.call('PEXPIRE', KEYS[1], tonumber(ARGV[5]) + tonumber(ARGV[6]))
+return epoch
