@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { afterEach, describe, expect, it } from 'vitest';
 import { ask, Cluster, events, killPart, type Part, picture, quiet, until } from './harness.js';
 
@@ -115,6 +116,25 @@ describe('streams whose worker is lost', () => {
     expect(await outcome('resumed')).toBeGreaterThan(0);
     await quiet(cluster);
   }, 120_000);
+});
+
+describe('a worker that is asked to end', () => {
+  it('hands what it cannot end in time to others, and no client notices', async () => {
+    cluster = await Cluster.start({
+      workers: 2,
+      workerArgs: ['--pool-mib', '64', '--drain-timeout-ms', '100'],
+    });
+    const expected = await askAll('undisturbed');
+    const answers = await beginAll('drained');
+    const at = await busiest();
+    const { process: drained } = cluster.workers[at] as Part;
+    const gone = once(drained, 'exit');
+    drained.kill('SIGTERM');
+    expect(await Promise.all(answers)).toEqual(expected);
+    expect(await gone).toEqual([0, null]);
+    expect(await outcome('resumed')).toBeGreaterThan(0);
+    expect(await outcome('no_worker')).toBe(0);
+  }, 240_000);
 });
 
 describe('a worker that is stopped', () => {
