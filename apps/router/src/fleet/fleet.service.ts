@@ -97,7 +97,7 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
   }
 
   /** Counts a request towards its worker until the returned function is called. */
-  track(workerId: string, pages: number): () => void {
+  track(workerId: string, pages: number): (areFree: boolean) => void {
     return this.#members.get(workerId)?.track(pages) ?? (() => undefined);
   }
 

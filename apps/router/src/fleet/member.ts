@@ -167,12 +167,13 @@ export class Member implements WorkerView {
   }
 
   /** Counts a request until the returned function is called. */
-  track(pages: number): () => void {
+  track(pages: number): (areFree: boolean) => void {
     this.#requests += 1;
     this.#pages += pages;
-    return () => {
+    return (areFree) => {
       this.#requests -= 1;
       this.#pages -= pages;
+      if (!areFree) return;
       this.#freed[0] = (this.#freed[0] ?? 0) + pages;
       this.#freedPages += pages;
     };

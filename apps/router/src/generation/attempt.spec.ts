@@ -35,7 +35,10 @@ function scene(controller = new AbortController()) {
     left: () => void told.push('left'),
   };
   const outcome: { value?: unknown } = {};
-  attempt(link, REQUEST, transcript, { signal: controller.signal, trial }).then(
+  attempt(link, REQUEST, transcript, {
+    ...{ signal: controller.signal, trial },
+    unconfirmed: () => void log.push('unconfirmed'),
+  }).then(
     () => (outcome.value = 'resolved'),
     (error: unknown) => (outcome.value = error),
   );
@@ -118,7 +121,7 @@ describe('an attempt', () => {
     const { log, outcome, controller } = scene();
     controller.abort(gone);
     await vi.advanceTimersByTimeAsync(5_000);
-    expect([log, outcome.value]).toEqual([['generate r', 'abort r', 'forget r'], gone]);
+    expect([log, outcome.value]).toEqual([['generate r', 'abort r', 'forget r', 'unconfirmed'], gone]);
   });
 
   it('aborts nothing that has ended', async () => {

@@ -5,25 +5,27 @@ import { lost, type OutgoingRequest, type WorkerLink } from '../fleet/worker-lin
 import type { Transcript } from './transcript.js';
 import { Verdict } from './verdict.js';
 
-/** How long an aborted request's pages may take to come free before its lease is given back anyway. */
+/** How long a worker may take to say that an aborted request has stopped. */
 const ABORT_GRACE_MS = 5_000;
 
 interface AttemptBounds {
   readonly signal: AbortSignal;
   /** Is told how the worker does. */
   readonly trial: Trial;
+  /** The worker has not said that it has stopped: what it holds is its own to give back. */
+  readonly unconfirmed: () => void;
 }
 
 /**
  * One try at one worker: writes its answer into the transcript and resolves once that is complete, rejects with the
  * worker's error. When the signal fires the worker is told to stop, and it rejects with the signal's reason as soon
- * as the pages are free.
+ * as the pages are free, or the worker has not said so for too long.
  */
 export function attempt(
   link: WorkerLink,
   request: OutgoingRequest,
   transcript: Transcript,
-  { signal, trial }: AttemptBounds,
+  { signal, trial, unconfirmed }: AttemptBounds,
 ): Promise<void> {
   const { requestId } = request.message;
   const verdict = new Verdict(trial);
@@ -37,6 +39,7 @@ export function attempt(
       link.abort(requestId);
       grace = setTimeout(() => {
         link.forget(requestId);
+        unconfirmed();
         leave(() => reject(signal.reason as Error));
       }, ABORT_GRACE_MS);
     };

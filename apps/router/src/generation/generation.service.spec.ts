@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KvcError } from '@kvcapsule/contracts/errors';
+import { FaultProxy } from '@kvcapsule/testing/network';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Inflight } from '../operations/inflight.service.js';
 import {
@@ -381,5 +382,36 @@ describe('time', () => {
     const text = response.text();
     await router.app.close();
     expect(await text).toContain('"code":"draining"');
+  });
+});
+
+describe('a worker that does not hear that a request is aborted', () => {
+  it('keeps its lease and gives it back itself: nobody is promised the same pages meanwhile', async () => {
+    router = await new Harness().start();
+    const { worker, ports, fleet } = router;
+    worker.script = endless;
+    const proxy = await FaultProxy.start(Number(worker.address.split(':')[1]));
+    // one request fills it, although its heartbeats do not show that
+    const load = { state: 'ready', running: 0, waiting: 0, freePages: 8 } as const;
+    ports.workers = [workerRecord('w0', `127.0.0.1:${proxy.port}`, { capacityPages: 8, load })];
+    await fleet.refresh();
+    const controller = new AbortController();
+    const first = await router.chat('abc', { stream: true }, { signal: controller.signal });
+    expect(first.status).toBe(200);
+    const [held] = [...ports.leases];
+    proxy.set('deaf');
+    controller.abort();
+    await until(() => fleet.views()[0]?.ownRequests === 0);
+    const second = router.chat('abc', { max_tokens: 1 });
+    await sleep(300);
+    expect([[...ports.leases], worker.running, worker.received.length]).toEqual([[held], 1, 1]);
+    worker.script = echo;
+    proxy.set('passing');
+    await until(() => worker.running === 0);
+    await ports.ledger.release({ workerId: 'w0', epoch: 1, leaseId: worker.received[0]?.requestId ?? '' });
+    fleet.changed();
+    expect((await second).status).toBe(200);
+    await until(() => ports.leases.size === 0);
+    await proxy.stop();
   });
 });

@@ -219,7 +219,8 @@ export class GenerationService implements OnApplicationShutdown {
     return ticket.enter(reserving, lifetime.deadlineMs, lifetime.signal);
   }
 
-  #attempt(job: Job, { record, work, trial, ...reserved }: Reservation): Promise<void> {
+  #attempt(job: Job, reservation: Reservation): Promise<void> {
+    const { record, work, trial, ...reserved } = reservation;
     const { request, prompt, maxTokens, transcript, lifetime } = job;
     const { signal, deadlineMs } = lifetime;
     const remainingMs = deadlineMs - performance.now();
@@ -228,7 +229,10 @@ export class GenerationService implements OnApplicationShutdown {
     const asked = { request, prompt, ...reserved, maxTokens, resumedTokenIds, remainingMs };
     const message = generateMessage(asked);
     const files = prompt.pictures.map(({ encoded }) => encoded);
-    return attempt(this.fleet.link(record), { message, files, work }, transcript, { signal, trial });
+    return attempt(this.fleet.link(record), { message, files, work }, transcript, {
+      ...{ signal, trial },
+      unconfirmed: () => (reservation.isUnconfirmed = true),
+    });
   }
 }
 

@@ -18,5 +18,8 @@ export interface Reservation {
   readonly provisional: boolean;
   /** The worker had no room: nothing has come free there. */
   isRefused?: boolean;
-  readonly untrack: () => void;
+  /** The worker may still run it: the lease is the worker's, which gives it back, or it runs out. */
+  isUnconfirmed?: boolean;
+  /** @param areFree the pages are free on the worker */
+  readonly untrack: (areFree: boolean) => void;
 }

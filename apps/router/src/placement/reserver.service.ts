@@ -124,10 +124,12 @@ export class Reserver {
   }
 
   /** Never rejects: a lease that cannot be given back here is by its worker, or runs out. */
-  async release({ key, work, trial, untrack, provisional, isRefused }: Reservation): Promise<void> {
+  async release(reservation: Reservation): Promise<void> {
+    const { key, work, trial, untrack, provisional, isRefused = false, isUnconfirmed = false } = reservation;
     work.ended();
     trial.left();
-    untrack();
+    untrack(!isUnconfirmed);
+    if (isUnconfirmed) return;
     if (!provisional) await this.ledger.giveBack(key);
     if (!isRefused) this.fleet.changed();
   }

@@ -53,6 +53,18 @@ describe('FaultProxy', () => {
     second.destroy();
   });
 
+  it('keeps from the server what it is given while it is deaf', async () => {
+    const socket = await open();
+    socket.write('a');
+    await once(socket, 'data');
+    proxy.set('deaf');
+    socket.write('b');
+    expect(await heard(socket)).toBe('');
+    proxy.set('passing');
+    expect(await heard(socket)).toBe('b');
+    socket.destroy();
+  });
+
   it('lets what is slow wait, in each direction and in order', async () => {
     const socket = await open();
     proxy.set('slow', 250);

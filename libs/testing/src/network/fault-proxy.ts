@@ -5,9 +5,9 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
  * What becomes of bytes: `passing` as they come; `slow` after a while, in order; `silent` not until the fault is over,
  * as where a cable is out: connections stay, nothing comes and nothing is refused; `refusing` connections are reset,
  * those that are open and new ones; `cutting` connections are reset as soon as their client has sent more than so many
- * bytes, as by a server that breaks under what it is asked for.
+ * bytes, as by a server that breaks under what it is asked for; `deaf` is silent towards the server alone.
  */
-export type Fault = 'passing' | 'slow' | 'silent' | 'refusing' | 'cutting';
+export type Fault = 'passing' | 'slow' | 'silent' | 'refusing' | 'cutting' | 'deaf';
 
 /** A way to a server of loopback that can be broken and mended. */
 export class FaultProxy {
@@ -64,8 +64,8 @@ export class FaultProxy {
       return;
     }
     const server = connect({ port: this.#target, host: '127.0.0.1', allowHalfOpen: true });
-    const delayMs = (): number | undefined => {
-      if (this.#fault === 'silent') return undefined;
+    const delayMs = (toServer: boolean): number | undefined => {
+      if (this.#fault === 'silent' || (toServer && this.#fault === 'deaf')) return undefined;
       return this.#fault === 'slow' ? this.#amount : 0;
     };
     const pair = new Pair(client, server, delayMs);
@@ -93,9 +93,12 @@ class Pair {
   constructor(
     private readonly client: Socket,
     private readonly server: Socket,
-    delayMs: () => number | undefined,
+    delayMs: (toServer: boolean) => number | undefined,
   ) {
-    this.#flows = [new Flow(client, server, delayMs), new Flow(server, client, delayMs)];
+    this.#flows = [
+      new Flow(client, server, () => delayMs(true)),
+      new Flow(server, client, () => delayMs(false)),
+    ];
   }
 
   /** The fault has changed. */
