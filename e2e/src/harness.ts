@@ -32,6 +32,8 @@ export interface ClusterOptions {
   readonly nodeArgs?: readonly string[];
   /** A model's folder; the demo model's by default. */
   readonly model?: string;
+  /** The router's file of models, instead of that folder. */
+  readonly modelsFile?: string;
   /** For each part's start, of which a worker's reads the weights; a minute by default. */
   readonly startLimitMs?: number;
 }
@@ -62,7 +64,8 @@ export class Cluster {
       cluster.store = await (options.store ?? (() => startServer(oneServer)))();
       for (let i = 0; i < (options.workers ?? 1); i++) cluster.workers.push(await cluster.startWorker(i));
       cluster.router = await cluster.startPart('router', [
-        ...['--port', '0', ...cluster.storeArgs, '--model', cluster.modelDir],
+        ...['--port', '0', ...cluster.storeArgs],
+        ...(options.modelsFile ? ['--models', options.modelsFile] : ['--model', cluster.modelDir]),
         ...(options.routerArgs ?? []),
       ]);
       await cluster.untilReady();
@@ -80,9 +83,9 @@ export class Cluster {
   }
 
   /** Starts worker `i`, anew after a kill: same id, so the epoch rises. */
-  startWorker(i: number): Promise<Part> {
+  startWorker(i: number, modelDir = this.modelDir): Promise<Part> {
     return this.startPart('worker', [
-      ...['--id', `worker-${String(i)}`, ...this.storeArgs, '--model', this.modelDir],
+      ...['--id', `worker-${String(i)}`, ...this.storeArgs, '--model', modelDir],
       ...(this.options.workerArgs ?? ['--pool-mib', '64']),
     ]);
   }
