@@ -66,7 +66,7 @@ const attempt = { run: () => Promise.resolve('won'), pagesOf: () => 1, giveBack:
 
 /** Everything of a request's way but the reservation itself: account, queue, metrics, promise. */
 async function service(times) {
-  const admission = new Admission(settings, { onChange: () => undefined }, new Telemetry());
+  const admission = new Admission(settings, { routers: 1 }, { onChange: () => undefined }, new Telemetry());
   const { signal } = new AbortController();
   for (let id = 0; id < times; id += 1) {
     const ticket = admission.open({ modelId: 'm', tenant: names[id % TENANTS] }, 0);

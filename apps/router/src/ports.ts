@@ -6,6 +6,8 @@ import type { RegistryPort } from '@kvcapsule/domain/registry';
 export abstract class Ports {
   abstract readonly registry: RegistryPort;
   abstract readonly ledger: LedgerPort;
+  /** How many routers share the cluster, this one included, as far as this one has heard. */
+  abstract readonly routers: number;
   /** Why the store should not be used as it is, though it answers, in one line. */
   abstract readonly storeFault: string | undefined;
   /** A client for the worker at `host:port`. */

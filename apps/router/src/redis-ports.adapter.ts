@@ -52,6 +52,10 @@ export class RedisPorts implements Ports {
     return createRpcClient(WorkerServiceClient, address);
   }
 
+  get routers(): number {
+    return this.record.routers;
+  }
+
   async close(): Promise<void> {
     this.watch.stop();
     await this.record.close();

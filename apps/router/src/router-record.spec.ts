@@ -49,6 +49,21 @@ describe('a router’s record', () => {
     expect(isAbsent(identity)).toBe(true);
   });
 
+  it('tells how many routers there are, as of the last renewal, also while the store is away', async () => {
+    const record = await open();
+    expect(record.routers).toBe(1);
+    const other = await open('b');
+    await pass(ROUTER_RENEWAL_MS);
+    expect([record.routers, other.routers]).toEqual([2, 2]);
+    store.away = true;
+    await pass(3 * ROUTER_RENEWAL_MS);
+    expect(record.routers).toBe(2);
+    store.away = false;
+    await other.close();
+    await pass(ROUTER_RENEWAL_MS);
+    expect(record.routers).toBe(1);
+  });
+
   it('is made anew where the process was stopped for longer than it lives, before anything is reserved', async () => {
     const record = await open();
     const { identity } = record;

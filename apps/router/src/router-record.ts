@@ -24,6 +24,7 @@ export class RouterRecord implements ReservingRouter {
   readonly #instanceId = randomUUID();
   readonly #timer = setInterval(() => void this.#renew(), ROUTER_RENEWAL_MS).unref();
   #identity: RouterIdentity;
+  #routers = 1;
   /** When the last registration that succeeded was asked for. A process that was stopped finds it long ago. */
   #renewedMs = -Infinity;
   #registering: Promise<RouterIdentity> | undefined;
@@ -50,6 +51,11 @@ export class RouterRecord implements ReservingRouter {
       clearInterval(record.#timer);
       throw error;
     }
+  }
+
+  /** How many routers there were at the last renewal that succeeded, this one included. */
+  get routers(): number {
+    return this.#routers;
   }
 
   get identity(): RouterIdentity {
@@ -95,7 +101,8 @@ export class RouterRecord implements ReservingRouter {
     const { routerId, epoch: heldEpoch } = this.#identity;
     try {
       const by = { instanceId: this.#instanceId, heldEpoch, refusedEpoch };
-      const { epoch } = await this.registry.registerRouter(routerId, by);
+      const { epoch, routers } = await this.registry.registerRouter(routerId, by);
+      this.#routers = routers;
       this.#renewedMs = askedMs;
       if (epoch !== heldEpoch) this.#identity = { routerId, epoch };
       return this.#identity;

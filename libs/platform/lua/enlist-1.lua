@@ -12,7 +12,7 @@
   ARGV[5] time to live of the record, ms
   ARGV[6] how long one that has run out is remembered, ms
 
-  Returns the epoch, or
+  Returns {epoch, how many routers there are whose records live, this one included}, or {code}:
   -6 another process has registered since the held epoch: nothing is changed
 ]]
 --- @include now-ms
@@ -24,8 +24,12 @@ if isForeign(KEYS[1], 'hash') then
 end
 local now = nowMs()
 local all = redis.call('HGETALL', KEYS[1])
+local others = 0
 for i = 1, #all, 2 do
   local _, renewedMs = routerRecord(KEYS[1], all[i])
+  if renewedMs and now < renewedMs + tonumber(ARGV[5]) and all[i] ~= ARGV[1] then
+    others = others + 1
+  end
   if not renewedMs or renewedMs + tonumber(ARGV[5]) + tonumber(ARGV[6]) <= now then
     redis.call('HDEL', KEYS[1], all[i])
   end
@@ -33,7 +37,7 @@ end
 local held, refused = tonumber(ARGV[3]), tonumber(ARGV[4])
 local epoch, renewedMs, instance = routerRecord(KEYS[1], ARGV[1])
 if epoch and instance ~= ARGV[2] and held > 0 and epoch > held then
-  return -6
+  return { -6 }
 end
 local isOwn = epoch and instance == ARGV[2] and now < renewedMs + tonumber(ARGV[5])
 if not isOwn or epoch <= refused then
@@ -41,4 +45,4 @@ if not isOwn or epoch <= refused then
 end
 redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f %.0f %s', epoch, now, ARGV[2]))
 redis.call('PEXPIRE', KEYS[1], tonumber(ARGV[5]) + tonumber(ARGV[6]))
-return epoch
+return { epoch, others + 1 }

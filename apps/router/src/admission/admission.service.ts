@@ -12,6 +12,7 @@ import { DEFAULT_PRINCIPAL } from '@kvcapsule/domain/request';
 import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { Fleet } from '../fleet/fleet.service.js';
 import { Telemetry } from '../operations/telemetry.service.js';
+import { Ports } from '../ports.js';
 import { Settings } from '../settings.js';
 import { AdmissionMetrics } from './admission-metrics.js';
 import { overCap, type OverPages, refused } from './refusals.js';
@@ -34,6 +35,7 @@ export class Admission implements Office, OnApplicationShutdown {
 
   constructor(
     private readonly settings: Settings,
+    private readonly ports: Ports,
     fleet: Fleet,
     telemetry: Telemetry,
   ) {
@@ -43,6 +45,7 @@ export class Admission implements Office, OnApplicationShutdown {
     const names = [DEFAULT_PRINCIPAL.tenant, ...tenants.map(({ name }) => name)];
     this.#metrics = new AdmissionMetrics(telemetry.metrics, [...new Set(names)]);
     fleet.onChange(() => {
+      this.#queue.accounts.shareAmong(this.ports.routers, performance.now());
       this.#queue.wake();
       this.pump();
     });
@@ -59,6 +62,7 @@ export class Admission implements Office, OnApplicationShutdown {
 
   /** Takes a request onto its tenant's account, until the ticket's `close`. Throws `RATE_LIMIT_EXCEEDED`. */
   open(key: AdmissionKey, priority: number): Ticket {
+    this.#queue.accounts.shareAmong(this.ports.routers, performance.now());
     const account = this.#queue.accounts.of(key.tenant);
     const over = account.open(performance.now());
     if (over) throw this.overCap(key.tenant, over);

@@ -1,5 +1,5 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
-import type { Ask } from '@kvcapsule/domain/admission';
+import { type Ask, PLAIN_TERMS } from '@kvcapsule/domain/admission';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Fleet } from '../fleet/fleet.service.js';
@@ -16,14 +16,17 @@ const line: Ask = {
 };
 const { signal: calm } = new AbortController();
 
+let ports: MemoryPorts;
 let fleet: Fleet;
 let admission: Admission;
 
 type Limits = Pick<Settings, 'queueEntries' | 'queueWaitMs'>;
 
 function begin(limits: Limits, tenants: Settings['tenants'] = []): void {
-  fleet = new Fleet(new MemoryPorts());
-  admission = new Admission({ queueBytes: Infinity, tenants, ...limits } as Settings, fleet, new Telemetry());
+  ports = new MemoryPorts();
+  fleet = new Fleet(ports);
+  const settings = { queueBytes: Infinity, tenants, ...limits } as Settings;
+  admission = new Admission(settings, ports, fleet, new Telemetry());
 }
 
 /** Requests arrive in the order in which they enter. */
@@ -110,6 +113,19 @@ class Pool {
 }
 
 describe('admission', () => {
+  it('takes its share of what a tenant may have, among the routers that there are', () => {
+    const caps = { ...PLAIN_TERMS.caps, requests: 6 };
+    begin({ queueEntries: 1, queueWaitMs: 1_000 }, [{ ...PLAIN_TERMS, caps, name: 't', keyHashes: [] }]);
+    ports.routers = 3;
+    const open = () => admission.open({ modelId: 'm', tenant: 't' }, 0);
+    const tickets = [open(), open()];
+    expect(open).toThrow('requests at one time');
+    ports.routers = 2;
+    tickets.push(open());
+    expect(open).toThrow('requests at one time');
+    for (const ticket of tickets) ticket.close(0);
+  });
+
   it('has those that are served most leave room for those that are served little', async () => {
     begin({ queueEntries: 100, queueWaitMs: 60_000 });
     const asked: Record<string, number[]> = { quiet: [], noisy: [] };

@@ -25,8 +25,8 @@ function begin(caps: Partial<TenantTerms['caps']>): void {
   const terms = { ...PLAIN_TERMS, caps: { ...PLAIN_TERMS.caps, ...caps } };
   const tenants = [{ name: 't', keyHashes: [], ...terms }];
   const settings = { queueEntries: 9, queueBytes: Infinity, queueWaitMs: 60_000, tenants };
-  const fleet = new Fleet(new MemoryPorts());
-  admission = new Admission(settings as unknown as Settings, fleet, new Telemetry());
+  const ports = new MemoryPorts();
+  admission = new Admission(settings as unknown as Settings, ports, new Fleet(ports), new Telemetry());
 }
 
 afterEach(() => {

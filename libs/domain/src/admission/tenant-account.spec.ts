@@ -24,6 +24,58 @@ describe('the account of a tenant', () => {
     expect(account.open(0)).toBeUndefined();
   });
 
+  it('has a share of its caps where there are several routers, a request and a large one at least', () => {
+    const account = accountWith({ requests: 5, tokensPerMinute: 600, pages: 100 });
+    account.shareAmong(2, 0);
+    expect([account.open(0), account.open(0), account.open(0)?.cap]).toEqual([
+      undefined,
+      undefined,
+      'requests',
+    ]);
+    expect([account.charge(300, 0), account.charge(100, 0)?.retryAfterMs]).toEqual([undefined, 20_000]);
+    expect([account.hasRoomFor(100), account.hasRoomFor(101)]).toEqual([true, false]);
+    account.hold(30);
+    expect([account.hasRoomFor(20), account.hasRoomFor(21)]).toEqual([true, false]);
+    account.shareAmong(1, 0);
+    expect([account.open(0), account.hasRoomFor(70), account.hasRoomFor(71)]).toEqual([
+      undefined,
+      true,
+      false,
+    ]);
+    account.shareAmong(50, 0);
+    for (let open = 0; open < 3; open += 1) account.close(0);
+    expect([account.open(0), account.open(0)?.cap]).toEqual([undefined, 'requests']);
+  });
+
+  it('of all routers together never lets more in than the cap, whoever comes and goes', () => {
+    const step = fc.record({
+      router: fc.nat(3),
+      tokens: fc.integer({ min: 1, max: 300 }),
+      ms: fc.nat(5_000),
+    });
+    const cap = 1_200;
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 4 }), fc.array(step, { maxLength: 60 }), (count, steps) => {
+        const accounts = Array.from({ length: count }, () =>
+          accountWith({ requests: 8, tokensPerMinute: cap }),
+        );
+        for (const account of accounts) account.shareAmong(count, 0);
+        let [nowMs, charged] = [0, 0];
+        for (const { router, tokens, ms } of steps) {
+          nowMs += ms;
+          const account = accounts[router % count] as TenantAccount;
+          account.open(nowMs);
+          if (account.charge(tokens, nowMs) === undefined) charged += tokens;
+          const open = accounts.reduce((sum, { requests }) => sum + requests, 0);
+          expect(open).toBeLessThanOrEqual(8);
+          // a bucket of it at once, what has come since, and of each router what is larger than its share
+          expect(charged).toBeLessThanOrEqual(cap * (1 + nowMs / 60_000) + 1e-6);
+        }
+      }),
+      { numRuns: 300, seed: 4 },
+    );
+  });
+
   it('tells by how fast requests end when the next has room', () => {
     const account = accountWith({ requests: 2 });
     account.open(0);

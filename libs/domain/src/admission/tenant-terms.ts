@@ -7,7 +7,7 @@ export interface TenantTerms {
   readonly caps: TenantCaps;
 }
 
-/** Bounds of one tenant on one router; `Infinity` where there is none. */
+/** Bounds of one tenant on all routers together; `Infinity` where there is none. */
 export interface TenantCaps {
   /** Requests that wait or run at one time. */
   readonly requests: number;

@@ -9,8 +9,15 @@ export class TokenBucket {
   #atMs = 0;
 
   /** @param perMinute tokens; `Infinity`: no bound */
-  constructor(private readonly perMinute: number) {
+  constructor(private perMinute: number) {
     this.#level = perMinute;
+  }
+
+  /** Another bound from here on; what is owed stays. */
+  resize(perMinute: number, nowMs: number): void {
+    this.#refill(nowMs);
+    this.perMinute = perMinute;
+    this.#level = Math.min(perMinute, this.#level);
   }
 
   /**

@@ -133,6 +133,13 @@ export interface RegistryPort {
   follow(listener: RegistryListener): Promise<Following>;
 }
 
+/** A router that is registered. */
+export interface Enlisted {
+  readonly epoch: number;
+  /** How many routers there are whose records live, this one included. */
+  readonly routers: number;
+}
+
 /** Which routers there are. Both methods reject with `LEDGER_UNAVAILABLE` when the store does not answer in time. */
 export interface RouterRegistryPort {
   /**
@@ -140,7 +147,7 @@ export interface RouterRegistryPort {
    * worker has committed. The process whose record lives keeps its epoch, unless a ledger has refused that. Rejects
    * with `STALE_ROUTER` when another process has registered under the id since the epoch that this one holds.
    */
-  registerRouter(routerId: string, by: RouterRegistrant): Promise<{ epoch: number }>;
+  registerRouter(routerId: string, by: RouterRegistrant): Promise<Enlisted>;
   /** Leaves at once; a stale epoch is ignored. */
   deregisterRouter(routerId: string, epoch: number): Promise<void>;
 }

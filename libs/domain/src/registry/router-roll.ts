@@ -42,6 +42,11 @@ export class RouterRoll {
     return entry?.epoch !== epoch || !isLiving(entry, nowMs);
   }
 
+  /** How many there are whose records live. */
+  living(nowMs: number): number {
+    return [...this.#entries.values()].filter((entry) => isLiving(entry, nowMs)).length;
+  }
+
   #prune(nowMs: number): void {
     for (const [routerId, { renewedMs }] of this.#entries)
       if (renewedMs + ROUTER_TTL_MS + ROUTER_REMEMBERED_MS <= nowMs) this.#entries.delete(routerId);

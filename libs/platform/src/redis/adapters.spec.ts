@@ -164,9 +164,9 @@ describe('the registry in Redis', () => {
   });
 
   it('registers routers', async () => {
-    const { registry, asked } = client({ kvcEnlist: 9, kvcDelist: 0 });
+    const { registry, asked } = client({ kvcEnlist: [9, 3], kvcDelist: 0 });
     const by = { instanceId: 'i', heldEpoch: 3, refusedEpoch: 2 };
-    expect(await registry.registerRouter('a', by)).toEqual({ epoch: 9 });
+    expect(await registry.registerRouter('a', by)).toEqual({ epoch: 9, routers: 3 });
     await registry.deregisterRouter('a', 9);
     expect(asked).toEqual([
       ['kvcEnlist', routers, 'a', 'i', 3, 2, ROUTER_TTL_MS, ROUTER_REMEMBERED_MS],
@@ -178,7 +178,7 @@ describe('the registry in Redis', () => {
     );
     await expect(registry.deregisterRouter('a b', 9)).rejects.toEqual(refused('INTERNAL'));
     expect(asked).toHaveLength(2);
-    const stale = client({ kvcEnlist: ScriptCode.StaleRouter });
+    const stale = client({ kvcEnlist: [ScriptCode.StaleRouter] });
     await expect(stale.registry.registerRouter('a', by)).rejects.toEqual(refused('STALE_ROUTER'));
   });
 

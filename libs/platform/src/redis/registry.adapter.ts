@@ -8,6 +8,7 @@ import {
   type RegistryPort,
   ROUTER_REMEMBERED_MS,
   ROUTER_TTL_MS,
+  type Enlisted,
   type RouterRegistrant,
   type RouterRegistryPort,
   type WorkerDescriptor,
@@ -91,18 +92,18 @@ export class RedisRegistry implements RegistryPort, RouterRegistryPort {
     if (code !== ScriptCode.StaleEpoch) await this.#announce('left', workerId, epoch, LEFT);
   }
 
-  async registerRouter(routerId: string, by: RouterRegistrant): Promise<{ epoch: number }> {
+  async registerRouter(routerId: string, by: RouterRegistrant): Promise<Enlisted> {
     checkRouterId(routerId);
     const { instanceId, heldEpoch, refusedEpoch } = by;
     checkCount('heldEpoch', heldEpoch);
     checkCount('refusedEpoch', refusedEpoch);
-    const epoch = await this.#run(REGISTRY_TYPES, () =>
+    const [epoch, routers = 1] = await this.#run(REGISTRY_TYPES, () =>
       this.client.kvcEnlist(
         ...([REGISTRY_KEYS.routers, routerId, instanceId, heldEpoch, refusedEpoch] as const),
         ...([ROUTER_TTL_MS, ROUTER_REMEMBERED_MS] as const),
       ),
     );
-    return { epoch: throwOnCode(epoch, 'the registry') };
+    return { epoch: throwOnCode(epoch, 'the registry'), routers };
   }
 
   async deregisterRouter(routerId: string, epoch: number): Promise<void> {

@@ -72,7 +72,7 @@ export interface LedgerScripts {
       ttlMs: number,
       rememberedMs: number,
     ]
-  ): Promise<number>;
+  ): Promise<[number, number?]>;
   kvcDelist(routers: Key, routerId: string, epoch: number): Promise<number>;
   kvcAbsent(...args: [routers: Key, ttlMs: number, ...of: (string | number)[]]): Promise<string[]>;
   kvcLook(loads: Key): Promise<[nowMs: number, oldest: string, newest: string]>;

@@ -8,6 +8,7 @@ import {
   type RegistryListener,
   type RegistryPort,
   Roster,
+  type Enlisted,
   type RouterRegistrant,
   type RouterRegistryPort,
   type WorkerDescriptor,
@@ -27,7 +28,7 @@ export class MemoryRegistry implements RegistryPort, RouterRegistryPort {
       const epoch = entry.ledger.register(by, descriptor.capacityPages, this.store.nowMs);
       if (typeof epoch === 'string') throw refusalError(epoch, descriptor.workerId);
       if (epoch !== before) Object.assign(entry, { descriptor, load });
-      return { epoch };
+      return { epoch, routers: this.store.routers.living(this.store.nowMs) };
     });
   }
 
@@ -58,11 +59,11 @@ export class MemoryRegistry implements RegistryPort, RouterRegistryPort {
     });
   }
 
-  registerRouter(routerId: string, by: RouterRegistrant): Promise<{ epoch: number }> {
+  registerRouter(routerId: string, by: RouterRegistrant): Promise<Enlisted> {
     return this.store.answer(() => {
       const epoch = this.store.routers.register(routerId, by, this.store.nowMs);
       if (typeof epoch === 'string') throw refusalError(epoch, 'the registry');
-      return { epoch };
+      return { epoch, routers: this.store.routers.living(this.store.nowMs) };
     });
   }
 

@@ -109,6 +109,18 @@ export function registryConformance(make: () => Promise<PortsUnderTest>): void {
       expect(await enlist('two', young)).toBeGreaterThan(young);
     });
 
+    it('counts those whose records live', { timeout: 20_000 }, async () => {
+      const by = { instanceId: 'one', heldEpoch: 0, refusedEpoch: 0 };
+      const countBy = async (routerId: string) => (await ports.registry.registerRouter(routerId, by)).routers;
+      expect([await countBy('r1'), await countBy('r2'), await countBy('r2'), await countBy('r3')]).toEqual([
+        1, 2, 2, 3,
+      ]);
+      await ports.registry.deregisterRouter('r3', (await ports.registry.registerRouter('r3', by)).epoch);
+      expect(await countBy('r1')).toBe(2);
+      await ports.pass(ROUTER_TTL_MS);
+      expect(await countBy('r1')).toBe(1);
+    });
+
     it(
       'gives a process whose record has run out another epoch, since what it had reserved may be gone',
       { timeout: 20_000 },
