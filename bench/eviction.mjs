@@ -10,7 +10,7 @@ import { parseArgs } from 'node:util';
 
 const ROOT = resolve(import.meta.dirname, '..');
 const built = (path) => import(join(ROOT, 'libs', path, 'index.js'));
-const { EVICTION_POLICIES, DEFAULT_EVICTION_POLICY } = await built('domain/dist/eviction');
+const { Coordinated, EVICTION_POLICIES, DEFAULT_EVICTION_POLICY } = await built('domain/dist/eviction');
 const { optimum, replay, TRACE_NAMES, traceOf } = await built('evaluation/dist/eviction');
 const { COLOURS, escapeXml, gridLines, htmlPage, linePath, svgPlot } = await built('evaluation/dist/report');
 
@@ -53,12 +53,50 @@ function measure(trace, seed, share) {
   return { trace: trace.name, seed, share, blocks, asked, bounds, found };
 }
 
+/** Of the pool: what tenants are sure of, all together. */
+const FLOORS = [0, 0.25, 0.5, 0.75, 1];
+/** The one that asks everything once; the others by what they ask for. */
+const FLOOD = 'flood';
+
+const tokensOf = ({ textTokens, pictureTokens }) => textTokens + pictureTokens;
+const shareFound = (tenants) => {
+  const sum = (part) => tenants.reduce((total, own) => total + tokensOf(own[part]), 0);
+  return sum('found') / sum('asked');
+};
+
+/** What floors buy the quiet half of the tenants, and cost all together: the share of their prompts' tokens that was found. */
+function measureFloors(trace, seed, share) {
+  const used = new Set(trace.requests.flatMap(({ pieces }) => pieces));
+  const usedPages = [...used].reduce((sum, { pages }) => sum + pages, 0);
+  const blocks = Math.ceil((usedPages * share) / 8);
+  return FLOORS.map((guaranteed) => {
+    const policy = new Coordinated(EVICTION_POLICIES[DEFAULT_EVICTION_POLICY](), {
+      capacityPages: 8 * blocks,
+      guaranteed,
+    });
+    const { byTenant } = replay(trace, blocks, policy);
+    const others = [...byTenant].filter(([tenant]) => tenant !== FLOOD).map(([, own]) => own);
+    const bySize = others.sort((a, b) => tokensOf(a.asked) - tokensOf(b.asked));
+    const quiet = shareFound(bySize.slice(0, Math.ceil(bySize.length / 2)));
+    return {
+      seed,
+      share,
+      guaranteed,
+      quiet,
+      others: shareFound(others),
+      all: shareFound([...byTenant.values()]),
+    };
+  });
+}
+
 const cells = [];
+const floors = [];
 for (const name of TRACE_NAMES)
   for (const seed of seeds) {
     const trace = traceOf(name, { requests, seed });
     for (const share of shares) {
       cells.push(measure(trace, seed, share));
+      if (name === 'tenants') floors.push(...measureFloors(trace, seed, share));
       process.stderr.write(`${name} ${seed} ${share}\n`);
     }
   }
@@ -81,6 +119,18 @@ function table(value) {
   });
   return [head, ...lines].join('\n');
 }
+
+const floorLines = shares.flatMap((share) =>
+  FLOORS.map((guaranteed) => {
+    const those = floors.filter((row) => row.share === share && row.guaranteed === guaranteed);
+    const numbers = ['quiet', 'others', 'all'].map((who) => three(mean(those.map((row) => row[who]))));
+    return `| ${share} | ${guaranteed} | ${numbers.join(' | ')} |`;
+  }),
+);
+const floorTable = [
+  '| pool | --guaranteed-share | quiet half | all but the flood | all |\n|---|---|---|---|---|',
+  ...floorLines,
+].join('\n');
 
 const FRAME = { width: 520, height: 320, margin: { left: 54, right: 130, top: 28, bottom: 44 } };
 function chart(trace, label, value) {
@@ -118,15 +168,17 @@ const body = VIEWS.map(([label, value]) => {
   const charts = TRACE_NAMES.map((trace) => chart(trace, label, value)).join('\n');
   return `<h2>${escapeXml(label)}</h2>\n${charts}\n<pre>${escapeXml(table(value))}</pre>`;
 });
+const FLOORS_LABEL = 'with floors, tenants: share of the prompts’ tokens that was found';
+body.push(`<h2>${FLOORS_LABEL}</h2>\n<pre>${escapeXml(floorTable)}</pre>`);
 const command = `node bench/eviction.mjs --requests ${requests} --seeds ${seeds} --shares ${shares}`;
 writeFileSync(
   `${values.out}.json`,
-  `${JSON.stringify({ command, requests, seeds, shares, cells }, null, 1)}\n`,
+  `${JSON.stringify({ command, requests, seeds, shares, cells, floors }, null, 1)}\n`,
 );
 writeFileSync(
   `${values.out}.html`,
   htmlPage('Eviction policies', `<p>${escapeXml(note)}</p>\n${body.join('\n')}`),
 );
 process.stdout.write(
-  `${note}\n\n${VIEWS.map(([label, value]) => `${label}\n\n${table(value)}`).join('\n\n')}\n`,
+  `${note}\n\n${VIEWS.map(([label, value]) => `${label}\n\n${table(value)}`).join('\n\n')}\n\n${FLOORS_LABEL}\n\n${floorTable}\n`,
 );

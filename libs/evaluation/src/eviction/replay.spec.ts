@@ -37,3 +37,15 @@ describe.each(TRACE_NAMES)('%s', (name) => {
     }
   });
 });
+
+it('tells what each tenant asked for and found', () => {
+  const trace = traceOf('tenants', { requests: 200, seed: 5 });
+  const blocks = Math.ceil(usedPages(trace) / 8 / 3);
+  const { found, asked, byTenant } = replay(trace, blocks, EVICTION_POLICIES.lru());
+  expect(new Set(byTenant.keys())).toEqual(new Set(trace.requests.map(({ tenant }) => tenant)));
+  for (const unit of ['pages', 'textTokens', 'pictureTokens'] as const) {
+    const sum = (part: 'found' | 'asked') =>
+      [...byTenant.values()].reduce((all, own) => all + own[part][unit], 0);
+    expect([sum('found'), sum('asked')]).toEqual([found[unit], asked[unit]]);
+  }
+});

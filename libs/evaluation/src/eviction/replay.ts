@@ -13,9 +13,14 @@ export interface Saved {
   readonly pictureTokens: number;
 }
 
-export interface Replayed {
-  readonly found: Saved;
-  readonly asked: Saved;
+/** What one asked for, and what of it was found. */
+export interface Served {
+  found: Saved;
+  asked: Saved;
+}
+
+export interface Replayed extends Readonly<Served> {
+  readonly byTenant: ReadonlyMap<string, Readonly<Served>>;
   readonly evictedPages: number;
 }
 
@@ -33,18 +38,24 @@ export function plus(sum: Saved, { pages, picture, tokenIds }: Piece): Saved {
 export function replay(trace: Trace, blocks: number, policy: EvictionPolicy<CacheEntry>): Replayed {
   const pool = new PagePool(blocks, PAGES_PER_BLOCK);
   const cache = new PrefixCache(pool, policy);
-  let [found, asked] = [NOTHING, NOTHING];
+  const all: Served = { found: NOTHING, asked: NOTHING };
+  const byTenant = new Map<string, Served>();
   for (const request of trace.requests) {
     const hits = run(pool, cache, request);
     const prompt = request.pieces.slice(0, request.promptPieces);
-    found = prompt.slice(0, hits).reduce(plus, found);
-    asked = prompt.reduce(plus, asked);
+    const own = byTenant.get(request.tenant) ?? { found: NOTHING, asked: NOTHING };
+    byTenant.set(request.tenant, own);
+    for (const served of [all, own]) {
+      served.found = prompt.slice(0, hits).reduce(plus, served.found);
+      served.asked = prompt.reduce(plus, served.asked);
+    }
   }
-  return { found, asked, evictedPages: cache.evictedPages };
+  return { ...all, byTenant, evictedPages: cache.evictedPages };
 }
 
 /** Returns how many pieces of the prompt were there. */
-function run(pool: PagePool, cache: PrefixCache, { pieces, promptPieces }: TraceRequest): number {
+function run(pool: PagePool, cache: PrefixCache, request: TraceRequest): number {
+  const { tenant, pieces, promptPieces } = request;
   const units = pieces.slice(0, promptPieces);
   const [first] = pieces;
   if (!first) return 0;
@@ -55,7 +66,7 @@ function run(pool: PagePool, cache: PrefixCache, { pieces, promptPieces }: Trace
     const pages = allocate(pool, cache, piece.pages);
     const stored = { format: FORMAT, tokens: piece.tokenIds.length, pages };
     const kind = piece.picture === undefined ? 'run' : 'picture';
-    const entry = cache.insert(piece, { kind, stored, raw: undefined });
+    const entry = cache.insert(piece, { kind, stored, raw: undefined }, tenant);
     if (entry) used.push(entry);
     pool.release(pageRuns(pages, PAGES_PER_BLOCK));
   }

@@ -47,4 +47,30 @@ describe('hit-density', () => {
     driver.keep(back, fresh);
     expect(driver.evict()?.name).toBe('c1');
   });
+
+  it('tells content of later turns from that of first ones, also behind other new content', () => {
+    const driver = new PolicyDriver('hit-density');
+    const { policy } = driver;
+    const [shared, talk] = [
+      contentOf(0, { name: 'shared' }),
+      contentOf(1, { name: 'talk', parent: 'shared' }),
+    ];
+    for (const content of [shared, talk]) policy.insert(content);
+    for (let use = 0; use < 40; use += 1) policy.use(shared);
+    policy.use(talk);
+    for (const content of [shared, talk]) policy.leave(content);
+    const turn = (serial: number, parent: string) => [
+      contentOf(serial, { name: `begins ${serial}`, parent }),
+      contentOf(serial + 1, { name: `ends ${serial}`, parent: `begins ${serial}` }),
+    ];
+    for (let serial = 10; serial < 800; serial += 10) {
+      const later = turn(serial, 'talk');
+      driver.keep(...later, ...turn(serial + 2, 'shared'));
+      for (const content of later) driver.again(content);
+      for (let gone = 0; gone < 4; gone += 1) driver.evict();
+    }
+    driver.evictAll();
+    driver.keep(...turn(900, 'talk'), ...turn(902, 'shared'));
+    expect(driver.evictAll().slice(0, 2).sort()).toEqual(['begins 902', 'ends 902']);
+  });
 });

@@ -7,8 +7,10 @@ import { type HitDensityByAge, Reuse } from './reuse.js';
 interface Life {
   readonly pages: number;
   uses: number;
-  /** Uses of what it follows, when it came. */
+  /** Uses of what its request found before it. */
   readonly parentUses: number;
+  /** In use by the request that computed it. */
+  isNew: boolean;
   /** When it was last left, in pages of traffic. */
   left: number;
   kind: string;
@@ -52,10 +54,11 @@ export class HitDensity<T extends Evictable> implements EvictionPolicy<T> {
     this.#forget(content.name);
     this.#time += content.pages;
     this.#pages += content.pages;
-    const parentUses = ghost?.parentUses ?? this.#lives.get(content.parent)?.uses ?? 0;
+    const parentUses = ghost?.parentUses ?? usesBefore(this.#lives.get(content.parent));
     const uses = (ghost?.uses ?? 0) + 1;
     const { name, pages } = content;
-    this.#lives.set(name, { pages, uses, parentUses, left: this.#time, kind: '', gone: false });
+    const life = { pages, uses, parentUses, isNew: true, left: this.#time, kind: '', gone: false };
+    this.#lives.set(name, life);
   }
 
   use(content: T): void {
@@ -69,6 +72,7 @@ export class HitDensity<T extends Evictable> implements EvictionPolicy<T> {
   leave(content: T): void {
     const life = this.#lives.get(content.name);
     if (!life) return;
+    life.isNew = false;
     life.left = this.#time;
     life.kind = kindOf(content, life);
     const value = Math.round(2 * Math.log2(1e-9 + valueOf(content)));
@@ -169,6 +173,12 @@ export class HitDensity<T extends Evictable> implements EvictionPolicy<T> {
     if (!queue) this.#queues.set(key, (queue = { key, kind, ranking: new Ranking<T>() }));
     return queue;
   }
+}
+
+/** What came with it for the first time was not found: what lies before that tells whose request it is. */
+function usesBefore(parent: Life | undefined): number {
+  if (!parent) return 0;
+  return parent.isNew && parent.uses === 1 ? parent.parentUses : parent.uses;
 }
 
 const valueOf = (content: Evictable) => rebuildCost(content) / content.pages;
