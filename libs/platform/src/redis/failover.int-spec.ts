@@ -45,6 +45,8 @@ async function open(settings: RedisSettings): Promise<RedisClient> {
  */
 class Worker {
   readonly held = new Map<string, number>();
+  /** What could not be given back, as the store was away: given back with the next heartbeat that is answered. */
+  readonly unreleased = new Set<string>();
   readonly #registry: RedisRegistry;
   readonly #ledger: RedisLedger;
   readonly #descriptor: WorkerDescriptor;
@@ -88,6 +90,10 @@ class Worker {
     return true;
   }
 
+  #key(leaseId: string) {
+    return { workerId: this.id, epoch: this.epoch, leaseId };
+  }
+
   async #register(): Promise<void> {
     const { epoch } = await this.#registry.register(this.#descriptor, LOAD, {
       ...this.#by,
@@ -102,7 +108,11 @@ class Worker {
       try {
         await this.#registry.heartbeat(this.#descriptor, this.epoch, LOAD);
         for (const [leaseId, pages] of this.held)
-          await this.#ledger.commit({ workerId: this.id, epoch: this.epoch, leaseId }, pages).catch(() => 0);
+          await this.#ledger.commit(this.#key(leaseId), pages).catch(() => 0);
+        for (const leaseId of this.unreleased) {
+          await this.#ledger.release(this.#key(leaseId));
+          this.unreleased.delete(leaseId);
+        }
       } catch (error) {
         const { code } = error as { code?: string };
         if (code === 'NO_WORKER' || code === 'STALE_EPOCH') await this.#register().catch(() => undefined);
@@ -145,7 +155,10 @@ class Router {
       worker.held.delete(leaseId);
       this.outcomes.done += 1;
     }
-    await ledger.release(key());
+    await ledger.release(key()).catch((error: unknown) => {
+      worker.unreleased.add(leaseId);
+      throw error;
+    });
   }
 
   #count(code: string): void {
@@ -196,7 +209,7 @@ async function underLoad(settings: RedisSettings, fault: () => Promise<void>): P
   const ledger = new RedisLedger(await open(settings));
   const account = () => ledger.account('w1').catch(() => undefined);
   const empty = { capacityPages: CAPACITY, reservedPages: 0, committedPages: 0, leases: 0 };
-  // a release that met the election leaves its lease to the deadline, or to the worker's next registration
+  // what met the election is given back with a heartbeat, or runs out
   await expect.poll(account, { timeout: RETURN_MS, interval: 200 }).toMatchObject(empty);
 }
 
