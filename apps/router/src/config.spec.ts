@@ -139,6 +139,17 @@ describe('settings', () => {
       expect(() => read(['--placement-weights', weight])).toThrow(/^--placement-weights: not NAME=NUMBER/);
   });
 
+  it.each(Object.keys(routerConfigSchema.shape).filter((name) => name.endsWith('Ms')))(
+    'take for %s what a timer can wait, and no more',
+    (name) => {
+      const flag = `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+      expect(read([flag, '2147483647'])).toMatchObject({ [name]: 2_147_483_647 });
+      for (const above of ['2147483648', '4000000000', '1e300'])
+        expect(() => read([flag, above])).toThrow(new RegExp(`^${flag}: .*at most 2147483647 ms`));
+      expect(() => read([flag, '-1'])).toThrow(new RegExp(`^${flag}: `));
+    },
+  );
+
   it('name what is wrong without showing it', () => {
     expect(() => read(['--api-key', 'short'])).toThrow(/--api-key/);
     expect(() => read(['--api-key', 'short'])).not.toThrow(/short\b.*short/);

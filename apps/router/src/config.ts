@@ -2,7 +2,7 @@ import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { POLICY_NAMES, SCORER_NAMES, type Weights } from '@kvcapsule/domain/placement';
-import { apiKey, parseConfig } from '@kvcapsule/platform/config';
+import { apiKey, durationMs, parseConfig } from '@kvcapsule/platform/config';
 import { redisFault, redisFields, redisSettings } from '@kvcapsule/platform/redis';
 import { z } from 'zod';
 import { folderSettings, modelsFault, readModels } from './models-file.js';
@@ -87,9 +87,9 @@ export const routerConfigSchema = z
       description: 'Host whose pictures are fetched although it is not public',
     }),
     maxBodyMib: z.int().min(1).max(1_024).default(64).describe('Largest request body'),
-    headTimeoutMs: z.int().min(1).default(15_000).describe('Longest time the head of a request may take'),
-    bodyTimeoutMs: z.int().min(1).default(60_000).describe('Longest time the body of a request may take'),
-    requestTimeoutMs: z.int().min(1).default(600_000).describe('Longest time an answer may take'),
+    headTimeoutMs: durationMs().default(15_000).describe('Longest time the head of a request may take'),
+    bodyTimeoutMs: durationMs().default(60_000).describe('Longest time the body of a request may take'),
+    requestTimeoutMs: durationMs().default(600_000).describe('Longest time an answer may take'),
     queueSize: z
       .int()
       .min(1)
@@ -111,9 +111,7 @@ export const routerConfigSchema = z
       .max(100_000_000)
       .default(2_000_000)
       .describe('Blocks and pictures in workers’ caches that are remembered for placement, 40 bytes each'),
-    drainMs: z
-      .int()
-      .min(0)
+    drainMs: durationMs(0)
       .default(600_000)
       .describe('How long answers may go on after SIGTERM; by default as long as one may take'),
   })

@@ -35,6 +35,13 @@ it('takes the names of instruction sets, and says them', () => {
   expect(() => parse('--max-cpu-isa', 'avx')).toThrow(/--max-cpu-isa.*sse4.*avx2.*avx512.*amx/);
 });
 
+it('lets requests go on for no longer than a timer can wait', () => {
+  expect(parse('--drain-timeout-ms', '2147483647').drainTimeoutMs).toBe(2_147_483_647);
+  expect(() => parse('--drain-timeout-ms', '2147483648')).toThrow(
+    /^--drain-timeout-ms: at most 2147483647 ms/,
+  );
+});
+
 describe('the id of a worker that was given none', () => {
   it.each(['host', 'a.b.example', 'ü host', 'h'.repeat(253), ''])(
     'on host %j can be given as one',

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 
 import { CODECS, WEIGHT_TYPES, CPU_ISAS } from '@kvcapsule/engine';
 import { DEFAULT_IMAGE_POLICY } from '@kvcapsule/multimodal';
+import { durationMs } from '@kvcapsule/platform/config';
 import { LOG_LEVELS } from '@kvcapsule/platform/logging';
 import { redisFault, redisFields } from '@kvcapsule/platform/redis';
 import { z } from 'zod';
@@ -91,7 +92,7 @@ const fields = z.object({
     .max(65_535)
     .default(0)
     .meta({ description: 'Port of /metrics and /health; 0 takes a free one' }),
-  drainTimeoutMs: natural
+  drainTimeoutMs: durationMs()
     .default(30_000)
     .meta({ description: 'How long running requests may go on at SIGTERM' }),
   logLevel: z.enum(LOG_LEVELS).default('info').meta({ description: 'Least severe log lines shown' }),

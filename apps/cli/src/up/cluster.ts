@@ -7,7 +7,7 @@ import { Supervised } from './supervised.js';
 import { untilServing } from './until-serving.js';
 
 const READY_TIMEOUT_MS = 60_000;
-/** Together under the ten seconds a stop may take. */
+/** With the two seconds of a Redis that hangs, the ten that a stop may take. */
 const ROUTER_GRACE_MS = 4_500;
 /** How long streams may go on after a stop; within the router's grace. */
 const ROUTER_DRAIN_MS = 3_500;

@@ -10,6 +10,7 @@ import { configText, helpText } from './help.js';
 import { isServiceUrl, SERVICE_LINK } from './variables.js';
 
 export * from './api-key.js';
+export * from './duration.js';
 export * from './variables.js';
 
 interface Source {

@@ -8,6 +8,8 @@ import { Redis } from 'ioredis';
 
 const READY_TIMEOUT_MS = 10_000;
 const START_ATTEMPTS = 5;
+/** One that keeps nothing ends in milliseconds; one that hangs never does. */
+const STOP_GRACE_MS = 2_000;
 
 /** A private redis-server on loopback, without persistence, that dies with this process. */
 export interface RedisServer {
@@ -17,7 +19,7 @@ export interface RedisServer {
   readonly pid: number;
   /** Calls back when the process ends for any reason. */
   onExit(listener: () => void): void;
-  /** Ends it (SIGTERM) and waits for its end. */
+  /** Ends it (SIGTERM, and SIGKILL after two seconds) and waits for its end. */
   stop(): Promise<void>;
   /** Ends it at once (SIGKILL) and waits for its end. */
   kill(): Promise<void>;
@@ -116,7 +118,11 @@ function handle(child: ChildProcess, url: string, port: number): RedisServer {
     port,
     pid: child.pid ?? 0,
     onExit: (listener) => child.once('exit', listener),
-    stop: () => end('SIGTERM'),
+    stop: async () => {
+      const forced = setTimeout(() => child.kill('SIGKILL'), STOP_GRACE_MS);
+      await end('SIGTERM');
+      clearTimeout(forced);
+    },
     kill: () => end('SIGKILL'),
   };
 }

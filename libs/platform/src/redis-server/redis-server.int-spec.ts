@@ -39,6 +39,13 @@ it('starts again, empty, at the address of one that has ended', async () => {
   await second.stop();
 });
 
+it('is ended also where it hangs', async () => {
+  const server = await startRedis();
+  process.kill(server.pid, 'SIGSTOP');
+  await server.stop();
+  expect(isAlive(server.pid)).toBe(false);
+});
+
 it('dies with its parent, however that ends', async () => {
   const script = `
     import { startRedis } from '@kvcapsule/platform/redis-server';

@@ -42,6 +42,11 @@ function tooLarge({ maxBodyBytes }: BodyLimits): KvcError {
   return new KvcError('REQUEST_TOO_LARGE', message);
 }
 
+function growsTooMuch(): KvcError {
+  const message = `The body grows to more than ${MAX_RATIO} times its size by decoding: send it less compressed, or as it is.`;
+  return new KvcError('REQUEST_TOO_LARGE', message);
+}
+
 /**
  * Reads a request's body whole, decoded by its `content-encoding`. Rejects with `REQUEST_TOO_LARGE`,
  * `UNSUPPORTED_MEDIA_TYPE`, `REQUEST_TIMEOUT`, `INVALID_REQUEST` (an encoding that is not as declared), and with
@@ -89,8 +94,9 @@ class BodyReader {
     const source = decoder ? this.#decoded(decoder, fail) : request;
     source
       .on('data', (chunk: Buffer) => {
-        if (this.#isSettled || this.#take(chunk)) return;
-        fail(tooLarge(limits));
+        if (this.#isSettled) return;
+        const fault = this.#take(chunk);
+        if (fault) fail(fault);
       })
       .once('end', () => this.#settle(() => resolve(this.#whole())));
   }
@@ -103,14 +109,16 @@ class BodyReader {
     return this.request.pipe(decoder);
   }
 
-  /** False when it is too much. */
-  #take(chunk: Buffer): boolean {
+  /** The limit that it meets, if any. */
+  #take(chunk: Buffer): KvcError | undefined {
     const { length } = chunk;
     if (this.#room) this.#copy(chunk, this.#room);
     else this.#chunks.push(chunk);
     this.#bytes += length;
-    if (this.#bytes > this.limits.maxBodyBytes) return false;
-    return !this.decoder || this.#bytes <= MIB || this.#bytes <= MAX_RATIO * this.#encodedBytes;
+    if (this.#bytes > this.limits.maxBodyBytes) return tooLarge(this.limits);
+    if (!this.decoder || this.#bytes <= MIB || this.#bytes <= MAX_RATIO * this.#encodedBytes)
+      return undefined;
+    return growsTooMuch();
   }
 
   #copy(chunk: Buffer, room: Buffer): void {

@@ -284,6 +284,19 @@ describe('an encoded body', () => {
     expect([response.status, error.code]).toEqual([413, 'request_too_large']);
     expect(error.message).toContain('100000 bytes');
   });
+
+  it('that is small enough, but grows too much, is refused for its growth', async () => {
+    const roomy = await new Harness().start({ maxBodyBytes: 64 * 1024 * 1024 });
+    const response = await roomy.post(undefined, {
+      headers: { 'content-type': 'application/json', 'content-encoding': 'gzip' },
+      body: gzipSync(Buffer.alloc(50_000_000, ' ')),
+    });
+    const { error } = ErrorBody.parse(await response.json());
+    await roomy.stop();
+    expect([response.status, error.code]).toEqual([413, 'request_too_large']);
+    expect(error.message).toMatch(/more than 200 times its size/);
+    expect(error.message).not.toContain('MiB');
+  });
 });
 
 it('refuses text that is not UTF-8 instead of mending it', async () => {
