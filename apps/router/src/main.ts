@@ -1,7 +1,7 @@
 import cluster from 'node:cluster';
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { unreadVariables } from '@kvcapsule/platform/config';
-import { createLogger, type Logger, outliveClosedPipes } from '@kvcapsule/platform/logging';
+import { createLogger, type Logger, logWarnings, outliveClosedPipes } from '@kvcapsule/platform/logging';
 import { readSettings } from './config.js';
 import { tuneHeap } from './heap.js';
 import type { Ready } from './processes/messages.js';
@@ -29,6 +29,7 @@ tuneHeap();
 try {
   const settings = readSettings(process.argv.slice(2), process.env);
   const logger = createLogger({ name: 'router', level: 'info' });
+  logWarnings(logger);
   if (cluster.isWorker) {
     const siblings = new Siblings(process);
     siblings.ready(await serveHere(settings, logger, siblings));

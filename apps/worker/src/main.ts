@@ -17,7 +17,7 @@ import {
 import { type ModelFolder, openModelFolder } from '@kvcapsule/model';
 import { decodeImage } from '@kvcapsule/multimodal';
 import { parseConfig, unreadVariables } from '@kvcapsule/platform/config';
-import { createLogger, type Logger, outliveClosedPipes } from '@kvcapsule/platform/logging';
+import { createLogger, type Logger, logWarnings, outliveClosedPipes } from '@kvcapsule/platform/logging';
 import { createRedisClient, RedisLedger, RedisRegistry, redisSettings } from '@kvcapsule/platform/redis';
 import { createMetrics, type WorkerMetrics } from '@kvcapsule/platform/telemetry';
 import { nameImageProcessor, startWorker, type Worker } from '@kvcapsule/worker-runtime';
@@ -42,6 +42,7 @@ async function main(): Promise<void> {
   });
   const config = { ...settings, id: settings.id ?? defaultWorkerId(hostname()) };
   const logger = createLogger({ name: config.id, level: config.logLevel });
+  logWarnings(logger);
   for (const line of unreadVariables(process.env, ['worker'])) logger.warn(line);
   const { note, ...worker } = await open(config, logger);
   superviseProcess(worker, config, logger);

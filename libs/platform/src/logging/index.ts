@@ -47,6 +47,16 @@ export function createLogger(
   );
 }
 
+/** Node's warnings about this process become lines of its log; Node prints them as plain text. */
+export function logWarnings(logger: Logger): void {
+  // the one that prints them
+  process.removeAllListeners('warning');
+  // Not as `err`: a warning may carry a whole socket.
+  process.on('warning', ({ name, message, stack }) => {
+    logger.warn({ warning: name, stack }, message);
+  });
+}
+
 /**
  * A reader of stdout or stderr may leave, or their disk may be full; without a listener that ends the process.
  *

@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { openSync } from 'node:fs';
 
 import { describe, expect, it } from 'vitest';
@@ -39,6 +39,24 @@ describe('createLogger', () => {
     );
     expect(line).toContain('[redacted]');
     expect(line).not.toContain('sekret');
+  });
+
+  it('takes in what Node warns of, as a line for each', () => {
+    const module = JSON.stringify(new URL('index.ts', import.meta.url).href);
+    const program = `import { createLogger, logWarnings } from ${module};
+      import { Socket } from 'node:net';
+      logWarnings(createLogger({ name: 'test', level: 'info' }));
+      const socket = new Socket();
+      for (let at = 0; at < 11; at += 1) socket.on('close', () => undefined);
+      process.emitWarning('plain', 'OddWarning');`;
+    const args = ['--conditions=@kvcapsule/source', '--input-type=module', '-e', program];
+    const { stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+    const lines = stderr.trim().split('\n');
+    expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual([
+      expect.objectContaining({ name: 'test', level: 40, warning: 'MaxListenersExceededWarning' }),
+      expect.objectContaining({ name: 'test', level: 40, warning: 'OddWarning', msg: 'plain' }),
+    ]);
+    expect(stderr.length).toBeLessThan(4_000);
   });
 
   it('loses lines that stderr does not take, and the process goes on', () => {

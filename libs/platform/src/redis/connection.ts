@@ -18,7 +18,7 @@ export function nodesOf(client: RedisConnection): Redis[] {
 
 /** One more of the same, not yet connected. */
 export function anotherOf(client: RedisConnection): RedisConnection {
-  return client instanceof Cluster ? client.duplicate() : client.duplicate();
+  return client instanceof Cluster ? client.duplicate() : leavingReplicas(client.duplicate());
 }
 
 /**
@@ -34,13 +34,15 @@ export function makeConnection(settings: RedisSettings): RedisConnection {
     case 'cluster':
       return new Cluster([...address.hosts], clusterOptions(shared));
     case 'sentinel':
-      return new Redis({
-        ...{ ...shared, ...RECONNECTING, ...sentinelOptions(address, secrets.tls) },
-        ...(sentinelUsername === undefined ? {} : { sentinelUsername }),
-        ...(sentinelPassword === undefined ? {} : { sentinelPassword }),
-      });
+      return leavingReplicas(
+        new Redis({
+          ...{ ...shared, ...RECONNECTING, ...sentinelOptions(address, secrets.tls) },
+          ...(sentinelUsername === undefined ? {} : { sentinelUsername }),
+          ...(sentinelPassword === undefined ? {} : { sentinelPassword }),
+        }),
+      );
     case 'standalone':
-      return new Redis({ ...shared, ...RECONNECTING, ...address.hosts[0], db: address.db });
+      return leavingReplicas(new Redis({ ...shared, ...RECONNECTING, ...address.hosts[0], db: address.db }));
   }
 }
 
@@ -64,9 +66,21 @@ const RECONNECTING = {
   lazyConnect: true,
   enableOfflineQueue: false,
   retryStrategy: backoffMs,
-  // After a failover the open connection leads to a replica, which refuses writes for ever.
-  reconnectOnError: (error: Error) => error.message.startsWith('READONLY'),
 } satisfies RedisOptions;
+
+/**
+ * After a failover the open connection leads to a replica, which refuses writes for ever: it is dropped, and a new one
+ * made. Once, since each command of a pipeline meets the error, and each drop leaves a listener and a timer.
+ */
+function leavingReplicas(client: Redis): Redis {
+  let dropped: Redis['stream'] | undefined;
+  client.options.reconnectOnError = ({ message }) => {
+    if (!message.startsWith('READONLY') || client.stream === dropped) return false;
+    dropped = client.stream;
+    return true;
+  };
+  return client;
+}
 
 function sentinelOptions({ hosts, group, db }: RedisAddress, tls: RedisOptions['tls']) {
   return {
