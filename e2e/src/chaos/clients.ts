@@ -131,7 +131,8 @@ class Client {
     try {
       const response = await fetch(`${this.router.part.ready['url']}/v1/chat/completions`, {
         method: 'POST',
-        headers: { 'content-type': 'application/json' },
+        // of a connection that is kept, either side may find that the other has just closed it
+        headers: { 'content-type': 'application/json', connection: 'close' },
         body: JSON.stringify({ ...SCRIPTS[this.script], ...options }),
         signal: AbortSignal.timeout(PATIENCE_MS),
       });
@@ -141,7 +142,9 @@ class Client {
       if (error instanceof Error && error.name === 'TimeoutError') return { how: 'lost', why: 'has no end' };
       // refused, or broken in the middle: its router's process has ended, or is about to be seen to have
       const isDead = await endsSoon(this.#process);
-      return isDead ? { how: 'cut' } : { how: 'lost', why: `its connection broke: ${String(error)}` };
+      return isDead
+        ? { how: 'cut' }
+        : { how: 'lost', why: `its connection broke: ${String(error)}, ${String((error as Error).cause)}` };
     }
   }
 

@@ -86,4 +86,39 @@ describe('streams', () => {
     expect(spoilt(outcomes)).toEqual([]);
     await until(() => ground.isQuiet(), 60_000);
   }, 1_800_000);
+
+  it('go on when every connection to a worker breaks, while all processes live', async () => {
+    let isOver = false;
+    const breaking = (async () => {
+      const random = new SeededRandom(SEED);
+      for (let time = 0; time < 4; time += 1) {
+        await sleep(2_000);
+        for (const { inbound } of ground.workers) inbound?.set('refusing');
+        await sleep(random.integer(100, 400));
+        for (const { inbound } of ground.workers) inbound?.set('passing');
+      }
+      isOver = true;
+    })();
+    const outcomes = await streams(16, 16, () => isOver);
+    await breaking;
+    expect(spoilt(outcomes)).toEqual([]);
+    await until(() => ground.isQuiet(), 60_000);
+  }, 300_000);
+
+  it('go on after routers have stood still for longer than workers may be silent', async () => {
+    let isOver = false;
+    const stopping = (async () => {
+      for (let time = 0; time < 2; time += 1) {
+        await sleep(1_000);
+        for (const { part } of ground.routers) part.process.kill('SIGSTOP');
+        await sleep(8_000);
+        for (const { part } of ground.routers) part.process.kill('SIGCONT');
+      }
+      isOver = true;
+    })();
+    const outcomes = await streams(16, 16, () => isOver);
+    await stopping;
+    expect(spoilt(outcomes)).toEqual([]);
+    await until(() => ground.isQuiet(), 60_000);
+  }, 300_000);
 });

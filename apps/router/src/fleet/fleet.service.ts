@@ -5,7 +5,7 @@ import type {
   WatchCacheRequest,
 } from '@kvcapsule/contracts/worker';
 import { Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
-import { NO_WORK, type Work, type WorkerView } from '@kvcapsule/domain/placement';
+import { NO_WORK, processOf, type Work, type WorkerView } from '@kvcapsule/domain/placement';
 import type { BreakerState, Trial } from '@kvcapsule/domain/retries';
 import type { Following, FollowingFigures, RegistryNews, WorkerRecord } from '@kvcapsule/domain/registry';
 import { Ports } from '../ports.js';
@@ -13,6 +13,8 @@ import { LIST_STANDS_MS, Member } from './member.js';
 import { lost, type WorkerLink } from './worker-link.js';
 
 const TICK_MS = 1_000;
+/** Between two of them, as only a process sees it that was not let run. */
+const LATE_TICK_MS = 3 * TICK_MS;
 /** A list that is younger is not asked for again, however many requests are refused by it. */
 const FRESH_MS = 100;
 /** What heartbeats say lets requests that wait look again, so often at most: a thousand workers say something all the time. */
@@ -43,6 +45,8 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
   /** When the registry was last read, or could not be. */
   #readMs = -Infinity;
   #wokenMs = -Infinity;
+  /** Infinity before the first second, and after one that came late. */
+  #tickedMs = Infinity;
   #openings = 0;
   /** Something was told of which requests that wait have not been told. */
   #owesWake = false;
@@ -114,6 +118,11 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
     return this.#members.get(workerId)?.breaker.begin(performance.now(), ignoresBreakers);
   }
 
+  /** Whether a worker's process, by its `processOf`, can be reached. */
+  answers(process: string): boolean {
+    return this.#views.some(({ record, reach }) => reach === 'open' && processOf(record) === process);
+  }
+
   /** Workers by the state of their breakers. */
   breakers(): Record<BreakerState, number> {
     const nowMs = performance.now();
@@ -166,11 +175,22 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
   /** What is to be done every second. */
   tick(): void {
     const nowMs = performance.now();
+    if (this.#stoodStill(nowMs)) return;
     this.#hangUpOnHung();
     for (const member of this.#members.values()) member.tick(nowMs);
     if (this.#views.some(({ awaitsProbe }) => awaitsProbe)) this.changed();
     this.#dropGone(nowMs);
     if (this.#failures > 0) this.#goOnAlone(nowMs);
+  }
+
+  /**
+   * Whether this router itself stood still, or had no CPU: what workers said meanwhile lies in its sockets, so it judges
+   * nobody's silence before the next second. One that is always late judges every second time.
+   */
+  #stoodStill(nowMs: number): boolean {
+    const isLate = nowMs - this.#tickedMs > LATE_TICK_MS;
+    this.#tickedMs = isLate ? Infinity : nowMs;
+    return isLate;
   }
 
   /** Nobody tells of pages that come free elsewhere: a worker is asked, which refuses where it has no room. */

@@ -297,6 +297,17 @@ describe('a worker whose connection is lost', () => {
     expect(log).toHaveBeenCalledTimes(1);
   });
 
+  it('is not asked while its connection stands and nobody answers on it', async () => {
+    ask();
+    client().answers = false;
+    cut();
+    await pass(10_000);
+    expect([reach(), fleet.answers('w0@1')]).toEqual(['unreachable', false]);
+    client().answers = true;
+    await pass(2_000);
+    expect([reach(), fleet.answers('w0@1'), fleet.answers('w0@2')]).toEqual(['open', true, false]);
+  });
+
   it('waits longer each time when it takes connections and drops them, and says so once', async () => {
     let cuts = 0;
     await pass(20_000, () => {

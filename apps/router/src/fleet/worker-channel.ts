@@ -7,6 +7,7 @@ import type {
   WorkerServiceClient,
 } from '@kvcapsule/contracts/worker';
 import type { Reach } from '@kvcapsule/domain/placement';
+import { probe } from './probe.js';
 import { PictureUploads } from './picture-uploads.js';
 import { lost, WorkerLink } from './worker-link.js';
 
@@ -36,7 +37,7 @@ export class WorkerChannel {
   /** Losses in a row without a word from the worker between them. */
   #losses = 0;
   #looks = 0;
-  /** `performance.now()` of the loss, until the connection stands again. */
+  /** `performance.now()` of the loss, until the process answers again. */
   #lostMs: number | undefined;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
@@ -127,12 +128,17 @@ export class WorkerChannel {
   /** Asking for the state makes an idle channel connect; while it cannot, gRPC tries again with its own backoff. */
   #look(): void {
     this.#looks += 1;
-    this.#client ??= this.connect(this.address);
-    if (this.#client.getChannel().getConnectivityState(true) !== connectivityState.READY) {
-      this.#lookLater(this.#losses + this.#looks);
-      return;
-    }
-    this.#lostMs = undefined;
-    this.events.reachable(this.#looks, this.#losses);
+    const client = (this.#client ??= this.connect(this.address));
+    if (client.getChannel().getConnectivityState(true) !== connectivityState.READY) return this.#lookAgain();
+    probe(client, (isAnswered) => {
+      if (this.#closed) return;
+      if (!isAnswered) return this.#lookAgain();
+      this.#lostMs = undefined;
+      this.events.reachable(this.#looks, this.#losses);
+    });
+  }
+
+  #lookAgain(): void {
+    this.#lookLater(this.#losses + this.#looks);
   }
 }

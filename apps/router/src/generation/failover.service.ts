@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ErrorCode, KvcError } from '@kvcapsule/contracts/errors';
-import type { SystemFingerprint } from '@kvcapsule/domain/placement';
+import { processOf, type SystemFingerprint } from '@kvcapsule/domain/placement';
+import type { WorkerRecord } from '@kvcapsule/domain/registry';
 import { type AttemptFailure, type Attempts, RetryBudget } from '@kvcapsule/domain/retries';
 import { Injectable } from '@nestjs/common';
+import { Fleet } from '../fleet/fleet.service.js';
 import { Telemetry } from '../operations/telemetry.service.js';
 import type { Demand } from '../placement/demand.js';
 import type { Reservation } from '../placement/reservation.js';
@@ -47,6 +49,7 @@ export class Failover {
 
   constructor(
     private readonly settings: Settings,
+    private readonly fleet: Fleet,
     private readonly reserver: Reserver,
     private readonly telemetry: Telemetry,
   ) {}
@@ -57,14 +60,15 @@ export class Failover {
   }
 
   /**
-   * Counts an attempt that a fault of its worker has ended.
+   * Counts an attempt with a worker that a fault of the worker has ended.
    *
    * @param progressed it brought tokens of the answer
    * @throws what the request fails with where it may not be tried again
    */
-  check(fault: KvcError, attempts: Attempts, progressed: boolean): void {
+  check(fault: KvcError, attempts: Attempts, worker: WorkerRecord, progressed: boolean): void {
     const how = WORKER_FAULTS[fault.code] ?? 'broken';
-    attempts.failed(how, progressed);
+    attempts.survived((process) => this.fleet.answers(process));
+    attempts.failed(how, progressed, fault.code === 'WORKER_LOST' ? processOf(worker) : undefined);
     if (attempts.exhausted) throw this.#ended('exhausted', exhausted(attempts, fault));
     if (how === 'refused' || progressed || this.#budget.take(performance.now())) return;
     throw this.#ended('over_budget', waiting(fault));

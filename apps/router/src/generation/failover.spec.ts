@@ -295,7 +295,7 @@ describe('a request that breaks its workers', () => {
   };
 
   it('is given to three of them and no more', async () => {
-    await breaking((_request, say) => say(started(), failed('WORKER_LOST', 'broken')));
+    await breaking((_request, say) => say(started(), failed('ENGINE_FAILED', 'broken')));
     const response = await router.chat();
     expect(response.status).toBe(500);
     expect(await response.json()).toMatchObject({ error: { code: 'retries_exhausted' } });
@@ -340,7 +340,7 @@ describe('a request that breaks its workers', () => {
   it('costs nobody else anything', async () => {
     await breaking((request, say, signal, need) =>
       request.tokenIds.length === 1
-        ? say(failed('WORKER_LOST', 'broken'))
+        ? say(failed('ENGINE_FAILED', 'broken'))
         : endless(request, say, signal, need),
     );
     const controller = new AbortController();

@@ -170,7 +170,7 @@ describe('a worker that is lost', () => {
 
   it('mid-stream: lines with the client’s id say which worker, and how the answer ended', async () => {
     router = await new Harness().start({ queueWaitMs: 100 });
-    router.worker.script = (_request, say) => say(started(), delta('half'), failed('WORKER_LOST', 'gone'));
+    router.worker.script = (_request, say) => say(started(), delta('half'), failed('DRAINING', 'gone'));
     const headers = { 'content-type': 'application/json', 'x-request-id': 'broken-1' };
     await (await router.chat('abc', { stream: true }, { headers })).text();
     const lines = () => logs.filter((line) => line.includes('"requestId":"broken-1"'));
@@ -179,10 +179,10 @@ describe('a worker that is lost', () => {
     expect(request?.clientRequestId).toBe('broken-1');
     expect(lines().map((line): unknown => JSON.parse(line))).toEqual([
       expect.objectContaining({
-        ...{ workerId: 'w0', workerRequestId: request?.requestId, code: 'WORKER_LOST', tokens: 4 },
+        ...{ workerId: 'w0', workerRequestId: request?.requestId, code: 'DRAINING', tokens: 4 },
         msg: 'a worker gave a request up',
       }),
-      expect.objectContaining({ status: 200, code: 'WORKER_LOST', msg: 'request completed' }),
+      expect.objectContaining({ status: 200, code: 'DRAINING', msg: 'request completed' }),
     ]);
   });
 

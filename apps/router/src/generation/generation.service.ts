@@ -167,7 +167,7 @@ export class GenerationService implements OnApplicationShutdown {
       if (!isWorkerFault(error)) throw error;
       this.#logFault(job, reservation, error);
       demand.failed.add(processOf(reservation.record));
-      this.failover.check(error, attempts, transcript.tokenIds.length > had);
+      this.failover.check(error, attempts, reservation.record, transcript.tokenIds.length > had);
       return error;
     } finally {
       // neither the next attempt nor the client's last word waits for the ledger
@@ -181,16 +181,18 @@ export class GenerationService implements OnApplicationShutdown {
     const answered = transcript.tokenIds.length;
     const fingerprint = systemFingerprint(from);
     const hasOthers = this.reserver.hasOthers(demand);
+    if (!hasOthers) forgive(demand, from, fault);
     let reservation: Reservation;
     if (answered > 0) {
-      // its process lives, and may do better with the next step
-      if (!hasOthers && fault.code === 'ENGINE_FAILED') demand.failed.delete(processOf(from));
       const longer = goingOn(demand, prompt, { maxTokens, answered });
       reservation = await this.failover.reserve({ demand: longer, fingerprint, fault, ...lifetime });
     } else {
-      if (!hasOthers) throw this.failover.givenUp(fault);
+      if (!hasOthers && fault.code !== 'WORKER_LOST') throw this.failover.givenUp(fault);
       job.ticket.vacate();
-      reservation = await this.#admit(job);
+      reservation = await this.#admit(job).catch((error: unknown) => {
+        // nobody was there in time, either
+        throw !hasOthers && isNobody(error) ? this.failover.givenUp(fault) : error;
+      });
     }
     if (fault.code !== 'NO_CAPACITY')
       this.failover.moved(answered, systemFingerprint(reservation.record) === fingerprint);
@@ -240,6 +242,18 @@ export class GenerationService implements OnApplicationShutdown {
 const REVISION_FAULTS: readonly ErrorCode[] = ['NO_WORKER', 'WORKER_LOST', 'STALE_EPOCH', 'DRAINING'];
 const isOfRevision = (error: unknown): boolean =>
   error instanceof KvcError && REVISION_FAULTS.includes(error.code);
+
+const isNobody = (error: unknown): boolean =>
+  error instanceof KvcError && (error.code === 'NO_WORKER' || error.code === 'NO_CAPACITY');
+
+/**
+ * Where nobody is left, those that failed a request may be asked again: an engine may do better with its next step, and
+ * a connection that broke says nothing of the process behind it. Not one that will take nothing any more.
+ */
+function forgive({ failed }: Demand, from: WorkerRecord, { code }: KvcError): void {
+  failed.clear();
+  if (code === 'DRAINING' || code === 'STALE_EPOCH') failed.add(processOf(from));
+}
 
 /** Bytes that a prompt keeps while it waits: a number of the heap a token, and its pictures. */
 function bytesOf({ tokenIds, pictures }: PreparedPrompt): number {

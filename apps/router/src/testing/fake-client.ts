@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events';
-import { connectivityState } from '@grpc/grpc-js';
+import { connectivityState, status } from '@grpc/grpc-js';
 import {
   type ConnectRequest,
   ConnectResponse,
@@ -31,6 +31,8 @@ export class FakeStream extends EventEmitter {
 /** A gRPC client without a network: its connection stands while `state` says so. */
 export class FakeClient {
   readonly streams: FakeStream[] = [];
+  /** Whether the process behind it answers what is asked apart from the stream. */
+  answers = true;
   state = connectivityState.READY;
   closed = false;
 
@@ -42,6 +44,11 @@ export class FakeClient {
 
   getChannel() {
     return { getConnectivityState: () => this.state };
+  }
+
+  makeUnaryRequest(...args: readonly unknown[]): void {
+    const tell = args.at(-1) as (error: { code: status } | null) => void;
+    tell(this.answers ? null : { code: status.DEADLINE_EXCEEDED });
   }
 
   close(): void {

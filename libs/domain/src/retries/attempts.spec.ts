@@ -26,6 +26,17 @@ describe('Attempts', () => {
     expect(after(['broken', false], ...refusals, ['broken', false]).broken).toBe(2);
   });
 
+  it('do not count processes that were lost and answer again', () => {
+    const attempts = after(['broken', false]);
+    for (const process of ['w0@1', 'w1@1', 'w1@1']) {
+      attempts.survived((lost) => lost === 'w1@1');
+      attempts.failed('broken', false, process);
+    }
+    expect(attempts).toMatchObject({ broken: 3, exhausted: true });
+    attempts.survived((lost) => lost === 'w0@1');
+    expect(attempts.broken).toBe(2);
+  });
+
   it('wait longer with each attempt in vain but the first, and no two of them equally long', () => {
     const waits = [0, 1, 2, 3].map((breaks) => {
       const attempts = after(

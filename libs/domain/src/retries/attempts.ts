@@ -15,24 +15,38 @@ export type AttemptFailure =
  * that breaks each worker at the same token does not.
  */
 export class Attempts {
-  #broken = 0;
+  /** Who broke; undefined for one that lives on with an engine that failed. */
+  #broken: (string | undefined)[] = [];
   #fruitless = 0;
 
-  /** An attempt has ended; `progressed`: it brought tokens of the answer. */
-  failed(how: AttemptFailure, progressed: boolean): void {
-    if (progressed) this.#broken = this.#fruitless = 0;
+  /**
+   * An attempt has ended.
+   *
+   * @param progressed it brought tokens of the answer
+   * @param lost the process that was lost, if not its engine alone failed
+   */
+  failed(how: AttemptFailure, progressed: boolean, lost?: string): void {
+    if (progressed) {
+      this.#broken = [];
+      this.#fruitless = 0;
+    }
     this.#fruitless += 1;
-    if (how === 'broken') this.#broken += 1;
+    if (how === 'broken') this.#broken.push(lost);
+  }
+
+  /** Of the processes that were lost those that answer again have not broken: the connection to them has. */
+  survived(answers: (process: string) => boolean): void {
+    this.#broken = this.#broken.filter((lost) => lost === undefined || !answers(lost));
   }
 
   /** Workers that broke in a row without a token from any but the first of them. */
   get broken(): number {
-    return this.#broken;
+    return this.#broken.length;
   }
 
   /** No further worker is put at risk. */
   get exhausted(): boolean {
-    return this.#broken >= MOST_BROKEN;
+    return this.broken >= MOST_BROKEN;
   }
 
   /**
