@@ -71,13 +71,13 @@ describe('settings', () => {
 
   it('tell models apart', () => {
     expect(() => read(['--model', 'elsewhere/demo'])).toThrow(
-      /--model: two models have the same folder name/,
+      /--model: two models have the same folder name "demo"/,
     );
     expect(() => read(['--served-model-name', 'a', '--served-model-name', 'b'])).toThrow(
       /--served-model-name: give one for each --model, or none: there are 1 models/,
     );
     const twice = ['--model', 'b', '--served-model-name', 'a', '--served-model-name', 'a'];
-    expect(() => read(twice)).toThrow(/--served-model-name: a name is given twice/);
+    expect(() => read(twice)).toThrow(/--served-model-name: the name "a" is given twice/);
   });
 
   it.each(['0.0.0.0', '::', '192.168.1.7', 'example.org', '127.evil.example'])(
@@ -135,7 +135,14 @@ describe('settings', () => {
       placementWeights: { pace: 3, picture: 4 },
     });
     expect(() => read(['--placement-policy', 'best'])).toThrow(/^--placement-policy: /);
-    for (const weight of ['load', 'load=', 'load=-1', 'load=1e9', 'lode=1', 'load=1=2', '__proto__=1'])
+    for (const weight of ['load=-1', 'load=1e9', 'load=100000', 'load=0.1234567', 'load=much'])
+      expect(() => read(['--placement-weights', weight])).toThrow(
+        /^--placement-weights: a weight is a number from 0 to 99999, with at most 6 decimals$/,
+      );
+    expect(() => read(['--placement-weights', 'load=1,pace=1', '--placement-weights', 'load=1'])).toThrow(
+      /^--placement-weights: the weight of load is given twice$/,
+    );
+    for (const weight of ['load', 'load=', 'lode=1', 'load=1=2', '__proto__=1'])
       expect(() => read(['--placement-weights', weight])).toThrow(/^--placement-weights: not NAME=NUMBER/);
   });
 

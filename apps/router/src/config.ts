@@ -1,11 +1,10 @@
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
-import { KvcError } from '@kvcapsule/contracts/errors';
 import { POLICY_NAMES, SCORER_NAMES, type Weights } from '@kvcapsule/domain/placement';
 import { apiKey, durationMs, parseConfig } from '@kvcapsule/platform/config';
 import { redisFault, redisFields, redisSettings } from '@kvcapsule/platform/redis';
 import { z } from 'zod';
-import { folderSettings, modelsFault, readModels } from './models-file.js';
+import { folderSettings, modelConflicts, readModels } from './models-file.js';
 import type { ModelSettings, Settings } from './settings.js';
 import { readTenants } from './tenants-file.js';
 
@@ -21,8 +20,18 @@ const isHost = (host: string) => isIP(host) !== 0 || (/^[\w.-]{1,253}$/.test(hos
 
 const ORIGIN = /^https?:\/\/[^/?#@\s]+$/;
 
-/** As `load=0.5`; a hundred thousand is as good as all. */
-const WEIGHT = new RegExp(`^(${SCORER_NAMES.join('|')})=\\d{1,5}(\\.\\d{1,6})?$`);
+/** As `load=0.5`. */
+const WEIGHT = new RegExp(`^(${SCORER_NAMES.join('|')})=[^=]+$`);
+/** A hundred thousand is as good as all. */
+const AMOUNT = /=\d{1,5}(\.\d{1,6})?$/;
+
+const placementWeight = z
+  .string()
+  .regex(WEIGHT, {
+    error: `not NAME=NUMBER with a name of ${SCORER_NAMES.join(', ')}`,
+    abort: true,
+  })
+  .regex(AMOUNT, 'a weight is a number from 0 to 99999, with at most 6 decimals');
 
 const isLoopback = (host: string) =>
   host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
@@ -102,7 +111,7 @@ export const routerConfigSchema = z
       .default('cost-aware')
       .describe('How a worker is chosen for a request'),
     placementWeights: z
-      .array(z.string().regex(WEIGHT, `not NAME=NUMBER with a name of ${SCORER_NAMES.join(', ')}`))
+      .array(placementWeight)
       .default([])
       .describe('How much a part of a request’s cost counts, as load=2; 1 where nothing is said'),
     indexNames: z
@@ -118,13 +127,20 @@ export const routerConfigSchema = z
   .superRefine((config, context) => {
     const { host, apiKeys, adminApiKeys, tenants, auth } = config;
     const hasKeys = apiKeys.length > 0 || adminApiKeys.length > 0 || tenants !== undefined;
-    for (const fault of [modelFault(config), adminFault(config), redisFault(config)])
+    for (const fault of [modelFault(config), weightFault(config), adminFault(config), redisFault(config)])
       if (fault) context.addIssue({ code: 'custom', ...fault });
     if (isLoopback(host) || !isHost(host) || hasKeys || !auth) return;
     const message =
       'anyone who reaches this address could use the server: set --api-key or --tenants, or --no-auth to allow it';
     context.addIssue({ code: 'custom', path: ['host'], message });
   });
+
+function weightFault({ placementWeights }: { placementWeights: readonly string[] }) {
+  const names = placementWeights.map((entry) => entry.split('=', 1)[0] ?? '');
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice === undefined) return undefined;
+  return { path: ['placementWeights'], message: `the weight of ${twice} is given twice` };
+}
 
 function weightsOf(entries: readonly string[]): Weights {
   return Object.fromEntries(
@@ -140,14 +156,19 @@ function adminFault({ apiKeys, adminApiKeys }: { apiKeys: string[]; adminApiKeys
   return { path: ['adminApiKeys'], message: 'a key is also given as --api-key' };
 }
 
-/** Those of `--model`, and then those of the file. */
-function modelsOf({ model, models, servedModelName }: ModelFields): ModelSettings[] {
-  const named = model.map((dir, index) => {
+/** Those of `--model`. */
+function namedModels({ model, servedModelName }: ModelFields): ModelSettings[] {
+  return model.map((dir, index) => {
     const folder = folderSettings(dir);
     const name = servedModelName[index] ?? folder.workerModelId;
     return { name, aliases: [], isDefault: false, folders: [folder] };
   });
-  return [...named, ...(models === undefined ? [] : readModels(resolve(models)))];
+}
+
+/** Those of `--model`, and then those of the file. Throws `CONFIG_INVALID` where they do not go together. */
+function modelsOf(fields: ModelFields): readonly ModelSettings[] {
+  const named = namedModels(fields);
+  return fields.models === undefined ? named : [...named, ...readModels(resolve(fields.models), named)];
 }
 
 interface ModelFields {
@@ -163,18 +184,10 @@ function modelFault({ model, models, servedModelName }: ModelFields) {
     const message = `give one for each --model, or none: there are ${model.length} models`;
     return { path: ['servedModelName'], message };
   }
-  if (new Set(servedModelName).size < servedModelName.length)
-    return { path: ['servedModelName'], message: 'a name is given twice' };
-  const message = modelsFault(modelsOf({ model, servedModelName }));
-  return message === undefined ? undefined : { path: ['model'], message };
-}
-
-/** Throws `CONFIG_INVALID` where those of the file and those beside it do not go together. */
-function checkedModels(fields: ModelFields): readonly ModelSettings[] {
-  const models = modelsOf(fields);
-  const fault = modelsFault(models);
-  if (fault !== undefined) throw new KvcError('CONFIG_INVALID', `--models: ${fault}`);
-  return models;
+  const [conflict] = modelConflicts(namedModels({ model, servedModelName }));
+  if (!conflict) return undefined;
+  const isName = conflict.at === 'name' && servedModelName.length > 0;
+  return { path: [isName ? 'servedModelName' : 'model'], message: conflict.what };
 }
 
 /** Flags win over environment over file; throws `CONFIG_INVALID` naming every setting at fault. */
@@ -187,7 +200,7 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): S
     routerId: config.routerId,
     processes: config.routerProcesses,
     redis: redisSettings(config),
-    models: checkedModels(config),
+    models: modelsOf(config),
     apiKeys,
     adminApiKeys: config.adminApiKeys,
     tenants: config.tenants === undefined ? [] : readTenants(resolve(config.tenants)),

@@ -15,7 +15,7 @@ interface JsonFile<S extends z.ZodType> {
   readonly faultsOf: (content: z.output<S>) => readonly string[];
 }
 
-/** Throws `CONFIG_INVALID` naming the file and the places at fault, never a value. */
+/** Throws `CONFIG_INVALID` naming the file and the places at fault; values only where `faultsOf` names them. */
 export function readJsonFile<S extends z.ZodType>({
   flag,
   file,
@@ -24,11 +24,19 @@ export function readJsonFile<S extends z.ZodType>({
 }: JsonFile<S>): z.output<S> {
   const invalid = (what: string) => new KvcError('CONFIG_INVALID', `${flag}: ${file}: ${what}`);
   const result = schema.safeParse(contentOf(file, invalid));
-  const faults = result.success
-    ? faultsOf(result.data)
-    : result.error.issues.map(({ path, message }) => `${path.join('.') || 'the file'}: ${message}`);
+  const faults = result.success ? faultsOf(result.data) : schemaFaults(result.error);
   if (result.success && faults.length === 0) return result.data;
   throw invalid(faults.slice(0, MOST_FAULTS).join('; '));
+}
+
+/** Of each place the first: what is of another type is also measured, a text by its letters in place of entries. */
+function schemaFaults({ issues }: z.ZodError): string[] {
+  const faults = new Map<string, string>();
+  for (const { path, message } of issues) {
+    const place = path.join('.') || 'the file';
+    if (!faults.has(place)) faults.set(place, `${place}: ${message}`);
+  }
+  return [...faults.values()];
 }
 
 function contentOf(file: string, invalid: (what: string) => KvcError): unknown {
@@ -46,10 +54,24 @@ function contentOf(file: string, invalid: (what: string) => KvcError): unknown {
     content = JSON.parse(text);
     line = lineOfRepeatedKey(text);
   } catch {
-    throw invalid('is not valid JSON');
+    throw invalid(`is not valid JSON${placeOfFault(text)}`);
   }
   if (line !== undefined) throw invalid(`line ${line}: a key is given twice in one object`);
   return content;
+}
+
+/** JSON.parse's own words quote what they refuse. Nothing where the fault is not of syntax, but of depth. */
+function placeOfFault(json: string): string {
+  let place = '';
+  const onError = (_code: number, _offset: number, _length: number, line: number, character: number) => {
+    place ||= ` at line ${line + 1}, column ${character + 1}`;
+  };
+  try {
+    visit(json, { onError }, { disallowComments: true });
+  } catch {
+    return '';
+  }
+  return place;
 }
 
 /** From 1; of JSON.parse's two values the last would stand, and nobody could tell which was meant. */

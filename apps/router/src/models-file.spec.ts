@@ -50,27 +50,50 @@ describe('a file of models', () => {
   });
 
   it.each<[string, unknown, RegExp]>([
-    ['no JSON', '{', /models\.json: is not valid JSON$/],
+    ['no JSON', '{\n "models": sekret', /models\.json: is not valid JSON at line 2, column 12$/],
     ['no model', { models: [] }, /models: /],
     ['a model without folders', { models: [model('a', [])] }, /models\.0\.folders: /],
+    [
+      'a folder in place of a list',
+      { models: [{ name: 'a', folders: '/models/a' }] },
+      /models\.json: models\.0\.folders: Invalid input: expected array, received string$/,
+    ],
     ['an unknown field', { models: [model('a', ['a'], { sekret: 1 })] }, /models\.0: /],
-    ['a name twice', { models: [model('a', ['a']), model('a', ['b'])] }, /: a name is given twice$/],
+    [
+      'a name twice',
+      { models: [model('a', ['a']), model('a', ['b'])] },
+      /models\.json: models\.1\.name: the name "a" is given twice$/,
+    ],
     [
       'an alias that is a name',
-      { models: [model('a', ['a']), model('b', ['b'], { aliases: ['a'] })] },
-      /given twice$/,
+      { models: [model('a', ['a']), model('b', ['b'], { aliases: ['b-1', 'a'] })] },
+      /models\.json: models\.1\.aliases\.1: the name "a" is given twice$/,
     ],
     [
       'one folder name for two models',
-      { models: [model('a', ['1/a']), model('b', ['2/a'])] },
-      /same folder name/,
+      { models: [model('a', ['1/a']), model('b', ['b', '2/a'])] },
+      /models\.json: models\.1\.folders\.1: two models have the same folder name "a", by which/,
+    ],
+    [
+      'one folder for two revisions',
+      { models: [model('a', ['1/a', './1//a/'])] },
+      /models\.json: models\.0\.folders\.1: the folder "\/.*\/1\/a" is given twice$/,
     ],
     [
       'two defaults',
       { models: [model('a', ['a'], { default: true }), model('b', ['b'], { default: true })] },
-      /two models are the default$/,
+      /models\.json: models\.1\.default: two models are the default, "a" and "b"$/,
     ],
-    ['a name that --model has', { models: [model('c', ['d'])] }, /: a name is given twice$/],
+    [
+      'a name that --model has',
+      { models: [model('c', ['d'])] },
+      /models\.json: models\.0\.name: the name "c" is given twice$/,
+    ],
+    [
+      'several faults, each with its place',
+      { models: [model('a', ['a']), model('a', ['a'])] },
+      /models\.1\.folders\.0: .*; models\.1\.name: /,
+    ],
   ])('is refused with %s', (_what, content, message) => {
     expect(() => read(content, '--model', 'c')).toThrow(message);
     expect(() => read(content, '--model', 'c')).toThrow(/^--models: /);

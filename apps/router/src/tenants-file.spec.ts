@@ -51,7 +51,9 @@ describe('a file of tenants', () => {
   });
 
   it.each([
-    ['{"tenants": [', /is not valid JSON$/],
+    ['{"tenants": [', /is not valid JSON at line 1, column 14$/],
+    ['{"tenants":\n [sekret1]}', /is not valid JSON at line 2, column 3$/],
+    ['['.repeat(100_000), /is not valid JSON$/],
     ['{"tenants": [\n{"name": "search", "weight": 1, "w\\u0065ight": 9}]}', /: line 2: a key is given twice/],
     [[], /the file: /],
     [{ tenants: [] }, /tenants: /],

@@ -116,11 +116,25 @@ describe('what it refuses', () => {
     ],
     [
       'a file that is no YAML',
-      () => parse([...REDIS, '--config', file('a: [sekret1')]),
-      /cannot be read as YAML/,
+      () => parse([...REDIS, '--config', file('a: 1\nb: [sekret1')]),
+      /^\/\S+: line 2: cannot be read as YAML \(bad indent\)$/,
+    ],
+    [
+      'a key of the file twice',
+      () => parse([...REDIS, '--config', file('port: 1\nsekret1: 2\nsekret1: 3\n')]),
+      /: line 3: cannot be read as YAML \(duplicate key\)$/,
+    ],
+    [
+      'an alias in the file that stands for nothing',
+      () => parse([...REDIS, '--config', file('port: *sekret1')]),
+      /: cannot be read as YAML$/,
     ],
     ['a file that is no map', () => parse([...REDIS, '--config', file('- sekret1')]), /holds no map/],
-    ['a file that is not there', () => parse([...REDIS, '--config', '/nowhere/x']), /^\/nowhere\/x: /],
+    [
+      'a file that is not there',
+      () => parse([...REDIS, '--config', '/nowhere/x']),
+      /^\/nowhere\/x: cannot be read \(ENOENT\)$/,
+    ],
     ['a bad flag', () => parse([...REDIS, '--port', 'sekret1']), /^--port: /],
     ['a bad variable', () => parse(REDIS, { KVCAPSULE_PORT: 'sekret1' }), /^KVCAPSULE_PORT: /],
     ['a bad key of the file', () => parse([...REDIS, '--config', file('port: sekret1')]), /^port in .*: /],

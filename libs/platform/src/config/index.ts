@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 
 import { KvcError } from '@kvcapsule/contracts';
-import { parse as parseYaml } from 'yaml';
+import { parse as parseYaml, YAMLParseError } from 'yaml';
 import { type z } from 'zod';
 
 import { fieldsOf, type ConfigSchema, type Field } from './fields.js';
@@ -131,16 +131,34 @@ function readFile(file: string, fields: readonly Field[]): Record<string, Source
 }
 
 function parseFile(file: string): object {
+  let text: string;
   let values: unknown;
   try {
-    values = parseYaml(readFileSync(file, 'utf8'), { prettyErrors: false }) ?? {};
-  } catch {
-    throw new KvcError('CONFIG_INVALID', `${file}: cannot be read as YAML`);
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new KvcError(
+      'CONFIG_INVALID',
+      `${file}: cannot be read (${String((error as NodeJS.ErrnoException).code)})`,
+    );
+  }
+  try {
+    // Warnings quote the file, which may hold secrets, and would be printed.
+    values = parseYaml(text, { logLevel: 'error' }) ?? {};
+  } catch (error) {
+    throw new KvcError('CONFIG_INVALID', `${file}: ${yamlFault(error)}`);
   }
   if (typeof values !== 'object' || values === null || Array.isArray(values)) {
     throw new KvcError('CONFIG_INVALID', `${file}: holds no map of settings`);
   }
   return values;
+}
+
+/** Where and of what kind; the parser's own words quote lines. */
+function yamlFault(error: unknown): string {
+  if (!(error instanceof YAMLParseError)) return 'cannot be read as YAML';
+  const line = error.linePos?.[0].line;
+  const kind = error.code.toLowerCase().replaceAll('_', ' ');
+  return `${line === undefined ? '' : `line ${String(line)}: `}cannot be read as YAML (${kind})`;
 }
 
 function sourceOf(
