@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdir, mkdtemp, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { KvcError } from '@kvcapsule/contracts';
+import type { KvcError } from '@kvcapsule/contracts';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type ModelFolder, openModelFolder } from './model-folder.js';
 import { readSpecification } from './specification.js';
@@ -52,6 +52,15 @@ async function folderOf(changes: Readonly<Record<string, Change>>): Promise<stri
       await writeFile(join(dir, file), typeof changed === 'string' ? changed : JSON.stringify(changed));
   }
   return dir;
+}
+
+/** What is said of a folder that is refused, after its name. */
+async function refusal(dir: string): Promise<string> {
+  const error: unknown = await openModelFolder(dir).catch((caught: unknown) => caught);
+  expect(error).toMatchObject({ code: 'MODEL_INVALID' });
+  const { message } = error as KvcError;
+  expect(message.startsWith(`${dir}: `)).toBe(true);
+  return message.slice(dir.length + 2);
 }
 
 const folderWith = (file: string, change: Change) => folderOf({ [file]: change });
@@ -147,9 +156,7 @@ describe('a folder at fault', () => {
 
   it.each(cases)('%s %s is refused by name', async (file, change, message) => {
     const dir = await folderWith(file, change);
-    const error = await openModelFolder(dir).catch((caught: unknown) => caught);
-    expect(error).toBeInstanceOf(KvcError);
-    expect(error).toMatchObject({ code: 'MODEL_INVALID', message: expect.stringMatching(message) as string });
+    expect(await refusal(dir)).toMatch(message);
   });
 
   it.each(['config.json', 'tokenizer.json', 'chat_template.jinja', 'preprocessor_config.json'])(
@@ -158,10 +165,7 @@ describe('a folder at fault', () => {
       const dir = await folderWith(file, without);
       const path = join(dir, file);
       const refused = async (problem: string) => {
-        await expect(openModelFolder(dir)).rejects.toMatchObject({
-          code: 'MODEL_INVALID',
-          message: expect.stringMatching(`^${file}: ${problem}`) as string,
-        });
+        expect(await refusal(dir)).toMatch(new RegExp(`^${file}: ${problem}`));
         await rm(path, { recursive: true });
       };
       execFileSync('mkfifo', [path]);
@@ -184,10 +188,7 @@ describe('a folder at fault', () => {
   it('is told within seconds where its template does not come to an end', async () => {
     const endless = '{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}';
     const dir = await folderWith('chat_template.jinja', () => endless);
-    await expect(openModelFolder(dir)).rejects.toMatchObject({
-      code: 'MODEL_INVALID',
-      message: 'chat_template.jinja: the chat template takes more than 5 s',
-    });
+    expect(await refusal(dir)).toBe('chat_template.jinja: the chat template takes more than 5 s');
   }, 60_000);
 
   it('may keep its picture settings in processor_config.json and its template in tokenizer_config.json', async () => {
@@ -319,10 +320,7 @@ describe('the chat template', () => {
       'chat_template.jinja': without,
       [file]: (old) => ({ ...old, chat_template: template }),
     });
-    await expect(openModelFolder(dir)).rejects.toMatchObject({
-      code: 'MODEL_INVALID',
-      message: expect.stringMatching(new RegExp(`^${file}: the chat template ${problem}`)) as string,
-    });
+    expect(await refusal(dir)).toMatch(new RegExp(`^${file}: the chat template ${problem}`));
   });
 });
 

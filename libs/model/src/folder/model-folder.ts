@@ -79,9 +79,18 @@ function checkTokens({ family, specification }: ReadModel, { added_tokens: added
 /**
  * Opens the text side of a model folder.
  *
- * @throws KvcError MODEL_INVALID naming the file and the field at fault
+ * @throws KvcError MODEL_INVALID naming the folder, the file and the field at fault
  */
 export async function openModelFolder(dir: string): Promise<ModelFolder> {
+  try {
+    return await openFiles(dir);
+  } catch (error) {
+    if (!(error instanceof KvcError) || error.code !== 'MODEL_INVALID') throw error;
+    throw new KvcError('MODEL_INVALID', `${dir}: ${error.message}`, { cause: error });
+  }
+}
+
+async function openFiles(dir: string): Promise<ModelFolder> {
   const model = await readModel(dir);
   const { specification } = model;
   const { family, text, imageTokenId, tokensPerTile } = specification;
