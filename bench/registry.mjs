@@ -21,7 +21,14 @@ const descriptor = (index) => ({
   ...{ workerId: `worker-${index}`, address: `127.0.0.1:${10_000 + index}`, modelId: 'm' },
   ...{ modelRevision: 'a'.repeat(64), processorRevision: 'b'.repeat(64), arithmetic: 'cpu-avx2-1' },
   ...{ precision: 'f16/f16', imageProcessor: 'c'.repeat(64), contextTokens: 8_192, blockTokens: 16 },
-  ...{ pagesPerBlock: 8, pageBytes: 6_144, capacityPages: 100_000, codec: 'raw', profileId: '' },
+  ...{
+    pagesPerBlock: 8,
+    pageBytes: 6_144,
+    capacityPages: 100_000,
+    maxRunning: 64,
+    codec: 'raw',
+    profileId: '',
+  },
   ...{ codecs: ['raw', 'q8'], formats: [] },
 });
 

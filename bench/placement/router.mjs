@@ -41,6 +41,7 @@ export const workerRecord = (index) => ({
     pagesPerBlock: 8,
     pageBytes: 6_144,
     capacityPages: 8_192,
+    maxRunning: 256,
   },
   ...{ codec: 'capsule', codecs: ['raw', 'capsule'] },
   formats: [

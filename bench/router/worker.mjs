@@ -98,7 +98,14 @@ async function register({ root, redisUrl, modelDir, capacityPages = 80_000_000 }
   const registry = new RedisRegistry(await createRedisClient(redisUrl));
   const descriptor = {
     ...{ workerId: 'w', address, modelId: basename(modelDir), modelRevision: 'r', profileId: '' },
-    ...{ contextTokens: 8192, blockTokens: 16, pagesPerBlock: 8, pageBytes: 6144, capacityPages },
+    ...{
+      contextTokens: 8192,
+      blockTokens: 16,
+      pagesPerBlock: 8,
+      pageBytes: 6144,
+      capacityPages,
+      maxRunning: 100_000,
+    },
     ...{ codec: 'raw', codecs: ['raw'], formats: [], precision: 'bf16/f16', arithmetic: 'pretended' },
     ...{ imageProcessor: 'p', processorRevision: folder.processorRevision ?? '' },
   };

@@ -191,6 +191,7 @@ function descriptorOf(parts: WorkerParts, serving: Serving, address: string): Wo
     pagesPerBlock,
     pageBytes,
     capacityPages: serving.scheduler.pool.capacityPages,
+    maxRunning: parts.config.maxRunning,
     codec: parts.codec,
     profileId: parts.profileId,
     codecs: servedCodecs(parts.engine.info),

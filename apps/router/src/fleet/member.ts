@@ -41,6 +41,8 @@ export class Member implements WorkerView {
   #pages = 0;
   /** Pages that were not free by the last heartbeat, and not its requests'. */
   #othersPages: number;
+  /** Requests that it had by the last heartbeat, and not this router's. */
+  #othersRequests: number;
   /** Pages that requests gave back in this second, the one before, and so on. */
   #freed: number[] = [0];
   #freedPages = 0;
@@ -52,6 +54,7 @@ export class Member implements WorkerView {
   ) {
     this.#record = record;
     this.#othersPages = record.capacityPages - record.load.freePages;
+    this.#othersRequests = record.load.running + record.load.waiting;
     this.#storageClass = storageClass(record);
     this.#channel = new WorkerChannel(record.address, connect, events);
     this.#breaker = new CircuitBreaker(events.turned);
@@ -114,6 +117,10 @@ export class Member implements WorkerView {
     return this.#record.capacityPages - this.#othersPages - this.#pages;
   }
 
+  get requests(): number {
+    return this.#othersRequests + this.#requests;
+  }
+
   get pendingRequests(): number {
     return this.workload.pendingRequests;
   }
@@ -139,6 +146,7 @@ export class Member implements WorkerView {
     }
     this.#record = record;
     this.#othersPages = Math.max(0, record.capacityPages - record.load.freePages - this.#pages);
+    this.#othersRequests = Math.max(0, record.load.running + record.load.waiting - this.#requests);
     this.#missingMs = undefined;
     this.#heardMs = performance.now();
   }
@@ -148,6 +156,7 @@ export class Member implements WorkerView {
     if (this.#heardMs === undefined || nowMs - this.#heardMs <= HEARTBEAT_TTL_MS) return;
     this.#heardMs = undefined;
     this.#othersPages = 0;
+    this.#othersRequests = 0;
     const { load, capacityPages } = this.#record;
     this.#record = { ...this.#record, load: { ...load, running: 0, waiting: 0, freePages: capacityPages } };
   }

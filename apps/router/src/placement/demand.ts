@@ -66,7 +66,7 @@ export function demandOf(
 
 /** The same for an answer that has so many tokens already. */
 export function goingOn(demand: Demand, prompt: PreparedPrompt, bounds: Required<AnswerBounds>): Demand {
-  return { ...demand, pagesOn: pagesOf(prompt, demand.kvCodec, bounds) };
+  return { ...demand, hasBegun: true, pagesOn: pagesOf(prompt, demand.kvCodec, bounds) };
 }
 
 interface AnswerBounds {

@@ -57,6 +57,31 @@ function breakDown(index: number): void {
     fleet.begin(record, false)?.failed(performance.now() + failures / 1e3, 1);
 }
 
+describe('a worker that runs two requests at one time', () => {
+  const running = (requests: number) => ({ maxRunning: 2, load: { ...idle, running: requests } });
+
+  it('gets one more ahead, and the next when one has ended', async () => {
+    await meet(running(0));
+    const reservations = [];
+    for (let request = 0; request < 3; request += 1) reservations.push(await reserver.reserve(demand()));
+    expect(reservations).not.toContain(undefined);
+    expect(await reserver.reserve(demand())).toBeUndefined();
+    await reserver.release(reservations[0]!);
+    expect(await reserver.reserve(demand())).toBeDefined();
+  });
+
+  it('gets none while other routers’ requests fill it', async () => {
+    await meet(running(3));
+    expect(await reserver.reserve(demand())).toBeUndefined();
+    await meet(running(2));
+    expect(await reserver.reserve(demand())).toBeDefined();
+    // the heartbeat shows that one, too
+    await meet(running(2));
+    expect(await reserver.reserve(demand())).toBeDefined();
+    expect(await reserver.reserve(demand())).toBeUndefined();
+  });
+});
+
 describe('a worker that fails again and again', () => {
   const workerOf = async (): Promise<string | undefined> => {
     const reservation = await reserver.reserve(demand());

@@ -131,6 +131,7 @@ export function workerRecord(
     pagesPerBlock: 8,
     pageBytes: 1_024,
     capacityPages: 160,
+    maxRunning: 256,
     codec: 'capsule',
     profileId: '',
     codecs: ['raw', 'q8', 'capsule'],

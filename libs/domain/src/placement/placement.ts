@@ -25,6 +25,10 @@ export interface WorkerView {
    * those of others did with the next heartbeat.
    */
   readonly roomPages: number;
+  /**
+   * Requests that are there as far as this router knows: its own at once, those of others with the next heartbeat.
+   */
+  readonly requests: number;
   /** Of this router's requests: those whose first token has not come, and what they have it compute until then. */
   readonly pendingRequests: number;
   /** In tokens of prefill. */
@@ -84,6 +88,8 @@ export interface PlacementRequest {
   readonly fingerprint?: SystemFingerprint | undefined;
   /** Workers that are left alone may be asked, since nobody else is there. */
   readonly ignoresBreakers?: boolean | undefined;
+  /** Tokens of its answer are there already: it waits behind nobody. */
+  readonly hasBegun?: boolean | undefined;
   /** Pages the request needs at its peak on that worker: its codec and geometry decide. */
   pagesOn(worker: WorkerView): number;
   /** What workers hold of the prompt at this moment, looked up once a decision. */

@@ -24,6 +24,8 @@ export interface WorkerDescriptor {
   readonly pagesPerBlock: number;
   readonly pageBytes: number;
   readonly capacityPages: number;
+  /** Requests that it computes at one time; more of them wait there. */
+  readonly maxRunning: number;
   /** The codec of requests that name none. */
   readonly codec: string;
   /** Every codec that a request may name. */

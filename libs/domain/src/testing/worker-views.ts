@@ -12,6 +12,7 @@ export interface ViewChanges {
   waiting?: number;
   free?: number;
   capacity?: number;
+  maxRunning?: number;
   blockTokens?: number;
   arithmetic?: string;
   precision?: string;
@@ -21,6 +22,7 @@ export interface ViewChanges {
   isListed?: boolean;
   isLeftAlone?: boolean;
   ownRequests?: number;
+  requests?: number;
   ownPages?: number;
   freedPages?: number;
   roomPages?: number;
@@ -42,16 +44,16 @@ export function viewOf(changes: ViewChanges = {}): WorkerView {
   const { state = 'ready', running = 0, waiting = 0 } = w;
   const { capacity = 100, free = 100, codecs = ['raw'], storageClass = 'class' } = w;
   const { ownRequests = 0, ownPages = 0, freedPages = 0, reach = 'open', isListed = true } = w;
-  const { isLeftAlone = false, roomPages = free } = w;
+  const { isLeftAlone = false, roomPages = free, maxRunning = 64, requests = running + waiting } = w;
   const { pendingRequests = 0, pendingTokens = 0, msPerToken } = w;
   const load = { state, running, waiting, freePages: free };
   const { blockTokens = 16, precision = 'f16/f16' } = w;
   const model = { modelId, processorRevision, arithmetic, precision, epoch };
-  const pool = { blockTokens, pagesPerBlock: 8, capacityPages: capacity };
+  const pool = { blockTokens, pagesPerBlock: 8, capacityPages: capacity, maxRunning };
   const record = { workerId: id, ...model, ...pool, codecs, load } as unknown as WorkerRecord;
   return {
     ...{ record, storageClass: storageClass as StorageClass, reach, isListed, isLeftAlone },
-    ...{ ownRequests, ownPages, freedPages, roomPages, pendingRequests, pendingTokens, msPerToken },
+    ...{ requests, ownRequests, ownPages, freedPages, roomPages, pendingRequests, pendingTokens, msPerToken },
   };
 }
 

@@ -13,6 +13,7 @@ const descriptor: WorkerDescriptor = {
   pagesPerBlock: 8,
   pageBytes: 1_024,
   capacityPages: 160,
+  maxRunning: 64,
   codec: 'raw',
   profileId: '',
   codecs: ['raw'],

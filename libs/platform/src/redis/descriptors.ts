@@ -31,6 +31,7 @@ export const descriptorSchema = z.object({
   pagesPerBlock: count,
   pageBytes: count,
   capacityPages: count,
+  maxRunning: count,
   codec: z.string(),
   profileId: z.string(),
   codecs: z.array(z.string()),

@@ -16,6 +16,7 @@ export function workerDescriptor(
     pagesPerBlock: 8,
     pageBytes: 4096,
     capacityPages: 100,
+    maxRunning: 64,
     codec: 'capsule',
     profileId: 'profile',
     codecs: ['raw', 'capsule'],

@@ -19,6 +19,10 @@ describe('filters', () => {
     ['one that is too small', { capacity: 9, free: 9 }, 'capacity'],
     ['one that is just large enough', { capacity: 10, free: 10 }, undefined],
     ['one that is full', { free: 9 }, 'room'],
+    ['one with an eighth more requests than it runs', { maxRunning: 16, requests: 18 }, 'slots'],
+    ['one that takes another up soon', { maxRunning: 16, requests: 17 }, undefined],
+    ['one that runs one at a time, and has it', { maxRunning: 1, requests: 1 }, undefined],
+    ['one that runs one at a time, and has the next', { maxRunning: 1, requests: 2 }, 'slots'],
     ['one that cannot be reached', { reach: 'unreachable' }, 'reachable'],
     ['one that drains and cannot be reached', { reach: 'unreachable', state: 'draining' }, 'ready'],
     ['one that was lost a moment ago', { reach: 'reconnecting' }, 'connected'],
@@ -54,6 +58,10 @@ describe('filters', () => {
     expect(verdict({ id: 'b', epoch: 2 }, request)).toBeUndefined();
   });
 
+  it('let an answer that has begun go on behind others', () => {
+    expect(verdict({ maxRunning: 1, requests: 9 }, requestOf({ hasBegun: true }))).toBeUndefined();
+  });
+
   it('let a request be sent to a worker that is left alone where it ignores breakers', () => {
     expect(verdict({ isLeftAlone: true }, requestOf({ ignoresBreakers: true }))).toBeUndefined();
   });
@@ -68,6 +76,6 @@ describe('filters', () => {
 
   it('let a request wait for what passes by itself', () => {
     const names = FILTERS.filter(({ passes }) => passes).map(({ name }) => name);
-    expect(names).toEqual(['listed', 'connected', 'breaker', 'room']);
+    expect(names).toEqual(['listed', 'connected', 'breaker', 'slots', 'room']);
   });
 });

@@ -85,6 +85,21 @@ export const breaker: Filter = {
   admits: ({ ignoresBreakers }, { isLeftAlone }) => !isLeftAlone || ignoresBreakers === true,
 };
 
+/** Of the requests that a worker runs at one time, how many more are sent ahead: it takes one up as another ends. */
+const AHEAD = 1 / 8;
+
+/**
+ * It is about to take up what it has. A line belongs before the cluster, where tenants take turns: in a worker it goes
+ * first come, first served. An answer that has begun has had its turn.
+ */
+export const slots: Filter = {
+  name: 'slots',
+  reason: 'with as many requests as they run',
+  passes: true,
+  admits: ({ hasBegun }, { record, requests }) =>
+    hasBegun === true || requests < record.maxRunning + Math.max(1, Math.floor(AHEAD * record.maxRunning)),
+};
+
 /**
  * Its pool may have room at this moment. What this router reserved since the heartbeat is not taken off: a worker
  * shrinks a lease as soon as it has compressed the prompt, and the ledger has the last word.

@@ -12,6 +12,7 @@ import {
   reachable,
   ready,
   room,
+  slots,
 } from './filters.js';
 
 /** Every filter that takes part in placement, those that say most about a worker first. */
@@ -27,5 +28,6 @@ export const FILTERS: readonly Filter[] = [
   listed,
   connected,
   breaker,
+  slots,
   room,
 ];
