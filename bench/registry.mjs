@@ -1,6 +1,7 @@
 /**
  * What a router spends on a cluster of a thousand workers whose heartbeats come every two seconds: CPU and bytes a
- * second of following the registry alone, in a process that does nothing else. `--workers`, `--seconds`, `--out FILE`.
+ * second of following the registry alone, in a process that does nothing else; and how long it takes from a worker that
+ * has given pages back to a router whose requests wait for some. `--workers`, `--seconds`, `--out FILE`.
  */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -68,15 +69,39 @@ async function cpuOfSecond() {
   return (user + system) / (performance.now() - beganMs);
 }
 
+const WAKES = 200;
+
+/** Ms from a worker's word that pages are free to a router that waits for some, over other connections. */
+async function wakes(url, following, heard) {
+  const client = await createRedisClient(url);
+  const registry = new RedisRegistry(client);
+  const { workerId, epoch, load } = heard.first;
+  const times = [];
+  for (let wake = 0; wake < WAKES; wake += 1) {
+    following.want();
+    // what it wants is written before anybody gives pages back
+    await sleep(20);
+    const woken = new Promise((resolve) => (heard.woken = resolve));
+    const beganMs = performance.now();
+    await Promise.all([registry.freed(workerId, epoch, load), woken]);
+    times.push(performance.now() - beganMs);
+  }
+  client.disconnect();
+  const at = (share) => Number(quantile(times, share).toFixed(2));
+  return { median: at(0.5), p90: at(0.9), p99: at(0.99) };
+}
+
 /** A router's part, for so long; what it took a second. */
 async function follow(url, seconds) {
-  const heard = { workers: new Set(), told: 0, reads: 0 };
+  const heard = { workers: new Set(), first: undefined, told: 0, reads: 0, woken: () => undefined };
   const client = await createRedisClient(url);
   const following = await new RedisRegistry(client).follow({
-    heard: ({ told }) => {
+    heard: ({ told, freed }) => {
       heard.reads += 1;
       heard.told += told.length;
       for (const { workerId } of told) heard.workers.add(workerId);
+      heard.first ??= told[0];
+      if (freed) heard.woken();
     },
     missed: (error) => {
       throw error;
@@ -100,6 +125,7 @@ async function follow(url, seconds) {
     announcementsPerSecond: each(heard.told - before.told),
     readsPerSecond: each(heard.reads - before.reads),
     gaps: following.figures.gaps,
+    wakeMs: await wakes(url, following, heard),
   };
   await following.stop();
   client.disconnect();
