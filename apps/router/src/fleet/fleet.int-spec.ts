@@ -49,11 +49,15 @@ describe('a worker that is killed while requests keep coming', () => {
   });
 });
 
-/** A process that takes gRPC streams and never says anything on them. */
+/** A process that takes gRPC streams and never says anything on them; what it does not know it refuses. */
 const MUTE = `
   import http2 from 'node:http2';
   const server = http2.createServer();
-  server.on('stream', (stream) => stream.respond({ ':status': 200, 'content-type': 'application/grpc' }));
+  const head = { ':status': 200, 'content-type': 'application/grpc' };
+  server.on('stream', (stream, { ':path': path }) => {
+    if (path.endsWith('/Connect')) stream.respond(head);
+    else stream.respond({ ...head, 'grpc-status': '12' }, { endStream: true });
+  });
   server.listen(0, '127.0.0.1', () => console.log(server.address().port));
 `;
 
