@@ -40,11 +40,12 @@ class Keys {
   constructor({ apiKeys, adminApiKeys, tenants }: KeySettings) {
     const ofDefault = tenants.find(({ name }) => name === DEFAULT_PRINCIPAL.tenant);
     const { priority } = ofDefault ?? OPEN_CALLER;
-    for (const key of apiKeys) this.#add(digest(key), { ...OPEN_CALLER, priority, isAdmin: false });
-    for (const { name, priority, keyHashes } of tenants)
+    const principal = { ...DEFAULT_PRINCIPAL, weight: ofDefault?.weight ?? DEFAULT_PRINCIPAL.weight };
+    for (const key of apiKeys) this.#add(digest(key), { principal, priority, isAdmin: false });
+    for (const { name: tenant, weight, priority, keyHashes } of tenants)
       for (const hash of keyHashes)
-        this.#add(hash, { principal: { tenant: name }, priority, isAdmin: false });
-    for (const key of adminApiKeys) this.#add(digest(key), { ...OPEN_CALLER, priority });
+        this.#add(hash, { principal: { tenant, weight }, priority, isAdmin: false });
+    for (const key of adminApiKeys) this.#add(digest(key), { principal, priority, isAdmin: true });
   }
 
   get size(): number {

@@ -41,6 +41,7 @@ export function generateMessage(options: GenerateOptions): Generate {
     resumedTokenIds: [...resumedTokenIds],
     priority: request.priority,
     tenant: request.principal.tenant,
+    tenantWeight: request.principal.weight,
     cacheSalt: request.cacheSalt,
     kvCodec: request.kvCodec ?? '',
   };

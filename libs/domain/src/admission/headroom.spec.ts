@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type Headroom, HeadroomMeter, leavesHeadroom, NO_HEADROOM } from './headroom.js';
+import { type Headroom, leavesHeadroom, NO_HEADROOM } from './headroom.js';
+import { HeadroomMeter } from './headroom-meter.js';
 import { Line } from './line.js';
 import { TenantAccount } from './tenant-account.js';
 import { PLAIN_TERMS } from './tenant-terms.js';

@@ -1,5 +1,5 @@
 import type { Ask } from './ask.js';
-import { HeadroomMeter } from './headroom.js';
+import { HeadroomMeter } from './headroom-meter.js';
 import { type Entry, Line } from './line.js';
 import { RateMeter } from './rate-meter.js';
 import type { TenantAccounts } from './tenant-account.js';

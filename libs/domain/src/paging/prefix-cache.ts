@@ -2,6 +2,7 @@ import {
   DEFAULT_EVICTION_POLICY,
   EVICTION_POLICIES,
   type EvictionPolicy,
+  type ContentOwner,
   type Owned,
 } from '../eviction/index.js';
 import { type ContentChain, type ContentName, type ContentUnit, textName } from '../identity/index.js';
@@ -146,12 +147,12 @@ export class PrefixCache {
    * Names content whose pages the caller holds. They are sealed from here on, and the entry is in use by the caller.
    * `undefined` when the name is there already: the caller's pages stay its own.
    *
-   * @param tenant whose it counts as
+   * @param owner whose it counts as
    */
   insert(
     unit: Pick<ContentUnit, 'name' | 'parent' | 'tokenIds'>,
     content: CachedContent,
-    tenant = '',
+    { tenant, weight }: ContentOwner = { tenant: '', weight: 1 },
   ): CacheEntry | undefined {
     if (this.#entries.has(unit.name)) return undefined;
     const { name, parent, tokenIds } = unit;
@@ -160,7 +161,7 @@ export class PrefixCache {
     const [textTokens, pictureTokens] =
       content.kind === 'picture' ? [0, tokenIds.length] : [tokenIds.length, 0];
     const entry: CacheEntry = {
-      ...{ name, parent, tokenIds, content, runs, pages, textTokens, pictureTokens, tenant },
+      ...{ name, parent, tokenIds, content, runs, pages, textTokens, pictureTokens, tenant, weight },
       serial: this.#serials++,
       users: 1,
       idleChildren: this.#children.get(name)?.filter(({ users }) => users === 0).length ?? 0,

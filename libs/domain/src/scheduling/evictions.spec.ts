@@ -11,7 +11,11 @@ const rootOf = (tenant: string) =>
 
 const textOf = (tenant: string, from: number, tokens: number) => ({
   ...{ id: `${tenant} ${from}`, promptTokens: tokens, pictures: [] },
-  content: { root: rootOf(tenant), tokenIds: Array.from({ length: tokens }, (_, at) => from + at), tenant },
+  content: {
+    root: rootOf(tenant),
+    tokenIds: Array.from({ length: tokens }, (_, at) => from + at),
+    owner: { tenant, weight: 1 },
+  },
 });
 
 /** Leaves so many tokens of text in the cache. */

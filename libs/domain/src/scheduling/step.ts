@@ -1,3 +1,4 @@
+import type { ContentOwner } from '../eviction/index.js';
 import type { ContentName, NamedPrompt, SpanForm } from '../identity/index.js';
 
 /** The format that a span is stored in, and the pages that it takes there. */
@@ -57,7 +58,7 @@ export interface ScheduledRequest {
     readonly root: ContentName;
     readonly tokenIds: readonly number[];
     /** Whose its content in the cache counts as; one without a name when absent. */
-    readonly tenant?: string;
+    readonly owner?: ContentOwner;
     /** Made by `namePrompt`, so that all who ask for them share them; else each makes its own. */
     readonly names?: NamedPrompt;
   };

@@ -66,7 +66,7 @@ function run(pool: PagePool, cache: PrefixCache, request: TraceRequest): number 
     const pages = allocate(pool, cache, piece.pages);
     const stored = { format: FORMAT, tokens: piece.tokenIds.length, pages };
     const kind = piece.picture === undefined ? 'run' : 'picture';
-    const entry = cache.insert(piece, { kind, stored, raw: undefined }, tenant);
+    const entry = cache.insert(piece, { kind, stored, raw: undefined }, { tenant, weight: 1 });
     if (entry) used.push(entry);
     pool.release(pageRuns(pages, PAGES_PER_BLOCK));
   }

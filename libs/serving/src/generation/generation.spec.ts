@@ -16,7 +16,7 @@ function generationOf(sampling: Partial<GenerationSpec['sampling']> = {}): Gener
     resumedTokenIds: [],
     sampling: { ...toSampling(undefined, 64, new Set()), ...sampling },
     ...{ stop: [], text: undefined, textUnderPressure: undefined, maxTokens: 9, remainingMs: undefined },
-    ...{ tenant: 't', domain: cacheDomain('t', ''), priority: 0 },
+    ...{ tenant: 't', tenantWeight: 1, domain: cacheDomain('t', ''), priority: 0 },
   };
   return new Generation('r#1', 'r', spec, TEXT);
 }

@@ -36,6 +36,7 @@ export interface GenerateRequest extends RequestIds {
   readonly resumedTokenIds: readonly number[];
   readonly choice?: number | undefined;
   readonly tenant?: string | undefined;
+  readonly tenantWeight?: number | undefined;
 }
 
 export interface GenerationPicture extends KeptPicture, RequestedPicture {
@@ -59,6 +60,8 @@ export interface GenerationSpec extends RequestIds {
   readonly remainingMs: number | undefined;
   /** Whose its content in the cache counts as. */
   readonly tenant: string;
+  /** Of its share of the cache, beside others'. */
+  readonly tenantWeight: number;
   /** Only requests with the same one share cached prefixes and features. */
   readonly domain: CacheDomain;
   /** Lower ones go first. */

@@ -38,6 +38,7 @@ const generateSchema = z.object({
   // what this worker cannot do is refused: an answer that leaves it out would be a wrong one
   choice: z.literal(0).optional(),
   tenant: z.string().max(MAX_TENANT_LENGTH).optional(),
+  tenantWeight: z.number().min(0.001).max(1_000).optional(),
 });
 
 /** What a worker offers to requests. */
@@ -85,6 +86,7 @@ export function validateGenerate(generate: GenerateRequest, offer: Offer): Gener
     maxTokens,
     priority: generate.priority,
     tenant,
+    tenantWeight: generate.tenantWeight ?? DEFAULT_PRINCIPAL.weight,
     domain: cacheDomain(tenant, generate.cacheSalt),
     remainingMs: generate.remainingMs,
   };

@@ -7,9 +7,9 @@ import { EVICTION_POLICIES, type EvictionPolicyName } from '../policies.js';
 import { Coordinated } from './coordinated.js';
 import type { Owned } from './owned.js';
 
-const ownedOf = (serial: number, tenant = 'a', pages = 1): Owned => {
+const ownedOf = (serial: number, tenant = 'a', pages = 1, weight = 1): Owned => {
   const name = `${serial}`.padStart(64, '0');
-  return { ...contentOf(serial, { name, pages }), tenant };
+  return { ...contentOf(serial, { name, pages }), tenant, weight };
 };
 
 /** A pool of 100 pages in which all is idle. */
@@ -68,6 +68,30 @@ describe('Coordinated', () => {
     // a share is fifty
     const pool = new Pool('lru', 0).keep(ownedOf(0, 'small'), ownedOf(1, 'large', 60), ownedOf(2, 'large'));
     expect(pool.evictSerials(3)).toEqual([1, 0, 2]);
+  });
+
+  it('takes shares by weight, the newest that each tenant has told', () => {
+    // of a hundred pages four fifths are the heavy one's
+    const heavy = (weight: number) => [
+      ownedOf(0, 'heavy', 60, weight),
+      ownedOf(1, 'light', 30),
+      ownedOf(2, 'heavy', 1, weight),
+    ];
+    expect(new Pool('lru', 0).keep(...heavy(4)).evictSerials(3)).toEqual([1, 0, 2]);
+    expect(new Pool('lru', 0).keep(...heavy(1)).evictSerials(3)).toEqual([0, 1, 2]);
+    const changed = new Pool('lru', 0).keep(...heavy(4), ownedOf(3, 'heavy', 1, 1));
+    expect(changed.evictSerials(4)).toEqual([0, 1, 2, 3]);
+  });
+
+  it('leaves a tenant with more weight a larger floor', () => {
+    const floorOf = (weight: number): number => {
+      const quiet = range(30).map((serial) => ownedOf(serial, 'quiet', 1, weight));
+      const pool = new Pool().keep(...quiet, ...range(70, 30).map((serial) => ownedOf(serial, 'busy')));
+      pool.evictSerials(40);
+      return [...pool.idle].filter(({ tenant }) => tenant === 'quiet').length;
+    };
+    // half of a half, and half of four fifths
+    expect([floorOf(1), floorOf(4)]).toEqual([25, 30]);
   });
 
   it('leaves a tenant its floor while others have more than theirs', () => {

@@ -5,6 +5,7 @@ const SLACK = 1.1;
 
 interface Tenant<T> {
   pages: number;
+  weight: number;
   isProtected: boolean;
   /** What may go but for the protection, in the policy's order. */
   readonly parked: Set<T>;
@@ -13,6 +14,8 @@ interface Tenant<T> {
 /** How much each tenant's content takes, and whose is protected. A tenant without content is not known. */
 export class Tenants<T extends Owned> {
   readonly #tenants = new Map<string, Tenant<T>>();
+  /** Of all tenants that hold something. */
+  #weights = 0;
 
   constructor(
     private readonly capacityPages: number,
@@ -25,15 +28,18 @@ export class Tenants<T extends Owned> {
     return this.#tenants.size;
   }
 
-  add({ tenant: name, pages }: T): void {
+  add({ tenant: name, weight, pages }: T): void {
     const tenant = this.#tenants.get(name);
-    if (tenant) {
+    if (tenant?.weight === weight) {
       tenant.pages += pages;
       this.#judge(tenant);
       return;
     }
-    this.#tenants.set(name, { pages, isProtected: false, parked: new Set() });
-    this.#judgeAll();
+    if (tenant) {
+      tenant.pages += pages;
+      tenant.weight = weight;
+    } else this.#tenants.set(name, { pages, weight, isProtected: false, parked: new Set() });
+    this.#weigh();
   }
 
   remove(content: T): void {
@@ -46,7 +52,7 @@ export class Tenants<T extends Owned> {
       return;
     }
     this.#tenants.delete(content.tenant);
-    this.#judgeAll();
+    this.#weigh();
   }
 
   /** Whether it holds no more than its floor while others hold something. */
@@ -55,7 +61,8 @@ export class Tenants<T extends Owned> {
   }
 
   isAboveShare(name: string): boolean {
-    return (this.#tenants.get(name)?.pages ?? 0) > this.capacityPages / this.count;
+    const tenant = this.#tenants.get(name);
+    return tenant !== undefined && tenant.pages > this.#share(tenant);
   }
 
   /** Content that may go, of a tenant that is protected. */
@@ -76,12 +83,19 @@ export class Tenants<T extends Owned> {
     return most?.parked.values().next().value;
   }
 
-  #judgeAll(): void {
+  /** Added up anew, so that nothing of what has come and gone is left of it by rounding. */
+  #weigh(): void {
+    this.#weights = 0;
+    for (const { weight } of this.#tenants.values()) this.#weights += weight;
     for (const tenant of this.#tenants.values()) this.#judge(tenant);
   }
 
+  #share({ weight }: Tenant<T>): number {
+    return (this.capacityPages * weight) / this.#weights;
+  }
+
   #judge(tenant: Tenant<T>): void {
-    const floorPages = this.count < 2 ? 0 : (this.guaranteed * this.capacityPages) / this.count;
+    const floorPages = this.count < 2 ? 0 : this.guaranteed * this.#share(tenant);
     if (tenant.pages <= floorPages) tenant.isProtected = true;
     if (tenant.pages <= floorPages * SLACK || !tenant.isProtected) return;
     tenant.isProtected = false;

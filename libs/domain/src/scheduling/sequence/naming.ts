@@ -126,7 +126,7 @@ export class Naming {
   }
 
   #enter(cache: PrefixCache, unit: Parameters<PrefixCache['insert']>[0], content: CachedContent): void {
-    const entry = cache.insert(unit, content, this.progress.request.content?.tenant);
+    const entry = cache.insert(unit, content, this.progress.request.content?.owner);
     if (entry) this.#entries.push(entry);
   }
 

@@ -252,7 +252,11 @@ export interface Generate {
    * What the client knows the request by: its X-Request-Id, or the one that its answer carries. 1 to 128 letters,
    * digits, dots, dashes and underscores; for logs only, it need not be unique.
    */
-  clientRequestId?: string | undefined;
+  clientRequestId?:
+    | string
+    | undefined;
+  /** How much the tenant's share of the cache counts beside others', 0.001 to 1,000; 1 where it is not told. */
+  tenantWeight?: number | undefined;
 }
 
 /**
@@ -958,6 +962,7 @@ function createBaseGenerate(): Generate {
     tenant: undefined,
     traceparent: undefined,
     clientRequestId: undefined,
+    tenantWeight: undefined,
   };
 }
 
@@ -1021,6 +1026,9 @@ export const Generate: MessageFns<Generate> = {
     }
     if (message.clientRequestId !== undefined) {
       writer.uint32(138).string(message.clientRequestId);
+    }
+    if (message.tenantWeight !== undefined) {
+      writer.uint32(145).double(message.tenantWeight);
     }
     return writer;
   },
@@ -1186,6 +1194,14 @@ export const Generate: MessageFns<Generate> = {
             message.clientRequestId = reader.string();
             continue;
           }
+          case 18: {
+            if (tag !== 145) {
+              break;
+            }
+
+            message.tenantWeight = reader.double();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1248,6 +1264,11 @@ export const Generate: MessageFns<Generate> = {
         : isSet(object.client_request_id)
         ? globalThis.String(object.client_request_id)
         : undefined,
+      tenantWeight: isSet(object.tenantWeight)
+        ? globalThis.Number(object.tenantWeight)
+        : isSet(object.tenant_weight)
+        ? globalThis.Number(object.tenant_weight)
+        : undefined,
     };
   },
 
@@ -1301,6 +1322,9 @@ export const Generate: MessageFns<Generate> = {
     if (message.clientRequestId !== undefined) {
       obj.clientRequestId = message.clientRequestId;
     }
+    if (message.tenantWeight !== undefined) {
+      obj.tenantWeight = floatToJson(message.tenantWeight);
+    }
     return obj;
   },
 
@@ -1329,6 +1353,7 @@ export const Generate: MessageFns<Generate> = {
     message.tenant = object.tenant ?? undefined;
     message.traceparent = object.traceparent ?? undefined;
     message.clientRequestId = object.clientRequestId ?? undefined;
+    message.tenantWeight = object.tenantWeight ?? undefined;
     return message;
   },
 };
