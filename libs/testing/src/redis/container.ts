@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 import { GenericContainer, getContainerRuntimeClient, type StartedTestContainer, Wait } from 'testcontainers';
@@ -9,6 +10,9 @@ import { common, LISTENS, READY_TIMEOUT_MS, type Runner, say } from './server.js
 
 /** Programs that are fetched or compiled for tests. */
 const CACHE = fileURLToPath(new URL('../../../../.cache/', import.meta.url));
+
+/** The longest wait for a container to be removed. */
+const REMOVAL_MS = 15_000;
 
 /** Set on every container of tests, so that whoever ends a run can remove what a killed test left. */
 const LABELS = { 'org.kvcapsule.test': 'store' };
@@ -49,7 +53,8 @@ export function containerRunner(image: string): Runner {
     let ended: Promise<void> | undefined;
     const end = async (): Promise<void> => {
       await signal('SIGKILL').catch(ignoreStopped);
-      await container.stop({ timeout: 0 });
+      // its process has ended; what an engine that is slow to remove it leaves is removed by its label
+      await Promise.race([container.stop({ timeout: 0 }), sleep(REMOVAL_MS, undefined, { ref: false })]);
       forget();
     };
     return {
