@@ -75,12 +75,14 @@ export class FaultProxy {
       if (this.#fault === 'cutting' && sentBytes > this.#amount) pair.reset();
     });
     this.#pairs.add(pair);
-    for (const socket of [client, server]) {
+    const open = new Set([client, server]);
+    for (const socket of open) {
       socket.on('error', () => {
         pair.reset();
       });
       socket.once('close', () => {
-        this.#pairs.delete(pair);
+        open.delete(socket);
+        if (open.size === 0) this.#pairs.delete(pair);
       });
     }
   }
