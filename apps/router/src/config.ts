@@ -99,6 +99,9 @@ export const routerConfigSchema = z
     headTimeoutMs: durationMs().default(15_000).describe('Longest time the head of a request may take'),
     bodyTimeoutMs: durationMs().default(60_000).describe('Longest time the body of a request may take'),
     requestTimeoutMs: durationMs().default(600_000).describe('Longest time an answer may take'),
+    workerStallMs: durationMs()
+      .default(300_000)
+      .describe('Longest time in which a worker with requests may finish no step; then they go elsewhere'),
     queueSize: z
       .int()
       .min(1)
@@ -210,6 +213,7 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): S
     headTimeoutMs,
     bodyTimeoutMs,
     requestTimeoutMs,
+    workerStallMs: config.workerStallMs,
     stallMs: STALL_MS,
     keepAliveMs: KEEP_ALIVE_MS,
     windowBytes: WINDOW_BYTES,

@@ -51,6 +51,8 @@ export abstract class Settings {
   /** From the end of the headers to the last byte of the body. */
   abstract readonly bodyTimeoutMs: number;
   abstract readonly requestTimeoutMs: number;
+  /** How long a worker's engine may finish no step while it has requests, before they go elsewhere. */
+  abstract readonly workerStallMs: number;
   /** How long a client may take nothing of an answer that waits for it. */
   abstract readonly stallMs: number;
   /** How long a stream may say nothing before a comment does. */

@@ -24,8 +24,8 @@ type Limits = Pick<Settings, 'queueEntries' | 'queueWaitMs'>;
 
 function begin(limits: Limits, tenants: Settings['tenants'] = []): void {
   ports = new MemoryPorts();
-  fleet = new Fleet(ports);
   const settings = { queueBytes: Infinity, tenants, ...limits } as Settings;
+  fleet = new Fleet(ports, settings);
   admission = new Admission(settings, ports, fleet, new Telemetry());
 }
 

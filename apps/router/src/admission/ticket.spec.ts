@@ -24,9 +24,14 @@ let admission: Admission;
 function begin(caps: Partial<TenantTerms['caps']>): void {
   const terms = { ...PLAIN_TERMS, caps: { ...PLAIN_TERMS.caps, ...caps } };
   const tenants = [{ name: 't', keyHashes: [], ...terms }];
-  const settings = { queueEntries: 9, queueBytes: Infinity, queueWaitMs: 60_000, tenants };
+  const settings = {
+    queueEntries: 9,
+    queueBytes: Infinity,
+    queueWaitMs: 60_000,
+    tenants,
+  } as unknown as Settings;
   const ports = new MemoryPorts();
-  admission = new Admission(settings as unknown as Settings, ports, new Fleet(ports), new Telemetry());
+  admission = new Admission(settings, ports, new Fleet(ports, settings), new Telemetry());
 }
 
 afterEach(() => {

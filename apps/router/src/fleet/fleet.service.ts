@@ -9,6 +9,7 @@ import { NO_WORK, processOf, type Work, type WorkerView } from '@kvcapsule/domai
 import type { BreakerState, Trial } from '@kvcapsule/domain/retries';
 import type { Following, FollowingFigures, RegistryNews, WorkerRecord } from '@kvcapsule/domain/registry';
 import { Ports } from '../ports.js';
+import { Settings } from '../settings.js';
 import { LIST_STANDS_MS, Member } from './member.js';
 import { lost, type WorkerLink } from './worker-link.js';
 
@@ -24,8 +25,6 @@ const WAKE_MS = 250;
  * says; it is found within six seconds, since silence is looked for every second.
  */
 const SILENCE_MS = 5_000;
-/** One that reports, but whose engine finishes no step for so long, hangs in a step. */
-const STALL_MS = 300_000;
 
 /** The workers this router knows, what it has in flight on each, and its one channel to each. */
 @Injectable()
@@ -51,7 +50,10 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
   /** Something was told of which requests that wait have not been told. */
   #owesWake = false;
 
-  constructor(private readonly ports: Ports) {}
+  constructor(
+    private readonly ports: Ports,
+    private readonly settings: Settings,
+  ) {}
 
   async onApplicationBootstrap(): Promise<void> {
     await this.#follow();
@@ -302,12 +304,15 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
     else this.#log.log(`Worker ${workerId} answers again.`);
   }
 
+  /** One that reports, but whose engine finishes no step, hangs in a step. */
   #hangUpOnHung(): void {
+    const { workerStallMs } = this.settings;
     for (const { channel } of this.#members.values()) {
       const link = channel.current;
       if (!link) continue;
       if (link.silentMs > SILENCE_MS) channel.hangUp(lost('The worker said nothing for too long.'));
-      else if (link.stalledMs > STALL_MS) channel.hangUp(lost('The worker made no progress for too long.'));
+      else if (link.stalledMs > workerStallMs)
+        channel.hangUp(lost('The worker made no progress for too long.'));
     }
   }
 }

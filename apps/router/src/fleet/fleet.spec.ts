@@ -8,6 +8,7 @@ import type { Following, RegistryListener, RegistryNews } from '@kvcapsule/domai
 import { FakeClient } from '../testing/fake-client.js';
 import { MemoryPorts, workerRecord } from '../testing/memory-ports.js';
 import { Fleet } from './fleet.service.js';
+import type { Settings } from '../settings.js';
 import type { LinkListener } from './worker-link.js';
 
 let ports: MemoryPorts;
@@ -35,6 +36,7 @@ function listener(): LinkListener & { faults: KvcError[] } {
 }
 
 const record = workerRecord('w0', 'host:1');
+const settings = { workerStallMs: 60_000 } as Settings;
 const names = () => fleet.views().map((view) => [view.record.workerId, view.isListed]);
 const reach = () => fleet.views()[0]?.reach;
 
@@ -64,7 +66,7 @@ beforeEach(async () => {
     return client().asClient;
   };
   ports.workers = [record];
-  fleet = new Fleet(ports);
+  fleet = new Fleet(ports, settings);
   await fleet.onApplicationBootstrap();
 });
 
@@ -163,7 +165,7 @@ describe('requests that wait', () => {
       listener = given;
       return Promise.resolve(following as unknown as Following);
     };
-    const hearing = new Fleet(ports);
+    const hearing = new Fleet(ports, settings);
     await hearing.refresh();
     const looks = vi.fn();
     hearing.onChange(looks);
@@ -236,7 +238,7 @@ describe('a worker that reports', () => {
   it('is left alone however long a prefill takes', async () => {
     const heard = ask();
     await pass(600_000, (passedMs) => {
-      if (passedMs % 1_000 === 0) client().stream.say({ steps: Math.floor(passedMs / 60_000) });
+      if (passedMs % 1_000 === 0) client().stream.say({ steps: Math.floor(passedMs / 50_000) });
     });
     expect(heard.faults).toEqual([]);
   });
@@ -248,9 +250,9 @@ describe('a worker that reports', () => {
     expect([heard.faults, names()]).toEqual([[], []]);
   });
 
-  it('hangs when its engine finishes no step for five minutes', async () => {
+  it('hangs when its engine finishes no step for as long as it may', async () => {
     const heard = ask();
-    await pass(299_000, () => client().stream.say({ steps: 7 }));
+    await pass(59_000, () => client().stream.say({ steps: 7 }));
     expect(heard.faults).toEqual([]);
     await pass(3_000, () => clients[0]?.stream.say({ steps: 7 }));
     expect(heard.faults).toMatchObject([{ message: 'The worker made no progress for too long.' }]);

@@ -77,9 +77,10 @@ beforeEach(async () => {
     return { watchCache, adviseEviction, close: () => undefined } as unknown as WorkerServiceClient;
   };
   ports.workers = [workerRecord('w0', 'host:1')];
-  fleet = new Fleet(ports);
+  const settings = { indexNames: 10_000 } as Settings;
+  fleet = new Fleet(ports, settings);
   telemetry = new Telemetry();
-  owners = new Owners(fleet, telemetry, { indexNames: 10_000 } as Settings);
+  owners = new Owners(fleet, telemetry, settings);
   await fleet.refresh();
 });
 

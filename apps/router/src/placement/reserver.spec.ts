@@ -38,10 +38,10 @@ async function meet(...changes: Parameters<typeof workerRecord>[2][]): Promise<v
 
 beforeEach(() => {
   ports = new MemoryPorts();
-  fleet = new Fleet(ports);
   const settings = {
     ...{ placementPolicy: 'cost-aware', placementWeights: {}, queueWaitMs: 1_000 },
   } as Settings;
+  fleet = new Fleet(ports, settings);
   guard = new LedgerGuard(ports);
   reserver = new Reserver(settings, guard, fleet, new Placement(fleet, settings), new Telemetry());
 });

@@ -67,6 +67,7 @@ const SETTINGS: Settings = {
   headTimeoutMs: 15_000,
   bodyTimeoutMs: 20_000,
   requestTimeoutMs: 20_000,
+  workerStallMs: 300_000,
   stallMs: 20_000,
   keepAliveMs: 20_000,
   windowBytes: 1_000_000,

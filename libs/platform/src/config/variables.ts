@@ -28,6 +28,7 @@ export const VARIABLES = {
       'HEAD_TIMEOUT_MS',
       'BODY_TIMEOUT_MS',
       'REQUEST_TIMEOUT_MS',
+      'WORKER_STALL_MS',
       'QUEUE_SIZE',
       'QUEUE_MIB',
       'INDEX_NAMES',
