@@ -10,7 +10,8 @@ import { parseArgs } from 'node:util';
 
 const ROOT = resolve(import.meta.dirname, '..');
 const built = (path) => import(join(ROOT, 'libs', path, 'index.js'));
-const { Coordinated, EVICTION_POLICIES, DEFAULT_EVICTION_POLICY } = await built('domain/dist/eviction');
+const { Coordinated, EVICTION_POLICIES, DEFAULT_EVICTION_POLICY, RebuildCosts } =
+  await built('domain/dist/eviction');
 const { optimum, replay, TRACE_NAMES, traceOf } = await built('evaluation/dist/eviction');
 const { COLOURS, escapeXml, gridLines, htmlPage, linePath, svgPlot } = await built('evaluation/dist/report');
 
@@ -26,11 +27,10 @@ const requests = Number(values.requests);
 const [seeds, shares] = [values.seeds, values.shares].map((list) => list.split(',').map(Number));
 const POLICIES = Object.keys(EVICTION_POLICIES);
 
-/** Seconds a token of an assumed machine: a picture's goes through the tower too, so it counts twice. */
-const SECONDS = { text: 0.000_25, picture: 0.000_5 };
+/** What is saved, and what a policy that weighs costs is told to: seconds are those of a worker that has not measured. */
 const WORTH = {
   tokens: ({ textTokens, pictureTokens }) => textTokens + pictureTokens,
-  seconds: ({ textTokens, pictureTokens }) => SECONDS.text * textTokens + SECONDS.picture * pictureTokens,
+  seconds: (content) => new RebuildCosts().of({ ...content, storedPages: content.pages }),
   pages: ({ pages }) => pages,
 };
 const countsOf = ({ picture, tokenIds, pages }) => ({
@@ -44,12 +44,13 @@ function measure(trace, seed, share) {
   const used = new Set(trace.requests.flatMap(({ pieces }) => pieces));
   const usedPages = [...used].reduce((sum, { pages }) => sum + pages, 0);
   const blocks = Math.ceil((usedPages * share) / 8);
-  const runs = Object.fromEntries(
-    POLICIES.map((name) => [name, replay(trace, blocks, EVICTION_POLICIES[name]())]),
-  );
-  const asked = each((worth) => worth(runs[POLICIES[0]].asked));
+  const run = (name, costOf) => replay(trace, blocks, EVICTION_POLICIES[name](costOf));
+  const { asked: all } = run('lru');
+  const asked = each((worth) => worth(all));
   const bounds = each((worth) => optimum(trace, blocks * 8, (piece) => worth(countsOf(piece))));
-  const found = Object.fromEntries(POLICIES.map((name) => [name, each((worth) => worth(runs[name].found))]));
+  const found = Object.fromEntries(
+    POLICIES.map((name) => [name, each((worth) => worth(run(name, worth).found))]),
+  );
   return { trace: trace.name, seed, share, blocks, asked, bounds, found };
 }
 
@@ -70,7 +71,7 @@ function measureFloors(trace, seed, share) {
   const usedPages = [...used].reduce((sum, { pages }) => sum + pages, 0);
   const blocks = Math.ceil((usedPages * share) / 8);
   return FLOORS.map((guaranteed) => {
-    const policy = new Coordinated(EVICTION_POLICIES[DEFAULT_EVICTION_POLICY](), {
+    const policy = new Coordinated(EVICTION_POLICIES[DEFAULT_EVICTION_POLICY](WORTH.tokens), {
       capacityPages: 8 * blocks,
       guaranteed,
     });

@@ -18,6 +18,7 @@ import type { LeaseKeeper } from './cluster/lease-keeper.js';
 import { EngineLoop } from './native/engine-loop.js';
 import type { PictureInbox } from './pictures/picture-inbox.js';
 import { namePicture } from './pictures/picture-name.js';
+import { PictureTime } from './pictures/picture-time.js';
 import type { WorkerTelemetry } from './telemetry/worker-telemetry.js';
 
 /** Rejects with an `IMAGE_*` code that carries the param. */
@@ -62,6 +63,7 @@ export class Executor {
   readonly #sinks = new Map<string, EventSink>();
   /** Pictures that the engine is at. */
   readonly #watches = new Map<PictureName, ImageWatch>();
+  readonly #pictureTime = new PictureTime();
   readonly #drains = new Map<string, (aborted: number) => void>();
   #drained = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -77,9 +79,12 @@ export class Executor {
         this.#carryOut(core.plan(performance.now()));
       },
       landed: (number, outcome) => {
-        this.#carryOut(core.stepLanded(number, outcome, performance.now()));
+        const nowMs = performance.now();
+        this.#pictureTime.stepEnds(nowMs);
+        this.#carryOut(core.stepLanded(number, outcome, nowMs));
       },
       failed: (number, error) => {
+        this.#pictureTime.stepEnds(performance.now());
         this.#carryOut(core.stepFailed(number, error));
       },
     });
@@ -154,6 +159,7 @@ export class Executor {
         this.#send(effect);
         return;
       case 'runStep':
+        this.#pictureTime.stepBegins(performance.now());
         this.#loop.launch(effect.step.number, this.#runner.run(effect.step));
         return;
       case 'closeSlots':
@@ -239,10 +245,13 @@ export class Executor {
     const stop = telemetry.metrics.pictureEncode.startTimer();
     const watch = engine.watchImage();
     this.#watches.set(name, watch);
+    this.#pictureTime.begin(name, performance.now());
     const outcome = await outcomeOf(() => engine.encodeImage(rgb, width, height, watch));
     this.#watches.delete(name);
+    const seconds = this.#pictureTime.end(name, performance.now());
     if ('handle' in outcome) stop();
-    this.#carryOut(this.#core.pictureEncoded(name, outcome));
+    const measured = 'handle' in outcome ? { ...outcome, seconds } : outcome;
+    this.#carryOut(this.#core.pictureEncoded(name, measured));
   }
 
   #releaseFeatures(handle: number): void {

@@ -7,6 +7,8 @@ export interface Evictable {
   readonly pages: number;
   readonly textTokens: number;
   readonly pictureTokens: number;
+  /** Of its pages those that rows were compressed into. */
+  readonly storedPages: number;
   /** Order of arrival, to break ties. */
   readonly serial: number;
 }

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import { EVICTION_POLICIES, type EvictionPolicy } from '../eviction/index.js';
+import { EVICTION_POLICIES, type EvictionPolicy, RebuildCosts } from '../eviction/index.js';
 import {
   cacheDomain,
   ContentChain,
@@ -230,9 +230,12 @@ describe('PrefixCache', () => {
     expect([pool.heldPages, cache.size]).toEqual([busy.runs.length * 8, 1]);
   });
 
-  it('evicts what costs least a page first: pictures are twice as dear as text, and the latest of equals goes', () => {
+  it('evicts what costs least a page first: pictures are dearer than text, and the latest of equals goes', () => {
     const pool = new PagePool(16, 8);
-    const cache = new PrefixCache(pool, EVICTION_POLICIES['greedy-dual-size']<CacheEntry>());
+    const cache = new PrefixCache(
+      pool,
+      EVICTION_POLICIES['greedy-dual-size']<CacheEntry>(new RebuildCosts().of),
+    );
     const kept = new Map<string, ContentName>();
     const keep = (is: string, tokens: number, kind: 'text' | 'run' | 'picture') => {
       const name = is as ContentName;
@@ -375,10 +378,10 @@ describe('PrefixCache', () => {
     const pool = new PagePool(4, 8);
     const cache = new PrefixCache(pool);
     const pages = pool.allocatePages(4) ?? [];
-    const unit = { name: 'picture' as ContentName, parent: ROOT, tokenIds: range(40) };
+    const unit = { name: 'picture' as ContentName, parent: ROOT, tokenIds: range(16) };
     const dear = cache.insert(unit, {
       kind: 'picture',
-      stored: { format: 0, tokens: 40, pages },
+      stored: { format: 0, tokens: 16, pages },
       raw: undefined,
     });
     cache.leave(dear ? [dear] : []);
@@ -410,7 +413,7 @@ describe('PrefixCache', () => {
       fc.assert(
         fc.property(texts, fc.integer({ min: 14, max: 30 }), (script, blocks) => {
           const pool = new PagePool(blocks, 8);
-          const cache = new PrefixCache(pool, create<CacheEntry>());
+          const cache = new PrefixCache(pool, create<CacheEntry>(new RebuildCosts().of));
           const holders: Holder[] = [];
           for (const [index, { fork, length, drop, leave, picturePages }] of script.entries()) {
             const tokenIds = range(length).map((at) => (at < fork ? at : at + fork * 100));

@@ -4,6 +4,7 @@ import {
   type EvictionPolicy,
   type ContentOwner,
   type Owned,
+  RebuildCosts,
 } from '../eviction/index.js';
 import { type ContentChain, type ContentName, type ContentUnit, textName } from '../identity/index.js';
 import { type CachedItem, CacheLog } from '../owners/index.js';
@@ -70,7 +71,9 @@ export class PrefixCache {
   /** @param log what comes and goes is written there */
   constructor(
     pool: PagePool,
-    policy: EvictionPolicy<CacheEntry> = EVICTION_POLICIES[DEFAULT_EVICTION_POLICY]<CacheEntry>(),
+    policy: EvictionPolicy<CacheEntry> = EVICTION_POLICIES[DEFAULT_EVICTION_POLICY]<CacheEntry>(
+      new RebuildCosts().of,
+    ),
     private readonly log = new CacheLog(),
   ) {
     this.#pool = pool;
@@ -162,6 +165,7 @@ export class PrefixCache {
       content.kind === 'picture' ? [0, tokenIds.length] : [tokenIds.length, 0];
     const entry: CacheEntry = {
       ...{ name, parent, tokenIds, content, runs, pages, textTokens, pictureTokens, tenant, weight },
+      storedPages: content.kind === 'text' ? 0 : (content.stored?.pages.length ?? 0),
       serial: this.#serials++,
       users: 1,
       idleChildren: this.#children.get(name)?.filter(({ users }) => users === 0).length ?? 0,

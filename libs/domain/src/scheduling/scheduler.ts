@@ -1,5 +1,6 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 
+import type { RebuildCosts } from '../eviction/index.js';
 import { relieve, withoutRelief } from '../pressure/index.js';
 import type { PoolAccount, SchedulerCounters, SequencePages } from './accounts.js';
 import { Admission, schedule } from './admission.js';
@@ -60,6 +61,11 @@ export class Scheduler {
 
   get waiting(): readonly string[] {
     return this.#state.waiting.items.map(({ id }) => id);
+  }
+
+  /** What computing content again takes here: whoever has a clock tells it. */
+  get costs(): RebuildCosts {
+    return this.#state.costs;
   }
 
   /** Names of what is evicted next, at most so many. */

@@ -1,4 +1,4 @@
-import { Coordinated, DEFAULT_EVICTION_POLICY, EVICTION_POLICIES } from '../eviction/index.js';
+import { Coordinated, DEFAULT_EVICTION_POLICY, EVICTION_POLICIES, RebuildCosts } from '../eviction/index.js';
 import type { CacheLog } from '../owners/index.js';
 import { BLOCK_SHAPE, type BlockShape, type CacheEntry, PagePool, PrefixCache } from '../paging/index.js';
 import { type StepBudget, stepBudget, type StepLimits } from './budget.js';
@@ -25,6 +25,7 @@ export class SchedulerState {
   readonly shape: BlockShape;
   readonly pool: PagePool;
   readonly cache: PrefixCache;
+  readonly costs = new RebuildCosts();
   readonly eviction: Coordinated<CacheEntry>;
   readonly source: PageSource;
   readonly running = new SequenceQueue();
@@ -54,7 +55,7 @@ export class SchedulerState {
     const pool = new PagePool(blocks, shape.pagesPerBlock);
     this.pool = pool;
     const { capacityPages } = pool;
-    this.eviction = new Coordinated(EVICTION_POLICIES[DEFAULT_EVICTION_POLICY]<CacheEntry>(), {
+    this.eviction = new Coordinated(EVICTION_POLICIES[DEFAULT_EVICTION_POLICY]<CacheEntry>(this.costs.of), {
       ...{ capacityPages, guaranteed: options.guaranteedShare ?? 0 },
     });
     this.cache = new PrefixCache(pool, this.eviction, options.cacheLog);

@@ -3,21 +3,32 @@ import {
   type Evictable,
   type EvictionPolicy,
   type EvictionPolicyName,
+  RebuildCosts,
 } from '../eviction/index.js';
 
 /** Content of one page and sixteen tokens of text, unless told otherwise. */
 export function contentOf(serial: number, known: Partial<Evictable> = {}): Evictable {
-  return { name: `c${serial}`, parent: 'root', pages: 1, textTokens: 16, pictureTokens: 0, serial, ...known };
+  return {
+    name: `c${serial}`,
+    parent: 'root',
+    pages: 1,
+    textTokens: 16,
+    pictureTokens: 0,
+    storedPages: 0,
+    serial,
+    ...known,
+  };
 }
 
 /** A policy, and what a cache knows of each content. */
 export class PolicyDriver {
   readonly policy: EvictionPolicy<Evictable>;
+  readonly costs = new RebuildCosts();
   readonly idle = new Set<Evictable>();
   readonly busy = new Set<Evictable>();
 
   constructor(name: EvictionPolicyName) {
-    this.policy = EVICTION_POLICIES[name]<Evictable>();
+    this.policy = EVICTION_POLICIES[name]<Evictable>(this.costs.of);
   }
 
   /** Comes, and is in use. */

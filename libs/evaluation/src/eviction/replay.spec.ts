@@ -1,10 +1,11 @@
-import { EVICTION_POLICIES } from '@kvcapsule/domain/eviction';
+import { EVICTION_POLICIES, RebuildCosts } from '@kvcapsule/domain/eviction';
 import { describe, expect, it } from 'vitest';
 import { optimum } from './optimum.js';
 import { replay } from './replay.js';
 import type { Piece, Trace } from './trace.js';
 import { TRACE_NAMES, traceOf } from './traffic.js';
 
+const COST_OF = new RebuildCosts().of;
 const usedPages = ({ requests }: Trace) =>
   [...new Set(requests.flatMap(({ pieces }) => pieces))].reduce((sum, { pages }) => sum + pages, 0);
 const tokens = ({ tokenIds }: Piece) => tokenIds.length;
@@ -21,7 +22,7 @@ describe.each(TRACE_NAMES)('%s', (name) => {
     const blocks = Math.ceil(usedPages(trace) / 4);
     const bound = optimum(trace, blocks * 8, tokens);
     for (const create of Object.values(EVICTION_POLICIES)) {
-      const { found, evictedPages } = replay(trace, blocks, create());
+      const { found, evictedPages } = replay(trace, blocks, create(COST_OF));
       expect([found.textTokens + found.pictureTokens, evictedPages]).toEqual([bound.lower, 0]);
     }
     expect(bound.upper).toBeCloseTo(bound.lower, 6);
@@ -31,7 +32,7 @@ describe.each(TRACE_NAMES)('%s', (name) => {
     const blocks = Math.ceil(usedPages(trace) / 8 / 3);
     const bound = optimum(trace, blocks * 8, tokens);
     for (const create of Object.values(EVICTION_POLICIES)) {
-      const { found, evictedPages } = replay(trace, blocks, create());
+      const { found, evictedPages } = replay(trace, blocks, create(COST_OF));
       expect(found.textTokens + found.pictureTokens).toBeLessThanOrEqual(bound.upper);
       expect(evictedPages).toBeGreaterThan(0);
     }

@@ -351,6 +351,12 @@ export const METRICS = {
       labels: [],
       buckets: ENGINE_BUCKETS,
     },
+    rebuildSeconds: {
+      name: 'kvcapsule_worker_rebuild_seconds',
+      help: 'What eviction takes content’s computing again to cost, of: prefill_token, tower_token (a picture’s, beside its prefill) or compressed_page',
+      type: 'gauge',
+      labels: ['of'],
+    },
     preemptions: {
       name: 'kvcapsule_worker_preemptions_total',
       help: 'Requests put back to be computed again because pages ran short; the last',

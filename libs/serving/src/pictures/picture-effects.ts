@@ -36,4 +36,10 @@ export type DecodeOutcome =
   { readonly name: PictureName; readonly image: DecodedImage } | { readonly error: unknown };
 
 export type EncodeOutcome =
-  { readonly handle: number; readonly tokens: number } | { readonly error: unknown };
+  | {
+      readonly handle: number;
+      readonly tokens: number;
+      /** That the engine computed at it; absent where nobody knows. */
+      readonly seconds?: number;
+    }
+  | { readonly error: unknown };

@@ -84,6 +84,11 @@ export class PictureFeatures {
     return this.#computed;
   }
 
+  /** Pictures that the engine encodes. */
+  get underWay(): number {
+    return this.#encoding.size;
+  }
+
   /** Bytes of features that requests use or wait to make. */
   get takenBytes(): number {
     return this.#room.takenBytes;

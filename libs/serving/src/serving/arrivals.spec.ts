@@ -36,7 +36,8 @@ describe('a request that arrives', () => {
     const image = { rgb: Uint8Array.of(1), width: 20, height: 1 };
     const name = 'n' as never;
     expect(kindsOf(serving.pictureDecoded(decode.file, { name, image }))).toContain('encodePicture');
-    serving.pictureEncoded(name, { handle: 1, tokens: 20 });
+    serving.pictureEncoded(name, { handle: 1, tokens: 20, seconds: 0.4 });
+    expect(serving.scheduler.costs.towerSeconds).toBeCloseTo(0.02, 9);
     expect(isQueued()).toBe(false);
     expect(kindsOf(serving.leaseAccepted(accept.id))).toEqual(['wake']);
     expect(isQueued()).toBe(true);

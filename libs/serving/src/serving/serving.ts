@@ -201,6 +201,8 @@ export class Serving {
   }
 
   pictureEncoded(name: PictureName, outcome: EncodeOutcome): readonly Effect[] {
+    if ('handle' in outcome && outcome.seconds !== undefined)
+      this.scheduler.costs.encoded(outcome.tokens, outcome.seconds);
     this.pictures.encoded(name, outcome);
     return this.#outbox.take();
   }

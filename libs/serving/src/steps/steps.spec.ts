@@ -1,4 +1,5 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
+import { RebuildCosts } from '@kvcapsule/domain/eviction';
 import type { ScheduledStep, Scheduler } from '@kvcapsule/domain/scheduling';
 import { describe, expect, it } from 'vitest';
 
@@ -11,6 +12,7 @@ import { Steps } from './steps.js';
 
 const NOTHING = { reads: [], writes: [], changes: [], chunks: [], samples: [] };
 const NO_NEWS = { recompressed: [], preempted: [], missing: [], exhausted: [] };
+const GENERATION = { completionTokens: 0, tokenIds: [], started: true };
 const OUTCOME = { samples: [], compressSeconds: 0 };
 
 interface Script {
@@ -25,8 +27,10 @@ function scripted(count: number, { moving = [], empty = [], first = {} }: Script
   const log: string[] = [];
   let planned = 0;
   const allowed: number[] = [];
+  const costs = new RebuildCosts();
   const scheduler = {
     counters: {},
+    costs,
     plan: (ahead: boolean, prefillRows: number): ScheduledStep | undefined => {
       if (planned === count) return undefined;
       planned += 1;
@@ -53,10 +57,16 @@ function scripted(count: number, { moving = [], empty = [], first = {} }: Script
   const steps = new Steps({
     ...{ scheduler, outbox, stopTokenIds: new Set<number>() },
     requests: {
-      find: (id: string) => (id === 'a' ? { id, ids: { requestId: id }, completionTokens: 0 } : undefined),
+      find: (id: string) => (id === 'a' ? { ...GENERATION, id, ids: { requestId: id } } : undefined),
       fail: ({ id }: Generation, { code }: KvcError) => log.push(`fail ${id} ${code}`),
     } as unknown as Requests,
     pictures: {
+      get computed() {
+        return pictures.computed;
+      },
+      get underWay() {
+        return pictures.underWay;
+      },
       release: ({ id }: Generation) => log.push(`release ${id}`),
       encode: ({ id }: Generation, from: number, done: (error?: unknown) => void) => {
         log.push(`encode ${id} from ${from}`);
@@ -66,6 +76,7 @@ function scripted(count: number, { moving = [], empty = [], first = {} }: Script
     leases: { balance: (nowMs: number) => balanced.push(nowMs) } as unknown as Leases,
     lost: () => log.push('lost'),
   });
+  const pictures = { computed: 0, underWay: 0 };
   const reports = () => outbox.take().flatMap((effect) => (effect.kind === 'report' ? [effect.report] : []));
   /** Numbers of the steps that the engine has got, and slots that it is to close. */
   const effects = () =>
@@ -74,7 +85,8 @@ function scripted(count: number, { moving = [], empty = [], first = {} }: Script
       if (effect.kind === 'closeSlots') return [`close ${effect.slots.join(' ')}`];
       return effect.kind === 'report' ? [] : [effect.kind];
     });
-  return { steps, log, allowed, effects, reports, balanced, encoded: (error?: unknown) => encoded?.(error) };
+  const more = { costs, pictures, encoded: (error?: unknown) => encoded?.(error) };
+  return { steps, log, allowed, effects, reports, balanced, ...more };
 }
 
 describe('Steps', () => {
@@ -103,6 +115,20 @@ describe('Steps', () => {
     expect(allowed).toEqual([256, 256, 500]);
   });
 
+  it('learns what a token of prefill costs from steps without pictures beside them', () => {
+    const chunks = [{ id: 'a', rows: 64 }] as unknown as ScheduledStep['chunks'];
+    const seconds = (meanwhile: (pictures: { computed: number; underWay: number }) => void) => {
+      const { steps, costs, pictures } = scripted(1, { first: { rows: 64, chunks } });
+      steps.plan(0);
+      meanwhile(pictures);
+      steps.landed(1, OUTCOME, 640);
+      return costs.prefillSeconds;
+    };
+    expect(seconds(() => undefined)).toBe(0.01);
+    expect(seconds((pictures) => (pictures.underWay = 1))).toBe(0.001);
+    expect(seconds((pictures) => (pictures.computed = 1))).toBe(0.001);
+  });
+
   it('takes ends of steps in their order only: what they drew would go to others', () => {
     const { steps } = scripted(2);
     const ends = (number: number) => () => {
@@ -116,9 +142,9 @@ describe('Steps', () => {
 
   it('hands what was drawn to the scheduler, and counts what was compressed', () => {
     const changes = [
-      { kind: 'compress' },
+      { kind: 'compress', pages: [1] },
       { kind: 'open' },
-      { kind: 'compress' },
+      { kind: 'compress', pages: [2, 3] },
     ] as unknown as ScheduledStep['changes'];
     const { steps, log, reports } = scripted(1, { first: { changes } });
     steps.plan(0);

@@ -7,6 +7,7 @@ import type { Leases } from '../leases/leases.js';
 import type { PictureFeatures } from '../pictures/picture-features.js';
 import type { Outbox } from '../serving/effects.js';
 import type { Requests } from '../serving/requests.js';
+import { measure } from './measure.js';
 import { modelInput } from './model-input.js';
 import { Pace } from './pace.js';
 
@@ -31,6 +32,8 @@ export interface StepParts {
 interface Flight {
   readonly step: ScheduledStep;
   readonly startMs: number;
+  /** Encoded before, or undefined where some are being encoded: their slices lengthen the step. */
+  readonly pictures: number | undefined;
 }
 
 interface Failure {
@@ -83,7 +86,7 @@ export class Steps {
 
   /** The oldest step under way has run. */
   landed(number: number, { samples, compressSeconds }: StepOutcome, nowMs: number): void {
-    const { step, startMs } = this.#end(number);
+    const { step, startMs, pictures } = this.#end(number);
     if (this.#failure) {
       this.#recover(this.#failure, step);
       return;
@@ -95,6 +98,8 @@ export class Steps {
     const durationMs = nowMs - Math.max(startMs, this.#lastStepEndMs);
     this.#lastStepEndMs = nowMs;
     this.#pace.landed(step.rows, durationMs);
+    if (pictures !== undefined && pictures === this.#pictures() && !movesPages(step))
+      measure(this.parts.scheduler.costs, step, { seconds: durationMs / 1000, compressSeconds });
     this.parts.outbox.report({ kind: 'stepLanded', durationMs, compressions, compressSeconds });
     this.#deliver(step, samples);
     this.parts.leases.balance(nowMs);
@@ -165,8 +170,13 @@ export class Steps {
   #launch(step: ScheduledStep, nowMs: number): void {
     const { number, reads, writes } = step;
     const input = modelInput(step, (id) => this.#scheduled(id));
-    this.#flights.push({ step, startMs: nowMs });
+    this.#flights.push({ step, startMs: nowMs, pictures: this.#pictures() });
     this.parts.outbox.push({ kind: 'runStep', step: { number, reads, writes, input } });
+  }
+
+  #pictures(): number | undefined {
+    const { computed, underWay } = this.parts.pictures;
+    return underWay > 0 ? undefined : computed;
   }
 
   #scheduled(id: string): Generation {

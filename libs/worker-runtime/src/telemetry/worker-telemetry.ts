@@ -57,7 +57,7 @@ export class WorkerTelemetry {
   }
 
   /** Brings the gauges up to date; call before they are read. */
-  updateGauges({ running, waiting, gauges, pictures }: Serving): void {
+  updateGauges({ running, waiting, gauges, pictures, scheduler }: Serving): void {
     const { metrics } = this;
     metrics.requestsRunning.set(running);
     metrics.requestsWaiting.set(waiting);
@@ -70,6 +70,10 @@ export class WorkerTelemetry {
     }
     metrics.encoderCacheBytes.set(pictures.cache.bytes);
     metrics.kvRawEquivalentBytes.set(gauges.rawEquivalentBytes);
+    const { prefillSeconds, towerSeconds, compressionSeconds } = scheduler.costs;
+    metrics.rebuildSeconds.set({ of: 'prefill_token' }, prefillSeconds);
+    metrics.rebuildSeconds.set({ of: 'tower_token' }, towerSeconds);
+    metrics.rebuildSeconds.set({ of: 'compressed_page' }, compressionSeconds);
   }
 
   #finished({ ids, reason, usage }: ReportOf<'requestFinished'>): void {

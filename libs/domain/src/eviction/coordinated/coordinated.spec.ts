@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { contentOf } from '../../testing/policy-driver.js';
 import { Lru } from '../lru/lru.js';
 import { EVICTION_POLICIES, type EvictionPolicyName } from '../policies.js';
+import { RebuildCosts } from '../rebuild-costs.js';
 import { Coordinated } from './coordinated.js';
 import type { Owned } from './owned.js';
 
@@ -18,7 +19,7 @@ class Pool {
   readonly idle = new Set<Owned>();
 
   constructor(name: EvictionPolicyName = 'lru', guaranteed = 0.5) {
-    const policy = name === 'lru' ? new Lru<Owned>() : EVICTION_POLICIES[name]<Owned>();
+    const policy = name === 'lru' ? new Lru<Owned>() : EVICTION_POLICIES[name]<Owned>(new RebuildCosts().of);
     this.policy = new Coordinated<Owned>(policy, { capacityPages: 100, guaranteed });
   }
 

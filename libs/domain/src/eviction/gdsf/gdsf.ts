@@ -1,12 +1,14 @@
 import type { Evictable, EvictionPolicy } from '../policy.js';
 import { Ranking } from '../ranking.js';
-import { rebuildCost } from '../rebuild-cost.js';
+import type { RebuildCost } from '../rebuild-costs.js';
 
 /** Greedy-dual-size with frequency; see README.md. */
 export class Gdsf<T extends Evictable> implements EvictionPolicy<T> {
   readonly #ranking = new Ranking<T>();
   readonly #uses = new Map<T, number>();
   #clock = 0;
+
+  constructor(private readonly costOf: RebuildCost) {}
 
   insert(content: T): void {
     this.#uses.set(content, 1);
@@ -18,7 +20,7 @@ export class Gdsf<T extends Evictable> implements EvictionPolicy<T> {
 
   leave(content: T): void {
     const uses = this.#uses.get(content) ?? 0;
-    this.#ranking.set(content, this.#clock + (uses * rebuildCost(content)) / content.pages);
+    this.#ranking.set(content, this.#clock + (uses * this.costOf(content)) / content.pages);
   }
 
   offer(content: T): void {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { contentOf, PolicyDriver } from '../../testing/policy-driver.js';
 
 describe('greedy-dual-size', () => {
-  it('lets what costs least a page go first, a picture being twice as dear as text, and the latest of equals', () => {
+  it('lets what costs least a page go first, a picture being dearer than text, and the latest of equals', () => {
     const driver = new PolicyDriver('greedy-dual-size');
     driver.keep(
       contentOf(0, { name: 'picture', textTokens: 0, pictureTokens: 16 }),

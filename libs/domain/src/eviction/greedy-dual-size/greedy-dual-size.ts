@@ -1,11 +1,13 @@
 import type { Evictable, EvictionPolicy } from '../policy.js';
 import { Ranking } from '../ranking.js';
-import { rebuildCost } from '../rebuild-cost.js';
+import type { RebuildCost } from '../rebuild-costs.js';
 
 /** Cheapest to rebuild per page first, aged; see README.md. */
 export class GreedyDualSize<T extends Evictable> implements EvictionPolicy<T> {
   readonly #ranking = new Ranking<T>();
   #clock = 0;
+
+  constructor(private readonly costOf: RebuildCost) {}
 
   insert(): void {
     // it has no rank before it is left
@@ -16,7 +18,7 @@ export class GreedyDualSize<T extends Evictable> implements EvictionPolicy<T> {
   }
 
   leave(content: T): void {
-    this.#ranking.set(content, this.#clock + rebuildCost(content) / content.pages);
+    this.#ranking.set(content, this.#clock + this.costOf(content) / content.pages);
   }
 
   offer(content: T): void {

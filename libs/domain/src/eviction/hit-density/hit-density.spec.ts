@@ -17,7 +17,7 @@ describe('hit-density', () => {
   it('learns which kind comes back: pictures that do outlive dearer text that does not', () => {
     const driver = new PolicyDriver('hit-density');
     const pictures = Array.from({ length: 8 }, (_, at) =>
-      contentOf(at, { textTokens: 0, pictureTokens: 4, name: `picture ${at}` }),
+      contentOf(at, { textTokens: 0, pictureTokens: 2, name: `picture ${at}` }),
     );
     driver.keep(...pictures);
     const gone: (string | undefined)[] = [];
@@ -27,7 +27,7 @@ describe('hit-density', () => {
       if (picture && driver.idle.has(picture)) driver.again(picture);
       if (round >= 10) gone.push(driver.evict()?.name);
     }
-    // text is twice as dear, so one or two go before it has seen that they come back
+    // text is dearer, so one or two go before it has seen that they come back
     const lost = gone.flatMap((name, at) => (name?.startsWith('picture') ? at : []));
     expect(lost.filter((at) => at >= 20)).toEqual([]);
     expect(lost.length).toBeLessThan(4);

@@ -1,6 +1,6 @@
 import type { Evictable, EvictionPolicy } from '../policy.js';
 import { Ranking } from '../ranking.js';
-import { rebuildCost } from '../rebuild-cost.js';
+import type { RebuildCost } from '../rebuild-costs.js';
 import { type HitDensityByAge, Reuse } from './reuse.js';
 
 /** What is remembered of content, also for a time after it has gone. */
@@ -31,7 +31,7 @@ const PRIOR_EVENTS = 32;
 /** Events between two looks at the counts, once there are many. */
 const REFRESHED_AFTER = 512;
 
-/** The fewest tokens to be saved for a page and its time first; see README.md. */
+/** The fewest seconds to be saved for a page and its time first; see README.md. */
 export class HitDensity<T extends Evictable> implements EvictionPolicy<T> {
   readonly #lives = new Map<string, Life>();
   /** Gone, the oldest first. */
@@ -47,6 +47,8 @@ export class HitDensity<T extends Evictable> implements EvictionPolicy<T> {
   #time = 0;
   #pages = 0;
   #ghostPages = 0;
+
+  constructor(private readonly costOf: RebuildCost) {}
 
   insert(content: T): void {
     const ghost = this.#ghosts.get(content.name);
@@ -75,7 +77,7 @@ export class HitDensity<T extends Evictable> implements EvictionPolicy<T> {
     life.isNew = false;
     life.left = this.#time;
     life.kind = kindOf(content, life);
-    const value = Math.round(2 * Math.log2(1e-9 + valueOf(content)));
+    const value = Math.round(2 * Math.log2(1e-9 + this.#valueOf(content)));
     this.#depart(content);
     const queue = this.#queue(life.kind, value);
     this.#places.set(content, queue);
@@ -95,7 +97,7 @@ export class HitDensity<T extends Evictable> implements EvictionPolicy<T> {
     for (const { kind, ranking } of this.#queues.values()) {
       const content = ranking.first;
       if (!content) continue;
-      const rank = this.#densityOf(kind).at(this.#time - ranking.rank(content)) * valueOf(content);
+      const rank = this.#densityOf(kind).at(this.#time - ranking.rank(content)) * this.#valueOf(content);
       if (!least || rank < least.rank || (rank === least.rank && content.serial > least.content.serial))
         least = { content, rank };
     }
@@ -115,6 +117,10 @@ export class HitDensity<T extends Evictable> implements EvictionPolicy<T> {
     this.#ghosts.set(content.name, life);
     this.#ghostPages += life.pages;
     this.#forgetOldest();
+  }
+
+  #valueOf(content: T): number {
+    return this.costOf(content) / content.pages;
   }
 
   #depart(content: T): void {
@@ -180,8 +186,6 @@ function usesBefore(parent: Life | undefined): number {
   if (!parent) return 0;
   return parent.isNew && parent.uses === 1 ? parent.parentUses : parent.uses;
 }
-
-const valueOf = (content: Evictable) => rebuildCost(content) / content.pages;
 
 /** 0, 1, 2, 3–4, 5–8 and so on to more than 32. */
 const often = (uses: number) => (uses === 0 ? 0 : Math.min(7, 1 + Math.ceil(Math.log2(uses))));
