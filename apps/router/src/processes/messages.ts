@@ -9,11 +9,15 @@ export interface Ready {
 /** What one of a router's processes says to the one that started it. */
 export type FromProcess =
   | { readonly kind: 'ready'; readonly ready: Ready }
+  /** Its event loop turns. */
+  | { readonly kind: 'pulse' }
   /** Somebody asked it for the metrics of all. */
   | { readonly kind: 'scrape'; readonly id: number }
   | { readonly kind: 'metrics'; readonly id: number; readonly metrics: ProcessMetrics };
 
 /** What is said to it. */
 export type ToProcess =
+  /** It is to answer with the same. */
+  | { readonly kind: 'pulse' }
   | { readonly kind: 'collect'; readonly id: number }
   | { readonly kind: 'scraped'; readonly id: number; readonly text: string };

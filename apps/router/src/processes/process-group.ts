@@ -66,6 +66,8 @@ export class ProcessGroup {
         this.#notReady -= 1;
         if (this.#notReady === 0) this.#allReady.resolve(message.ready);
         return;
+      case 'pulse':
+        return;
       case 'scrape':
         this.#gather((text) => slot.say({ kind: 'scraped', id: message.id, text }));
         return;

@@ -3,16 +3,27 @@ import { Backoff } from '@kvcapsule/platform/processes';
 import type { Logger } from '@kvcapsule/platform/logging';
 import type { FromProcess, ToProcess } from './messages.js';
 
+const PULSE_MS = 1_000;
+/**
+ * One that leaves so many questions in a row unanswered hangs: probes of the port, which the others answer, would never
+ * show it. Time in which the process that asks stood still, too, does not count.
+ */
+const MOST_UNANSWERED = 30;
+
 export interface SlotEvents {
   said(message: FromProcess): void;
   /** A run ended: with its exit code, or undefined where a signal ended it. */
   ended(code: number | undefined): void;
 }
 
-/** One of a router's processes: started again, later each time, whenever it ends before it is told to. */
+/**
+ * One of a router's processes: started again, later each time, whenever it ends before it is told to. One that hangs is
+ * ended, also while it is to end by itself.
+ */
 export class ProcessSlot {
   #worker: Worker | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #unanswered = 0;
   #stopping = false;
   readonly #backoff = new Backoff();
 
@@ -29,8 +40,14 @@ export class ProcessSlot {
     const beganMs = performance.now();
     const worker = cluster.fork();
     this.#worker = worker;
-    worker.on('message', (message: FromProcess) => this.events.said(message));
+    let pulse: NodeJS.Timeout | undefined;
+    worker.on('message', (message: FromProcess) => {
+      if (message.kind === 'ready') pulse = this.#watch(worker);
+      this.#unanswered = 0;
+      this.events.said(message);
+    });
     worker.once('exit', (code: number | null, signal: string | null) => {
+      clearInterval(pulse);
       this.#worker = undefined;
       this.events.ended(signal === null ? (code ?? 1) : undefined);
       if (!this.#stopping) this.#again(performance.now() - beganMs, signal ?? `exit code ${code ?? 1}`);
@@ -47,6 +64,18 @@ export class ProcessSlot {
     this.#stopping = true;
     clearTimeout(this.#timer);
     this.#worker?.process.kill('SIGTERM');
+  }
+
+  #watch({ process }: Worker): NodeJS.Timeout {
+    return setInterval(() => {
+      if (this.#unanswered < MOST_UNANSWERED) {
+        this.#unanswered += 1;
+        this.say({ kind: 'pulse' });
+        return;
+      }
+      this.logger.error({ processId: process.pid }, 'a process of the router hangs and is ended');
+      process.kill('SIGKILL');
+    }, PULSE_MS);
   }
 
   #again(ranMs: number, reason: string): void {

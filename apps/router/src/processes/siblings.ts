@@ -14,8 +14,11 @@ export class Siblings {
 
   constructor(private readonly channel?: Channel) {}
 
-  /** This process listens. */
+  /** This process listens, and says from here on whenever it is asked that it does not hang. */
   ready(ready: Ready): void {
+    this.channel?.on('message', ({ kind }) => {
+      if (kind === 'pulse') this.channel?.send?.({ kind });
+    });
     this.channel?.send?.({ kind: 'ready', ready });
   }
 
@@ -23,7 +26,7 @@ export class Siblings {
   collectWith(collect: () => Promise<ProcessMetrics>): void {
     this.channel?.on('message', (message) => {
       if (message.kind === 'collect') void this.#tell(message.id, collect);
-      else {
+      else if (message.kind === 'scraped') {
         this.#asked.get(message.id)?.(message.text);
         this.#asked.delete(message.id);
       }
