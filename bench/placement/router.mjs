@@ -72,7 +72,7 @@ export async function routerBeside(count) {
     connect: (address) => ({ watchCache: () => accounts.get(address), close: () => undefined }),
   };
   for (const account of accounts.values()) account.cancel = () => undefined;
-  const fleet = new Fleet(ports);
+  const fleet = new Fleet(ports, SETTINGS);
   const telemetry = new Telemetry();
   const owners = new Owners(fleet, telemetry, SETTINGS);
   const models = new ModelFleet(fleet);

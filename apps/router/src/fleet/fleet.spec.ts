@@ -30,6 +30,7 @@ function listener(): LinkListener & { faults: KvcError[] } {
     finished: nothing,
     flush: nothing,
     failed,
+    lost: failed,
     faults,
   };
   return heard;

@@ -1,5 +1,6 @@
 import { EventEmitter, once } from 'node:events';
 import type { Server } from '@grpc/grpc-js';
+import type { KvcError } from '@kvcapsule/contracts/errors';
 import {
   type ConnectRequest,
   Generate,
@@ -100,10 +101,12 @@ describe('PictureSender', () => {
 describe('a link', () => {
   const faults: string[] = [];
   const nothing = () => undefined;
+  const failed = ({ code }: KvcError) => void faults.push(code);
   const listener: LinkListener = {
     ...{ started: nothing, prefilled: nothing, delta: nothing, finished: nothing, flush: nothing },
     recompressed: nothing,
-    failed: ({ code }) => void faults.push(code),
+    failed,
+    lost: failed,
   };
   const need = (requestId: string, index: number) => ({
     events: [{ requestId, event: { $case: 'needPicture', value: { ticket: 't', index } } as const }],
@@ -215,6 +218,7 @@ describe('over gRPC', () => {
       flush: nothing,
       recompressed: nothing,
       failed: nothing,
+      lost: nothing,
     };
     const files = [Buffer.alloc(20_000_000)];
     link.generate({ message: Generate.create({ requestId: 'a' }), files, work: NO_WORK }, listener);

@@ -20,6 +20,7 @@ function linked() {
       flush: () => void heard.push('flush'),
       finished: ({ text }) => void heard.push(`${text}.`),
       failed: nothing,
+      lost: nothing,
     };
     link.generate({ message: Generate.create({ requestId }), files: [], work: NO_WORK }, listener);
   };

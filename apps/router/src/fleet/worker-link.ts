@@ -17,7 +17,7 @@ import type { ClientDuplexStream } from '@grpc/grpc-js';
 import { EagerPictures } from './eager-pictures.js';
 import { type PictureClient, PictureSender } from './picture-sender.js';
 
-/** What a worker says of one request; after `finished` or `failed` nothing more comes but a `flush`. */
+/** What becomes of one request; after `finished`, `failed` or `lost` nothing more comes but a `flush`. */
 export interface LinkListener {
   started(started: Started): void;
   /** How much of the prompt is computed; twice a second until all of it is. */
@@ -26,8 +26,13 @@ export interface LinkListener {
   /** Parts of what it holds have taken another form, over which the tokens that follow were computed. */
   recompressed(forms: Recompressed): void;
   finished(finished: Finished): void;
-  /** At that time of `performance.now()`, which is the same for all that one fault takes along. */
+  /** By the worker's own word, at that time of `performance.now()`: it holds nothing of the request any more. */
   failed(error: KvcError, atMs: number): void;
+  /**
+   * The worker is not heard any more, and may still run the request. The time is the same for all that one fault takes
+   * along.
+   */
+  lost(error: KvcError, atMs: number): void;
   /** A frame that spoke of this request is over; it came at that time of `performance.now()`. */
   flush(nowMs: number): void;
 }
@@ -143,7 +148,7 @@ export class WorkerLink {
     this.#open.clear();
     for (const { listener, pictures } of requests) {
       pictures.cancel();
-      listener.failed(error, nowMs);
+      listener.lost(error, nowMs);
     }
   }
 
@@ -177,7 +182,7 @@ export class WorkerLink {
     if (pictures.send(need)) return;
     this.abort(requestId);
     this.forget(requestId);
-    listener.failed(lost('The worker asked for a picture that the request does not have.'), this.#heardMs);
+    listener.lost(lost('The worker asked for a picture that the request does not have.'), this.#heardMs);
   }
 }
 

@@ -112,10 +112,24 @@ describe('an attempt', () => {
   it('rejects with the reason of the abort also where the worker fails then', async () => {
     const { outcome, controller, worker } = scene();
     controller.abort(gone);
-    worker().failed(new KvcError('WORKER_LOST', 'lost'), 0);
+    worker().failed(new KvcError('ENGINE_FAILED', 'failed'), 0);
     await settled();
     expect(outcome.value).toBe(gone);
   });
+
+  it.each([false, true])(
+    'leaves what it holds to a worker that is not heard any more (aborted: %s)',
+    async (isAborted) => {
+      const lost = new KvcError('WORKER_LOST', 'lost');
+      const { log, told, outcome, controller, worker } = scene();
+      if (isAborted) controller.abort(gone);
+      worker().lost(lost, 7);
+      await vi.advanceTimersByTimeAsync(60_000);
+      expect(log.at(-1)).toBe('unconfirmed');
+      expect(log.filter((line) => line === 'unconfirmed')).toHaveLength(1);
+      expect([outcome.value, told]).toEqual(isAborted ? [gone, []] : [lost, ['failed at 7']]);
+    },
+  );
 
   it('waits no longer than five seconds for a worker that does not stop', async () => {
     const { log, outcome, controller } = scene();

@@ -12,7 +12,7 @@ interface AttemptBounds {
   readonly signal: AbortSignal;
   /** Is told how the worker does. */
   readonly trial: Trial;
-  /** The worker has not said that it has stopped: what it holds is its own to give back. */
+  /** The worker may still run it, as it has not said that it has stopped: what it holds is its own to give back. */
   readonly unconfirmed: () => void;
 }
 
@@ -82,6 +82,10 @@ export function attempt(
       },
       finished,
       failed,
+      lost: (error, atMs) => {
+        unconfirmed();
+        failed(error, atMs);
+      },
     });
   });
 }
