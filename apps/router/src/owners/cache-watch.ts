@@ -1,6 +1,12 @@
 import { type ClientReadableStream, status } from '@grpc/grpc-js';
-import { CacheChange, type WatchCacheResponse, type WatchCacheRequest } from '@kvcapsule/contracts/worker';
+import {
+  CacheChange,
+  type CacheEvent,
+  type WatchCacheRequest,
+  type WatchCacheResponse,
+} from '@kvcapsule/contracts/worker';
 import type { OwnerNumber, OwnersIndex } from '@kvcapsule/domain/owners';
+import { contentKey, type ToldContent } from '@kvcapsule/domain/placement';
 
 /** Between two calls of a worker whose last one broke; doubles up to the longest. */
 const FIRST_BACKOFF_MS = 500;
@@ -19,6 +25,7 @@ export type CacheCall = Pick<ClientReadableStream<WatchCacheResponse>, 'on' | 'c
 
 export interface CacheWatchParts {
   readonly index: OwnersIndex;
+  readonly coming: ToldContent;
   /** Begins a call; throws while the worker cannot be reached. */
   open(known: WatchCacheRequest): CacheCall;
   /** The worker asks which of these names lie elsewhere, too. */
@@ -106,16 +113,31 @@ export class CacheWatch {
     clearTimeout(this.#doubt);
     this.#doubt = undefined;
     if (cleared) this.#beginAnew(instance);
-    const { index } = this.parts;
-    const owner = this.#owner;
-    for (const { name, change, ...size } of events) {
-      if (owner === undefined || name.length !== NAME_BYTES) continue;
-      if (change === CacheChange.CACHE_CHANGE_STORED) index.stored(owner, name, size);
-      else if (change === CacheChange.CACHE_CHANGE_REMOVED) index.removed(owner, name);
-    }
+    for (const event of events) if (event.name.length === NAME_BYTES) this.#change(event);
     this.#known = complete ? { instance, sequence } : NOTHING;
     const asked = nextEvictions.slice(0, MOST_QUESTIONS).filter(({ length }) => length === NAME_BYTES);
     if (asked.length > 0) this.parts.asked(instance, asked);
+  }
+
+  #change({ name, change, ...size }: CacheEvent): void {
+    const { index, coming } = this.parts;
+    const owner = this.#owner;
+    switch (change) {
+      case CacheChange.CACHE_CHANGE_STORED:
+        coming.settled(contentKey(name));
+        if (owner !== undefined) index.stored(owner, name, size);
+        return;
+      case CacheChange.CACHE_CHANGE_REMOVED:
+        if (owner !== undefined) index.removed(owner, name);
+        return;
+      case CacheChange.CACHE_CHANGE_COMING:
+        coming.coming(contentKey(name));
+        return;
+      case CacheChange.CACHE_CHANGE_WITHDRAWN:
+        coming.settled(contentKey(name));
+        return;
+      default:
+    }
   }
 
   #beginAnew(instance: string): void {
@@ -130,6 +152,7 @@ export class CacheWatch {
     this.#doubt = undefined;
     if (this.#owner !== undefined) this.parts.index.leave(this.#owner);
     this.#owner = undefined;
+    this.parts.coming.clear();
     this.#known = NOTHING;
   }
 }

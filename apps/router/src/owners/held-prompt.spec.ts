@@ -7,7 +7,7 @@ import {
   textName,
 } from '@kvcapsule/domain/identity';
 import { type OwnerNumber, OwnersIndex } from '@kvcapsule/domain/owners';
-import { ComingContent, storageClass, type WorkerView } from '@kvcapsule/domain/placement';
+import { ComingContent, contentKey, storageClass, type WorkerView } from '@kvcapsule/domain/placement';
 import { beforeEach, expect, it } from 'vitest';
 import type { PreparedPrompt } from '../prepare/prompt-preparer.port.js';
 import { workerRecord } from '../testing/memory-ports.js';
@@ -104,7 +104,7 @@ it('is not known of a worker that has told nothing, nor while nobody has', () =>
 });
 
 it('is about to be where a router has sent the pictures, whether or not anybody has told of anything', () => {
-  const ended = held.send('w0');
+  const ended = held.send(worker('w0'));
   const nothing = { promptTokens: 64, pictures: 2, prefixTokens: 0, picturesHeld: 0, featuresHeld: 0 };
   const there = () => ['w0', 'w1'].map((id) => held.look()(worker(id)));
   expect(there()).toEqual([{ ...nothing, prefixComing: 44, picturesComing: 2 }, undefined]);
@@ -115,9 +115,36 @@ it('is about to be where a router has sent the pictures, whether or not anybody 
   expect(there()).toEqual([{ ...nothing, featuresHeld: 1 }, nothing]);
 });
 
+it('is about to be where a worker says so: up to the last picture whose span is coming there', () => {
+  const names = namesOf(ROOT);
+  const [w0, w1] = [coming.toldBy('w0'), coming.toldBy('w1')];
+  const key = (name: string) => contentKey(bytesOf(name));
+  const [a, b] = [nameFile(first!, DOMAIN), nameFile(second!, DOMAIN)].map(key);
+  const there = () =>
+    ['w0', 'w1'].map((id) => {
+      const { prefixComing, picturesComing } = held.look()(worker(id)) ?? {};
+      return [prefixComing, picturesComing];
+    });
+  for (const name of [a!, key(names[2]!), b!, key(names[4]!)]) w0.coming(name);
+  // another prompt with the second picture
+  w1.coming(b!);
+  expect(there()).toEqual([
+    [44, 2],
+    [0, 1],
+  ]);
+  w0.settled(key(names[4]!));
+  w1.settled(b!);
+  expect(there()).toEqual([
+    [24, 2],
+    [undefined, undefined],
+  ]);
+  const other = worker('w0', { arithmetic: 'b' });
+  expect(held.look()(other)).toMatchObject({ prefixComing: 0, picturesComing: 2 });
+});
+
 it('is another tenant’s, or another salt’s, in no case', () => {
   store('w0', [...namesOf(ROOT), nameFile(first!, DOMAIN)]);
-  held.send('w0');
+  held.send(worker('w0'));
   const owners = { index, coming, numberOf: (workerId: string) => numbers.get(workerId) };
   for (const domain of [cacheDomain('t', ''), cacheDomain('u', 's')]) {
     const other = new HeldPrompt(owners, { prompt: PROMPT, kvCodec: undefined, domain });

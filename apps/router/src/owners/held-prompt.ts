@@ -1,22 +1,29 @@
 import { nameFile } from '@kvcapsule/domain/identity';
 import type { OwnerNumber, OwnersIndex } from '@kvcapsule/domain/owners';
-import type {
-  ComingContent,
-  HeldContent,
-  Holdings,
-  PicturePrompt,
-  WorkerCache,
-  WorkerView,
+import {
+  type ComingContent,
+  contentKey,
+  type ContentKey,
+  type HeldContent,
+  type Holdings,
+  type WorkerCache,
+  type WorkerView,
 } from '@kvcapsule/domain/placement';
 import { bytesOf, type NamedPrompt, PromptNames } from './prompt-names.js';
 
 /** Who holds what. */
 interface Owners {
   readonly index: OwnersIndex;
-  /** What workers are about to hold, since this router has sent it there. */
+  /** What workers are about to hold. */
   readonly coming: ComingContent;
   /** Under which number the index has a worker's content. */
   numberOf(workerId: string): OwnerNumber | undefined;
+}
+
+/** A picture's file, by which its features are known. */
+interface PictureFile {
+  readonly name: Uint8Array;
+  readonly key: ContentKey;
 }
 
 /** Names that workers of one class make alike, and how many of them each worker holds from the first on. */
@@ -28,7 +35,7 @@ interface Looked {
 /** What workers hold of one request's prompt. Names are made once a class of workers, as far as anybody holds them. */
 export class HeldPrompt {
   readonly #classes: PromptNames[] = [];
-  #pictures: PicturePrompt | undefined;
+  #files: readonly PictureFile[] | undefined;
 
   constructor(
     private readonly owners: Owners,
@@ -36,9 +43,10 @@ export class HeldPrompt {
   ) {}
 
   /** A worker is sent the prompt; the returned function is called with whether it has computed it. */
-  send(workerId: string): (isComputed: boolean) => void {
+  send(worker: WorkerView): (isComputed: boolean) => void {
     if (this.named.prompt.pictures.length === 0) return () => undefined;
-    const ended = this.owners.coming.send(workerId, this.#asPictures());
+    const keys = [...this.#pictureFiles(), ...this.#namesFor(worker).spans].map(({ key }) => key);
+    const ended = this.owners.coming.send(worker.record.workerId, keys);
     return (isComputed) => {
       ended(isComputed, performance.now());
     };
@@ -53,18 +61,35 @@ export class HeldPrompt {
   /** At this moment. */
   look(): Holdings {
     const held = this.#lookInIndex();
-    if (this.owners.coming.size === 0) return held;
-    const coming = this.owners.coming.of(this.#asPictures(), performance.now());
+    const coming = this.#picturesComing();
     if (coming.size === 0) return held;
     return (worker) => {
-      const there = coming.get(worker.record.workerId);
+      const count = coming.get(worker.record.workerId);
       const holds = held(worker);
-      if (!there) return holds;
+      if (count === undefined) return holds;
       const known = holds ?? this.#held(0, 0, []);
       const lacking = known.pictures - known.picturesHeld - known.featuresHeld;
-      const picturesComing = Math.min(lacking, there.pictures.size);
-      return { ...known, prefixComing: there.prefixTokens, picturesComing };
+      return { ...known, prefixComing: this.#prefixComing(worker), picturesComing: Math.min(lacking, count) };
     };
+  }
+
+  /** How many of the pictures workers are about to have in any form. */
+  #picturesComing(): ReadonlyMap<string, number> {
+    const { coming } = this.owners;
+    const counts = new Map<string, number>();
+    coming.forgetTold(performance.now());
+    if (coming.size === 0) return counts;
+    for (const { key } of this.#pictureFiles()) {
+      for (const workerId of coming.workersWith(key)) counts.set(workerId, (counts.get(workerId) ?? 0) + 1);
+    }
+    return counts;
+  }
+
+  /** Tokens to the end of the last picture whose span a worker is about to have: all before it is there then. */
+  #prefixComing(worker: WorkerView): number {
+    const { workerId } = worker.record;
+    const last = this.#namesFor(worker).spans.findLast(({ key }) => this.owners.coming.has(key, workerId));
+    return last?.tokens ?? 0;
   }
 
   #lookInIndex(): Holdings {
@@ -110,23 +135,19 @@ export class HeldPrompt {
     return names;
   }
 
-  #asPictures(): PicturePrompt {
+  #pictureFiles(): readonly PictureFile[] {
     const { prompt, domain } = this.named;
-    return (this.#pictures ??= {
-      tokenIds: prompt.tokenIds,
-      pictures: prompt.pictures.map(({ sha256, offset, length }) => ({
-        name: nameFile(sha256, domain),
-        offset,
-        length,
-      })),
-    });
+    return (this.#files ??= prompt.pictures.map(({ sha256 }) => {
+      const name = bytesOf(nameFile(sha256, domain));
+      return { name, key: contentKey(name) };
+    }));
   }
 
   /** Pictures whose features a worker holds. */
   #featuresHeld(): ReadonlyMap<number, readonly number[]> {
     const held = new Map<number, number[]>();
-    for (const [picture, { name }] of this.#asPictures().pictures.entries()) {
-      for (const owner of this.owners.index.ask(bytesOf(name))) {
+    for (const [picture, { name }] of this.#pictureFiles().entries()) {
+      for (const owner of this.owners.index.ask(name)) {
         const pictures = held.get(owner);
         if (pictures) pictures.push(picture);
         else held.set(owner, [picture]);

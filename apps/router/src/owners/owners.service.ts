@@ -102,6 +102,7 @@ export class Owners implements OnApplicationShutdown {
   #watch(record: WorkerRecord): CacheWatch {
     return new CacheWatch({
       index: this.index,
+      coming: this.coming.toldBy(record.workerId),
       open: (known) => this.fleet.watchCache(record, known),
       asked: (instance, names) => {
         const copiedNames = names.filter((name) => this.#isKeptElsewhere(record.workerId, name));

@@ -9,6 +9,7 @@ import {
   type WatchCacheRequest,
   type WorkerServiceClient,
 } from '@kvcapsule/contracts/worker';
+import { contentKey } from '@kvcapsule/domain/placement';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Fleet } from '../fleet/fleet.service.js';
 import { Telemetry } from '../operations/telemetry.service.js';
@@ -33,10 +34,14 @@ class Call extends EventEmitter {
   }
 
   /** Ids of what is stored, negative ones of what is removed. */
-  say(ids: readonly number[], more: Partial<WatchCacheResponse> = {}): void {
+  say(
+    ids: readonly number[],
+    more: Partial<WatchCacheResponse> = {},
+    [plus, minus] = [CacheChange.CACHE_CHANGE_STORED, CacheChange.CACHE_CHANGE_REMOVED],
+  ): void {
     const events = ids.map((id) => ({
       name: name(Math.abs(id)),
-      change: id < 0 ? CacheChange.CACHE_CHANGE_REMOVED : CacheChange.CACHE_CHANGE_STORED,
+      change: id < 0 ? minus : plus,
       ...{ content: CachedContent.CACHED_CONTENT_TEXT, tokens: 16, pages: 8 },
     }));
     this.emit(
@@ -196,6 +201,31 @@ describe('what a router knows of a worker’s caches', () => {
     // nobody else has these, as far as anybody knows
     expect(told[0]).not.toContain(name(9).toString('hex'));
     expect(told.flat()).not.toContain(name(10).toString('hex'));
+  });
+
+  it('is also what comes there, until it is stored or withdrawn, or the worker begins anew or is lost', async () => {
+    const COMING: [CacheChange, CacheChange] = [
+      CacheChange.CACHE_CHANGE_COMING,
+      CacheChange.CACHE_CHANGE_WITHDRAWN,
+    ];
+    const ids = [1, 2, 3, 4];
+    const coming = () => ids.filter((id) => owners.coming.has(contentKey(name(id)), 'w0'));
+    call().say([1, 2, 3], { cleared: true }, COMING);
+    expect([coming(), owners.index.names]).toEqual([[1, 2, 3], 0]);
+    call().say([2]);
+    call().say([-3, 4], {}, COMING);
+    expect([coming(), held(2)]).toEqual([[1, 4], 1]);
+    call().emit('end');
+    await vi.advanceTimersByTimeAsync(600);
+    call().say([-1], {}, COMING);
+    expect(coming()).toEqual([4]);
+    call().say([3], { cleared: true }, COMING);
+    expect([coming(), held(2)]).toEqual([[3], 0]);
+    call().emit('error', { code: status.UNAVAILABLE });
+    await vi.advanceTimersByTimeAsync(600);
+    call().emit('error', { code: status.UNAVAILABLE });
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect([coming(), owners.coming.size]).toEqual([[], 0]);
   });
 
   it('takes no name that is not one', () => {

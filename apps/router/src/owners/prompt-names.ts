@@ -1,5 +1,5 @@
 import { type CacheDomain, rootName } from '@kvcapsule/domain/identity';
-import type { StorageClass, WorkerView } from '@kvcapsule/domain/placement';
+import { contentKey, type ContentKey, type StorageClass, type WorkerView } from '@kvcapsule/domain/placement';
 import type { WorkerRecord } from '@kvcapsule/domain/registry';
 import { keptPicture, keptText, promptUnits } from '@kvcapsule/domain/scheduling';
 import type { PreparedPrompt } from '../prepare/prompt-preparer.port.js';
@@ -19,6 +19,12 @@ export interface NamedPrompt {
   readonly domain: CacheDomain;
 }
 
+/** A picture's span by its name, and the tokens from the prompt's beginning to its end. */
+export interface NamedSpan {
+  readonly key: ContentKey;
+  readonly tokens: number;
+}
+
 /** How much of a prompt lies before the end of its first so many units. */
 interface Prefix {
   readonly tokens: number;
@@ -32,10 +38,13 @@ export class PromptNames implements Iterable<Uint8Array> {
   readonly #units: ReturnType<typeof promptUnits>;
   readonly #names: Uint8Array[] = [];
   readonly #prefixes: Prefix[] = [{ tokens: 0, pictures: 0 }];
+  readonly #pictures: number;
+  #spans: readonly NamedSpan[] | undefined;
 
   constructor({ record, storageClass }: WorkerView, { prompt, kvCodec, domain }: NamedPrompt) {
     this.#record = record;
     this.#storageClass = storageClass;
+    this.#pictures = prompt.pictures.length;
     const codec = kvCodec ?? record.codec;
     const { modelRevision, arithmetic, precision, imageProcessor } = record;
     const text = keptText(record, codec);
@@ -64,6 +73,22 @@ export class PromptNames implements Iterable<Uint8Array> {
   /** Of the first so many names. */
   prefix(count: number): Prefix {
     return this.#prefixes[count] ?? { tokens: 0, pictures: 0 };
+  }
+
+  /** Of its pictures; names what lies before the last of them. */
+  get spans(): readonly NamedSpan[] {
+    return (this.#spans ??= [...this.#nameSpans()]);
+  }
+
+  *#nameSpans(): Generator<NamedSpan, void> {
+    let count = 0;
+    for (const name of this) {
+      const before = this.prefix(count).pictures;
+      count += 1;
+      const { tokens, pictures } = this.prefix(count);
+      if (pictures > before) yield { key: contentKey(name), tokens };
+      if (pictures === this.#pictures) return;
+    }
   }
 
   *[Symbol.iterator](): Generator<Uint8Array, void> {

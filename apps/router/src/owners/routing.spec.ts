@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { CoreWorker } from '../testing/core-worker.js';
 import { FakeWorker } from '../testing/fake-worker.js';
 import { Harness, until } from '../testing/harness.js';
@@ -6,6 +6,7 @@ import { workerRecord } from '../testing/memory-ports.js';
 import { Owners } from './owners.service.js';
 
 const router = new Harness();
+const beside = new Harness(router.ports);
 const cores = Array.from({ length: 3 }, () => new CoreWorker({ blocks: 40 }));
 
 beforeAll(async () => {
@@ -19,26 +20,37 @@ beforeAll(async () => {
     router.workers.push(worker);
     router.ports.workers.push(workerRecord(`w${at}`, worker.address, core.record));
   }
-  await router.fleet.refresh();
-  const owners = router.app.get(Owners);
-  await until(() => cores.every((_, at) => owners.numberOf(`w${at}`) !== undefined));
+  await beside.start({ placementWeights: { load: 0, pace: 0 } }, 0);
+  for (const { app, fleet } of [router, beside]) {
+    await fleet.refresh();
+    const owners = app.get(Owners);
+    await until(() => cores.every((_, at) => owners.numberOf(`w${at}`) !== undefined));
+  }
 });
-afterAll(() => router.stop());
+afterAll(async () => {
+  await beside.stop();
+  await router.stop();
+});
 
 /** Everything that the workers hold is known. */
 async function told(): Promise<void> {
-  const { index } = router.app.get(Owners);
   const held = () => cores.reduce((sum, { serving }) => sum + [...serving.cacheLog.items()].length, 0);
-  await until(() => index.pairs === held());
+  for (const { app } of [router, beside]) await until(() => app.get(Owners).index.pairs === held());
 }
 
-async function ask(...parts: readonly (string | { readonly shows: string })[]): Promise<number> {
+const computed = () => cores.reduce((sum, { serving }) => sum + serving.pictures.computed, 0);
+
+type Part = string | { readonly shows: string };
+
+const ask = (...parts: readonly Part[]) => askThrough(router, ...parts);
+
+async function askThrough(through: Harness, ...parts: readonly Part[]): Promise<number> {
   const content = parts.map((part) =>
     typeof part === 'string'
       ? { type: 'text', text: part }
       : { type: 'image_url', image_url: { url: `data:image/png,${part.shows}` } },
   );
-  const response = await router.chat(content, { max_tokens: 1, temperature: 0 });
+  const response = await through.chat(content, { max_tokens: 1, temperature: 0 });
   const body = (await response.json()) as { usage: { prompt_tokens_details: { cached_tokens: number } } };
   expect(response.status, JSON.stringify(body)).toBe(200);
   await told();
@@ -56,16 +68,72 @@ it('sends a conversation to where its pictures are held, whatever was asked in b
     expect(await ask(...about(picture), 'and what is beside it?')).toBeGreaterThanOrEqual(22);
   }
   expect(before.reduce((sum, count) => sum + count)).toBe(4);
-  expect(cores.reduce((sum, { serving }) => sum + serving.pictures.computed, 0)).toBe(4);
+  expect(computed()).toBe(4);
 });
 
 it('sends requests that come together with a new picture to one worker, which computes it once', async () => {
-  const computed = () => cores.map(({ serving }) => serving.pictures.computed);
   const before = computed();
   for (const picture of ['together-1', 'together-2', 'together-3']) {
     const asked = Array.from({ length: 6 }, (_, at) => ask('See: ', { shows: picture }, `question ${at}`));
     await Promise.all(asked);
   }
-  const more = computed().map((count, at) => count - (before[at] ?? 0));
-  expect(more.reduce((sum, count) => sum + count)).toBe(3);
+  expect(computed() - before).toBe(3);
+});
+
+describe('through two routers', () => {
+  const nothingComes = () => {
+    const { coming } = beside.app.get(Owners);
+    coming.forgetTold(performance.now());
+    return coming.size === 0;
+  };
+  const slow = (delayMs: number) => {
+    for (const core of cores) core.delayMs = delayMs;
+  };
+  afterEach(() => {
+    slow(0);
+  });
+
+  it('sends requests for a picture that a worker computes for the other router to that worker', async () => {
+    const before = computed();
+    const { coming } = beside.app.get(Owners);
+    slow(300);
+    for (const picture of ['elsewhere-1', 'elsewhere-2']) {
+      const first = ask('See: ', { shows: picture }, 'what is it?');
+      await until(() => coming.size > 0);
+      const later = ['a', 'b', 'c'].map((question) =>
+        askThrough(beside, 'See: ', { shows: picture }, question),
+      );
+      await Promise.all([first, ...later]);
+      await until(nothingComes);
+    }
+    expect(computed() - before).toBe(2);
+  });
+
+  it('has one computed that comes to both at once by one worker for each router at most', async () => {
+    const before = computed();
+    const pictures = Array.from({ length: 6 }, (_, at) => `both-${at}`);
+    for (const picture of pictures) {
+      await Promise.all(
+        [router, beside, router, beside].map((each, at) =>
+          askThrough(each, 'See: ', { shows: picture }, `question ${at}`),
+        ),
+      );
+    }
+    const count = computed() - before;
+    expect([count >= 6, count <= 12]).toEqual([true, true]);
+  });
+
+  it('waits for nothing from a request that its client has given up', async () => {
+    const { coming } = beside.app.get(Owners);
+    await until(nothingComes);
+    slow(300);
+    const client = new AbortController();
+    const content = [{ type: 'image_url', image_url: { url: 'data:image/png,given-up' } }];
+    const messages = [{ role: 'user', content }];
+    const given = router.post({ model: 'demo', messages }, { signal: client.signal });
+    given.catch(() => undefined);
+    await until(() => coming.size > 0);
+    client.abort();
+    await until(nothingComes);
+  });
 });

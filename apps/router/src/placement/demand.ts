@@ -1,4 +1,9 @@
-import { type Holdings, pagesByClass, type PlacementRequest } from '@kvcapsule/domain/placement';
+import {
+  type Holdings,
+  pagesByClass,
+  type PlacementRequest,
+  type WorkerView,
+} from '@kvcapsule/domain/placement';
 import { keptPicture, keptText, pageDemand } from '@kvcapsule/domain/scheduling';
 import type { GenerationRequest } from '../generation/generation.js';
 import type { PreparedPrompt } from '../prepare/prompt-preparer.port.js';
@@ -18,7 +23,7 @@ export interface Demand extends PlacementRequest {
   /** Those of the worker that the last attempt was at: what it began goes on alike on such a one alone. */
   prefers: PlacementRequest['prefers'];
   /** A worker is sent the prompt; the returned function is called with whether it has computed it. */
-  send(workerId: string): (isComputed: boolean) => void;
+  send(worker: WorkerView): (isComputed: boolean) => void;
 }
 
 /** What is known of where a prompt's content lies, and of what its worker would give up for it. */
@@ -59,7 +64,7 @@ export function demandOf(
     answerTokens: Math.min(maxTokens, USUAL_ANSWER_TOKENS),
     session: sessionOf(request, prompt),
     pagesOn: pagesOf(prompt, kvCodec, { maxTokens }),
-    send: (workerId) => placed?.send(workerId) ?? (() => undefined),
+    send: (worker) => placed?.send(worker) ?? (() => undefined),
     ...(placed && { holdings: () => placed.look(), cacheOf: (worker) => placed.cacheOf(worker) }),
   };
 }

@@ -164,7 +164,7 @@ export class Reserver {
   #send(demand: Demand, { worker, held }: Pick): Work {
     const { workerId } = worker.record;
     const load = this.fleet.send(workerId, ownTokens(demand, held), firstTokenTokens(demand, worker, held));
-    const sent = demand.send(workerId);
+    const sent = demand.send(worker);
     return {
       answered: (nowMs) => {
         load.answered(nowMs);

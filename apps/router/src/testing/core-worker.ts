@@ -30,6 +30,8 @@ export class CoreWorker {
   readonly serving: Serving;
   /** What its telemetry would hear. */
   readonly reports: Report[] = [];
+  /** Of each step and picture. */
+  delayMs = 0;
   readonly #engine: FakeEngine;
   readonly #runner: StepRunner;
   readonly #sinks = new Map<string, (event: RequestEvent) => void>();
@@ -39,7 +41,7 @@ export class CoreWorker {
   #requests = 0;
 
   constructor({ blocks = 20, contextTokens = 64 } = {}) {
-    this.#engine = new FakeEngine(blocks);
+    this.#engine = new FakeEngine(blocks, [], () => this.delayMs);
     this.#runner = new StepRunner(this.#engine);
     const geometry = { ...this.#engine.info, contextTokens, vocab: 256, imageTokenId: IMAGE_TOKEN };
     this.serving = new Serving({

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import {
   CacheChange,
   CachedContent,
+  type CacheEvent,
   type WatchCacheResponse,
   type ConnectRequest,
   type ConnectResponse,
@@ -16,7 +17,7 @@ import {
   type WorkerServiceServer,
   WorkerServiceService,
 } from '@kvcapsule/contracts/worker';
-import type { CacheLog } from '@kvcapsule/domain/owners';
+import type { CacheChange as Change, CacheLog } from '@kvcapsule/domain/owners';
 import { createRpcServer, listenRpc } from '@kvcapsule/platform/rpc';
 import {
   type handleClientStreamingCall,
@@ -197,20 +198,22 @@ function tellOf(log: CacheLog, call: ServerWritableStream<WatchCacheRequest, Wat
     const batch = reader.next(100);
     if (!batch) return;
     const { sequence, changes, ...rest } = batch;
-    const events = changes.map((change) => {
-      const isStored = change.kind === 'stored';
-      const name = Buffer.from((isStored ? change.item.name : change.name).slice(0, 32), 'hex');
-      const { CACHE_CHANGE_STORED, CACHE_CHANGE_REMOVED } = CacheChange;
-      const content = CachedContent.CACHED_CONTENT_UNSPECIFIED;
-      return {
-        name,
-        change: isStored ? CACHE_CHANGE_STORED : CACHE_CHANGE_REMOVED,
-        content,
-        tokens: isStored ? change.item.tokens : 0,
-        pages: isStored ? change.item.pages : 0,
-      };
-    });
+    const events = changes.map(eventOf);
     call.write({ instance: 'i', sequence: BigInt(sequence), ...rest, events, nextEvictions: [] });
   }, 2);
   for (const event of ['cancelled', 'error', 'close']) call.on(event, () => clearInterval(timer));
+}
+
+const CHANGE: Record<Change['kind'], CacheChange> = {
+  stored: CacheChange.CACHE_CHANGE_STORED,
+  removed: CacheChange.CACHE_CHANGE_REMOVED,
+  coming: CacheChange.CACHE_CHANGE_COMING,
+  withdrawn: CacheChange.CACHE_CHANGE_WITHDRAWN,
+};
+
+function eventOf(change: Change): CacheEvent {
+  const { name, tokens, pages } =
+    change.kind === 'stored' ? change.item : { name: change.name, tokens: 0, pages: 0 };
+  const content = CachedContent.CACHED_CONTENT_UNSPECIFIED;
+  return { name: Buffer.from(name.slice(0, 32), 'hex'), change: CHANGE[change.kind], content, tokens, pages };
 }

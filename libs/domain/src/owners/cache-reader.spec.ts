@@ -2,13 +2,16 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
 import { CacheLog } from './cache-log.js';
-import type { CachedItem } from './cached-item.js';
+import type { CacheChange, CachedItem } from './cached-item.js';
 import type { CacheReader } from './cache-reader.js';
+import { ExpectedNames } from './expected-names.js';
 
 /** What a worker holds, written in a log that keeps few changes. */
 class Worker {
   readonly held = new Map<string, CachedItem>();
   readonly log: CacheLog;
+  /** What requests have yet to store, by request, one chain each. */
+  readonly expected = new Map<string, string[]>();
 
   constructor(kept: number) {
     this.log = new CacheLog(kept);
@@ -18,7 +21,28 @@ class Worker {
   store(name: string): void {
     if (this.held.has(name)) return;
     this.held.set(name, { name, kind: 'text', tokens: 16, pages: 8 });
+    for (const names of this.expected.values()) names.splice(0, names.indexOf(name) + 1);
     this.log.stored(name, 'text', 16, 8);
+  }
+
+  /** A request that stores this name and then the next two. */
+  expect(name: string): void {
+    const names = [0, 1, 2].map((more) => `n${Number(name.slice(1)) + more}`);
+    const request = `${this.expected.size}`;
+    this.expected.set(request, names);
+    this.log.expected(request, [names]);
+  }
+
+  /** Of the requests that are there the first that expects this name. */
+  end(name: string): void {
+    const request = [...this.expected].find(([, names]) => names.includes(name))?.[0];
+    if (request === undefined) return;
+    this.expected.get(request)?.splice(0);
+    this.log.ended(request);
+  }
+
+  get coming(): ReadonlySet<string> {
+    return new Set([...this.expected.values()].flat());
   }
 
   remove(name: string): void {
@@ -37,6 +61,7 @@ class Worker {
 /** What a router makes of what it is told. */
 class Router {
   readonly held = new Set<string>();
+  readonly coming = new Set<string>();
   #reader: CacheReader;
   /** The newest change that it knows of the worker process whose log it reads. */
   #known: number | undefined;
@@ -49,14 +74,20 @@ class Router {
   hear(most: number): boolean {
     const batch = this.#reader.next(most);
     if (!batch) return false;
-    if (batch.cleared) this.held.clear();
+    if (batch.cleared) for (const known of [this.held, this.coming]) known.clear();
     this.#known = batch.complete ? batch.sequence : undefined;
     expect(batch.changes.length).toBeLessThanOrEqual(most);
-    for (const change of batch.changes) {
-      if (change.kind === 'stored') this.held.add(change.item.name);
-      else this.held.delete(change.name);
-    }
+    for (const change of batch.changes) this.#change(change);
     return true;
+  }
+
+  #change(change: CacheChange): void {
+    if (change.kind === 'stored') {
+      this.held.add(change.item.name);
+      this.coming.delete(change.item.name);
+    } else if (change.kind === 'removed') this.held.delete(change.name);
+    else if (change.kind === 'coming') this.coming.add(change.name);
+    else this.coming.delete(change.name);
   }
 
   reconnect(): void {
@@ -82,6 +113,8 @@ const name = fc.integer({ min: 0, max: 12 }).map((id) => `n${id}`);
 const action = fc.oneof(
   { weight: 6, arbitrary: fc.record({ act: fc.constant('store' as const), name }) },
   { weight: 4, arbitrary: fc.record({ act: fc.constant('remove' as const), name }) },
+  { weight: 4, arbitrary: fc.record({ act: fc.constant('expect' as const), name }) },
+  { weight: 3, arbitrary: fc.record({ act: fc.constant('end' as const), name }) },
   { weight: 2, arbitrary: fc.record({ act: fc.constant('moveToEnd' as const), name }) },
   {
     weight: 6,
@@ -92,7 +125,7 @@ const action = fc.oneof(
 );
 
 describe('a reader of a cache log', () => {
-  it('knows exactly what is held, whatever the interleaving, the gaps and the restarts', () => {
+  it('knows exactly what is held and what is coming, whatever the interleaving, the gaps and the restarts', () => {
     let gaps = 0;
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 6 }), fc.array(action, { maxLength: 80 }), (kept, actions) => {
@@ -108,6 +141,7 @@ describe('a reader of a cache log', () => {
         gaps += router.gaps;
         expect(router.isComplete).toBe(true);
         expect([...router.held].sort()).toEqual([...worker.held.keys()].sort());
+        expect([...router.coming].sort()).toEqual([...worker.coming].sort());
       }),
       { numRuns: 2_000, seed: 17 },
     );
@@ -154,4 +188,47 @@ it('a log counts what nobody reads, and keeps none of it', () => {
   for (const at of [1, 2, 3]) worker.store(`n${at}`);
   worker.log.read();
   expect([worker.log.sequence, worker.log.since(2, 5), worker.log.since(3, 5)]).toEqual([3, undefined, []]);
+});
+
+describe('what is coming', () => {
+  it('is told at once, and withdrawn with the last request that would store it', () => {
+    const { log } = new Worker(9);
+    let told = 0;
+    const unheard = log.onExpected(() => (told += 1));
+    log.expected('a', [['features', 'span'], ['other']]);
+    log.expected('b', [['features', 'span']]);
+    expect([told, [...log.changes()].map(({ kind }) => kind)]).toEqual([1, ['coming', 'coming', 'coming']]);
+    const reader = log.read();
+    reader.next(9);
+    unheard();
+    log.ended('a');
+    log.expected('c', [['third']]);
+    log.ended('a');
+    log.ended('b');
+    expect(told).toBe(1);
+    expect(reader.next(9)?.changes).toEqual([
+      { kind: 'withdrawn', name: 'other' },
+      { kind: 'coming', name: 'third' },
+      { kind: 'withdrawn', name: 'features' },
+      { kind: 'withdrawn', name: 'span' },
+    ]);
+  });
+
+  it('is over for what is stored before it, as features that were there already', () => {
+    const worker = new Worker(9);
+    worker.log.expected('a', [['n0', 'n1'], ['n2']]);
+    worker.store('n1');
+    worker.log.ended('a');
+    const reader = worker.log.read();
+    expect(reader.next(9)?.changes).toMatchObject([{ kind: 'stored', item: { name: 'n1' } }]);
+  });
+
+  it('is bounded: what comes beyond is told when it is there', () => {
+    const names = new ExpectedNames(3);
+    expect(names.expect('a', [['n0', 'n1']])).toEqual(['n0', 'n1']);
+    expect(names.expect('b', [['n2', 'n3']])).toEqual([]);
+    expect([names.ended('b'), [...names]]).toEqual([[], ['n0', 'n1']]);
+    expect(names.expect('c', [['n1']])).toEqual([]);
+    expect([names.ended('a'), names.ended('c'), [...names]]).toEqual([['n0'], ['n1'], []]);
+  });
 });

@@ -1,4 +1,4 @@
-import type { CacheChange, CachedItem } from './cached-item.js';
+import type { CacheChange } from './cached-item.js';
 
 /** Where a reader reads. */
 interface Log {
@@ -6,8 +6,8 @@ interface Log {
   readonly sequence: number;
   /** At most so many changes after that one, in their order; undefined when some of them are kept no more. */
   since(after: number, most: number): CacheChange[] | undefined;
-  /** All that is held. */
-  items(): Iterator<CachedItem, undefined>;
+  /** All that is held, and all that is coming. */
+  changes(): Iterator<CacheChange, undefined>;
 }
 
 /** The next of what a reader is told; in their order they give exactly what the worker holds. */
@@ -30,7 +30,7 @@ export class CacheReader {
   #at: number;
   #isNew: boolean;
   /** What is left to tell of all that is held. */
-  #items: Iterator<CachedItem, undefined> | undefined;
+  #items: Iterator<CacheChange, undefined> | undefined;
   #gaps = 0;
 
   constructor(
@@ -71,7 +71,7 @@ export class CacheReader {
     if (!this.#isNew) this.#gaps += 1;
     this.#isNew = false;
     this.#at = this.log.sequence;
-    this.#items = this.log.items();
+    this.#items = this.log.changes();
     return this.#batch(true, this.#take(most));
   }
 
@@ -84,7 +84,7 @@ export class CacheReader {
     while (this.#items && this.#at === this.log.sequence && taken.length < most) {
       const { done, value } = this.#items.next();
       if (done) this.#items = undefined;
-      else taken.push({ kind: 'stored', item: value });
+      else taken.push(value);
     }
     return taken;
   }

@@ -13,7 +13,11 @@ export interface CachedItem {
 
 export type CacheChange =
   | { readonly kind: 'stored'; readonly item: CachedItem }
-  | { readonly kind: 'removed'; readonly name: string };
+  | { readonly kind: 'removed'; readonly name: string }
+  /** A request that was taken in is about to store it. */
+  | { readonly kind: 'coming'; readonly name: string }
+  /** No request is about to store it any more, and none has. */
+  | { readonly kind: 'withdrawn'; readonly name: string };
 
 /** All that is held at this moment; it may be read on while it changes, as a `Map` may. */
 export type CachedItems = () => Iterator<CachedItem>;

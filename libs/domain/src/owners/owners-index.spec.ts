@@ -102,6 +102,22 @@ describe('OwnersIndex', () => {
     );
   });
 
+  it('counts who comes to a name and leaves it, also where no other name has the same owners', () => {
+    const index = new OwnersIndex({ maxNames: 1_000 });
+    const owners = Array.from({ length: 4 }, () => index.join()!);
+    const [name] = NAMES;
+    const seen = owners.map((owner) => {
+      index.stored(owner, name!, { tokens: 16, pages: 8 });
+      return [index.pairs, index.holding(owner).pages];
+    });
+    expect(seen).toEqual([1, 2, 3, 4].map((pairs) => [pairs, 8]));
+    const left = owners.map((owner) => {
+      index.removed(owner, name!);
+      return [index.pairs, index.holding(owner).pages];
+    });
+    expect(left).toEqual([3, 2, 1, 0].map((pairs) => [pairs, 0]));
+  });
+
   it('says nothing untrue when it holds less than it is told, and keeps its bound', () => {
     const inOneTable = Array.from({ length: 60 }, (_, at) => {
       const name = nameOf(at);

@@ -168,8 +168,9 @@ export class OwnersIndex {
   }
 
   #put(table: NameTable, owner: OwnerNumber, { before, count, after }: Change, told: SizeCode): void {
-    if (after === before) return;
+    // a set that nobody else has may have given its number to the one that takes its place
     const change = this.#sets.count(after) - count;
+    if (change === 0) return;
     this.#pairs += change;
     const size = table.set(this.#words, after, told);
     this.#holdings.moved(before, after, size);

@@ -65,14 +65,15 @@ export function queuedTokens(request: PlacementRequest, worker: WorkerView): num
 
 /** What of the queue counts less than its time, since the request needs it computed, too. */
 export function sharedWait(
-  { pictures, pictureTokens }: PlacementRequest,
-  { pendingTokens }: WorkerView,
+  request: PlacementRequest,
+  worker: WorkerView,
   held: HeldContent | undefined,
 ): number {
   if (!held?.picturesComing && !held?.prefixComing) return 0;
+  const { pictures, pictureTokens } = request;
   const prefix = Math.max(0, (held.prefixComing ?? 0) - held.prefixTokens);
   const tower = (TOWER_TOKENS * pictureTokens * (held.picturesComing ?? 0)) / Math.max(1, pictures);
-  return (1 - SHARED_WAIT) * Math.min(pendingTokens, prefix + tower);
+  return (1 - SHARED_WAIT) * Math.min(queuedTokens(request, worker), prefix + tower);
 }
 
 /** What running requests add to as many steps. */

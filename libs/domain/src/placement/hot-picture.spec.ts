@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { heldOf, requestOf, viewOf } from '../testing/worker-views.js';
 import {
   ComingContent,
+  contentKey,
   firstTokenTokens,
   ownTokens,
   place,
@@ -16,10 +17,7 @@ import {
 /** Of a prompt of 1,000 tokens 900 are the picture's: 4,600 tokens where it is new, 100 where it is held. */
 const PROMPT = { promptTokens: 1_000, pictures: 1, pictureTokens: 900, pagesOn: () => 0 };
 const HIT = 100;
-const PICTURE = {
-  tokenIds: new Array<number>(1_000).fill(0),
-  pictures: [{ name: 'p', offset: 0, length: 900 }],
-};
+const PICTURE = contentKey(Uint8Array.of(1));
 const ALL = heldOf({ promptTokens: 1_000, pictures: 1, prefixTokens: 900, picturesHeld: 1 });
 const NOTHING = heldOf({ promptTokens: 1_000, pictures: 1 });
 
@@ -88,12 +86,11 @@ function simulate({ policy = 'cost-aware', workers, requests, everyMs, isNew = f
       const { pendingRequests, pendingTokens } = workload;
       return viewOf({ id, pendingRequests, pendingTokens });
     });
-    const sent = coming.of(PICTURE, nowMs);
+    coming.forgetTold(nowMs);
     const heldOn = (id: string) => {
-      const there = sent.get(id);
       const held = byId.get(id)?.held(nowMs);
-      if (!held || !there || held === ALL) return held;
-      return { ...held, prefixComing: there.prefixTokens, picturesComing: there.pictures.size };
+      if (!held || !coming.has(PICTURE, id) || held === ALL) return held;
+      return { ...held, prefixComing: 900, picturesComing: 1 };
     };
     const holdings = () => (view: WorkerView) => heldOn(view.record.workerId);
     const request = requestOf({ ...PROMPT, holdings });
@@ -102,7 +99,7 @@ function simulate({ policy = 'cost-aware', workers, requests, everyMs, isNew = f
     const held = heldOn(worker.id);
     const before = firstTokenTokens(request, pick?.worker ?? viewOf(), held);
     const answeredMs = worker.send(ownTokens(request, held), before, nowMs);
-    ends.push({ answeredMs, end: coming.send(worker.id, PICTURE) });
+    ends.push({ answeredMs, end: coming.send(worker.id, [PICTURE]) });
     const waitMs = answeredMs - nowMs;
     longestMs = Math.max(longestMs, waitMs);
     latestMs = Math.max(latestMs, waitMs - before);

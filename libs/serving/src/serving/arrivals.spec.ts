@@ -120,6 +120,26 @@ describe('a request that arrives', () => {
     expect(driver.engine.encoded).toBe(2);
   });
 
+  it('says what of its pictures it is about to leave there, until that is there or the request has ended', async () => {
+    const driver = new CoreDriver({ blocks: 60 });
+    const { cacheLog } = driver.serving;
+    const told = (kind: string) => [...cacheLog.changes()].filter((change) => change.kind === kind).length;
+    const parts = [[10, 11], { tokens: 20, mark: 1 }];
+    driver.submit('first', requestOf('first', parts), 0);
+    driver.submit('alike', requestOf('alike', parts), 0);
+    // of both together, features and span
+    expect([told('coming'), told('stored')]).toEqual([2, 0]);
+    driver.submit('other', requestOf('other', [[12], { tokens: 20, mark: 2 }, { tokens: 20, mark: 3 }]), 0);
+    expect(told('coming')).toBe(6);
+    driver.take(driver.serving.abort('other'));
+    expect(told('coming')).toBe(2);
+    await driver.settle();
+    expect([told('coming'), told('stored') > 0]).toEqual([0, true]);
+    driver.submit('again', requestOf('again', [...parts, [12]]), 0);
+    driver.submit('text', requestOf('text', [[10, 11, 12]]), 0);
+    expect(told('coming')).toBe(0);
+  });
+
   it('goes before others by its priority', async () => {
     const driver = new CoreDriver({ blocks: 30, config: { maxRunning: 1 } });
     for (const [key, priority] of [

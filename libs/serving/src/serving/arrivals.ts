@@ -1,4 +1,5 @@
-import { type RootContent, rootName } from '@kvcapsule/domain/identity';
+import { nameFile, type RootContent, rootName } from '@kvcapsule/domain/identity';
+import type { CacheLog } from '@kvcapsule/domain/owners';
 import { namePrompt, type ScheduledRequest, type Scheduler } from '@kvcapsule/domain/scheduling';
 
 import { type Ending, Generation } from '../generation/generation.js';
@@ -25,6 +26,8 @@ export interface ArrivalParts {
   readonly leases: Leases;
   readonly deadlines: Deadlines;
   readonly outbox: Outbox;
+  /** Others are told there what a request is about to leave here. */
+  readonly log: CacheLog;
 }
 
 /** What a request goes through until the scheduler has it. */
@@ -67,6 +70,7 @@ export class Arrivals {
     const { id, spec } = generation;
     const request = this.#scheduled(generation);
     const cached = scheduler.cachedPictures(request);
+    this.#expect(generation, request, cached);
     let missing = 2;
     const done = (error?: unknown): void => {
       missing -= 1;
@@ -76,6 +80,15 @@ export class Arrivals {
     if (spec.lease) leases.accept(id, spec.lease, done);
     else done();
     pictures.encode(generation, cached, done);
+  }
+
+  /** Of each picture that is not here, first its features and then its span. */
+  #expect({ id, spec }: Generation, { content }: ScheduledRequest, cachedPictures: number): void {
+    const chains = (content?.names?.units ?? []).flatMap(({ picture, name }) => {
+      const shown = picture === undefined || picture < cachedPictures ? undefined : spec.pictures[picture];
+      return shown ? [[nameFile(shown.contentSha256, spec.domain), name]] : [];
+    });
+    this.parts.log.expected(id, chains);
   }
 
   #queue(generation: Generation, request: ScheduledRequest, cachedPictures: number): void {

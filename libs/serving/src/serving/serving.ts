@@ -64,7 +64,7 @@ const SPARE_SHARE = 0.1;
 export class Serving {
   readonly scheduler: Scheduler;
   readonly pictures: PictureFeatures;
-  /** What is held here under which names, for those who place requests. */
+  /** What is held here under which names, or is about to be, for those who place requests. */
   readonly cacheLog = new CacheLog();
   readonly #config: ServingConfig;
   readonly #outbox = new Outbox();
@@ -101,6 +101,7 @@ export class Serving {
     const leases = new Leases(scheduler, geometry.pagesPerBlock, push);
     const ended = (id: string): void => {
       this.#deadlines.clear(id);
+      this.cacheLog.ended(id);
       if (this.#requests.size === 0) this.#endDrains();
     };
     const requests = new Requests({ scheduler, pictures, leases, outbox, geometry, ended });
@@ -110,7 +111,7 @@ export class Serving {
     this.#leases = leases;
     this.#requests = requests;
     const parts = { scheduler, requests, pictures, leases, outbox };
-    this.#arrivals = new Arrivals({ ...parts, config, deadlines: this.#deadlines });
+    this.#arrivals = new Arrivals({ ...parts, config, deadlines: this.#deadlines, log: this.cacheLog });
     this.#steps = new Steps({ ...parts, stopTokenIds, lost });
   }
 

@@ -90,6 +90,27 @@ describe('a stream of what a worker holds', () => {
     expect([call.written.length, vi.getTimerCount()]).toEqual([4, 0]);
   });
 
+  it('writes what is coming almost at once, but not to a router that has yet to read', async () => {
+    const call = watch();
+    await vi.advanceTimersByTimeAsync(10);
+    for (const id of [1, 2]) log.expected(`${id}`, [[nameOf(id)]]);
+    await vi.advanceTimersByTimeAsync(2);
+    const { CACHE_CHANGE_COMING, CACHE_CHANGE_WITHDRAWN } = CacheChange;
+    expect(call.written.slice(1)).toMatchObject([
+      { events: [{ change: CACHE_CHANGE_COMING }, { change: CACHE_CHANGE_COMING }] },
+    ]);
+    call.reads = false;
+    log.ended('1');
+    await vi.advanceTimersByTimeAsync(50);
+    expect(call.written.slice(2)).toMatchObject([{ events: [{ change: CACHE_CHANGE_WITHDRAWN }] }]);
+    log.expected('3', [[nameOf(3)]]);
+    await vi.advanceTimersByTimeAsync(50);
+    expect(call.written).toHaveLength(3);
+    call.emit('cancelled');
+    log.expected('4', [[nameOf(4)]]);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
   it('tells much in messages of a thousand', async () => {
     for (let id = 0; id < 2_500; id += 1) store(id);
     const call = watch();
@@ -201,7 +222,7 @@ describe('a worker', () => {
       if (cleared) known.clear();
       for (const { name, change, content } of events) {
         if (change === CacheChange.CACHE_CHANGE_STORED) known.set(name.toString('hex'), content);
-        else known.delete(name.toString('hex'));
+        else if (change === CacheChange.CACHE_CHANGE_REMOVED) known.delete(name.toString('hex'));
       }
     });
     return {

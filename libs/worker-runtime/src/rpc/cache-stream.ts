@@ -16,6 +16,8 @@ import type {
 
 /** How often changes are looked for: they go out together, since a step stores several blocks. */
 const INTERVAL_MS = 50;
+/** What is coming is told so soon: whoever has not heard of it may have it computed a second time. */
+const SOON_MS = 2;
 /** The protocol's bound of one message; to read and write so many takes about a millisecond. */
 const MOST_EVENTS = 1_000;
 /** As often something is said where nothing changes, so that a router knows that it has missed nothing. */
@@ -43,10 +45,18 @@ const CONTENT: Record<CachedKind, CachedContent> = {
   features: CachedContent.CACHED_CONTENT_FEATURES,
 };
 
+const CHANGE: Record<Change['kind'], CacheChange> = {
+  stored: CacheChange.CACHE_CHANGE_STORED,
+  removed: CacheChange.CACHE_CHANGE_REMOVED,
+  coming: CacheChange.CACHE_CHANGE_COMING,
+  withdrawn: CacheChange.CACHE_CHANGE_WITHDRAWN,
+};
+
 /** Tells a router what the worker holds. It writes when the router has read, and keeps nothing for it meanwhile. */
 export class CacheStream {
   readonly #reader: CacheReader;
   #timer: NodeJS.Timeout | undefined;
+  #isSoon = false;
   #writtenMs = performance.now();
 
   constructor(
@@ -55,8 +65,12 @@ export class CacheStream {
   ) {
     const { instance: known, sequence } = call.request;
     this.#reader = told.log.read(known === told.instance ? Number(sequence) : undefined);
+    const unheard = told.log.onExpected(() => {
+      this.#soon();
+    });
     for (const event of ['cancelled', 'error', 'close']) {
       call.on(event, () => {
+        unheard();
         clearTimeout(this.#timer);
         this.#timer = undefined;
         this.call.removeAllListeners('drain');
@@ -76,7 +90,17 @@ export class CacheStream {
     }, ms);
   }
 
+  /** Sooner than it would be, unless the router has yet to read what was written. */
+  #soon(): void {
+    if (this.#isSoon || !this.#timer) return;
+    this.#isSoon = true;
+    clearTimeout(this.#timer);
+    this.#later(SOON_MS);
+  }
+
   #tell(): void {
+    this.#timer = undefined;
+    this.#isSoon = false;
     const batch = this.#reader.next(MOST_EVENTS);
     const questions = this.#reader.isComplete ? this.told.questions(this) : [];
     if (!batch && questions.length === 0 && performance.now() - this.#writtenMs < IDLE_MS) {
@@ -99,13 +123,13 @@ function messageOf(batch: CacheBatch, instance: string, questions: readonly stri
 }
 
 function eventOf(change: Change): CacheEvent {
-  if (change.kind === 'removed') {
+  const kind = CHANGE[change.kind];
+  if (change.kind !== 'stored') {
     const nothing = { content: CachedContent.CACHED_CONTENT_UNSPECIFIED, tokens: 0, pages: 0 };
-    return { name: bytesOf(change.name), change: CacheChange.CACHE_CHANGE_REMOVED, ...nothing };
+    return { name: bytesOf(change.name), change: kind, ...nothing };
   }
-  const { name, kind, tokens, pages } = change.item;
-  const content = CONTENT[kind];
-  return { name: bytesOf(name), change: CacheChange.CACHE_CHANGE_STORED, content, tokens, pages };
+  const { name, tokens, pages } = change.item;
+  return { name: bytesOf(name), change: kind, content: CONTENT[change.item.kind], tokens, pages };
 }
 
 function bytesOf(name: string): Buffer {

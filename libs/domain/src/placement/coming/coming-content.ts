@@ -1,55 +1,67 @@
-/** A prompt whose pictures others may have, too. */
-export interface PicturePrompt {
-  readonly tokenIds: readonly number[];
-  readonly pictures: readonly ComingPicture[];
+/** Names times workers at one time: about 10 MB. What is beyond them is placed as if nobody had said it. */
+const MOST_PAIRS = 65_536;
+/** Of them one worker's own words: the protocol's bound. */
+const MOST_TOLD = 1_024;
+/** A worker tells what it holds about when it answers; so long it may take until that is known. */
+const TELLING_MS = 1_000;
+
+/** Content by the first 128 bits of its name, a byte a character. */
+export type ContentKey = string & { readonly __brand: 'ContentKey' };
+
+export function contentKey(name: Uint8Array): ContentKey {
+  return String.fromCharCode(...name) as ContentKey;
 }
 
-export interface ComingPicture {
-  /** The same for the same picture in the same cache domain alone. */
-  readonly name: string;
-  readonly offset: number;
-  readonly length: number;
-}
-
-/** What of a prompt a worker is about to have, since it computes it for another request. */
-export interface Coming {
-  /** Tokens from the prompt's beginning to the end of the last picture that both have there. */
-  readonly prefixTokens: number;
-  /** Indices of the prompt's pictures. */
-  readonly pictures: ReadonlySet<number>;
+/** What a worker says that it is about to have. */
+export interface ToldContent {
+  coming(name: ContentKey): void;
+  /** It is there, or comes no more. */
+  settled(name: ContentKey): void;
+  /** All that it said is void. */
+  clear(): void;
 }
 
 interface Sent {
   readonly workerId: string;
-  readonly prompt: PicturePrompt;
+  readonly names: readonly ContentKey[];
   /** When it is about to come no longer; infinite until the request is answered. */
   untilMs: number;
 }
 
-/** A worker tells what it holds about when it answers; so long it may take until that is known. */
-const TELLING_MS = 1_000;
-
-/** Prompts with pictures that workers have been sent and have not told of yet. */
+/**
+ * Content that workers are about to have: by their own words, and until these come, since this router has sent them what
+ * they compute it for.
+ */
 export class ComingContent {
-  readonly #byName = new Map<string, Set<Sent>>();
+  /** By name, and by worker: how many say so. */
+  readonly #byName = new Map<ContentKey, Map<string, number>>();
+  #pairs = 0;
   /** Answered, in the order in which they end. */
   #answered: Sent[] = [];
 
-  /** Pictures that are about to come somewhere. */
+  /** Names that are about to come somewhere. */
   get size(): number {
     return this.#byName.size;
   }
 
-  /** A worker is sent a prompt; the returned function is called with whether it was computed, and has an effect once. */
-  send(workerId: string, prompt: PicturePrompt): (isComputed: boolean, nowMs: number) => void {
-    const sent: Sent = { workerId, prompt, untilMs: Infinity };
-    for (const { name } of prompt.pictures) {
-      const all = this.#byName.get(name);
-      if (all) all.add(sent);
-      else this.#byName.set(name, new Set([sent]));
-    }
+  /** Who is about to have it. */
+  workersWith(name: ContentKey): Iterable<string> {
+    return this.#byName.get(name)?.keys() ?? [];
+  }
+
+  has(name: ContentKey, workerId: string): boolean {
+    return this.#byName.get(name)?.has(workerId) ?? false;
+  }
+
+  /**
+   * A worker is sent what it computes these for; the returned function is called with whether it has computed them, and
+   * has an effect once.
+   */
+  send(workerId: string, names: readonly ContentKey[]): (isComputed: boolean, nowMs: number) => void {
+    const kept = names.filter((name) => this.#add(name, workerId));
+    const sent: Sent = { workerId, names: kept, untilMs: Infinity };
     return (isComputed, nowMs) => {
-      this.#forgetTold(nowMs);
+      this.forgetTold(nowMs);
       if (sent.untilMs !== Infinity) return;
       sent.untilMs = nowMs + TELLING_MS;
       if (isComputed) this.#answered.push(sent);
@@ -57,25 +69,25 @@ export class ComingContent {
     };
   }
 
-  /** By worker. */
-  of(prompt: PicturePrompt, nowMs: number): ReadonlyMap<string, Coming> {
-    this.#forgetTold(nowMs);
-    const coming = new Map<string, { prefixTokens: number; readonly pictures: Set<number> }>();
-    const seen = new Set<Sent>();
-    for (const [index, { name }] of prompt.pictures.entries()) {
-      for (const sent of this.#byName.get(name) ?? []) {
-        let there = coming.get(sent.workerId);
-        if (!there) coming.set(sent.workerId, (there = { prefixTokens: 0, pictures: new Set() }));
-        there.pictures.add(index);
-        if (seen.has(sent)) continue;
-        seen.add(sent);
-        there.prefixTokens = Math.max(there.prefixTokens, sharedTokens(sent.prompt, prompt));
-      }
-    }
-    return coming;
+  /** What that worker says from here on; one at a time for a worker. */
+  toldBy(workerId: string): ToldContent {
+    const told = new Set<ContentKey>();
+    return {
+      coming: (name) => {
+        if (!told.has(name) && told.size < MOST_TOLD && this.#add(name, workerId)) told.add(name);
+      },
+      settled: (name) => {
+        if (told.delete(name)) this.#remove(name, workerId);
+      },
+      clear: () => {
+        for (const name of told) this.#remove(name, workerId);
+        told.clear();
+      },
+    };
   }
 
-  #forgetTold(nowMs: number): void {
+  /** Of what was answered, the workers have told by then. */
+  forgetTold(nowMs: number): void {
     let told = 0;
     for (let sent = this.#answered[told]; sent && sent.untilMs <= nowMs; sent = this.#answered[told]) {
       this.#forget(sent);
@@ -84,24 +96,30 @@ export class ComingContent {
     if (told > 0) this.#answered = this.#answered.slice(told);
   }
 
-  #forget(sent: Sent): void {
-    for (const { name } of sent.prompt.pictures) {
-      const all = this.#byName.get(name);
-      all?.delete(sent);
-      if (all?.size === 0) this.#byName.delete(name);
-    }
+  #forget({ workerId, names }: Sent): void {
+    for (const name of names) this.#remove(name, workerId);
   }
-}
 
-/** Up to the end of the last picture before which both are alike. */
-function sharedTokens(a: PicturePrompt, b: PicturePrompt): number {
-  let shared = 0;
-  for (const [index, picture] of a.pictures.entries()) {
-    const other = b.pictures[index];
-    if (other?.name !== picture.name || other.offset !== picture.offset) break;
-    const end = picture.offset + picture.length;
-    for (let at = shared; at < end; at += 1) if (a.tokenIds[at] !== b.tokenIds[at]) return shared;
-    shared = end;
+  /** False where there are too many. */
+  #add(name: ContentKey, workerId: string): boolean {
+    const workers = this.#byName.get(name);
+    const count = workers?.get(workerId) ?? 0;
+    if (count === 0 && this.#pairs >= MOST_PAIRS) return false;
+    if (count === 0) this.#pairs += 1;
+    if (workers) workers.set(workerId, count + 1);
+    else this.#byName.set(name, new Map([[workerId, 1]]));
+    return true;
   }
-  return shared;
+
+  #remove(name: ContentKey, workerId: string): void {
+    const workers = this.#byName.get(name);
+    const count = workers?.get(workerId) ?? 0;
+    if (count > 1) {
+      workers?.set(workerId, count - 1);
+      return;
+    }
+    if (!workers?.delete(workerId)) return;
+    this.#pairs -= 1;
+    if (workers.size === 0) this.#byName.delete(name);
+  }
 }

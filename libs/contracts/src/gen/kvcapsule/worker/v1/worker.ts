@@ -75,6 +75,13 @@ export enum CacheChange {
   CACHE_CHANGE_UNSPECIFIED = 0,
   CACHE_CHANGE_STORED = 1,
   CACHE_CHANGE_REMOVED = 2,
+  /**
+   * CACHE_CHANGE_COMING - A request that was taken in is about to store it: a picture's span, or its features. Then it is stored or withdrawn;
+   * what is held may be coming, too. 1,024 names of a worker at one time.
+   */
+  CACHE_CHANGE_COMING = 3,
+  /** CACHE_CHANGE_WITHDRAWN - Of what was coming: no request is about to store it any more. */
+  CACHE_CHANGE_WITHDRAWN = 4,
   UNRECOGNIZED = -1,
 }
 
@@ -89,6 +96,12 @@ export function cacheChangeFromJSON(object: any): CacheChange {
     case 2:
     case "CACHE_CHANGE_REMOVED":
       return CacheChange.CACHE_CHANGE_REMOVED;
+    case 3:
+    case "CACHE_CHANGE_COMING":
+      return CacheChange.CACHE_CHANGE_COMING;
+    case 4:
+    case "CACHE_CHANGE_WITHDRAWN":
+      return CacheChange.CACHE_CHANGE_WITHDRAWN;
     case -1:
     case "UNRECOGNIZED":
     default:
@@ -104,6 +117,10 @@ export function cacheChangeToJSON(object: CacheChange): string {
       return "CACHE_CHANGE_STORED";
     case CacheChange.CACHE_CHANGE_REMOVED:
       return "CACHE_CHANGE_REMOVED";
+    case CacheChange.CACHE_CHANGE_COMING:
+      return "CACHE_CHANGE_COMING";
+    case CacheChange.CACHE_CHANGE_WITHDRAWN:
+      return "CACHE_CHANGE_WITHDRAWN";
     case CacheChange.UNRECOGNIZED:
     default:
       return "UNRECOGNIZED";
@@ -472,15 +489,15 @@ export interface WatchCacheRequest {
   sequence: bigint;
 }
 
-/** Comes within 100 ms of a change, and every ten seconds when there is none. */
+/** Comes within 100 ms of a change, of content that is coming within some, and every ten seconds when there is none. */
 export interface WatchCacheResponse {
   /** Of the worker's process, which its numbers belong to. */
   instance: string;
   /** The number of the newest change that has been told. */
   sequence: bigint;
-  /** All that was told before is void; what is held follows. */
+  /** All that was told before is void; what is held and what is coming follows. */
   cleared: boolean;
-  /** All that is held has been told. */
+  /** All that is held and coming has been told. */
   complete: boolean;
   /** In their order: what is said last of a name is true. 1,000 at most. */
   events: CacheEvent[];
