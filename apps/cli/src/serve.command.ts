@@ -1,6 +1,5 @@
 import { Argument, type Command } from 'commander';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { CliError } from './failure.js';
 import { partMain } from './paths.js';
 
 const EXAMPLES = `
@@ -19,14 +18,17 @@ export function registerServe(program: Command): void {
     .allowUnknownOption()
     .passThroughOptions()
     .addHelpText('after', EXAMPLES)
-    .action(async (part: 'router' | 'worker', settings: readonly string[]) => {
-      process.exitCode = await serve(part, settings);
+    .action((part: 'router' | 'worker', settings: readonly string[]) => {
+      become(part, settings);
     });
 }
 
-async function serve(part: 'router' | 'worker', settings: readonly string[]): Promise<number> {
-  const child = spawn(process.execPath, [partMain(part), ...settings], { stdio: 'inherit' });
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
-  const [code] = (await once(child, 'exit')) as [number | null];
-  return code ?? 1;
+/**
+ * The part takes this process's place: a process between it and a terminal or a supervisor would tell it of one Ctrl-C
+ * twice, and leave it behind when killed.
+ */
+function become(part: 'router' | 'worker', settings: readonly string[]): never {
+  if (!process.execve)
+    throw new CliError('This Node cannot run a part in its place.', 'Take Node 24 or newer.');
+  return process.execve(process.execPath, [process.execPath, partMain(part), ...settings], process.env);
 }

@@ -27,6 +27,9 @@ import type { Settings } from './settings.js';
 /** How long a browser may keep the answer to a preflight. */
 const PREFLIGHT_SECONDS = 600;
 
+/** What a head may hold at most bounds ids in paths: those of models may be of any length. */
+const LONGEST_PARAM = 16_384;
+
 /** Nest would turn Fastify's errors into its own and lose what they were. */
 class Adapter extends FastifyAdapter {
   override mapException(fault: unknown): unknown {
@@ -46,7 +49,7 @@ function adapter({ settings, logger }: Environment, routes: Routes): FastifyAdap
     clientErrorHandler: onClientError,
     frameworkErrors: refuse as never,
     genReqId: requestId,
-    routerOptions: { ignoreTrailingSlash: true },
+    routerOptions: { ignoreTrailingSlash: true, maxParamLength: LONGEST_PARAM },
     // After our own drain: otherwise a connection that never sent a request keeps close() waiting.
     forceCloseConnections: true,
   });

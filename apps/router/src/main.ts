@@ -2,6 +2,7 @@ import cluster from 'node:cluster';
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { unreadVariables } from '@kvcapsule/platform/config';
 import { createLogger, type Logger, logWarnings, outliveClosedPipes } from '@kvcapsule/platform/logging';
+import { onEndSignals } from '@kvcapsule/platform/processes';
 import { readSettings } from './config.js';
 import { tuneHeap } from './heap.js';
 import type { Ready } from './processes/messages.js';
@@ -19,7 +20,7 @@ async function serveHere(settings: Settings, logger: Logger, siblings: Siblings)
 
 async function superviseProcesses(settings: Settings, logger: Logger): Promise<void> {
   const group = new ProcessGroup(settings.processes, logger);
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => group.stop());
+  onEndSignals({ first: () => group.stop(), again: () => group.kill() });
   void group.start().then(tell);
   process.exit(await group.ended);
 }

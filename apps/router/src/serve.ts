@@ -1,5 +1,6 @@
 import cluster from 'node:cluster';
 import type { Logger } from '@kvcapsule/platform/logging';
+import { onEndSignals } from '@kvcapsule/platform/processes';
 import { createApp, listen } from './app.js';
 import { openCatalogue } from './catalogue/open-catalogue.js';
 import { Telemetry } from './operations/telemetry.service.js';
@@ -11,14 +12,12 @@ import type { Settings } from './settings.js';
 
 const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
 
-/** Whoever does not want to wait for the answers under way says so again. */
+/**
+ * Whoever does not want to wait for the answers under way says so again. One of several processes goes by the one that
+ * started it, which tells it of a Ctrl-C that it has heard itself.
+ */
 function endAtSecondSignal(): void {
-  let signals = 0;
-  for (const signal of SIGNALS)
-    process.on(signal, () => {
-      signals += 1;
-      if (signals > 1) process.exit(1);
-    });
+  if (cluster.isPrimary) onEndSignals({ first: () => undefined, again: () => process.exit(1) });
 }
 
 /** Serves in this process until a signal ends it, its answers first; a second one does at once. Resolves once it listens. */

@@ -18,6 +18,7 @@ import { type ModelFolder, openModelFolder } from '@kvcapsule/model';
 import { decodeImage } from '@kvcapsule/multimodal';
 import { parseConfig, unreadVariables } from '@kvcapsule/platform/config';
 import { createLogger, type Logger, logWarnings, outliveClosedPipes } from '@kvcapsule/platform/logging';
+import { onEndSignals } from '@kvcapsule/platform/processes';
 import { createRedisClient, RedisLedger, RedisRegistry, redisSettings } from '@kvcapsule/platform/redis';
 import { createMetrics, type WorkerMetrics } from '@kvcapsule/platform/telemetry';
 import { nameImageProcessor, startWorker, type Worker } from '@kvcapsule/worker-runtime';
@@ -168,10 +169,7 @@ async function openNative(
 
 /** SIGTERM and SIGINT drain; a second one, or a fault nobody caught, ends the process at once. */
 function superviseProcess(worker: Worker, config: WorkerConfig, logger: Logger): void {
-  let stopping = false;
   const stop = (): void => {
-    if (stopping) process.exit(1);
-    stopping = true;
     logger.info('draining');
     worker
       .drain(config.drainTimeoutMs)
@@ -186,8 +184,7 @@ function superviseProcess(worker: Worker, config: WorkerConfig, logger: Logger):
         },
       );
   };
-  process.on('SIGTERM', stop);
-  process.on('SIGINT', stop);
+  onEndSignals({ first: stop, again: () => process.exit(1) });
   const onFault = (error: unknown): void => {
     logger.fatal({ err: error }, 'an unexpected fault');
     worker.fail(new KvcError('INTERNAL', 'The worker has failed.', { cause: error }));

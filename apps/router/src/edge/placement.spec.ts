@@ -159,6 +159,14 @@ describe('receipts that operators look up', () => {
     expect((await lookUp(`${'%2e%2e%2f'.repeat(3)}x`))[0]).toBe(404);
   });
 
+  it('are found by ids as long as a client may choose them', async () => {
+    await start();
+    const id = 'r'.repeat(128);
+    await (await router.chat('abc', {}, { headers: { ...headers, 'x-request-id': id } })).text();
+    expect((await lookUp(id))[0]).toBe(200);
+    expect((await lookUp(`${id}r`))[0]).toBe(404);
+  });
+
   it('want an admin’s key where keys are set', async () => {
     router = await new Harness().start({ apiKeys: ['key-1'], adminApiKeys: ['key-2'] });
     await (await router.chat('abc', {}, { headers })).text();

@@ -47,6 +47,14 @@ export class ProcessGroup {
     this.#endIfDone();
   }
 
+  /** All end at once, and it is a failure. */
+  kill(): void {
+    this.#isStopping = true;
+    this.#exitCode = 1;
+    for (const slot of this.#slots) slot.kill();
+    this.#endIfDone();
+  }
+
   #ended(code: number | undefined): void {
     // What is wrong at the first start is wrong for good, and was told by the process itself.
     const isFirstStart = this.#notReady > 0 && !this.#isStopping;

@@ -66,6 +66,13 @@ export class ProcessSlot {
     this.#worker?.process.kill('SIGTERM');
   }
 
+  /** Ends it at once. */
+  kill(): void {
+    this.#stopping = true;
+    clearTimeout(this.#timer);
+    this.#worker?.process.kill('SIGKILL');
+  }
+
   #watch({ process }: Worker): NodeJS.Timeout {
     return setInterval(() => {
       if (this.#unanswered < MOST_UNANSWERED) {

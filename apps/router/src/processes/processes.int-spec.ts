@@ -50,7 +50,11 @@ class Router {
 
   constructor(redis: string, ...more: readonly string[]) {
     const args = ['--port', '0', '--redis', redis, '--model', MODEL_DIR, ...more];
-    this.process = spawn(process.execPath, [MAIN, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.process = spawn(process.execPath, [MAIN, ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      // a group of its own, as a shell makes one that a terminal then signals
+      detached: true,
+    });
     this.process.stderr?.on('data', (text: Buffer) => (this.errors += text.toString()));
     this.exited = once(this.process, 'exit');
   }
@@ -154,18 +158,35 @@ describe('a router of several processes', { timeout: 60_000 }, () => {
     expect(group.errors).toContain('"reason":"SIGKILL","delayMs":500');
   });
 
-  it('loses no stream when it is told to end', async () => {
+  it.each([
+    ['told to end', (pid: number) => process.kill(pid, 'SIGTERM')],
+    ['ended by Ctrl-C, which all of its processes hear', (pid: number) => process.kill(-pid, 'SIGINT')],
+  ])('loses no stream when it is %s', async (_, end) => {
     const group = await start(2);
     const opening = Promise.withResolvers<void>();
     gate = opening.promise;
     const streams = Array.from({ length: 40 }, () => group.stream());
     while (worker.running < 40) await sleep(5);
-    group.process.kill('SIGTERM');
+    end(group.pid);
     await sleep(200);
     opening.resolve();
     const answers = await Promise.all(streams);
     expect(answers.filter(isWhole)).toHaveLength(40);
     expect(await group.exited).toEqual([0, null]);
+  });
+
+  it('ends at once when it is told so again', async () => {
+    const group = await start(2);
+    const opening = Promise.withResolvers<void>();
+    gate = opening.promise;
+    const stream = group.stream().catch(() => undefined);
+    while (worker.running < 1) await sleep(5);
+    group.process.kill('SIGTERM');
+    await sleep(600);
+    group.process.kill('SIGTERM');
+    expect(await group.exited).toEqual([1, null]);
+    expect(await stream).toBeUndefined();
+    opening.resolve();
   });
 
   it('ends at once when none of them can start, and says why', async () => {

@@ -1,1 +1,2 @@
 export { Backoff } from './backoff.js';
+export { onEndSignals } from './end-signals.js';

@@ -1,0 +1,26 @@
+import { EventEmitter } from 'node:events';
+import { describe, expect, it } from 'vitest';
+import { onEndSignals } from './end-signals.js';
+
+describe('onEndSignals', () => {
+  function heard(...signals: readonly (readonly [atMs: number, signal: string])[]): string[] {
+    const said: string[] = [];
+    const process = new EventEmitter();
+    let nowMs = 0;
+    onEndSignals({ first: () => said.push('first'), again: () => said.push('again') }, process, () => nowMs);
+    for (const [atMs, signal] of signals) {
+      nowMs = atMs;
+      process.emit(signal);
+    }
+    return said;
+  }
+
+  it('takes signals that come together for one wish, whoever hands them on', () => {
+    expect(heard([7, 'SIGINT'], [7, 'SIGTERM'], [400, 'SIGTERM'])).toEqual(['first']);
+  });
+
+  it('hears who does not want to wait', () => {
+    expect(heard([7, 'SIGINT'], [600, 'SIGINT'])).toEqual(['first', 'again']);
+    expect(heard([0, 'SIGTERM'], [100, 'SIGTERM'], [900, 'SIGINT'])).toEqual(['first', 'again']);
+  });
+});
