@@ -5,6 +5,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { parseOptions } from './options.mjs';
 
 const ROOT = resolve(import.meta.dirname, '..');
 const MODEL = ['--model', join('deploy', 'models', 'emoji-vlm')];
@@ -78,6 +79,11 @@ function kvcapsule(...args) {
   if (status !== 0) process.exit(status ?? 1);
 }
 
+const { values } = parseOptions({
+  options: { 'fit-only': { type: 'boolean', default: false } },
+  // what it does not know is kvcapsule eval's
+  ...{ strict: false, allowPositionals: true },
+});
 mkdirSync(PROFILES, { recursive: true });
 for (const [name, endings, flags] of FITS) {
   const files = endings.length === 0 ? [name] : endings.map((ending) => `${name}-${ending}`);
@@ -85,7 +91,6 @@ for (const [name, endings, flags] of FITS) {
   const out = join(PROFILES, `${name}.safetensors`);
   kvcapsule('calibrate', ...MODEL, '--out', out, ...flags.split(' '));
 }
-const given = process.argv.slice(2);
-if (given[0] !== '--fit-only') {
-  for (const series of SERIES) kvcapsule('eval', ...MODEL, ...series, ...given);
+if (!values['fit-only']) {
+  for (const series of SERIES) kvcapsule('eval', ...MODEL, ...series, ...process.argv.slice(2));
 }

@@ -6,11 +6,11 @@ import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
 import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
+import { parseOptions } from './options.mjs';
 import { quartiles, roundedAll } from './statistics.mjs';
 
 const ROOT = resolve(import.meta.dirname, '..');
-const { values } = parseArgs({
+const { values } = parseOptions({
   options: { rounds: { type: 'string', default: '9' }, out: { type: 'string' } },
 });
 const { AdmissionQueue, PLAIN_TERMS } = await import(join(ROOT, 'libs/domain/dist/admission/index.js'));

@@ -3,6 +3,9 @@
 // Usage: KVCAPSULE_MAX_CPU_ISA=avx2 node bench/attention-decode.mjs > attention-decode.md
 // Needs cmake --build native/build --target attention_bench.
 import { execFileSync } from 'node:child_process';
+import { parseOptions } from './options.mjs';
+
+parseOptions({ options: {} });
 
 const BENCH = new URL('../native/build/bench/attention_bench', import.meta.url).pathname;
 /** Enough of them that the best is a quiet one, whatever the size. */

@@ -9,12 +9,12 @@ import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { ask, Cluster, ROOT } from '../e2e/dist/harness.js';
+import { parseOptions } from './options.mjs';
 import { pictureOf } from './pictures.mjs';
 import { median } from './statistics.mjs';
 
-const { values } = parseArgs({
+const { values } = parseOptions({
   options: {
     'pool-mib': { type: 'string', default: '10' },
     most: { type: 'string', default: '80' },

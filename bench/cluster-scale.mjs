@@ -15,7 +15,6 @@ import { cpus, loadavg } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
 import { pagesByClass, place, policyOf, storageClass } from '@kvcapsule/domain/placement';
 import {
   COLOURS,
@@ -29,11 +28,12 @@ import {
 import { createRedisClient, RedisRegistry } from '@kvcapsule/platform/redis';
 import { startRedis } from '@kvcapsule/platform/redis-server';
 import { workersOf } from '@kvcapsule/testing/ports';
+import { parseOptions } from './options.mjs';
 import { quantile, roundedSpread } from './statistics.mjs';
 
 const ROOT = resolve(import.meta.dirname, '..');
 const MODEL_DIR = join(ROOT, 'deploy/models/emoji-vlm');
-const { values } = parseArgs({
+const { values } = parseOptions({
   options: {
     workers: { type: 'string', default: '10,100,1000' },
     idle: { type: 'string', default: '20' },

@@ -8,13 +8,13 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
+import { parseOptions } from './options.mjs';
 import { median, spread } from './statistics.mjs';
 
 const ROOT = resolve(import.meta.dirname, '..');
 const POINTS =
   '--batches 1,4,16 --contexts 128,1024,4096 --codecs capsule-mixed --repeats 3 --steps 24'.split(' ');
-const { values, positionals } = parseArgs({
+const { values, positionals } = parseOptions({
   options: {
     baseline: { type: 'string' },
     rounds: { type: 'string', default: '5' },

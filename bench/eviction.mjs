@@ -6,7 +6,7 @@
 //   writes PATH.json and PATH.html; ./kvcapsule up (or tsc -b) has to have built everything once
 import { writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
+import { parseOptions } from './options.mjs';
 
 const ROOT = resolve(import.meta.dirname, '..');
 const built = (path) => import(join(ROOT, 'libs', path, 'index.js'));
@@ -15,7 +15,7 @@ const { Coordinated, EVICTION_POLICIES, DEFAULT_EVICTION_POLICY, RebuildCosts } 
 const { optimum, replay, TRACE_NAMES, traceOf } = await built('evaluation/dist/eviction');
 const { COLOURS, escapeXml, gridLines, htmlPage, linePath, svgPlot } = await built('evaluation/dist/report');
 
-const { values } = parseArgs({
+const { values } = parseOptions({
   options: {
     requests: { type: 'string', default: '1000' },
     seeds: { type: 'string', default: '1,2' },

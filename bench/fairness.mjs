@@ -11,13 +11,13 @@ import http from 'node:http';
 import { cpus, loadavg, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
+import { parseOptions } from './options.mjs';
 import { chat, line, post } from './router/load.mjs';
 import { startOurs } from './router/sides.mjs';
 import { quantile, rounded } from './statistics.mjs';
 
 const ROOT = resolve(import.meta.dirname, '..');
-const { values } = parseArgs({
+const { values } = parseOptions({
   options: {
     rounds: { type: 'string', default: '4' },
     seconds: { type: 'string', default: '60' },

@@ -11,11 +11,11 @@ import { Agent, request } from 'node:http';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
 import { ask, Cluster, MODEL_DIR, pngUri, ROOT } from '../e2e/dist/harness.js';
+import { parseOptions } from './options.mjs';
 import { countedQuartiles, median, quantile } from './statistics.mjs';
 
-const { values } = parseArgs({
+const { values } = parseOptions({
   options: {
     streams: { type: 'string', default: '4' },
     rounds: { type: 'string', default: '48' },

@@ -15,7 +15,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { parseOptions } from './options.mjs';
 
 const ROOT = join(import.meta.dirname, '..');
 const LEAST_SHARE = 0.85;
@@ -97,7 +97,7 @@ function staleEntries(rows, named) {
   return [...named.values()].filter((entry) => files.has(entry.file) && !survivors.has(keyOf(entry)));
 }
 
-const { values } = parseArgs({
+const { values } = parseOptions({
   options: { mutate: { type: 'string' }, from: { type: 'string' }, out: { type: 'string' } },
 });
 const read = (file) => JSON.parse(readFileSync(file, 'utf8'));

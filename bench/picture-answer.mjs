@@ -13,15 +13,15 @@ import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
 import { WorkerServiceClient } from '@kvcapsule/contracts/worker';
 import { createRpcClient } from '@kvcapsule/platform/rpc';
 import { createRedisClient, RedisLedger, RedisRegistry } from '@kvcapsule/platform/redis';
 import { PictureSender } from '../apps/router/dist/fleet/picture-sender.js';
 import { ask, Cluster, goldenCases, MODEL_DIR, picture, ROOT } from '../e2e/dist/harness.js';
+import { parseOptions } from './options.mjs';
 import { countedQuartiles } from './statistics.mjs';
 
-const { values } = parseArgs({
+const { values } = parseOptions({
   options: { python: { type: 'string' }, runs: { type: 'string', default: '30' } },
 });
 const runs = Number(values.runs);

@@ -15,7 +15,6 @@ import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
 import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
 import {
   COLOURS,
   escapeXml,
@@ -25,12 +24,13 @@ import {
   logScale,
   svgPlot,
 } from '@kvcapsule/evaluation/report';
+import { parseOptions } from './options.mjs';
 import { conversation, namesOf, promptOf, REQUEST } from './placement/conversations.mjs';
 import { routerBeside } from './placement/router.mjs';
 import { quantile, roundedTo } from './statistics.mjs';
 
 const ROOT = resolve(import.meta.dirname, '..');
-const { values } = parseArgs({
+const { values } = parseOptions({
   options: {
     requests: { type: 'string', default: '5000' },
     out: { type: 'string', default: join(ROOT, 'bench/results/placement-growth') },

@@ -1,15 +1,15 @@
-/**
- * What a router spends on a cluster of a thousand workers whose heartbeats come every two seconds: CPU and bytes a
- * second of following the registry alone, in a process that does nothing else; and how long it takes from a worker that
- * has given pages back to a router whose requests wait for some. `--workers`, `--seconds`, `--out FILE`.
- */
+// What a router spends on a cluster of a thousand workers whose heartbeats come every two seconds: CPU and bytes a
+// second of following the registry alone, in a process that does nothing else; and how long it takes from a worker that
+// has given pages back to a router whose requests wait for some.
+//
+// Usage: node bench/registry.mjs [--workers 1000] [--seconds 20] [--out FILE]
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
+import { parseOptions } from './options.mjs';
 import { quantile } from './statistics.mjs';
 
 const ROOT = resolve(import.meta.dirname, '..');
@@ -136,10 +136,14 @@ const [role, url, ...rest] = process.argv.slice(2);
 if (role === 'beat') await beat(url, Number(rest[0]));
 else if (role === 'follow') process.send(await follow(url, Number(rest[0])));
 else {
-  const { values } = parseArgs({
-    options: { workers: { type: 'string' }, seconds: { type: 'string' }, out: { type: 'string' } },
+  const { values } = parseOptions({
+    options: {
+      workers: { type: 'string', default: '1000' },
+      seconds: { type: 'string', default: '20' },
+      out: { type: 'string' },
+    },
   });
-  const { workers = '1000', seconds = '20', out } = values;
+  const { workers, seconds, out } = values;
   const redis = await startRedis();
   const part = async (...args) => {
     const child = fork(import.meta.filename, args);

@@ -17,7 +17,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import { cpus, loadavg } from 'node:os';
 import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
+import { parseOptions } from './options.mjs';
 import { chat, driveClosed, line, longText, pictureBody } from './router/load.mjs';
 import { startOurs } from './router/sides.mjs';
 import { cpuSecondsOf } from './serving/process-tree.mjs';
@@ -72,7 +72,7 @@ const commitOf = (root) =>
   execFileSync('git', ['-C', root, 'rev-parse', '--short', 'HEAD']).toString().trim();
 
 async function main() {
-  const { values } = parseArgs({
+  const { values } = parseOptions({
     options: {
       baseline: { type: 'string' },
       rounds: { type: 'string', default: '5' },

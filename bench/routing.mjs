@@ -11,7 +11,8 @@
 //   VENV is a Python environment with vLLM on its CPU backend, DIR of --router-cache holds vllm-router's environment
 //   (bench/router-beside.mjs --install makes it); each vLLM server and each worker has one thread
 // Told of each side: pictures that were encoded (ours; beside how many there are), prompt tokens found in caches, time to
-// the first token, answers a second. What is not a whole answer fails the side for that round.
+// the first token, answers a second. What is not a whole answer fails the side for that round, and a side that does not
+// start is named beside the others; --out is written after each round.
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
@@ -20,14 +21,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { Cluster, MODEL_DIR, ROOT } from '../e2e/dist/harness.js';
 import { SeededRandom } from '../libs/testing/dist/scenes/index.js';
-import { startPeer } from './router/sides.mjs';
+import { parseOptions } from './options.mjs';
+import { startPeer } from './router/peers.mjs';
 import { ask } from './serving/client.mjs';
 import { chatOf, scenesOf, sizeOf } from './serving/loads.mjs';
 import { cpuSecondsOf, signalTree } from './serving/process-tree.mjs';
 import { startVllm } from './serving/servers.mjs';
 import { quantile, roundedSpread, roundedTo } from './statistics.mjs';
 
-const { values } = parseArgs({
+const { values } = parseOptions({
   options: {
     workers: { type: 'string', default: '2' },
     rounds: { type: 'string', default: '3' },
@@ -78,10 +80,16 @@ async function startOurs(policy) {
 async function startPeers() {
   const common = { model: values.model, served: SERVED, dtype: 'bfloat16', poolMib: 1_024, threads: 1 };
   const servers = [];
-  for (let index = 0; index < WORKERS; index += 1)
-    servers.push(await startVllm({ ...common, venv: values.vllm }));
-  const backends = servers.map(({ url }) => Number(new URL(url).port));
-  const router = await startPeer('vllm-router', { cache: values['router-cache'], backends, model: SERVED });
+  const stopServers = () => Promise.all(servers.map((server) => server.stop()));
+  let router;
+  try {
+    while (servers.length < WORKERS) servers.push(await startVllm({ ...common, venv: values.vllm }));
+    const backends = servers.map(({ url }) => Number(new URL(url).port));
+    router = await startPeer('vllm-router', { cache: values['router-cache'], backends, model: SERVED });
+  } catch (error) {
+    await stopServers();
+    throw error;
+  }
   const pids = [router.pid, ...servers.flatMap((server) => server.pids())];
   return {
     ...{ name: 'vllm-router cache_aware, vLLM', url: router.url.origin, pids },
@@ -93,7 +101,7 @@ async function startPeers() {
     },
     stop: async () => {
       router.stop();
-      await Promise.all(servers.map((server) => server.stop()));
+      await stopServers();
     },
   };
 }
@@ -180,7 +188,7 @@ function spread(list) {
 
 const MEASURES = ['encoded', 'cached', 'firstMs', 'firstP90Ms', 'laterMs', 'perSecond', 'cpu'];
 
-function resultOf(rounds) {
+function resultOf(rounds, notStarted) {
   const [ours] = Object.keys(rounds[0].sides);
   const names = Object.keys(rounds[0].sides);
   const sides = names.map((name) => {
@@ -200,6 +208,7 @@ function resultOf(rounds) {
     machine: `${cpus()[0].model}, ${cpus().length} cores`,
     load: loadavg().map(rounded),
     pictures: spread(rounds.map(({ pictures }) => pictures)),
+    notStarted,
     sides,
   };
 }
@@ -218,8 +227,16 @@ const stopAll = () => Promise.all(sides.splice(0).map((side) => side.stop()));
 for (const signal of ['SIGINT', 'SIGTERM'])
   process.once(signal, () => void stopAll().finally(() => process.exit(1)));
 try {
-  for (const policy of values.policies.split(',')) sides.push(await startOurs(policy));
-  if (values.vllm) sides.push(await startPeers());
+  const notStarted = [];
+  const starts = values.policies.split(',').map((policy) => () => startOurs(policy));
+  for (const start of [...starts, ...(values.vllm ? [startPeers] : [])]) {
+    try {
+      sides.push(await start());
+    } catch (error) {
+      notStarted.push(error.message);
+      console.error(error.message);
+    }
+  }
   for (const side of sides) side.holdStill();
   const rounds = [];
   for (let round = 0; round <= ROUNDS; round += 1) {
@@ -235,9 +252,10 @@ try {
     if (round === 0) continue;
     const inOrder = Object.fromEntries(sides.map(({ name }) => [name, byName[name]]));
     rounds.push({ pictures: new Set(about).size, sides: inOrder });
-    if (values.out) writeFileSync(values.out, `${JSON.stringify(resultOf(rounds), undefined, 2)}\n`);
+    if (values.out)
+      writeFileSync(values.out, `${JSON.stringify(resultOf(rounds, notStarted), undefined, 2)}\n`);
   }
-  console.log(JSON.stringify(resultOf(rounds), undefined, 2));
+  console.log(JSON.stringify(resultOf(rounds, notStarted), undefined, 2));
 } finally {
   await stopAll();
 }

@@ -26,13 +26,14 @@ import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { MODEL_DIR, ROOT } from '../e2e/dist/harness.js';
+import { parseOptions } from './options.mjs';
 import { drive } from './serving/client.mjs';
 import { loadsOf, scenesOf, sizeOf, warmUpLoads } from './serving/loads.mjs';
 import { cpuSecondsOf, peakResidentMib } from './serving/process-tree.mjs';
 import { measured, rowsOf, tableOf } from './serving/report.mjs';
 import { isaLimits, startLlamaServer, startOurs, startVllm } from './serving/servers.mjs';
 
-const { values } = parseArgs({
+const { values } = parseOptions({
   options: {
     baseline: { type: 'string' },
     vllm: { type: 'string' },

@@ -8,7 +8,6 @@ import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
 import { basename, join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
 import { greedySample } from '@kvcapsule/domain/model-input';
 import { openEngine, servedCodecs, storedDtype } from '@kvcapsule/engine';
 import { buildPlan } from '@kvcapsule/engine/plan';
@@ -16,10 +15,11 @@ import { openModelFolder } from '@kvcapsule/model';
 import { decodeImage } from '@kvcapsule/multimodal';
 import { DEMO_ENGINE, fitCosts, pictureMs, stepMs, stepWork } from '@kvcapsule/simulation';
 import prettier from 'prettier';
+import { parseOptions } from './options.mjs';
 import { quantile } from './statistics.mjs';
 
 const ROOT = resolve(import.meta.dirname, '..');
-const { values } = parseArgs({
+const { values } = parseOptions({
   options: {
     model: { type: 'string', default: join(ROOT, 'deploy/models/emoji-vlm') },
     threads: { type: 'string', default: '2' },

@@ -15,7 +15,6 @@ import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { WorkerServiceClient } from '@kvcapsule/contracts/worker';
 import { openEngine } from '@kvcapsule/engine';
 import { openModelFolder } from '@kvcapsule/model';
@@ -25,6 +24,7 @@ import { createRpcClient } from '@kvcapsule/platform/rpc';
 import { createMetrics } from '@kvcapsule/platform/telemetry';
 import { startWorker } from '@kvcapsule/worker-runtime';
 import { PictureSender } from '../apps/router/dist/fleet/picture-sender.js';
+import { parseOptions } from './options.mjs';
 import { median, quantile } from './statistics.mjs';
 
 const ROOT = join(import.meta.dirname, '..');
@@ -178,7 +178,7 @@ function requestOf(example, requestId, seed, maxTokens) {
 }
 
 async function measure() {
-  const { values } = parseArgs({
+  const { values } = parseOptions({
     options: {
       rounds: { type: 'string', default: '5' },
       threads: { type: 'string', default: '1' },

@@ -9,7 +9,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { parseArgs } from 'node:util';
+import { parseOptions } from './options.mjs';
 import { median, quartiles } from './statistics.mjs';
 
 const ROOT = join(import.meta.dirname, '..');
@@ -118,7 +118,7 @@ async function compare(sides, sequences, tokens, rounds, steps) {
   });
 }
 
-const { values } = parseArgs({
+const { values } = parseOptions({
   options: {
     baseline: { type: 'string' },
     cases: { type: 'string', default: '64x4096,256x8192' },

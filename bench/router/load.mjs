@@ -74,6 +74,9 @@ export function longText() {
 
 const PATH = '/v1/chat/completions';
 
+/** A router that says nothing for so long has failed. */
+const SILENCE_MS = 120_000;
+
 /** Sends a body to `url`; resolves to the ms until the answer's first part and until its end. */
 export function post(url, agent, body, moreHeaders = {}) {
   return new Promise((ok, fail) => {
@@ -96,6 +99,7 @@ export function post(url, agent, body, moreHeaders = {}) {
       },
     );
     request.on('error', fail);
+    request.setTimeout(SILENCE_MS, () => request.destroy(new Error(`silent for ${SILENCE_MS / 1_000} s`)));
     request.end(body);
   });
 }
@@ -139,22 +143,37 @@ export function driveOpen(url, { requests, perSecond, body }) {
 }
 
 /** Asks for a stream and keeps it open; resolves with its first part to what hangs up. */
-export function openStream(url, agent, body) {
+function openStream(url, agent, body) {
   return new Promise((ok, fail) => {
     const headers = { 'content-type': 'application/json', 'content-length': body.length };
-    const request = http.request({
-      host: url.hostname,
-      port: url.port,
-      path: PATH,
-      method: 'POST',
-      agent,
-      headers,
-    });
+    const at = { host: url.hostname, port: url.port, path: PATH };
+    const request = http.request({ ...at, method: 'POST', agent, headers });
     request.on('response', (response) => {
       if (response.statusCode !== 200) fail(new Error(`${response.statusCode}`));
       response.once('data', () => ok(() => request.destroy())).on('error', () => undefined);
     });
     request.on('error', fail);
+    request.setTimeout(SILENCE_MS, () => request.destroy(new Error(`silent for ${SILENCE_MS / 1_000} s`)));
     request.end(body);
   });
+}
+
+/** Holds `count` streams open, asked for `atATime`, while `look` looks. */
+export async function withOpenStreams(url, { count, atATime, body }, look) {
+  const agent = new http.Agent();
+  const hangUps = [];
+  try {
+    while (hangUps.length < count) {
+      const asked = Array.from({ length: Math.min(atATime, count - hangUps.length) }, () =>
+        openStream(url, agent, body()),
+      );
+      const opened = await Promise.allSettled(asked);
+      hangUps.push(...opened.flatMap(({ value }) => value ?? []));
+      const refused = opened.find(({ status }) => status === 'rejected');
+      if (refused) throw new Error(`stream ${hangUps.length + 1} of ${count}: ${refused.reason.message}`);
+    }
+    return await look();
+  } finally {
+    for (const hangUp of hangUps) hangUp();
+  }
 }
