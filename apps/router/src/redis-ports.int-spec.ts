@@ -17,9 +17,10 @@ const load = { state: 'ready', running: 0, waiting: 0, freePages: 160 } as const
 
 const open = (routerId: string) => RedisPorts.open({ redis: redis.url }, routerId, () => undefined);
 
+const record = () => workerRecord('w0', router.worker.address);
+
 async function register(): Promise<number> {
-  const record = workerRecord('w0', router.worker.address);
-  const { epoch } = await workerSide.registry.register(record, load, { instanceId: 'fake', heldEpoch: 0 });
+  const { epoch } = await workerSide.registry.register(record(), load, { instanceId: 'fake', heldEpoch: 0 });
   return epoch;
 }
 
@@ -30,7 +31,7 @@ beforeEach(async () => {
   await router.start({ queueEntries: 200, queueWaitMs: 5_000 });
   let epoch = await register();
   heart = setInterval(() => {
-    workerSide.registry.heartbeat(workerRecord('w0', ''), epoch, load).catch(async () => {
+    workerSide.registry.heartbeat(record(), epoch, load).catch(async () => {
       epoch = await register().catch(() => epoch);
     });
   }, 500);

@@ -15,9 +15,11 @@
   ARGV[3] time to live of the record, ms
   ARGV[4] time to live of the epoch, ms
   ARGV[5] time to live of a reserved lease whose deadline was lost, ms
+  ARGV[6] SHA-1 of the worker's descriptor, hex
 
   Returns { pages that are promised to nobody, then each router that has reserved some as `ID EPOCH` }, or { code }:
-  -1 the worker's record is gone, or one of its keys is of another type than ours: register again
+  -1 the worker's record is gone, or has another descriptor, or one of its keys is of another type than ours:
+     register again
   -2 another process has registered under this id
 ]]
 --- @include now-ms
@@ -34,6 +36,9 @@ end
 local refused = checkEpoch(KEYS[1], KEYS[2], ARGV[1])
 if refused then
   return { refused }
+end
+if redis.sha1hex(redis.call('HGET', KEYS[2], 'descriptor') or '') ~= ARGV[6] then
+  return { -1 }
 end
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
 redis.call('HSET', KEYS[2], 'capacity', ARGV[2])

@@ -3,7 +3,8 @@
   Takes the worker's id over: a new epoch, an empty ledger, a fresh record.
   The epoch is the store's time in ms or the old epoch + 1, whichever is larger, so that it also grows
   when the store has lost its data. The process whose record lives has only missed the answer: it gets the
-  same epoch, and nothing else changes. Keys of another type than ours are removed.
+  same epoch, and nothing else changes. Where another descriptor stands there the epoch is a new one, since routers
+  read a descriptor once an epoch. Keys of another type than ours are removed.
 
   KEYS[1] epoch
   KEYS[2] info
@@ -31,7 +32,8 @@ for _, key in ipairs(foreign) do
   redis.call('DEL', key)
 end
 local current, holder = epochHolder(KEYS[1])
-if current and holder == ARGV[1] and #foreign == 0 and redis.call('HGET', KEYS[2], 'epoch') == current then
+local record = redis.call('HMGET', KEYS[2], 'epoch', 'descriptor')
+if current and holder == ARGV[1] and #foreign == 0 and record[1] == current and record[2] == ARGV[3] then
   redis.call('PEXPIRE', KEYS[2], ARGV[5])
   redis.call('PEXPIRE', KEYS[1], ARGV[6])
   return tonumber(current)

@@ -111,9 +111,6 @@ export interface Following {
   stop(): Promise<void>;
 }
 
-/** What of a worker its heartbeats put right in the store. */
-export type Beating = Pick<WorkerDescriptor, 'workerId' | 'capacityPages'>;
-
 /** All methods reject with `LEDGER_UNAVAILABLE` when the store does not answer in time. */
 export interface RegistryPort {
   /**
@@ -124,9 +121,9 @@ export interface RegistryPort {
   register(worker: WorkerDescriptor, load: WorkerLoad, by: Registrant): Promise<{ epoch: number }>;
   /**
    * Rejects with `STALE_EPOCH` when the id has a newer epoch: another process's, or the caller's own whose answer
-   * was lost (registering tells which); with `NO_WORKER` when the store has no record.
+   * was lost (registering tells which); with `NO_WORKER` when the store has no record, or another descriptor in it.
    */
-  heartbeat(worker: Beating, epoch: number, load: WorkerLoad): Promise<void>;
+  heartbeat(worker: WorkerDescriptor, epoch: number, load: WorkerLoad): Promise<void>;
   /** Announces a load at once, to routers where requests wait: pages of a lease have been given back. */
   freed(workerId: string, epoch: number, load: WorkerLoad): Promise<void>;
   /** Leaves at once; a stale epoch is ignored. */

@@ -5,6 +5,7 @@ import { workerDescriptor, workerLoad } from '@kvcapsule/testing/ports';
 import { describe, expect, it } from 'vitest';
 
 import type { RedisClient } from './scripts.js';
+import { descriptorDigest } from './descriptors.js';
 import { ANNOUNCED_TTL_MS, MOST_ANNOUNCEMENTS, REGISTRY_KEYS, workerKeys } from './keys.js';
 import { RedisLedger } from './ledger.adapter.js';
 import { RedisRegistry } from './registry.adapter.js';
@@ -139,7 +140,16 @@ describe('the registry in Redis', () => {
     const { registry, asked } = client({ kvcHeartbeat: [30], kvcAnnounce: 1 });
     await registry.heartbeat(WORKER, 7, LOAD);
     expect(asked).toEqual([
-      ['kvcHeartbeat', ...ALL_KEYS, 7, 80, HEARTBEAT_TTL_MS, EPOCH_TTL_MS, LEASE_TTL_MS],
+      [
+        'kvcHeartbeat',
+        ...ALL_KEYS,
+        7,
+        80,
+        HEARTBEAT_TTL_MS,
+        EPOCH_TTL_MS,
+        LEASE_TTL_MS,
+        descriptorDigest(WORKER),
+      ],
       announced('beat', 7, 'ready 1 2 30'),
     ]);
     const gone = client({ kvcHeartbeat: [ScriptCode.NoWorker] });

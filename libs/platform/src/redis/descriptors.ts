@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto';
+
 import type { WorkerDescriptor } from '@kvcapsule/domain/registry';
 import { decodeRows, encodeRows } from '@kvcapsule/domain/storage';
 import { z } from 'zod';
@@ -54,6 +56,18 @@ export function descriptorJson(worker: WorkerDescriptor): string {
   const written = { ...worker, formats };
   descriptorSchema.parse(written);
   return JSON.stringify(written);
+}
+
+/** Each is constant, and asked for with every heartbeat. */
+const digests = new WeakMap<WorkerDescriptor, string>();
+
+/** SHA-1 of what a worker writes, hex, as scripts can make it too. */
+export function descriptorDigest(worker: WorkerDescriptor): string {
+  const known = digests.get(worker);
+  if (known !== undefined) return known;
+  const digest = createHash('sha1').update(descriptorJson(worker)).digest('hex');
+  digests.set(worker, digest);
+  return digest;
 }
 
 /** Undefined where it cannot be understood: a worker of another version is as good as none, and keeps nobody else out. */

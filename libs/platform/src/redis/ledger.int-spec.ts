@@ -104,6 +104,8 @@ interface Model {
   epochs: { rules: number; redis: number };
   /** Of that epoch. */
   capacityPages: number;
+  /** Of each process: the same for all its calls. */
+  readonly capacities: Map<string, number>;
 }
 
 /** Runs commands against Redis and the rules and compares what they answer and what they hold. */
@@ -131,6 +133,7 @@ class Runner {
       ledger: new WorkerLedger(),
       nowMs: 1_000,
       ...{ epochs: { rules: 0, redis: 0 }, capacityPages: 0 },
+      capacities: new Map<string, number>(),
     };
     this.models.set(worker, model);
     return model;
@@ -167,7 +170,9 @@ class Runner {
   }
 
   private async register(command: Command, model: Model): Promise<void> {
-    const { worker, instance: instanceId = 'one', held = 'none', capacity: capacityPages = 0 } = command;
+    const { worker, instance: instanceId = 'one', held = 'none', capacity = 0 } = command;
+    const capacityPages = model.capacities.get(instanceId) ?? capacity;
+    model.capacities.set(instanceId, capacityPages);
     const holds = held === 'none' ? { rules: 0, redis: 0 } : epochsOf(held, model);
     const before = model.epochs;
     const by = { instanceId, heldEpoch: holds.rules };
@@ -184,7 +189,7 @@ class Runner {
   }
 
   #heartbeat(workerId: string, epoch: number, { capacityPages }: Model): Promise<void> {
-    return this.registry.heartbeat({ workerId, capacityPages }, epoch, LOAD);
+    return this.registry.heartbeat(workerDescriptor(workerId, { capacityPages }), epoch, LOAD);
   }
 
   #register(worker: string, instanceId: string, heldEpoch: number, capacityPages: number) {

@@ -1,6 +1,5 @@
 import { EPOCH_TTL_MS, LEASE_TTL_MS, RELEASED_TTL_MS } from '@kvcapsule/domain/ledger';
 import {
-  type Beating,
   type Following,
   HEARTBEAT_TTL_MS,
   type Registrant,
@@ -18,7 +17,7 @@ import {
 import { type AnnouncementKind, loadText } from './announcements.js';
 import { checkCount, checkRouterId, checkWorkerId } from './checks.js';
 import { runVerb } from './client.js';
-import { descriptorJson } from './descriptors.js';
+import { descriptorDigest, descriptorJson } from './descriptors.js';
 import {
   ANNOUNCED_TTL_MS,
   type KeyTypes,
@@ -57,15 +56,17 @@ export class RedisRegistry implements RegistryPort, RouterRegistryPort {
     return { epoch };
   }
 
-  async heartbeat({ workerId, capacityPages }: Beating, epoch: number, load: WorkerLoad): Promise<void> {
+  async heartbeat(worker: WorkerDescriptor, epoch: number, load: WorkerLoad): Promise<void> {
+    const { workerId, capacityPages } = worker;
     checkWorkerId(workerId);
     checkCount('capacityPages', capacityPages);
     loadText(load);
+    const digest = descriptorDigest(worker);
     const keys = workerKeys(workerId);
     const [promisable, ...routers] = await this.#run(typesOf(keys), () =>
       this.client.kvcHeartbeat(
         ...keys6(keys),
-        ...([epoch, capacityPages, HEARTBEAT_TTL_MS, EPOCH_TTL_MS, LEASE_TTL_MS] as const),
+        ...([epoch, capacityPages, HEARTBEAT_TTL_MS, EPOCH_TTL_MS, LEASE_TTL_MS, digest] as const),
       ),
     );
     throwOnCode(promisable, workerId);

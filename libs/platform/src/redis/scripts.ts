@@ -26,6 +26,7 @@ export interface LedgerScripts {
       ttlMs: number,
       epochTtlMs: number,
       leaseTtlMs: number,
+      descriptorDigest: string,
     ]
   ): Promise<[unpromisedOrCode: number, ...routers: string[]]>;
   kvcDeregister(...args: [...Keys6, epoch: number]): Promise<number>;

@@ -1,7 +1,6 @@
 import { refusalError } from '@kvcapsule/domain/ledger';
 import {
   type Announcement,
-  type Beating,
   type Following,
   type FollowingFigures,
   type Registrant,
@@ -32,7 +31,7 @@ export class MemoryRegistry implements RegistryPort, RouterRegistryPort {
     });
   }
 
-  heartbeat({ workerId }: Beating, epoch: number, load: WorkerLoad): Promise<void> {
+  heartbeat({ workerId }: WorkerDescriptor, epoch: number, load: WorkerLoad): Promise<void> {
     return this.#telling(() => {
       const entry = this.store.entry(workerId);
       const refusal = entry.ledger.heartbeat(epoch, this.store.nowMs);

@@ -1,7 +1,7 @@
 import type { RegistryPort } from '@kvcapsule/domain/registry';
 import { createRedisClient, type RedisClient, RedisLedger, RedisRegistry } from '@kvcapsule/platform/redis';
 import { type RedisServer, startRedis } from '@kvcapsule/platform/redis-server';
-import { workerDescriptor, workerLoad } from '@kvcapsule/testing/ports';
+import { workerDescriptor, workerLoad, workersOf } from '@kvcapsule/testing/ports';
 import { pino } from 'pino';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 
@@ -87,6 +87,27 @@ it(
     expect(replaced).toBe(0);
   },
 );
+
+it('registers again when its descriptor is not in Redis as it was written, and keeps its leases', async () => {
+  const registry = new RedisRegistry(client);
+  await start(registry);
+  await acceptTwo();
+  await expect.poll(account).toMatchObject({ committedPages: 30 });
+  for (const spoil of [
+    () => admin.hset('kvc:v1:{w}:info:w', 'descriptor', '{"workerId":"w"'),
+    () => admin.hset('kvc:v1:{w}:info:w', 'descriptor', JSON.stringify(workerDescriptor('other'))),
+    () => admin.hdel('kvc:v1:{w}:info:w', 'descriptor'),
+  ]) {
+    const before = worker.epoch;
+    await spoil();
+    await expect.poll(() => worker.epoch, { timeout: 20_000 }).toBeGreaterThan(before);
+    await expect.poll(account, { timeout: 20_000 }).toMatchObject({ committedPages: 30, leases: 2 });
+    expect(await workersOf(registry)).toMatchObject([{ ...workerDescriptor('w'), epoch: worker.epoch }]);
+  }
+  const { epoch } = worker;
+  for (let beats = 0; beats < 3; beats += 1) await worker.beatNow();
+  expect([worker.epoch, replaced]).toEqual([epoch, 0]);
+});
 
 it('puts its leases back after Redis was killed and came back empty', { timeout: 60_000 }, async () => {
   await start(new RedisRegistry(client));

@@ -19,9 +19,9 @@ async function keeper() {
   lines.length = 0;
   const store = new MemoryStore();
   const registry = new MemoryRegistry(store);
+  const descriptor = workerDescriptor('w', { capacityPages: CAPACITY });
   const register = async (instanceId = 'own', heldEpoch = 0) => {
     const by = { instanceId, heldEpoch };
-    const descriptor = workerDescriptor('w', { capacityPages: CAPACITY });
     return (await registry.register(descriptor, workerLoad(), by)).epoch;
   };
   const state = { epoch: await register() };
@@ -38,7 +38,7 @@ async function keeper() {
   /** As the registration does with each heartbeat. */
   const beat = async (): Promise<void> => {
     try {
-      await registry.heartbeat({ workerId: 'w', capacityPages: CAPACITY }, state.epoch, workerLoad());
+      await registry.heartbeat(descriptor, state.epoch, workerLoad());
       await leases.retry();
     } catch {
       if (store.away) return;
