@@ -179,6 +179,20 @@ describe('a transcript', () => {
     expect([follower.text, transcript.tokenIds, transcript.windowBytes]).toEqual(['', [], 0]);
   });
 
+  it('is over with its end, whatever a worker says that has yet to hear of an abort', () => {
+    const { transcript, follower, log } = scene();
+    transcript.append(0, delta('a'));
+    transcript.flush(0);
+    transcript.fail(new Error('aborted'));
+    const wakes = follower.wakes;
+    transcript.start({ promptTokens: 3, cachedTokens: 0 });
+    transcript.append(0, delta('b'));
+    transcript.finish({ ...FINISHED, text: 'c' });
+    transcript.flush(1);
+    expect(log).toEqual(['appended', 'failed']);
+    expect([follower.text, follower.wakes, transcript.started]).toEqual(['a', wakes, undefined]);
+  });
+
   it('tells of scored tokens with their text, and has a last entry that brings no token', () => {
     const { transcript, follower } = scene(1_000_000, true);
     const scored = (text: string) => ({

@@ -166,6 +166,7 @@ export class Transcript {
 
   /** What the first of several workers says of the prompt stands as soon as its answer has begun. */
   start(started: Started): void {
+    if (this.#end) return;
     if (this.tokenIds.length === 0) this.#started = started;
     this.options.observer.started();
   }
@@ -207,6 +208,7 @@ export class Transcript {
 
   /** The answer is complete; text that the worker had held back is its last entry. */
   finish(finished: Finished): void {
+    if (this.#end) return;
     const { text, logprobs } = this.#scored?.end(finished.text) ?? { text: finished.text, logprobs: [] };
     if (text !== '' || logprobs.length > 0) this.#add(0, [], { text, logprobs });
     this.#conclude({ finished: this.#asItBegan(finished) });
