@@ -213,6 +213,18 @@ describe('a field in which somebody else has written', () => {
     expect(await ledger.account('w1')).toMatchObject({ reservedPages: 0, committedPages: 0, leases: 0 });
   });
 
+  it.each(['9007199254740993 one', '9007199254740993 other', `${'9'.repeat(30)} other`, '1e20 one'])(
+    'is no epoch that nobody could come after: %s',
+    async (written) => {
+      const { epoch } = await registry.register(WORKER, LOAD, ONE);
+      await client.set(workerKeys('w1').epoch, written);
+      await expect(registry.heartbeat(WORKER, epoch, LOAD)).rejects.toMatchObject({ code: 'NO_WORKER' });
+      const again = await registry.register(WORKER, LOAD, { ...ONE, heldEpoch: epoch });
+      expect(Math.abs(again.epoch - Date.now())).toBeLessThan(60_000);
+      await ledger.reserve(lease(again.epoch), 1);
+    },
+  );
+
   it('ends a reservation whose deadline was lost, with another', async () => {
     const { epoch } = await registry.register(WORKER, LOAD, ONE);
     await ledger.reserve(lease(epoch, 'a'), 10);
