@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 --[[
   Takes the worker's id over: a new epoch, an empty ledger, a fresh record.
   The epoch is the store's time in ms or the old epoch + 1, whichever is larger, so that it also grows

@@ -391,4 +391,16 @@ describe('faults of Redis', () => {
     });
     expect(await ledger.account('w1')).toMatchObject({ reservedPages: 0, committedPages: 0, leases: 0 });
   });
+
+  it('takes a worker back that it has forgotten, and a new one in, when Redis is at its memory limit', async () => {
+    const { epoch } = await registry.register(WORKER, LOAD, ONE);
+    await client.config('SET', 'maxmemory', '1');
+    await client.pexpire(workerKeys('w1').info, 1);
+    await sleep(5);
+    await expect(registry.heartbeat(WORKER, epoch, LOAD)).rejects.toMatchObject({ code: 'NO_WORKER' });
+    const again = await registry.register(WORKER, LOAD, { ...ONE, heldEpoch: epoch });
+    await ledger.commit(lease(again.epoch, 'held'), 5);
+    await registry.register(workerDescriptor('w2'), LOAD, { instanceId: 'two', heldEpoch: 0 });
+    expect((await workersOf(registry)).map(({ workerId }) => workerId)).toEqual(['w1', 'w2']);
+  });
 });
