@@ -39,6 +39,7 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
   #followed: Following | undefined;
   /** Reads in a row that failed. */
   #failures = 0;
+  #fault = '';
   /** When the registry last answered again after failures. */
   #returnedMs = -Infinity;
   /** When the registry was last read, or could not be. */
@@ -68,9 +69,9 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
     await (await this.#following)?.stop();
   }
 
-  /** False while the registry does not answer: the last list serves on. */
-  get storeAvailable(): boolean {
-    return this.#failures === 0;
+  /** What is wrong with the registry while it does not answer: the last list serves on. */
+  get storeFault(): string | undefined {
+    return this.#failures === 0 ? undefined : this.#fault;
   }
 
   /** How the registry is heard; undefined before it is followed. */
@@ -171,7 +172,7 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
 
   /** The same for a request that no worker could take, unless it has just been done. */
   async lookAgain(): Promise<void> {
-    if (this.storeAvailable && performance.now() - this.#readMs >= FRESH_MS) await this.refresh();
+    if (this.#failures === 0 && performance.now() - this.#readMs >= FRESH_MS) await this.refresh();
   }
 
   /** What is to be done every second. */
@@ -237,7 +238,8 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
     this.#readMs = performance.now();
     // Not fatal: the list stays, readiness says degraded, and workers decide what they take on.
     this.#failures += 1;
-    if (this.#failures === 1) this.#log.warn(`${messageOf(error)}; the last list of workers stands.`);
+    this.#fault = messageOf(error);
+    if (this.#failures === 1) this.#log.warn(`${this.#fault}; the last list of workers stands.`);
     this.changed();
   }
 

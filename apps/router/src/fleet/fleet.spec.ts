@@ -110,11 +110,12 @@ describe('the list of workers', () => {
   it('stands however long Redis is away, and is as good for as long again when it comes back empty', async () => {
     ports.isAway = true;
     await pass(60_000);
-    expect([names(), fleet.storeAvailable]).toEqual([[['w0', true]], false]);
+    const fault = 'Redis does not answer in time';
+    expect([names(), fleet.storeFault]).toEqual([[['w0', true]], fault]);
     ports.workers = [];
     ports.isAway = false;
     await pass(5_000);
-    expect([names(), fleet.storeAvailable]).toEqual([[['w0', true]], true]);
+    expect([names(), fleet.storeFault]).toEqual([[['w0', true]], undefined]);
     await pass(3_000);
     expect(names()).toEqual([]);
   });
@@ -144,7 +145,7 @@ describe('the list of workers', () => {
     await pass(10_000);
     ports.isAway = false;
     await pass(2_000);
-    expect(warn.mock.calls).toEqual([['Redis does not answer.; the last list of workers stands.']]);
+    expect(warn.mock.calls).toEqual([['Redis does not answer in time; the last list of workers stands.']]);
     expect(log.mock.calls).toEqual([['The registry answers again after 10 failures.']]);
   });
 });

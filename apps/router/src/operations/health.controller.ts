@@ -46,12 +46,18 @@ export class HealthController {
     const faults = [
       ...(this.inflight.draining ? ['the router is shutting down'] : []),
       ...unserved.map(({ name }) => `no worker is ready for model ${name}`),
-      ...(this.fleet.storeAvailable && !this.ledger.isOpen ? [] : ['Redis does not answer in time']),
+      ...this.#storeAway(),
       ...(this.ports.storeFault === undefined ? [] : [this.ports.storeFault]),
     ];
     const reasons = [...faults, ...all.flatMap((model) => this.#mismatch(model))];
     if (this.inflight.draining || unserved.length === all.length) return { status: 'unready', reasons };
     return { status: faults.length > 0 ? 'degraded' : 'ready', reasons };
+  }
+
+  /** Why Redis is not gone by: of two reasons the longer one, which says what to do. */
+  #storeAway(): string[] {
+    const said = [this.fleet.storeFault, this.ledger.fault].filter((fault) => fault !== undefined);
+    return said.sort((one, other) => other.length - one.length).slice(0, 1);
   }
 
   /**

@@ -10,6 +10,8 @@ const BUDGET_MS = 250;
 /** Between two probes of a ledger that does not answer in time. */
 const PROBE_MS = 250;
 
+const LATE = 'Redis does not answer in time';
+
 /**
  * What came of a reservation: `forgotten` where the store has no record of the worker, `away` where it did not answer
  * in time, or not as it should.
@@ -33,6 +35,8 @@ export class LedgerGuard implements OnApplicationShutdown {
   readonly #log = new Logger(LedgerGuard.name);
   readonly #stopped = new AbortController();
   #openedMs: number | undefined;
+  /** Why the last call brought no answer. */
+  #fault = LATE;
 
   constructor(private readonly ports: Ports) {}
 
@@ -45,6 +49,11 @@ export class LedgerGuard implements OnApplicationShutdown {
     return this.#openedMs !== undefined;
   }
 
+  /** Why requests go on without the ledger, while they do. */
+  get fault(): string | undefined {
+    return this.isOpen ? this.#fault : undefined;
+  }
+
   /** Rejects with faults of this program alone. */
   async reserve(key: LeaseKey, pages: number): Promise<LedgerAnswer> {
     if (this.isOpen) return 'away';
@@ -55,6 +64,7 @@ export class LedgerGuard implements OnApplicationShutdown {
     if (answer !== undefined && answer !== 'away') return answer;
     // It may have been written, or be written yet, although no answer came back.
     void this.#release(key);
+    if (answer === undefined) this.#fault = LATE;
     this.#open(key);
     return 'away';
   }
@@ -70,7 +80,7 @@ export class LedgerGuard implements OnApplicationShutdown {
   #open(key: LeaseKey): void {
     if (this.isOpen) return;
     this.#openedMs = performance.now();
-    this.#log.warn('The ledger does not answer in time: workers decide by themselves what they take on.');
+    this.#log.warn(`${this.#fault}; workers decide by themselves what they take on.`);
     void this.#close(key);
   }
 
@@ -83,6 +93,7 @@ export class LedgerGuard implements OnApplicationShutdown {
       const probe = { ...key, leaseId: randomUUID() };
       const asked = this.#ask(probe, 0);
       const answer = await within(BUDGET_MS, asked).catch(() => 'away');
+      if (answer === undefined) this.#fault = LATE;
       const released = this.#release(probe);
       if (answer !== undefined && answer !== 'away') break;
       await Promise.allSettled([asked, released]);
@@ -98,7 +109,8 @@ export class LedgerGuard implements OnApplicationShutdown {
       return 'reserved';
     } catch (error) {
       const answer = error instanceof KvcError ? ANSWERS[error.code] : undefined;
-      if (answer === undefined) throw error;
+      if (!(error instanceof KvcError) || answer === undefined) throw error;
+      if (answer === 'away') this.#fault = error.message;
       return answer;
     }
   }

@@ -122,6 +122,25 @@ describe('an open breaker', () => {
   });
 });
 
+describe('why requests go on without the ledger', () => {
+  it('is what the last call met', async () => {
+    expect(guard.fault).toBeUndefined();
+    const asked = guard.reserve(KEY, 8);
+    reserved[0]?.reject(new KvcError('LEDGER_UNAVAILABLE', 'this user may not'));
+    await asked;
+    expect(guard.fault).toBe('this user may not');
+    const late = await called(2);
+    await vi.waitFor(() => {
+      expect(guard.fault).toBe('Redis does not answer in time');
+    }, 5_000);
+    late.resolve();
+    (await called(3)).resolve();
+    await vi.waitFor(() => {
+      expect(guard.fault).toBeUndefined();
+    }, 5_000);
+  });
+});
+
 describe('giving back', () => {
   it('is left to the worker while the breaker is open', async () => {
     await guard.giveBack(KEY);

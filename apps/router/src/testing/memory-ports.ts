@@ -78,7 +78,7 @@ export class MemoryPorts implements Ports {
     const roster = new Roster();
     const read = (): void => {
       if (this.#store.away) {
-        listener.missed(new KvcError('LEDGER_UNAVAILABLE', 'Redis does not answer.'));
+        listener.missed(new KvcError('LEDGER_UNAVAILABLE', 'Redis does not answer in time'));
         return;
       }
       for (const { epoch, load, ...descriptor } of this.workers)

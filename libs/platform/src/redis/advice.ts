@@ -4,6 +4,10 @@
  */
 const ADVICE: readonly (readonly [RegExp, string])[] = [
   [
+    /sentinel .*(NOAUTH|WRONGPASS|NOPERM)/i,
+    'Sentinels ask for a user or password of their own: --redis-sentinel-username, --redis-sentinel-password-file',
+  ],
+  [
     /NOAUTH/,
     'it asks for a password: put it into the URL, redis://USER:PASSWORD@HOST, or into the file of --redis-password-file',
   ],
@@ -38,6 +42,10 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
     'certificate or key cannot be read: --redis-cert-file and --redis-key-file take PEM without a passphrase',
   ],
   [/certificate has expired|not yet valid/, 'its certificate is out of date'],
+  [
+    /alert (certificate (expired|revoked|unknown)|unsupported certificate|unknown ca|access denied)/,
+    'it does not take the certificate of --redis-cert-file: that is out of date, or signed by none of its authorities',
+  ],
   [/cluster support disabled/, 'it is no node of a Redis Cluster: use redis:// in place of redis-cluster://'],
   [
     /unknown command.*sentinel/is,
@@ -47,6 +55,7 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
     /invalid reply: null|No such master/,
     'the Sentinels watch no servers of that name: redis-sentinel://HOST,HOST/NAME',
   ],
+  [/ENOTFOUND|EAI_AGAIN/, 'that name is not known here: name another host with --redis'],
   [/DB index|invalid DB/, 'it has no database of that number: see the end of the URL'],
   [/^OOM|OOM command/, 'it is at its maxmemory: give it more'],
   [/READONLY/, 'it is a replica: name the master, or its Sentinels with redis-sentinel://HOST,HOST/NAME'],
@@ -59,10 +68,13 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
 
 /** What to do about a server that says nothing at all, by whether it was spoken to over TLS. */
 export function adviceOnSilence(words: string, tls: boolean): string | undefined {
-  if (tls && /ETIMEDOUT|before secure TLS/.test(words))
+  if (tls && /ETIMEDOUT|timed out|before secure TLS/.test(words))
     return 'it does not answer TLS: if it speaks none, use redis:// in place of rediss://';
-  if (!tls && /ECONNRESET|EPIPE|Connection is closed/.test(words))
+  if (!tls && /ECONNRESET|EPIPE/.test(words))
     return 'it hangs up without a word: if it speaks TLS, use rediss:// in place of redis://';
+  // Sentinels and nodes of a Cluster: whether they were there at all is not said
+  if (!tls && /Connection is closed/.test(words))
+    return 'nobody is there, or it hangs up without a word: start it there, name another with --redis, or use rediss:// if it speaks TLS';
   return undefined;
 }
 

@@ -163,7 +163,7 @@ function unavailable(error: unknown): KvcError {
   const advice = adviceOn(cause.message);
   return new KvcError(
     'LEDGER_UNAVAILABLE',
-    `Redis does not answer as it should${advice === undefined ? '' : `: ${advice}`}`,
+    advice === undefined ? 'Redis does not answer in time' : `Redis does not answer as it should: ${advice}`,
     { cause, retryAfterMs: 1_000 },
   );
 }

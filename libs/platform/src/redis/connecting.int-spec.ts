@@ -17,6 +17,7 @@ import {
 import { afterAll, describe, expect, it } from 'vitest';
 
 import { createRedisClient, type RedisSettings } from './index.js';
+import { RIGHTS } from './store-check.js';
 
 const stores: Store[] = [];
 const folder = mkdtempSync(join(tmpdir(), 'kvcapsule-connecting-'));
@@ -75,6 +76,41 @@ describe('a start is refused, with what to do', () => {
     await expectRefused({ redis: withUser(open, 'reader:word') }, store, /NOPERM.*docs\/guides\/redis\.md/);
   });
 
+  it('where one right of many is missing, which is named', async () => {
+    const rights = (without: readonly string[]) =>
+      RIGHTS.filter((right) => !without.includes(right)).map((right) => `+${right}`);
+    const lines = [
+      ['user most on >word ~kvc:v1:* -@all', ...rights(['hincrby', 'xread'])],
+      ['user elsewhere on >word ~kvc:v1:{registry}:* -@all', ...rights([])],
+      ['user reader on >word %R~kvc:v1:* -@all', ...rights([])],
+    ].map((words) => words.join(' '));
+    const { url } = await server({ lines });
+    const store = 'LEDGER_UNAVAILABLE';
+    const lacks = (what: RegExp) => new RegExp(`${what.source}.*docs/guides/redis\\.md`);
+    await expectRefused(
+      { redis: withUser(url, 'most:word') },
+      store,
+      lacks(/hincrby, xread on keys of the ledger/),
+    );
+    await expectRefused({ redis: withUser(url, 'elsewhere:word') }, store, lacks(/hget, hmget/));
+    await expectRefused({ redis: withUser(url, 'reader:word') }, store, lacks(/NOPERM/));
+  });
+
+  it('where a Sentinel asks for a password of its own, or nobody is there', async () => {
+    const lines = ['sentinel monitor kvc 127.0.0.1 1 1'];
+    const { server: sentinel } = await server({ password: 'word', isSentinel: true, lines });
+    const store = 'LEDGER_UNAVAILABLE';
+    const own = /--redis-sentinel-username, --redis-sentinel-password-file/;
+    const redis = (ports: string) => `redis-sentinel://:other@${ports}/kvc`;
+    const named = { redis: redis(`127.0.0.1:${sentinel.port}`) };
+    await expectRefused(named, store, own);
+    const redisSentinelPasswordFile = join(folder, 'wrong');
+    writeFileSync(redisSentinelPasswordFile, 'hunter2');
+    await expectRefused({ ...named, redisSentinelPasswordFile }, store, own);
+    await expectRefused({ redis: redis('127.0.0.1:1,127.0.0.1:2') }, store, /nobody is there.*start it/);
+    await expectRefused({ redis: 'redis-cluster://127.0.0.1:1' }, store, /nobody is there.*start it/);
+  });
+
   it('where one side speaks TLS', async () => {
     const [secure, open] = await Promise.all([server({ certificates }), server()]);
     const store = 'LEDGER_UNAVAILABLE';
@@ -93,6 +129,13 @@ describe('a start is refused, with what to do', () => {
     await expectRefused({ redis: secure.url, redisCaFile: certificates.ca }, store, /--redis-cert-file/);
     const crossed = { ...trusting(certificates), redisKeyFile: elsewhere.client.key };
     await expectRefused({ redis: secure.url, ...crossed }, store, /do not belong together/);
+    const untrusted = { redisCertFile: elsewhere.client.cert, redisKeyFile: elsewhere.client.key };
+    const { pastClient } = certificates;
+    const expired = { redisCertFile: pastClient.cert, redisKeyFile: pastClient.key };
+    for (const shown of [untrusted, expired]) {
+      const asked = { redis: secure.url, redisCaFile: certificates.ca, ...shown };
+      await expectRefused(asked, store, /does not take the certificate of --redis-cert-file/);
+    }
     const mistaken = { redis: other?.url ?? '', ...trusting(elsewhere) };
     await expectRefused(mistaken, store, /--redis-server-name/);
     (await createRedisClient({ ...mistaken, redisServerName: 'redis.example' })).disconnect();

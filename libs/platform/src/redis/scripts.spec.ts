@@ -7,6 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { REGISTRY_KEYS, workerKeys } from './keys.js';
 import { ScriptCode, throwOnCode } from './script-codes.js';
 import { defineScripts } from './scripts.js';
+import { RIGHTS } from './store-check.js';
 
 const ROOT = new URL('../../', import.meta.url);
 const PAGE = readFileSync(new URL('../../docs/reference/redis-keys.md', ROOT), 'utf8');
@@ -67,7 +68,7 @@ describe.each(scripts)('%s', (name) => {
   it('is refused at once by a store that takes no writes, unless it writes nothing', () => {
     const [flags] = text.split('\n');
     expect(flags).toMatch(/^#!lua( flags=(no-writes|allow-oom))?$/);
-    expect(flags?.includes('no-writes')).toBe(name.startsWith('account') || name.startsWith('absent'));
+    expect(flags?.includes('no-writes')).toBe(/^(account|absent|lacks)-/.test(name));
   });
 
   it('goes on at the store’s memory limit, unless it lets in a request or a worker', () => {
@@ -118,6 +119,7 @@ describe('the user of the guide', () => {
       name.toLowerCase(),
     );
     expect(allowed.sort()).toEqual([...new Set([...called, ...OWN])].sort());
+    expect(allowed.sort()).toEqual(['info', ...RIGHTS].sort());
     expect(line).toContain(' ~kvc:v1:* -@all ');
   });
 });

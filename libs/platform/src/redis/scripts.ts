@@ -77,6 +77,7 @@ export interface LedgerScripts {
   kvcDelist(routers: Key, routerId: string, epoch: number): Promise<number>;
   kvcAbsent(...args: [routers: Key, ttlMs: number, ...of: (string | number)[]]): Promise<string[]>;
   kvcLook(loads: Key): Promise<[nowMs: number, oldest: string, newest: string]>;
+  kvcLacks(loads: Key, workerKey: Key, ...commands: string[]): Promise<string[]>;
   kvcAccount(
     info: Key,
     leases: Key,

@@ -2,7 +2,7 @@ import { KvcError } from '@kvcapsule/contracts';
 
 import { adviceOn } from './advice.js';
 import { nodesOf } from './connection.js';
-import { REGISTRY_KEYS } from './keys.js';
+import { REGISTRY_KEYS, workerKeys } from './keys.js';
 import type { RedisClient } from './scripts.js';
 import type { RedisKind } from './url.js';
 
@@ -99,10 +99,23 @@ export async function evictingPolicy(client: RedisClient): Promise<string | unde
   return undefined;
 }
 
-/** The script that writes nothing, and is refused where nothing may be written. */
+/** What scripts and adapters run; INFO may be forbidden. */
+export const RIGHTS: readonly string[] = [
+  ...['eval', 'evalsha', 'get', 'set', 'del', 'exists', 'type', 'time', 'pexpire', 'pttl'],
+  ...['hget', 'hmget', 'hgetall', 'hset', 'hdel', 'hincrby', 'hlen'],
+  ...['zadd', 'zrem', 'zscore', 'zrangebyscore', 'zremrangebyscore', 'zremrangebyrank'],
+  ...['xadd', 'xrange', 'xrevrange', 'xread'],
+];
+
+/**
+ * A right that is missing shows here, and not with the first request that needs it. The first script writes nothing, and
+ * is refused where nothing may be written.
+ */
 async function checkRights(client: RedisClient, told: string): Promise<void> {
   try {
     await client.kvcLook(REGISTRY_KEYS.loads);
+    const lacking = await client.kvcLacks(REGISTRY_KEYS.loads, workerKeys('worker').info, ...RIGHTS);
+    if (lacking.length > 0) throw new Error(`NOPERM ${lacking.join(', ')} on keys of the ledger`);
   } catch (error) {
     const words = error instanceof Error ? error.message : 'unknown';
     const advice = adviceOn(words) ?? 'every verb of the ledger is one';

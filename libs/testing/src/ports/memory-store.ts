@@ -38,7 +38,7 @@ export class MemoryStore {
   /** Carries a call out as the faults above have it. */
   async answer<T>(call: () => T): Promise<T> {
     await Promise.resolve();
-    if (this.away) throw new KvcError('LEDGER_UNAVAILABLE', 'the store is away');
+    if (this.away) throw new KvcError('LEDGER_UNAVAILABLE', 'Redis does not answer in time');
     const answer = call();
     if (this.losesAnswers) throw new KvcError('LEDGER_UNAVAILABLE', 'the answer was lost');
     return answer;

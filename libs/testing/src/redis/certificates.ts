@@ -13,6 +13,8 @@ export interface Certificates {
   readonly ca: string;
   readonly server: Pair;
   readonly client: Pair;
+  /** As that of clients, but its time is over. */
+  readonly pastClient: Pair;
   /** What a client shows and trusts. */
   readonly pem: { readonly ca: string; readonly cert: string; readonly key: string };
   remove(): void;
@@ -32,21 +34,22 @@ export function makeCertificates(name = 'IP:127.0.0.1'): Certificates {
     ...['req', '-x509', ...key, '-subj', '/CN=authority of a test'],
     ...['-keyout', path('ca.key'), '-out', path('ca.crt')],
   );
-  const signed = (who: string, extension: string): Pair => {
+  const signed = (who: string, extension: string, days = 2): Pair => {
     const pair = { cert: path(`${who}.crt`), key: path(`${who}.key`) };
     openssl('req', ...key, '-subj', `/CN=${who}`, '-keyout', pair.key, '-out', path('request'));
     writeFileSync(path('extension'), extension);
     openssl(
-      ...['x509', '-req', '-days', '2', '-in', path('request'), '-extfile', path('extension')],
+      ...['x509', '-req', '-days', String(days), '-in', path('request'), '-extfile', path('extension')],
       ...['-CA', path('ca.crt'), '-CAkey', path('ca.key'), '-CAcreateserial', '-out', pair.cert],
     );
     return pair;
   };
   const server = signed('server', `subjectAltName=${name}`);
   const client = signed('client', 'extendedKeyUsage=clientAuth');
+  const pastClient = signed('past-client', 'extendedKeyUsage=clientAuth', -1);
   const read = (file: string) => readFileSync(file, 'utf8');
   return {
-    ...{ ca: path('ca.crt'), server, client },
+    ...{ ca: path('ca.crt'), server, client, pastClient },
     pem: { ca: read(path('ca.crt')), cert: read(client.cert), key: read(client.key) },
     remove: () => {
       rmSync(folder, { recursive: true, force: true });
