@@ -1,3 +1,4 @@
+import type { Http2Server, ServerHttp2Session, ServerOptions } from 'node:http2';
 import {
   credentials,
   Server,
@@ -31,9 +32,33 @@ type ClientClass<T> = new (
   options?: Partial<ClientOptions>,
 ) => T;
 
+/**
+ * What one connection may send before the server has read it. With HTTP/2's own 64 KiB, router and worker would wake
+ * each other sixteen times over a picture of a megabyte.
+ */
+const WINDOW_BYTES = 1024 * 1024;
+
 /** A server without services yet. */
 export function createRpcServer(): Server {
-  return new Server(CHANNEL_OPTIONS);
+  const server = new Server(CHANNEL_OPTIONS);
+  widenWindows(server as unknown as ServerInternals);
+  return server;
+}
+
+/** What grpc-js makes its connections with; of windows it has an option for clients alone. */
+interface ServerInternals {
+  readonly commonServerOptions: ServerOptions;
+  createHttp2Server(credentials: ServerCredentials): Http2Server;
+}
+
+/** Of each stream by the settings, and of all streams of a connection together, which no setting is for. */
+function widenWindows(server: ServerInternals): void {
+  server.commonServerOptions.settings = { initialWindowSize: WINDOW_BYTES };
+  const create = server.createHttp2Server.bind(server);
+  server.createHttp2Server = (credentials) =>
+    create(credentials).on('session', (session: ServerHttp2Session) => {
+      session.setLocalWindowSize(WINDOW_BYTES);
+    });
 }
 
 /** Binds without TLS and listens. `address` is host:port; port 0 takes a free one. Resolves to the port. */

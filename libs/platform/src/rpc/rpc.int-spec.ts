@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { connect } from 'node:http2';
 
 import { type Server } from '@grpc/grpc-js';
 import {
@@ -92,4 +93,16 @@ it('says why it cannot listen', async () => {
   await expect(listenRpc(createRpcServer(), `127.0.0.1:${String(port)}`)).rejects.toThrow(
     /EADDRINUSE|No address/,
   );
+});
+
+it('lets a megabyte come before it has been read, on a stream and on the whole connection', async () => {
+  const session = connect(`http://127.0.0.1:${String(await listen('127.0.0.1:0'))}`);
+  await once(session, 'remoteSettings');
+  // the window of the connection follows the settings in a frame of its own
+  await new Promise((answered) => session.ping((error) => answered(error)));
+  expect([session.remoteSettings.initialWindowSize, session.state.remoteWindowSize]).toEqual([
+    1024 * 1024,
+    1024 * 1024,
+  ]);
+  session.close();
 });
