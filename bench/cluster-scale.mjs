@@ -168,7 +168,8 @@ async function decision({ redis }) {
   const views = records.map((record, index) => ({
     record: { ...record, load: { ...record.load, running: index % 7, waiting: index % 3 } },
     storageClass: storageClass(record),
-    ...{ reach: 'open', isListed: true, ownRequests: index % 5, ownPages: 8 * (index % 5), freedPages: 0 },
+    ...{ reach: 'open', isListed: true, ownPages: 8 * (index % 5), freedPages: 0 },
+    ...{ isLeftAlone: false, requests: (index % 7) + (index % 3) },
     ...{ pendingRequests: index % 2, pendingTokens: 300 * (index % 2), msPerToken: 0.2 },
   }));
   const [{ modelId, processorRevision }] = records;

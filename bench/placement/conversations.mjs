@@ -56,6 +56,8 @@ const view = { record: workerRecord(0), storageClass: storageClass(workerRecord(
 
 /** Names of the prompt's blocks and pictures, then those of the pictures' features. */
 export function namesOf(prompt) {
-  const names = [...new PromptNames(view, { prompt, kvCodec: undefined, domain: DOMAIN })];
+  const made = new PromptNames(view, { prompt, kvCodec: undefined, domain: DOMAIN });
+  const names = [];
+  for (let name = made.at(0); name; name = made.at(names.length)) names.push(name);
   return [...names, ...prompt.pictures.map((picture) => bytesOf(nameFile(picture.sha256, DOMAIN)))];
 }

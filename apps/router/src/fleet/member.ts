@@ -101,10 +101,6 @@ export class Member implements WorkerView {
     return this.#channel.reach;
   }
 
-  get ownRequests(): number {
-    return this.#requests;
-  }
-
   get ownPages(): number {
     return this.#pages;
   }

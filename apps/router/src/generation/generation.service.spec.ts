@@ -404,7 +404,7 @@ describe('a worker that does not hear that a request is aborted', () => {
     const [held] = [...ports.leases];
     proxy.set('deaf');
     controller.abort();
-    await until(() => fleet.views()[0]?.ownRequests === 0);
+    await until(() => fleet.views()[0]?.requests === 0);
     const second = router.chat('abc', { max_tokens: 1 });
     await sleep(300);
     expect([[...ports.leases], worker.running, worker.received.length]).toEqual([[held], 1, 1]);

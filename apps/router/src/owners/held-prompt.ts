@@ -45,8 +45,9 @@ export class HeldPrompt {
   /** A worker is sent the prompt; the returned function is called with whether it has computed it. */
   send(worker: WorkerView): (isComputed: boolean) => void {
     if (this.named.prompt.pictures.length === 0) return () => undefined;
-    const keys = [...this.#pictureFiles(), ...this.#namesFor(worker).spans].map(({ key }) => key);
-    const ended = this.owners.coming.send(worker.record.workerId, keys);
+    const files = this.#pictureFiles().map(({ key }) => key);
+    const spans = () => this.#namesFor(worker).spans.map(({ key }) => key);
+    const ended = this.owners.coming.send(worker.record.workerId, files, spans);
     return (isComputed) => {
       ended(isComputed, performance.now());
     };

@@ -32,12 +32,14 @@ interface Prefix {
 }
 
 /** A prompt's names as all workers of one class make them, each made when it is first asked for. */
-export class PromptNames implements Iterable<Uint8Array> {
+export class PromptNames {
   readonly #record: WorkerRecord;
   readonly #storageClass: StorageClass;
   readonly #units: ReturnType<typeof promptUnits>;
   readonly #names: Uint8Array[] = [];
-  readonly #prefixes: Prefix[] = [{ tokens: 0, pictures: 0 }];
+  /** Of the first so many names: tokens and pictures. */
+  readonly #tokens = [0];
+  readonly #seen = [0];
   readonly #pictures: number;
   #spans: readonly NamedSpan[] | undefined;
 
@@ -72,7 +74,7 @@ export class PromptNames implements Iterable<Uint8Array> {
 
   /** Of the first so many names. */
   prefix(count: number): Prefix {
-    return this.#prefixes[count] ?? { tokens: 0, pictures: 0 };
+    return { tokens: this.#tokens[count] ?? 0, pictures: this.#seen[count] ?? 0 };
   }
 
   /** Of its pictures; names what lies before the last of them. */
@@ -81,32 +83,27 @@ export class PromptNames implements Iterable<Uint8Array> {
   }
 
   *#nameSpans(): Generator<NamedSpan, void> {
-    let count = 0;
-    for (const name of this) {
-      const before = this.prefix(count).pictures;
-      count += 1;
-      const { tokens, pictures } = this.prefix(count);
-      if (pictures > before) yield { key: contentKey(name), tokens };
-      if (pictures === this.#pictures) return;
-    }
-  }
-
-  *[Symbol.iterator](): Generator<Uint8Array, void> {
-    for (let at = 0; ; at += 1) {
-      const name = this.#names[at] ?? this.#next();
+    for (let at = 0, before = 0; before < this.#pictures; at += 1) {
+      const name = this.at(at);
       if (!name) return;
-      yield name;
+      const { tokens, pictures } = this.prefix(at + 1);
+      if (pictures > before) yield { key: contentKey(name), tokens };
+      before = pictures;
     }
   }
 
-  #next(): Uint8Array | undefined {
-    const { done, value: unit } = this.#units.next();
-    if (done ?? !unit) return undefined;
-    const { tokens, pictures } = this.prefix(this.#names.length);
-    const picture = unit.picture === undefined ? 0 : 1;
-    this.#prefixes.push({ tokens: tokens + unit.tokenIds.length, pictures: pictures + picture });
-    const name = bytesOf(unit.name);
-    this.#names.push(name);
-    return name;
+  /** Undefined behind the last of them. */
+  at(index: number): Uint8Array | undefined {
+    while (this.#names.length <= index) if (!this.#makeNext()) return undefined;
+    return this.#names[index];
+  }
+
+  #makeNext(): boolean {
+    const unit = this.#units.next();
+    if (!unit) return false;
+    const count = this.#names.push(bytesOf(unit.name));
+    this.#tokens.push((this.#tokens[count - 1] ?? 0) + unit.tokenIds.length);
+    this.#seen.push((this.#seen[count - 1] ?? 0) + (unit.picture === undefined ? 0 : 1));
+    return true;
   }
 }

@@ -160,12 +160,12 @@ describe('reserving', () => {
     const reservation = await reserver.reserve(demand());
     expect(reservation).toMatchObject({ record: { workerId: 'w0' }, pages: PAGES });
     expect([...ports.leases.values()].map(({ pages }) => pages)).toEqual([PAGES]);
-    expect(fleet.views()[0]).toMatchObject({ ownRequests: 1, ownPages: PAGES, freedPages: 0 });
+    expect(fleet.views()[0]).toMatchObject({ requests: 1, ownPages: PAGES, freedPages: 0 });
     const changed = vi.fn();
     fleet.onChange(changed);
     if (reservation) await reserver.release(reservation);
     expect(ports.leases.size).toBe(0);
-    expect(fleet.views()[0]).toMatchObject({ ownRequests: 0, ownPages: 0, freedPages: PAGES });
+    expect(fleet.views()[0]).toMatchObject({ requests: 0, ownPages: 0, freedPages: PAGES });
     expect(changed).toHaveBeenCalledOnce();
   });
 
@@ -294,7 +294,7 @@ describe('what a request has its worker compute', () => {
     const reservation = await reserver.reserve(demand());
     expect(fleet.views()[0]).toMatchObject({ pendingRequests: 1, pendingTokens: 16 });
     reservation?.work.answered(performance.now() + 160);
-    expect(fleet.views()[0]).toMatchObject({ pendingRequests: 0, pendingTokens: 0, ownRequests: 1 });
+    expect(fleet.views()[0]).toMatchObject({ pendingRequests: 0, pendingTokens: 0, requests: 1 });
     expect(fleet.views()[0]?.msPerToken).toBeGreaterThan(5);
   });
 
@@ -469,7 +469,7 @@ describe('giving back', () => {
     const reservation = await reserver.reserve(demand());
     ports.isAway = true;
     await expect(reserver.release(reservation!)).resolves.toBeUndefined();
-    expect(fleet.views()[0]).toMatchObject({ ownRequests: 0 });
+    expect(fleet.views()[0]).toMatchObject({ requests: 0 });
   });
 
   it('asks nothing of the ledger where that is sure to have set nothing aside', async () => {

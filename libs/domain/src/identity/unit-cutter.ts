@@ -99,8 +99,11 @@ export class UnitCutter {
     const tokenIds = this.sequence.tokenIds.slice(start, start + length);
     const content = picture === undefined ? undefined : this.sequence.pictures[picture];
     if (picture !== undefined && !content) throw new Error('a picture segment without a picture');
-    const text = runs ? runName(parent, runs.form, tokenIds) : textName(parent, tokenIds);
-    const name = content ? pictureName(parent, content, tokenIds) : text;
+    const name = content
+      ? pictureName(parent, content, tokenIds)
+      : runs
+        ? runName(parent, runs.form, tokenIds)
+        : textName(parent, tokenIds);
     this.#parent = name;
     this.#at += length;
     return { name, parent, start, picture, run: runs !== undefined, tokenIds };

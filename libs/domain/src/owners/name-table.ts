@@ -91,8 +91,13 @@ export class NameTable {
 
   /** Of the name, or the empty one where it belongs. */
   #find(name: NameWords): number {
-    const [names, owners] = [this.#names, this.#owners];
-    const [a, b, c, d] = [name[0], name[1] ?? 0, name[2], name[3]];
+    // each by itself: what is taken apart from an array lies on the heap, here twice for every name that is looked up
+    const names = this.#names;
+    const owners = this.#owners;
+    const a = name[0];
+    const b = name[1] ?? 0;
+    const c = name[2];
+    const d = name[3];
     for (let slot = b % this.#slots; ; slot = this.#after(slot)) {
       if (owners[slot] === 0) return slot;
       const at = NAME_WORDS * slot;

@@ -119,12 +119,12 @@ export class OwnersIndex {
    * How many of these names, from the first on, each worker holds; those that hold none are left out. Reads no further
    * than anybody's.
    */
-  prefixes(names: Iterable<Uint8Array>): Map<OwnerNumber, number> {
+  prefixes(names: Pick<readonly Uint8Array[], 'at'>): Map<OwnerNumber, number> {
     const reach = new Map<OwnerNumber, number>();
     let holders: number[] | undefined;
     let before = NOBODY;
     let count = 0;
-    for (const name of names) {
+    for (let name = names.at(0); name; name = names.at(count)) {
       const owners = this.#ask(name);
       if (!holders) holders = this.#membersOf(owners);
       // most names of a chain have the same owners

@@ -49,11 +49,6 @@ export function freePages({ record, freedPages, ownPages }: WorkerView): number 
   return Math.min(record.load.freePages + freedPages, record.capacityPages - ownPages);
 }
 
-/** Requests that a worker has. A heartbeat may be older than what was sent since: the larger of both views counts. */
-export function requestsOn({ record, ownRequests }: WorkerView): number {
-  return Math.max(record.load.running + record.load.waiting, ownRequests);
-}
-
 /**
  * What a worker computes before it begins with this request. Of this router's own requests it is known; those of others
  * that wait are taken to be as long as this one.
@@ -78,7 +73,7 @@ export function sharedWait(
 
 /** What running requests add to as many steps. */
 export function besideTokens(worker: WorkerView, steps: number): number {
-  return RUNNING_TOKENS * requestsOn(worker) * steps;
+  return RUNNING_TOKENS * worker.requests * steps;
 }
 
 /** Steps until the whole prompt is computed, beside running answers. */

@@ -89,13 +89,15 @@ function refusingFilter(
 interface Part {
   readonly name: string;
   readonly weight: number;
-  readonly cost: Cost;
+  readonly write: Cost;
 }
 
 /** What the candidates of one decision cost. */
 class Costing {
   readonly #parts: readonly Part[];
   readonly #held: Holdings | undefined;
+  /** By part, of the worker that is looked at, not weighted. */
+  readonly #costs: Float64Array;
   /** By part, over all candidates. */
   readonly #sums: Float64Array;
 
@@ -106,8 +108,9 @@ class Costing {
   ) {
     this.#parts = scorers.flatMap(({ scorer, weight }) => {
       const cost = weight === 0 ? undefined : scorer.over(request, candidates);
-      return cost ? [{ name: scorer.name, weight, cost }] : [];
+      return cost ? [{ name: scorer.name, weight, write: cost }] : [];
     });
+    this.#costs = new Float64Array(this.#parts.length);
     this.#sums = new Float64Array(this.#parts.length);
     this.#held = request.holdings?.();
   }
@@ -125,12 +128,20 @@ class Costing {
   #total(worker: WorkerView, held: HeldContent | undefined): number {
     let total = 0;
     for (let at = 0; at < this.#parts.length; at += 1) {
-      const { weight, cost } = this.#parts[at] as Part;
-      const tokens = weight * (cost(worker, held) ?? 0);
+      const tokens = this.#tokens(at, worker, held);
+      if (Number.isNaN(tokens)) continue;
       this.#sums[at] = (this.#sums[at] ?? 0) + tokens;
       total += tokens;
     }
     return total;
+  }
+
+  /** Weighted; NaN where it cannot be told. */
+  #tokens(at: number, worker: WorkerView, held: HeldContent | undefined): number {
+    const { weight, write } = this.#parts[at] as Part;
+    this.#costs[at] = NaN;
+    write(worker, held, this.#costs, at);
+    return weight * this.#costs[at];
   }
 
   scored(index: number): ScoredWorker {
@@ -138,11 +149,11 @@ class Costing {
     const held = this.#held?.(worker);
     const costs: Record<string, number> = {};
     let total = 0;
-    for (const { name, weight, cost } of this.#parts) {
-      const tokens = cost(worker, held);
-      if (tokens === undefined) continue;
-      costs[name] = weight * tokens;
-      total += weight * tokens;
+    for (const [at, { name }] of this.#parts.entries()) {
+      const tokens = this.#tokens(at, worker, held);
+      if (Number.isNaN(tokens)) continue;
+      costs[name] = tokens;
+      total += tokens;
     }
     return { worker, held, costs, total };
   }

@@ -86,7 +86,9 @@ describe('a request', () => {
 describe('the costs of a worker', () => {
   const scorer = (name: string, costs: Record<string, number>): Scorer => ({
     name,
-    over: () => (worker) => costs[worker.record.workerId],
+    over: () => (worker, _held, into, at) => {
+      into[at] = costs[worker.record.workerId] ?? NaN;
+    },
   });
   const policy = (...scorers: [Scorer, number][]): Policy => ({
     ...POLICY,

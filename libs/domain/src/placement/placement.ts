@@ -14,8 +14,6 @@ export interface WorkerView {
   readonly isListed: boolean;
   /** It has failed requests again and again, and for a while none is sent there. */
   readonly isLeftAlone: boolean;
-  /** Requests of this router that are not answered yet. */
-  readonly ownRequests: number;
   /** Pages that this router reserved for them. */
   readonly ownPages: number;
   /** Pages of its requests that ended so recently that the heartbeat may not show it. */
@@ -113,8 +111,16 @@ export interface Filter {
   admits(request: PlacementRequest, worker: WorkerView): boolean;
 }
 
-/** What a worker costs a request, in tokens of prefill, 0 or more; undefined where it cannot be told. */
-export type Cost = (worker: WorkerView, held: HeldContent | undefined) => number | undefined;
+/**
+ * Writes what a worker costs a request, in tokens of prefill, 0 or more, to that place, which holds NaN, and leaves that
+ * where it cannot be told. A number that is returned lies on the heap: 40 KB a request of a thousand workers.
+ */
+export type Cost = (
+  worker: WorkerView,
+  held: HeldContent | undefined,
+  costs: Float64Array,
+  at: number,
+) => void;
 
 /** Pure: one part of what a request costs. */
 export interface Scorer {

@@ -1,4 +1,4 @@
-import { type ContentUnit, UnitCutter } from '../identity/index.js';
+import { UnitCutter } from '../identity/index.js';
 import type { BlockShape } from '../paging/index.js';
 import { Progress } from './sequence/progress.js';
 import { Sequence } from './sequence/sequence.js';
@@ -16,17 +16,16 @@ export function namePrompt(request: ScheduledRequest, shape: BlockShape): Schedu
 }
 
 /** The units of a prompt as `namePrompt` names them, each when it is asked for: whoever stops early saves the rest. */
-export function* promptUnits(
+export function promptUnits(
   request: Omit<ScheduledRequest, 'id'>,
   shape: BlockShape,
-): Generator<ContentUnit, void> {
+): Pick<UnitCutter, 'next'> {
   const { content } = request;
-  if (!content) return;
+  if (!content) return { next: () => undefined };
   const { parts, pictures, text } = new Progress({ ...request, id: '' }, shape);
-  const cutter = new UnitCutter({
+  return new UnitCutter({
     ...{ root: content.root, tokenIds: content.tokenIds, segments: parts, runs: text },
     pictures: pictures.flatMap((picture) => picture.content ?? []),
     blockTokens: shape.blockTokens,
   });
-  for (let unit = cutter.next(); unit; unit = cutter.next()) yield unit;
 }

@@ -1,5 +1,5 @@
 import type { WorkerLoad, WorkerRecord } from '../registry/index.js';
-import type { HeldContent, PlacementRequest, Reach, WorkerView } from '../placement/placement.js';
+import type { Cost, HeldContent, PlacementRequest, Reach, WorkerView } from '../placement/placement.js';
 import type { StorageClass } from '../placement/storage-class.js';
 
 export interface ViewChanges {
@@ -21,7 +21,6 @@ export interface ViewChanges {
   reach?: Reach;
   isListed?: boolean;
   isLeftAlone?: boolean;
-  ownRequests?: number;
   requests?: number;
   ownPages?: number;
   freedPages?: number;
@@ -43,7 +42,7 @@ export function viewOf(changes: ViewChanges = {}): WorkerView {
   } = changes;
   const { state = 'ready', running = 0, waiting = 0 } = w;
   const { capacity = 100, free = 100, codecs = ['raw'], storageClass = 'class' } = w;
-  const { ownRequests = 0, ownPages = 0, freedPages = 0, reach = 'open', isListed = true } = w;
+  const { ownPages = 0, freedPages = 0, reach = 'open', isListed = true } = w;
   const { isLeftAlone = false, roomPages = free, maxRunning = 64, requests = running + waiting } = w;
   const { pendingRequests = 0, pendingTokens = 0, msPerToken } = w;
   const load = { state, running, waiting, freePages: free };
@@ -53,8 +52,16 @@ export function viewOf(changes: ViewChanges = {}): WorkerView {
   const record = { workerId: id, ...model, ...pool, codecs, load } as unknown as WorkerRecord;
   return {
     ...{ record, storageClass: storageClass as StorageClass, reach, isListed, isLeftAlone },
-    ...{ requests, ownRequests, ownPages, freedPages, roomPages, pendingRequests, pendingTokens, msPerToken },
+    ...{ requests, ownPages, freedPages, roomPages, pendingRequests, pendingTokens, msPerToken },
   };
+}
+
+/** What a scorer says of a worker; undefined where it cannot tell, or sees no difference between workers. */
+export function costOn(cost: Cost | undefined, worker: WorkerView, held?: HeldContent): number | undefined {
+  const costs = Float64Array.of(NaN);
+  cost?.(worker, held, costs, 0);
+  const [tokens] = costs;
+  return Number.isNaN(tokens) ? undefined : tokens;
 }
 
 /** A request of ten pages and twenty tokens of text. */

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { ComingContent, contentKey } from './coming-content.js';
 
 const key = (id: number) => contentKey(Uint8Array.of(id));
@@ -31,6 +31,27 @@ describe('what is coming', () => {
     expect([workersWith(content, 1), workersWith(content, 2), content.size]).toEqual([[], ['w'], 1]);
     told.clear();
     expect(content.size).toBe(0);
+  });
+
+  it('makes names that take long when somebody asks for the others that were sent with them', () => {
+    const content = new ComingContent();
+    const later = vi.fn(() => [key(3)]);
+    const ended = content.send('w', [key(1), key(2)], later);
+    const forgotten = content.send('v', [key(4)], later);
+    content.toldBy('u').coming(key(3));
+    expect([workersWith(content, 3), later.mock.calls.length]).toEqual([['u'], 0]);
+    expect([workersWith(content, 2), workersWith(content, 1), workersWith(content, 3)]).toEqual([
+      ['w'],
+      ['w'],
+      ['u', 'w'],
+    ]);
+    forgotten(false, 0);
+    ended(false, 0);
+    expect([workersWith(content, 4), workersWith(content, 3), later.mock.calls.length]).toEqual([
+      [],
+      ['u'],
+      1,
+    ]);
   });
 
   it('is bounded for each worker, and for all', () => {

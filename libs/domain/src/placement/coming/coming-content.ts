@@ -23,7 +23,9 @@ export interface ToldContent {
 
 interface Sent {
   readonly workerId: string;
-  readonly names: readonly ContentKey[];
+  readonly names: ContentKey[];
+  /** More of them, which take long to make; they are made when somebody asks for one of the others. */
+  later: (() => readonly ContentKey[]) | undefined;
   /** When it is about to come no longer; infinite until the request is answered. */
   untilMs: number;
 }
@@ -36,6 +38,8 @@ export class ComingContent {
   /** By name, and by worker: how many say so. */
   readonly #byName = new Map<ContentKey, Map<string, number>>();
   #pairs = 0;
+  /** Those with names to be made. */
+  readonly #unnamed = new Set<Sent>();
   /** Answered, in the order in which they end. */
   #answered: Sent[] = [];
 
@@ -46,7 +50,10 @@ export class ComingContent {
 
   /** Who is about to have it. */
   workersWith(name: ContentKey): Iterable<string> {
-    return this.#byName.get(name)?.keys() ?? [];
+    const workers = this.#byName.get(name);
+    if (!workers) return [];
+    for (const sent of this.#unnamed) if (sent.names.includes(name)) this.#nameLater(sent);
+    return workers.keys();
   }
 
   has(name: ContentKey, workerId: string): boolean {
@@ -56,10 +63,16 @@ export class ComingContent {
   /**
    * A worker is sent what it computes these for; the returned function is called with whether it has computed them, and
    * has an effect once.
+   * @param later makes more names; asked for when somebody has asked for one of the others
    */
-  send(workerId: string, names: readonly ContentKey[]): (isComputed: boolean, nowMs: number) => void {
+  send(
+    workerId: string,
+    names: readonly ContentKey[],
+    later?: () => readonly ContentKey[],
+  ): (isComputed: boolean, nowMs: number) => void {
     const kept = names.filter((name) => this.#add(name, workerId));
-    const sent: Sent = { workerId, names: kept, untilMs: Infinity };
+    const sent: Sent = { workerId, names: kept, later, untilMs: Infinity };
+    if (later) this.#unnamed.add(sent);
     return (isComputed, nowMs) => {
       this.forgetTold(nowMs);
       if (sent.untilMs !== Infinity) return;
@@ -96,8 +109,15 @@ export class ComingContent {
     if (told > 0) this.#answered = this.#answered.slice(told);
   }
 
-  #forget({ workerId, names }: Sent): void {
-    for (const name of names) this.#remove(name, workerId);
+  #nameLater(sent: Sent): void {
+    this.#unnamed.delete(sent);
+    for (const name of sent.later?.() ?? []) if (this.#add(name, sent.workerId)) sent.names.push(name);
+    sent.later = undefined;
+  }
+
+  #forget(sent: Sent): void {
+    this.#unnamed.delete(sent);
+    for (const name of sent.names) this.#remove(name, sent.workerId);
   }
 
   /** False where there are too many. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { heldOf, requestOf, viewOf } from '../../../testing/worker-views.js';
+import { costOn, heldOf, requestOf, viewOf } from '../../../testing/worker-views.js';
 import { affinity } from './affinity.scorer.js';
 import { home } from './rendezvous.js';
 
@@ -15,13 +15,13 @@ describe('affinity', () => {
 
   it('costs nothing at home, and elsewhere half of what may lie there', () => {
     const cost = affinity.over(request, workers);
-    expect(workers.map((worker) => cost?.(worker, undefined))).toEqual(
+    expect(workers.map((worker) => costOn(cost, worker))).toEqual(
       workers.map((worker) => (worker === at ? 0 : 30)),
     );
   });
 
   it('guesses nothing of a worker of which it is known', () => {
-    expect(affinity.over(request, workers)?.(workers[0] ?? viewOf(), heldOf())).toBeUndefined();
+    expect(costOn(affinity.over(request, workers), workers[0] ?? viewOf(), heldOf())).toBeUndefined();
   });
 
   it('says nothing of a request without a session', () => {

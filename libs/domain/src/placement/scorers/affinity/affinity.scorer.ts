@@ -13,11 +13,11 @@ export const affinity: Scorer = {
     if (session === undefined) return undefined;
     const away = LIKELY * wholeTokens(request);
     // a hash of every candidate's id, which is not needed where all of them tell what they hold
-    let at: WorkerView | undefined;
-    return (worker, held) => {
-      if (held) return undefined;
-      at ??= home(session, candidates);
-      return worker === at ? 0 : away;
+    let chosen: WorkerView | undefined;
+    return (worker, held, costs, at) => {
+      if (held) return;
+      chosen ??= home(session, candidates);
+      costs[at] = worker === chosen ? 0 : away;
     };
   },
 };

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { requestOf, viewOf } from '../../../testing/worker-views.js';
+import { costOn, requestOf, viewOf } from '../../../testing/worker-views.js';
 import { hardware } from './hardware.scorer.js';
 
 describe('hardware', () => {
@@ -13,7 +13,7 @@ describe('hardware', () => {
     [{ arithmetic: 'cpu-avx2-1', precision: 'f16/f16' }, 0],
   ])('where %j is preferred', (prefers, cost) => {
     const request = requestOf({ prefers, pictures: 1, pictureTokens: 10 });
-    expect(hardware.over(request, [])?.(viewOf(), undefined)).toBe(cost);
+    expect(costOn(hardware.over(request, []), viewOf())).toBe(cost);
   });
 
   it('says nothing where nothing is preferred', () => {

@@ -9,10 +9,11 @@ export const hardware: Scorer = {
     if (!prefers) return undefined;
     const { arithmetic, precision } = prefers;
     const whole = wholeTokens(request);
-    return ({ record }) =>
-      (arithmetic === undefined || record.arithmetic === arithmetic) &&
-      (precision === undefined || record.precision === precision)
-        ? 0
-        : whole;
+    return ({ record }, _held, costs, at) => {
+      const isAlike =
+        (arithmetic === undefined || record.arithmetic === arithmetic) &&
+        (precision === undefined || record.precision === precision);
+      costs[at] = isAlike ? 0 : whole;
+    };
   },
 };

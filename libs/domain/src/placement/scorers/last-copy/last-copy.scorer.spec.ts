@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { heldOf, requestOf, type ViewChanges, viewOf } from '../../../testing/worker-views.js';
+import { costOn, heldOf, requestOf, type ViewChanges, viewOf } from '../../../testing/worker-views.js';
 import type { WorkerCache } from '../../placement.js';
 import { lastCopy } from './last-copy.scorer.js';
 
 /** Of a request of ten pages and twenty tokens. */
 function costOf(cache: WorkerCache | undefined, view: ViewChanges = {}, prefixTokens = 0) {
   const cost = lastCopy.over(requestOf({ cacheOf: () => cache }), []);
-  return cost?.(viewOf(view), heldOf({ prefixTokens }));
+  return costOn(cost, viewOf(view), heldOf({ prefixTokens }));
 }
 
 describe('last-copy', () => {

@@ -12,11 +12,13 @@ export const lastCopy: Scorer = {
   name: 'last-copy',
   over: (request) =>
     request.cacheOf &&
-    ((worker, held) => {
+    ((worker, held, costs, at) => {
       const cache = request.cacheOf?.(worker);
-      if (!cache || cache.pages === 0) return cache && 0;
+      if (!cache) return;
+      costs[at] = 0;
+      if (cache.pages === 0) return;
       const emptyPages = Math.max(0, freePages(worker) - cache.pages);
       const evictedPages = Math.max(0, newPages(request, worker, held) - emptyPages);
-      return Math.min(1, evictedPages / cache.pages) * cache.lastCopyTokens;
+      costs[at] = Math.min(1, evictedPages / cache.pages) * cache.lastCopyTokens;
     }),
 };

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { heldOf, requestOf, viewOf, type ViewChanges } from '../../../testing/worker-views.js';
+import { costOn, heldOf, requestOf, viewOf, type ViewChanges } from '../../../testing/worker-views.js';
 import { load } from './load.scorer.js';
 
 /** 320 tokens, ten steps beside others, and ninety more for the answer: 100 steps, and a picture of 100 rows. */
@@ -15,8 +15,7 @@ describe('load', () => {
   it.each<[string, ViewChanges, number]>([
     ['nothing', {}, 0],
     ['one that runs', { running: 1 }, 160],
-    ['own requests that the heartbeat has not seen', { ownRequests: 3 }, 480],
-    ['the same request in the heartbeat and in this router’s count', { running: 1, ownRequests: 1 }, 160],
+    ['requests that the heartbeat has not seen', { requests: 3 }, 480],
     ['another router’s that waits: as long as this one', { waiting: 1 }, 160 + 720],
     [
       'an own one that waits: as long as it is',
@@ -30,11 +29,11 @@ describe('load', () => {
       320 + 50 + 720,
     ],
   ])('is %s', (_what, worker, cost) => {
-    expect(load.over(request, [])?.(viewOf(worker), undefined)).toBeCloseTo(cost);
+    expect(costOn(load.over(request, []), viewOf(worker))).toBeCloseTo(cost);
   });
 
   it('has fewer steps to share where the prompt is held', () => {
-    const cost = load.over(request, [])?.(viewOf({ running: 1 }), heldOf({ prefixTokens: 320 }));
+    const cost = costOn(load.over(request, []), viewOf({ running: 1 }), heldOf({ prefixTokens: 320 }));
     expect(cost).toBeCloseTo(144);
   });
 
@@ -50,10 +49,10 @@ describe('load', () => {
     ['fewer pages by its codec', {}, 5, 10 * 0.05],
   ])('takes the place of what is kept: in %s', (_what, worker, pages, cost) => {
     const small = requestOf({ pagesOn: () => pages });
-    expect(load.over(small, [])?.(viewOf(worker), undefined)).toBeCloseTo(cost);
+    expect(costOn(load.over(small, []), viewOf(worker))).toBeCloseTo(cost);
   });
 
   it('costs a number on a worker without pages', () => {
-    expect(load.over(requestOf(), [])?.(viewOf({ capacity: 0, free: 0 }), undefined)).toBe(20);
+    expect(costOn(load.over(requestOf(), []), viewOf({ capacity: 0, free: 0 }))).toBe(20);
   });
 });

@@ -12,9 +12,9 @@ function displacedTokens(request: PlacementRequest, worker: WorkerView): number 
 /** What is queued, what runs beside, and what has to make room; see README.md for the formula. */
 export const load: Scorer = {
   name: 'load',
-  over: (request) => (worker, held) => {
+  over: (request) => (worker, held, costs, at) => {
     const steps = prefillSteps(request, held) + request.answerTokens;
     const ahead = queuedTokens(request, worker) - sharedWait(request, worker, held);
-    return ahead + besideTokens(worker, steps) + displacedTokens(request, worker);
+    costs[at] = ahead + besideTokens(worker, steps) + displacedTokens(request, worker);
   },
 };

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { heldOf, requestOf, viewOf } from '../../../testing/worker-views.js';
+import { costOn, heldOf, requestOf, viewOf } from '../../../testing/worker-views.js';
 import { pace } from './pace.scorer.js';
 
 const fleet = (...speeds: (number | undefined)[]) =>
@@ -7,7 +7,7 @@ const fleet = (...speeds: (number | undefined)[]) =>
 const costs = (...speeds: (number | undefined)[]) => {
   const workers = fleet(...speeds);
   const cost = pace.over(requestOf(), workers);
-  return cost && workers.map((worker) => cost(worker, undefined));
+  return cost && workers.map((worker) => costOn(cost, worker));
 };
 
 describe('pace', () => {
@@ -30,6 +30,6 @@ describe('pace', () => {
     const workers = [viewOf({ msPerToken: 1 }), viewOf({ msPerToken: 2, running: 4, pendingTokens: 100 })];
     const cost = pace.over(requestOf({ promptTokens: 64 }), workers);
     const held = heldOf({ promptTokens: 64, prefixTokens: 32 });
-    expect(cost?.(workers[1] ?? viewOf(), held)).toBeCloseTo(32 + 100 + 6.4);
+    expect(costOn(cost, workers[1] ?? viewOf(), held)).toBeCloseTo(32 + 100 + 6.4);
   });
 });

@@ -18,11 +18,11 @@ export const pace: Scorer = {
   over(request, candidates) {
     const usual = median(candidates);
     if (!usual) return undefined;
-    return (worker, held) => {
+    return (worker, held, costs, at) => {
       const { msPerToken } = worker;
-      if (msPerToken === undefined) return undefined;
+      if (msPerToken === undefined) return;
       const slower = Math.min(SLOWEST, msPerToken / usual) - 1;
-      return slower <= 0 ? 0 : slower * firstTokenTokens(request, worker, held);
+      costs[at] = slower <= 0 ? 0 : slower * firstTokenTokens(request, worker, held);
     };
   },
 };

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { heldOf, requestOf, viewOf } from '../../../testing/worker-views.js';
+import { costOn, heldOf, requestOf, viewOf } from '../../../testing/worker-views.js';
 import { picture } from './picture.scorer.js';
 
 const request = requestOf({ promptTokens: 500, pictures: 4, pictureTokens: 400 });
@@ -13,7 +13,7 @@ describe('picture', () => {
     ['KV of one and features of the others', heldOf({ pictures: 4, picturesHeld: 1, featuresHeld: 3 }), 0],
     ['more is said to be held than there is', heldOf({ pictures: 4, picturesHeld: 4, featuresHeld: 4 }), 0],
   ])('where %s', (_what, held, cost) => {
-    expect(picture.over(request, [])?.(viewOf(), held)).toBe(cost);
+    expect(costOn(picture.over(request, []), viewOf(), held)).toBe(cost);
   });
 
   it('says nothing of a prompt without pictures', () => {

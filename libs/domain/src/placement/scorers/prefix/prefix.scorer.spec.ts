@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { heldOf, requestOf, viewOf } from '../../../testing/worker-views.js';
+import { costOn, heldOf, requestOf, viewOf } from '../../../testing/worker-views.js';
 import { prefix } from './prefix.scorer.js';
 
 describe('prefix', () => {
@@ -9,6 +9,6 @@ describe('prefix', () => {
     ['a part is held', heldOf({ prefixTokens: 16 }), 4],
     ['more is held than the prompt has', heldOf({ prefixTokens: 24 }), 0],
   ])('where %s', (_what, held, cost) => {
-    expect(prefix.over(requestOf(), [])?.(viewOf(), held)).toBe(cost);
+    expect(costOn(prefix.over(requestOf(), []), viewOf(), held)).toBe(cost);
   });
 });

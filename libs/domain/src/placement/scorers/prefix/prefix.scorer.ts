@@ -4,5 +4,7 @@ import type { Scorer } from '../../placement.js';
 /** Tokens of the prompt that the worker has to compute; see README.md. */
 export const prefix: Scorer = {
   name: 'prefix',
-  over: (request) => (_worker, held) => missingTokens(request, held),
+  over: (request) => (_worker, held, costs, at) => {
+    costs[at] = missingTokens(request, held);
+  },
 };
