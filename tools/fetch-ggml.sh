@@ -11,6 +11,8 @@ if [ ! -f "$home/CMakeLists.txt" ]; then
   mkdir -p "$cache"
   tmp=$(mktemp -d "$cache/tmp.XXXXXX")
   trap 'rm -rf "$tmp"' EXIT
+  # a shell that a signal ends leaves its EXIT trap out
+  trap 'exit 143' INT TERM HUP
   (cd "$tmp" && npm pack --silent "node-llama-cpp@$version" >/dev/null)
   tgz=$tmp/node-llama-cpp-$version.tgz
   got=$(node -e 'process.stdout.write("sha512-"+require("crypto").createHash("sha512").update(require("fs").readFileSync(process.argv[1])).digest("base64"))' "$tgz")
