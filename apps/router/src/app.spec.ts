@@ -160,3 +160,21 @@ it('is degraded, and says why, while its store should not be used as it is', asy
   router.ports.storeFault = undefined;
   expect(await ready()).toMatchObject({ status: 'ready' });
 });
+
+describe('a port that is taken', () => {
+  it('is one error of ours that says what to do, without a line of the framework', async () => {
+    router = await new Harness().start();
+    const other = new Harness();
+    try {
+      logs.length = 0;
+      const { port } = new URL(router.url);
+      await expect(other.start({ port: Number(port) })).rejects.toMatchObject({
+        code: 'CONFIG_INVALID',
+        message: `--host, --port: cannot listen on 127.0.0.1, port ${port} (EADDRINUSE): another process has it; end that one, or choose another port`,
+      });
+      expect(logs.filter((line) => line.includes('EADDRINUSE'))).toEqual([]);
+    } finally {
+      await other.stop();
+    }
+  });
+});

@@ -82,7 +82,7 @@ async function takeTurn(gate: TurnGate, { method, raw }: FastifyRequest): Promis
 }
 
 function takeBodies(fastify: FastifyInstance, settings: Settings): void {
-  const parser = new JsonParser();
+  const parser = new JsonParser(settings.queueWaitMs);
   fastify.removeAllContentTypeParsers();
   fastify.addContentTypeParser('application/json', async ({ raw }: FastifyRequest) => {
     const data = new InlineData();
@@ -135,13 +135,24 @@ export async function createApp(environment: Environment): Promise<NestFastifyAp
   return app;
 }
 
+function cannotListen(host: string, port: number, cause: NodeJS.ErrnoException): KvcError {
+  const what = `--host, --port: cannot listen on ${host}, port ${port} (${cause.code})`;
+  const advice = ADVICE[cause.code ?? ''] ?? 'choose an address of this machine';
+  return new KvcError('CONFIG_INVALID', `${what}: ${advice}`, { cause });
+}
+
+const ADVICE: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'another process has it; end that one, or choose another port',
+  EACCES: 'this user may not; choose a port above 1023',
+};
+
 /** Listens; resolves to the URL, with the port that was taken. Rejects with `CONFIG_INVALID` where it may not. */
 export async function listen(app: NestFastifyApplication, host: string, port: number): Promise<string> {
-  await app.listen(port, host).catch((cause: unknown) => {
-    const { code } = cause as NodeJS.ErrnoException;
-    throw new KvcError('CONFIG_INVALID', `--host, --port: cannot listen on ${host}, port ${port} (${code})`, {
-      cause,
-    });
+  await app.init();
+  // Nest's own `listen` logs a fault before it rejects
+  const fastify = app.getHttpAdapter().getInstance();
+  await fastify.listen({ port, host }).catch((cause: unknown) => {
+    throw cannotListen(host, port, cause as NodeJS.ErrnoException);
   });
   const server = app.getHttpServer();
   if (!server.listening) await once(server, 'listening');

@@ -131,7 +131,7 @@ export class Harness {
       logger,
       siblings: new Siblings(),
     });
-    this.url = await listen(this.app, '127.0.0.1', 0);
+    this.url = await listen(this.app, '127.0.0.1', settings.port ?? SETTINGS.port);
     return this;
   }
 
