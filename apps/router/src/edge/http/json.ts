@@ -41,9 +41,14 @@ function valueOf(verdict: Verdict): unknown {
 
 /** Parses bodies: small ones in place, others in a thread, which answers only what is small enough to be taken over. */
 export class JsonParser {
-  readonly #thread = new JsonThread();
+  readonly #thread: JsonThread;
 
-  /** Rejects with `INVALID_JSON`, `INVALID_REQUEST` (too many values) or `REQUEST_TOO_LARGE`. */
+  /** @param waitMs the longest that a large body may take, those before it included */
+  constructor(waitMs: number) {
+    this.#thread = new JsonThread(waitMs);
+  }
+
+  /** Rejects with `INVALID_JSON`, `INVALID_REQUEST` (too many values), `REQUEST_TOO_LARGE` or `NO_CAPACITY`. */
   async parse(text: Buffer): Promise<unknown> {
     if (text.length <= INLINE_BYTES) return parseHere(text);
     if (text.length > MAX_TEXT_BYTES) {
