@@ -377,3 +377,31 @@ describe('a route', () => {
     );
   });
 });
+
+describe('a connection without a request', () => {
+  it('is read before it is closed for that, since this process may have stood still', async () => {
+    const own = await new Harness().start();
+    const server = own.app.getHttpServer();
+    const get = 'GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n';
+    Object.assign(server, { keepAliveTimeout: 100, keepAliveTimeoutBuffer: 0 });
+    const socket = open(own);
+    try {
+      for (let requests = 0; requests < 3; requests += 1) {
+        socket.write(get);
+        // no turn of the event loop between the request and the end of the time
+        if (requests > 0) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300);
+        const [answer] = (await once(socket, 'data')) as [Buffer];
+        expect(parse(answer.toString()).status).toBe(200);
+      }
+      await once(socket, 'end');
+    } finally {
+      socket.destroy();
+      await own.stop();
+    }
+  });
+
+  it('is kept for longer than load balancers keep theirs', async () => {
+    const { headers } = await fetch(`${router.url}/health/live`);
+    expect(headers.get('keep-alive')).toBe('timeout=75');
+  });
+});

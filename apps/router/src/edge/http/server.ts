@@ -1,4 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { errorBody } from '@kvcapsule/contracts/openai';
@@ -11,6 +12,12 @@ import type { Routes } from './routes.js';
 
 /** Methods that Fastify hands to its router; it has no answer to the others that Node's parser lets through. */
 const ROUTED: ReadonlySet<string> = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);
+
+/**
+ * How long a connection without a request is kept. Load balancers commonly keep theirs for 60 s; the one that closes
+ * first must be the one that sends, or a request may meet a connection that is closed at that moment.
+ */
+const IDLE_MS = 75_000;
 
 /** How often connections are looked through for those past a deadline. */
 const MAX_CHECK_MS = 5_000;
@@ -79,6 +86,20 @@ export function onClientError(fault: Error, socket: Duplex): void {
 }
 
 /**
+ * A process that stood still finds that time is up before it reads what has come meanwhile: a request that lies there
+ * would be lost with its connection, and its client could not tell whether it was heeded. So sockets are read first.
+ */
+function closeIdle(socket: Socket): void {
+  const { _httpMessage: answer } = socket as Answering;
+  // of an answer whose client takes nothing, which has its own end
+  if (answer != null) return;
+  const { bytesRead } = socket;
+  setImmediate(() => {
+    if (socket.bytesRead === bytesRead) socket.destroy();
+  });
+}
+
+/**
  * Node's server, with an answer of ours to everything that Node would answer by itself: methods that no router
  * knows, expectations, a missing host, requests that are not HTTP, and deadlines for head and body.
  */
@@ -90,6 +111,7 @@ export function createHttpServer(handler: Handler, routes: Routes, limits: Limit
     headersTimeout: headTimeoutMs,
     requestTimeout: headTimeoutMs + bodyTimeoutMs + LAST_CALL_MS,
     connectionsCheckingInterval: Math.min(MAX_CHECK_MS, headTimeoutMs),
+    keepAliveTimeout: IDLE_MS,
   };
   const dispatch: Handler = (request, response) => {
     if (ROUTED.has(request.method ?? '')) return handler(request, response);
@@ -97,6 +119,7 @@ export function createHttpServer(handler: Handler, routes: Routes, limits: Limit
     refuse(response, logger, error, allow);
   };
   const server = createServer(options, dispatch);
+  server.on('timeout', closeIdle);
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
     holdBody(request, response);
     dispatch(request, response);
