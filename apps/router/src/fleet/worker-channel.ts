@@ -26,9 +26,9 @@ export interface ChannelEvents {
 }
 
 /**
- * The one gRPC channel to a worker process, the one stream on it, and a connection for pictures. A stream that is lost takes its requests
- * along; from then on nobody is sent there until the connection stands again, which this looks after in the
- * background: a dead worker costs no request anything until its record expires.
+ * The one gRPC channel to a worker process, the one stream on it, and a connection for pictures. A stream that is lost
+ * takes its requests along; from then on nobody is sent there until the connection stands again, which this looks
+ * after in the background: a dead worker costs no request anything until its record expires.
  */
 export class WorkerChannel {
   #client: WorkerServiceClient | undefined;
