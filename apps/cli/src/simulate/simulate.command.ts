@@ -1,4 +1,4 @@
-import { createLogger } from '@kvcapsule/platform/logging';
+import { createLogger, logWarnings } from '@kvcapsule/platform/logging';
 import { RedisLedger, RedisRegistry } from '@kvcapsule/platform/redis';
 import { openSimulatedModel, type SimulatedWorkers, startSimulatedWorkers } from '@kvcapsule/simulation';
 import type { Command } from 'commander';
@@ -18,6 +18,7 @@ export function registerSimulate(program: Command): void {
 async function simulate(options: SimulateOptions): Promise<void> {
   const { workers, speedup, answerTokens, host, idPrefix } = options;
   const logger = createLogger({ name: 'simulate', level: 'warn' });
+  logWarnings(logger);
   const model = await openSimulatedModel(options.model, options.engine);
   const store = await openStore(options.redis, (line) => {
     logger.warn(line);
