@@ -3,7 +3,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { freePort } from '../free-port.mjs';
+import { freePort } from '@kvcapsule/testing/redis';
 import { MODEL } from './load.mjs';
 import { stop, untilAnswered } from './sides.mjs';
 

@@ -3,8 +3,8 @@ import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { freePort } from '@kvcapsule/testing/redis';
 import { Cluster } from '../../e2e/dist/harness.js';
-import { freePort } from '../free-port.mjs';
 import { signalTree } from './process-tree.mjs';
 
 export const THREADS = 2;

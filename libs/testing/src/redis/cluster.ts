@@ -1,5 +1,6 @@
 import { type FailOver, failOver } from './fail-over.js';
-import { freePort, type Server, untilSays } from './server.js';
+import { freePort } from './free-port.js';
+import { type Server, untilSays } from './server.js';
 import { startServer, type Store } from './store.js';
 
 const MASTERS = 3;

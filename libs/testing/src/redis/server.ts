@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer, type AddressInfo, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 
 /** The longest that a start may take. */
 export const READY_TIMEOUT_MS = 20_000;
@@ -66,16 +66,6 @@ async function exchange(socket: Socket, command: string): Promise<string> {
     const [chunk] = (await once(socket, 'data')) as [Buffer];
     reply += chunk.toString('latin1');
   }
-}
-
-/** A port of loopback that nobody has at this moment. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 /** Asks until the reply is as it should be. */

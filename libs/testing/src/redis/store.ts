@@ -4,7 +4,8 @@ import { connect as connectTls } from 'node:tls';
 
 import type { Certificates } from './certificates.js';
 import { runServer } from './runner.js';
-import { freePort, type Server } from './server.js';
+import { freePort } from './free-port.js';
+import type { Server } from './server.js';
 
 /** Servers that are one store together. */
 export interface Store {

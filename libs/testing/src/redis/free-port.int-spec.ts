@@ -1,0 +1,17 @@
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { expect, it } from 'vitest';
+import { freePort } from './free-port.js';
+
+it('gives each port once, below those of connections, and none that is taken', async () => {
+  const first = await freePort();
+  const taken = createServer().listen(first + 1, '127.0.0.1');
+  await once(taken, 'listening');
+  try {
+    expect(await freePort()).toBe(first + 2);
+    expect(await freePort()).toBe(first + 3);
+    expect(first).toBeLessThan(32_768);
+  } finally {
+    taken.close();
+  }
+});
