@@ -15,7 +15,8 @@ function write({ job: { response, id, wantsUsage, tokens }, made, isLast }) {
   const head = { id, object: 'chat.completion.chunk', created: 1, model };
   const say = (choices, more = {}) =>
     response.write(`data: ${JSON.stringify({ ...head, choices, ...more })}\n\n`);
-  const delta = { ...(made === 0 && { role: 'assistant' }), content: ' tok' };
+  // not the same again and again: LiteLLM ends a stream of a hundred equal parts
+  const delta = { ...(made === 0 && { role: 'assistant' }), content: ` to${made % 10}` };
   say([{ index: 0, delta, finish_reason: null }]);
   if (!isLast) return;
   say([{ index: 0, delta: {}, finish_reason: 'length' }]);

@@ -76,8 +76,13 @@ const PATH = '/v1/chat/completions';
 
 /** A router that says nothing for so long has failed. */
 const SILENCE_MS = 120_000;
+/** Of an answer's end: enough for what an error says. */
+const TAIL_CHARS = 500;
 
-/** Sends a body to `url`; resolves to the ms until the answer's first part and until its end. */
+/** How an answer that is whole ends. */
+const isWhole = (tail) => tail.trimEnd().endsWith('data: [DONE]') && !tail.includes('"error"');
+
+/** Sends a body to `url`; resolves to the ms until the answer's first part and until its end, which has to be whole. */
 export function post(url, agent, body, moreHeaders = {}) {
   return new Promise((ok, fail) => {
     const headers = { 'content-type': 'application/json', 'content-length': body.length, ...moreHeaders };
@@ -86,15 +91,15 @@ export function post(url, agent, body, moreHeaders = {}) {
     const request = http.request(
       { host: url.hostname, port: url.port, path: PATH, method: 'POST', agent, headers },
       (response) => {
-        let head = '';
+        let tail = '';
         response.on('data', (part) => {
           firstMs ??= performance.now() - beganMs;
-          if (head.length < 300) head += part;
+          tail = `${part.length < TAIL_CHARS ? tail : ''}${part}`.slice(-TAIL_CHARS);
         });
         response.on('end', () =>
-          response.statusCode === 200
+          response.statusCode === 200 && isWhole(tail)
             ? ok({ firstMs, wholeMs: performance.now() - beganMs })
-            : fail(new Error(`${response.statusCode} ${head}`)),
+            : fail(new Error(`${response.statusCode} ${tail}`)),
         );
       },
     );

@@ -97,6 +97,8 @@ export const PEERS = {
     env: () => ({
       ...{ LITELLM_LOCAL_MODEL_COST_MAP: 'True', DO_NOT_TRACK: '1', LITELLM_LOG: 'ERROR' },
       LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY: 'true',
+      // 500 to a backend by default, and more streams than that are left open
+      ...{ AIOHTTP_CONNECTOR_LIMIT: '20000', AIOHTTP_CONNECTOR_LIMIT_PER_HOST: '20000' },
     }),
     args: ({ port, backends, folder }) => {
       const file = join(folder, 'litellm.yaml');
