@@ -75,7 +75,7 @@ export function longText() {
 const PATH = '/v1/chat/completions';
 
 /** A router that says nothing for so long has failed. */
-const SILENCE_MS = 120_000;
+const SILENCE_MS = 300_000;
 /** Of an answer's end: enough for what an error says. */
 const TAIL_CHARS = 500;
 
