@@ -8,6 +8,8 @@ const KEPT_REQUESTS = 8_192;
 /** Of one request, the newest: one that waits for room meets a worker at each of its turns. */
 const KEPT_PLACEMENTS = 8;
 
+const NOT_KEPT = 'No receipt of such a request is kept here; each process of a router keeps its own.';
+
 interface Placed extends Receipt {
   readonly atMs: number;
 }
@@ -30,7 +32,7 @@ export class Receipts {
   /** Throws `NOT_FOUND` for a request that this process has not placed, or too long ago. */
   of(requestId: string): PlacementReceipt {
     const placed = this.#kept.get(requestId);
-    if (!placed) throw new KvcError('NOT_FOUND', 'No receipt of such a request is kept.');
+    if (!placed) throw new KvcError('NOT_FOUND', NOT_KEPT);
     const placements = placed.map(({ atMs, workerId, promptTokens, heldTokens, ...receipt }) => ({
       at: atMs / 1_000,
       worker: workerId,
