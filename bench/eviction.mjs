@@ -12,7 +12,7 @@ const ROOT = resolve(import.meta.dirname, '..');
 const built = (path) => import(join(ROOT, 'libs', path, 'index.js'));
 const { Coordinated, EVICTION_POLICIES, DEFAULT_EVICTION_POLICY, RebuildCosts } =
   await built('domain/dist/eviction');
-const { optimum, replay, TRACE_NAMES, traceOf } = await built('evaluation/dist/eviction');
+const { optimum, reachable, replay, TRACE_NAMES, traceOf } = await built('evaluation/dist/eviction');
 const { COLOURS, escapeXml, gridLines, htmlPage, linePath, svgPlot } = await built('evaluation/dist/report');
 
 const { values } = parseOptions({
@@ -40,6 +40,12 @@ const countsOf = ({ picture, tokenIds, pages }) => ({
 });
 const each = (make) => Object.fromEntries(Object.entries(WORTH).map(([unit, worth]) => [unit, make(worth)]));
 
+/** Pages are those of who saves tokens. */
+function foundBy(replayed) {
+  const [tokens, seconds] = [replayed(WORTH.tokens), replayed(WORTH.seconds)];
+  return { tokens: WORTH.tokens(tokens), seconds: WORTH.seconds(seconds), pages: tokens.pages };
+}
+
 function measure(trace, seed, share) {
   const used = new Set(trace.requests.flatMap(({ pieces }) => pieces));
   const usedPages = [...used].reduce((sum, { pages }) => sum + pages, 0);
@@ -48,10 +54,20 @@ function measure(trace, seed, share) {
   const { asked: all } = run('lru');
   const asked = each((worth) => worth(all));
   const bounds = each((worth) => optimum(trace, blocks * 8, (piece) => worth(countsOf(piece))));
+  const known = reachable(trace, blocks * 8, (piece) => WORTH.tokens(countsOf(piece)));
   const found = Object.fromEntries(
-    POLICIES.map((name) => [name, each((worth) => worth(run(name, worth).found))]),
+    POLICIES.map((name) => [name, foundBy((costOf) => run(name, costOf).found)]),
   );
-  return { trace: trace.name, seed, share, blocks, asked, bounds, found };
+  return {
+    trace: trace.name,
+    seed,
+    share,
+    blocks,
+    asked,
+    bounds,
+    reachable: Math.min(known, bounds.tokens.upper),
+    found,
+  };
 }
 
 /** Of the pool: what tenants are sure of, all together. */
@@ -106,17 +122,21 @@ const mean = (numbers) => numbers.reduce((sum, number) => sum + number, 0) / num
 const at = (trace, share) => cells.filter((cell) => cell.trace === trace && cell.share === share);
 const ofOptimum = (trace, share, policy, unit) =>
   mean(at(trace, share).map(({ found, bounds }) => found[policy][unit] / bounds[unit].upper));
+const reachableOf = (trace, share) =>
+  mean(at(trace, share).map(({ reachable: known, bounds }) => known / bounds.tokens.upper));
 const hitRate = (trace, share, policy) =>
   mean(at(trace, share).map(({ found, asked }) => found[policy].pages / asked.pages));
 
 const three = (number) => number.toFixed(3);
 const rows = TRACE_NAMES.flatMap((trace) => shares.map((share) => ({ trace, share })));
-function table(value) {
-  const head = `| traffic, pool | ${POLICIES.join(' | ')} |\n|---|${POLICIES.map(() => '---').join('|')}|`;
+function table(value, known) {
+  const columns = known ? ['reachable', ...POLICIES] : POLICIES;
+  const head = `| traffic, pool | ${columns.join(' | ')} |\n|---|${columns.map(() => '---').join('|')}|`;
   const lines = rows.map(({ trace, share }) => {
     const numbers = POLICIES.map((policy) => value(trace, share, policy));
     const best = Math.max(...numbers);
-    return `| ${trace}, ${share} | ${numbers.map((n) => (three(n) === three(best) ? `**${three(n)}**` : three(n))).join(' | ')} |`;
+    const first = known ? `${three(known(trace, share))} | ` : '';
+    return `| ${trace}, ${share} | ${first}${numbers.map((n) => (three(n) === three(best) ? `**${three(n)}**` : three(n))).join(' | ')} |`;
   });
   return [head, ...lines].join('\n');
 }
@@ -134,7 +154,7 @@ const floorTable = [
 ].join('\n');
 
 const FRAME = { width: 520, height: 320, margin: { left: 54, right: 130, top: 28, bottom: 44 } };
-function chart(trace, label, value) {
+function chart(trace, label, value, known) {
   const { width, height, margin } = FRAME;
   const right = width - margin.right;
   const all = POLICIES.flatMap((policy) => shares.map((share) => value(trace, share, policy)));
@@ -149,6 +169,14 @@ function chart(trace, label, value) {
     const key = margin.top + 12 + 14 * index;
     return `<path d="${linePath(places)}" ${style}/><path d="M${right + 6} ${key - 4}h16" ${style}/><text x="${right + 26}" y="${key}">${policy}</text>`;
   });
+  if (known) {
+    const places = shares.map((share) => [xAt(share), yAt(known(trace, share))]);
+    const style = 'stroke="#444" fill="none" stroke-dasharray="5 3"';
+    const key = margin.top + 12 + 14 * POLICIES.length;
+    lines.push(
+      `<path d="${linePath(places)}" ${style}/><path d="M${right + 6} ${key - 4}h16" ${style}/><text x="${right + 26}" y="${key}">reachable</text>`,
+    );
+  }
   const ticks = Array.from({ length: 11 }, (_, tick) => tick / 10).filter((tick) => tick >= low);
   return svgPlot(FRAME, `${trace}: ${label}`, [
     `<text x="${margin.left}" y="16" font-weight="600">${escapeXml(`${trace}: ${label}`)}</text>`,
@@ -159,15 +187,15 @@ function chart(trace, label, value) {
 }
 
 const VIEWS = [
-  ['tokens saved, of what an optimum can', (...args) => ofOptimum(...args, 'tokens')],
+  ['tokens saved, of what an optimum can', (...args) => ofOptimum(...args, 'tokens'), reachableOf],
   ['seconds saved, of what an optimum can', (...args) => ofOptimum(...args, 'seconds')],
   ['share of the prompts’ pages that were found', hitRate],
 ];
 const bracket = Math.min(...cells.map(({ bounds }) => bounds.tokens.lower / bounds.tokens.upper));
 const note = `${requests} requests each, seeds ${seeds.join(', ')}. The bounds of the optimum are within ${((1 - bracket) * 100).toFixed(1)} % of each other.`;
-const body = VIEWS.map(([label, value]) => {
-  const charts = TRACE_NAMES.map((trace) => chart(trace, label, value)).join('\n');
-  return `<h2>${escapeXml(label)}</h2>\n${charts}\n<pre>${escapeXml(table(value))}</pre>`;
+const body = VIEWS.map(([label, value, known]) => {
+  const charts = TRACE_NAMES.map((trace) => chart(trace, label, value, known)).join('\n');
+  return `<h2>${escapeXml(label)}</h2>\n${charts}\n<pre>${escapeXml(table(value, known))}</pre>`;
 });
 const FLOORS_LABEL = 'with floors, tenants: share of the prompts’ tokens that was found';
 body.push(`<h2>${FLOORS_LABEL}</h2>\n<pre>${escapeXml(floorTable)}</pre>`);
@@ -181,5 +209,5 @@ writeFileSync(
   htmlPage('Eviction policies', `<p>${escapeXml(note)}</p>\n${body.join('\n')}`),
 );
 process.stdout.write(
-  `${note}\n\n${VIEWS.map(([label, value]) => `${label}\n\n${table(value)}`).join('\n\n')}\n\n${FLOORS_LABEL}\n\n${floorTable}\n`,
+  `${note}\n\n${VIEWS.map(([label, value, known]) => `${label}\n\n${table(value, known)}`).join('\n\n')}\n\n${FLOORS_LABEL}\n\n${floorTable}\n`,
 );

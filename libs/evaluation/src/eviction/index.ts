@@ -1,4 +1,5 @@
 export * from './optimum.js';
+export * from './reachable.js';
 export * from './replay.js';
 export type * from './trace.js';
 export * from './traffic.js';

@@ -49,3 +49,23 @@ export class Draws {
     };
   }
 }
+
+/** Chance of a rank that `Draws.zipf` draws. */
+export function zipfChance(count: number, exponent: number): (rank: number) => number {
+  let sum = 0;
+  for (let rank = 1; rank <= count; rank += 1) sum += rank ** -exponent;
+  return (rank) => (rank + 1) ** -exponent / sum;
+}
+
+/** Chance that a number of `Draws.spread` is at most `most`. */
+export function spreadWithin(most: number, median: number, sigma: number): number {
+  if (most <= 0) return 0;
+  const deviations = Math.log(most / median) / sigma;
+  // Abramowitz and Stegun 26.2.17, within 1e-7
+  const t = 1 / (1 + 0.231_641_9 * Math.abs(deviations));
+  const terms = [0.319_381_53, -0.356_563_782, 1.781_477_937, -1.821_255_978, 1.330_274_429];
+  const tail =
+    (terms.reduceRight((sum, term) => t * (term + sum), 0) * Math.exp(-(deviations ** 2) / 2)) /
+    Math.sqrt(2 * Math.PI);
+  return deviations < 0 ? tail : 1 - tail;
+}

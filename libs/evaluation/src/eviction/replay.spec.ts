@@ -14,8 +14,8 @@ describe.each(TRACE_NAMES)('%s', (name) => {
   const trace = traceOf(name, { requests: 60, seed: 5 });
 
   it('is the same for a seed, and another for another', () => {
-    expect(traceOf(name, { requests: 60, seed: 5 })).toEqual(trace);
-    expect(traceOf(name, { requests: 60, seed: 6 })).not.toEqual(trace);
+    expect(traceOf(name, { requests: 60, seed: 5 }).requests).toEqual(trace.requests);
+    expect(traceOf(name, { requests: 60, seed: 6 }).requests).not.toEqual(trace.requests);
   });
 
   it('in a pool for everything each policy finds all that was there before, the upper bound too', () => {

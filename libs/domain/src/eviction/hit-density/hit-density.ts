@@ -26,7 +26,7 @@ interface Queue<T extends Evictable> {
 
 /** Names of gone content are kept until so many times the cached pages have gone. */
 const GHOST_SHARE = 3;
-/** Events of all content that a kind's own are mixed with. */
+/** Events of a wider kind that a kind's own are mixed with. */
 const PRIOR_EVENTS = 32;
 /** Events between two looks at the counts, once there are many. */
 const REFRESHED_AFTER = 512;
@@ -38,8 +38,8 @@ export class HitDensity<T extends Evictable> implements EvictionPolicy<T> {
   readonly #ghosts = new Map<string, Life>();
   readonly #queues = new Map<string, Queue<T>>();
   readonly #places = new Map<T, Queue<T>>();
-  readonly #reuse = new Map<string, Reuse>();
-  readonly #all = Reuse.unknown();
+  /** Of each kind, and of the wider ones that it is part of. */
+  readonly #reuse = new Map<string, readonly Reuse[]>();
   readonly #densities = new Map<string, HitDensityByAge>();
   #events = 0;
   /** Of those, since the counts were last looked at. */
@@ -153,10 +153,7 @@ export class HitDensity<T extends Evictable> implements EvictionPolicy<T> {
   }
 
   #event(kind: string, count: (reuse: Reuse) => void): void {
-    let reuse = this.#reuse.get(kind);
-    if (!reuse) this.#reuse.set(kind, (reuse = new Reuse()));
-    count(reuse);
-    count(this.#all);
+    for (const level of this.#levels(kind)) count(level);
     this.#events += 1;
     this.#unseen += 1;
     if (this.#unseen < Math.min(REFRESHED_AFTER, this.#events / 8)) return;
@@ -167,10 +164,21 @@ export class HitDensity<T extends Evictable> implements EvictionPolicy<T> {
   #densityOf(kind: string): HitDensityByAge {
     let density = this.#densities.get(kind);
     if (!density) {
-      density = (this.#reuse.get(kind) ?? new Reuse()).density(this.#all, PRIOR_EVENTS);
+      const levels = this.#levels(kind);
+      density = levels.reduce((wider, level) => level.with(wider, PRIOR_EVENTS)).density;
       this.#densities.set(kind, density);
     }
     return density;
+  }
+
+  /** From all content to the kind itself, each a part of the one before: all, `text`, `text 1`, `text 1 3`. */
+  #levels(kind: string): readonly Reuse[] {
+    let levels = this.#reuse.get(kind);
+    if (levels) return levels;
+    const wider = kind.slice(0, Math.max(0, kind.lastIndexOf(' ')));
+    levels = [...(kind === '' ? [] : this.#levels(wider)), kind === '' ? Reuse.unknown() : new Reuse()];
+    this.#reuse.set(kind, levels);
+    return levels;
   }
 
   #queue(kind: string, value: number): Queue<T> {

@@ -49,11 +49,18 @@ export class Reuse {
     return this.#hits.reduce((sum, hits) => sum + hits, this.#misses);
   }
 
-  /** The same with `weight` events as `prior` has them. */
-  density(prior: Reuse, weight: number): HitDensityByAge {
+  /** Another one: the same with `weight` events as `prior` has them. */
+  with(prior: Reuse, weight: number): Reuse {
     const scale = weight / Math.max(1, prior.total);
-    const hits = this.#hits.map((each, bucket) => each + scale * (prior.#hits[bucket] ?? 0));
-    return new HitDensityByAge(hits, this.#misses + scale * prior.#misses + 1e-6);
+    const sum = new Reuse();
+    for (const [bucket, hits] of prior.#hits.entries())
+      sum.#hits[bucket] = (this.#hits[bucket] ?? 0) + scale * hits;
+    sum.#misses = this.#misses + scale * prior.#misses;
+    return sum;
+  }
+
+  get density(): HitDensityByAge {
+    return new HitDensityByAge(this.#hits, this.#misses + 1e-6);
   }
 }
 
