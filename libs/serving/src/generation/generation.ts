@@ -1,3 +1,4 @@
+import type { ContentOwner } from '@kvcapsule/domain/eviction';
 import type { CacheDomain } from '@kvcapsule/domain/identity';
 
 import type { Features } from '../pictures/encoder-cache.js';
@@ -49,6 +50,11 @@ export class Generation implements PictureUser {
 
   get pictures(): readonly GenerationPicture[] {
     return this.spec.pictures;
+  }
+
+  /** Whose what it leaves in caches counts as. */
+  get owner(): ContentOwner {
+    return { tenant: this.spec.tenant, weight: this.spec.tenantWeight };
   }
 
   get domain(): CacheDomain {

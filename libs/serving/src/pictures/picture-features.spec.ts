@@ -20,14 +20,16 @@ function userOf(key: string, pictures: readonly { file: number; tokens?: number 
   const requested = pictures.map(({ file, tokens = 10 }) => ({
     ...{ contentSha256: new Uint8Array(32).fill(file), param: `${key}/${file}`, imageTokens: tokens },
   }));
-  return { key, pictures: requested, domain: DOMAIN, features: new Map<number, Features>(), ended: false };
+  const owner = { tenant: 't', weight: 1 };
+  const features = new Map<number, Features>();
+  return { key, pictures: requested, domain: DOMAIN, owner, features, ended: false };
 }
 
 function rig(cacheBytes = 1000) {
   const effects: PictureEffect[] = [];
   const log: string[] = [];
   const pictures = new PictureFeatures({
-    ...{ cacheBytes, tokenBytes: TOKEN_BYTES, push: (effect) => effects.push(effect) },
+    ...{ cacheBytes, guaranteedShare: 0, tokenBytes: TOKEN_BYTES, push: (effect) => effects.push(effect) },
     lookedUp: (outcome) => log.push(outcome),
     evicted: () => log.push('evicted'),
     log: new CacheLog(),

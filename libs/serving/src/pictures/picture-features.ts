@@ -1,3 +1,4 @@
+import type { ContentOwner } from '@kvcapsule/domain/eviction';
 import { type CacheDomain, type FileName, nameFile } from '@kvcapsule/domain/identity';
 import type { CacheLog } from '@kvcapsule/domain/owners';
 import { KvcError } from '@kvcapsule/contracts/errors';
@@ -24,6 +25,7 @@ export interface PictureUser {
   readonly key: string;
   readonly pictures: readonly RequestedPicture[];
   readonly domain: CacheDomain;
+  readonly owner: ContentOwner;
   /** Features that it has pinned, by picture. */
   readonly features: Map<number, Features>;
   readonly ended: boolean;
@@ -32,6 +34,8 @@ export interface PictureUser {
 export interface PictureFeaturesOptions {
   /** Bound of the features kept, in use or not. */
   readonly cacheBytes: number;
+  /** Of it: what all tenants together are sure of; 0 to 1. */
+  readonly guaranteedShare: number;
   /** Bytes of one visual token's features. */
   readonly tokenBytes: number;
   readonly push: (effect: PictureEffect) => void;
@@ -70,13 +74,13 @@ export class PictureFeatures {
   #computed = 0;
 
   constructor(private readonly options: PictureFeaturesOptions) {
-    const { cacheBytes, push, evicted, log } = options;
+    const { cacheBytes, guaranteedShare, push, evicted, log } = options;
     this.#room = new FeatureRoom(cacheBytes);
     const gone = ({ handle }: Features): void => {
       evicted();
       push({ kind: 'releaseFeatures', handle });
     };
-    this.cache = new EncoderCache(cacheBytes, gone, log);
+    this.cache = new EncoderCache({ capacityBytes: cacheBytes, guaranteedShare, evicted: gone, log });
   }
 
   /** Pictures that the engine has encoded so far. */
@@ -256,16 +260,20 @@ export class PictureFeatures {
     this.options.lookedUp('miss');
     this.#encoding.set(name, (outcome) => {
       this.#filesOf.delete(name);
-      got('error' in outcome ? outcome : { features: this.#keep(name, outcome, file) });
+      got('error' in outcome ? outcome : { features: this.#keep(outcome, wanted, name) });
       land();
     });
     this.options.push({ kind: 'encodePicture', name, image });
   }
 
-  #keep(name: PictureName, { handle, tokens }: { handle: number; tokens: number }, file: FileName): Features {
+  #keep(
+    { handle, tokens }: { handle: number; tokens: number },
+    { file, user }: Wanted,
+    name: PictureName,
+  ): Features {
     this.#computed += 1;
     const features = { name, handle, tokens, bytes: tokens * this.options.tokenBytes };
-    this.cache.add(features, file);
+    this.cache.add(features, file, user.owner);
     return features;
   }
 

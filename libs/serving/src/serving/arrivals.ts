@@ -101,16 +101,23 @@ export class Arrivals {
     outbox.push({ kind: 'wake' });
   }
 
-  #scheduled({ id, spec, promptTokens, completionTokens: answered, tokenIds }: Generation): ScheduledRequest {
+  #scheduled({
+    id,
+    spec,
+    owner,
+    promptTokens,
+    completionTokens: answered,
+    tokenIds,
+  }: Generation): ScheduledRequest {
     const { root: rootContent, geometry } = this.parts.config;
-    const { priority, tenant, tenantWeight, domain, maxTokens, text, textUnderPressure } = spec;
+    const { priority, domain, maxTokens, text, textUnderPressure } = spec;
     const root = rootName({ ...rootContent, domain });
     const pictures = spec.pictures.map((picture) => ({
       ...picture,
       content: { ...picture.form, contentSha256: picture.contentSha256 },
     }));
     const texts = { ...(text && { text }), ...(textUnderPressure && { textUnderPressure }) };
-    const content = { root, tokenIds, owner: { tenant, weight: tenantWeight } };
+    const content = { root, tokenIds, owner };
     const request = { id, promptTokens, maxTokens, answered, pictures, priority, ...texts, content };
     return namePrompt(request, geometry);
   }

@@ -26,7 +26,7 @@ export interface ServingConfig extends ArrivalConfig {
   readonly maxRunning: number;
   /** Bound of the picture features kept, in use or not. */
   readonly encoderCacheBytes: number;
-  /** Of the pool: what tenants are sure of for cached content, all together and in equal parts; 0 when absent. */
+  /** Of the pool and of the features' bytes: what tenants are sure of for cached content, all together and in equal parts; 0 when absent. */
   readonly guaranteedShare?: number | undefined;
 }
 
@@ -52,6 +52,8 @@ export type ServingState = 'ready' | 'draining' | 'failed';
 
 /** Of the pool: with fewer pages unused, content is evicted soon. */
 const SPARE_SHARE = 0.1;
+/** Of what is asked about: pictures are fewer and larger than blocks. */
+const FEATURES_SHARE = 0.25;
 
 /**
  * A worker's core: takes requests in, says what the engine does next, and what becomes of every request. It waits for
@@ -84,6 +86,7 @@ export class Serving {
     this.scheduler = schedulerOf(config, this.cacheLog);
     this.pictures = new PictureFeatures({
       cacheBytes: config.encoderCacheBytes,
+      guaranteedShare: config.guaranteedShare ?? 0,
       tokenBytes: geometry.featureBytes,
       push,
       lookedUp: (outcome) => {
@@ -139,11 +142,18 @@ export class Serving {
     };
   }
 
-  /** Names of cached content that goes next, at most so many; none while pages are plenty. */
+  /** Names of cached content and of pictures whose features go next, at most so many; none while there is room. */
   nextEvictions(count: number): string[] {
     const { capacityPages, freePages, cachedPages } = this.scheduler.pool;
     const isNear = freePages - cachedPages < SPARE_SHARE * capacityPages;
-    return isNear ? this.scheduler.nextEvictions(count) : [];
+    const features = this.pictures.cache.nextEvictions(Math.ceil(FEATURES_SHARE * count));
+    return [...features, ...(isNear ? this.scheduler.nextEvictions(count - features.length) : [])];
+  }
+
+  /** Names, by their first 128 bits in hex, of what other workers hold too: it goes before last copies. */
+  adviseCopies(names: readonly string[]): void {
+    this.scheduler.adviseCopies(names);
+    this.pictures.cache.adviseCopies(names);
   }
 
   get gauges(): KvGauges {

@@ -14,9 +14,7 @@ const MOST_QUESTIONS = 64;
 const QUESTIONS_MS = 1_000;
 
 /** What is used of a worker's core. */
-export type Account = Pick<Serving, 'cacheLog' | 'nextEvictions'> & {
-  readonly scheduler: Pick<Serving['scheduler'], 'adviseCopies'>;
-};
+export type Account = Pick<Serving, 'cacheLog' | 'nextEvictions' | 'adviseCopies'>;
 
 /** Tells every router what the worker holds, and asks one of them which of it lies elsewhere, too. */
 export class CacheAccount implements Told {
@@ -48,7 +46,7 @@ export class CacheAccount implements Told {
     if (!isValid) callback({ code: status.INVALID_ARGUMENT, details: 'not what was asked about' });
     else if (instance !== this.instance) callback({ code: status.NOT_FOUND, details: 'another process' });
     else {
-      this.serving.scheduler.adviseCopies(copiedNames.map((name) => name.toString('hex')));
+      this.serving.adviseCopies(copiedNames.map((name) => name.toString('hex')));
       callback(null, {});
     }
   };
@@ -65,6 +63,6 @@ export class CacheAccount implements Told {
   closed(stream: CacheStream): void {
     if (stream !== this.#asked) return;
     this.#asked = undefined;
-    this.serving.scheduler.adviseCopies([]);
+    this.serving.adviseCopies([]);
   }
 }

@@ -59,8 +59,10 @@ describe('a stream of what a worker holds', () => {
     held.clear();
     log = new CacheLog(100);
     log.addSource(() => held.values());
-    const scheduler = { adviseCopies: () => undefined };
-    account = new CacheAccount({ cacheLog: log, nextEvictions: () => [], scheduler }, 'i');
+    account = new CacheAccount(
+      { cacheLog: log, nextEvictions: () => [], adviseCopies: () => undefined },
+      'i',
+    );
   });
 
   afterEach(() => {
@@ -178,7 +180,7 @@ describe('a worker whose pages are short', () => {
       {
         cacheLog: new CacheLog(),
         nextEvictions: (count) => next.slice(0, count),
-        scheduler: { adviseCopies: (names) => void advised.push([...names]) },
+        adviseCopies: (names) => void advised.push([...names]),
       },
       'i',
     );
