@@ -43,7 +43,8 @@ function contentOf(file: string, invalid: (what: string) => KvcError): unknown {
   let text: string;
   try {
     if (statSync(file).size > MOST_BYTES) throw invalid(`larger than ${MOST_BYTES} bytes`);
-    text = readFileSync(file, 'utf8');
+    // some editors put a byte order mark before the text
+    text = readFileSync(file, 'utf8').replace(/^\uFEFF/, '');
   } catch (error) {
     if (error instanceof KvcError) throw error;
     throw invalid(`cannot be read (${(error as NodeJS.ErrnoException).code})`);

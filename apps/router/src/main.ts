@@ -19,7 +19,7 @@ async function serveHere(settings: Settings, logger: Logger, siblings: Siblings)
 }
 
 async function superviseProcesses(settings: Settings, logger: Logger): Promise<void> {
-  const group = new ProcessGroup(settings.processes, logger);
+  const group = new ProcessGroup(settings, logger);
   onEndSignals({ first: () => group.stop(), again: () => group.kill() });
   void group.start().then(tell);
   process.exit(await group.ended);
@@ -28,13 +28,13 @@ async function superviseProcesses(settings: Settings, logger: Logger): Promise<v
 outliveClosedPipes();
 tuneHeap();
 try {
-  const settings = readSettings(process.argv.slice(2), process.env);
   const logger = createLogger({ name: 'router', level: 'info' });
   logWarnings(logger);
   if (cluster.isWorker) {
     const siblings = new Siblings(process);
-    siblings.ready(await serveHere(settings, logger, siblings));
+    siblings.ready(await serveHere(await Siblings.settings(process), logger, siblings));
   } else {
+    const settings = readSettings(process.argv.slice(2), process.env);
     for (const line of unreadVariables(process.env, ['router'])) logger.warn(line);
     if (settings.processes > 1) await superviseProcesses(settings, logger);
     else tell(await serveHere(settings, logger, new Siblings()));

@@ -34,6 +34,10 @@ describe('a file of tenants', () => {
     ]);
   });
 
+  it('may begin with the byte order mark that some editors write', () => {
+    expect(read(`\uFEFF${JSON.stringify({ tenants: [tenant()] })}`)).toHaveLength(1);
+  });
+
   it('leaves everything open that it does not say, also of the default tenant, whose keys are given elsewhere', () => {
     const [open, ofDefault] = read({ tenants: [tenant(), { name: 'default', weight: 2 }] });
     expect(open).toMatchObject({

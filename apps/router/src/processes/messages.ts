@@ -1,4 +1,5 @@
 import type { ProcessMetrics } from '@kvcapsule/platform/telemetry';
+import type { Settings } from '../settings.js';
 
 /** Where a process listens, and the models that it serves, as clients name them. */
 export interface Ready {
@@ -17,6 +18,8 @@ export type FromProcess =
 
 /** What is said to it. */
 export type ToProcess =
+  /** First of all: what it is to run by. */
+  | { readonly kind: 'settings'; readonly settings: Settings }
   /** It is to answer with the same. */
   | { readonly kind: 'pulse' }
   | { readonly kind: 'collect'; readonly id: number }

@@ -1,4 +1,6 @@
+import cluster from 'node:cluster';
 import type { Logger } from '@kvcapsule/platform/logging';
+import type { Settings } from '../settings.js';
 import { Gathering } from './gathering.js';
 import type { FromProcess, Ready } from './messages.js';
 import { ProcessSlot } from './process-slot.js';
@@ -18,10 +20,17 @@ export class ProcessGroup {
   readonly #allReady = Promise.withResolvers<Ready>();
   readonly #allEnded = Promise.withResolvers<number>();
 
-  constructor(count: number, logger: Logger) {
-    this.#notReady = count;
-    this.#slots = Array.from({ length: count }, () => {
-      const slot: ProcessSlot = new ProcessSlot(logger, {
+  /**
+   * All run by the same settings, also those that are started anew after a file that settings name was edited: two that
+   * take different keys behind one port would refuse a client every now and then.
+   */
+  constructor(settings: Settings, logger: Logger) {
+    const { processes } = settings;
+    this.#notReady = processes;
+    // buffers and infinities reach them as they are
+    cluster.setupPrimary({ serialization: 'advanced' });
+    this.#slots = Array.from({ length: processes }, () => {
+      const slot: ProcessSlot = new ProcessSlot(settings, logger, {
         said: (message) => this.#hear(slot, message),
         ended: (code) => this.#ended(code),
       });

@@ -2,13 +2,17 @@ import cluster, { type Worker } from 'node:cluster';
 import { EventEmitter } from 'node:events';
 import { createLogger } from '@kvcapsule/platform/logging';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { Settings } from '../settings.js';
 import type { FromProcess, ToProcess } from './messages.js';
 import { ProcessSlot } from './process-slot.js';
 
+/** Handed on as they are, whatever is in them. */
+const SETTINGS = { port: 1 } as Settings;
 const READY: FromProcess = { kind: 'ready', ready: { url: 'http://127.0.0.1:1', models: [] } };
 
 /** A process that says what a test has it say, and ends when it is killed. */
 class FakeProcess extends EventEmitter {
+  readonly settings: Settings[] = [];
   readonly heard: ToProcess[] = [];
   readonly signals: string[] = [];
   /** Answers questions after its pulse. */
@@ -26,7 +30,8 @@ class FakeProcess extends EventEmitter {
   }
 
   send(message: ToProcess): boolean {
-    this.heard.push(message);
+    if (message.kind === 'settings') this.settings.push(message.settings);
+    else this.heard.push(message);
     if (message.kind === 'pulse' && this.isAlive) this.emit('message', message);
     return true;
   }
@@ -44,7 +49,7 @@ beforeEach(() => {
     return started as unknown as Worker;
   });
   const nobody = { said: () => undefined, ended: () => undefined };
-  slot = new ProcessSlot(createLogger({ name: 'test', level: 'silent' }), nobody);
+  slot = new ProcessSlot(SETTINGS, createLogger({ name: 'test', level: 'silent' }), nobody);
   slot.start();
 });
 
@@ -54,6 +59,12 @@ afterEach(() => {
 });
 
 describe('a process of a router', () => {
+  it('is told at each of its starts what it is to run by', () => {
+    processes[0]?.emit('exit', 1, null);
+    vi.advanceTimersByTime(500);
+    expect(processes.map(({ settings }) => settings)).toEqual([[SETTINGS], [SETTINGS]]);
+  });
+
   it('is left alone for as long as it answers, and while it starts', () => {
     vi.advanceTimersByTime(600_000);
     expect(processes[0]?.heard).toEqual([]);

@@ -1,6 +1,7 @@
 import cluster, { type Worker } from 'node:cluster';
 import { Backoff } from '@kvcapsule/platform/processes';
 import type { Logger } from '@kvcapsule/platform/logging';
+import type { Settings } from '../settings.js';
 import type { FromProcess, ToProcess } from './messages.js';
 
 const PULSE_MS = 1_000;
@@ -28,6 +29,7 @@ export class ProcessSlot {
   readonly #backoff = new Backoff();
 
   constructor(
+    private readonly settings: Settings,
     private readonly logger: Logger,
     private readonly events: SlotEvents,
   ) {}
@@ -40,6 +42,7 @@ export class ProcessSlot {
     const beganMs = performance.now();
     const worker = cluster.fork();
     this.#worker = worker;
+    worker.send({ kind: 'settings', settings: this.settings } satisfies ToProcess);
     let pulse: NodeJS.Timeout | undefined;
     worker.on('message', (message: FromProcess) => {
       if (message.kind === 'ready') pulse = this.#watch(worker);

@@ -1,7 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { openModelFolder } from '@kvcapsule/model';
@@ -71,9 +74,9 @@ class Router {
   }
 
   /** On a connection of its own, so that it is dealt out anew. */
-  ask(path: string, body?: object): Promise<{ status: number | undefined; text: string }> {
+  ask(path: string, body?: object, more: object = {}): Promise<{ status: number | undefined; text: string }> {
     return new Promise((resolve, reject) => {
-      const headers = { 'content-type': 'application/json' };
+      const headers = { 'content-type': 'application/json', ...more };
       const options = { method: body ? 'POST' : 'GET', headers, agent: new http.Agent() };
       const request = http.request(`${this.url}${path}`, options, (response) => {
         let text = '';
@@ -156,6 +159,24 @@ describe('a router of several processes', { timeout: 60_000 }, () => {
     while ((await group.metric('kvcapsule_router_processes')) !== 2) await sleep(50);
     expect(childrenOf(group.pid)).toHaveLength(2);
     expect(group.errors).toContain('"reason":"SIGKILL","delayMs":500');
+  });
+
+  it('has one that is started anew run by what was read at the start, whatever has become of the files', async () => {
+    const file = join(mkdtempSync(join(tmpdir(), 'kvcapsule-tenants-')), 'tenants.json');
+    const keySha256 = [createHash('sha256').update('a-key-of-one').digest('hex')];
+    writeFileSync(file, JSON.stringify({ tenants: [{ name: 'one', keySha256 }] }));
+    router = new Router(redis.url, '--router-processes', '2', '--tenants', file);
+    const group = await router.start();
+    writeFileSync(file, '{"tenants": [');
+    const before = childrenOf(group.pid);
+    process.kill(before[0] ?? 0, 'SIGKILL');
+    while (childrenOf(group.pid).includes(before[0] ?? 0)) await sleep(5);
+    while ((await group.metric('kvcapsule_router_processes')) !== 2) await sleep(50);
+    const statuses = async (headers: object) =>
+      Promise.all([1, 2].map(async () => (await group.ask('/v1/models', undefined, headers)).status));
+    expect(await statuses({ authorization: 'Bearer a-key-of-one' })).toEqual([200, 200]);
+    expect(await statuses({})).toEqual([401, 401]);
+    rmSync(dirname(file), { recursive: true });
   });
 
   it.each([

@@ -1,4 +1,5 @@
 import type { ProcessMetrics } from '@kvcapsule/platform/telemetry';
+import type { Settings } from '../settings.js';
 import type { FromProcess, Ready, ToProcess } from './messages.js';
 
 /** What is used of the channel to the process that started this one. */
@@ -13,6 +14,15 @@ export class Siblings {
   #nextId = 0;
 
   constructor(private readonly channel?: Channel) {}
+
+  /** What this process is to run by, from the one that started it. */
+  static settings(channel: Channel): Promise<Settings> {
+    return new Promise((resolve) => {
+      channel.on('message', (message) => {
+        if (message.kind === 'settings') resolve(message.settings);
+      });
+    });
+  }
 
   /** This process listens, and says from here on whenever it is asked that it does not hang. */
   ready(ready: Ready): void {
