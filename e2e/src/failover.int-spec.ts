@@ -81,7 +81,7 @@ async function busiest(): Promise<number> {
   await until(async () => {
     counts = await Promise.all(cluster.workers.map((_, i) => runningOn(i)));
     return Math.max(...counts) > 0;
-  }, 20_000);
+  }, 60_000);
   return counts.indexOf(Math.max(...counts));
 }
 
@@ -157,7 +157,7 @@ describe('a worker that is stopped', () => {
       stopped.kill('SIGCONT');
     }
     // it drops what it had of the streams that have moved, and serves again
-    await until(async () => (await runningOn(at)) === 0, 20_000);
+    await until(async () => (await runningOn(at)) === 0, 60_000);
     for (const id of ['worker-0', 'worker-1']) await quiet(cluster, id);
     expect(await askAll('after')).toEqual(expected);
     expect(stopped.exitCode).toBeNull();

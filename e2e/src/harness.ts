@@ -96,7 +96,7 @@ export class Cluster {
     this.store = await startServer({ ...oneServer, ...(port === undefined ? {} : { port }) });
   }
 
-  async untilReady(timeoutMs = 20_000): Promise<void> {
+  async untilReady(timeoutMs = 60_000): Promise<void> {
     await until(async () => {
       const response = await fetch(`${this.url}/health/ready`).catch(() => undefined);
       return response?.status === 200;
@@ -224,7 +224,7 @@ export async function quiet(cluster: Cluster, workerId = 'worker-0'): Promise<Re
     };
     // requests whose client has gone may still be on their way, and a lease whose reservation was never
     // acknowledged runs out by itself after 10 s
-    await until(atRest, 20_000);
+    await until(atRest, 60_000);
     return counts;
   } finally {
     redis.disconnect();

@@ -310,7 +310,7 @@ describe('cases from the field: what is kept and found again', () => {
       // as long as nobody takes them over
       for (const response of await Promise.all(lost)) expect(response.status).toBe(503);
       alone.workers[0] = await alone.startWorker(0);
-      await until(async () => (await alone.routerMetric('kvcapsule_router_workers')) === 1, 20_000);
+      await until(async () => (await alone.routerMetric('kvcapsule_router_workers')) === 1, 60_000);
       const again: Answer[] = [];
       for (const index of [...indices, 0])
         again.push(await answer(body(index, 5).messages, body(index, 5), alone));

@@ -74,6 +74,6 @@ describe('F16: pictures by URL', () => {
       expect(ms).toBeLessThan(12_000);
     }
     // kept-alive connections end by themselves soon after
-    await until(() => sockets.size === 0, 10_000);
+    await until(() => sockets.size === 0, 30_000);
   }, 60_000);
 });

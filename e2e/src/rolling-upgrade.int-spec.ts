@@ -91,7 +91,7 @@ it('shows a worker of neither revision, explains it, and does not use it', async
   cluster.workers.push(await cluster.startWorker(4, stranger));
   const ready = async () => (await (await fetch(`${cluster.url}/health/ready`)).json()) as object;
   const reason = '1 worker has another tokenizer or template revision than this router for model emoji';
-  await until(async () => JSON.stringify(await ready()).includes(reason), 20_000);
+  await until(async () => JSON.stringify(await ready()).includes(reason), 60_000);
   const response = await fetch(`${cluster.url}/v1/placement/explain`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },

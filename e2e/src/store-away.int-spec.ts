@@ -6,8 +6,9 @@ import { ask, Cluster, events, quiet, until } from './harness.js';
 
 /** How much later than without a fault a request's end may come; what it is bounded by is 250 ms and the tests' machine. */
 const LATE_MS = 1_500;
-/** Short streams at one time, without a pause. */
+/** Short streams at one time, with a pause that leaves the machine to whatever runs beside this. */
 const CLIENTS = 4;
+const PAUSE_MS = 50;
 
 let cluster: Cluster | undefined;
 const ended: (() => Promise<unknown>)[] = [];
@@ -54,6 +55,7 @@ class Load {
       const text = await response.text();
       const last = events(text).at(-1) ?? text;
       this.outcomes.push({ status: response.status, last, tookMs: performance.now() - beganMs });
+      await sleep(PAUSE_MS);
     }
   }
 }
@@ -91,7 +93,7 @@ async function expectServed({ during, usualMs }: Awaited<ReturnType<typeof under
   expect(slowest(during) - usualMs).toBeLessThan(LATE_MS);
   if (!cluster) throw new Error('no cluster');
   for (const workerId of ['worker-0', 'worker-1']) await quiet(cluster, workerId);
-  await until(async () => (await cluster?.routerMetric('kvcapsule_router_ledger_away')) === 0, 10_000);
+  await until(async () => (await cluster?.routerMetric('kvcapsule_router_ledger_away')) === 0, 30_000);
   const ready = await fetch(`${cluster.url}/health/ready`);
   expect(await ready.json()).toMatchObject({ status: 'ready' });
 }

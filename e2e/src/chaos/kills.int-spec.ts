@@ -92,7 +92,8 @@ describe('streams', () => {
     const breaking = (async () => {
       const random = new SeededRandom(SEED);
       for (let time = 0; time < 4; time += 1) {
-        await sleep(2_000);
+        // on a busy machine, too, streams get on in between: a few losses in a row without a token end one
+        await sleep(4_000);
         for (const { inbound } of ground.workers) inbound?.set('refusing');
         await sleep(random.integer(100, 400));
         for (const { inbound } of ground.workers) inbound?.set('passing');
