@@ -32,22 +32,30 @@ function settle({ passed, failed }, code) {
   return { passed, failed: code !== 0 && failed === 0 ? 1 : failed };
 }
 
-/** Integration and end-to-end tests have their servers in containers where that can be. */
-async function withEngine(run) {
-  const engine = await startEngine();
-  console.log(`Redis servers of these tests: ${engine.how}`);
-  try {
-    return await run(engine.env);
-  } finally {
-    await engine.stop();
-  }
+let engine;
+/** Servers of integration and end-to-end tests are in containers where that can be: the variables that say so. */
+async function serversEnv() {
+  engine ??= startEngine().then((started) => {
+    console.log(`Redis servers of these tests: ${started.how}`);
+    return started;
+  });
+  return (await engine).env;
 }
 
-async function vitest(kind, args, env = {}) {
+/** Of what runs beside others: what it says is written to a file, to be shown at its end. */
+async function apart(kind, runner) {
+  const log = openSync(join(out, `${kind}.log`), 'w');
+  const result = await runner(['ignore', log, log]);
+  closeSync(log);
+  console.log(read(`${kind}.log`));
+  return result;
+}
+
+async function vitest(kind, args, env = {}, stdio = undefined) {
   const file = `${kind}.json`;
   const flags = ['--reporter=default', '--reporter=json', `--outputFile.json=${join(out, file)}`];
   const program = [join(root, 'node_modules/vitest/vitest.mjs'), 'run', '--config', 'vitest.all.config.mts'];
-  const code = await run(process.execPath, [...program, ...flags, '--passWithNoTests', ...args], env);
+  const code = await run(process.execPath, [...program, ...flags, '--passWithNoTests', ...args], env, stdio);
   const report = JSON.parse(read(file) ?? '{"testResults":[]}');
   const counts = { passed: 0, failed: 0 };
   for (const { status, assertionResults } of report.testResults) {
@@ -87,20 +95,11 @@ async function sanitizers() {
   return ctest(buildDir);
 }
 
-/** Out of the way of whatever runs beside it: what it says is written to a file, to be shown at its end. */
+/** Out of the way of whatever runs beside it. */
 async function checks() {
-  const log = openSync(join(out, 'check.log'), 'w');
-  const args = [
-    '-n',
-    '15',
-    process.execPath,
-    join(root, 'tools/check.mjs'),
-    '--json',
-    join(out, 'check.json'),
-  ];
-  const code = await run('nice', args, {}, ['ignore', log, log]);
-  closeSync(log);
-  console.log(read('check.log'));
+  const report = ['--json', join(out, 'check.json')];
+  const args = ['-n', '15', process.execPath, join(root, 'tools/check.mjs'), ...report];
+  const code = await apart('check', (stdio) => run('nice', args, {}, stdio));
   return settle(JSON.parse(read('check.json') ?? '{"passed":0,"failed":0}'), code);
 }
 
@@ -114,24 +113,36 @@ async function mutation() {
   return { passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1 };
 }
 
-const INTEGRATION = ['--project', 'int:libs/*', '--project', 'int:apps/*'];
+/** One file at a time: real processes share the cores. */
+const processes = async (kind, args, stdio) =>
+  vitest(kind, ['--no-file-parallelism', ...args], await serversEnv(), stdio);
+
+/** What waits for most of its time: for what is killed, silent or stopped to be noticed. */
+const UNDER_FAULTS = ['chaos/*', 'breaker.*', 'failover.*', 'store-away.*'].map((name) => `src/${name}`);
 const END_TO_END = ['--project', 'int:e2e'];
 
-const endToEnd = () => withEngine((env) => vitest('e2e', [...END_TO_END, '--no-file-parallelism'], env));
+const underFaults = () =>
+  apart('faults', (stdio) =>
+    processes('faults', [...END_TO_END, ...UNDER_FAULTS.map((name) => name.replace('*', ''))], stdio),
+  );
+const endToEnd = () =>
+  processes('e2e', [...END_TO_END, ...UNDER_FAULTS.flatMap((name) => ['--exclude', name])]);
+const integration = () => processes('int', ['--project', 'int:libs/*', '--project', 'int:apps/*']);
 
-/** One after the other; those of one line beside each other. */
+/** One after the other; the lanes of one beside each other, of which each runs one after the other, too. */
 const stages = [
-  [['native', () => ctest('native/build')]],
-  ...(full ? [[['sanitizers', sanitizers]]] : []),
-  [['unit', () => vitest('unit', ['--project', 'unit:*'])]],
-  // real processes share the cores: one file at a time
-  [['integration', () => withEngine((env) => vitest('int', [...INTEGRATION, '--no-file-parallelism'], env))]],
-  // end-to-end tests wait for most of their time
+  [[['native', () => ctest('native/build')]]],
+  ...(full ? [[[['sanitizers', sanitizers]]]] : []),
+  [[['unit', () => vitest('unit', ['--project', 'unit:*'])]]],
   [
-    ['end to end', endToEnd],
-    ['checks', checks],
+    [['under faults', underFaults]],
+    [
+      ['integration', integration],
+      ['end to end', endToEnd],
+    ],
+    [['checks', checks]],
   ],
-  ...(full ? [[['mutation', mutation]]] : []),
+  ...(full ? [[[['mutation', mutation]]]] : []),
 ];
 
 rmSync(out, { recursive: true, force: true });
@@ -151,7 +162,15 @@ async function runOne([name, runner]) {
   );
 }
 
-for (const stage of stages) await Promise.all(stage.map(runOne));
+async function runLane(runs) {
+  for (const run of runs) await runOne(run);
+}
+
+try {
+  for (const lanes of stages) await Promise.all(lanes.map(runLane));
+} finally {
+  await (await engine)?.stop();
+}
 console.log(`\n${lines.join('\n')}`);
 console.log(`${total.passed} passed, ${total.failed} failed`);
 process.exitCode = total.failed === 0 && total.passed > 0 ? 0 : 1;
