@@ -13,7 +13,7 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
   ],
   [/WRONGPASS|invalid (username-)?password/, 'the user or the password is not the one that it knows'],
   [
-    /NOPERM|ACL failure/,
+    /NOPERM|ACL failure|user executing the script can't/,
     'this user may not do what is needed: docs/guides/redis.md has the ACL line that it takes',
   ],
   [/WRONGTYPE/, 'a key of ours holds what somebody else has written: remove that key'],

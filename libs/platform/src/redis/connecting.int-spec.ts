@@ -16,7 +16,7 @@ import {
 } from '@kvcapsule/testing/redis';
 import { afterAll, describe, expect, it } from 'vitest';
 
-import { createRedisClient, type RedisSettings } from './index.js';
+import { createRedisClient, RedisLedger, type RedisSettings } from './index.js';
 import { RIGHTS } from './store-check.js';
 
 const stores: Store[] = [];
@@ -188,6 +188,15 @@ describe('a start is refused, with what to do', () => {
       createRedisClient({ redis: 'redis://127.0.0.1:1', redisPasswordFile: join(folder, 'none') }),
     ).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
   });
+});
+
+it('says what to do of a right that is taken away from one that runs', async () => {
+  const { server: redis, url } = await server({ lines: ['user one on >word ~kvc:v1:* +@all'] });
+  const client = await createRedisClient(withUser(url, 'one:word'));
+  await redis.say('ACL SETUSER one -get');
+  const reserved = new RedisLedger(client).reserve({ workerId: 'w', epoch: 1, leaseId: 'l' }, 1);
+  await expect(reserved).rejects.toThrow(/docs\/guides\/redis\.md/);
+  client.disconnect();
 });
 
 it('takes a password from a file', async () => {
