@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { ClientReadableStream } from '@grpc/grpc-js';
 import type {
   AdviseEvictionRequest,
@@ -14,6 +15,8 @@ import { LIST_STANDS_MS, Member } from './member.js';
 import { lost, type WorkerLink } from './worker-link.js';
 
 const TICK_MS = 1_000;
+/** The longest that a start waits for a registry that answered a moment ago, and does not just now. */
+const FIRST_HEARD_MS = 10_000;
 /** Between two of them, as only a process sees it that was not let run. */
 const LATE_TICK_MS = 3 * TICK_MS;
 /** A list that is younger is not asked for again, however many requests are refused by it. */
@@ -58,6 +61,7 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
 
   async onApplicationBootstrap(): Promise<void> {
     await this.#follow();
+    await this.#untilHeard();
     this.#timer = setInterval(() => {
       this.tick();
     }, TICK_MS);
@@ -200,6 +204,15 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
   #goOnAlone(nowMs: number): void {
     for (const member of this.#members.values()) member.outdate(nowMs);
     this.changed();
+  }
+
+  /** A router that listens before it knows any worker refuses requests that there are workers for. */
+  async #untilHeard(): Promise<void> {
+    const giveUpAt = performance.now() + FIRST_HEARD_MS;
+    while (this.#failures > 0 && performance.now() < giveUpAt) {
+      await sleep(FRESH_MS);
+      await this.refresh();
+    }
   }
 
   #follow(): Promise<Following> {

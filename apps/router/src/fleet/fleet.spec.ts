@@ -95,6 +95,19 @@ describe('the list of workers', () => {
     expect([isSame(), fleet.views()]).toEqual([false, first]);
   });
 
+  it('is waited for by a start that the registry does not answer at once', async () => {
+    vi.useRealTimers();
+    ports.isAway = true;
+    const late = new Fleet(ports, settings);
+    const starting = late.onApplicationBootstrap();
+    await new Promise((resolve) => setTimeout(resolve, 250));
+    expect(late.views()).toEqual([]);
+    ports.isAway = false;
+    await starting;
+    expect(late.views().map((view) => view.record.workerId)).toEqual(['w0']);
+    await late.onApplicationShutdown();
+  });
+
   it('stands for as long as a registration takes when Redis comes back empty', async () => {
     ports.workers = [];
     await pass(5_500);
