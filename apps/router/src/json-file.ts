@@ -1,5 +1,5 @@
-import { readFileSync, statSync } from 'node:fs';
 import { KvcError } from '@kvcapsule/contracts/errors';
+import { readSmallFile } from '@kvcapsule/platform/config';
 import { visit } from 'jsonc-parser';
 import type { z } from 'zod';
 
@@ -42,12 +42,10 @@ function schemaFaults({ issues }: z.ZodError): string[] {
 function contentOf(file: string, invalid: (what: string) => KvcError): unknown {
   let text: string;
   try {
-    if (statSync(file).size > MOST_BYTES) throw invalid(`larger than ${MOST_BYTES} bytes`);
     // some editors put a byte order mark before the text
-    text = readFileSync(file, 'utf8').replace(/^\uFEFF/, '');
+    text = readSmallFile(file, MOST_BYTES).replace(/^\uFEFF/, '');
   } catch (error) {
-    if (error instanceof KvcError) throw error;
-    throw invalid(`cannot be read (${(error as NodeJS.ErrnoException).code})`);
+    throw invalid((error as Error).message);
   }
   let content: unknown;
   let line: number | undefined;

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 
 import { KvcError } from '@kvcapsule/contracts';
@@ -7,11 +6,16 @@ import { type z } from 'zod';
 
 import { fieldsOf, type ConfigSchema, type Field } from './fields.js';
 import { configText, helpText } from './help.js';
+import { readSmallFile } from './small-file.js';
 import { isServiceUrl, SERVICE_LINK } from './variables.js';
 
 export * from './api-key.js';
 export * from './duration.js';
+export * from './small-file.js';
 export * from './variables.js';
+
+/** Of a file of settings. */
+const MOST_BYTES = 1024 * 1024;
 
 interface Source {
   /** How the setting was named where it was found: `--port`, `KVCAPSULE_PORT`, `port in FILE`. */
@@ -134,12 +138,9 @@ function parseFile(file: string): object {
   let text: string;
   let values: unknown;
   try {
-    text = readFileSync(file, 'utf8');
+    text = readSmallFile(file, MOST_BYTES);
   } catch (error) {
-    throw new KvcError(
-      'CONFIG_INVALID',
-      `${file}: cannot be read (${String((error as NodeJS.ErrnoException).code)})`,
-    );
+    throw new KvcError('CONFIG_INVALID', `${file}: ${(error as Error).message}`);
   }
   try {
     // Warnings quote the file, which may hold secrets, and would be printed.

@@ -1,10 +1,13 @@
-import { readFileSync } from 'node:fs';
 import type { SecureContextOptions } from 'node:tls';
 
 import { KvcError } from '@kvcapsule/contracts';
 import { z } from 'zod';
 
+import { readSmallFile } from '../config/small-file.js';
 import { parseRedisUrl, type RedisAddress, redisUrl } from './url.js';
+
+/** Of a password, or of certificates: all authorities of a system are 200 kB. */
+const MOST_FILE_BYTES = 4 * 1024 * 1024;
 
 const file = (description: string) => z.string().min(1).optional().meta({ description });
 
@@ -100,9 +103,9 @@ function text(settings: RedisSettings, field: NonNullable<FileField>): string | 
   const path = settings[field];
   if (path === undefined) return undefined;
   try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    throw unfit(field, `${path} cannot be read`);
+    return readSmallFile(path, MOST_FILE_BYTES);
+  } catch (error) {
+    throw unfit(field, `${path} ${(error as Error).message}`);
   }
 }
 

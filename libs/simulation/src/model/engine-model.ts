@@ -1,7 +1,6 @@
-import { readFile } from 'node:fs/promises';
-
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { CODECS, type NativeEngineInfo, type NativeFormatInfo, WEIGHT_TYPES } from '@kvcapsule/engine';
+import { readSmallFile } from '@kvcapsule/platform/config';
 import { z } from 'zod';
 
 const count = z.number().int().nonnegative();
@@ -53,6 +52,8 @@ const engineModelSchema = z.strictObject({
   }),
 });
 
+const MOST_BYTES = 4 * 2 ** 20;
+
 /** A real engine as a simulated one needs it: what it says of itself, and how long its steps took. */
 export type EngineModel = z.output<typeof engineModelSchema>;
 
@@ -61,8 +62,8 @@ export type EngineModel = z.output<typeof engineModelSchema>;
  * @throws KvcError CONFIG_INVALID naming the file, and the field at fault
  */
 export async function readEngineModel(path: string): Promise<EngineModel> {
-  const content = await readFile(path, 'utf8')
-    .then((text): unknown => JSON.parse(text))
+  const content = await Promise.resolve()
+    .then((): unknown => JSON.parse(readSmallFile(path, MOST_BYTES)))
     .catch((cause: unknown) => {
       throw new KvcError('CONFIG_INVALID', `${path} cannot be read as JSON`, { cause });
     });
