@@ -82,7 +82,7 @@ async function takeTurn(gate: TurnGate, { method, raw }: FastifyRequest): Promis
 }
 
 function takeBodies(fastify: FastifyInstance, settings: Settings): void {
-  const parser = new JsonParser(settings.queueWaitMs);
+  const parser = new JsonParser(settings.bodyTimeoutMs);
   fastify.removeAllContentTypeParsers();
   fastify.addContentTypeParser('application/json', async ({ raw }: FastifyRequest) => {
     const data = new InlineData();
