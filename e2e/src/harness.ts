@@ -353,7 +353,11 @@ async function end(child: ChildProcess): Promise<void> {
   child.kill('SIGCONT');
   child.kill('SIGTERM');
   const forced = setTimeout(() => child.kill('SIGKILL'), 15_000);
-  await gone;
+  const late = sleep(30_000, undefined, { ref: false }).then(() => {
+    throw new Error(`process ${String(child.pid)} does not end: ${child.spawnargs.join(' ')}`);
+  });
+  late.catch(() => undefined);
+  await Promise.race([gone, late]);
   clearTimeout(forced);
 }
 

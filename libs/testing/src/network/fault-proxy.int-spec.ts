@@ -32,6 +32,14 @@ async function heard(socket: Socket, withinMs = 200): Promise<string> {
 }
 
 describe('FaultProxy', () => {
+  it('stops twice as well as once, whatever is open', async () => {
+    proxy.set('silent');
+    const socket = await open();
+    socket.on('error', () => undefined).write('a');
+    await proxy.stop();
+    await proxy.stop();
+  });
+
   it('passes what comes, and ends', async () => {
     const socket = await open();
     socket.end('a');

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 
 /**
@@ -8,6 +9,9 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
  * bytes, as by a server that breaks under what it is asked for; `deaf` is silent towards the server alone.
  */
 export type Fault = 'passing' | 'slow' | 'silent' | 'refusing' | 'cutting' | 'deaf';
+
+/** A stop resets what is open, which takes a turn of the event loop. */
+const STOP_MS = 10_000;
 
 /** A way to a server of loopback that can be broken and mended. */
 export class FaultProxy {
@@ -52,10 +56,17 @@ export class FaultProxy {
     this.#target = target;
   }
 
+  /** Rejects where connections are left that do not end. */
   async stop(): Promise<void> {
+    if (!this.#server.listening) return;
+    const { port } = this;
+    const closed = new Promise((resolve) => this.#server.close(resolve));
     for (const pair of this.#pairs) pair.reset();
-    this.#server.close();
-    await once(this.#server, 'close');
+    const late = sleep(STOP_MS, undefined, { ref: false }).then(() => {
+      throw new Error(`the proxy on port ${port} does not close: ${this.#pairs.size} connections are left`);
+    });
+    await Promise.race([closed, late]);
+    late.catch(() => undefined);
   }
 
   #accept(client: Socket): void {

@@ -52,9 +52,11 @@ export function containerRunner(image: string): Runner {
     const signal = await signals(container);
     let ended: Promise<void> | undefined;
     const end = async (): Promise<void> => {
-      await signal('SIGKILL').catch(ignoreStopped);
-      // its process has ended; what an engine that is slow to remove it leaves is removed by its label
-      await Promise.race([container.stop({ timeout: 0 }), sleep(REMOVAL_MS, undefined, { ref: false })]);
+      const removed = signal('SIGKILL')
+        .catch(ignoreStopped)
+        .then(() => container.stop({ timeout: 0 }));
+      // what an engine that is slow to answer leaves is removed by its label
+      await Promise.race([removed, sleep(REMOVAL_MS, undefined, { ref: false })]);
       forget();
     };
     return {

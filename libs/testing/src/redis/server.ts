@@ -3,6 +3,8 @@ import type { Socket } from 'node:net';
 
 /** The longest that a start may take. */
 export const READY_TIMEOUT_MS = 20_000;
+/** The longest that one reply may take, also of a server that stands still. */
+const REPLY_MS = 10_000;
 /** What servers and Sentinels of all versions write once they listen. */
 export const LISTENS = /Ready to accept connections|\+monitor master/;
 
@@ -56,16 +58,31 @@ export async function say({ connect, port, greeting }: ServerSpec, command: stri
 }
 
 /** One line, or the whole text that it gives the length of. */
-async function exchange(socket: Socket, command: string): Promise<string> {
-  socket.write(`${command}\r\n`);
-  let reply = '';
-  for (;;) {
-    const [, bytes] = /^\$(\d+)\r\n/.exec(reply) ?? [];
-    const end = bytes === undefined ? reply.indexOf('\r\n') + 2 : bytes.length + Number(bytes) + 5;
-    if (end > 1 && reply.length >= end) return reply;
-    const [chunk] = (await once(socket, 'data')) as [Buffer];
-    reply += chunk.toString('latin1');
-  }
+function exchange(socket: Socket, command: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let reply = '';
+    const [verb = ''] = command.split(' ');
+    const port = socket.remotePort ?? 'none';
+    const fail = (what: string) => () => {
+      reject(new Error(`${verb}: the server on port ${port} ${what}`));
+    };
+    const timer = setTimeout(fail(`gives no reply within ${REPLY_MS} ms`), REPLY_MS).unref();
+    socket.once('error', reject).once('close', fail('has closed the connection'));
+    socket.on('data', (chunk: Buffer) => {
+      reply += chunk.toString('latin1');
+      if (!isWhole(reply)) return;
+      clearTimeout(timer);
+      socket.removeAllListeners('data');
+      resolve(reply);
+    });
+    socket.write(`${command}\r\n`);
+  });
+}
+
+function isWhole(reply: string): boolean {
+  const [, bytes] = /^\$(\d+)\r\n/.exec(reply) ?? [];
+  const end = bytes === undefined ? reply.indexOf('\r\n') + 2 : bytes.length + Number(bytes) + 5;
+  return end > 1 && reply.length >= end;
 }
 
 /** Asks until the reply is as it should be. */
