@@ -18,6 +18,7 @@ const { Reserver } = await built('apps/router/dist/placement/reserver.service.js
 const CONTEXT_TOKENS = 8_192;
 const SETTINGS = {
   ...{ placementPolicy: 'cost-aware', placementWeights: {}, queueWaitMs: 1_000, indexNames: 2_000_000 },
+  workerStallMs: 300_000,
 };
 const PROCESSOR_REVISION = 'a'.repeat(64);
 const revision = {
