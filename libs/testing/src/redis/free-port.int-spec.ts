@@ -15,3 +15,8 @@ it('gives each port once, below those of connections, and none that is taken', a
     taken.close();
   }
 });
+
+it('gives those who ask at one time different ones', async () => {
+  const ports = await Promise.all(Array.from({ length: 20 }, () => freePort()));
+  expect(new Set(ports).size).toBe(20);
+});

@@ -13,7 +13,9 @@ let tried = (process.pid * STRIDE) % COUNT;
 export async function freePort(): Promise<number> {
   for (let left = COUNT; left > 0; left -= 1) {
     tried = (tried + 1) % COUNT;
-    if (await isFree(FIRST + tried)) return FIRST + tried;
+    // several ask at one time: while one looks, the others go on
+    const port = FIRST + tried;
+    if (await isFree(port)) return port;
   }
   throw new Error('every port is taken');
 }
