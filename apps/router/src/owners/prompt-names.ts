@@ -20,7 +20,7 @@ export interface NamedPrompt {
 }
 
 /** A picture's span by its name, and the tokens from the prompt's beginning to its end. */
-export interface NamedSpan {
+interface NamedSpan {
   readonly key: ContentKey;
   readonly tokens: number;
 }
