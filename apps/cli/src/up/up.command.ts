@@ -1,4 +1,5 @@
 import { unreadVariables } from '@kvcapsule/platform/config';
+import { logWarnings } from '@kvcapsule/platform/logging';
 import type { Command } from 'commander';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -26,6 +27,11 @@ async function up(options: UpOptions): Promise<void> {
   const say = (line: string): void => {
     process.stderr.write(`${new Date().toTimeString().slice(0, 8)} ${line}\n`);
   };
+  logWarnings({
+    warn: (_fields, message) => {
+      say(message);
+    },
+  });
   for (const line of unreadVariables(process.env, ['router', 'worker'])) say(line);
   const cluster = new UpCluster(options, logFolder, say);
   const stop = stopOnSignal(cluster, say);

@@ -48,7 +48,7 @@ export function createLogger(
 }
 
 /** Node's warnings about this process become lines of its log; Node prints them as plain text. */
-export function logWarnings(logger: Logger): void {
+export function logWarnings(logger: { warn(fields: object, message: string): void }): void {
   // the one that prints them
   process.removeAllListeners('warning');
   // Not as `err`: a warning may carry a whole socket.
