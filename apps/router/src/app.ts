@@ -93,7 +93,10 @@ function takeBodies(fastify: FastifyInstance, settings: Settings): void {
   fastify.addHook('onClose', () => parser.dispose());
 }
 
-/** Pages of these origins may ask from a browser; a preflight carries no key, so it is answered before keys are asked for. */
+/**
+ * Pages of these origins may ask from a browser; a preflight carries no key, so it is answered before keys are asked
+ * for.
+ */
 async function shareWith(fastify: FastifyInstance, origins: readonly string[]): Promise<void> {
   if (origins.length === 0) return;
   await fastify.register(cors, {

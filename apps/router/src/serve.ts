@@ -20,7 +20,10 @@ function endAtSecondSignal(): void {
   if (cluster.isPrimary) onEndSignals({ first: () => undefined, again: () => process.exit(1) });
 }
 
-/** Serves in this process until a signal ends it, its answers first; a second one does at once. Resolves once it listens. */
+/**
+ * Serves in this process until a signal ends it, its answers first; a second one does at once. Resolves once it
+ * listens.
+ */
 export async function serve(settings: Settings, logger: Logger, siblings: Siblings): Promise<Ready> {
   const telemetry = new Telemetry();
   const catalogue = await openCatalogue(settings, telemetry);

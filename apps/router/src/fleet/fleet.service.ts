@@ -21,7 +21,10 @@ const FIRST_HEARD_MS = 10_000;
 const LATE_TICK_MS = 3 * TICK_MS;
 /** A list that is younger is not asked for again, however many requests are refused by it. */
 const FRESH_MS = 100;
-/** What heartbeats say lets requests that wait look again, so often at most: a thousand workers say something all the time. */
+/**
+ * What heartbeats say lets requests that wait look again, so often at most: a thousand workers say something all the
+ * time.
+ */
 const WAKE_MS = 250;
 /**
  * A worker with open requests reports every second. One that is silent for so long hangs, whatever its heartbeat

@@ -84,7 +84,10 @@ export class LedgerGuard implements OnApplicationShutdown {
     void this.#close(key);
   }
 
-  /** Probes on until one is answered in time. A probe is a reservation, of no pages: where memory is short reading goes on. */
+  /**
+   * Probes on until one is answered in time. A probe is a reservation, of no pages: where memory is short reading
+   * goes on.
+   */
   async #close(key: LeaseKey): Promise<void> {
     const { signal } = this.#stopped;
     for (;;) {

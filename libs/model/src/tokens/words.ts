@@ -13,7 +13,10 @@ export interface WordSteps {
   readonly word: TokenizerFile;
 }
 
-/** By which the library's `ByteLevel` cuts: GPT-2's, with JavaScript's idea of white space. All of a text is in some word. */
+/**
+ * By which the library's `ByteLevel` cuts: GPT-2's, with JavaScript's idea of white space. All of a text is in some
+ * word.
+ */
 const BYTE_LEVEL = /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu;
 
 const flag = (step: Step, name: string, otherwise: boolean) => (step[name] ?? otherwise) === true;

@@ -48,7 +48,10 @@ export async function startRedis(like?: RedisServer): Promise<RedisServer> {
   }
 }
 
-/** setpriv ties its life to ours even when we are killed; the settings go by stdin, so no list of processes shows the password. */
+/**
+ * setpriv ties its life to ours even when we are killed; the settings go by stdin, so no list of processes shows the
+ * password.
+ */
 function spawnRedis(port: number, password: string): ChildProcess {
   const child = spawn('setpriv', ['--pdeathsig', 'KILL', 'redis-server', '-'], {
     stdio: ['pipe', 'ignore', 'ignore'],

@@ -7,17 +7,29 @@
 const PREFIX = 'kvc:v1';
 
 export interface WorkerKeys {
-  /** String: the current epoch and the id of the process that holds it. TTL 24 h, renewed by heartbeats. Writers: register, heartbeat. */
+  /**
+   * String: the current epoch and the id of the process that holds it. TTL 24 h, renewed by heartbeats. Writers:
+   * register, heartbeat.
+   */
   readonly epoch: string;
   /** Hash: record and account. TTL 6 s, renewed by heartbeats. Writers: every script but account. */
   readonly info: string;
-  /** Hash: lease id → `r:PAGES` (reserved) or `c:PAGES` (committed), then `:ROUTER:EPOCH` where a router reserved it. TTL that of info + 10 s. Writers: the ledger's scripts. */
+  /**
+   * Hash: lease id → `r:PAGES` (reserved) or `c:PAGES` (committed), then `:ROUTER:EPOCH` where a router reserved it.
+   * TTL that of info + 10 s. Writers: the ledger's scripts.
+   */
   readonly leases: string;
   /** Sorted set: id of a reserved lease → its deadline, ms. TTL that of info + 10 s. Writers: the ledger's scripts. */
   readonly deadlines: string;
-  /** Sorted set: id of a lease that was given back → when that is forgotten, ms. TTL that of info + 10 s. Writers: release, register, deregister. */
+  /**
+   * Sorted set: id of a lease that was given back → when that is forgotten, ms. TTL that of info + 10 s. Writers:
+   * release, register, deregister.
+   */
   readonly released: string;
-  /** Hash: id of a router → `EPOCH UNTIL`: what an earlier epoch of it reserves is refused until then, ms. TTL that of info + 10 s. Writers: reserve, fence, heartbeat, register, deregister. */
+  /**
+   * Hash: id of a router → `EPOCH UNTIL`: what an earlier epoch of it reserves is refused until then, ms. TTL that of
+   * info + 10 s. Writers: reserve, fence, heartbeat, register, deregister.
+   */
   readonly routers: string;
 }
 
@@ -52,9 +64,15 @@ export const MOST_ANNOUNCEMENTS = 10_000;
 /** Members and stream vanish when nobody has announced anything for so long. */
 export const ANNOUNCED_TTL_MS = 60_000;
 
-/** The registry's, in a hash slot of their own. Workers write and renew theirs with announce, routers theirs with enlist. */
+/**
+ * The registry's, in a hash slot of their own. Workers write and renew theirs with announce, routers theirs with
+ * enlist.
+ */
 export const REGISTRY_KEYS = {
-  /** Hash: worker id → when it announced something last, its epoch and its load. TTL 1 min; readers remove who is silent. */
+  /**
+   * Hash: worker id → when it announced something last, its epoch and its load. TTL 1 min; readers remove who is
+   * silent.
+   */
   members: `${PREFIX}:{registry}:members:all`,
   /** Stream: announcements, about the latest `MOST_ANNOUNCEMENTS`. TTL 1 min. */
   loads: `${PREFIX}:{registry}:loads:all`,

@@ -20,7 +20,10 @@ const REFUSALS: Readonly<Record<number, LedgerRefusal>> = {
   [ScriptCode.StaleRouter]: 'STALE_ROUTER',
 };
 
-/** Turns a script's answer into the port's error, or gives the result back. `id` is the worker's, or of a router that registers its own. */
+/**
+ * Turns a script's answer into the port's error, or gives the result back. `id` is the worker's, or of a router that
+ * registers its own.
+ */
 export function throwOnCode(code: number, id: string): number {
   if (code >= 0) {
     return code;

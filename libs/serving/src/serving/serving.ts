@@ -26,7 +26,10 @@ export interface ServingConfig extends ArrivalConfig {
   readonly maxRunning: number;
   /** Bound of the picture features kept, in use or not. */
   readonly encoderCacheBytes: number;
-  /** Of the pool and of the features' bytes: what tenants are sure of for cached content, all together and in equal parts; 0 when absent. */
+  /**
+   * Of the pool and of the features' bytes: what tenants are sure of for cached content, all together and in equal
+   * parts; 0 when absent.
+   */
   readonly guaranteedShare?: number | undefined;
 }
 
