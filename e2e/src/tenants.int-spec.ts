@@ -27,10 +27,10 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-async function answer(tenant: keyof typeof KEYS, tokens: number): Promise<number> {
+async function answer(tenant: keyof typeof KEYS, tokens: number, signal?: AbortSignal): Promise<number> {
   const body = { model: 'emoji-vlm', max_tokens: tokens, ignore_eos: true, messages: [ask('Hello!')] };
   const headers = { 'content-type': 'application/json', authorization: `Bearer ${KEYS[tenant]}` };
-  const response = await cluster.chat(body, { headers });
+  const response = await cluster.chat(body, { headers, ...(signal && { signal }) });
   await response.text();
   return response.status;
 }
@@ -48,5 +48,22 @@ it('a quiet tenant passes the line of another where a worker runs few requests a
   expect(ended - before).toBeLessThan(7);
   await Promise.all(line);
   await sleep(100);
+  await quiet(cluster);
+}, 120_000);
+
+it('a quiet tenant is answered beside long answers of another that all began together, before the first one ends', async () => {
+  const leaving = new AbortController();
+  let ended = 0;
+  const line = Array.from({ length: 5 }, () =>
+    answer('noisy', 7_000, leaving.signal).then(
+      () => (ended += 1),
+      () => undefined,
+    ),
+  );
+  await until(async () => (await cluster.workerMetric(0, 'kvcapsule_worker_requests_running')) >= 2, 60_000);
+  for (let request = 0; request < 3; request += 1) expect(await answer('quiet', 4)).toBe(200);
+  expect(ended).toBe(0);
+  leaving.abort();
+  await Promise.all(line);
   await quiet(cluster);
 }, 120_000);

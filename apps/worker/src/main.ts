@@ -14,6 +14,7 @@ import {
   storedDtype,
   type WeightType,
 } from '@kvcapsule/engine';
+import { guestSlots } from '@kvcapsule/domain/scheduling';
 import { type ModelFolder, openModelFolder } from '@kvcapsule/model';
 import { decodeImage } from '@kvcapsule/multimodal';
 import { parseConfig, unreadVariables } from '@kvcapsule/platform/config';
@@ -138,7 +139,7 @@ async function openNative(
     weights,
     kvDtype: config.kvDtype,
     threads: config.threads,
-    maxSlots: config.maxRunning,
+    maxSlots: config.maxRunning + guestSlots(config.maxRunning),
     maxStepTokens: config.maxStepTokens,
   };
   const sizes = { model: folder.specification, tiles: mostTiles(folder) };

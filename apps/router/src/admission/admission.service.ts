@@ -123,7 +123,7 @@ export class Admission implements Office, OnApplicationShutdown {
       };
       const tryOnce = async (): Promise<void> => {
         try {
-          const won = await attempt.run(this.#queue.headroom(id));
+          const won = await attempt.run(this.#queue.turn(id));
           if (won === undefined) this.#queue.blocked(id, performance.now());
           else win(won);
         } catch (error) {

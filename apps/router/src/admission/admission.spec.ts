@@ -131,8 +131,8 @@ describe('admission', () => {
     const asked: Record<string, number[]> = { quiet: [], noisy: [] };
     const enterAs = (tenant: string) => {
       const attempt: Attempt<string> = {
-        ...attemptOf(({ requests }) => {
-          asked[tenant]?.push(requests);
+        ...attemptOf(({ headroom }) => {
+          asked[tenant]?.push(headroom.requests);
           return Promise.resolve('won');
         }),
         pagesOf: () => 8,

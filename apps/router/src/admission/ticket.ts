@@ -2,9 +2,9 @@ import type { KvcError } from '@kvcapsule/contracts/errors';
 import {
   type AdmissionKey,
   type Ask,
-  type Headroom,
   type OverCap,
   type TenantAccount,
+  type Turn,
   workOf,
 } from '@kvcapsule/domain/admission';
 import type { OverPages } from './refusals.js';
@@ -15,7 +15,7 @@ export interface Attempt<T> {
    * Resolves to undefined where there is no room, or where what there is has to stay free for others: it is called again
    * when the fleet has changed.
    */
-  run(headroom: Headroom): Promise<T | undefined>;
+  run(turn: Turn): Promise<T | undefined>;
   /** KV pages of what was won. */
   pagesOf(won: T): number;
   /** Gives back what was won for somebody who had left meanwhile. */

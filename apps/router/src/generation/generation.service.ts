@@ -1,5 +1,5 @@
 import { type ErrorCode, KvcError } from '@kvcapsule/contracts/errors';
-import type { Headroom } from '@kvcapsule/domain/admission';
+import type { Turn } from '@kvcapsule/domain/admission';
 import { answerTokens, checkPromptTokens } from '@kvcapsule/domain/request';
 import { processOf, systemFingerprint } from '@kvcapsule/domain/placement';
 import type { WorkerRecord } from '@kvcapsule/domain/registry';
@@ -214,7 +214,7 @@ export class GenerationService implements OnApplicationShutdown {
 
   #admit({ demand, ticket, lifetime }: Job): Promise<Reservation> {
     const reserving = {
-      run: (headroom: Headroom) => this.reserver.reserve(demand, headroom),
+      run: (turn: Turn) => this.reserver.reserve(demand, turn),
       pagesOf: ({ pages }: Reservation) => pages,
       giveBack: (won: Reservation) => void this.reserver.release(won),
     };

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { KvcError } from '@kvcapsule/contracts/errors';
-import { type Headroom, leavesHeadroom, NO_HEADROOM } from '@kvcapsule/domain/admission';
+import { leavesHeadroom, NO_HEADROOM, type Turn } from '@kvcapsule/domain/admission';
 import type { LeaseKey } from '@kvcapsule/domain/ledger';
 import {
   type Decision,
@@ -26,6 +26,9 @@ import { rejectedBy, unplaceable } from './unplaceable.js';
  * room are asked: when three of them in turn are full, so is about everything, and the next heartbeats tell more.
  */
 export const MOST_RESERVATIONS = 3;
+
+/** Of a request that takes no turns with others. */
+const NO_TURN: Turn = { headroom: NO_HEADROOM, isGuest: false };
 
 type Begun = Omit<Taken, 'key' | 'provisional'>;
 type Taken = Omit<Reservation, 'record' | 'pages' | 'pick' | 'isRefused' | 'untrack'>;
@@ -56,10 +59,11 @@ export class Reserver {
    * `KV_CAPACITY_EXCEEDED` when waiting is of no use. While the ledger is away a worker is chosen by what this router
    * knows, and asked by the request itself; so is one that the store has forgotten, where no other has room.
    *
-   * @param headroom that has to stay free; what is not there is room for others
+   * @param turn what it may take: what has to stay free for others is no room for it
    */
-  async reserve(demand: Demand, headroom: Headroom = NO_HEADROOM): Promise<Reservation | undefined> {
-    const decision = await this.#decideOnNews(demand);
+  async reserve(demand: Demand, turn: Turn = NO_TURN): Promise<Reservation | undefined> {
+    const { headroom, isGuest } = turn;
+    const decision = await this.#decideOnNews(isGuest ? { ...demand, isGuest } : demand);
     if (!isPlaceable(decision)) throw unplaceable(demand, decision);
     let forgotten: Pick | undefined;
     for (const pick of decision.picks) {

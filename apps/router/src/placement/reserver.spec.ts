@@ -172,15 +172,15 @@ describe('reserving', () => {
   it('takes no room that has to stay free, wherever it is, and counts what its own requests hold at once', async () => {
     const load = { ...idle, freePages: 48 };
     await meet({ capacityPages: 1_600, load });
-    const headroom = { requests: 2, pages: PAGES };
-    const first = await reserver.reserve(demand(), headroom);
+    const turn = { headroom: { requests: 2, pages: PAGES }, isGuest: false };
+    const first = await reserver.reserve(demand(), turn);
     expect([first?.pages, fleet.views()[0]?.roomPages]).toEqual([PAGES, 32]);
     const reserve = vi.spyOn(ports.ledger, 'reserve');
-    expect(await reserver.reserve(demand(), headroom)).toBeUndefined();
+    expect(await reserver.reserve(demand(), turn)).toBeUndefined();
     expect(reserve).not.toHaveBeenCalled();
     await meet({ capacityPages: 1_600, load: { ...load, freePages: 32 } }, { capacityPages: 1_600, load });
     expect(fleet.views().map(({ roomPages }) => roomPages)).toEqual([32, 48]);
-    expect(await reserver.reserve(demand(), headroom)).toBeDefined();
+    expect(await reserver.reserve(demand(), turn)).toBeDefined();
   });
 
   it('counts what others hold by the last heartbeat, whatever its own requests do after it', async () => {

@@ -126,6 +126,44 @@ describe('whose turn it is', () => {
     expect(order(queue)).toEqual([10, 12, 11, 13]);
   });
 
+  it('is a guest’s while no other of its tenant, for its model, was let in and has not ended', () => {
+    const queue = queueOf(
+      { tenant: 'a' },
+      { tenant: 'a' },
+      { tenant: 'b' },
+      { tenant: 'a', modelId: 'other' },
+    );
+    const guests = new Map<number, boolean>();
+    const letAllIn = () => {
+      for (let id = queue.next(0); id !== undefined; id = queue.next(0)) {
+        guests.set(id, queue.turn(id).isGuest);
+        queue.admitted(id, 1, 0);
+      }
+    };
+    letAllIn();
+    queue.settle(ask({ tenant: 'a' }), 1, 1);
+    // one whose worker failed enters again, and still counts once
+    queue.enter(4, ask({ tenant: 'b', isCharged: true }), 0);
+    queue.enter(5, ask({ tenant: 'a' }), 0);
+    letAllIn();
+    for (const tenant of ['a', 'b', 'a']) queue.settle(ask({ tenant }), 1, 1);
+    for (const [index, tenant] of ['a', 'b'].entries()) queue.enter(6 + index, ask({ tenant }), 0);
+    letAllIn();
+    expect(Object.fromEntries(guests)).toEqual({
+      ...{ 0: true, 1: false, 2: true, 3: true },
+      ...{ 4: false, 5: false, 6: true, 7: true },
+    });
+  });
+
+  it('is no guest’s while another of its tenant tries', () => {
+    const queue = queueOf({}, {});
+    const guests = [queue.next(0), queue.next(0)].map((id = -1) => queue.turn(id).isGuest);
+    expect(guests).toEqual([true, false]);
+    for (const id of [0, 1]) queue.blocked(id, 0);
+    queue.wake();
+    expect(queue.turn(queue.next(0) ?? -1).isGuest).toBe(true);
+  });
+
   it('goes by what was served in truth once that is known', () => {
     const queue = queueOf({ tenant: 'a' }, { tenant: 'b' });
     expect(order(queue)).toEqual([0, 1]);

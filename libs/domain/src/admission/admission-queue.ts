@@ -1,5 +1,5 @@
 import type { AdmissionKey, AdmissionLimits, Ask, Entrance, Evicted, Eviction, Rejection } from './ask.js';
-import { type Headroom, NO_HEADROOM } from './headroom.js';
+import { NO_HEADROOM, type Turn } from './headroom.js';
 import type { Entry } from './line.js';
 import { ModelQueue } from './model-queue.js';
 import { whomToShed } from './shedding.js';
@@ -98,9 +98,10 @@ export class AdmissionQueue {
     if (entry?.isTrying) this.#model(entry.ask.modelId).blocked(entry, nowMs, this.#wakes);
   }
 
-  /** What the one that tries has to leave free. */
-  headroom(id: number): Headroom {
-    return this.#entries.get(id)?.headroom ?? NO_HEADROOM;
+  /** What the one that tries may take. */
+  turn(id: number): Turn {
+    const entry = this.#entries.get(id);
+    return { headroom: entry?.headroom ?? NO_HEADROOM, isGuest: entry?.isGuest === true };
   }
 
   /**
@@ -113,6 +114,7 @@ export class AdmissionQueue {
     const entry = this.#take(id);
     if (!entry) return false;
     this.#model(entry.ask.modelId).admitted(entry, pages, nowMs);
+    if (!entry.ask.isCharged) entry.line.running += 1;
     return true;
   }
 
@@ -138,9 +140,10 @@ export class AdmissionQueue {
     this.#wakes += 1;
   }
 
-  /** What was served to a request that got in is known. */
+  /** A request that got in has ended, and what was served to it is known. */
   settle(ask: Pick<Ask, 'modelId' | 'tenant' | 'work'>, promptTokens: number, answerTokens: number): void {
     const line = this.#model(ask.modelId).line(ask.tenant);
+    line.running -= 1;
     line.served += (workOf(promptTokens, answerTokens) - ask.work) / line.weight;
     line.answers.observe(answerTokens);
   }
@@ -164,6 +167,7 @@ export class AdmissionQueue {
       cause: ask.deadlineMs < waitedMs ? 'deadline' : 'waited',
       ...{ isTrying: false, triedAt: -1, servedBefore: 0, passedWork: 0, hasHeld: false },
       headroom: NO_HEADROOM,
+      isGuest: false,
     };
   }
 

@@ -9,6 +9,14 @@ export interface Headroom {
   readonly pages: number;
 }
 
+/** What a request may take when it is its turn. */
+export interface Turn {
+  /** What it has to leave free for others. */
+  readonly headroom: Headroom;
+  /** No other of its tenant, for its model, was let in and has not ended. */
+  readonly isGuest: boolean;
+}
+
 export const NO_HEADROOM: Headroom = { requests: 0, pages: 0 };
 
 /** Where there may be room: a worker's pages. */

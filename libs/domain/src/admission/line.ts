@@ -18,6 +18,8 @@ export interface Entry {
   triedAt: number;
   /** What it has to leave free for others, as of its last try. */
   headroom: Headroom;
+  /** No other of its line ran or tried when it began to try: there may be room for it where there is none for others. */
+  isGuest: boolean;
   /** What its line had been served when it began to try. */
   servedBefore: number;
   /** Work of requests that were let in although it was its line's turn. */
@@ -31,6 +33,10 @@ export class Line {
   /** Work served, over the tenant's weight. */
   served = 0;
   bytes = 0;
+  /** Those that were let in and have not ended. */
+  running = 0;
+  /** Those that try. */
+  trying = 0;
   readonly answers = new AnswerLengths();
   readonly #entries: Entry[] = [];
 
@@ -42,6 +48,11 @@ export class Line {
 
   get weight(): number {
     return this.account.terms.weight;
+  }
+
+  /** Whether none of its requests runs or tries. */
+  get isIdle(): boolean {
+    return this.running <= 0 && this.trying === 0;
   }
 
   get head(): Entry | undefined {

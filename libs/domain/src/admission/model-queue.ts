@@ -44,6 +44,8 @@ export class ModelQueue {
   #window = MOST_TRIES;
   #trying = 0;
   readonly #fruitless = new Fruitless();
+  /** Of the first requests of lines of which none runs. */
+  readonly #guests = new Fruitless();
   /** Of those that had to leave room for others, which says nothing of those others. */
   readonly #heldBack = new Fruitless();
   readonly #headroom = new HeadroomMeter();
@@ -75,7 +77,7 @@ export class ModelQueue {
   /** Takes an entry out, let in or not. */
   remove(entry: Entry, nowMs: number): void {
     const { line } = entry;
-    if (entry.isTrying) this.#trying -= 1;
+    if (entry.isTrying) this.#tries(line, -1);
     if (this.#hold?.entry === entry) this.#hold = undefined;
     line.remove(entry);
     this.size -= 1;
@@ -105,11 +107,10 @@ export class ModelQueue {
   blocked(entry: Entry, nowMs: number, wakes: number): void {
     entry.isTrying = false;
     entry.line.charge(entry, -1);
-    this.#trying -= 1;
+    this.#tries(entry.line, -1);
     this.#window = 1;
     this.#drain.start(nowMs);
-    const fruitless = entry.headroom.requests > 0 ? this.#heldBack : this.#fruitless;
-    fruitless.add(entry.ask.work, wakes);
+    this.#triesLike(entry.isGuest, entry.headroom.requests > 0).add(entry.ask.work, wakes);
   }
 
   /** @param pages that it got */
@@ -125,6 +126,8 @@ export class ModelQueue {
   waitMs({ tenant }: Ask, orderMs: number, nowMs: number): number | undefined {
     const line = this.line(tenant);
     const own = line.ahead(orderMs);
+    // a guest may find room where others wait
+    if (own === 0 && line.isIdle) return undefined;
     let ahead = own;
     for (const other of this.#active)
       if (other !== line) ahead += Math.min(other.size, ((own + 1) * other.weight) / line.weight);
@@ -153,10 +156,16 @@ export class ModelQueue {
   #begin(entry: Entry, wakes: number, nowMs: number): void {
     entry.isTrying = true;
     entry.headroom = this.#headroom.besides(entry.line, nowMs);
+    entry.isGuest = entry.line.isIdle;
     entry.triedAt = wakes;
     entry.servedBefore = entry.line.served;
     entry.line.charge(entry, 1);
-    this.#trying += 1;
+    this.#tries(entry.line, 1);
+  }
+
+  #tries(line: Line, change: 1 | -1): void {
+    this.#trying += change;
+    line.trying += change;
   }
 
   /** The line that others wait for, unless it waits for its own tenant's pages. */
@@ -167,8 +176,14 @@ export class ModelQueue {
   }
 
   #isFruitless({ line, ask }: Entry, nowMs: number, wakes: number): boolean {
+    if (line.isIdle) return this.#guests.has(ask.work, wakes);
     if (this.#fruitless.has(ask.work, wakes)) return true;
     return this.#heldBack.has(ask.work, wakes) && this.#headroom.besides(line, nowMs).requests > 0;
+  }
+
+  #triesLike(isGuest: boolean, leavesRoom: boolean): Fruitless {
+    if (isGuest) return this.#guests;
+    return leavesRoom ? this.#heldBack : this.#fruitless;
   }
 
   /**

@@ -88,6 +88,8 @@ export interface PlacementRequest {
   readonly ignoresBreakers?: boolean | undefined;
   /** Tokens of its answer are there already: it waits behind nobody. */
   readonly hasBegun?: boolean | undefined;
+  /** Its tenant has no other request that was let in: workers take one more for it. */
+  readonly isGuest?: boolean | undefined;
   /** Pages the request needs at its peak on that worker: its codec and geometry decide. */
   pagesOn(worker: WorkerView): number;
   /** What workers hold of the prompt at this moment, looked up once a decision. */

@@ -56,6 +56,30 @@ describe('who waits is let in', () => {
     expect([scheduler.running, scheduler.cachedTokens('cached')]).toEqual([['cached'], 39]);
   });
 
+  it('as a guest where all slots are taken and none of its tenant runs, past those that are none', () => {
+    const scheduler = new Scheduler({ blocks: 200, maxStepTokens: 64, maxRunning: 32 });
+    const of = (tenant: string, id: string) => {
+      const owner = { tenant, weight: 1 };
+      scheduler.add({ id: `${tenant}${id}`, promptTokens: 1, pictures: [], content: { ...content, owner } });
+    };
+    for (let at = 0; at < 34; at += 1) of('noisy', `${at}`);
+    for (const tenant of ['b', 'c', 'd']) for (const id of ['1', '2']) of(tenant, id);
+    step(scheduler);
+    expect(scheduler.running.slice(32)).toEqual(['b1', 'c1']);
+    expect(scheduler.waiting).toEqual(['noisy32', 'noisy33', 'b2', 'c2', 'd1', 'd2']);
+    // what comes free is a guest's, too, while more run than slots are for all
+    scheduler.finish('noisy0');
+    step(scheduler);
+    expect(scheduler.running.slice(31)).toEqual(['b1', 'c1', 'd1']);
+    scheduler.finish('b1');
+    scheduler.finish('c1');
+    step(scheduler);
+    expect(scheduler.running.slice(31)).toEqual(['b2', 'c2', 'd1']);
+    for (const id of ['b2', 'c2', 'd1']) scheduler.finish(id);
+    step(scheduler);
+    expect(scheduler.running.slice(31)).toEqual(['noisy32', 'd2']);
+  });
+
   it('with what is cached of it given back, where it has to wait for features', () => {
     const scheduler = new Scheduler({ blocks: 16, maxStepTokens: 64, maxRunning: 2 });
     cache(scheduler, { id: 'text', promptTokens: 40, pictures: [], content });
@@ -134,7 +158,7 @@ describe('who was swapped out comes back', () => {
     const other = { progress: { decoding: true }, mostBlocksToRecompress: () => 0 };
     const evict = vi.fn().mockReturnValueOnce(true).mockReturnValue(false);
     const state = {
-      ...{ available, hasFreeSlot: true, source: {}, cache: { evict }, waiting: { items } },
+      ...{ available, hasSlotFor: () => true, source: {}, cache: { evict }, waiting: { items } },
       running: { size: runners, items: Array.from({ length: runners }, () => other) },
       ...{ tailRoom: () => ({}), budget: () => ({}), blocksForNext: () => 1 },
       ...{ enterSlot: vi.fn(), swappedIn: vi.fn(gone), end: vi.fn(gone) },

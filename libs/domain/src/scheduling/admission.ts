@@ -53,15 +53,24 @@ export class Admission {
     }
   }
 
-  /** One whose features are made again may need what those behind it hold, so it is passed. */
+  /**
+   * One whose features are made again may need what those behind it hold, so it is passed; and where only guests find a
+   * slot, so are those that are none.
+   */
   #next(): Sequence | undefined {
-    return this.state.waiting.items.find(({ ready }) => ready);
+    let first: Sequence | undefined;
+    for (const sequence of this.state.waiting.items) {
+      if (!sequence.ready) continue;
+      if (this.state.hasSlotFor(sequence)) return sequence;
+      first ??= sequence;
+    }
+    return first;
   }
 
   /** Starts a sequence with what the cache holds of it. False when it does not fit, or has to wait for features. */
   #begin(next: Sequence, draft: Draft): boolean {
     const { state } = this;
-    if (!state.hasFreeSlot && next.featuresFrom === 0) return false;
+    if (!state.hasSlotFor(next) && next.featuresFrom === 0) return false;
     // at least the newest token is computed: its logits are what is asked for
     const found = next.chain && state.cache.match(next.chain, next.progress.totalTokens - 1);
     if (next.progress.pictureAfter(found?.tokens ?? 0) < next.featuresFrom) {
@@ -143,8 +152,8 @@ export class Admission {
    * with what recompression takes before it gives: else pictures would stand raw in a full pool.
    */
   #fits(next: Sequence, blocks: number): boolean {
-    const { available, hasFreeSlot, running, source } = this.state;
-    if (!hasFreeSlot) return false;
+    const { available, running, source } = this.state;
+    if (!this.state.hasSlotFor(next)) return false;
     if (running.size === 0) return blocks <= available;
     let spare = Math.max(running.size + 1, next.mostBlocksToRecompress(source));
     if (blocks + spare > available) return false;

@@ -1,5 +1,6 @@
 export type * from './accounts.js';
 export type { KeptSpan } from './description.js';
+export * from './guests.js';
 export type { Holding } from './holdings.js';
 export * from './kept-prompt.js';
 export * from './named-prompt.js';

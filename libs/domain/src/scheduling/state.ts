@@ -2,6 +2,7 @@ import { Coordinated, DEFAULT_EVICTION_POLICY, EVICTION_POLICIES, RebuildCosts }
 import type { CacheLog } from '../owners/index.js';
 import { BLOCK_SHAPE, type BlockShape, type CacheEntry, PagePool, PrefixCache } from '../paging/index.js';
 import { type StepBudget, stepBudget, type StepLimits } from './budget.js';
+import { guestSlots } from './guests.js';
 import { SequenceQueue } from './queue.js';
 import { FINDS_ROOM, type PageSource, type TailRoom } from './sequence/page-source.js';
 import type { Sequence } from './sequence/sequence.js';
@@ -9,7 +10,7 @@ import type { GivenBack } from './sequence/work.js';
 
 export interface SchedulerOptions extends StepLimits {
   readonly blocks: number;
-  /** Sequences that hold pages at one time. */
+  /** Sequences that hold pages at one time, beside those of `guestSlots`. */
   readonly maxRunning: number;
   /** Pages whose bytes may be kept elsewhere while their sequences wait; 0 when absent. */
   readonly swapPages?: number;
@@ -44,6 +45,8 @@ export class SchedulerState {
   prefillRows = Infinity;
   readonly #sequences = new Map<string, Sequence>();
   readonly #freeSlots: number[];
+  /** Running sequences of each tenant. */
+  readonly #tenants = new Map<string, number>();
   /** Slots given up since the last step. */
   #closing: number[] = [];
   #swappedPages = 0;
@@ -71,7 +74,8 @@ export class SchedulerState {
         this.#leave(entries);
       },
     };
-    this.#freeSlots = Array.from({ length: maxRunning }, (_, index) => maxRunning - 1 - index);
+    const slots = maxRunning + guestSlots(maxRunning);
+    this.#freeSlots = Array.from({ length: slots }, (_, index) => slots - 1 - index);
   }
 
   /** Blocks that can be had: free, or held by nothing but idle content of the cache. */
@@ -79,8 +83,10 @@ export class SchedulerState {
     return this.pool.availableBlocks;
   }
 
-  get hasFreeSlot(): boolean {
-    return this.#freeSlots.length > 0;
+  /** Whether there is a slot for it: one of those for all, or as a guest, of whose tenant nothing runs. */
+  hasSlotFor({ tenant }: Sequence): boolean {
+    if (this.running.size < this.options.maxRunning) return true;
+    return this.#freeSlots.length > 0 && !this.#tenants.has(tenant);
   }
 
   /** Pages whose bytes are kept elsewhere. */
@@ -137,6 +143,7 @@ export class SchedulerState {
   enterSlot(sequence: Sequence): void {
     this.waiting.remove(sequence);
     this.running.insert(sequence);
+    this.#tenants.set(sequence.tenant, (this.#tenants.get(sequence.tenant) ?? 0) + 1);
     sequence.slot = this.#freeSlots.pop() ?? -1;
   }
 
@@ -201,6 +208,9 @@ export class SchedulerState {
   #leaveSlot(sequence: Sequence): void {
     if (sequence.slot < 0) return;
     this.running.remove(sequence);
+    const left = (this.#tenants.get(sequence.tenant) ?? 0) - 1;
+    if (left > 0) this.#tenants.set(sequence.tenant, left);
+    else this.#tenants.delete(sequence.tenant);
     this.#freeSlots.push(sequence.slot);
     this.#closing.push(sequence.slot);
   }

@@ -126,7 +126,7 @@ class Simulation {
   #hasRoom(id: number): boolean {
     if (this.#free === 0) return false;
     const pool = { record: { capacityPages: this.scenario.slots }, roomPages: this.#free };
-    return leavesHeadroom([pool], pool, 1, this.#queue.headroom(id));
+    return leavesHeadroom([pool], pool, 1, this.#queue.turn(id).headroom);
   }
 
   #start(id: number): void {

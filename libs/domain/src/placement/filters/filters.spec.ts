@@ -62,6 +62,13 @@ describe('filters', () => {
     expect(verdict({ maxRunning: 1, requests: 9 }, requestOf({ hasBegun: true }))).toBeUndefined();
   });
 
+  it('let guests in beside as many others as a worker takes, and some that were sent too many', () => {
+    const [others, guest] = [requestOf(), requestOf({ isGuest: true })];
+    expect(verdict({ maxRunning: 32, requests: 36 }, others)).toBe('slots');
+    expect(verdict({ maxRunning: 32, requests: 41 }, guest)).toBeUndefined();
+    expect(verdict({ maxRunning: 32, requests: 42 }, guest)).toBe('slots');
+  });
+
   it('let a request be sent to a worker that is left alone where it ignores breakers', () => {
     expect(verdict({ isLeftAlone: true }, requestOf({ ignoresBreakers: true }))).toBeUndefined();
   });

@@ -1,3 +1,4 @@
+import { guestSlots } from '../../scheduling/index.js';
 import { type Filter, processOf } from '../placement.js';
 import { systemFingerprint } from '../system-fingerprint.js';
 
@@ -90,14 +91,18 @@ const AHEAD = 1 / 8;
 
 /**
  * It is about to take up what it has. A line belongs before the cluster, where tenants take turns: in a worker it goes
- * first come, first served. An answer that has begun has had its turn.
+ * first come, first served. An answer that has begun has had its turn, and a guest passes the line in the worker.
  */
 export const slots: Filter = {
   name: 'slots',
   reason: 'with as many requests as they run',
   passes: true,
-  admits: ({ hasBegun }, { record, requests }) =>
-    hasBegun === true || requests < record.maxRunning + Math.max(1, Math.floor(AHEAD * record.maxRunning)),
+  admits: ({ hasBegun, isGuest }, { record: { maxRunning }, requests }) => {
+    const ahead = Math.max(1, Math.floor(AHEAD * maxRunning));
+    // counts are late, and others may be more than they should: a guest is not to wait for that
+    const guests = isGuest === true ? ahead + guestSlots(maxRunning) : 0;
+    return hasBegun === true || requests < maxRunning + ahead + guests;
+  },
 };
 
 /**

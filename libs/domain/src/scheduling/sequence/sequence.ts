@@ -23,6 +23,8 @@ import { type GivenBack, type SequenceWork, UNREPORTED } from './work.js';
 export class Sequence {
   readonly id: string;
   readonly priority: number;
+  /** Whose it is; empty where nobody is named. */
+  readonly tenant: string;
   readonly progress: Progress;
   readonly table: SequenceTable;
   readonly naming: Naming;
@@ -56,6 +58,7 @@ export class Sequence {
   ) {
     this.id = request.id;
     this.priority = request.priority ?? 0;
+    this.tenant = request.content?.owner?.tenant ?? '';
     this.progress = new Progress(request, shape);
     this.table = new SequenceTable(shape);
     this.naming = new Naming(this.progress, this.table);
