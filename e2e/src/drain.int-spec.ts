@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { ask, Cluster, events, quiet, until } from './harness.js';
 
@@ -82,6 +83,8 @@ describe('a router that is asked to end', () => {
     const streams = await begin(2);
     const gone = endRouter();
     await expectNobodyListens();
+    // what comes within half a second is the same wish, sent by another
+    await sleep(600);
     cluster.router.process.kill('SIGTERM');
     expect(await gone).toBe(1);
     for (const stream of streams) expect(lastOf(await stream)).not.toBe('[DONE]');

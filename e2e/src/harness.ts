@@ -1,6 +1,14 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createWriteStream, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  createWriteStream,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -195,7 +203,9 @@ export async function startPart(
   child.stderr.pipe(createWriteStream(logFile));
   const ready = await readyLine(child, startLimitMs).catch((error: unknown) => {
     child.kill('SIGKILL');
-    throw new Error(`${name} did not start: ${readFileSync(logFile, 'utf8').slice(-4000)}`, { cause: error });
+    // with the test the folder of its logs is gone
+    const logged = existsSync(logFile) ? readFileSync(logFile, 'utf8') : 'nothing is left of its log';
+    throw new Error(`${name} did not start: ${logged.slice(-4000)}`, { cause: error });
   });
   return { name, process: child, ready, logFile };
 }

@@ -14,8 +14,12 @@ import { lost, WorkerLink } from './worker-link.js';
 /** Between two looks at a lost connection; doubles up to the longest, which is also the longest of gRPC's own. */
 const FIRST_BACKOFF_MS = 100;
 const LONGEST_BACKOFF_MS = 2_000;
-/** A connection that is back within this time was a hiccup: requests wait for it instead of being refused. */
-const HICCUP_MS = 1_000;
+/**
+ * A connection that is back within this time was a hiccup: requests wait for it instead of being refused. Looks come
+ * every two seconds later on, and a busy machine answers one in as long: with one second, a way that broke for a third
+ * of one was an outage to those who came then.
+ */
+const HICCUP_MS = 5_000;
 const ADVICE_MS = 1_000;
 
 export interface ChannelEvents {

@@ -374,9 +374,10 @@ describe('PrefixCache', () => {
     ]);
   });
 
-  it('lets what was dear grow old', () => {
+  it('lets what was dear grow old by a policy that does', () => {
     const pool = new PagePool(4, 8);
-    const cache = new PrefixCache(pool);
+    const policy = EVICTION_POLICIES['greedy-dual-size']<CacheEntry>(new RebuildCosts().of);
+    const cache = new PrefixCache(pool, policy);
     const pages = pool.allocatePages(4) ?? [];
     const unit = { name: 'picture' as ContentName, parent: ROOT, tokenIds: range(16) };
     const dear = cache.insert(unit, {

@@ -71,9 +71,8 @@ describe.each(scripts)('%s', (name) => {
     expect(flags?.includes('no-writes')).toBe(/^(account|absent|lacks)-/.test(name));
   });
 
-  it('goes on at the store’s memory limit, unless it lets in a request or a worker', () => {
-    const letsIn = name.startsWith('reserve') || name.startsWith('register');
-    expect(/^#!lua flags=/.test(text)).toBe(!letsIn);
+  it('goes on at the store’s memory limit, unless it lets in a request', () => {
+    expect(/^#!lua flags=/.test(text)).toBe(!name.startsWith('reserve'));
   });
 
   it('is on the reference page', () => {
