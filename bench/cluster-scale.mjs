@@ -16,17 +16,9 @@ import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pagesByClass, place, policyOf, storageClass } from '@kvcapsule/domain/placement';
-import {
-  COLOURS,
-  escapeXml,
-  gridLines,
-  htmlPage,
-  linePath,
-  logScale,
-  svgPlot,
-} from '@kvcapsule/evaluation/report';
 import { createRedisClient, RedisRegistry } from '@kvcapsule/platform/redis';
 import { startRedis } from '@kvcapsule/platform/redis-server';
+import { linesPlot, renderHtml, renderMarkdown } from '@kvcapsule/reporting';
 import { workersOf } from '@kvcapsule/testing/ports';
 import { parseOptions } from './options.mjs';
 import { quantile, roundedSpread } from './statistics.mjs';
@@ -224,60 +216,50 @@ const FIGURES = {
   decisionP99Ms: 'placement decision, 99th of 100, ms',
 };
 
-const FRAME = { width: 480, height: 280, margin: { left: 66, right: 20, top: 30, bottom: 44 } };
-const powers = (low, high) =>
-  Array.from({ length: Math.round(Math.log10(high / low)) + 1 }, (_, at) =>
-    Number((low * 10 ** at).toPrecision(1)),
+const plotOf = (name, caption) =>
+  linesPlot(
+    caption,
+    [
+      {
+        name,
+        points: points.map(({ workers, [name]: { median, least, most } }) => ({
+          ...{ x: workers, y: median, least, most },
+        })),
+      },
+    ],
+    { x: { type: 'log', label: 'workers', ticks: sizes, tickFormat: ',' }, y: { type: 'log' } },
   );
-function chart(name, label) {
-  const { width, height, margin } = FRAME;
-  const all = points.flatMap((point) => [point[name].least, point[name].most]).filter((value) => value > 0);
-  const low = 10 ** Math.floor(Math.log10(Math.min(...all, 1e6)));
-  const high = 10 ** Math.ceil(Math.log10(Math.max(...all, 10 * low)));
-  const last = Math.max(...sizes, 10 * Math.min(...sizes));
-  const xAt = logScale(Math.min(...sizes), last, margin.left, width - margin.right);
-  const yAt = logScale(low, high, height - margin.bottom, margin.top);
-  const line = points.map((point) => [xAt(point.workers), yAt(point[name].median)]);
-  const spans = points.map(
-    (point) =>
-      `<path d="M${xAt(point.workers)} ${yAt(point[name].least)}V${yAt(point[name].most)}" stroke="${COLOURS[0]}" stroke-width="1"/>`,
-  );
-  return svgPlot(FRAME, label, [
-    `<text x="${margin.left}" y="16" font-weight="600">${escapeXml(label)}</text>`,
-    gridLines(
-      FRAME,
-      { ticks: sizes, show: String, at: xAt },
-      { ticks: powers(low, high), show: String, at: yAt },
-    ),
-    ...spans,
-    `<path d="${linePath(line)}" stroke="${COLOURS[0]}" fill="none" stroke-width="2.2"/>`,
-    `<text x="${(margin.left + width) / 2}" y="${height - 8}" text-anchor="middle">workers</text>`,
-  ]);
-}
 
 const figure = ({ median, least, most }) => `${median} [${least}, ${most}]`;
-const table = [
-  `| | ${points.map(({ workers }) => `${workers} workers`).join(' | ')} |`,
-  `|---|${points.map(() => '---').join('|')}|`,
-  ...Object.entries(FIGURES).map(
-    ([name, label]) => `| ${label} | ${points.map((point) => figure(point[name])).join(' | ')} |`,
-  ),
-].join('\n');
 const machine = `${cpus()[0].model}, ${cpus().length} CPUs`;
 const commit = execFileSync('git', ['-C', ROOT, 'rev-parse', '--short', 'HEAD']).toString().trim();
 const command = `node bench/cluster-scale.mjs --workers ${values.workers} --idle ${idleSeconds} --requests ${requests} --rounds ${rounds}`;
 const load = Number(loadavg()[0].toFixed(1));
-const note = `${machine}, load ${load} at the end, commit ${commit}; medians [least, most] of ${rounds} rounds.`;
 writeFileSync(
   `${values.out}.json`,
   `${JSON.stringify({ command, commit, machine, load, points }, null, 1)}\n`,
 );
-const charts = Object.entries(FIGURES).map(([name, label]) => chart(name, label));
-writeFileSync(
-  `${values.out}.html`,
-  htmlPage(
-    'Router beside many workers',
-    `<p>${escapeXml(note)}</p>\n${charts.join('\n')}\n<pre>${escapeXml(table)}</pre>`,
-  ),
-);
-process.stdout.write(`${note}\n\n${table}\n`);
+const report = {
+  title: 'Router beside many workers',
+  summary: `What a router costs as its cluster grows, on a real Redis beside simulated workers: medians [least, most] of ${rounds} rounds.`,
+  figures: [],
+  sections: [
+    {
+      title: 'Figures',
+      plots: Object.entries(FIGURES).map(([name, label]) => plotOf(name, label)),
+      table: {
+        columns: ['', ...points.map(({ workers }) => `${workers} workers`)],
+        rows: Object.entries(FIGURES).map(([name, label]) => [
+          ...[label, ...points.map((point) => figure(point[name]))],
+        ]),
+      },
+    },
+  ],
+  provenance: [
+    ['command', command],
+    ['commit', commit],
+    ['machine', `${machine}, load ${load} at the end`],
+  ],
+};
+writeFileSync(`${values.out}.html`, renderHtml(report));
+process.stdout.write(renderMarkdown(report));

@@ -13,7 +13,7 @@ const built = (path) => import(join(ROOT, 'libs', path, 'index.js'));
 const { Coordinated, EVICTION_POLICIES, DEFAULT_EVICTION_POLICY, RebuildCosts } =
   await built('domain/dist/eviction');
 const { optimum, reachable, replay, TRACE_NAMES, traceOf } = await built('evaluation/dist/eviction');
-const { COLOURS, escapeXml, gridLines, htmlPage, linePath, svgPlot } = await built('evaluation/dist/report');
+const { linesPlot, renderHtml, renderMarkdown } = await built('reporting/dist');
 
 const { values } = parseOptions({
   options: {
@@ -129,62 +129,34 @@ const hitRate = (trace, share, policy) =>
 
 const three = (number) => number.toFixed(3);
 const rows = TRACE_NAMES.flatMap((trace) => shares.map((share) => ({ trace, share })));
-function table(value, known) {
-  const columns = known ? ['reachable', ...POLICIES] : POLICIES;
-  const head = `| traffic, pool | ${columns.join(' | ')} |\n|---|${columns.map(() => '---').join('|')}|`;
+function tableOf(value, known) {
   const lines = rows.map(({ trace, share }) => {
     const numbers = POLICIES.map((policy) => value(trace, share, policy));
-    const best = Math.max(...numbers);
-    const first = known ? `${three(known(trace, share))} | ` : '';
-    return `| ${trace}, ${share} | ${first}${numbers.map((n) => (three(n) === three(best) ? `**${three(n)}**` : three(n))).join(' | ')} |`;
+    return [`${trace}, ${share}`, ...(known ? [known(trace, share)] : []).map(three), ...numbers.map(three)];
   });
-  return [head, ...lines].join('\n');
+  return { columns: ['traffic, pool', ...(known ? ['reachable'] : []), ...POLICIES], rows: lines };
 }
 
-const floorLines = shares.flatMap((share) =>
+const floorRows = shares.flatMap((share) =>
   FLOORS.map((guaranteed) => {
     const those = floors.filter((row) => row.share === share && row.guaranteed === guaranteed);
     const numbers = ['quiet', 'others', 'all'].map((who) => three(mean(those.map((row) => row[who]))));
-    return `| ${share} | ${guaranteed} | ${numbers.join(' | ')} |`;
+    return [String(share), String(guaranteed), ...numbers];
   }),
 );
-const floorTable = [
-  '| pool | --guaranteed-share | quiet half | all but the flood | all |\n|---|---|---|---|---|',
-  ...floorLines,
-].join('\n');
 
-const FRAME = { width: 520, height: 320, margin: { left: 54, right: 130, top: 28, bottom: 44 } };
-function chart(trace, label, value, known) {
-  const { width, height, margin } = FRAME;
-  const right = width - margin.right;
-  const all = POLICIES.flatMap((policy) => shares.map((share) => value(trace, share, policy)));
-  const low = Math.floor(10 * Math.min(...all)) / 10;
-  const [first, last] = [Math.min(...shares), Math.max(...shares)];
-  const xAt = (x) => margin.left + ((x - first) / (last - first || 1)) * (right - margin.left);
-  const yAt = (y) => height - margin.bottom - ((y - low) / (1 - low)) * (height - margin.bottom - margin.top);
-  const lines = POLICIES.map((policy, index) => {
-    const places = shares.map((share) => [xAt(share), yAt(value(trace, share, policy))]);
-    const wide = policy === DEFAULT_EVICTION_POLICY ? 2.6 : 1.2;
-    const style = `stroke="${COLOURS[index % COLOURS.length]}" fill="none" stroke-width="${wide}"`;
-    const key = margin.top + 12 + 14 * index;
-    return `<path d="${linePath(places)}" ${style}/><path d="M${right + 6} ${key - 4}h16" ${style}/><text x="${right + 26}" y="${key}">${policy}</text>`;
-  });
-  if (known) {
-    const places = shares.map((share) => [xAt(share), yAt(known(trace, share))]);
-    const style = 'stroke="#444" fill="none" stroke-dasharray="5 3"';
-    const key = margin.top + 12 + 14 * POLICIES.length;
-    lines.push(
-      `<path d="${linePath(places)}" ${style}/><path d="M${right + 6} ${key - 4}h16" ${style}/><text x="${right + 26}" y="${key}">reachable</text>`,
-    );
-  }
-  const ticks = Array.from({ length: 11 }, (_, tick) => tick / 10).filter((tick) => tick >= low);
-  return svgPlot(FRAME, `${trace}: ${label}`, [
-    `<text x="${margin.left}" y="16" font-weight="600">${escapeXml(`${trace}: ${label}`)}</text>`,
-    gridLines(FRAME, { ticks: shares, show: String, at: xAt }, { ticks, show: String, at: yAt }),
-    ...lines,
-    `<text x="${(margin.left + right) / 2}" y="${height - 8}" text-anchor="middle">pool, as a share of all content</text>`,
-  ]);
+function plotOf(trace, value, known) {
+  const along = (of) => shares.map((share) => ({ x: share, y: of(share) }));
+  const lines = POLICIES.map((policy) => ({
+    ...{ name: policy, isWide: policy === DEFAULT_EVICTION_POLICY },
+    points: along((share) => value(trace, share, policy)),
+  }));
+  const most = { name: 'reachable', colour: 'currentColor', isDashed: true };
+  if (known) lines.push({ ...most, points: along((share) => known(trace, share)) });
+  const x = { label: 'pool, as a share of all content', ticks: shares };
+  return linesPlot(trace, lines, { x, y: { domain: [Math.floor(10 * leastOf(lines)) / 10, 1] } });
 }
+const leastOf = (lines) => Math.min(...lines.flatMap(({ points }) => points.map(({ y }) => y)));
 
 const VIEWS = [
   ['tokens saved, of what an optimum can', (...args) => ofOptimum(...args, 'tokens'), reachableOf],
@@ -192,22 +164,37 @@ const VIEWS = [
   ['share of the prompts’ pages that were found', hitRate],
 ];
 const bracket = Math.min(...cells.map(({ bounds }) => bounds.tokens.lower / bounds.tokens.upper));
-const note = `${requests} requests each, seeds ${seeds.join(', ')}. The bounds of the optimum are within ${((1 - bracket) * 100).toFixed(1)} % of each other.`;
-const body = VIEWS.map(([label, value, known]) => {
-  const charts = TRACE_NAMES.map((trace) => chart(trace, label, value, known)).join('\n');
-  return `<h2>${escapeXml(label)}</h2>\n${charts}\n<pre>${escapeXml(table(value, known))}</pre>`;
-});
-const FLOORS_LABEL = 'with floors, tenants: share of the prompts’ tokens that was found';
-body.push(`<h2>${FLOORS_LABEL}</h2>\n<pre>${escapeXml(floorTable)}</pre>`);
+const [, saved] = VIEWS[0];
+const isFirst = ({ trace, share }) =>
+  POLICIES.every((policy) => saved(trace, share, policy) <= saved(trace, share, DEFAULT_EVICTION_POLICY));
+const reached = rows.filter(({ trace, share }) => saved(trace, share, DEFAULT_EVICTION_POLICY) >= 0.85);
 const command = `node bench/eviction.mjs --requests ${requests} --seeds ${seeds} --shares ${shares}`;
 writeFileSync(
   `${values.out}.json`,
   `${JSON.stringify({ command, requests, seeds, shares, cells, floors }, null, 1)}\n`,
 );
-writeFileSync(
-  `${values.out}.html`,
-  htmlPage('Eviction policies', `<p>${escapeXml(note)}</p>\n${body.join('\n')}`),
-);
-process.stdout.write(
-  `${note}\n\n${VIEWS.map(([label, value, known]) => `${label}\n\n${table(value, known)}`).join('\n\n')}\n\n${FLOORS_LABEL}\n\n${floorTable}\n`,
-);
+const report = {
+  title: 'Eviction policies',
+  summary: `What each policy saves on generated traffic, beside what no order of eviction can pass; the bounds of that optimum are within ${((1 - bracket) * 100).toFixed(1)} % of each other.`,
+  figures: [
+    { value: `${rows.filter(isFirst).length} of ${rows.length}`, label: `in which ${DEFAULT_EVICTION_POLICY} saves most tokens` },
+    { value: `${reached.length} of ${rows.length}`, label: 'in which it saves 0.85 of the optimum’s tokens' },
+  ],
+  sections: [
+    ...VIEWS.map(([title, value, known]) => ({
+      title,
+      plots: TRACE_NAMES.map((trace) => plotOf(trace, value, known)),
+      table: tableOf(value, known),
+    })),
+    {
+      title: 'With floors, tenants: share of the prompts’ tokens that was found',
+      table: {
+        columns: ['pool', '--guaranteed-share', 'quiet half', 'all but the flood', 'all'],
+        rows: floorRows,
+      },
+    },
+  ],
+  provenance: [['command', command]],
+};
+writeFileSync(`${values.out}.html`, renderHtml(report));
+process.stdout.write(renderMarkdown(report));

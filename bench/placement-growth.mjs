@@ -15,15 +15,7 @@ import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
 import { join, resolve } from 'node:path';
-import {
-  COLOURS,
-  escapeXml,
-  gridLines,
-  htmlPage,
-  linePath,
-  logScale,
-  svgPlot,
-} from '@kvcapsule/evaluation/report';
+import { linesPlot, renderHtml, renderMarkdown } from '@kvcapsule/reporting';
 import { parseOptions } from './options.mjs';
 import { conversation, namesOf, promptOf, REQUEST } from './placement/conversations.mjs';
 import { routerBeside } from './placement/router.mjs';
@@ -144,32 +136,19 @@ const byBlocks = [];
 for (const blocks of BLOCKS.slice(0, -1)) byBlocks.push(await measure(MOST_WORKERS, blocks));
 byBlocks.push(byWorkers.at(-1));
 
-const FRAME = { width: 470, height: 300, margin: { left: 60, right: 110, top: 28, bottom: 44 } };
-const TICKS = [0.03, 0.1, 0.3, 1, 3, 10];
 const SERIES = {
   p50: ({ p50Ms }) => p50Ms,
   'p99, all': ({ p99Ms }) => p99Ms,
   'p99, quietest': ({ quietest }) => quietest.p99Ms,
   CPU: ({ cpuMs }) => cpuMs,
 };
-function chart(rows, label, unit, along) {
-  const { width, height, margin } = FRAME;
-  const right = width - margin.right;
-  const places = rows.map(along);
-  const xAt = logScale(places[0], places.at(-1), margin.left, right);
-  const yAt = logScale(TICKS[0], TICKS.at(-1), height - margin.bottom, margin.top);
-  const lines = Object.entries(SERIES).map(([name, value], index) => {
-    const line = rows.map((row) => [xAt(along(row)), yAt(value(row))]);
-    const style = `stroke="${COLOURS[index]}" fill="none" stroke-width="1.8"`;
-    const key = margin.top + 12 + 14 * index;
-    return `<path d="${linePath(line)}" ${style}/><path d="M${right + 6} ${key - 4}h16" ${style}/><text x="${right + 26}" y="${key}">${name}</text>`;
-  });
-  return svgPlot(FRAME, label, [
-    `<text x="${margin.left}" y="16" font-weight="600">${escapeXml(label)}</text>`,
-    gridLines(FRAME, { ticks: places, show: String, at: xAt }, { ticks: TICKS, show: String, at: yAt }),
-    ...lines,
-    `<text x="${(margin.left + right) / 2}" y="${height - 8}" text-anchor="middle">${unit}</text>`,
-  ]);
+function plotOf(rows, caption, label, along) {
+  const series = Object.entries(SERIES).map(([name, value]) => ({
+    name,
+    points: rows.map((row) => ({ x: along(row), y: value(row) })),
+  }));
+  const ticks = rows.map(along);
+  return linesPlot(caption, series, { x: { type: 'log', label, ticks, tickFormat: ',' }, y: { type: 'log' } });
 }
 
 const commit = execFileSync('git', ['-C', ROOT, 'rev-parse', '--short', 'HEAD']).toString().trim();
@@ -180,29 +159,52 @@ const machine = {
   node: process.version,
 };
 const command = `node bench/placement-growth.mjs --requests ${REQUESTS}`;
-const table = [
-  'workers | names | names × owners | index, bytes a name | CPU, ms | p50, ms | p99, ms | p99, quietest round | p99 of a turn | of an opening | of a new prompt',
-  ...[...byWorkers, ...byBlocks.slice(0, -1)].map((row) =>
-    [
-      ...[row.workers, row.names, row.pairs, row.bytesPerName, row.cpuMs, row.p50Ms, row.p99Ms],
-      ...[row.quietest.p99Ms, row.kinds.turn.p99Ms, row.kinds.opening.p99Ms, row.kinds.new.p99Ms],
-    ].join(' | '),
-  ),
-].join('\n');
-const note = `${REQUESTS} requests each in ${ROUNDS} rounds; commit ${commit}, load of the machine ${machine.load} on ${machine.cores} cores.`;
-const charts = [
-  chart(byWorkers, 'Placing a request, ms, a million blocks', 'workers', ({ workers }) => workers),
-  chart(byBlocks, 'Placing a request, ms, 1,000 workers', 'blocks that they hold', ({ names }) => names),
-];
+const FIGURES = {
+  workers: ({ workers }) => workers,
+  names: ({ names }) => names,
+  'names × owners': ({ pairs }) => pairs,
+  'index, bytes a name': ({ bytesPerName }) => bytesPerName,
+  'CPU, ms': ({ cpuMs }) => cpuMs,
+  'p50, ms': ({ p50Ms }) => p50Ms,
+  'p99, ms': ({ p99Ms }) => p99Ms,
+  'p99, quietest round': ({ quietest }) => quietest.p99Ms,
+  'p99 of a turn': ({ kinds }) => kinds.turn.p99Ms,
+  'of an opening': ({ kinds }) => kinds.opening.p99Ms,
+  'of a new prompt': ({ kinds }) => kinds.new.p99Ms,
+};
+const most = byWorkers.at(-1);
+const report = {
+  title: 'Placing a request',
+  summary: `How long a router takes from the prepared prompt to the reservation, as its workers and what it knows of their caches grow: ${REQUESTS} requests each in ${ROUNDS} rounds.`,
+  figures: [
+    { value: `${most.p50Ms} ms`, label: `p50 over ${most.workers} workers that hold ${most.names} names` },
+    { value: `${most.p99Ms} ms`, label: `p99 there; ${most.quietest.p99Ms} in the quietest round` },
+    { value: `${most.cpuMs} ms`, label: 'of CPU a request' },
+  ],
+  sections: [
+    {
+      title: 'Growth',
+      plots: [
+        plotOf(byWorkers, 'Milliseconds, a million blocks', 'workers', ({ workers }) => workers),
+        plotOf(byBlocks, 'Milliseconds, 1,000 workers', 'blocks that they hold', ({ names }) => names),
+      ],
+      table: {
+        columns: Object.keys(FIGURES),
+        rows: [...byWorkers, ...byBlocks.slice(0, -1)].map((row) =>
+          Object.values(FIGURES).map((value) => String(value(row))),
+        ),
+      },
+    },
+  ],
+  provenance: [
+    ['command', command],
+    ['commit', commit],
+    ['machine', `${machine.cpu}, ${machine.cores} cores, load ${machine.load}, Node ${machine.node}`],
+  ],
+};
 writeFileSync(
   `${values.out}.json`,
   `${JSON.stringify({ command, machine, commit, byWorkers, byBlocks }, null, 1)}\n`,
 );
-writeFileSync(
-  `${values.out}.html`,
-  htmlPage(
-    'Placing a request',
-    `<p>${escapeXml(note)}</p>\n${charts.join('\n')}\n<pre>${escapeXml(table)}</pre>`,
-  ),
-);
-process.stdout.write(`${note}\n\n${table}\n`);
+writeFileSync(`${values.out}.html`, renderHtml(report));
+process.stdout.write(renderMarkdown(report));

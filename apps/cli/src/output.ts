@@ -2,6 +2,7 @@ import { constants } from 'node:fs';
 import { access, writeFile } from 'node:fs/promises';
 import { dirname, join, parse } from 'node:path';
 import { KvcError } from '@kvcapsule/contracts';
+import { renderHtml, renderMarkdown, type Report } from '@kvcapsule/reporting';
 
 /**
  * Results are written after minutes of work: better to know at the start that they cannot be.
@@ -14,15 +15,17 @@ export async function checkOutput(path: string, flag = '--out'): Promise<void> {
   });
 }
 
-/** Writes a report as JSON to `path`, as Markdown and HTML beside it, and the Markdown to the terminal. */
-export async function writeReport(
-  path: string,
-  report: unknown,
-  rendered: { readonly markdown: string; readonly html: string },
-): Promise<void> {
+/** Writes results as JSON to `path`, their report as Markdown and HTML beside it, and the Markdown to the terminal. */
+export async function writeReport(path: string, results: unknown, report: Report): Promise<void> {
+  await writeFile(path, `${JSON.stringify(results, null, 2)}\n`);
+  await writePages(path, report);
+}
+
+/** Writes a report as Markdown and HTML beside the results at `path`, and the Markdown to the terminal. */
+export async function writePages(path: string, report: Report): Promise<void> {
   const { dir, name } = parse(path);
-  await writeFile(path, `${JSON.stringify(report, null, 2)}\n`);
-  await writeFile(join(dir, `${name}.md`), rendered.markdown);
-  await writeFile(join(dir, `${name}.html`), rendered.html);
-  process.stdout.write(rendered.markdown);
+  const markdown = renderMarkdown(report);
+  await writeFile(join(dir, `${name}.md`), markdown);
+  await writeFile(join(dir, `${name}.html`), renderHtml(report));
+  process.stdout.write(markdown);
 }

@@ -1,6 +1,7 @@
 import type { ProfileDetails } from '@kvcapsule/engine';
 import { describe, expect, it } from 'vitest';
-import { profileHtml, profileTable } from './profile-show.js';
+import { renderHtml } from '@kvcapsule/reporting';
+import { profileReport, profileTable } from './profile-show.js';
 
 const DETAILS: ProfileDetails = {
   metadata: { version: '2', pictures: '12', bytes: '4096', source: '<b>' },
@@ -36,11 +37,15 @@ describe('profile show', () => {
     expect(lines[7]).toBe('of 2x4:');
   });
 
-  it('plots them on a page that runs nothing', () => {
-    const page = profileHtml(DETAILS);
-    expect(page.match(/<svg/g)).toHaveLength(4);
-    expect(page.match(/<path class="line \w+"/g)).toHaveLength(2);
-    expect(page).not.toContain('<script');
+  it('plots them, a line a spectrum, and tells the means', () => {
+    const report = profileReport(DETAILS);
+    expect(report.figures).toEqual([
+      { value: '4096', label: 'bytes a capsule' },
+      { value: '0.88', label: 'bits a channel on average' },
+      { value: '37.5 %', label: 'of the rows kept on average' },
+    ]);
+    const page = renderHtml(report);
+    expect(page.match(/<figure/g)).toHaveLength(4);
     expect(page).not.toMatch(/NaN|Infinity/);
   });
 });

@@ -1,16 +1,10 @@
 import { writeFile } from 'node:fs/promises';
 import { describeProfile, type PartDescription, type ProfileDetails } from '@kvcapsule/engine';
 import type { Command } from 'commander';
-import { escapeXml, htmlPage, linePath, type PlotFrame, svgPlot } from '@kvcapsule/evaluation/report';
+import { PALETTE, type PlotBlock, renderHtml, type Report } from '@kvcapsule/reporting';
+import * as Plot from '@observablehq/plot';
 import { checkOutput } from './output.js';
 
-const MARGIN = 40;
-const FRAME: PlotFrame = {
-  width: 640,
-  height: 240,
-  margin: { left: MARGIN, right: MARGIN, top: MARGIN, bottom: MARGIN },
-};
-const { width: WIDTH, height: HEIGHT } = FRAME;
 const SPECTRUM_DB = 60;
 
 const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
@@ -24,6 +18,32 @@ function layoutTable(layouts: ProfileDetails['layouts']): string[] {
   ];
 }
 
+const PART_COLUMNS = [
+  'layer',
+  'part',
+  'rows kept',
+  'bits a row',
+  'bits a channel',
+  'error expected',
+] as const;
+
+function partCells({
+  layer,
+  part,
+  retention,
+  bitsPerRow,
+  error,
+}: PartDescription): [string, string, ...string[]] {
+  return [
+    String(layer),
+    part,
+    percent(retention),
+    bitsPerRow.toFixed(2),
+    (retention * bitsPerRow).toFixed(2),
+    error > 0 ? percent(error) : '-',
+  ];
+}
+
 /** Text table: what is kept of each layer's keys and values. */
 export function profileTable({ metadata, tokens, codec, layouts, parts }: ProfileDetails): string {
   const lines = [
@@ -34,75 +54,105 @@ export function profileTable({ metadata, tokens, codec, layouts, parts }: Profil
     ...(layouts.length === 0 ? [] : ['', ...layoutTable(layouts), '', `of ${layouts[0]?.name ?? ''}:`]),
     '',
     'layer  part    rows kept  bits a row  bits a channel  error expected',
-    ...parts.map(({ layer, part, retention, bitsPerRow, error }) =>
-      [
-        String(layer).padStart(5),
-        part.padEnd(6),
-        percent(retention).padStart(10),
-        bitsPerRow.toFixed(2).padStart(10),
-        (retention * bitsPerRow).toFixed(2).padStart(14),
-        (error > 0 ? percent(error) : '-').padStart(15),
-      ].join('  '),
-    ),
+    ...parts.map((part) => {
+      const [layer, name, ...numbers] = partCells(part);
+      const widths = [10, 10, 14, 15];
+      return [
+        ...[layer.padStart(5), name.padEnd(6)],
+        ...numbers.map((cell, column) => cell.padStart(widths[column] ?? 0)),
+      ].join('  ');
+    }),
   ];
   return `${lines.join('\n')}\n`;
 }
 
+const PART_COLOURS = { keys: PALETTE[0], values: PALETTE[1] } as const;
+const LEGEND = [
+  { name: 'keys', colour: PART_COLOURS.keys },
+  { name: 'values', colour: PART_COLOURS.values },
+];
+const colour = ({ part }: Pick<PartDescription, 'part'>) => PART_COLOURS[part];
+
+/** A pair of bars for each layer. */
 function bars(
-  title: string,
+  caption: string,
   parts: readonly PartDescription[],
   value: (part: PartDescription) => number,
-): string {
-  const top = Math.max(...parts.map(value), 1e-9);
-  const step = (WIDTH - 2 * MARGIN) / parts.length;
-  const shapes = parts.map((part, index) => {
-    const height = ((HEIGHT - 2 * MARGIN) * value(part)) / top;
-    const x = MARGIN + index * step;
-    const label = `${part.layer}${part.part[0] ?? ''}`;
-    return [
-      `<rect class="${part.part}" x="${x.toFixed(1)}" y="${(HEIGHT - MARGIN - height).toFixed(1)}"`,
-      ` width="${(step * 0.8).toFixed(1)}" height="${height.toFixed(1)}"/>`,
-      `<text x="${(x + step * 0.4).toFixed(1)}" y="${HEIGHT - MARGIN + 14}" text-anchor="middle">${label}</text>`,
-      `<text x="${(x + step * 0.4).toFixed(1)}" y="${(HEIGHT - MARGIN - height - 4).toFixed(1)}"`,
-      ` text-anchor="middle">${value(part).toFixed(2)}</text>`,
-    ].join('');
-  });
-  return figure(title, shapes.join('\n'));
+): PlotBlock {
+  return {
+    caption,
+    legend: LEGEND,
+    draw: () => ({
+      fx: { label: 'layer', padding: 0.1 },
+      x: { axis: null },
+      y: { label: null, grid: true },
+      marks: [
+        Plot.barY(parts, {
+          ...{ fx: 'layer', x: 'part', y: value, fill: colour },
+          title: (part: PartDescription) =>
+            `layer ${part.layer}, ${part.part}: ${value(part).toPrecision(3)}`,
+        }),
+        Plot.ruleY([0]),
+      ],
+    }),
+  };
 }
 
-function spectra(parts: readonly PartDescription[]): string {
+function spectra(parts: readonly PartDescription[]): PlotBlock {
   const top = Math.max(...parts.flatMap(({ spectrum }) => spectrum.slice(0, 1)), 1e-30);
-  const lines = parts.map(({ part, spectrum }) => {
-    const points = spectrum.map((deviation, rank) => {
-      const decibels = Math.max(20 * Math.log10(deviation / top), -SPECTRUM_DB);
-      const x = MARGIN + ((WIDTH - 2 * MARGIN) * rank) / spectrum.length;
-      return [x, MARGIN - ((HEIGHT - 2 * MARGIN) * decibels) / SPECTRUM_DB] as const;
-    });
-    return `<path class="line ${part}" d="${linePath(points)}"/>`;
-  });
-  return figure(`Deviation of coefficient rows, strongest first, 0 to -${SPECTRUM_DB} dB`, lines.join('\n'));
+  const points = parts.flatMap(({ layer, part, spectrum }) =>
+    spectrum.map((deviation, rank) => ({
+      ...{ line: `${layer} ${part}`, part, rank },
+      decibels: Math.max(20 * Math.log10(deviation / top), -SPECTRUM_DB),
+    })),
+  );
+  return {
+    caption:
+      'Deviation of coefficient rows, strongest first, dB below the strongest; one line for each layer',
+    legend: LEGEND,
+    draw: () => ({
+      x: { label: 'row' },
+      y: { label: null, grid: true },
+      marks: [Plot.line(points, { x: 'rank', y: 'decibels', z: 'line', stroke: colour, strokeOpacity: 0.7 })],
+    }),
+  };
 }
 
-function figure(title: string, shapes: string): string {
-  return `<h2>${title}</h2>\n${svgPlot(FRAME, title, [shapes])}`;
-}
-
-const STYLE = `
-text { font-size: 9px; }
-.keys { fill: #2b6cb0; stroke: #2b6cb0; } .values { fill: #dd6b20; stroke: #dd6b20; } .line { fill: none; }
-`;
+const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 /** A page of its own: retention, bits, expected error and spectra. */
-export function profileHtml(details: ProfileDetails): string {
-  const { parts } = details;
+export function profileReport({ metadata, tokens, codec, layouts, parts }: ProfileDetails): Report {
+  const bitsOf = ({ retention, bitsPerRow }: PartDescription) => retention * bitsPerRow;
+  const { bytes, version, pictures } = metadata;
   const figures = [
-    bars('Rows kept, share of n (k keys, v values)', parts, ({ retention }) => retention),
-    bars('Bits a channel', parts, ({ retention, bitsPerRow }) => retention * bitsPerRow),
+    ...(bytes === undefined || bytes === '0' ? [] : [{ value: bytes, label: 'bytes a capsule' }]),
+    { value: mean(parts.map(bitsOf)).toFixed(2), label: 'bits a channel on average' },
+    { value: percent(mean(parts.map(({ retention }) => retention))), label: 'of the rows kept on average' },
+  ];
+  const plots = [
+    bars('Rows kept, share of n', parts, ({ retention }) => retention),
+    bars('Bits a channel', parts, bitsOf),
     bars('Squared error expected, share of the variance', parts, ({ error }) => error),
     ...(parts.some(({ spectrum }) => spectrum.length > 0) ? [spectra(parts)] : []),
   ];
-  const body = `<pre>${escapeXml(profileTable(details))}</pre>\n${figures.join('\n')}`;
-  return htmlPage('Capsule profile', body, STYLE);
+  const grids = layouts.map((layout) => [layout.name, String(layout.tokens), String(layout.bytes || '–')]);
+  return {
+    title: 'Capsule profile',
+    summary: `What the profile of codec ${codec} keeps of each layer’s keys and values${layouts[0] === undefined ? '' : `, for its largest grid, ${layouts[0].name}`}.`,
+    figures,
+    sections: [
+      { title: 'By layer', plots, table: { columns: PART_COLUMNS, rows: parts.map(partCells) } },
+      ...(grids.length === 0
+        ? []
+        : [{ title: 'Grids', table: { columns: ['grid', 'tokens', 'bytes a capsule'], rows: grids } }]),
+    ],
+    provenance: [
+      ['codec', codec],
+      ['n', String(tokens)],
+      ['version', version ?? '?'],
+      ['pictures', pictures ?? '?'],
+    ],
+  };
 }
 
 export function registerProfile(program: Command): void {
@@ -123,6 +173,6 @@ Examples:
       if (html !== undefined) await checkOutput(html, '--html');
       const details = await describeProfile(file);
       process.stdout.write(profileTable(details));
-      if (html !== undefined) await writeFile(html, profileHtml(details));
+      if (html !== undefined) await writeFile(html, renderHtml(profileReport(details)));
     });
 }

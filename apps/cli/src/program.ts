@@ -4,6 +4,7 @@ import { registerBench } from './bench/bench.command.js';
 import { registerCalibrate } from './calibrate.command.js';
 import { registerEval } from './eval/eval.command.js';
 import { registerProfile } from './profile-show.js';
+import { registerReport } from './report.command.js';
 import { registerServe } from './serve.command.js';
 import { registerSimulate } from './simulate/simulate.command.js';
 import { registerUp } from './up/up.command.js';
@@ -21,6 +22,7 @@ export function createProgram(): Command {
   registerProfile(program);
   registerEval(program);
   registerBench(program);
+  registerReport(program);
   registerSimulate(program);
   return program;
 }

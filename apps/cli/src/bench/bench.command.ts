@@ -8,7 +8,7 @@ import { loadBinding, storedDtype, WEIGHT_TYPES, type Codec, type Engine } from 
 import { readSpecification } from '@kvcapsule/model/folder';
 import type { Command } from 'commander';
 import { checkOutput, writeReport } from '../output.js';
-import { commitOf, machineName } from '@kvcapsule/evaluation/report';
+import { commitOf, machineName } from '@kvcapsule/reporting';
 import { CliError } from '../failure.js';
 import { DEFAULT_MODEL_DIR, ROOT } from '../paths.js';
 import { bytesPerWeight, type DecoderGeometry, stepParameters, type Storage } from './ceilings.js';
@@ -16,8 +16,8 @@ import { writeGguf } from './gguf.js';
 import { measurePictures, measureText, openBenchEngine, type Point } from './measure.js';
 import { parseBenchFlags, type BenchFlags, type BenchOptions } from './options.js';
 import { LlamaSide, PeerSide } from './peer-side.js';
-import { renderHtml } from './plot.js';
-import { OWN, renderMarkdown, storageOf, type BenchReport } from './report.js';
+import { engineReport } from './engine-report.js';
+import { OWN, storageOf, type BenchReport } from './report.js';
 import { spread } from './spread.js';
 
 const run = promisify(execFile);
@@ -134,7 +134,7 @@ async function benchEngine(flags: BenchFlags): Promise<void> {
   const args = process.argv.slice(2).map((arg) => (arg !== '' && arg === flags.python ? 'PYTHON' : arg));
   const command = `kvcapsule ${args.join(' ')}`;
   const report = await measure(options, command, (line) => process.stderr.write(`${line}\n`));
-  await writeReport(flags.out, report, { markdown: renderMarkdown(report), html: renderHtml(report) });
+  await writeReport(flags.out, report, engineReport(report));
 }
 
 const EXAMPLES = `

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Point } from './measure.js';
-import { renderHtml } from './plot.js';
-import { renderMarkdown, rowsOf, type BenchReport } from './report.js';
+import { renderHtml, renderMarkdown } from '@kvcapsule/reporting';
+import { engineReport } from './engine-report.js';
+import { rowsOf, type BenchReport } from './report.js';
 
 const ROOF = { readBytesPerSecond: 1e10, flopsPerSecond: 1e11 };
 const TEXT: Point = {
@@ -76,13 +77,17 @@ describe('rows of the report', () => {
   });
 
   it('renders every point, the ceilings of the published models and charts', () => {
-    const markdown = renderMarkdown(REPORT);
+    const markdown = renderMarkdown(engineReport(REPORT));
     for (const word of ['llama.cpp', 'q4', 'Qwen2.5-VL-7B', 'Qwen3-VL-8B', 'SmolVLM2', 'load average']) {
       expect(markdown).toContain(word);
     }
-    const html = renderHtml(REPORT);
+    const html = renderHtml(engineReport(REPORT));
     expect(html).toContain('<svg');
     expect(html).toContain('a &lt;machine&gt;');
     expect(html).not.toContain('NaN');
+    expect(engineReport(REPORT).figures).toEqual([
+      { value: '2.00×', label: 'as long for llama.cpp to decode text' },
+      { value: '2.00×', label: 'raw’s speed of decoding after pictures, q4' },
+    ]);
   });
 });

@@ -5,7 +5,6 @@ import {
   decodeCost,
   leastSeconds,
   prefillCost,
-  PUBLISHED,
   RAW,
   type DecoderGeometry,
   type StepCost,
@@ -19,8 +18,8 @@ export interface BenchReport {
   readonly commit: string;
   readonly date: string;
   readonly machine: string;
-  /** Of this engine; its name holds the instruction set. */
-  readonly arithmetic: string;
+  /** Of this engine; its name holds the instruction set. Absent in results from before it was recorded. */
+  readonly arithmetic?: string;
   /** Processes that wanted a CPU on average, of all on the machine, when the run began and when it ended. */
   readonly load: readonly [number, number];
   readonly threads: number;
@@ -124,103 +123,4 @@ export function rowsOf(report: BenchReport, point: Point): Row[] {
 /** What fits the last cache is not held to the speed of memory. */
 function roofFor(report: BenchReport, cost: StepCost): MachineRoof {
   return cost.bytes > 4 * report.weightBytes ? report.roof : report.cacheRoof;
-}
-
-const number = (value: number | undefined, digits: number) =>
-  value === undefined ? '' : value.toFixed(digits);
-const withSpread = ({ median, q25, q75 }: Spread, digits: number) =>
-  `${median.toFixed(digits)} [${q25.toFixed(digits)}, ${q75.toFixed(digits)}]`;
-const percent = (share: number | undefined) => (share === undefined ? '' : `${(100 * share).toFixed(0)} %`);
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
-  return [line(head), `|${'---|'.repeat(head.length)}`, ...rows.map(line)].join('\n');
-}
-
-function pointTable(report: BenchReport, points: readonly Point[], pictures: boolean): string {
-  const head = ['', 'batch', pictures ? 'visual tokens each' : 'tokens each', pictures ? 'codec' : 'side'];
-  head.push('ms a step [quartiles]', 'CPU ms', 'tokens/s', 'GB/s', 'GFLOP/s', 'of the roof');
-  head.push(...(pictures ? ['times raw', 'in CPU time'] : ['times as long as kvcapsule', 'in CPU time']));
-  head.push(pictures ? 'ceiling' : 'same tokens');
-  const rows = points.flatMap((point) =>
-    rowsOf(report, point).map((row) => [
-      point.kind,
-      String(point.batch),
-      String(point.context),
-      row.side,
-      withSpread(row.milliseconds, 3),
-      number(row.cpuMilliseconds, 3),
-      number(row.tokensPerSecond, 0),
-      number(row.gigabytesPerSecond, 1),
-      number(row.gigaflops, 1),
-      percent(row.reached),
-      ...[row.ratio, row.cpuRatio].map((ratio) =>
-        ratio === undefined || row.side === OWN || row.side === 'raw' ? '' : withSpread(ratio, 2),
-      ),
-      pictures ? number(row.ceiling, 2) : percent(row.agreement),
-    ]),
-  );
-  return table(head, rows);
-}
-
-const CEILING_CONTEXT = 16_384;
-const CEILING_BATCHES = [1, 4, 16];
-
-/** Ceilings on this machine's roof of storing 16K visual tokens in a sixteenth of the bytes. */
-function ceilingTable(report: BenchReport): string {
-  const models = [report.geometry, ...PUBLISHED];
-  const sixteenth: Storage = { bytesShare: 1 / 16, macsShare: 0 };
-  const rows = models.flatMap((geometry) =>
-    CEILING_BATCHES.map((batch) => {
-      const raw = decodeCost(geometry, 2, batch, CEILING_CONTEXT);
-      const short = decodeCost(geometry, 2, batch, CEILING_CONTEXT, sixteenth);
-      const perSecond = (cost: StepCost) => (batch / leastSeconds(cost, report.roof)).toPrecision(3);
-      const ratio = ceilingRatio(geometry, 2, batch, CEILING_CONTEXT, sixteenth, report.roof);
-      const gigabytes = (cost: StepCost) => (cost.bytes / 1e9).toPrecision(3);
-      const cells = [gigabytes(raw), gigabytes(short), perSecond(raw), perSecond(short), ratio.toFixed(2)];
-      return [geometry.name, String(batch), ...cells];
-    }),
-  );
-  const head = ['model', 'batch', 'GB a step, raw', 'GB, 16 times less KV', 'tokens/s at most, raw'];
-  return table([...head, 'tokens/s at most, 16 times less', 'ceiling of the ratio'], rows);
-}
-
-/** The tables and everything needed to make them again. */
-export function renderMarkdown(report: BenchReport): string {
-  const { roof, cacheRoof } = report;
-  const speed = (one: MachineRoof) =>
-    `${(one.readBytesPerSecond / 1e9).toFixed(1)} GB/s, ${(one.flopsPerSecond / 1e9).toFixed(0)} GFLOP/s`;
-  const text = report.points.filter(({ content }) => content === 'text');
-  const pictures = report.points.filter(({ content }) => content === 'pictures');
-  const parts = [
-    `# Engine benchmark
-Weights ${report.weights}${report.peers.length > 0 && report.weights.startsWith('q') ? ' (peers: bf16)' : ''}, keys and values f16, ${report.threads} threads on every side; sides take turns in every round. Ratios are of rounds measured one right after the other. "Of the roof" is the least time that bytes and operations of a step allow on the measured roof, as a share of the time taken. CPU time is of all threads of a side's process; other work on the machine does not stretch it.`,
-  ];
-  if (text.length > 0) {
-    parts.push(`## Text only
-${pointTable(report, text, false)}`);
-  }
-  if (pictures.length > 0) {
-    parts.push(`## Pictures
-Decoding after contexts of pictures, one step of all sequences. The ceiling counts bytes of weights and of stored pictures, and operations: a capsule multiplies by its bases and templates as well.
-
-${pointTable(report, pictures, true)}`);
-  }
-  parts.push(`## Ceilings
-16-bit weights, ${CEILING_CONTEXT} visual tokens in every sequence, on the roof of this machine.
-
-${ceilingTable(report)}`);
-  parts.push(`| | |
-|---|---|
-| command | \`${report.command}\` |
-| commit | ${report.commit} |
-| date | ${report.date} |
-| machine | ${report.machine} |
-| arithmetic | ${report.arithmetic} |
-| load average at begin and end | ${report.load.map((one) => one.toFixed(1)).join(', ')} |
-| roof, memory | ${speed(roof)} |
-| roof, ${(report.weightBytes / 1e6).toFixed(0)} MB | ${speed(cacheRoof)} |
-| peers | ${report.peers.join(', ') || 'none'} |
-`);
-  return parts.join('\n\n');
 }

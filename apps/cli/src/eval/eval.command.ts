@@ -5,8 +5,7 @@ import { cropOf } from '@kvcapsule/evaluation/prompts';
 import { checkOutput, writeReport } from '../output.js';
 import { entriesAgainst, readEntries, type Entry } from '@kvcapsule/evaluation/fidelity';
 import { evaluate, measureShard, type EvalOptions, type Shard } from '@kvcapsule/evaluation/fidelity';
-import { renderHtml } from '@kvcapsule/evaluation/report';
-import { renderMarkdown } from '@kvcapsule/evaluation/report';
+import { evalReport } from '@kvcapsule/evaluation/report';
 import { ARTWORK } from '@kvcapsule/evaluation/fidelity';
 
 /** A unit's questions are read in one step together. */
@@ -106,7 +105,7 @@ async function runEval(flags: EvalFlags): Promise<void> {
   }
   const report = await evaluate(whole, command, progress);
   if (overwrite) process.stderr.write('\n');
-  await writeReport(flags.out, report, { markdown: renderMarkdown(report), html: renderHtml(report) });
+  await writeReport(flags.out, report, evalReport(report));
 }
 
 const EXAMPLES = `

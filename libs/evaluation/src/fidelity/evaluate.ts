@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { addonPath, type Engine } from '@kvcapsule/engine';
 import type { SceneCrop } from '@kvcapsule/testing';
-import { commitOf, machineName } from '../report/provenance.js';
+import { commitOf, machineName } from '@kvcapsule/reporting';
 import { isBaseline, RAW_ENTRY, type Entry } from './entries.js';
 import { reportEntries, type EntryReport } from './entry-report.js';
 import { Journal, type SceneRecord } from './journal.js';

@@ -1,20 +1,20 @@
+import * as Plot from '@observablehq/plot';
+import { PALETTE, type PlotBlock } from '@kvcapsule/reporting';
 import type { EntryReport } from '../fidelity/entry-report.js';
 import type { EvalReport } from '../fidelity/evaluate.js';
 import type { Estimate } from '../statistics/statistics.js';
-import { escapeXml } from './html-page.js';
-import { type Axis, COLOURS, gridLines, linePath, logScale, type PlotFrame, svgPlot } from './svg-plot.js';
 
-const FRAME: PlotFrame = { width: 860, height: 440, margin: { left: 76, right: 24, top: 34, bottom: 52 } };
-const { width: WIDTH, height: HEIGHT, margin: MARGIN } = FRAME;
-const [BLUE, VERMILION, GREEN] = COLOURS;
+const [BLUE, VERMILION, GREEN, , , , GREY] = PALETTE;
 const GROUP_COLOURS: Readonly<Record<EntryReport['group'], string>> = {
   ours: BLUE,
   rival: VERMILION,
   paper: GREEN,
-  ablation: '#999999',
+  ablation: GREY,
 };
 /** A KL of nought has no place on a logarithmic axis; differences below this are rounding. */
 const LEAST_KL = 1e-6;
+/** In points. What loses more is drawn at the lower edge, or all others would be one line. */
+const LEAST_DIFFERENCE = -6;
 
 export type PlotKind = 'kl' | 'difference';
 
@@ -39,117 +39,71 @@ export function paretoFront<P extends { readonly ratio: number; readonly y: { re
   return front.reverse();
 }
 
+/** Drawn no lower than the axis reaches. */
 function pointsOf({ entries }: EvalReport, kind: PlotKind): Point[] {
+  const least = kind === 'kl' ? LEAST_KL : LEAST_DIFFERENCE;
+  const drawn = (value: number) => Math.max(value, least);
   return entries.flatMap(({ name, group, ratio, questions: { againstRaw } }) => {
     if (againstRaw === undefined || ratio === undefined) return [];
-    return [{ name, group, ratio, y: kind === 'kl' ? againstRaw.klMean : againstRaw.differencePoints }];
+    const { value, low, high } = kind === 'kl' ? againstRaw.klMean : againstRaw.differencePoints;
+    return [{ name, group, ratio, y: { value: drawn(value), low: drawn(low), high: drawn(high) } }];
   });
 }
 
-function ratioAxis(points: readonly Point[]): Axis {
-  const ratios = points.map(({ ratio }) => ratio);
-  const [low, high] = [Math.min(1, ...ratios) * 0.9, Math.max(2, ...ratios) * 1.3];
-  const ticks = [0.5, 1, 2, 4, 8, 16, 32, 64, 128].filter((tick) => tick >= low && tick <= high);
-  const at = logScale(low, high, MARGIN.left, WIDTH - MARGIN.right);
-  return { ticks, show: (value) => `${value}×`, at };
-}
+const YS = {
+  kl: {
+    label: 'KL(raw ‖ entry), nats per answer token',
+    scale: { type: 'log' as const, tickFormat: (nats: number) => nats.toExponential(0) },
+    better: (a: number, b: number) => a < b,
+  },
+  difference: {
+    label: 'accuracy minus raw’s, points (what loses more stands at the edge)',
+    scale: { type: 'linear' as const },
+    better: (a: number, b: number) => a > b,
+  },
+};
 
-function klAxis(points: readonly Point[]): Axis {
-  const values = points.map(({ y }) => Math.max(y.value, LEAST_KL));
-  const [from, to] = [
-    Math.floor(Math.log10(Math.min(...values))),
-    Math.ceil(Math.log10(Math.max(...values))),
-  ];
-  const last = to > from ? to : from + 1;
-  const ticks = Array.from({ length: last - from + 1 }, (_, decade) => 10 ** (from + decade));
-  const at = logScale(10 ** from, 10 ** last, HEIGHT - MARGIN.bottom, MARGIN.top);
-  return { ticks, show: (value) => (value >= 0.01 ? String(value) : value.toExponential(0)), at };
-}
-
-/** What loses more than this is drawn at the lower edge, or all others would be one line. */
-const LEAST_DIFFERENCE = -6;
-
-function differenceAxis(points: readonly Point[]): Axis {
-  const low = Math.min(-0.5, ...points.map(({ y }) => Math.max(y.low, LEAST_DIFFERENCE)));
-  const high = Math.max(0.5, ...points.map(({ y }) => y.high));
-  const step = [0.25, 0.5, 1, 2, 5, 10, 20].find((candidate) => (high - low) / candidate <= 8) ?? 50;
-  const [first, last] = [Math.floor(low / step), Math.ceil(high / step)];
-  const ticks = Array.from({ length: last - first + 1 }, (_, tick) => (first + tick) * step);
-  const [bottom, height] = [HEIGHT - MARGIN.bottom, HEIGHT - MARGIN.bottom - MARGIN.top];
-  const at = (value: number) => {
-    const share = (value - first * step) / ((last - first) * step);
-    return bottom - Math.max(0, share) * height;
-  };
-  return { ticks, show: (value) => value.toFixed(step < 1 ? 2 : 0), at };
-}
-
-const LABEL_HEIGHT = 11;
-const CHARACTER_WIDTH = 5.6;
-
-interface Label {
-  readonly left: number;
-  readonly right: number;
-  readonly bottom: number;
-}
-
-/** Above right of its point, or as much higher as the labels placed before leave room. */
-function placeLabel(name: string, x: number, y: number, placed: Label[]): Label {
-  const width = name.length * CHARACTER_WIDTH;
-  const left = Math.min(x + 7, WIDTH - MARGIN.right - width);
-  let bottom = y - 6;
-  const covers = (other: Label) =>
-    left < other.right && left + width > other.left && Math.abs(bottom - other.bottom) < LABEL_HEIGHT;
-  for (let other = placed.find(covers); other !== undefined; other = placed.find(covers)) {
-    bottom = other.bottom - LABEL_HEIGHT;
-  }
-  const label = { left, right: left + width, bottom };
-  placed.push(label);
-  return label;
-}
-
-function marks(points: readonly Point[], xAxis: Axis, yAxis: Axis): string {
-  const placed: Label[] = [];
-  const lowestFirst = points.toSorted((a, b) => yAxis.at(b.y.value) - yAxis.at(a.y.value));
-  const drawn = lowestFirst.map(({ name, group, ratio, y }) => {
-    const [x, middle] = [xAxis.at(ratio), yAxis.at(y.value)];
-    const label = placeLabel(name, x, middle, placed);
-    const title = escapeXml(`${name}: ${ratio.toFixed(2)}×, ${y.value.toPrecision(3)}`);
-    const bar = `M${x.toFixed(1)} ${yAxis.at(y.high).toFixed(1)}V${yAxis.at(y.low).toFixed(1)}`;
-    return `<g stroke="${GROUP_COLOURS[group]}" fill="${GROUP_COLOURS[group]}"><title>${title}</title><path d="${bar}" stroke-width="1.5"/><circle cx="${x.toFixed(1)}" cy="${middle.toFixed(1)}" r="4"/><text x="${label.left.toFixed(1)}" y="${label.bottom.toFixed(1)}" stroke="none" font-size="10.5">${escapeXml(name)}</text></g>`;
-  });
-  return drawn.join('\n');
-}
-
-function legend(points: readonly Point[]): string {
-  const groups = [...new Set(points.map(({ group }) => group))];
-  return groups
-    .map(
-      (group, index) =>
-        `<circle cx="${MARGIN.left + 10 + index * 100}" cy="14" r="4.5" fill="${GROUP_COLOURS[group]}"/><text x="${MARGIN.left + 20 + index * 100}" y="18">${group}</text>`,
-    )
-    .join('');
-}
-
-/** Ratio on a logarithmic axis against KL (logarithmic) or the paired difference of accuracy, with intervals. */
-export function paretoPlot(report: EvalReport, kind: PlotKind): string {
+/**
+ * Ratio on a logarithmic axis against KL (logarithmic) or the paired difference of accuracy, with intervals; points
+ * that nothing beats are numbered. Undefined where nothing is compared.
+ */
+export function paretoPlot(report: EvalReport, kind: PlotKind): PlotBlock | undefined {
   const points = pointsOf(report, kind);
-  if (points.length === 0) return '';
-  const x = ratioAxis(points);
-  const y = kind === 'kl' ? klAxis(points) : differenceAxis(points);
-  const better = (a: number, b: number) => (kind === 'kl' ? a < b : a > b);
+  if (points.length === 0) return undefined;
+  const { label, scale, better } = YS[kind];
   const front = paretoFront(points, better);
-  const path = linePath(front.map((point) => [x.at(point.ratio), y.at(point.y.value)]));
-  const label =
-    kind === 'kl'
-      ? 'KL(raw ‖ entry), nats per answer token'
-      : 'accuracy minus raw’s, points (what loses more stands at the edge)';
-  const shapes = [
-    gridLines(FRAME, x, y),
-    `<path d="${path}" fill="none" stroke="currentColor" stroke-dasharray="5 4" opacity=".6"/>`,
-    marks(points, x, y),
-    legend(points),
-    `<text x="${(WIDTH + MARGIN.left) / 2}" y="${HEIGHT - 12}" text-anchor="middle">times smaller than raw 16-bit rows, markers and rounding counted</text>`,
-    `<text transform="translate(18 ${HEIGHT / 2}) rotate(-90)" text-anchor="middle">${label}</text>`,
-  ];
-  return `<figure>${svgPlot(FRAME, `${label} against ratio`, shapes)}</figure>`;
+  const at = { x: 'ratio', y: (point: Point) => point.y.value };
+  const stroke = (point: Point) => GROUP_COLOURS[point.group];
+  const title = ({ name, ratio, y }: Point) => `${name}: ${ratio.toFixed(2)}×, ${y.value.toPrecision(3)}`;
+  const [low, high] = [(point: Point) => point.y.low, (point: Point) => point.y.high];
+  const groups = [...new Set(points.map(({ group }) => group))];
+  return {
+    caption: `${label}, against how many times smaller than raw 16-bit rows`,
+    legend: groups.map((name) => ({ name, colour: GROUP_COLOURS[name] })),
+    key: front.map(title),
+    draw: ({ width }) => ({
+      marginLeft: 52,
+      marginBottom: 40,
+      x: {
+        type: 'log',
+        base: 2,
+        label: 'times smaller than raw',
+        ticks: width < 500 ? 4 : 8,
+        tickFormat: (times: number) => `${times}×`,
+      },
+      y: { ...scale, label: null, grid: true },
+      marks: [
+        Plot.line(front, { ...at, strokeDasharray: '5 4', strokeOpacity: 0.6 }),
+        Plot.ruleX(points, { x: 'ratio', y1: low, y2: high, stroke }),
+        Plot.dot(points, { ...at, fill: stroke, r: 3.5, title }),
+        Plot.text(front, {
+          ...at,
+          text: (_, index) => String(index + 1),
+          dx: 10,
+          dy: 10,
+          fontWeight: 'bold',
+        }),
+      ],
+    }),
+  };
 }

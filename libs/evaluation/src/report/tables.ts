@@ -6,7 +6,7 @@ import type { Estimate } from '../statistics/statistics.js';
 import type { Summary } from '../fidelity/summary.js';
 
 /** One table of the report, whatever it is written as. */
-export interface Table {
+interface Table {
   readonly title: string;
   /** What the numbers are, in whole sentences. */
   readonly note: string;
@@ -89,6 +89,12 @@ function claimRows({ name, claim, ratio, questions: { questions, againstRaw } }:
     rows.push([name, said, answers, signed(difference.value), signed(difference.low), holds]);
   }
   return rows;
+}
+
+/** Of all claims that entries make, those that hold. */
+export function claimsHeld({ entries }: EvalReport): { readonly held: number; readonly made: number } {
+  const rows = entries.flatMap(claimRows);
+  return { held: rows.filter((row) => row.at(-1) === 'yes').length, made: rows.length };
 }
 
 function claims({ entries }: EvalReport): Table {

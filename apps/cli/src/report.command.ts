@@ -1,0 +1,53 @@
+import { readFile } from 'node:fs/promises';
+import { KvcError } from '@kvcapsule/contracts';
+import { evalReport } from '@kvcapsule/evaluation/report';
+import type { EvalReport } from '@kvcapsule/evaluation/fidelity';
+import type { Report } from '@kvcapsule/reporting';
+import type { Command } from 'commander';
+import { engineReport } from './bench/engine-report.js';
+import type { BenchReport } from './bench/report.js';
+import { checkOutput, writePages } from './output.js';
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null;
+}
+
+/** @throws KvcError CONFIG_INVALID for a file that no command of ours has written */
+export function reportOf(path: string, text: string): Report {
+  const invalid = (why: string, cause?: unknown) =>
+    new KvcError('CONFIG_INVALID', `${path}: ${why}`, { cause });
+  let results: unknown;
+  try {
+    results = JSON.parse(text);
+  } catch (cause) {
+    throw invalid('not JSON', cause);
+  }
+  const has = (...keys: string[]) => isRecord(results) && keys.every((key) => key in results);
+  try {
+    if (has('entries', 'picture', 'scenes')) return evalReport(results as EvalReport);
+    if (has('points', 'geometry', 'roof')) return engineReport(results as BenchReport);
+  } catch (cause) {
+    throw invalid('results of another version, or not whole', cause);
+  }
+  throw invalid('neither the results of eval nor of bench engine');
+}
+
+export function registerReport(program: Command): void {
+  program
+    .command('report')
+    .description('make the pages of saved results again')
+    .argument('<file...>', 'results of eval or of bench engine (JSON)')
+    .addHelpText(
+      'after',
+      '\nWrites FILE.md and FILE.html beside each file.\n\nExamples:\n  kvcapsule report bench/results/accuracy.json',
+    )
+    .action(async (files: readonly string[]) => {
+      for (const file of files) {
+        await checkOutput(file, 'file');
+        const text = await readFile(file, 'utf8').catch((cause: unknown) => {
+          throw new KvcError('CONFIG_INVALID', `${file} cannot be read`, { cause });
+        });
+        await writePages(file, reportOf(file, text));
+      }
+    });
+}
