@@ -177,7 +177,10 @@ const report = {
   title: 'Eviction policies',
   summary: `What each policy saves on generated traffic, beside what no order of eviction can pass; the bounds of that optimum are within ${((1 - bracket) * 100).toFixed(1)} % of each other.`,
   figures: [
-    { value: `${rows.filter(isFirst).length} of ${rows.length}`, label: `in which ${DEFAULT_EVICTION_POLICY} saves most tokens` },
+    {
+      value: `${rows.filter(isFirst).length} of ${rows.length}`,
+      label: `in which ${DEFAULT_EVICTION_POLICY} saves most tokens`,
+    },
     { value: `${reached.length} of ${rows.length}`, label: 'in which it saves 0.85 of the optimum’s tokens' },
   ],
   sections: [

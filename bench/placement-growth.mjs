@@ -148,7 +148,10 @@ function plotOf(rows, caption, label, along) {
     points: rows.map((row) => ({ x: along(row), y: value(row) })),
   }));
   const ticks = rows.map(along);
-  return linesPlot(caption, series, { x: { type: 'log', label, ticks, tickFormat: ',' }, y: { type: 'log' } });
+  return linesPlot(caption, series, {
+    x: { type: 'log', label, ticks, tickFormat: ',' },
+    y: { type: 'log' },
+  });
 }
 
 const commit = execFileSync('git', ['-C', ROOT, 'rev-parse', '--short', 'HEAD']).toString().trim();

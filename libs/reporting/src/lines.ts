@@ -1,8 +1,6 @@
-import { line, link, plot } from '@observablehq/plot';
+import { line, link, type PlotOptions } from '@observablehq/plot';
 import { colourOf } from './plot.js';
 import type { PlotBlock } from './report.js';
-
-type PlotOptions = NonNullable<Parameters<typeof plot>[0]>;
 
 /** One line of a plot. */
 export interface Series {

@@ -3,7 +3,7 @@ import { parseHTML } from 'linkedom';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
 import { isNumeric, numberOf } from './number-cells.js';
-import { renderHtml, renderMarkdown, type Report } from './index.js';
+import { linesPlot, renderHtml, renderMarkdown, type Report } from './index.js';
 import { SORTING } from './sorting.js';
 
 const REPORT: Report = {
@@ -117,6 +117,40 @@ describe('the page', () => {
     click(0);
     expect(shown()).toEqual(['a', 'b|c', 'c']);
     expect(table?.querySelectorAll('th[aria-sort]')).toHaveLength(1);
+  });
+});
+
+describe('lines', () => {
+  const svgOf = (block: ReturnType<typeof linesPlot>) => {
+    const section = { title: 's', plots: [block] };
+    const { document } = parseHTML(renderHtml({ ...REPORT, sections: [section] }));
+    return document.querySelector('.wide svg');
+  };
+
+  it('are drawn with their points and spans, and named where there are several', () => {
+    const points = [
+      { x: 1, y: 2, least: 1, most: 3 },
+      { x: 10, y: 4 },
+    ];
+    const block = linesPlot(
+      'Growth',
+      [
+        { name: 'a', points },
+        { name: 'b', points, isDashed: true },
+      ],
+      {
+        x: { type: 'log' },
+      },
+    );
+    expect(block.legend?.map(({ name, dashed }) => [name, dashed])).toEqual([
+      ['a', false],
+      ['b', true],
+    ]);
+    const svg = svgOf(block);
+    expect(svg?.querySelectorAll('[aria-label=line]')).toHaveLength(2);
+    expect(svg?.querySelectorAll('[aria-label=link] path')).toHaveLength(2);
+    expect(svg?.outerHTML).not.toContain('NaN');
+    expect(linesPlot('Growth', [{ name: 'a', points }], { x: {} }).legend).toEqual([]);
   });
 });
 
