@@ -5,8 +5,10 @@
 // known is written to --out after each round.
 //
 // Usage: node bench/router-beside.mjs [--peers vllm-router,smg,envoy,litellm,dynamo] [--install] [--baseline DIR]
-//          [--rounds 5] [--only small,prompt4k,picture1m,stream,memory] [--processes 1] [--open-streams 2000]
+//          [--rounds 5] [--warm-up-s 20] [--only small,prompt4k,picture1m,stream,memory] [--processes 1] [--open-streams 2000]
 //          [--cache DIR] [--quick] [--out FILE]
+//   --warm-up-s how long each side answers lines in a loop before anything is measured: a router runs for days, and V8
+//               compiles what runs often
 //   --quick     a tenth of the requests: whether all sides answer, not what they cost
 //   --install   makes a virtual environment for each peer under the cache (.cache/peers) and installs it there
 //   --baseline  another checkout that has been built, as one more side
@@ -190,9 +192,20 @@ class Samples {
   }
 }
 
+/** A side that fails here fails the loads, too, and is told so there. */
+async function warmUp(side, seconds) {
+  const until = performance.now() + 1_000 * seconds;
+  try {
+    while (performance.now() < until) await driveClosed(side.url, { requests: 256, at: 64, body: small });
+  } catch (error) {
+    process.stderr.write(`${side.name} does not warm up: ${wordsOf(error)}\n`);
+  }
+}
+
 /** Every side at every load, in turns; the first round warms all up and counts for nothing. `tell` hears of each. */
-async function runRounds(sides, direct, { loads, rounds, ...asked }, tell) {
+async function runRounds(sides, direct, { loads, rounds, warmUpS, ...asked }, tell) {
   const samples = new Samples();
+  for (const side of sides) await warmUp(side, warmUpS);
   for (let round = 0; round <= rounds; round += 1) {
     for (const load of loads) {
       if (load === 'memory' && round !== rounds) continue;
@@ -239,6 +252,7 @@ function optionsOf() {
       install: { type: 'boolean', default: false },
       baseline: { type: 'string' },
       rounds: { type: 'string', default: '5' },
+      'warm-up-s': { type: 'string', default: '20' },
       only: { type: 'string', default: ALL_LOADS.join(',') },
       processes: { type: 'string', default: '1' },
       'open-streams': { type: 'string', default: '2000' },
@@ -255,7 +269,9 @@ function optionsOf() {
   const [rounds, processes, openStreams] = [values.rounds, values.processes, values['open-streams']].map(
     Number,
   );
-  return { ...values, peers, loads, rounds, processes, openStreams, share: values.quick ? 0.1 : 1 };
+  const warmUpS = values.quick ? 1 : Number(values['warm-up-s']);
+  const share = values.quick ? 0.1 : 1;
+  return { ...values, peers, loads, rounds, warmUpS, processes, openStreams, share };
 }
 
 /** Stops all that has been started, also when this process is told to end. */

@@ -2,11 +2,11 @@ import type { RedisClient } from './scripts.js';
 import { evictingPolicy } from './store-check.js';
 import { redisAddress } from './url.js';
 
-const INTERVAL_MS = 60_000;
+const INTERVAL_MS = 10_000;
 
 /**
  * Whether a store that was fit at the start still is: its policy is read again with each new connection and every
- * minute, since a store may be replaced or set up anew while parts run.
+ * ten seconds, since a store may be replaced or set up anew while parts run.
  */
 export class StoreWatch {
   readonly #check = (): void => void this.#read();
