@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { ROOT } from './paths.js';
@@ -11,6 +12,16 @@ describe('the list of commands', () => {
     const listed = [...section.matchAll(/^ {2}(\w+)/gm)].map(([, name]) => name);
     const commands = createProgram().commands.map((command) => command.name());
     expect(listed.filter((name) => name !== 'test').sort()).toEqual(commands.sort());
+  });
+
+  it('is one that the entry script passes on', () => {
+    const script = readFileSync(join(ROOT, 'kvcapsule'), 'utf8');
+    const passedOn = [...script.matchAll(/^ {4}([\w |-]+)\)/gm)].flatMap(([, names = '']) =>
+      names.split(' | '),
+    );
+    expect(passedOn).toEqual(
+      expect.arrayContaining(createProgram().commands.map((command) => command.name())),
+    );
   });
 
   it('shows examples with every command', () => {
