@@ -297,11 +297,11 @@ describe('a worker whose connection is lost', () => {
     expect(heard.faults).toMatchObject([{ code: 'WORKER_LOST' }]);
     expect(reach()).toBe('reconnecting');
     expect(() => fleet.link(record)).toThrow('connection');
-    await pass(4_900);
+    await pass(2_900);
     expect(reach()).toBe('reconnecting');
     await pass(200);
     expect(reach()).toBe('unreachable');
-    await pass(24_900);
+    await pass(26_900);
     expect(() => fleet.link(record)).toThrow('connection');
     expect(look.mock.calls.length).toBeLessThan(20);
     const changed = vi.fn();

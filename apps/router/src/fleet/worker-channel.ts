@@ -19,7 +19,7 @@ const LONGEST_BACKOFF_MS = 2_000;
  * every two seconds later on, and a busy machine answers one in as long: with one second, a way that broke for a third
  * of one was an outage to those who came then.
  */
-const HICCUP_MS = 5_000;
+const HICCUP_MS = 3_000;
 const ADVICE_MS = 1_000;
 
 export interface ChannelEvents {
