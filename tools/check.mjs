@@ -3,6 +3,15 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+
+const {
+  values: { json, help },
+} = parseArgs({ options: { json: { type: 'string' }, help: { type: 'boolean', short: 'h' } } });
+if (help) {
+  console.log('Usage: npm run check [-- --json FILE]   (every check of the source; FILE gets the counts)');
+  process.exit();
+}
 
 const root = resolve(import.meta.dirname, '..');
 const bin = (name) => join(root, 'node_modules/.bin', name);
@@ -108,6 +117,5 @@ for (const [title, check] of Object.entries(checks)) {
     console.log(`FAILED  ${title} (${took()})\n${error.message}\n`);
   }
 }
-const json = process.argv.indexOf('--json');
-if (json > 0) writeFileSync(process.argv[json + 1], JSON.stringify(counts));
+if (json !== undefined) writeFileSync(json, JSON.stringify(counts));
 process.exitCode = counts.failed === 0 ? 0 : 1;
