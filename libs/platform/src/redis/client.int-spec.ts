@@ -40,3 +40,20 @@ it('drops a connection to a replica once, however many commands of a pipeline it
   expect(await Promise.all([first.set('key', 'one'), second.set('key', 'two')])).toEqual(['OK', 'OK']);
   second.disconnect();
 });
+
+it('tells that a password has been changed meanwhile, until the old one is taken again', async () => {
+  const admin = redis.client as Redis;
+  await admin.acl('SETUSER', 'app', 'on', '>first', '~*', '&*', '+@all');
+  const client = await createRedisClient(redis.store.url.replace('redis://', 'redis://app:first@'));
+  const ledger = new RedisLedger(client);
+  const release = () => ledger.release({ workerId: 'w', epoch: 1, leaseId: 'l' });
+  await release();
+  await admin.acl('SETUSER', 'app', 'resetpass', '>second');
+  await admin.client('KILL', 'USER', 'app');
+  await vi.waitFor(async () => {
+    await expect(release()).rejects.toThrow('the user or the password is not the one that it knows');
+  }, 5_000);
+  await admin.acl('SETUSER', 'app', '>first');
+  await vi.waitFor(release, 5_000);
+  client.disconnect();
+});

@@ -4,7 +4,7 @@ import { KvcError } from '@kvcapsule/contracts';
 import type { Redis } from 'ioredis';
 
 import { adviceOn, adviceOnSilence } from './advice.js';
-import { makeConnection, nodesOf, type RedisConnection } from './connection.js';
+import { makeConnection, nodesOf, refusalOf, type RedisConnection } from './connection.js';
 import type { KeyTypes } from './keys.js';
 import { defineScripts, type RedisClient } from './scripts.js';
 import type { RedisSettings } from './settings.js';
@@ -106,6 +106,8 @@ export async function runVerb<T>(client: RedisClient, types: KeyTypes, verb: () 
     try {
       return await verb();
     } catch (error) {
+      const refusal = mayPass(error) ? refusalOf(client) : undefined;
+      if (refusal !== undefined) throw unavailable(refusal);
       if (client.status === 'end' || !mayPass(error) || performance.now() > giveUpAt) {
         throw isWrongType(error) ? await foreignKey(client, types, error) : unavailable(error);
       }

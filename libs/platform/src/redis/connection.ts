@@ -18,7 +18,26 @@ export function nodesOf(client: RedisConnection): Redis[] {
 
 /** One more of the same, not yet connected. */
 export function anotherOf(client: RedisConnection): RedisConnection {
-  return client instanceof Cluster ? client.duplicate() : leavingReplicas(client.duplicate());
+  return notingRefusals(client instanceof Cluster ? client.duplicate() : leavingReplicas(client.duplicate()));
+}
+
+/** Why the store does not let clients in that were connected before, for as long as it does not. */
+const refusals = new WeakMap<RedisConnection, Error>();
+const REFUSAL = /WRONGPASS|NOAUTH|NOPERM|invalid (username-)?password/;
+
+/**
+ * That the store refuses the user or the password of a client, which has been changed there meanwhile. Commands
+ * themselves meet a closed connection only.
+ */
+export const refusalOf = (client: RedisConnection): Error | undefined => refusals.get(client);
+
+function notingRefusals<T extends RedisConnection>(client: T): T {
+  for (const event of ['error', 'node error', 'sentinelError'])
+    client.on(event, (error: Error) => {
+      if (REFUSAL.test(error.message)) refusals.set(client, error);
+    });
+  client.on('ready', () => refusals.delete(client));
+  return client;
 }
 
 /**
@@ -27,6 +46,10 @@ export function anotherOf(client: RedisConnection): RedisConnection {
  * `disconnect`. Throws `CONFIG_INVALID` where a file of the settings cannot be read.
  */
 export function makeConnection(settings: RedisSettings): RedisConnection {
+  return notingRefusals(connectionOf(settings));
+}
+
+function connectionOf(settings: RedisSettings): RedisConnection {
   const address = parseRedisUrl(settings.redis);
   const { sentinelUsername, sentinelPassword, ...secrets } = readSecrets(settings);
   const shared = { ...ONE_CONNECTION, ...secrets };
