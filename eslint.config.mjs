@@ -40,6 +40,8 @@ const layers = [
       ...['type:contract', 'type:util'],
     ],
   },
+  // what operators watch a cluster with, generated from the catalogue of metrics
+  { sourceTag: 'type:operations', onlyDependOnLibsWithTags: ['type:adapter', 'type:contract', 'type:util'] },
   { sourceTag: 'type:contract', onlyDependOnLibsWithTags: ['type:util'] },
   { sourceTag: 'type:util', onlyDependOnLibsWithTags: ['type:util'] },
   // it turns the domain's page changes and rows into the engine's arrays, and hands the engine what the reader of model
@@ -61,7 +63,9 @@ const layers = [
   },
   {
     sourceTag: 'type:e2e',
-    onlyDependOnLibsWithTags: ['type:testing', 'type:adapter', 'type:domain', 'type:contract', 'type:util'],
+    onlyDependOnLibsWithTags: [
+      ...['type:testing', 'type:adapter', 'type:domain', 'type:contract', 'type:util', 'type:operations'],
+    ],
   },
 ];
 

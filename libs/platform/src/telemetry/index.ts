@@ -12,6 +12,8 @@ import {
 import { METRICS, type MetricSpec } from './catalogue.js';
 import { PlainHistogram } from './plain-histogram.js';
 
+export { METRICS, type MetricSpec } from './catalogue.js';
+
 type Catalogue = typeof METRICS;
 
 type MetricOf<S extends MetricSpec> = S extends { readonly type: 'counter' }

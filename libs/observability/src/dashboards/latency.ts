@@ -1,0 +1,196 @@
+import { OBJECTIVES } from '../rules/slo.js';
+import type { Board } from './board.js';
+import { buckets, nodeOf, quantile, quantiles } from './queries.js';
+
+const { firstToken, nextToken } = OBJECTIVES;
+
+export const latency: Board = {
+  name: 'latency',
+  title: 'KVCapsule / Latency',
+  description: 'Where the time of a request goes, from its arrival to its last token.',
+  rows: [
+    {
+      title: 'What users feel',
+      panels: [
+        {
+          kind: 'lines',
+          title: 'Time to first token',
+          description: 'From the arrival of a request to its first token. The line is the objective for p95.',
+          queries: quantiles('kvcapsule_router_time_to_first_token_seconds'),
+          unit: 's',
+          thresholds: [{ from: firstToken.withinSeconds, colour: 'red' }],
+          width: 8,
+          runbook: 'first-token-slow',
+        },
+        {
+          kind: 'lines',
+          title: 'Between tokens',
+          description: 'Between two tokens of one answer. The line is the objective for p99.',
+          queries: quantiles('kvcapsule_router_inter_token_latency_seconds'),
+          unit: 's',
+          thresholds: [{ from: nextToken.withinSeconds, colour: 'red' }],
+          width: 8,
+          runbook: 'next-token-slow',
+        },
+        {
+          kind: 'lines',
+          title: 'Whole requests',
+          description: 'From the arrival of a request to its last byte.',
+          queries: quantiles('kvcapsule_router_request_duration_seconds'),
+          unit: 's',
+          width: 8,
+        },
+        {
+          kind: 'heat',
+          title: 'Time to first token, all values',
+          description: 'How many requests fell into which bucket: two bands are two kinds of requests.',
+          query: buckets('kvcapsule_router_time_to_first_token_seconds'),
+          unit: 's',
+          width: 12,
+        },
+        {
+          kind: 'heat',
+          title: 'Between tokens, all values',
+          description: 'How many gaps fell into which bucket.',
+          query: buckets('kvcapsule_router_inter_token_latency_seconds'),
+          unit: 's',
+          width: 12,
+        },
+      ],
+    },
+    {
+      title: 'Before a worker',
+      panels: [
+        {
+          kind: 'lines',
+          title: 'In the queue',
+          description: 'From entering the queue to a place on a worker.',
+          queries: quantiles('kvcapsule_router_queue_wait_seconds'),
+          unit: 's',
+          width: 8,
+          runbook: 'queue-long',
+        },
+        {
+          kind: 'lines',
+          title: 'Fetching pictures',
+          description: 'Fetching and inspecting one picture.',
+          queries: quantiles('kvcapsule_router_image_fetch_seconds'),
+          unit: 's',
+          width: 8,
+        },
+        {
+          kind: 'lines',
+          title: 'Event loop of routers',
+          description:
+            'How late a router’s event loop runs at p99, the 10 ms between two samples counted in: 10 ms is no lag.',
+          queries: [{ expr: nodeOf('router', 'nodejs_eventloop_lag_p99_seconds'), legend: '{{instance}}' }],
+          unit: 's',
+          thresholds: [{ from: 0.1, colour: 'red' }],
+          width: 8,
+          runbook: 'router-event-loop-lag',
+        },
+      ],
+    },
+    {
+      title: 'On a worker',
+      panels: [
+        {
+          kind: 'lines',
+          title: 'Encoding a picture',
+          description: 'Making one picture’s features, between the steps of running requests.',
+          queries: quantiles('kvcapsule_worker_picture_encode_seconds'),
+          unit: 's',
+          width: 8,
+        },
+        {
+          kind: 'lines',
+          title: 'Steps, p99 by worker',
+          description: 'One step of the engine over its whole batch: 99 of a hundred are shorter.',
+          queries: [
+            {
+              expr: 'histogram_quantile(0.99, sum by (le, instance) (rate(kvcapsule_worker_step_seconds_bucket[$__rate_interval])))',
+              legend: '{{instance}}',
+            },
+          ],
+          unit: 's',
+          width: 8,
+        },
+        {
+          kind: 'heat',
+          title: 'Steps, all values',
+          description: 'How many steps fell into which bucket, of all workers.',
+          query: buckets('kvcapsule_worker_step_seconds'),
+          unit: 's',
+          width: 8,
+        },
+        {
+          kind: 'lines',
+          title: 'Compressing a picture',
+          description: 'Turning one picture’s span into a capsule.',
+          queries: quantiles('kvcapsule_worker_compress_seconds'),
+          unit: 's',
+          width: 8,
+        },
+        {
+          kind: 'lines',
+          title: 'Requests that wait on a worker',
+          description: 'Accepted requests that wait for pages or for their turn.',
+          queries: [{ expr: 'kvcapsule_worker_requests_waiting', legend: '{{instance}}' }],
+          unit: 'short',
+          width: 8,
+        },
+        {
+          kind: 'lines',
+          title: 'Event loop of workers',
+          description: 'How late a worker’s event loop runs at p99; 10 ms is no lag.',
+          queries: [{ expr: nodeOf('worker', 'nodejs_eventloop_lag_p99_seconds'), legend: '{{instance}}' }],
+          unit: 's',
+          thresholds: [{ from: 0.1, colour: 'red' }],
+          width: 8,
+        },
+      ],
+    },
+    {
+      title: 'In numbers',
+      panels: [
+        {
+          kind: 'stat',
+          title: 'First token, p50',
+          description: 'Half of all requests have their first token sooner.',
+          query: { expr: quantile(0.5, 'kvcapsule_router_time_to_first_token_seconds'), legend: 'p50' },
+          unit: 's',
+          noValue: 'no requests',
+          width: 6,
+        },
+        {
+          kind: 'stat',
+          title: 'Between tokens, p50',
+          description: 'Half of all gaps between tokens are shorter.',
+          query: { expr: quantile(0.5, 'kvcapsule_router_inter_token_latency_seconds'), legend: 'p50' },
+          unit: 's',
+          noValue: 'no requests',
+          width: 6,
+        },
+        {
+          kind: 'stat',
+          title: 'Whole request, p50',
+          description: 'Half of all requests are done sooner.',
+          query: { expr: quantile(0.5, 'kvcapsule_router_request_duration_seconds'), legend: 'p50' },
+          unit: 's',
+          noValue: 'no requests',
+          width: 6,
+        },
+        {
+          kind: 'stat',
+          title: 'In the queue, p95',
+          description: 'Of a hundred requests 95 have a place on a worker sooner.',
+          query: { expr: quantile(0.95, 'kvcapsule_router_queue_wait_seconds'), legend: 'p95' },
+          unit: 's',
+          noValue: 'no requests',
+          width: 6,
+          runbook: 'queue-long',
+        },
+      ],
+    },
+  ],
+};

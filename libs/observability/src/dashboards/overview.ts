@@ -1,0 +1,235 @@
+import { COUNTED, FAULTS, OBJECTIVES } from '../rules/slo.js';
+import type { Board } from './board.js';
+import { quantile, quantiles, rate, totalRate } from './queries.js';
+
+const GOOD = `1 - (${totalRate(FAULTS)} or vector(0)) / ${totalRate(COUNTED)}`;
+const { answered, firstToken, nextToken } = OBJECTIVES;
+
+export const overview: Board = {
+  name: 'overview',
+  title: 'KVCapsule / Overview',
+  description: 'Whether users are happy, and how much memory capsules save.',
+  rows: [
+    {
+      title: 'Are users happy, and what do capsules save?',
+      panels: [
+        {
+          kind: 'stat',
+          title: 'Answered',
+          description:
+            'Share of requests that ended without a fault of the cluster. What clients got wrong or gave up is left out.',
+          query: { expr: GOOD, legend: 'answered' },
+          unit: 'percentunit',
+          decimals: 2,
+          thresholds: [
+            { from: -Infinity, colour: 'red' },
+            { from: 0.99, colour: 'yellow' },
+            { from: answered.share, colour: 'green' },
+          ],
+          noValue: 'no requests',
+          width: 4,
+          runbook: 'error-budget-burn',
+        },
+        {
+          kind: 'stat',
+          title: 'First token, p95',
+          description: 'From the arrival of a request to its first token: 95 of a hundred are faster.',
+          query: { expr: quantile(0.95, 'kvcapsule_router_time_to_first_token_seconds'), legend: 'p95' },
+          unit: 's',
+          thresholds: [
+            { from: -Infinity, colour: 'green' },
+            { from: firstToken.withinSeconds / 2, colour: 'yellow' },
+            { from: firstToken.withinSeconds, colour: 'red' },
+          ],
+          noValue: 'no requests',
+          width: 4,
+          runbook: 'first-token-slow',
+        },
+        {
+          kind: 'stat',
+          title: 'Between tokens, p99',
+          description: 'Between two tokens of one answer: 99 of a hundred gaps are shorter.',
+          query: { expr: quantile(0.99, 'kvcapsule_router_inter_token_latency_seconds'), legend: 'p99' },
+          unit: 's',
+          thresholds: [
+            { from: -Infinity, colour: 'green' },
+            { from: nextToken.withinSeconds / 2, colour: 'yellow' },
+            { from: nextToken.withinSeconds, colour: 'red' },
+          ],
+          noValue: 'no requests',
+          width: 4,
+          runbook: 'next-token-slow',
+        },
+        {
+          kind: 'stat',
+          title: 'Ready workers',
+          description: 'Workers whose heartbeat is fresh, as the routers see them.',
+          query: { expr: 'max(kvcapsule_router_workers)', legend: 'workers' },
+          unit: 'none',
+          thresholds: [
+            { from: -Infinity, colour: 'red' },
+            { from: 1, colour: 'green' },
+          ],
+          width: 4,
+          runbook: 'no-worker',
+        },
+        {
+          kind: 'stat',
+          title: 'KV memory saved',
+          description:
+            'What the keys and values of running requests would take without compression, less what they take.',
+          query: {
+            expr: 'sum(kvcapsule_worker_kv_raw_equivalent_bytes) - sum(kvcapsule_worker_kv_bytes)',
+            legend: 'saved',
+          },
+          unit: 'bytes',
+          decimals: 1,
+          thresholds: [{ from: -Infinity, colour: 'green' }],
+          width: 4,
+        },
+        {
+          kind: 'stat',
+          title: 'Times smaller',
+          description: 'Bytes without compression over bytes with it, of what running requests hold.',
+          query: {
+            expr: 'sum(avg_over_time(kvcapsule_worker_kv_raw_equivalent_bytes[$__rate_interval])) / (sum(avg_over_time(kvcapsule_worker_kv_bytes[$__rate_interval])) > 0)',
+            legend: 'times smaller',
+          },
+          unit: 'times',
+          decimals: 2,
+          thresholds: [
+            { from: -Infinity, colour: 'yellow' },
+            { from: 1, colour: 'green' },
+          ],
+          noValue: 'idle',
+          width: 4,
+        },
+      ],
+    },
+    {
+      title: 'Load',
+      panels: [
+        {
+          kind: 'areas',
+          title: 'Requests by outcome',
+          description: 'Requests that ended each second, by error code; ok is without an error.',
+          queries: [{ expr: rate('kvcapsule_router_requests_total', 'code'), legend: '{{code}}' }],
+          unit: 'reqps',
+          width: 8,
+        },
+        {
+          kind: 'lines',
+          title: 'Running and waiting',
+          description: 'Requests that a worker has accepted, and those that none has accepted yet.',
+          queries: [
+            { expr: 'sum(kvcapsule_router_requests_running)', legend: 'running' },
+            { expr: 'sum(kvcapsule_router_requests_waiting)', legend: 'waiting' },
+          ],
+          unit: 'short',
+          width: 8,
+          runbook: 'queue-long',
+        },
+        {
+          kind: 'lines',
+          title: 'Tokens',
+          description: 'Tokens of ended requests each second: read (prompt) and written (completion).',
+          queries: [{ expr: rate('kvcapsule_router_tokens_total', 'kind'), legend: '{{kind}}' }],
+          unit: 'tokens/s',
+          width: 8,
+        },
+      ],
+    },
+    {
+      title: 'What users feel',
+      panels: [
+        {
+          kind: 'lines',
+          title: 'Time to first token',
+          description: 'From the arrival of a request to its first token. The line is the objective for p95.',
+          queries: quantiles('kvcapsule_router_time_to_first_token_seconds'),
+          unit: 's',
+          thresholds: [{ from: firstToken.withinSeconds, colour: 'red' }],
+          width: 8,
+          runbook: 'first-token-slow',
+        },
+        {
+          kind: 'lines',
+          title: 'Between tokens',
+          description: 'Between two tokens of one answer. The line is the objective for p99.',
+          queries: quantiles('kvcapsule_router_inter_token_latency_seconds'),
+          unit: 's',
+          thresholds: [{ from: nextToken.withinSeconds, colour: 'red' }],
+          width: 8,
+          runbook: 'next-token-slow',
+        },
+        {
+          kind: 'lines',
+          title: 'Pages in use',
+          description:
+            'Share of each worker’s pool that requests hold. Near 100 % requests wait, or are put back.',
+          queries: [
+            {
+              expr: 'kvcapsule_worker_pages_held / (kvcapsule_worker_pages_held + kvcapsule_worker_pages_free)',
+              legend: '{{instance}}',
+            },
+          ],
+          unit: 'percentunit',
+          max: 1,
+          thresholds: [{ from: 0.9, colour: 'red' }],
+          width: 8,
+          runbook: 'pages-short',
+        },
+      ],
+    },
+    {
+      title: 'Faults',
+      panels: [
+        {
+          kind: 'bars',
+          title: 'Refused',
+          description: 'Requests that were not let in each second, by reason.',
+          queries: [
+            {
+              expr: rate('kvcapsule_router_refusals_total', 'reason'),
+              legend: '{{reason}}',
+              mayBeEmpty: 'nobody is refused while there is room',
+            },
+          ],
+          unit: 'reqps',
+          width: 8,
+          runbook: 'refusals-high',
+        },
+        {
+          kind: 'bars',
+          title: 'Failed over',
+          description:
+            'Requests each second whose worker failed, by what became of them: started again, gone on elsewhere, or given up.',
+          queries: [
+            {
+              expr: rate('kvcapsule_router_failovers_total', 'outcome'),
+              legend: '{{outcome}}',
+              mayBeEmpty: 'no worker fails',
+            },
+          ],
+          unit: 'reqps',
+          width: 8,
+          runbook: 'worker-flapping',
+        },
+        {
+          kind: 'lines',
+          title: 'Alerts',
+          description: 'Alerts of KVCapsule that fire, by name. Each has a page in the runbook.',
+          queries: [
+            {
+              expr: 'sum by (alertname, severity) (ALERTS{alertname=~"KVCapsule.*",alertstate="firing"})',
+              legend: '{{alertname}} ({{severity}})',
+              mayBeEmpty: 'no alert fires',
+            },
+          ],
+          unit: 'short',
+          width: 8,
+        },
+      ],
+    },
+  ],
+};
