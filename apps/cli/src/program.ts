@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { registerAsk } from './ask/ask.command.js';
 import { registerBench } from './bench/bench.command.js';
 import { registerCalibrate } from './calibrate.command.js';
+import { registerDoctor } from './doctor/doctor.command.js';
 import { registerEval } from './eval/eval.command.js';
 import { registerProfile } from './profile-show.js';
 import { registerReport } from './report.command.js';
@@ -18,6 +19,7 @@ export function createProgram(): Command {
   registerUp(program);
   registerAsk(program);
   registerServe(program);
+  registerDoctor(program);
   registerCalibrate(program);
   registerProfile(program);
   registerEval(program);

@@ -1,14 +1,6 @@
-import { parseConfig } from '@kvcapsule/platform/config';
-import {
-  createRedisClient,
-  type RedisClient,
-  redisFault,
-  redisFields,
-  type RedisSettings,
-} from '@kvcapsule/platform/redis';
+import { createRedisClient, type RedisClient } from '@kvcapsule/platform/redis';
 import { startRedis } from '@kvcapsule/platform/redis-server';
-import { z } from 'zod';
-import { CliError } from '../failure.js';
+import { redisSettingsOf } from '../redis-settings.js';
 
 /** Where simulated workers register. */
 export interface Store {
@@ -26,7 +18,10 @@ export interface Store {
 export async function openStore(url: string | undefined, warn: (line: string) => void): Promise<Store> {
   const server = url === undefined ? await startRedis() : undefined;
   try {
-    const client = await createRedisClient(url === undefined ? (server?.url ?? '') : settingsOf(url), warn);
+    const client = await createRedisClient(
+      url === undefined ? (server?.url ?? '') : redisSettingsOf(url, 'kvcapsule simulate'),
+      warn,
+    );
     return {
       client,
       privateUrl: server?.url,
@@ -39,16 +34,4 @@ export async function openStore(url: string | undefined, warn: (line: string) =>
     await server?.stop();
     throw error;
   }
-}
-
-function settingsOf(url: string): RedisSettings {
-  const settings = parseConfig({
-    schema: z.object(redisFields),
-    argv: ['--redis', url],
-    env: process.env,
-    name: 'kvcapsule simulate',
-  });
-  const fault = redisFault(settings);
-  if (fault) throw new CliError(fault.message);
-  return settings;
 }

@@ -33,21 +33,38 @@ Examples:
 
 Stop with Ctrl-C. Logs: a folder of each start under .kvcapsule/log`;
 
+export const portOption = (): Option =>
+  new Option('-p, --port <port>', 'where the API listens')
+    .env('KVCAPSULE_PORT')
+    .argParser(wholeNumber(0, 65_535))
+    .default(8000);
+
+export const hostOption = (): Option =>
+  new Option('--host <address>', 'address to listen on; other than loopback needs a key or --no-auth')
+    .env('KVCAPSULE_HOST')
+    .default('127.0.0.1');
+
+export function modelOption(env: NodeJS.ProcessEnv = process.env): Option {
+  const models = modelsOf(env);
+  return new Option(
+    '-m, --model <folder>',
+    'Hugging Face folder to serve; may be repeated (also: KVCAPSULE_MODEL, separated by commas)',
+  )
+    .argParser((folder: string, given: readonly string[]) => [
+      ...(given === models ? [] : given),
+      resolve(folder),
+    ])
+    .default(models, 'the demo model');
+}
+
+export const redisOption = (description: string): Option =>
+  new Option('--redis <url>', description).env('KVCAPSULE_REDIS');
+
 /** Adds the options of `up`; settings without a flag come from the environment (docs/guides/configuration.md). */
 export function upOptions(command: Command, env: NodeJS.ProcessEnv = process.env): Command {
-  const models = modelsOf(env);
   return command
-    .addOption(
-      new Option('-p, --port <port>', 'where the API listens')
-        .env('KVCAPSULE_PORT')
-        .argParser(wholeNumber(0, 65_535))
-        .default(8000),
-    )
-    .addOption(
-      new Option('--host <address>', 'address to listen on; other than loopback needs a key or --no-auth')
-        .env('KVCAPSULE_HOST')
-        .default('127.0.0.1'),
-    )
+    .addOption(portOption())
+    .addOption(hostOption())
     .addOption(
       new Option('-w, --workers <count>', 'engine processes of each model')
         .argParser(wholeNumber(1, 64))
@@ -59,17 +76,7 @@ export function upOptions(command: Command, env: NodeJS.ProcessEnv = process.env
         .argParser(wholeNumber(1, 64))
         .default(1),
     )
-    .addOption(
-      new Option(
-        '-m, --model <folder>',
-        'Hugging Face folder to serve; may be repeated (also: KVCAPSULE_MODEL, separated by commas)',
-      )
-        .argParser((folder: string, given: readonly string[]) => [
-          ...(given === models ? [] : given),
-          resolve(folder),
-        ])
-        .default(models, 'the demo model'),
-    )
+    .addOption(modelOption(env))
     .addOption(
       new Option(
         '--served-model-name <id>',
@@ -77,10 +84,7 @@ export function upOptions(command: Command, env: NodeJS.ProcessEnv = process.env
       ).argParser((id: string, given: readonly string[] = []) => [...given, id]),
     )
     .addOption(
-      new Option(
-        '--redis <url>',
-        'use this Redis, also a Cluster or behind Sentinels (default: a private one on loopback)',
-      ).env('KVCAPSULE_REDIS'),
+      redisOption('use this Redis, also a Cluster or behind Sentinels (default: a private one on loopback)'),
     )
     .option(
       '--api-key <key...>',

@@ -4,6 +4,7 @@ import { adviceOn } from './advice.js';
 import { nodesOf } from './connection.js';
 import { REGISTRY_KEYS, workerKeys } from './keys.js';
 import type { RedisClient } from './scripts.js';
+import { type Info, infoOf, nothingIfForbidden } from './store-info.js';
 import type { RedisKind } from './url.js';
 
 type Node = ReturnType<typeof nodesOf>[number];
@@ -30,34 +31,14 @@ export async function checkStore(
   await checkRights(client, told);
 }
 
-type Info = Readonly<Record<string, string | undefined>>;
-
-/** Empty where the user may not ask. */
-async function infoOf(node: Node): Promise<Info> {
-  const text = await node.info().catch(nothingIfForbidden);
-  const lines = (text ?? '').split(/\r?\n/).filter((line) => line.includes(':'));
-  return Object.fromEntries(
-    lines.map((line): [string, string] => [
-      line.slice(0, line.indexOf(':')),
-      line.slice(line.indexOf(':') + 1),
-    ]),
-  );
-}
-
 /** Undefined where the user may ask neither. */
-async function policyOf(node: Node, info: Info): Promise<string | undefined> {
+export async function policyOf(node: Node, info: Info): Promise<string | undefined> {
   return info['maxmemory_policy'] ?? (await configuredPolicy(node));
 }
 
 async function configuredPolicy(node: Node): Promise<string | undefined> {
   const answer = await node.config('GET', 'maxmemory-policy').catch(nothingIfForbidden);
   return answer?.[1];
-}
-
-/** Not only NOPERM: managed stores leave out CONFIG altogether. */
-function nothingIfForbidden(error: unknown): undefined {
-  if (error instanceof Error && error.name === 'ReplyError') return undefined;
-  throw error;
 }
 
 function checkArrangement(info: Info, kind: RedisKind, told: string): void {
