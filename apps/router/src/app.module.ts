@@ -20,6 +20,7 @@ import { Inflight } from './operations/inflight.service.js';
 import { LandingController } from './operations/landing.controller.js';
 import { MetricsController } from './operations/metrics.controller.js';
 import { Telemetry } from './operations/telemetry.service.js';
+import { WorkerAdmissionController } from './operations/worker-admission.controller.js';
 import { Explainer } from './placement/explainer.service.js';
 import { Receipts } from './placement/receipts.service.js';
 import { Placement } from './placement/placement.service.js';
@@ -55,6 +56,7 @@ export class AppModule {
         HealthController,
         MetricsController,
         LandingController,
+        WorkerAdmissionController,
       ],
       providers: [
         Admission,

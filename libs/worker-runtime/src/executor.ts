@@ -138,6 +138,11 @@ export class Executor {
     });
   }
 
+  /** Whether new requests are taken; false where that is not to be changed any more. */
+  setAdmission(isOpen: boolean): boolean {
+    return this.#core.setAdmission(isOpen);
+  }
+
   /** This process has been replaced, or cannot go on: nothing more is served. */
   fail(error: KvcError): void {
     this.#carryOut(this.#core.fail(error));

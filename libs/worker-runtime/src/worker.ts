@@ -115,8 +115,17 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
     await cluster.registration?.beatNow();
     return drained;
   };
+  const setAdmission = async (isOpen: boolean): Promise<boolean> => {
+    const isSet = executor.setAdmission(isOpen);
+    if (isSet) logger.info({ open: isOpen }, 'admission of requests was set');
+    await cluster.registration?.beatNow();
+    return isSet;
+  };
   const server = createRpcServer();
-  server.addService(WorkerServiceService, createWorkerRpc({ executor, pictures, serving, drain, logger }));
+  server.addService(
+    WorkerServiceService,
+    createWorkerRpc({ executor, pictures, serving, drain, setAdmission, logger }),
+  );
   server.addService({ check: HealthService.check }, { check: createHealthCheck(() => serving.state) });
   const address = await listenOn(server, config.listen);
   const http = config.metricsAt && (await startMetricsServer(serving, telemetry, config.metricsAt));

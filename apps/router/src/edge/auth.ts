@@ -18,7 +18,10 @@ export interface Caller {
 const OPEN_CALLER: Caller = { principal: DEFAULT_PRINCIPAL, priority: PLAIN_TERMS.priority, isAdmin: true };
 
 /** Routes that want an admin's key. */
-const ADMIN_ROUTES: readonly string[] = ['/v1/placement/explain', '/v1/placement/receipts/:id'];
+const ADMIN_ROUTES: readonly string[] = [
+  ...['/v1/placement/explain', '/v1/placement/receipts/:id'],
+  ...['/v1/cluster/workers/:id/drain', '/v1/cluster/workers/:id/resume'],
+];
 
 const callers = new WeakMap<IncomingMessage, Caller>();
 

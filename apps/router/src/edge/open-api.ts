@@ -1,3 +1,4 @@
+import { ClusterAdmission } from '@kvcapsule/contracts/cluster';
 import {
   ChatCompletion,
   ChatCompletionChunk,
@@ -21,6 +22,7 @@ const NAMED = {
   ModelList,
   PlacementExplanation,
   PlacementReceipt,
+  ClusterAdmission,
   Error: ErrorBody,
 } as const satisfies Record<string, z.ZodType>;
 

@@ -1,7 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ClientReadableStream } from '@grpc/grpc-js';
+import { KvcError } from '@kvcapsule/contracts/errors';
 import type {
   AdviseEvictionRequest,
+  SetAdmissionResponse,
   WatchCacheResponse,
   WatchCacheRequest,
 } from '@kvcapsule/contracts/worker';
@@ -163,6 +165,13 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
   /** Says which of the contents that a worker is about to evict lie elsewhere, too. */
   adviseEviction({ workerId }: WorkerRecord, advice: AdviseEvictionRequest): void {
     this.#members.get(workerId)?.channel.adviseEviction(advice);
+  }
+
+  /** Has a worker take requests, or none. Rejects with `NOT_FOUND`, `WORKER_LOST`, or `DRAINING` from one that ends. */
+  async setAdmission(workerId: string, open: boolean): Promise<SetAdmissionResponse> {
+    const member = this.#members.get(workerId);
+    if (!member) throw new KvcError('NOT_FOUND', 'There is no worker of this id.');
+    return member.channel.setAdmission(open);
   }
 
   /** A request has found every worker full: for some seconds pages that are given back are heard of at once. */

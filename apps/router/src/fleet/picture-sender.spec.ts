@@ -201,6 +201,7 @@ describe('over gRPC', () => {
         call.on('cancelled', () => heard.emit('cancelled'));
       },
       drain: () => undefined,
+      setAdmission: () => undefined,
       watchCache: () => undefined,
       adviseEviction: () => undefined,
     };

@@ -1,7 +1,8 @@
-import { type ClientReadableStream, connectivityState, Metadata } from '@grpc/grpc-js';
-import type { KvcError } from '@kvcapsule/contracts/errors';
+import { type ClientReadableStream, connectivityState, Metadata, status } from '@grpc/grpc-js';
+import { KvcError } from '@kvcapsule/contracts/errors';
 import type {
   AdviseEvictionRequest,
+  SetAdmissionResponse,
   WatchCacheResponse,
   WatchCacheRequest,
   WorkerServiceClient,
@@ -21,6 +22,8 @@ const LONGEST_BACKOFF_MS = 2_000;
  */
 const HICCUP_MS = 3_000;
 const ADVICE_MS = 1_000;
+/** A worker tells the registry before it answers. */
+const ADMISSION_MS = 5_000;
 
 export interface ChannelEvents {
   /** The connection was lost, so many times in a row without a word from the worker between them. */
@@ -81,6 +84,20 @@ export class WorkerChannel {
     if (this.#closed || this.#lostMs !== undefined) return;
     const deadline = Date.now() + ADVICE_MS;
     this.#client?.adviseEviction(advice, new Metadata(), { deadline }, () => undefined);
+  }
+
+  /** Has the worker take requests, or none. Rejects with `WORKER_LOST`, or `DRAINING` from one that ends. */
+  setAdmission(open: boolean): Promise<SetAdmissionResponse> {
+    if (this.#closed || this.#lostMs !== undefined) throw lost('The connection to the worker was lost.');
+    const client = (this.#client ??= this.connect(this.address));
+    const deadline = Date.now() + ADMISSION_MS;
+    return new Promise((resolve, reject) => {
+      client.setAdmission({ open }, new Metadata(), { deadline }, (error, answer) => {
+        if (!error) resolve(answer);
+        else if (error.code !== status.FAILED_PRECONDITION) reject(lost('The worker did not answer.'));
+        else reject(new KvcError('DRAINING', 'The worker ends, or has failed: it takes no requests again.'));
+      });
+    });
   }
 
   /**

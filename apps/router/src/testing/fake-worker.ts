@@ -104,6 +104,8 @@ export const silent: Script = (request, say, signal) => {
 export class FakeWorker {
   readonly received: Generate[] = [];
   readonly aborted: string[] = [];
+  /** What was asked of its admission. */
+  readonly admits: boolean[] = [];
   script: Script = echo;
   /** What it tells of its caches; nothing where there is none. */
   cacheLog: CacheLog | undefined;
@@ -120,6 +122,10 @@ export class FakeWorker {
       connect: (stream) => this.#serve(stream),
       sendPicture: (call, callback) => this.#receive(call, callback),
       drain: () => undefined,
+      setAdmission: (call, callback) => {
+        this.admits.push(call.request.open);
+        callback(null, { running: this.running, waiting: 0 });
+      },
       adviseEviction: () => undefined,
       watchCache: (call) => {
         if (this.cacheLog) tellOf(this.cacheLog, call);

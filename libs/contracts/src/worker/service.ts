@@ -9,6 +9,8 @@ import {
   DrainResponse,
   SendPictureRequest,
   SendPictureResponse,
+  SetAdmissionRequest,
+  SetAdmissionResponse,
   WatchCacheRequest,
   WorkerServiceClient as GeneratedClient,
   WorkerServiceService as generated,
@@ -31,6 +33,11 @@ export const WorkerServiceService = {
     ...generated.drain,
     requestSerialize: serializer(DrainRequest),
     responseSerialize: serializer(DrainResponse),
+  },
+  setAdmission: {
+    ...generated.setAdmission,
+    requestSerialize: serializer(SetAdmissionRequest),
+    responseSerialize: serializer(SetAdmissionResponse),
   },
   watchCache: {
     ...generated.watchCache,

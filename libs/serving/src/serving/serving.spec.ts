@@ -41,6 +41,30 @@ describe('a core', () => {
     expectNothingLeft(driver);
   });
 
+  it('closes its admission and opens it again, while what is here goes on', async () => {
+    const driver = new CoreDriver({ blocks: 30 });
+    const { serving } = driver;
+    driver.submit('a', requestOf('a', [[10]], { maxTokens: 3 }), 0);
+    expect([serving.setAdmission(false), serving.state]).toEqual([true, 'draining']);
+    driver.submit('b', requestOf('b', [[10]], lease('b')), 1);
+    expect(driver.events.get('b')).toMatchObject([{ kind: 'failed', code: 'DRAINING' }]);
+    await driver.settle();
+    expect(driver.events.get('a')?.at(-1)).toMatchObject({ kind: 'finished' });
+    expect([serving.setAdmission(true), serving.state]).toEqual([true, 'ready']);
+    driver.submit('c', requestOf('c', [[10]], { maxTokens: 3 }), 2);
+    await driver.settle();
+    expect(driver.events.get('c')?.at(-1)).toMatchObject({ kind: 'finished' });
+    expectNothingLeft(driver);
+  });
+
+  it('opens no admission where it ends or has failed', () => {
+    const { serving } = new CoreDriver({ blocks: 30 });
+    serving.drain('t', 10);
+    expect([serving.setAdmission(true), serving.state]).toEqual([false, 'draining']);
+    serving.fail(new KvcError('STALE_EPOCH', 'replaced'));
+    expect([serving.setAdmission(true), serving.state]).toEqual([false, 'failed']);
+  });
+
   it('fails everything when it is replaced, and takes nothing more', async () => {
     const driver = new CoreDriver({ blocks: 30 });
     const { serving } = driver;

@@ -80,6 +80,8 @@ export class Serving {
   readonly #deadlines: Deadlines;
   readonly #drains = new Set<string>();
   #state: ServingState = 'ready';
+  /** For good, unlike an admission that is closed. */
+  #isEnding = false;
 
   constructor(config: ServingConfig) {
     this.#config = config;
@@ -260,10 +262,21 @@ export class Serving {
    */
   drain(ticket: string, untilMs: number): readonly Effect[] {
     if (this.#state === 'ready') this.#state = 'draining';
+    this.#isEnding = true;
     this.#drains.add(ticket);
     if (this.#requests.size === 0) this.#endDrains();
     else this.#deadlines.set(ticket, untilMs);
     return this.#outbox.take();
+  }
+
+  /**
+   * Whether new requests are taken; those that are here go on. False where it ends or has failed: then none are,
+   * whatever is asked.
+   */
+  setAdmission(isOpen: boolean): boolean {
+    if (this.#state === 'failed' || this.#isEnding) return false;
+    this.#state = isOpen ? 'ready' : 'draining';
+    return true;
   }
 
   /** Running requests fail with `DRAINING`. */
@@ -297,7 +310,7 @@ export class Serving {
   }
 
   #admit(key: string, request: GenerateRequest, nowMs: number): void {
-    if (this.#state === 'draining') throw new KvcError('DRAINING', 'The worker is shutting down.');
+    if (this.#state === 'draining') throw new KvcError('DRAINING', 'The worker takes no requests.');
     if (this.#state === 'failed') throw new KvcError('NO_WORKER', 'The worker has failed.');
     this.#arrivals.take(key, request, nowMs);
   }

@@ -5,6 +5,7 @@ import { createRpcClient } from '@kvcapsule/platform/rpc';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 
 import { FakeEngine } from '@kvcapsule/testing/engine';
+import { workersOf } from '@kvcapsule/testing/ports';
 import { generateOf, type Rig, type RigOptions, RouterSide, startRig, until } from '../testing/harness.js';
 
 const rigs: Rig[] = [];
@@ -90,6 +91,29 @@ describe('the protocol', () => {
     rig.worker.fail(new KvcError('ENGINE_FAILED', 'broken'));
     expect(await states()).toEqual(['NOT_SERVING', 'NOT_SERVING', 'NOT_FOUND']);
     client.close();
+  });
+
+  it('takes no requests while its admission is closed, tells the registry at once, and lets answers end', async () => {
+    const rig = await rigOf({ ...ENDLESS, engine: new FakeEngine(64, [], 5) });
+    const set = (open: boolean) =>
+      new Promise((resolve) => {
+        rig.client.setAdmission({ open }, (error, answer) => {
+          resolve(error ? status[error.code] : answer);
+        });
+      });
+    const router = new RouterSide(rig.client);
+    const running = router.ask(generateOf({ id: 'a', parts: [[10]], maxTokens: 30 }));
+    await until(() => rig.worker.serving.running === 1);
+    expect(await set(false)).toEqual({ running: 1, waiting: 0 });
+    expect((await workersOf(rig.registry))[0]?.load.state).toBe('draining');
+    const { error } = await router.ask(generateOf({ id: 'b', parts: [[10]] }));
+    expect(error).toMatchObject({ code: 'DRAINING' });
+    expect((await running).tokenIds).toHaveLength(30);
+    expect(await set(true)).toEqual({ running: 0, waiting: 0 });
+    expect((await workersOf(rig.registry))[0]?.load.state).toBe('ready');
+    expect((await router.ask(generateOf({ id: 'c', parts: [[10]], maxTokens: 3 }))).tokenIds).toHaveLength(3);
+    await rig.worker.drain(0);
+    expect(await set(true)).toBe('FAILED_PRECONDITION');
   });
 
   it('minds no clock that differs from the router’s', async () => {

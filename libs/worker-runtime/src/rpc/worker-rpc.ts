@@ -1,7 +1,13 @@
 import { randomUUID } from 'node:crypto';
 
 import { type handleUnaryCall, status } from '@grpc/grpc-js';
-import { type DrainRequest, type DrainResponse, type WorkerServiceServer } from '@kvcapsule/contracts/worker';
+import type {
+  DrainRequest,
+  DrainResponse,
+  SetAdmissionRequest,
+  SetAdmissionResponse,
+  WorkerServiceServer,
+} from '@kvcapsule/contracts/worker';
 import type { Serving } from '@kvcapsule/serving';
 import type { Logger } from 'pino';
 
@@ -18,6 +24,8 @@ export interface WorkerRpcOptions {
   readonly serving: Serving;
   /** Drains and tells the registry. */
   readonly drain: (timeoutMs: number) => Promise<number>;
+  /** Takes requests or none, and tells the registry; false where the worker ends or has failed. */
+  readonly setAdmission: (isOpen: boolean) => Promise<boolean>;
   readonly logger: Logger;
 }
 
@@ -27,6 +35,7 @@ export function createWorkerRpc({
   pictures,
   serving,
   drain,
+  setAdmission,
   logger,
 }: WorkerRpcOptions): WorkerServiceServer {
   let streams = 0;
@@ -42,6 +51,21 @@ export function createWorkerRpc({
       },
     );
   };
+  const admissionCall: handleUnaryCall<SetAdmissionRequest, SetAdmissionResponse> = (
+    { request },
+    callback,
+  ) => {
+    setAdmission(request.open).then(
+      (isSet) => {
+        if (isSet) callback(null, { running: serving.running, waiting: serving.waiting });
+        else callback({ code: status.FAILED_PRECONDITION, details: 'the worker ends, or has failed' });
+      },
+      (error: unknown) => {
+        logger.error({ err: error }, 'the admission of requests was not set');
+        callback({ code: status.INTERNAL, details: 'the admission was not set' });
+      },
+    );
+  };
   return {
     connect: (call) => {
       streams += 1;
@@ -49,6 +73,7 @@ export function createWorkerRpc({
     },
     sendPicture: receivePicture(pictures),
     drain: drainCall,
+    setAdmission: admissionCall,
     watchCache: account.watch,
     adviseEviction: account.advise,
   };

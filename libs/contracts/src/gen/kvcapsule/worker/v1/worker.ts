@@ -483,6 +483,16 @@ export interface DrainResponse {
   aborted: number;
 }
 
+export interface SetAdmissionRequest {
+  open: boolean;
+}
+
+export interface SetAdmissionResponse {
+  /** Requests that are computed, and that wait to be. */
+  running: number;
+  waiting: number;
+}
+
 /** Of the last WatchCacheResponse that said `complete`, so that only what came since is told; empty to be told everything. */
 export interface WatchCacheRequest {
   instance: string;
@@ -3888,6 +3898,158 @@ export const DrainResponse: MessageFns<DrainResponse> = {
   },
 };
 
+function createBaseSetAdmissionRequest(): SetAdmissionRequest {
+  return { open: false };
+}
+
+export const SetAdmissionRequest: MessageFns<SetAdmissionRequest> = {
+  encode(message: SetAdmissionRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.open !== false) {
+      writer.uint32(8).bool(message.open);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SetAdmissionRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSetAdmissionRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.open = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SetAdmissionRequest {
+    return { open: isSet(object.open) ? globalThis.Boolean(object.open) : false };
+  },
+
+  toJSON(message: SetAdmissionRequest): unknown {
+    const obj: any = {};
+    if (message.open !== false) {
+      obj.open = message.open;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<SetAdmissionRequest>): SetAdmissionRequest {
+    return SetAdmissionRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SetAdmissionRequest>): SetAdmissionRequest {
+    const message = createBaseSetAdmissionRequest();
+    message.open = object.open ?? false;
+    return message;
+  },
+};
+
+function createBaseSetAdmissionResponse(): SetAdmissionResponse {
+  return { running: 0, waiting: 0 };
+}
+
+export const SetAdmissionResponse: MessageFns<SetAdmissionResponse> = {
+  encode(message: SetAdmissionResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.running !== 0) {
+      writer.uint32(8).int32(message.running);
+    }
+    if (message.waiting !== 0) {
+      writer.uint32(16).int32(message.waiting);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SetAdmissionResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSetAdmissionResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.running = reader.int32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.waiting = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SetAdmissionResponse {
+    return {
+      running: isSet(object.running) ? globalThis.Number(object.running) : 0,
+      waiting: isSet(object.waiting) ? globalThis.Number(object.waiting) : 0,
+    };
+  },
+
+  toJSON(message: SetAdmissionResponse): unknown {
+    const obj: any = {};
+    if (message.running !== 0) {
+      obj.running = Math.round(message.running);
+    }
+    if (message.waiting !== 0) {
+      obj.waiting = Math.round(message.waiting);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<SetAdmissionResponse>): SetAdmissionResponse {
+    return SetAdmissionResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SetAdmissionResponse>): SetAdmissionResponse {
+    const message = createBaseSetAdmissionResponse();
+    message.running = object.running ?? 0;
+    message.waiting = object.waiting ?? 0;
+    return message;
+  },
+};
+
 function createBaseWatchCacheRequest(): WatchCacheRequest {
   return { instance: "", sequence: 0n };
 }
@@ -4445,6 +4607,20 @@ export const WorkerServiceService = {
     responseDeserialize: (value: Buffer): DrainResponse => DrainResponse.decode(value),
   },
   /**
+   * Whether the worker takes requests. Those that run go on in either case; all routers hear of it by the registry. It
+   * holds for the life of the process. FAILED_PRECONDITION: the worker ends, or has failed, and takes none any more.
+   */
+  setAdmission: {
+    path: "/kvcapsule.worker.v1.WorkerService/SetAdmission" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: SetAdmissionRequest): Buffer => Buffer.from(SetAdmissionRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): SetAdmissionRequest => SetAdmissionRequest.decode(value),
+    responseSerialize: (value: SetAdmissionResponse): Buffer =>
+      Buffer.from(SetAdmissionResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): SetAdmissionResponse => SetAdmissionResponse.decode(value),
+  },
+  /**
    * What the worker's caches hold: all of it, in pieces, then each change, so that a router can send requests to where
    * their prompts are held. A router that does not read in time is told everything again.
    */
@@ -4487,6 +4663,11 @@ export interface WorkerServiceServer extends UntypedServiceImplementation {
   sendPicture: handleClientStreamingCall<SendPictureRequest, SendPictureResponse>;
   /** Stops admission; running sequences finish. Returns when the worker is empty or the deadline passed. */
   drain: handleUnaryCall<DrainRequest, DrainResponse>;
+  /**
+   * Whether the worker takes requests. Those that run go on in either case; all routers hear of it by the registry. It
+   * holds for the life of the process. FAILED_PRECONDITION: the worker ends, or has failed, and takes none any more.
+   */
+  setAdmission: handleUnaryCall<SetAdmissionRequest, SetAdmissionResponse>;
   /**
    * What the worker's caches hold: all of it, in pieces, then each change, so that a router can send requests to where
    * their prompts are held. A router that does not read in time is told everything again.
@@ -4542,6 +4723,25 @@ export interface WorkerServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DrainResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Whether the worker takes requests. Those that run go on in either case; all routers hear of it by the registry. It
+   * holds for the life of the process. FAILED_PRECONDITION: the worker ends, or has failed, and takes none any more.
+   */
+  setAdmission(
+    request: SetAdmissionRequest,
+    callback: (error: ServiceError | null, response: SetAdmissionResponse) => void,
+  ): ClientUnaryCall;
+  setAdmission(
+    request: SetAdmissionRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: SetAdmissionResponse) => void,
+  ): ClientUnaryCall;
+  setAdmission(
+    request: SetAdmissionRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: SetAdmissionResponse) => void,
   ): ClientUnaryCall;
   /**
    * What the worker's caches hold: all of it, in pieces, then each change, so that a router can send requests to where
