@@ -5,7 +5,10 @@ import { dashboardProvider, datasources } from './config/grafana.js';
 import { prometheusConfig } from './config/prometheus.js';
 import { BOARDS } from './dashboards/index.js';
 import { dashboard } from './grafana/dashboard.js';
+import { runbookUrl } from './links.js';
+import { ALERT_GROUPS, pageOf } from './rules/alerts/index.js';
 import { RECORDING_GROUPS } from './rules/recording.js';
+import type { AlertRule, RuleGroup } from './rules/rule.js';
 
 const HEAD = '# Written by `npm run generate:observability` from libs/observability.\n';
 /** Where the chart finds its own copies: Helm reads no file outside of a chart. */
@@ -17,6 +20,7 @@ export function files(): ReadonlyMap<string, string> {
   const shared = [
     ...BOARDS.map((board) => [`dashboards/kvcapsule-${board.name}.json`, json(dashboard(board))] as const),
     ['rules/kvcapsule-recording.yaml', yaml({ groups: RECORDING_GROUPS })] as const,
+    ['rules/kvcapsule-alerts.yaml', yaml({ groups: ALERT_GROUPS.map(alertGroup) })] as const,
   ];
   return new Map([
     ...shared.flatMap(([path, text]) => [
@@ -36,6 +40,19 @@ export function files(): ReadonlyMap<string, string> {
       yaml(dashboardProvider('/var/lib/grafana/dashboards/kvcapsule')),
     ],
   ]);
+}
+
+function alertGroup({ name, rules }: RuleGroup<AlertRule>): object {
+  return {
+    name,
+    rules: rules.map(({ alert, expr, for: time, severity, summary, description }) => ({
+      alert,
+      expr,
+      ...(time === undefined ? {} : { for: time }),
+      labels: { severity },
+      annotations: { summary, description, runbook_url: runbookUrl(pageOf(alert)) },
+    })),
+  };
 }
 
 function json(value: object): string {

@@ -44,11 +44,17 @@ export function recorded({ name }: Indicator, window: Window): string {
   return `${name}_rate${window}`;
 }
 
+/** Requests of the last hour that count, by namespace. */
+export const REQUESTS_OF_HOUR = 'namespace:kvcapsule_requests:increase1h';
+
 export const RECORDING_GROUPS: readonly RuleGroup<RecordingRule>[] = [
   {
     name: 'kvcapsule-objectives',
-    rules: Object.values(INDICATORS).flatMap((indicator: Indicator) =>
-      WINDOWS.map((window) => ({ record: recorded(indicator, window), expr: indicator.badRatio(window) })),
-    ),
+    rules: [
+      ...Object.values(INDICATORS).flatMap((indicator: Indicator) =>
+        WINDOWS.map((window) => ({ record: recorded(indicator, window), expr: indicator.badRatio(window) })),
+      ),
+      { record: REQUESTS_OF_HOUR, expr: `sum by (namespace) (increase(${COUNTED}[1h]))` },
+    ],
   },
 ];
