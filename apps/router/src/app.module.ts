@@ -4,6 +4,10 @@ import { APP_FILTER, APP_PIPE } from '@nestjs/core';
 import { Admission } from './admission/admission.service.js';
 import { ModelCatalogue } from './catalogue/model-catalogue.js';
 import { ModelFleet } from './catalogue/model-fleet.service.js';
+import { ClusterFeed } from './cluster/cluster-feed.service.js';
+import { ClusterStatus } from './cluster/cluster-status.service.js';
+import { RequestLog } from './cluster/request-log.service.js';
+import { ClusterController } from './edge/cluster.controller.js';
 import { BodyValidationPipe } from './edge/body-validation.pipe.js';
 import { ChatController } from './edge/chat.controller.js';
 import { Pacer } from './edge/answer/pacer.service.js';
@@ -53,6 +57,7 @@ export class AppModule {
         ChatController,
         ModelsController,
         PlacementController,
+        ClusterController,
         HealthController,
         MetricsController,
         LandingController,
@@ -60,6 +65,8 @@ export class AppModule {
       ],
       providers: [
         Admission,
+        ClusterFeed,
+        ClusterStatus,
         Exposition,
         Failover,
         Fleet,
@@ -70,6 +77,7 @@ export class AppModule {
         LedgerGuard,
         Explainer,
         Receipts,
+        RequestLog,
         Reserver,
         ModelFleet,
         Pacer,

@@ -19,6 +19,8 @@ import { createHealthCheck } from './rpc/health.js';
 import { createWorkerRpc } from './rpc/worker-rpc.js';
 import { WorkerTelemetry } from './telemetry/worker-telemetry.js';
 
+const FIGURES_MS = 1_000;
+
 /** Everything a worker is made of; `main.ts` brings the real parts. */
 export interface WorkerParts {
   readonly engine: NativeEngine;
@@ -87,11 +89,13 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const epoch = (): number => cluster.registration?.epoch ?? 0;
   const identity = (): { workerId: string; epoch: number } => ({ workerId: config.id, epoch: epoch() });
   const serving = createServing(parts);
+  const figures = everySecond(() => serving.poolFigures);
   const load = () => ({
     state: serving.state,
     running: serving.running,
     waiting: serving.waiting,
     freePages: serving.scheduler.pool.freePages,
+    pool: figures(),
   });
   const announcer = new FreedAnnouncer(() => parts.registry.freed(config.id, epoch(), load()));
   const leases = new LeaseKeeper({
@@ -159,6 +163,16 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
       await http?.close();
       await engine.dispose();
     },
+  };
+}
+
+/** What is told with every burst of freed pages is made once a second, since it takes a look at every request. */
+function everySecond<T>(make: () => T): () => T {
+  let made: { readonly value: T; readonly atMs: number } | undefined;
+  return () => {
+    const nowMs = performance.now();
+    if (!made || nowMs - made.atMs >= FIGURES_MS) made = { value: make(), atMs: nowMs };
+    return made.value;
   };
 }
 

@@ -1,4 +1,14 @@
-import { ClusterAdmission } from '@kvcapsule/contracts/cluster';
+import {
+  ClusterAdmission,
+  ClusterDelta,
+  ClusterPages,
+  ClusterRequest,
+  ClusterRequestDetail,
+  ClusterSnapshot,
+  ClusterTotals,
+  ClusterWorker,
+  ClusterPoint,
+} from '@kvcapsule/contracts/cluster';
 import {
   ChatCompletion,
   ChatCompletionChunk,
@@ -23,6 +33,14 @@ const NAMED = {
   PlacementExplanation,
   PlacementReceipt,
   ClusterAdmission,
+  ClusterDelta,
+  ClusterPages,
+  ClusterPoint,
+  ClusterRequest,
+  ClusterRequestDetail,
+  ClusterSnapshot,
+  ClusterTotals,
+  ClusterWorker,
   Error: ErrorBody,
 } as const satisfies Record<string, z.ZodType>;
 

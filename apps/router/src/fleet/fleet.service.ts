@@ -4,6 +4,7 @@ import { KvcError } from '@kvcapsule/contracts/errors';
 import type {
   AdviseEvictionRequest,
   SetAdmissionResponse,
+  DescribePoolResponse,
   WatchCacheResponse,
   WatchCacheRequest,
 } from '@kvcapsule/contracts/worker';
@@ -110,6 +111,22 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
    */
   views(): readonly WorkerView[] {
     return this.#views;
+  }
+
+  /** The same as this router knows them. */
+  get members(): readonly Member[] {
+    return this.#views;
+  }
+
+  /** How long ago a worker's last heartbeat was written that was heard; undefined for one that the registry has not. */
+  silentMs(workerId: string): number | undefined {
+    return this.#followed?.silentMs(workerId);
+  }
+
+  /** What each page of a worker's pool holds. Rejects with `WORKER_LOST` where it cannot be asked. */
+  describePool(workerId: string): Promise<DescribePoolResponse> {
+    const member = this.#members.get(workerId);
+    return member ? member.channel.describePool() : Promise.reject(lost('The worker has gone.'));
   }
 
   /** Counts a request towards its worker until the returned function is called. */

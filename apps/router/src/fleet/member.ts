@@ -8,6 +8,7 @@ import {
 import { HEARTBEAT_TTL_MS, type WorkerRecord } from '@kvcapsule/domain/registry';
 import { CircuitBreaker } from '@kvcapsule/domain/retries';
 import { type ChannelEvents, WorkerChannel } from './worker-channel.js';
+import { Throughput } from './throughput.js';
 import { lost } from './worker-link.js';
 import type { Ports } from '../ports.js';
 
@@ -27,6 +28,7 @@ export interface MemberEvents extends ChannelEvents {
  */
 export class Member implements WorkerView {
   readonly workload = new Workload();
+  readonly #drawing = new Throughput();
   #record: WorkerRecord;
   #storageClass: StorageClass;
   #breaker: CircuitBreaker;
@@ -113,6 +115,11 @@ export class Member implements WorkerView {
     return this.#record.capacityPages - this.#othersPages - this.#pages;
   }
 
+  /** Of its answers, between the last two heartbeats with a second between them; 0 where it has told nothing lately. */
+  tokensPerSecond(nowMs: number): number {
+    return this.#drawing.perSecond(nowMs);
+  }
+
   get requests(): number {
     return this.#othersRequests + this.#requests;
   }
@@ -141,6 +148,7 @@ export class Member implements WorkerView {
       this.#breaker = new CircuitBreaker(this.events.turned);
     }
     this.#record = record;
+    this.#drawing.note(record, performance.now());
     this.#othersPages = Math.max(0, record.capacityPages - record.load.freePages - this.#pages);
     this.#othersRequests = Math.max(0, record.load.running + record.load.waiting - this.#requests);
     this.#missingMs = undefined;

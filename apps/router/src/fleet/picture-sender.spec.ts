@@ -204,6 +204,7 @@ describe('over gRPC', () => {
       setAdmission: () => undefined,
       watchCache: () => undefined,
       adviseEviction: () => undefined,
+      describePool: () => undefined,
     };
     server.addService(WorkerServiceService, service);
     const port = await listenRpc(server, '127.0.0.1:0');

@@ -3,6 +3,7 @@ import { KvcError } from '@kvcapsule/contracts/errors';
 import type {
   AdviseEvictionRequest,
   SetAdmissionResponse,
+  DescribePoolResponse,
   WatchCacheResponse,
   WatchCacheRequest,
   WorkerServiceClient,
@@ -24,6 +25,7 @@ const HICCUP_MS = 3_000;
 const ADVICE_MS = 1_000;
 /** A worker tells the registry before it answers. */
 const ADMISSION_MS = 5_000;
+const DESCRIPTION_MS = 3_000;
 
 export interface ChannelEvents {
   /** The connection was lost, so many times in a row without a word from the worker between them. */
@@ -77,6 +79,20 @@ export class WorkerChannel {
   watchCache(known: WatchCacheRequest): ClientReadableStream<WatchCacheResponse> {
     if (this.#closed || this.#lostMs !== undefined) throw lost('The connection to the worker was lost.');
     return (this.#client ??= this.connect(this.address)).watchCache(known);
+  }
+
+  /** What each page of its pool holds. Rejects with `WORKER_LOST` where it does not say so in time. */
+  describePool(): Promise<DescribePoolResponse> {
+    if (this.#closed || this.#lostMs !== undefined)
+      return Promise.reject(lost('The connection to the worker was lost.'));
+    const client = (this.#client ??= this.connect(this.address));
+    const deadline = Date.now() + DESCRIPTION_MS;
+    return new Promise((resolve, reject) => {
+      client.describePool({}, new Metadata(), { deadline }, (error, description) => {
+        if (error) reject(lost('The worker does not say what its pool holds.'));
+        else resolve(description);
+      });
+    });
   }
 
   /** Advice that comes too late is of no use, and is not missed. */

@@ -9,6 +9,7 @@ import { Admission } from '../admission/admission.service.js';
 import type { Ticket } from '../admission/ticket.js';
 import { ModelCatalogue } from '../catalogue/model-catalogue.js';
 import { ModelFleet } from '../catalogue/model-fleet.service.js';
+import { RequestLog } from '../cluster/request-log.service.js';
 import { Fleet } from '../fleet/fleet.service.js';
 import { giveBackMemory } from '../heap.js';
 import { Inflight, type Lifetime } from '../operations/inflight.service.js';
@@ -57,6 +58,7 @@ export class GenerationService implements OnApplicationShutdown {
     private readonly telemetry: Telemetry,
     private readonly owners: Owners,
     private readonly receipts: Receipts,
+    private readonly requests: RequestLog,
   ) {}
 
   async onApplicationShutdown(): Promise<void> {
@@ -69,12 +71,14 @@ export class GenerationService implements OnApplicationShutdown {
    */
   begin(request: GenerationRequest): Transcript {
     const lifetime = this.inflight.open();
+    const observer = this.requests.open(request, this.telemetry.observe());
     const transcript = new Transcript({
       windowBytes: this.settings.windowBytes,
       scored: request.topLogprobs !== undefined,
       owner: { abandoned: lifetime.abort, closed: lifetime.close },
-      observer: this.telemetry.observe(),
+      observer,
     });
+    observer.follow(transcript);
     const { signal } = lifetime;
     // its client need not wait until the worker has stopped
     signal.addEventListener('abort', () => {

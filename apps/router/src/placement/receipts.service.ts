@@ -31,15 +31,19 @@ export class Receipts {
 
   /** Throws `NOT_FOUND` for a request that this process has not placed, or too long ago. */
   of(requestId: string): PlacementReceipt {
-    const placed = this.#kept.get(requestId);
-    if (!placed) throw new KvcError('NOT_FOUND', NOT_KEPT);
-    const placements = placed.map(({ atMs, workerId, promptTokens, heldTokens, ...receipt }) => ({
+    if (!this.#kept.has(requestId)) throw new KvcError('NOT_FOUND', NOT_KEPT);
+    return { object: 'placement.receipt', id: requestId, placements: this.find(requestId) };
+  }
+
+  /** Empty for such a request. */
+  find(requestId: string): PlacementReceipt['placements'] {
+    const placed = this.#kept.get(requestId) ?? [];
+    return placed.map(({ atMs, workerId, promptTokens, heldTokens, ...receipt }) => ({
       at: atMs / 1_000,
       worker: workerId,
       prompt_tokens: promptTokens,
       held_tokens: heldTokens,
       ...receipt,
     }));
-    return { object: 'placement.receipt', id: requestId, placements };
   }
 }

@@ -3,6 +3,8 @@ import {
   CacheChange,
   CachedContent,
   type CacheEvent,
+  type DescribePoolResponse,
+  PageKind,
   type WatchCacheResponse,
   type ConnectRequest,
   type ConnectResponse,
@@ -109,6 +111,7 @@ export class FakeWorker {
   script: Script = echo;
   /** What it tells of its caches; nothing where there is none. */
   cacheLog: CacheLog | undefined;
+  pool: DescribePoolResponse = { kinds: [PageKind.PAGE_KIND_FREE], pages: [160] };
   address = '';
   readonly #server = createRpcServer();
   readonly #streams = new Set<Stream>();
@@ -127,6 +130,9 @@ export class FakeWorker {
         callback(null, { running: this.running, waiting: 0 });
       },
       adviseEviction: () => undefined,
+      describePool: (_call, callback) => {
+        callback(null, this.pool);
+      },
       watchCache: (call) => {
         if (this.cacheLog) tellOf(this.cacheLog, call);
       },

@@ -90,6 +90,7 @@ export class MemoryPorts implements Ports {
     const timer = setInterval(read, 1_000).unref();
     return Promise.resolve({
       figures: { entries: 0, skipped: 0, gaps: 0, ageMs: 0 },
+      silentMs: (workerId) => roster.silentMs(workerId, 0),
       look: () => {
         this.looks += 1;
         read();

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 
 /** A worker that a request was given to. */
-const Placed = z.strictObject({
+export const Placed = z.strictObject({
   /** Seconds since 1970, with fractions. */
   at: z.number(),
   worker: z.string(),

@@ -2,6 +2,8 @@ import { makeGenericClientConstructor } from '@grpc/grpc-js';
 import {
   AdviseEvictionRequest,
   AdviseEvictionResponse,
+  DescribePoolRequest,
+  DescribePoolResponse,
   WatchCacheResponse,
   ConnectRequest,
   ConnectResponse,
@@ -48,6 +50,11 @@ export const WorkerServiceService = {
     ...generated.adviseEviction,
     requestSerialize: serializer(AdviseEvictionRequest),
     responseSerialize: serializer(AdviseEvictionResponse),
+  },
+  describePool: {
+    ...generated.describePool,
+    requestSerialize: serializer(DescribePoolRequest),
+    responseSerialize: serializer(DescribePoolResponse),
   },
 } satisfies typeof generated;
 

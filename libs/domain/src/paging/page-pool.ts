@@ -100,6 +100,11 @@ export class PagePool {
     return this.#references[run] ?? 0;
   }
 
+  /** Pages of the run that begins there; 0 when it is not held. */
+  pagesOf(run: number): number {
+    return this.#lengths[run] ?? 0;
+  }
+
   /** One more holder for each run. Throws, changing nothing, when one of them is not held. */
   share(runs: readonly number[]): void {
     for (const run of runs)

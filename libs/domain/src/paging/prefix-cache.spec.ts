@@ -111,6 +111,10 @@ describe('PrefixCache', () => {
     cache.leave(used);
     pool.release(runs);
     expect([cache.idlePages, pool.availableBlocks, pool.heldPages]).toEqual([24, 8, 24]);
+    expect([cache.idleTokens, [...cache.idleRuns()].sort((a, b) => a - b)]).toEqual([
+      48,
+      [...runs].sort((a, b) => a - b),
+    ]);
     const match = cache.match(textChain([...range(20), 999, ...range(20)]), 40);
     expect(match).toMatchObject({ tokens: 16, partial: { tokens: 4 } });
     expect([cache.idlePages, cache.count(textChain(range(40)))]).toEqual([8, 2]);
@@ -440,7 +444,9 @@ describe('PrefixCache', () => {
           }
           expect(pool.heldPages).toBe(cache.idlePages);
           while (cache.evict());
-          expect([pool.freePages, cache.size, cache.idlePages]).toEqual([pool.capacityPages, 0, 0]);
+          expect([pool.freePages, cache.size, cache.idlePages, cache.idleTokens]).toEqual([
+            ...[pool.capacityPages, 0, 0, 0],
+          ]);
         }),
         { numRuns: fullRuns(100, 10_000), seed: 6 },
       );

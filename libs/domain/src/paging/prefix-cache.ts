@@ -65,6 +65,7 @@ export class PrefixCache {
   /** First pages of all entries' runs. */
   readonly #runs = new Set<number>();
   #idlePages = 0;
+  #idleTokens = 0;
   #serials = 0;
   #evictedPages = 0;
 
@@ -88,6 +89,17 @@ export class PrefixCache {
   /** Pages that nothing but the cache holds: an allocation may evict them. */
   get idlePages(): number {
     return this.#idlePages;
+  }
+
+  /** Tokens whose keys and values lie in those pages. */
+  get idleTokens(): number {
+    return this.#idleTokens;
+  }
+
+  /** First pages of idle content's runs; nobody else holds them. */
+  *idleRuns(): Generator<number, undefined> {
+    for (const { users, runs } of this.#entries.values()) if (users === 0) yield* runs;
+    return undefined;
   }
 
   /** Whether the cache is one of the holders of a run. */
@@ -228,6 +240,7 @@ export class PrefixCache {
   #setIdle(entry: CacheEntry, idle: boolean): void {
     const change = idle ? 1 : -1;
     this.#idlePages += change * entry.pages;
+    this.#idleTokens += change * entry.tokenIds.length;
     this.#pool.setIdle(entry.runs, idle);
     this.#offer(entry);
     const parent = this.#entries.get(entry.parent);

@@ -35,12 +35,30 @@ export interface WorkerDescriptor {
   readonly formats: readonly StorageFormat[];
 }
 
+/** What a worker's pool holds, for people who look: nothing is decided by it. */
+export interface PoolFigures {
+  /** Pages of running requests whose rows are as the model computed them. */
+  readonly rawPages: number;
+  /** Pages of running requests that a codec has stored. */
+  readonly capsulePages: number;
+  /** Pages of content that no request uses. */
+  readonly cachedPages: number;
+  /** Outside the pool, of requests that wait. */
+  readonly swappedPages: number;
+  /** What all of these, the swapped ones excepted, would take as raw 16-bit rows, each request's own. */
+  readonly rawBytes: number;
+  /** Tokens of answers since the process began. */
+  readonly drawnTokens: number;
+}
+
 export interface WorkerLoad {
   readonly state: 'ready' | 'draining' | 'failed';
   readonly running: number;
   readonly waiting: number;
   /** As a worker says it: those of its pool. As routers hear it: those of them that the ledger has promised to nobody. */
   readonly freePages: number;
+  /** Absent where it does not tell. */
+  readonly pool?: PoolFigures | undefined;
 }
 
 export interface WorkerRecord extends WorkerDescriptor {
@@ -104,6 +122,8 @@ export interface FollowingFigures {
 
 export interface Following {
   readonly figures: FollowingFigures;
+  /** How long ago a worker's last word was written; undefined for one that is not there. */
+  silentMs(workerId: string): number | undefined;
   /** Resolves when a read that has begun after the call has been told of. Never rejects. */
   look(): Promise<void>;
   /** Somebody waits for pages: for some seconds from here on, those given back are heard of within milliseconds. */

@@ -30,6 +30,33 @@ describe('a roster', () => {
     expect(told.map(({ load }) => load.freePages)).toEqual([7]);
   });
 
+  it('tells of what a pool holds, too, and how long a worker has been silent', () => {
+    const roster = met(5);
+    const pool = {
+      rawPages: 1,
+      capsulePages: 2,
+      cachedPages: 3,
+      swappedPages: 0,
+      rawBytes: 9,
+      drawnTokens: 7,
+    };
+    const says = (changes: object) =>
+      roster.hear({ ...said(), load: { ...said().load, pool: { ...pool, ...changes } } }, 20);
+    for (const changes of [
+      {},
+      { rawPages: 2 },
+      { capsulePages: 1 },
+      { cachedPages: 1 },
+      { drawnTokens: 8 },
+    ]) {
+      says(changes);
+      expect(roster.takeNews().told).toMatchObject([{ load: { pool: changes } }]);
+    }
+    says({ drawnTokens: 8 });
+    expect(roster.takeNews()).toEqual(nothing);
+    expect([roster.silentMs('w', 50), roster.silentMs('v', 50)]).toEqual([30, undefined]);
+  });
+
   it('asks for the descriptor of a newer epoch, and passes an older one over', () => {
     const roster = met();
     expect(roster.hear(said({ epoch: 2 }), 0)).toBe(false);

@@ -1,5 +1,6 @@
 import {
   HEARTBEAT_TTL_MS,
+  type PoolFigures,
   type RegistryNews,
   type WorkerDescriptor,
   type WorkerLoad,
@@ -83,6 +84,12 @@ export class Roster {
     for (const known of this.#known.values()) known.heardMs = nowMs;
   }
 
+  /** How long before `nowMs` a worker's last word was said; undefined for one that is not there. */
+  silentMs(workerId: string, nowMs: number): number | undefined {
+    const known = this.#known.get(workerId);
+    return known && Math.max(0, nowMs - known.heardMs);
+  }
+
   /** What is new since it was last asked for. */
   takeNews(): RegistryNews {
     const news = { told: [...this.#told.values()], gone: [...this.#gone], freed: this.#freed };
@@ -116,6 +123,19 @@ function isSame(a: WorkerLoad | undefined, b: WorkerLoad): boolean {
     a.state === b.state &&
     a.running === b.running &&
     a.waiting === b.waiting &&
-    a.freePages === b.freePages
+    a.freePages === b.freePages &&
+    isSamePool(a.pool, b.pool)
+  );
+}
+
+function isSamePool(a: PoolFigures | undefined, b: PoolFigures | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  return (
+    a.rawPages === b.rawPages &&
+    a.capsulePages === b.capsulePages &&
+    a.cachedPages === b.cachedPages &&
+    a.swappedPages === b.swappedPages &&
+    a.rawBytes === b.rawBytes &&
+    a.drawnTokens === b.drawnTokens
   );
 }

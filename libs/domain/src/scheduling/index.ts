@@ -4,6 +4,7 @@ export * from './guests.js';
 export type { Holding } from './holdings.js';
 export * from './kept-prompt.js';
 export * from './named-prompt.js';
+export { PAGE_KINDS, type PageKind, type PageRun, pageRunsOf } from './page-kinds.js';
 export * from './scheduler.js';
 export type { SchedulerOptions } from './state.js';
 export type * from './step.js';

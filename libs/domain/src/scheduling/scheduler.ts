@@ -8,6 +8,7 @@ import type { KeptSpan } from './description.js';
 import { assemble, type Draft, newDraft } from './draft.js';
 import { type Holding, holdingsOf } from './holdings.js';
 import { pageDemand } from './kept-prompt.js';
+import { type PageKinds, pageKindsOf } from './page-kinds.js';
 import { namePrompt } from './named-prompt.js';
 import { Sequence } from './sequence/sequence.js';
 import { type SchedulerOptions, SchedulerState } from './state.js';
@@ -146,6 +147,27 @@ export class Scheduler {
       entries,
     }));
     return holdingsOf(holders, this.#state.shape);
+  }
+
+  /** Tokens of content that no request uses. */
+  get cachedContentTokens(): number {
+    return this.#state.cache.idleTokens;
+  }
+
+  /** Pages outside the pool, of requests that wait. */
+  get swappedPages(): number {
+    return this.#state.swappedPages;
+  }
+
+  /** What each page holds at this moment, by its number. Takes as long as there are pages. */
+  pageKinds(): PageKinds {
+    const { pool, cache, running, shape } = this.#state;
+    return pageKindsOf(
+      pool,
+      cache.idleRuns(),
+      running.items.flatMap(({ segments }) => segments),
+      shape,
+    );
   }
 
   /**

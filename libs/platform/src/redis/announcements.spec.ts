@@ -19,11 +19,47 @@ describe('announcements', () => {
     });
   });
 
+  it('tell what a pool holds where a worker says so', () => {
+    const pool = {
+      rawPages: 1,
+      capsulePages: 2,
+      cachedPages: 3,
+      swappedPages: 4,
+      rawBytes: 5,
+      drawnTokens: 6,
+    };
+    const text = loadText({ ...load, pool });
+    expect(text).toBe('ready 1 2 90 1 2 3 4 5 6');
+    expect(readStreamEntry(`beat w 1 ${text}`)?.announcement.load).toEqual({ ...load, pool });
+    const most = Number.MAX_SAFE_INTEGER;
+    const full = {
+      rawPages: most,
+      capsulePages: most,
+      cachedPages: most,
+      swappedPages: most,
+      rawBytes: most,
+      drawnTokens: most,
+    };
+    const longest = loadText({
+      state: 'draining',
+      running: most,
+      waiting: most,
+      freePages: most,
+      pool: full,
+    });
+    expect(readStreamEntry(`freed ${'w'.repeat(64)} ${most} ${longest}`)?.announcement.load.pool).toEqual(
+      full,
+    );
+  });
+
   it.each([
     '',
     'beat',
     'beat w 1 ready 1 2',
     'beat w 1 ready 1 2 3 4',
+    'beat w 1 ready 1 2 3 1 2 3 4 5',
+    'beat w 1 ready 1 2 3 1 2 3 4 5 6 7',
+    'beat w 1 ready 1 2 3 1 2 -3 4 5 6',
     'beat w 1 ready 1 2 -3',
     'beat w 1 ready 1 2 3.5',
     'beat w 1 ready 1 2 1e3',
@@ -36,7 +72,7 @@ describe('announcements', () => {
     'beat w}:x 1 ready 1 2 3',
     'beat  1 ready 1 2 3',
     `beat ${'w'.repeat(65)} 1 ready 1 2 3`,
-    `beat w 1 ready 1 2 ${' '.repeat(200)}`,
+    `beat w 1 ready 1 2 ${' '.repeat(300)}`,
   ])('are passed over where something else stands there: %j', (text) => {
     expect(readStreamEntry(text)).toBeUndefined();
   });

@@ -1,12 +1,14 @@
 import { KvcError } from '@kvcapsule/contracts';
-import type { Announcement, WorkerLoad } from '@kvcapsule/domain/registry';
+import type { Announcement, PoolFigures, WorkerLoad } from '@kvcapsule/domain/registry';
 
 import { WORKER_ID } from './checks.js';
 
 /**
  * What stands in the registry's stream and in its members, as `announce-3.lua` writes it. A stream entry is
- * `KIND ID EPOCH LOAD`, a member `TIME EPOCH LOAD`, a load `STATE RUNNING WAITING FREE`. A router at a thousand workers
- * reads five hundred of them a second, so they are short and read by hand. Whatever else stands there is passed over.
+ * `KIND ID EPOCH LOAD`, a member `TIME EPOCH LOAD`, a load `STATE RUNNING WAITING FREE`
+ * and, where a worker tells what its pool holds, `RAW CAPSULE CACHED SWAPPED RAW_BYTES DRAWN` behind it. A router at a
+ * thousand workers reads five hundred of them a second, so they are short and read by hand. Whatever else stands there
+ * is passed over.
  */
 
 export type AnnouncementKind = 'beat' | 'freed' | 'left';
@@ -25,15 +27,20 @@ export interface MemberEntry {
 const KINDS = ['beat', 'freed', 'left'] as const satisfies AnnouncementKind[];
 const STATES = ['ready', 'draining', 'failed'] as const satisfies WorkerLoad['state'][];
 /** Of the longest id, and numbers of 16 digits. */
-const MOST_CHARACTERS = 160;
+const MOST_CHARACTERS = 260;
 const MOST_DIGITS = 16;
 
 /** A load as it is written. Throws where nobody could read it. */
-export function loadText({ state, running, waiting, freePages }: WorkerLoad): string {
-  const text = `${state} ${running} ${waiting} ${freePages}`;
+export function loadText({ state, running, waiting, freePages, pool }: WorkerLoad): string {
+  const text = `${state} ${running} ${waiting} ${freePages}${pool ? poolText(pool) : ''}`;
   const words = new Words(text);
   if (!words.load()) throw new KvcError('INTERNAL', `no worker’s load: ${text}`);
   return text;
+}
+
+function poolText(pool: PoolFigures): string {
+  const { rawPages, capsulePages, cachedPages, swappedPages, rawBytes, drawnTokens } = pool;
+  return ` ${rawPages} ${capsulePages} ${cachedPages} ${swappedPages} ${rawBytes} ${drawnTokens}`;
 }
 
 export function readStreamEntry(text: string): StreamEntry | undefined {
@@ -96,9 +103,27 @@ class Words {
     const running = this.count();
     const waiting = this.count();
     const freePages = this.count();
-    const isWhole = this.#at === this.text.length + 1 && this.text.length <= MOST_CHARACTERS;
+    const isShort = this.#isAtEnd;
+    const pool = isShort ? undefined : this.#pool();
+    const isWhole = (isShort || pool !== undefined) && this.text.length <= MOST_CHARACTERS;
     if (!state || !isWhole || running < 0 || waiting < 0 || freePages < 0) return undefined;
-    return { state, running, waiting, freePages };
+    return pool ? { state, running, waiting, freePages, pool } : { state, running, waiting, freePages };
+  }
+
+  get #isAtEnd(): boolean {
+    return this.#at === this.text.length + 1;
+  }
+
+  #pool(): PoolFigures | undefined {
+    const rawPages = this.count();
+    const capsulePages = this.count();
+    const cachedPages = this.count();
+    const swappedPages = this.count();
+    const rawBytes = this.count();
+    const drawnTokens = this.count();
+    const least = Math.min(rawPages, capsulePages, cachedPages, swappedPages, rawBytes, drawnTokens);
+    if (least < 0 || !this.#isAtEnd) return undefined;
+    return { rawPages, capsulePages, cachedPages, swappedPages, rawBytes, drawnTokens };
   }
 
   /** Goes to the next word; where this one ends. */

@@ -11,6 +11,10 @@ import { MOST_ANNOUNCEMENTS, REGISTRY_KEYS, type WorkerKeys, workerKeys } from '
 
 const PAGE = readFileSync(new URL('../../../../docs/reference/redis-keys.md', import.meta.url), 'utf8');
 const LEASES = 600;
+const POOL = {
+  ...{ rawPages: 300_000, capsulePages: 200_000, cachedPages: 400_000, swappedPages: 0 },
+  ...{ rawBytes: 90_000_000_000, drawnTokens: 9_000_000 },
+};
 
 const redis = useRedis(startServer, ({ url }) => createRedisClient(url));
 
@@ -52,7 +56,9 @@ it('holds no more of a worker, a lease and a lease given back than the page of t
     'a worker':
       (await of(worker.workerId, 'epoch', 'info')) - text + (await bytesOf(REGISTRY_KEYS.members)) / 100,
   };
-  await inTurn(LEASES, () => registry.heartbeat(worker, epoch, workerLoad({ freePages: 999_999 })));
+  await inTurn(LEASES, () =>
+    registry.heartbeat(worker, epoch, workerLoad({ freePages: 999_999, pool: POOL })),
+  );
   measured['an announcement'] = (await bytesOf(REGISTRY_KEYS.loads)) / (LEASES + 101);
   await inTurn(LEASES, (i) => ledger.reserve(key(i), 8, 60_000));
   measured['a lease reserved'] = (await of(worker.workerId, 'leases', 'deadlines')) / LEASES;

@@ -71,6 +71,10 @@ export class RegistryFollower implements Following {
     this.#tail = defineScripts(anotherOf(client));
   }
 
+  silentMs(workerId: string): number | undefined {
+    return this.#roster.silentMs(workerId, performance.now());
+  }
+
   get figures(): FollowingFigures {
     return { ...this.#counts, ageMs: performance.now() - this.#readMs };
   }

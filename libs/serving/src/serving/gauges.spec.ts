@@ -2,7 +2,7 @@ import type { Holding, Scheduler } from '@kvcapsule/domain/scheduling';
 import { FakeEngine } from '@kvcapsule/testing/engine';
 import { describe, expect, it } from 'vitest';
 
-import { kvGauges } from './gauges.js';
+import { kvGauges, poolFigures } from './gauges.js';
 import { rawTokenBytes } from './geometry.js';
 
 /** Blocks of 16 tokens in 8 pages of 64 bytes; a token's raw row takes 32. */
@@ -57,6 +57,22 @@ describe('kvGauges', () => {
     expect(gauges([])).toMatchObject({
       ...{ freePages: 10, heldPages: 54, cachedPages: 5 },
       rawEquivalentBytes: 42 * 32,
+    });
+  });
+});
+
+describe('poolFigures', () => {
+  it('tell what running requests and the cache hold, and what that would take as raw rows', () => {
+    const scheduler = {
+      pool: { freePages: 10, heldPages: 54, cachedPages: 5 },
+      running: ['a'],
+      pages: () => ({ tokens: 30 }),
+      holdings: () => new Map([[undefined, { pages: 24 }]]),
+      ...{ cachedContentTokens: 12, swappedPages: 3 },
+    } as unknown as Scheduler;
+    expect(poolFigures(scheduler, geometry, 7)).toEqual({
+      ...{ rawPages: 24, capsulePages: 30, cachedPages: 5, swappedPages: 3 },
+      ...{ rawBytes: 42 * 32, drawnTokens: 7 },
     });
   });
 });

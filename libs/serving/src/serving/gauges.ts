@@ -1,3 +1,4 @@
+import type { PoolFigures } from '@kvcapsule/domain/registry';
 import type { Holding, Scheduler } from '@kvcapsule/domain/scheduling';
 
 import { type EngineGeometry, rawTokenBytes } from './geometry.js';
@@ -20,13 +21,33 @@ export interface KvGauges {
 }
 
 export function kvGauges(scheduler: Scheduler, geometry: EngineGeometry): KvGauges {
-  const tokens = scheduler.running.reduce((sum, id) => sum + scheduler.pages(id).tokens, 0);
   const { freePages, heldPages, cachedPages } = scheduler.pool;
   return {
     ...{ freePages, heldPages, cachedPages },
     bytes: bytesByCodec(scheduler.holdings(), geometry),
-    rawEquivalentBytes: tokens * rawTokenBytes(geometry),
+    rawEquivalentBytes: runningTokens(scheduler) * rawTokenBytes(geometry),
   };
+}
+
+/** What a worker tells of its pool with its heartbeats. */
+export function poolFigures(
+  scheduler: Scheduler,
+  geometry: EngineGeometry,
+  drawnTokens: number,
+): PoolFigures {
+  const { heldPages, cachedPages } = scheduler.pool;
+  const rawPages = scheduler.holdings().get(undefined)?.pages ?? 0;
+  const tokens = runningTokens(scheduler) + scheduler.cachedContentTokens;
+  return {
+    ...{ rawPages, capsulePages: Math.max(0, heldPages - rawPages), cachedPages },
+    swappedPages: scheduler.swappedPages,
+    rawBytes: tokens * rawTokenBytes(geometry),
+    drawnTokens,
+  };
+}
+
+function runningTokens(scheduler: Scheduler): number {
+  return scheduler.running.reduce((sum, id) => sum + scheduler.pages(id).tokens, 0);
 }
 
 function bytesByCodec(

@@ -1,6 +1,7 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 import type { FileName } from '@kvcapsule/domain/identity';
 import { CacheLog } from '@kvcapsule/domain/owners';
+import type { PoolFigures } from '@kvcapsule/domain/registry';
 import { Scheduler } from '@kvcapsule/domain/scheduling';
 
 import type { Generation } from '../generation/generation.js';
@@ -14,7 +15,7 @@ import { type StepOutcome, Steps } from '../steps/steps.js';
 import { type ArrivalConfig, Arrivals } from './arrivals.js';
 import { Deadlines } from './deadlines.js';
 import { type Effect, Outbox } from './effects.js';
-import { type KvGauges, kvGauges } from './gauges.js';
+import { type KvGauges, kvGauges, poolFigures } from './gauges.js';
 import { asRequestError, Requests } from './requests.js';
 
 export interface ServingConfig extends ArrivalConfig {
@@ -163,6 +164,11 @@ export class Serving {
 
   get gauges(): KvGauges {
     return kvGauges(this.scheduler, this.#config.geometry);
+  }
+
+  /** Takes as long as the running requests have segments. */
+  get poolFigures(): PoolFigures {
+    return poolFigures(this.scheduler, this.#config.geometry, this.#steps.drawn);
   }
 
   /**

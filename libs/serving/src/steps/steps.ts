@@ -61,12 +61,18 @@ export class Steps {
   #failedSteps = 0;
   #lastStepEndMs = 0;
   #run = 0;
+  #drawn = 0;
 
   constructor(private readonly parts: StepParts) {}
 
   /** Steps that the engine has run so far. */
   get run(): number {
     return this.#run;
+  }
+
+  /** Tokens of answers so far. */
+  get drawn(): number {
+    return this.#drawn;
   }
 
   /** Plans and launches a step, where one may be under way beside those that are. */
@@ -243,6 +249,7 @@ export class Steps {
   }
 
   #accept(generation: Generation, token: SampledToken): void {
+    this.#drawn += 1;
     const { requests, stopTokenIds } = this.parts;
     const { ending, ...said } = generation.accept(token, stopTokenIds);
     requests.tell(generation, { kind: 'delta', tokenIds: [token.tokenId], ...said });

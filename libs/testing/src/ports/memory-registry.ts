@@ -113,6 +113,10 @@ class MemoryFollower implements Following {
       );
   }
 
+  silentMs(workerId: string): number | undefined {
+    return this.#roster.silentMs(workerId, 0);
+  }
+
   /** Nothing to be done: everything is heard at once. */
   want(): void {
     this.#roster.free();

@@ -1,6 +1,7 @@
 import { status } from '@grpc/grpc-js';
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { HealthCheckResponse_ServingStatus, HealthClient } from '@kvcapsule/contracts/health';
+import { type DescribePoolResponse, PageKind } from '@kvcapsule/contracts/worker';
 import { createRpcClient } from '@kvcapsule/platform/rpc';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 
@@ -27,6 +28,30 @@ const ENDLESS = { stopTokenIds: new Set<number>() };
 const FORCED = { logitBias: [{ tokenId: 9, bias: 100 }] };
 
 describe('the protocol', () => {
+  it('says what each page of the pool holds, and with heartbeats the sums of it', async () => {
+    const rig = await rigOf(ENDLESS);
+    const describePool = () =>
+      new Promise<DescribePoolResponse>((resolve, reject) => {
+        rig.client.describePool({}, (error, response) => {
+          if (error) reject(error);
+          else resolve(response);
+        });
+      });
+    const { capacityPages } = rig.worker.serving.scheduler.pool;
+    const free = { kinds: [PageKind.PAGE_KIND_FREE], pages: [capacityPages] };
+    expect(await describePool()).toEqual(free);
+    const router = new RouterSide(rig.client);
+    const parts = [Array.from({ length: 40 }, () => 10)];
+    router.send(generateOf({ id: 'a', parts, maxTokens: 10_000, sampling: FORCED }));
+    await until(() => rig.worker.serving.poolFigures.drawnTokens > 3);
+    const { kinds, pages } = await describePool();
+    expect(kinds).toContain(PageKind.PAGE_KIND_RAW);
+    expect(pages.reduce((sum, each) => sum + each, 0)).toBe(capacityPages);
+    const { rawPages, rawBytes } = rig.worker.serving.poolFigures;
+    expect(rawPages).toBeGreaterThanOrEqual(24);
+    expect(rawBytes).toBeGreaterThan(0);
+  });
+
   it('says how far it is while a single step takes long', async () => {
     const rig = await rigOf(ENDLESS);
     const router = new RouterSide(rig.client);

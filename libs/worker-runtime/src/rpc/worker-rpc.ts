@@ -14,6 +14,7 @@ import type { Logger } from 'pino';
 import type { Executor } from '../executor.js';
 import type { PictureInbox } from '../pictures/picture-inbox.js';
 import { CacheAccount } from './cache-account.js';
+import { describePool } from './pool-description.js';
 import { receivePicture } from './picture-stream.js';
 import { RouterStream } from './router-stream.js';
 
@@ -76,5 +77,8 @@ export function createWorkerRpc({
     setAdmission: admissionCall,
     watchCache: account.watch,
     adviseEviction: account.advise,
+    describePool: (_call, callback) => {
+      callback(null, describePool(serving));
+    },
   };
 }

@@ -182,6 +182,60 @@ export function cachedContentToJSON(object: CachedContent): string {
   }
 }
 
+export enum PageKind {
+  PAGE_KIND_UNSPECIFIED = 0,
+  PAGE_KIND_FREE = 1,
+  /** PAGE_KIND_RAW - Rows as the model computed them, of running requests. */
+  PAGE_KIND_RAW = 2,
+  /** PAGE_KIND_CAPSULE - Rows stored by a codec, of running requests. */
+  PAGE_KIND_CAPSULE = 3,
+  /** PAGE_KIND_CACHED - Content that no request uses, in whichever form. */
+  PAGE_KIND_CACHED = 4,
+  UNRECOGNIZED = -1,
+}
+
+export function pageKindFromJSON(object: any): PageKind {
+  switch (object) {
+    case 0:
+    case "PAGE_KIND_UNSPECIFIED":
+      return PageKind.PAGE_KIND_UNSPECIFIED;
+    case 1:
+    case "PAGE_KIND_FREE":
+      return PageKind.PAGE_KIND_FREE;
+    case 2:
+    case "PAGE_KIND_RAW":
+      return PageKind.PAGE_KIND_RAW;
+    case 3:
+    case "PAGE_KIND_CAPSULE":
+      return PageKind.PAGE_KIND_CAPSULE;
+    case 4:
+    case "PAGE_KIND_CACHED":
+      return PageKind.PAGE_KIND_CACHED;
+    case -1:
+    case "UNRECOGNIZED":
+    default:
+      return PageKind.UNRECOGNIZED;
+  }
+}
+
+export function pageKindToJSON(object: PageKind): string {
+  switch (object) {
+    case PageKind.PAGE_KIND_UNSPECIFIED:
+      return "PAGE_KIND_UNSPECIFIED";
+    case PageKind.PAGE_KIND_FREE:
+      return "PAGE_KIND_FREE";
+    case PageKind.PAGE_KIND_RAW:
+      return "PAGE_KIND_RAW";
+    case PageKind.PAGE_KIND_CAPSULE:
+      return "PAGE_KIND_CAPSULE";
+    case PageKind.PAGE_KIND_CACHED:
+      return "PAGE_KIND_CACHED";
+    case PageKind.UNRECOGNIZED:
+    default:
+      return "UNRECOGNIZED";
+  }
+}
+
 export interface ConnectRequest {
   message: { $case: "generate"; value: Generate } | { $case: "abort"; value: Abort } | undefined;
 }
@@ -540,6 +594,16 @@ export interface CacheEvent {
   tokens: number;
   /** Of the pool; features take none. */
   pages: number;
+}
+
+export interface DescribePoolRequest {
+}
+
+/** The pool's pages in their order, as runs of one kind: so many of the first kind, then so many of the second. */
+export interface DescribePoolResponse {
+  kinds: PageKind[];
+  /** As long as `kinds`. */
+  pages: number[];
 }
 
 function createBaseConnectRequest(): ConnectRequest {
@@ -4568,6 +4632,171 @@ export const CacheEvent: MessageFns<CacheEvent> = {
   },
 };
 
+function createBaseDescribePoolRequest(): DescribePoolRequest {
+  return {};
+}
+
+export const DescribePoolRequest: MessageFns<DescribePoolRequest> = {
+  encode(_: DescribePoolRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DescribePoolRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDescribePoolRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): DescribePoolRequest {
+    return {};
+  },
+
+  toJSON(_: DescribePoolRequest): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<DescribePoolRequest>): DescribePoolRequest {
+    return DescribePoolRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<DescribePoolRequest>): DescribePoolRequest {
+    const message = createBaseDescribePoolRequest();
+    return message;
+  },
+};
+
+function createBaseDescribePoolResponse(): DescribePoolResponse {
+  return { kinds: [], pages: [] };
+}
+
+export const DescribePoolResponse: MessageFns<DescribePoolResponse> = {
+  encode(message: DescribePoolResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.kinds.length !== 0) {
+      writer.uint32(10).fork();
+      for (const v of message.kinds) {
+        writer.int32(v);
+      }
+      writer.join();
+    }
+    if (message.pages.length !== 0) {
+      writer.uint32(18).fork();
+      for (const v of message.pages) {
+        writer.int32(v);
+      }
+      writer.join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DescribePoolResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDescribePoolResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag === 8) {
+              message.kinds.push(reader.int32() as any);
+
+              continue;
+            }
+
+            if (tag === 10) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.kinds.push(reader.int32() as any);
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 2: {
+            if (tag === 16) {
+              message.pages.push(reader.int32());
+
+              continue;
+            }
+
+            if (tag === 18) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.pages.push(reader.int32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DescribePoolResponse {
+    return {
+      kinds: globalThis.Array.isArray(object?.kinds) ? object.kinds.map((e: any) => pageKindFromJSON(e)) : [],
+      pages: globalThis.Array.isArray(object?.pages) ? object.pages.map((e: any) => globalThis.Number(e)) : [],
+    };
+  },
+
+  toJSON(message: DescribePoolResponse): unknown {
+    const obj: any = {};
+    if (message.kinds?.length) {
+      obj.kinds = message.kinds.map((e) => pageKindToJSON(e));
+    }
+    if (message.pages?.length) {
+      obj.pages = message.pages.map((e) => Math.round(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DescribePoolResponse>): DescribePoolResponse {
+    return DescribePoolResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DescribePoolResponse>): DescribePoolResponse {
+    const message = createBaseDescribePoolResponse();
+    message.kinds = object.kinds?.map((e) => e) || [];
+    message.pages = object.pages?.map((e) => e) || [];
+    return message;
+  },
+};
+
 export type WorkerServiceService = typeof WorkerServiceService;
 export const WorkerServiceService = {
   /**
@@ -4648,6 +4877,17 @@ export const WorkerServiceService = {
       Buffer.from(AdviseEvictionResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): AdviseEvictionResponse => AdviseEvictionResponse.decode(value),
   },
+  /** What each page of the pool holds at this moment, for people who look; nothing is decided by it. */
+  describePool: {
+    path: "/kvcapsule.worker.v1.WorkerService/DescribePool" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DescribePoolRequest): Buffer => Buffer.from(DescribePoolRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DescribePoolRequest => DescribePoolRequest.decode(value),
+    responseSerialize: (value: DescribePoolResponse): Buffer =>
+      Buffer.from(DescribePoolResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DescribePoolResponse => DescribePoolResponse.decode(value),
+  },
 } as const;
 
 export interface WorkerServiceServer extends UntypedServiceImplementation {
@@ -4678,6 +4918,8 @@ export interface WorkerServiceServer extends UntypedServiceImplementation {
    * waits for it.
    */
   adviseEviction: handleUnaryCall<AdviseEvictionRequest, AdviseEvictionResponse>;
+  /** What each page of the pool holds at this moment, for people who look; nothing is decided by it. */
+  describePool: handleUnaryCall<DescribePoolRequest, DescribePoolResponse>;
 }
 
 export interface WorkerServiceClient extends Client {
@@ -4771,6 +5013,22 @@ export interface WorkerServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: AdviseEvictionResponse) => void,
+  ): ClientUnaryCall;
+  /** What each page of the pool holds at this moment, for people who look; nothing is decided by it. */
+  describePool(
+    request: DescribePoolRequest,
+    callback: (error: ServiceError | null, response: DescribePoolResponse) => void,
+  ): ClientUnaryCall;
+  describePool(
+    request: DescribePoolRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DescribePoolResponse) => void,
+  ): ClientUnaryCall;
+  describePool(
+    request: DescribePoolRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DescribePoolResponse) => void,
   ): ClientUnaryCall;
 }
 

@@ -1,0 +1,68 @@
+import type { ClusterPages, ClusterRequestDetail, ClusterSnapshot } from '@kvcapsule/contracts/cluster';
+import { Controller, Get, Param, Req, Res } from '@nestjs/common';
+import {
+  ApiBearerAuth,
+  ApiDefaultResponse,
+  ApiOkResponse,
+  ApiOperation,
+  ApiResponse,
+  ApiTags,
+} from '@nestjs/swagger';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { ClusterFeed } from '../cluster/cluster-feed.service.js';
+import { ClusterStatus, type Viewer } from '../cluster/cluster-status.service.js';
+import { callerOf } from './auth.js';
+import { openApi } from './open-api.js';
+
+function viewerOf({ raw }: FastifyRequest): Viewer {
+  const { isAdmin, principal } = callerOf(raw);
+  return { isAdmin, tenant: principal.tenant };
+}
+
+@ApiTags('operations')
+@ApiBearerAuth()
+@ApiDefaultResponse({ description: 'An error', schema: openApi('Error') })
+@Controller('v1/cluster')
+export class ClusterController {
+  constructor(
+    private readonly status: ClusterStatus,
+    private readonly feed: ClusterFeed,
+  ) {}
+
+  @Get()
+  @ApiOperation({ summary: 'Workers, what their pools hold, requests of this router, the last five minutes' })
+  @ApiOkResponse({ schema: openApi('ClusterSnapshot') })
+  snapshot(@Req() request: FastifyRequest): ClusterSnapshot {
+    return this.status.snapshot(viewerOf(request));
+  }
+
+  @Get('events')
+  @ApiOperation({
+    summary:
+      'The same as server-sent events: a `snapshot`, then a `delta` of what has changed, twice a second at most',
+  })
+  @ApiResponse({
+    status: 200,
+    description: 'Events `snapshot` and `delta`',
+    content: { 'text/event-stream': { schema: openApi('ClusterDelta') } },
+  })
+  events(@Req() request: FastifyRequest, @Res() reply: FastifyReply): void {
+    this.feed.listen(reply, viewerOf(request));
+  }
+
+  @Get('workers/:id/pages')
+  @ApiOperation({ summary: 'What each page of a worker’s pool holds, as runs of one kind' })
+  @ApiOkResponse({ schema: openApi('ClusterPages') })
+  pages(@Param('id') id: string): Promise<ClusterPages> {
+    return this.status.pages(id);
+  }
+
+  @Get('requests/:id')
+  @ApiOperation({
+    summary: 'One request by its x-request-id: state, times, KV bytes, and why its workers had it',
+  })
+  @ApiOkResponse({ schema: openApi('ClusterRequestDetail') })
+  request(@Param('id') id: string, @Req() request: FastifyRequest): ClusterRequestDetail {
+    return this.status.request(id, viewerOf(request));
+  }
+}
