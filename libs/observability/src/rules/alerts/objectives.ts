@@ -25,7 +25,7 @@ function burns(indicator: Indicator, budget: number, speeds: readonly Burn[]): s
   return speeds
     .map(({ factor, long, short }) => {
       const bound = Number((factor * budget).toPrecision(6));
-      return [long, short].map((window) => `${recorded(indicator, window as Window)} > ${String(bound)}`);
+      return [long, short].map((window) => `${recorded(indicator, window)} > ${String(bound)}`);
     })
     .map(([long, short]) => `(${String(long)} and ${String(short)})`)
     .join(' or ');
