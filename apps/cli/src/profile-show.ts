@@ -169,10 +169,11 @@ Examples:
     .description('what a profile keeps of each layer')
     .argument('<file>', 'profile')
     .option('--html <file>', 'also write a page with plots')
-    .action(async (file: string, { html }: { html?: string }) => {
+    .option('--json', 'print JSON')
+    .action(async (file: string, { html, json }: { html?: string; json?: true }) => {
       if (html !== undefined) await checkOutput(html, '--html');
       const details = await describeProfile(file);
-      process.stdout.write(profileTable(details));
+      process.stdout.write(json ? `${JSON.stringify(details, null, 2)}\n` : profileTable(details));
       if (html !== undefined) await writeFile(html, renderHtml(profileReport(details)));
     });
 }

@@ -22,9 +22,7 @@ const EXAMPLES = `
 Examples:
   kvcapsule doctor                                    whether \`up\` would run here
   kvcapsule doctor --model ./SmolVLM-256M-Instruct    whether this model would
-  kvcapsule doctor --redis redis://store:6379         whether that store is fit
-
-Exit code: 0, also with what is to be looked at; 1 where something is at fault.`;
+  kvcapsule doctor --redis redis://store:6379         whether that store is fit`;
 
 export function registerDoctor(program: Command): void {
   program
