@@ -4,7 +4,7 @@ export default {
   options: {
     tsPreCompilationDeps: true,
     tsConfig: { fileName: 'tsconfig.base.json' },
-    includeOnly: '^(apps|libs|e2e)/[^/]*/?src/',
+    includeOnly: '^(apps|libs|e2e|helm)/[^/]*/?src/',
     exclude: '/src/gen/',
     enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['@kvcapsule/source', 'import'] },
   },

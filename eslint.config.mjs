@@ -61,6 +61,8 @@ const layers = [
       'type:util',
     ],
   },
+  // the chart's values take over the settings of router and worker, and its tests start their parsers
+  { sourceTag: 'type:chart', onlyDependOnLibsWithTags: ['type:app', 'type:adapter'] },
   {
     sourceTag: 'type:e2e',
     onlyDependOnLibsWithTags: [
@@ -74,6 +76,7 @@ const scopes = [
   { sourceTag: 'scope:router', onlyDependOnLibsWithTags: ['scope:router', 'scope:shared'] },
   { sourceTag: 'scope:worker', onlyDependOnLibsWithTags: ['scope:worker', 'scope:shared'] },
   { sourceTag: 'scope:cli', onlyDependOnLibsWithTags: ['scope:cli', 'scope:worker', 'scope:shared'] },
+  { sourceTag: 'scope:cluster', onlyDependOnLibsWithTags: ['scope:router', 'scope:worker', 'scope:shared'] },
   { sourceTag: 'scope:shared', onlyDependOnLibsWithTags: ['scope:shared'] },
 ];
 

@@ -11,7 +11,7 @@ const KINDS = {
 
 const workspaces = ['libs', 'apps']
   .flatMap((folder) => readdirSync(folder).map((name) => join(folder, name)))
-  .concat('e2e')
+  .concat('e2e', 'helm')
   .filter((root) => existsSync(join(root, 'package.json')));
 
 /** All workspaces in one run: projects `unit:libs/domain`, `int:libs/platform`, `int:e2e` and so on. */

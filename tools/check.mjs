@@ -87,14 +87,14 @@ const checks = {
   'rules and boundaries (eslint)': () => run(bin('eslint'), ['.', '--max-warnings', '0']),
   // of types too: files that import each other are one thing in two places, or two things not yet apart
   'no import circles (dependency-cruiser)': () =>
-    run(bin('depcruise'), ['--config', '.dependency-cruiser.mjs', 'apps', 'libs', 'e2e']),
+    run(bin('depcruise'), ['--config', '.dependency-cruiser.mjs', 'apps', 'libs', 'e2e', 'helm']),
   'format (prettier)': () => run(bin('prettier'), ['--check', '--log-level', 'warn', '.']),
   'unused code and dependencies (knip)': () => run(bin('knip'), ['--no-progress']),
   'generated code is current (buf)': generated,
   'routers and workers of the last release understand the protocol (buf)': () =>
     run(bin('buf'), ['breaking', '--against', 'released.txtpb'], { cwd: join(root, 'libs/contracts') }),
   'shell scripts parse (sh)': () => {
-    for (const script of ['kvcapsule', 'tools/toolchain.sh', 'tools/fetch-ggml.sh'])
+    for (const script of ['kvcapsule', 'tools/toolchain.sh', 'tools/fetch-ggml.sh', 'tools/fetch-helm.sh'])
       run('sh', ['-n', script]);
     run('bash', ['-n', '.ci/run']);
   },

@@ -127,7 +127,8 @@ const underFaults = () =>
   );
 const endToEnd = () =>
   processes('e2e', [...END_TO_END, ...UNDER_FAULTS.flatMap((name) => ['--exclude', name])]);
-const integration = () => processes('int', ['--project', 'int:libs/*', '--project', 'int:apps/*']);
+const integration = () =>
+  processes('int', ['--project', 'int:libs/*', '--project', 'int:apps/*', '--project', 'int:helm']);
 
 /**
  * Many unit tests wait for timers of theirs more than they compute, and vitest takes one file at a time where there
