@@ -21,11 +21,15 @@ export async function writeReport(path: string, results: unknown, report: Report
   await writePages(path, report);
 }
 
-/** Writes a report as Markdown and HTML beside the results at `path`, and the Markdown to the terminal. */
-export async function writePages(path: string, report: Report): Promise<void> {
+/** Writes a report as Markdown and HTML beside the results at `path`, and has the Markdown shown. */
+export async function writePages(
+  path: string,
+  report: Report,
+  show: (markdown: string) => void = (markdown) => process.stdout.write(markdown),
+): Promise<void> {
   const { dir, name } = parse(path);
   const markdown = renderMarkdown(report);
   await writeFile(join(dir, `${name}.md`), markdown);
   await writeFile(join(dir, `${name}.html`), renderHtml(report));
-  process.stdout.write(markdown);
+  show(markdown);
 }

@@ -4,8 +4,10 @@ import { evalReport } from '@kvcapsule/evaluation/report';
 import type { EvalReport } from '@kvcapsule/evaluation/fidelity';
 import type { Report } from '@kvcapsule/reporting';
 import type { Command } from 'commander';
+import { LOAD_RESULT, parseLoadResult } from '@kvcapsule/load/results';
 import { engineReport } from './bench/engine-report.js';
 import type { BenchReport } from './bench/report.js';
+import { loadReport } from './bench/serve/load-report.js';
 import { checkOutput, writePages } from './output.js';
 
 function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
@@ -22,6 +24,7 @@ export function reportOf(path: string, text: string): Report {
   } catch (cause) {
     throw invalid('not JSON', cause);
   }
+  if (isRecord(results) && results['kind'] === LOAD_RESULT) return loadReport(parseLoadResult(path, text));
   const has = (...keys: string[]) => isRecord(results) && keys.every((key) => key in results);
   try {
     if (has('entries', 'picture', 'scenes')) return evalReport(results as EvalReport);
@@ -29,14 +32,14 @@ export function reportOf(path: string, text: string): Report {
   } catch (cause) {
     throw invalid('results of another version, or not whole', cause);
   }
-  throw invalid('neither the results of eval nor of bench engine');
+  throw invalid('not the results of eval, bench engine or bench serve');
 }
 
 export function registerReport(program: Command): void {
   program
     .command('report')
     .description('make the pages of saved results again')
-    .argument('<file...>', 'results of eval or of bench engine (JSON)')
+    .argument('<file...>', 'results of eval, bench engine or bench serve (JSON)')
     .addHelpText(
       'after',
       '\nWrites FILE.md and FILE.html beside each file.\n\nExamples:\n  kvcapsule report bench/results/accuracy.json',

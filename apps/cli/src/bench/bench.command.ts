@@ -18,6 +18,7 @@ import { parseBenchFlags, type BenchFlags, type BenchOptions } from './options.j
 import { LlamaSide, PeerSide } from './peer-side.js';
 import { engineReport } from './engine-report.js';
 import { OWN, storageOf, type BenchReport } from './report.js';
+import { registerBenchServe } from './serve/serve.command.js';
 import { spread } from './spread.js';
 
 const run = promisify(execFile);
@@ -142,12 +143,15 @@ Examples:
   kvcapsule bench engine --out engine.json
   kvcapsule bench engine --content text --batches 1,16 --contexts 128,512 --out text.json
   kvcapsule bench engine --content pictures --codecs q8,capsule --contexts 4096,16384 --out pictures.json`;
+const ALL_EXAMPLES = `${EXAMPLES}
+  kvcapsule bench serve --rate 5 --duration 60s --slo ttft=500ms,itl=50ms --out load.json`;
 
 export function registerBench(program: Command): void {
   const bench = program
     .command('bench')
-    .description('measure speed beside peers and the limits of the machine')
-    .addHelpText('after', EXAMPLES);
+    .description('measure speed: the engine beside peers, a server under load')
+    .addHelpText('after', ALL_EXAMPLES);
+  registerBenchServe(bench);
   bench
     .command('engine')
     .description(`prefill, decode and both mixed: ${OWN}, llama.cpp and transformers in turn`)

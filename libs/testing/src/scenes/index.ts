@@ -1,4 +1,4 @@
 export * from './artwork.js';
 export * from './questions.js';
-export { SeededRandom } from './random.js';
+export { mixSeed, SeededRandom } from './random.js';
 export * from './scene.js';

@@ -1,0 +1,151 @@
+import { loadavg } from 'node:os';
+import { basename } from 'node:path';
+import { ChatClient } from '@kvcapsule/load/client';
+import { type LoadSpec, probeServer } from '@kvcapsule/load/generator';
+import { summarize } from '@kvcapsule/load/measurement';
+import { columnsOf, LOAD_RESULT, type LoadResult } from '@kvcapsule/load/results';
+import type { WordTokens, WorkloadSource } from '@kvcapsule/load/workload';
+import { serverFetch } from '@kvcapsule/platform/http';
+import { commitOf, machineName } from '@kvcapsule/reporting';
+import { CliError } from '../../failure.js';
+import { commandText, loadText, workloadText } from './describe.js';
+import { type LoadOutcome, startLoad } from './load-processes.js';
+import type { LoadOptions } from './options.js';
+import { Progress } from './progress.js';
+
+/** A server that has answered, and what a load of it needs to know. */
+export interface Target {
+  readonly baseUrl: string;
+  readonly model: string;
+  readonly words: WordTokens;
+}
+
+/** The first model that a server lists. */
+async function firstModel(baseUrl: string, headers: Readonly<Record<string, string>>): Promise<string> {
+  const response = await serverFetch(`${baseUrl}/models`, {
+    headers,
+    signal: AbortSignal.timeout(10_000),
+  }).catch(() => {
+    throw new CliError(`nothing answers at ${baseUrl}`, 'Start a server, or name it with --url.');
+  });
+  const list = response.ok ? ((await response.json()) as { data?: { id?: unknown }[] }) : undefined;
+  const id = list?.data?.[0]?.id;
+  if (typeof id === 'string') return id;
+  throw new CliError(
+    `${baseUrl}/models answers ${response.status} and lists no model`,
+    response.status === 401
+      ? 'Put the key into the variable that --api-key-env names.'
+      : 'Name one with --model.',
+  );
+}
+
+/** Asks the server for a token or two: a load that cannot work fails before it begins. */
+export async function reachTarget(options: LoadOptions, log: (line: string) => void): Promise<Target> {
+  const { baseUrl, headers, extraBody, silenceMs } = options;
+  const model = options.model ?? (await firstModel(baseUrl, headers));
+  const client = new ChatClient({ baseUrl, headers, silenceMs });
+  try {
+    const { words, fault, countsTokens } = await probeServer(client, model, extraBody);
+    if (fault !== undefined) throw new CliError(`${baseUrl} does not answer a first request: ${fault}`);
+    if (!countsTokens) log('the server tells no usage of streams: a word counts as a token, a chunk as one');
+    return { baseUrl, model, words };
+  } finally {
+    await client.close();
+  }
+}
+
+function sourceOf({ trace, conversations, mix }: LoadOptions, words: WordTokens): WorkloadSource {
+  if (trace) return { kind: 'trace', ...trace, words };
+  if (conversations === undefined) return { kind: 'generated', mix, words };
+  const { outputTokens, turns } = mix;
+  const most = outputTokens.kind === 'uniform' ? outputTokens.most : outputTokens;
+  const tokens = typeof most === 'number' ? most : most.kind === 'fixed' ? most.tokens : 0;
+  if (tokens === 0) throw new CliError('--output-tokens: a number, or LEAST-MOST, with --conversations');
+  return { kind: 'conversations', path: conversations, turns, outputTokens: tokens };
+}
+
+function specOf(options: LoadOptions, { baseUrl, model, words }: Target): LoadSpec {
+  const { headers, extraBody, silenceMs, shape, seed, requests, durationMs, warmUpMs, drainMs, thinkMs } =
+    options;
+  return {
+    ...{ baseUrl, headers, model, extraBody, silenceMs },
+    plan: {
+      ...{ shape, seed, warmUpMs, drainMs, thinkMs, mostOpen: options.mostOpen },
+      ...(requests !== undefined && { requests }),
+      ...(durationMs !== undefined && { durationMs }),
+    },
+    source: sourceOf(options, words),
+  };
+}
+
+/** What a load came to, and whether it ran to its end. */
+export interface Driven extends LoadOutcome {
+  readonly complete: boolean;
+}
+
+/** Drives a load while its progress is told; the first Ctrl-C ends it with what has been measured, the second at once. */
+export async function driveLoad(options: LoadOptions, target: Target, title: string): Promise<Driven> {
+  const progress = new Progress(process.stderr, title);
+  const load = await startLoad(specOf(options, target), options.processes, (index, state) => {
+    progress.take(index, state);
+  });
+  let signals = 0;
+  const stop = (): void => {
+    signals += 1;
+    if (signals > 1) process.exit(130);
+    load.stop();
+  };
+  process.on('SIGINT', stop).on('SIGTERM', stop);
+  progress.begin();
+  try {
+    return { ...(await load.ended), complete: signals === 0 };
+  } finally {
+    progress.end();
+    process.off('SIGINT', stop).off('SIGTERM', stop);
+  }
+}
+
+/** One load from its first request to its results. */
+export async function measureLoad(options: LoadOptions, target: Target, name: string): Promise<LoadResult> {
+  const begin = loadavg()[0] ?? 0;
+  const driven = await driveLoad(options, target, name);
+  return resultOf(options, target, driven, { name, machineLoad: [begin, loadavg()[0] ?? 0] });
+}
+
+async function resultOf(
+  options: LoadOptions,
+  { baseUrl, model }: Target,
+  { measured, generator, complete }: Driven,
+  { name, machineLoad }: Pick<LoadResult, 'name' | 'machineLoad'>,
+): Promise<LoadResult> {
+  const { slo, lagLimitMs, processes, warmUpMs } = options;
+  return {
+    ...{ kind: LOAD_RESULT, version: 1, name, command: commandText(process.argv.slice(2)) },
+    ...{
+      commit: await commitOf(),
+      date: new Date().toISOString().slice(0, 19) + 'Z',
+      machine: machineName(),
+    },
+    ...{
+      target: { url: baseUrl, model },
+      load: loadText(options),
+      workload: workloadText(options),
+      processes,
+    },
+    ...(slo && { slo: { ...slo } }),
+    ...{ complete, warmUpMs, machineLoad },
+    summary: summarize(measured, generator, lagLimitMs, slo) as LoadResult['summary'],
+    gaps: measured.gaps.encode(),
+    requests: columnsOf(measured.records),
+  };
+}
+
+/** What a run is called that was given no name. */
+export const defaultName = ({ shape }: LoadOptions): string =>
+  shape.kind === 'open'
+    ? 'open loop'
+    : shape.kind === 'closed'
+      ? `closed loop of ${shape.concurrency}`
+      : 'trace';
+
+export const nameOfFile = (path: string): string => basename(path).replace(/\.json$/, '');

@@ -1,0 +1,57 @@
+import { writeFile } from 'node:fs/promises';
+import type { LoadResult } from '@kvcapsule/load/results';
+import type { Command } from 'commander';
+import { checkOutput, writePages } from '../../output.js';
+import { loadReport } from './load-report.js';
+import { addLoadFlags, addShapeFlags, type LoadFlags, parseLoadFlags } from './options.js';
+import { defaultName, measureLoad, reachTarget } from './serve-load.js';
+import { summaryText } from './serve-summary.js';
+
+const HELP = `
+When requests come: --rate (an open loop, the default), --ramp, --concurrency (a closed loop) or --trace. An open loop
+does not wait for the server, so a server that stands still is seen: latencies count from when a request was to be
+sent, and the lag between that and the true send is reported. A closed loop asks less of a server that is slow.
+Numbers of a load process that could not keep up itself are called INVALID (exit status 3).
+
+The key of the server is read from an environment variable (--api-key-env); neither it nor headers are stored.
+Ctrl-C ends a run with what has been measured, marked PARTIAL; a second one ends it at once.
+
+Examples:
+  kvcapsule bench serve --rate 5 --duration 60s --slo ttft=500ms,itl=50ms --out load.json
+  kvcapsule bench serve --concurrency 16 --requests 500 --picture-share 0.5 --distinct-pictures 100
+  kvcapsule bench serve --url https://HOST/v1 --model NAME --api-key-env KEY --ramp 1-50 --duration 5m
+  kvcapsule bench serve --trace mooncake.jsonl --trace-speed 2 --processes 2 --out trace.json
+
+Guide: docs/guides/load-testing.md`;
+
+const INVALID_STATUS = 3;
+
+/** Results to --out with their pages, or to the terminal. */
+async function tell(result: LoadResult, { out, json }: Pick<LoadFlags, 'out' | 'json'>): Promise<void> {
+  if (out !== undefined) {
+    await writeFile(out, `${JSON.stringify(result)}\n`);
+    await writePages(out, loadReport(result), () => undefined);
+  }
+  if (json) process.stdout.write(`${JSON.stringify({ ...result, requests: undefined, gaps: undefined })}\n`);
+  else process.stdout.write(summaryText(result));
+  if (result.summary.invalid.length > 0) process.exitCode = INVALID_STATUS;
+}
+
+async function benchServe(flags: LoadFlags): Promise<void> {
+  const options = parseLoadFlags(flags);
+  if (flags.out !== undefined) await checkOutput(flags.out);
+  const target = await reachTarget(options, (line) => process.stderr.write(`${line}\n`));
+  await tell(await measureLoad(options, target, flags.name ?? defaultName(options)), flags);
+}
+
+export function registerBenchServe(bench: Command): void {
+  const serve = bench
+    .command('serve')
+    .description('load any OpenAI-compatible server and measure what its users see');
+  addShapeFlags(addLoadFlags(serve))
+    .option('--name <text>', 'what the run is called in its results')
+    .option('--out <file>', 'results as JSON; .md and .html are written beside it')
+    .option('--json', 'print the summary as JSON', false)
+    .addHelpText('after', HELP)
+    .action(benchServe);
+}

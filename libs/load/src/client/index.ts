@@ -1,0 +1,2 @@
+export * from './chat-client.js';
+export type { Usage } from './chunk.js';

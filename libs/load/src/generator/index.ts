@@ -1,0 +1,3 @@
+export * from './load-spec.js';
+export * from './probe.js';
+export * from './run-shard.js';

@@ -1,0 +1,2 @@
+export * from './load-run.js';
+export type * from './plan.js';
