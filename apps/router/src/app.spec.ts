@@ -83,9 +83,14 @@ describe('operations', () => {
     const text = await (await get('/metrics')).text();
     expect(text).toContain('kvcapsule_router_requests_total{status="200",code="ok"} 2');
     expect(text).toContain('kvcapsule_router_requests_total{status="400",code="unsupported_parameter"} 1');
-    expect(text).toContain('kvcapsule_router_tokens_total{kind="completion"} 7');
-    expect(text).toContain('kvcapsule_router_time_to_first_token_seconds_count 2');
-    expect(text).toContain('kvcapsule_router_inter_token_latency_seconds_count 5');
+    expect(text).toContain('kvcapsule_router_tokens_total{model="demo",kind="completion"} 7');
+    expect(text).toContain('kvcapsule_router_request_prompt_tokens_sum{model="demo"} 7');
+    expect(text).toContain('kvcapsule_router_requests_finished_total{model="demo",reason="stop"} 2');
+    expect(text).toContain('kvcapsule_router_time_per_output_token_seconds_count{model="demo"} 2');
+    expect(text).toContain('kvcapsule_router_model_workers{model="demo"} 1');
+    expect(text).toContain('kvcapsule_router_streams_stalled 0');
+    expect(text).toContain('kvcapsule_router_time_to_first_token_seconds_count{model="demo"} 2');
+    expect(text).toContain('kvcapsule_router_inter_token_latency_seconds_count{model="demo"} 5');
     expect(text).toContain('kvcapsule_router_requests_running 0');
     expect(text).toContain('kvcapsule_router_workers 1');
   });

@@ -1,27 +1,31 @@
 import { WorkerServiceClient } from '@kvcapsule/contracts/worker';
+import type { LedgerPort } from '@kvcapsule/domain/ledger';
 import {
   createRedisClient,
   type RedisClient,
   RedisLedger,
   RedisRegistry,
   type RedisSettings,
+  type StoreMemory,
   StoreWatch,
 } from '@kvcapsule/platform/redis';
+import { MeasuredLedger, type RouterMetrics } from '@kvcapsule/platform/telemetry';
 import { createRpcClient } from '@kvcapsule/platform/rpc';
 import type { Ports } from './ports.js';
 import { RouterRecord } from './router-record.js';
 
 /** Registry and ledger in Redis, workers over gRPC. */
 export class RedisPorts implements Ports {
-  readonly ledger: RedisLedger;
+  readonly ledger: LedgerPort;
 
   private constructor(
     private readonly client: RedisClient,
     private readonly watch: StoreWatch,
     readonly registry: RedisRegistry,
     private readonly record: RouterRecord,
+    metrics: RouterMetrics,
   ) {
-    this.ledger = new RedisLedger(client, record);
+    this.ledger = new MeasuredLedger(new RedisLedger(client, record), metrics);
   }
 
   /**
@@ -31,13 +35,14 @@ export class RedisPorts implements Ports {
   static async open(
     redis: RedisSettings,
     routerId: string,
+    metrics: RouterMetrics,
     warn: (line: string) => void,
   ): Promise<RedisPorts> {
     const client = await createRedisClient(redis, warn);
     const registry = new RedisRegistry(client);
     try {
       const record = await RouterRecord.open(registry, routerId, warn);
-      return new RedisPorts(client, new StoreWatch(client, redis.redis, warn), registry, record);
+      return new RedisPorts(client, new StoreWatch(client, redis.redis, warn), registry, record, metrics);
     } catch (error) {
       client.disconnect();
       throw error;
@@ -46,6 +51,10 @@ export class RedisPorts implements Ports {
 
   get storeFault(): string | undefined {
     return this.watch.fault;
+  }
+
+  get storeMemory(): StoreMemory | undefined {
+    return this.watch.memory;
   }
 
   connect(address: string): WorkerServiceClient {

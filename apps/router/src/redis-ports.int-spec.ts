@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RedisServer } from '@kvcapsule/platform/redis-server';
 import { startRedis } from '@kvcapsule/platform/redis-server';
+import { createMetrics } from '@kvcapsule/platform/telemetry';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { RedisPorts } from './redis-ports.adapter.js';
 import { delta, endless, finished, started } from './testing/fake-worker.js';
@@ -15,7 +16,8 @@ let heart: NodeJS.Timeout;
 
 const load = { state: 'ready', running: 0, waiting: 0, freePages: 160 } as const;
 
-const open = (routerId: string) => RedisPorts.open({ redis: redis.url }, routerId, () => undefined);
+const open = (routerId: string) =>
+  RedisPorts.open({ redis: redis.url }, routerId, createMetrics('router'), () => undefined);
 
 const record = () => workerRecord('w0', router.worker.address);
 

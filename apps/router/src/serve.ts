@@ -1,6 +1,7 @@
 import cluster from 'node:cluster';
 import type { Logger } from '@kvcapsule/platform/logging';
 import { onEndSignals } from '@kvcapsule/platform/processes';
+import { watchEventLoop } from '@kvcapsule/platform/telemetry';
 import { createApp, listen } from './app.js';
 import { openCatalogue } from './catalogue/open-catalogue.js';
 import { Telemetry } from './operations/telemetry.service.js';
@@ -26,9 +27,10 @@ function endAtSecondSignal(): void {
  */
 export async function serve(settings: Settings, logger: Logger, siblings: Siblings): Promise<Ready> {
   const telemetry = new Telemetry();
+  watchEventLoop(telemetry.metrics);
   const catalogue = await openCatalogue(settings, telemetry);
   const routerId = routerIdOf(settings.routerId, cluster.worker?.id);
-  const ports = await RedisPorts.open(settings.redis, routerId, (line) => {
+  const ports = await RedisPorts.open(settings.redis, routerId, telemetry.metrics, (line) => {
     logger.warn(line);
   });
   logger.info({ routerId }, 'registered');

@@ -21,7 +21,7 @@ import { parseConfig, unreadVariables } from '@kvcapsule/platform/config';
 import { createLogger, type Logger, logWarnings, outliveClosedPipes } from '@kvcapsule/platform/logging';
 import { onEndSignals } from '@kvcapsule/platform/processes';
 import { createRedisClient, RedisLedger, RedisRegistry, redisSettings } from '@kvcapsule/platform/redis';
-import { createMetrics, type WorkerMetrics } from '@kvcapsule/platform/telemetry';
+import { createMetrics, watchEventLoop, type WorkerMetrics } from '@kvcapsule/platform/telemetry';
 import { nameImageProcessor, startWorker, type Worker } from '@kvcapsule/worker-runtime';
 
 import { defaultWorkerId, type WorkerConfig as Settings, workerConfigSchema } from './config.js';
@@ -63,6 +63,7 @@ async function open(
   });
   const folder = await openModelFolder(config.model);
   const metrics = createMetrics('worker');
+  watchEventLoop(metrics);
   if (config.maxCpuIsa !== undefined) await limitIsa(config.maxCpuIsa, logger);
   const { engine, codec, blocks, weights } = await openNative(config, folder, metrics, logger);
   const note = smallPoolNote(blocks, engine.info);

@@ -32,17 +32,30 @@ async function bytesOf(url: PictureUrl, options: FetchOptions): Promise<Uint8Arr
   return source.kind === 'data' ? source.bytes : fetchImage(source.url, options);
 }
 
+/** The file of a picture that a URL holds or names. Throws as `loadImage`. */
+export async function fetchPicture(url: PictureUrl, options: FetchOptions): Promise<Uint8Array> {
+  const { param, policy } = options;
+  const bytes = await bytesOf(url, options);
+  if (bytes.length > policy.maxBytes)
+    throw new KvcError('IMAGE_TOO_LARGE', `the picture has more than ${policy.maxBytes} bytes`, { param });
+  return bytes;
+}
+
+/** Checks a picture's file without decoding its pixels, and names it. Throws as `loadImage`. */
+export async function inspectPicture(
+  bytes: Uint8Array,
+  { param, policy, signal }: FetchOptions,
+): Promise<LoadedImage> {
+  const info = await inspectImage(bytes, { param, maxPixels: policy.maxPixels });
+  signal?.throwIfAborted();
+  return { ...info, bytes, sha256: await sha256(bytes) };
+}
+
 /**
  * Gets a picture from its URL and checks it without decoding its pixels.
  *
  * @throws KvcError IMAGE_* with `param`; `signal`'s reason when that fires
  */
 export async function loadImage(url: PictureUrl, options: FetchOptions): Promise<LoadedImage> {
-  const { param, policy, signal } = options;
-  const bytes = await bytesOf(url, options);
-  if (bytes.length > policy.maxBytes)
-    throw new KvcError('IMAGE_TOO_LARGE', `the picture has more than ${policy.maxBytes} bytes`, { param });
-  const info = await inspectImage(bytes, { param, maxPixels: policy.maxPixels });
-  signal?.throwIfAborted();
-  return { ...info, bytes, sha256: await sha256(bytes) };
+  return inspectPicture(await fetchPicture(url, options), options);
 }

@@ -7,6 +7,7 @@ export type * from './pictures/names.js';
 export type * from './pictures/picture-effects.js';
 export { PARALLEL_PICTURES } from './pictures/picture-features.js';
 export type * from './serving/effects.js';
+export type { KvGauges } from './serving/gauges.js';
 export type * from './serving/geometry.js';
 export * from './serving/serving.js';
 export type { StepOutcome } from './steps/steps.js';

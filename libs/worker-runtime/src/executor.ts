@@ -66,6 +66,8 @@ export class Executor {
   readonly #pictureTime = new PictureTime();
   readonly #drains = new Map<string, (aborted: number) => void>();
   #drained = 0;
+  /** Whose lease its router has given back. */
+  #losing: string | undefined;
   #timer: NodeJS.Timeout | undefined;
   #ended: Promise<void> | undefined;
 
@@ -115,6 +117,7 @@ export class Executor {
     sink: EventSink,
   ): void {
     this.#sinks.set(key, sink);
+    this.#parts.telemetry.submitted(key);
     this.#parts.pictures.bring(key, files);
     this.#carryOut(this.#core.submit(key, request, performance.now()));
   }
@@ -150,7 +153,9 @@ export class Executor {
 
   /** The ledger has given back what this request's pages were reserved under. */
   loseLease(id: string, error: KvcError): void {
+    this.#losing = id;
     this.#carryOut(this.#core.leaseLost(id, error));
+    this.#losing = undefined;
   }
 
   #carryOut(effects: readonly Effect[]): void {
@@ -189,14 +194,17 @@ export class Executor {
         void this.#accept(effect.id, effect.lease);
         return;
       case 'resizeLease':
-        void leases.resize(effect.id, effect.pages).then((answer) => {
-          this.#carryOut(this.#core.leaseResized(effect.id, answer, performance.now()));
+        void leases.resize(effect.id, effect.pages).then((outcome) => {
+          telemetry.metrics.leaseResizes.inc({ outcome });
+          this.#carryOut(this.#core.leaseResized(effect.id, outcome, performance.now()));
         });
         return;
       case 'releaseLease':
+        telemetry.metrics.leasesEnded.inc({ how: effect.id === this.#losing ? 'lost' : 'released' });
         void leases.release(effect.id);
         return;
       case 'declineLease':
+        telemetry.metrics.leasesEnded.inc({ how: 'declined' });
         void leases.decline(effect.leaseId);
         return;
       case 'wake':
@@ -217,6 +225,7 @@ export class Executor {
 
   #send({ key, event }: EffectOf<'event'>): void {
     const sink = this.#sinks.get(key);
+    this.#parts.telemetry.told(key, event);
     if (event.kind === 'finished' || event.kind === 'failed') {
       this.#sinks.delete(key);
       this.#parts.pictures.cancel(key);
@@ -233,6 +242,7 @@ export class Executor {
   async #decode({ file, key, index, param, domain }: EffectOf<'decodePicture'>): Promise<void> {
     const { decodeImage, imageProcessor, pictures } = this.#parts;
     const sink = this.#sinks.get(key);
+    const stop = this.#parts.telemetry.metrics.pictureDecode.startTimer();
     const outcome = await outcomeOf(async () => {
       // an event before this effect may have found the stream broken, which aborts its requests
       if (!sink) throw new KvcError('ABORTED', 'The request has ended.');
@@ -242,6 +252,7 @@ export class Executor {
       const image = await decodeImage(encoded, param);
       return { name: await namePicture(image, imageProcessor, domain), image };
     });
+    if ('image' in outcome) stop();
     this.#carryOut(this.#core.pictureDecoded(file, outcome));
   }
 

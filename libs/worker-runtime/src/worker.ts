@@ -2,10 +2,10 @@ import { KvcError } from '@kvcapsule/contracts/errors';
 import { HealthService } from '@kvcapsule/contracts/health';
 import { WorkerServiceService } from '@kvcapsule/contracts/worker';
 import type { LedgerPort } from '@kvcapsule/domain/ledger';
-import type { RegistryPort, WorkerDescriptor } from '@kvcapsule/domain/registry';
+import type { RegistryPort, WorkerDescriptor, WorkerLoad } from '@kvcapsule/domain/registry';
 import { type Codec, type NativeEngine, servedCodecs } from '@kvcapsule/engine';
 import { createRpcServer, listenRpc } from '@kvcapsule/platform/rpc';
-import type { WorkerMetrics } from '@kvcapsule/platform/telemetry';
+import { MeasuredLedger, MeasuredRegistry, type WorkerMetrics } from '@kvcapsule/platform/telemetry';
 import { type Detokenizer, Serving } from '@kvcapsule/serving';
 import type { Logger } from 'pino';
 
@@ -82,21 +82,15 @@ export interface Worker {
 }
 
 /** Brings a worker up: loop, gRPC, metrics, then the registry, so that routers only find it when it answers. */
-export async function startWorker(parts: WorkerParts): Promise<Worker> {
+export async function startWorker(given: WorkerParts): Promise<Worker> {
+  const parts = measured(given);
   const { config, engine, logger } = parts;
   // the registration needs what is made first, and that asks for its epoch
   const cluster: { registration?: Registration } = {};
   const epoch = (): number => cluster.registration?.epoch ?? 0;
   const identity = (): { workerId: string; epoch: number } => ({ workerId: config.id, epoch: epoch() });
   const serving = createServing(parts);
-  const figures = everySecond(() => serving.poolFigures);
-  const load = () => ({
-    state: serving.state,
-    running: serving.running,
-    waiting: serving.waiting,
-    freePages: serving.scheduler.pool.freePages,
-    pool: figures(),
-  });
+  const load = loadOf(serving);
   const announcer = new FreedAnnouncer(() => parts.registry.freed(config.id, epoch(), load()));
   const leases = new LeaseKeeper({
     ...{ ledger: parts.ledger, identity, logger, capacityPages: serving.scheduler.pool.capacityPages },
@@ -109,7 +103,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
     forgotten: () => void cluster.registration?.beatNow(),
   });
   const { decodeImage, imageProcessor } = parts;
-  const telemetry = new WorkerTelemetry(parts.metrics, logger);
+  const telemetry = telemetryOf(parts);
   const pictures = new PictureInbox();
   const executor = new Executor({
     ...{ serving, engine, leases, pictures, decodeImage, imageProcessor, telemetry, logger },
@@ -166,6 +160,18 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   };
 }
 
+/** What the registry is told of it. */
+function loadOf(serving: Serving): () => WorkerLoad {
+  const figures = everySecond(() => serving.poolFigures);
+  return () => ({
+    state: serving.state,
+    running: serving.running,
+    waiting: serving.waiting,
+    freePages: serving.scheduler.pool.freePages,
+    pool: figures(),
+  });
+}
+
 /** What is told with every burst of freed pages is made once a second, since it takes a look at every request. */
 function everySecond<T>(make: () => T): () => T {
   let made: { readonly value: T; readonly atMs: number } | undefined;
@@ -174,6 +180,25 @@ function everySecond<T>(make: () => T): () => T {
     if (!made || nowMs - made.atMs >= FIGURES_MS) made = { value: make(), atMs: nowMs };
     return made.value;
   };
+}
+
+/** Its store's verbs are timed. */
+function measured({ ledger, registry, metrics, ...parts }: WorkerParts): WorkerParts {
+  return {
+    ...parts,
+    metrics,
+    ledger: new MeasuredLedger(ledger, metrics),
+    registry: new MeasuredRegistry(registry, metrics),
+  };
+}
+
+/** It has told what does not change. */
+function telemetryOf({ metrics, model, codec, config, logger, engine: { info } }: WorkerParts) {
+  const { id, arithmetic, engineVersion: engine } = model;
+  metrics.info.set({ model_id: id, codec, arithmetic, engine }, 1);
+  metrics.swapCapacity.set(config.swapPages * info.pageBytes);
+  const codecs = info.formats.map((format) => format.codec);
+  return new WorkerTelemetry(metrics, logger, codecs);
 }
 
 function createServing({ engine, config, model, imageProcessor, codec, ...parts }: WorkerParts): Serving {

@@ -40,6 +40,11 @@ export class ModelFleet {
     return revisions.some((revision) => this.workers(revision).some(isReady));
   }
 
+  /** How many workers take requests for it. */
+  ready({ revisions }: CatalogueEntry): number {
+    return revisions.reduce((sum, revision) => sum + this.workers(revision).filter(isReady).length, 0);
+  }
+
   /** The revision that a request is prepared for: the newest that has room, else that has a worker at all. */
   serving({ revisions }: CatalogueEntry): ServedModel {
     return this.choose(revisions) ?? revisions[0];

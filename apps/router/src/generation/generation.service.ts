@@ -71,7 +71,7 @@ export class GenerationService implements OnApplicationShutdown {
    */
   begin(request: GenerationRequest): Transcript {
     const lifetime = this.inflight.open();
-    const observer = this.requests.open(request, this.telemetry.observe());
+    const observer = this.requests.open(request, this.telemetry.observe(request.model.name));
     const transcript = new Transcript({
       windowBytes: this.settings.windowBytes,
       scored: request.topLogprobs !== undefined,

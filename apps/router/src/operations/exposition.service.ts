@@ -1,9 +1,12 @@
 import { metricsOfProcess, type ProcessMetrics } from '@kvcapsule/platform/telemetry';
 import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { Admission } from '../admission/admission.service.js';
+import { ModelCatalogue } from '../catalogue/model-catalogue.js';
+import { ModelFleet } from '../catalogue/model-fleet.service.js';
 import { Fleet } from '../fleet/fleet.service.js';
 import { Owners } from '../owners/owners.service.js';
 import { LedgerGuard } from '../placement/ledger-guard.service.js';
+import { Ports } from '../ports.js';
 import { Siblings } from '../processes/siblings.js';
 import { Inflight } from './inflight.service.js';
 import { Telemetry } from './telemetry.service.js';
@@ -19,6 +22,9 @@ export class Exposition implements OnApplicationBootstrap {
     private readonly owners: Owners,
     private readonly ledger: LedgerGuard,
     private readonly siblings: Siblings,
+    private readonly ports: Ports,
+    private readonly catalogue: ModelCatalogue,
+    private readonly models: ModelFleet,
   ) {}
 
   onApplicationBootstrap(): void {
@@ -49,10 +55,21 @@ export class Exposition implements OnApplicationBootstrap {
     metrics.ledgerAway.set(Number(this.ledger.isOpen));
     metrics.workers.set(this.fleet.views().length);
     metrics.processes.set(1);
+    metrics.streamsStalled.set(this.telemetry.stalled(performance.now()));
+    for (const model of this.catalogue.all)
+      metrics.modelWorkers.set({ model: model.name }, this.models.ready(model));
     this.admission.measure();
     this.owners.measure();
     this.#measureBreakers();
+    this.#measureStore();
     this.#measureRegistry();
+  }
+
+  #measureStore(): void {
+    const { storeMemory } = this.ports;
+    if (!storeMemory) return;
+    this.telemetry.metrics.storeMemory.set(storeMemory.usedBytes);
+    this.telemetry.metrics.storeMemoryLimit.set(storeMemory.limitBytes);
   }
 
   #measureBreakers(): void {

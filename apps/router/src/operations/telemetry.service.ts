@@ -1,57 +1,105 @@
 import type { KvcError } from '@kvcapsule/contracts/errors';
-import type { Finished } from '@kvcapsule/contracts/worker';
+import { type Finished, FinishReason } from '@kvcapsule/contracts/worker';
 import { createMetrics, type RouterMetrics } from '@kvcapsule/platform/telemetry';
 import { Injectable } from '@nestjs/common';
 import type { TranscriptObserver } from '../generation/transcript.js';
 
 const SECOND_MS = 1_000;
+/** Without a token for so long a stream counts as stalled. */
+const STALLED_MS = 30_000;
 
 /** The router's metrics, and the requests they are about. */
 @Injectable()
 export class Telemetry {
   readonly metrics: RouterMetrics = createMetrics('router');
-  /** Requests a worker has accepted and not finished. */
-  running = 0;
+  readonly #running = new Set<GenerationTimes>();
+  readonly #models = new Map<string, ModelMetrics>();
 
   /** One request has ended: with 200 and no error, or with an error (whose status may have left as 200). */
   ended(status: number, error?: KvcError): void {
     this.metrics.requests.inc({ status: String(status), code: error ? error.code.toLowerCase() : 'ok' });
   }
 
-  /** Notes when things happen to one generation, from here to its end. */
-  observe(): TranscriptObserver {
-    return new GenerationTimes(this);
+  /** Notes when things happen to one generation of a model, as clients name it, from here to its end. */
+  observe(model: string): TranscriptObserver {
+    let metrics = this.#models.get(model);
+    if (!metrics) this.#models.set(model, (metrics = modelMetrics(this.metrics, model)));
+    return new GenerationTimes(this.#running, metrics);
   }
+
+  /** Requests a worker has accepted and not finished. */
+  get running(): number {
+    return this.#running.size;
+  }
+
+  /** Those of which nothing has come for long. */
+  stalled(nowMs: number): number {
+    let stalled = 0;
+    for (const { newsMs } of this.#running) stalled += Number(nowMs - newsMs > STALLED_MS);
+    return stalled;
+  }
+}
+
+/** What is observed of every generation of one model. */
+type ModelMetrics = ReturnType<typeof modelMetrics>;
+
+function modelMetrics(metrics: RouterMetrics, model: string) {
+  const label = { model };
+  return {
+    timeToFirstToken: metrics.timeToFirstToken.labels(label),
+    interTokenLatency: metrics.interTokenLatency.labels(label),
+    timePerOutputToken: metrics.timePerOutputToken.labels(label),
+    requestDuration: metrics.requestDuration.labels(label),
+    promptTokens: metrics.promptTokens.labels(label),
+    completionTokens: metrics.completionTokens.labels(label),
+    ended: (prompt: number, completion: number) => {
+      metrics.tokens.inc({ model, kind: 'prompt' }, prompt);
+      metrics.tokens.inc({ model, kind: 'completion' }, completion);
+    },
+    finished: (reason: 'stop' | 'length') => {
+      metrics.finished.inc({ model, reason });
+    },
+  };
 }
 
 class GenerationTimes implements TranscriptObserver {
   readonly #beganMs = performance.now();
-  #tokenMs: number | undefined;
-  #running = false;
+  #firstMs: number | undefined;
+  /** Of the newest token, or of the worker's word that it has begun. */
+  newsMs = this.#beganMs;
 
-  constructor(private readonly telemetry: Telemetry) {}
+  constructor(
+    private readonly running: Set<GenerationTimes>,
+    private readonly metrics: ModelMetrics,
+  ) {}
 
   started(): void {
-    if (this.#running) return;
-    this.#running = true;
-    this.telemetry.running += 1;
+    if (this.running.has(this)) return;
+    this.newsMs = performance.now();
+    this.running.add(this);
   }
 
   appended(nowMs: number): void {
-    const { timeToFirstToken, interTokenLatency } = this.telemetry.metrics;
-    if (this.#tokenMs === undefined) timeToFirstToken.observe((nowMs - this.#beganMs) / SECOND_MS);
-    else interTokenLatency.observe((nowMs - this.#tokenMs) / SECOND_MS);
-    this.#tokenMs = nowMs;
+    const { timeToFirstToken, interTokenLatency } = this.metrics;
+    if (this.#firstMs === undefined) {
+      this.#firstMs = nowMs;
+      timeToFirstToken.observe((nowMs - this.#beganMs) / SECOND_MS);
+    } else interTokenLatency.observe((nowMs - this.newsMs) / SECOND_MS);
+    this.newsMs = nowMs;
   }
 
   ended(finished: Finished | undefined): void {
-    const { metrics } = this.telemetry;
     const nowMs = performance.now();
-    if (this.#running) this.telemetry.running -= 1;
-    metrics.requestDuration.observe((nowMs - this.#beganMs) / SECOND_MS);
+    this.running.delete(this);
+    this.metrics.requestDuration.observe((nowMs - this.#beganMs) / SECOND_MS);
     if (!finished) return;
-    if (this.#tokenMs === undefined) this.appended(nowMs);
-    metrics.tokens.inc({ kind: 'prompt' }, finished.usage?.promptTokens ?? 0);
-    metrics.tokens.inc({ kind: 'completion' }, finished.usage?.completionTokens ?? 0);
+    if (this.#firstMs === undefined) this.appended(nowMs);
+    const { promptTokens = 0, completionTokens = 0 } = finished.usage ?? {};
+    this.metrics.promptTokens.observe(promptTokens);
+    this.metrics.completionTokens.observe(completionTokens);
+    this.metrics.ended(promptTokens, completionTokens);
+    this.metrics.finished(finished.reason === FinishReason.FINISH_REASON_LENGTH ? 'length' : 'stop');
+    const decodeSeconds = (this.newsMs - (this.#firstMs ?? nowMs)) / SECOND_MS;
+    if (completionTokens > 1) this.metrics.timePerOutputToken.observe(decodeSeconds / (completionTokens - 1));
   }
 }

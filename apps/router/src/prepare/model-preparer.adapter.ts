@@ -1,6 +1,13 @@
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { openModelFolder, type ChatPart, type ModelFolder } from '@kvcapsule/model';
-import { DEFAULT_IMAGE_POLICY, type ImagePolicy, loadImage, type LoadedImage } from '@kvcapsule/multimodal';
+import {
+  DEFAULT_IMAGE_POLICY,
+  fetchPicture,
+  type ImagePolicy,
+  inspectPicture,
+  type LoadedImage,
+} from '@kvcapsule/multimodal';
+import type { PlainHistogram } from '@kvcapsule/platform/telemetry';
 import {
   type ChatTurn,
   type PictureSource,
@@ -93,14 +100,12 @@ export class ModelPreparer extends PromptPreparer {
   }
 
   async #load({ url, param }: PictureSource, signal: AbortSignal): Promise<LoadedImage> {
-    const stop = this.telemetry.metrics.imageFetch.startTimer();
-    try {
-      const picture = await loadImage(url, { param, policy: this.policy, signal });
-      this.#checkShape(picture, param);
-      return picture;
-    } finally {
-      stop();
-    }
+    const { imageFetch, imageInspect } = this.telemetry.metrics;
+    const options = { param, policy: this.policy, signal };
+    const bytes = await timed(imageFetch, fetchPicture(url, options));
+    const picture = await timed(imageInspect, inspectPicture(bytes, options));
+    this.#checkShape(picture, param);
+    return picture;
   }
 
   /** The model's tiling refuses some sizes; only here is it known which part such a picture came from. */
@@ -112,6 +117,15 @@ export class ModelPreparer extends PromptPreparer {
         ? new KvcError(error.code, error.message, { ...error.options, param })
         : error;
     }
+  }
+}
+
+async function timed<T>(histogram: PlainHistogram, task: Promise<T>): Promise<T> {
+  const stop = histogram.startTimer();
+  try {
+    return await task;
+  } finally {
+    stop();
   }
 }
 

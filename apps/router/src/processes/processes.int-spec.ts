@@ -8,6 +8,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { openModelFolder } from '@kvcapsule/model';
+import { createMetrics } from '@kvcapsule/platform/telemetry';
 import { type RedisServer, startRedis } from '@kvcapsule/platform/redis-server';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { RedisPorts } from '../redis-ports.adapter.js';
@@ -106,7 +107,7 @@ let router: Router | undefined;
 
 beforeAll(async () => {
   redis = await startRedis();
-  ports = await RedisPorts.open({ redis: redis.url }, 'test', () => undefined);
+  ports = await RedisPorts.open({ redis: redis.url }, 'test', createMetrics('router'), () => undefined);
   worker = await new FakeWorker().start();
   worker.script = steady;
   const { processorRevision } = await openModelFolder(MODEL_DIR);

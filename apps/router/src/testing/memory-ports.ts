@@ -36,6 +36,7 @@ export class MemoryPorts implements Ports {
   #always: KvcError | undefined;
 
   storeFault: string | undefined;
+  storeMemory: { usedBytes: number; limitBytes: number } | undefined;
   routers = 1;
   /** How often somebody has asked what the registry holds. */
   looks = 0;

@@ -38,6 +38,12 @@ export interface CacheEntry extends Owned {
   idleChildren: number;
 }
 
+/**
+ * What evicted content made room for: pages that are taken; a request whose pages come back and have to lie together;
+ * the tails of running requests, which idle ones kept from room; or one that fits only where nothing else is.
+ */
+export type EvictionReason = 'allocation' | 'restore' | 'fragmentation' | 'preemption';
+
 /** What is looked for: units that have names, and text at the end that has none yet. */
 export type NamedContent = Pick<ContentChain, 'root' | 'units' | 'tail' | 'blockTokens' | 'runs'>;
 
@@ -68,6 +74,9 @@ export class PrefixCache {
   #idleTokens = 0;
   #serials = 0;
   #evictedPages = 0;
+  readonly #evictions: Record<EvictionReason, number> = {
+    ...{ allocation: 0, restore: 0, fragmentation: 0, preemption: 0 },
+  };
 
   /** @param log what comes and goes is written there */
   constructor(
@@ -107,6 +116,10 @@ export class PrefixCache {
 
   get evictedPages(): number {
     return this.#evictedPages;
+  }
+
+  get evictions(): Readonly<Record<EvictionReason, number>> {
+    return { ...this.#evictions };
   }
 
   /** The longest cached prefix of at most `limit` tokens, in use from here on. */
@@ -209,11 +222,12 @@ export class PrefixCache {
   }
 
   /** Frees the pages of the idle entry that the policy names. False when there is none. */
-  evict(): boolean {
+  evict(reason: EvictionReason = 'allocation'): boolean {
     const entry = this.#policy.victim();
     if (!entry) return false;
     this.#policy.evict(entry);
     this.#evictedPages += entry.pages;
+    this.#evictions[reason] += 1;
     this.#entries.delete(entry.name);
     const siblings = this.#children.get(entry.parent) ?? [];
     siblings.splice(siblings.indexOf(entry), 1);

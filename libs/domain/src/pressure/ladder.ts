@@ -1,3 +1,4 @@
+import { RUNG_NAMES, type RungName } from '../scheduling/accounts.js';
 import type { StepBudget } from '../scheduling/budget.js';
 import type { Draft } from '../scheduling/draft.js';
 import type { SchedulerState } from '../scheduling/state.js';
@@ -8,8 +9,13 @@ import { recompressText } from './recompress-text/recompress-text.js';
 import type { Need, Relief, Rung } from './rung.js';
 import { swap } from './swap/swap.js';
 
-/** In the order in which they are tried. */
-const LADDER: readonly Rung[] = [evict, recompressPictures, swap, recompressText, preempt];
+const LADDER: Readonly<Record<RungName, Rung>> = {
+  evict,
+  recompress_pictures: recompressPictures,
+  swap,
+  recompress_text: recompressText,
+  preempt,
+};
 
 export interface Relieved {
   readonly budget: StepBudget;
@@ -43,9 +49,14 @@ function nextRelief(state: SchedulerState, draft: Draft): { relief: Relief | und
 }
 
 function firstRelief(state: SchedulerState, draft: Draft, need: Need): Relief | undefined {
-  for (const rung of LADDER) {
-    const relief = rung(state, draft, need);
-    if (relief) return relief;
+  for (const name of RUNG_NAMES) {
+    const relief = LADDER[name](state, draft, need);
+    if (!relief) continue;
+    const act = (): void => {
+      state.counts.rungs[name] += 1;
+      relief.act();
+    };
+    return { idle: relief.idle, act };
   }
   return undefined;
 }

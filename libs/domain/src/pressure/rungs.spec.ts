@@ -97,12 +97,15 @@ describe('a step for which idle content alone goes', () => {
   ])('planned %s takes nothing from anybody', (_, plan) => {
     const cache = { idlePages: 8, evict: vi.fn(() => (cache.idlePages = 0)) };
     const { budget } = SHORT;
+    const rungs = { evict: 0, preempt: 0 };
     const state = {
       ...{ ...stateOf([5, 4], []), cache, budget: () => budget, tailRoom: () => ({}) },
+      counts: { rungs },
       blocksForNext: (__: unknown, room: TailRoom) => (cache.idlePages > 0 && room !== FINDS_ROOM ? 5 : 4),
     } as unknown as SchedulerState;
     expect(plan(state, newDraft(1, 1))).toEqual({ budget, roomy: true });
-    expect(cache.evict).toHaveBeenCalledTimes(1);
+    expect(cache.evict).toHaveBeenCalledExactlyOnceWith('fragmentation');
+    expect(rungs).toEqual({ evict: 1, preempt: 0 });
   });
 });
 

@@ -1,3 +1,9 @@
+import type { EvictionReason } from '../paging/index.js';
+
+/** The rungs of the ladder, in the order in which they are tried. */
+export const RUNG_NAMES = ['evict', 'recompress_pictures', 'swap', 'recompress_text', 'preempt'] as const;
+export type RungName = (typeof RUNG_NAMES)[number];
+
 export interface SequencePages {
   /** A run that n sequences share counts as its pages over n, so that all sequences together hold what is held. */
   readonly held: number;
@@ -20,9 +26,16 @@ export interface PoolAccount {
   readonly cachedPages: number;
 }
 
-/** What has happened so far. The rungs of the ladder in their order: evictions, recompressions of pictures, swaps, recompressions of text, preemptions. */
+/** What has happened so far. */
 export interface SchedulerCounters {
   readonly evictedPages: number;
+  readonly evictions: Readonly<Record<EvictionReason, number>>;
+  /** How often something was done on each rung of the ladder. */
+  readonly rungs: Readonly<Record<RungName, number>>;
+  /** Pictures of prompts at the first admission of their request. */
+  readonly pictures: number;
+  /** Those whose keys and values the prefix cache held, by the number of their format; raw ones under `undefined`. */
+  readonly pictureHits: ReadonlyMap<number | undefined, number>;
   readonly recompressions: number;
   /** Runs of text. */
   readonly textRecompressions: number;

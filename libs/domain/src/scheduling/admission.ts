@@ -1,4 +1,4 @@
-import type { PrefixMatch } from '../paging/index.js';
+import type { CacheEntry, PrefixMatch } from '../paging/index.js';
 import { type Draft, plannedRows } from './draft.js';
 import type { Sequence } from './sequence/sequence.js';
 import type { SequenceWork } from './sequence/work.js';
@@ -46,7 +46,7 @@ export class Admission {
         exhaust(state, next, draft);
         continue;
       }
-      if (!this.#fitsApart(next)) while (state.cache.evict());
+      if (!this.#fitsApart(next)) while (state.cache.evict('restore'));
       next.restore(state.source, this.#enterSlot(next, draft));
       draft.writes.push({ id: next.id, pages: next.table.pages });
       state.swappedIn(next);
@@ -86,7 +86,7 @@ export class Admission {
       if (!this.#fits(next, next.blocksFor(state.source))) return false;
       this.#enterSlot(next, draft);
     }
-    this.#count(next);
+    this.#count(next, match?.entries ?? []);
     return true;
   }
 
@@ -117,7 +117,7 @@ export class Admission {
     if (match.partial) state.cache.leave([match.partial.entry]);
   }
 
-  #count(next: Sequence): void {
+  #count(next: Sequence, entries: readonly CacheEntry[]): void {
     const { counts } = this.state;
     const { computed } = next.progress;
     counts.recomputedTokens += Math.max(0, next.lostTokens - computed);
@@ -128,6 +128,7 @@ export class Admission {
     this.#admitted.set(next, hits);
     counts.prefixTokens += promptTokens;
     counts.prefixHitTokens += hits;
+    this.#countPictures(next, entries);
   }
 
   #fitsAgain(swapped: Sequence): boolean {
@@ -144,6 +145,16 @@ export class Admission {
 
   #running(room: ReturnType<SchedulerState['tailRoom']>): number {
     return this.state.blocksForNext(this.state.budget(), room);
+  }
+
+  #countPictures({ request: { pictures } }: Sequence, entries: readonly CacheEntry[]): void {
+    const { counts } = this.state;
+    counts.pictures += pictures.length;
+    for (const { content } of entries) {
+      if (content.kind !== 'picture') continue;
+      const format = content.stored?.format;
+      counts.pictureHits.set(format, (counts.pictureHits.get(format) ?? 0) + 1);
+    }
   }
 
   /**

@@ -1,4 +1,4 @@
-export type * from './accounts.js';
+export * from './accounts.js';
 export type { KeptSpan } from './description.js';
 export * from './guests.js';
 export type { Holding } from './holdings.js';

@@ -353,7 +353,11 @@ describe('Scheduler', () => {
     // its first capsule lies beside the one of five pages that is idle; the second would fit in the place of that
     show('young', 65, [3, 5]);
     run('young');
-    expect(scheduler.counters).toMatchObject({ evictedPages: 13, swapsOut: 0, preemptions: 0 });
+    expect(scheduler.counters).toMatchObject({
+      ...{ evictedPages: 13, swapsOut: 0, preemptions: 0 },
+      evictions: { fragmentation: 1 },
+      rungs: { evict: 1, swap: 0, preempt: 0 },
+    });
   });
 
   it('drops the requests of a failed step and closes their slots once', () => {
@@ -387,7 +391,8 @@ describe('Scheduler', () => {
     }
     const expected = expectedAnswer({ id: '', promptTokens: 15, pictures: [] }, prompt, 40);
     expect([...answers.values()]).toEqual([expected, expected]);
-    expect(scheduler.counters).toMatchObject({ swapsOut: 1, swapsIn: 1, preemptions: 0 });
+    expect(scheduler.counters).toMatchObject({ swapsOut: 1, swapsIn: 1, preemptions: 0, rungs: { swap: 1 } });
+    expect(scheduler.swappedPages).toBe(0);
   });
 
   it('keeps no more pages elsewhere than it may, those of all who wait together', () => {
@@ -432,6 +437,7 @@ describe('Scheduler', () => {
     expect(changes).toEqual([...(stored ? [[1], [1]] : []), [0, 0]]);
     expect(recompressed).toEqual([{ id: 'b', picture: 0 }]);
     expect(scheduler.counters).toMatchObject({ recompressions: 1, swapsOut: 0, preemptions: 0 });
+    expect(scheduler.counters.rungs.recompress_pictures).toBe(1);
   });
 
   it('moves and preempts nobody whom compressing pictures makes room for', () => {

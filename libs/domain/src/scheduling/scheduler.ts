@@ -53,7 +53,10 @@ export class Scheduler {
   }
 
   get counters(): SchedulerCounters {
-    return { ...this.#state.counts, evictedPages: this.#state.cache.evictedPages };
+    const { counts, cache } = this.#state;
+    const { evictedPages, evictions } = cache;
+    const [rungs, pictureHits] = [{ ...counts.rungs }, new Map(counts.pictureHits)];
+    return { ...counts, rungs, pictureHits, evictedPages, evictions };
   }
 
   get running(): readonly string[] {

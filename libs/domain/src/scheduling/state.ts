@@ -1,6 +1,7 @@
 import { Coordinated, DEFAULT_EVICTION_POLICY, EVICTION_POLICIES, RebuildCosts } from '../eviction/index.js';
 import type { CacheLog } from '../owners/index.js';
 import { BLOCK_SHAPE, type BlockShape, type CacheEntry, PagePool, PrefixCache } from '../paging/index.js';
+import { RUNG_NAMES, type RungName } from './accounts.js';
 import { type StepBudget, stepBudget, type StepLimits } from './budget.js';
 import { guestSlots } from './guests.js';
 import { SequenceQueue } from './queue.js';
@@ -40,6 +41,9 @@ export class SchedulerState {
     recomputedTokens: 0,
     prefixTokens: 0,
     prefixHitTokens: 0,
+    rungs: Object.fromEntries(RUNG_NAMES.map((rung) => [rung, 0])) as Record<RungName, number>,
+    pictures: 0,
+    pictureHits: new Map<number | undefined, number>(),
   };
   /** Rows of prefill that a step has at most, beside its limits: as many as its time allows. */
   prefillRows = Infinity;
@@ -230,7 +234,7 @@ export class SchedulerState {
     for (;;) {
       const taken = take();
       if (taken !== undefined) return taken;
-      if (!this.cache.evict()) throw new Error('pages were promised that are not there');
+      if (!this.cache.evict('allocation')) throw new Error('pages were promised that are not there');
     }
   }
 }

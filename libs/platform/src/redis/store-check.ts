@@ -71,13 +71,35 @@ function checkPolicy(policy: string | undefined, told: string, warn: (line: stri
   );
 }
 
-/** The policy by which the store removes keys when its memory is full; undefined where it does not, or does not say. */
-export async function evictingPolicy(client: RedisClient): Promise<string | undefined> {
-  for (const node of nodesOf(client)) {
-    const policy = await policyOf(node, await infoOf(node));
-    if (policy !== undefined && policy !== 'noeviction') return policy;
+export interface StoreMemory {
+  readonly usedBytes: number;
+  /** 0: as much as there is. */
+  readonly limitBytes: number;
+}
+
+export interface StoreState {
+  /** By which keys are removed when the memory is full; undefined where none are, or the store does not say. */
+  readonly evictingPolicy: string | undefined;
+  /** Of all nodes together; undefined where one does not say. */
+  readonly memory: StoreMemory | undefined;
+}
+
+/** How the store is set up and how full it is. */
+export async function stateOf(client: RedisClient): Promise<StoreState> {
+  let evictingPolicy: string | undefined;
+  const memories: StoreMemory[] = [];
+  const nodes = nodesOf(client);
+  for (const node of nodes) {
+    const info = await infoOf(node);
+    const policy = await policyOf(node, info);
+    if (policy !== 'noeviction') evictingPolicy ??= policy;
+    const usedBytes = Number(info['used_memory'] ?? NaN);
+    if (Number.isFinite(usedBytes)) memories.push({ usedBytes, limitBytes: Number(info['maxmemory'] ?? 0) });
   }
-  return undefined;
+  const sum = (of: keyof StoreMemory) => memories.reduce((total, memory) => total + memory[of], 0);
+  const isKnown = memories.length > 0 && memories.length === nodes.length;
+  const memory = isKnown ? { usedBytes: sum('usedBytes'), limitBytes: sum('limitBytes') } : undefined;
+  return { evictingPolicy, memory };
 }
 
 /** What scripts and adapters run; INFO may be forbidden. */

@@ -1,5 +1,5 @@
 import type { RedisClient } from './scripts.js';
-import { evictingPolicy } from './store-check.js';
+import { stateOf, type StoreMemory, type StoreState } from './store-check.js';
 import { redisAddress } from './url.js';
 
 const INTERVAL_MS = 10_000;
@@ -11,7 +11,7 @@ const INTERVAL_MS = 10_000;
 export class StoreWatch {
   readonly #check = (): void => void this.#read();
   readonly #timer = setInterval(this.#check, INTERVAL_MS).unref();
-  #policy: string | undefined;
+  #state: StoreState = { evictingPolicy: undefined, memory: undefined };
 
   /** @param warn takes a line when something is found, and one when it is mended */
   constructor(
@@ -20,13 +20,20 @@ export class StoreWatch {
     private readonly warn: (line: string) => void,
   ) {
     client.on('ready', this.#check);
+    this.#check();
   }
 
   /** What is wrong with the store, in one line. */
   get fault(): string | undefined {
-    return this.#policy === undefined
+    const { evictingPolicy } = this.#state;
+    return evictingPolicy === undefined
       ? undefined
-      : `Redis removes keys when its memory is full (maxmemory-policy ${this.#policy})`;
+      : `Redis removes keys when its memory is full (maxmemory-policy ${evictingPolicy})`;
+  }
+
+  /** As it was read last; undefined where the store does not say. */
+  get memory(): StoreMemory | undefined {
+    return this.#state.memory;
   }
 
   stop(): void {
@@ -36,9 +43,9 @@ export class StoreWatch {
 
   async #read(): Promise<void> {
     // where it does not answer, what was found last stands
-    const policy = await evictingPolicy(this.client).catch(() => this.#policy);
-    const before = this.#policy;
-    this.#policy = policy;
+    const before = this.#state.evictingPolicy;
+    this.#state = await stateOf(this.client).catch(() => this.#state);
+    const { evictingPolicy: policy } = this.#state;
     if ((policy === undefined) === (before === undefined)) return;
     const told = redisAddress(this.url);
     this.warn(

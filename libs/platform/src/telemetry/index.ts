@@ -3,16 +3,21 @@ import {
   collectDefaultMetrics,
   Counter,
   Gauge,
-  Histogram,
   type Metric,
   type MetricObject,
   Registry,
 } from 'prom-client';
 
-import { METRICS, type MetricSpec } from './catalogue.js';
-import { PlainHistogram } from './plain-histogram.js';
+import { METRICS } from './catalogue.js';
+import { LabelledHistogram, PlainHistogram } from './histogram.js';
+import type { MetricSpec } from './metric-spec.js';
 
-export { METRICS, type MetricSpec } from './catalogue.js';
+export { METRICS } from './catalogue.js';
+export { watchEventLoop } from './event-loop.js';
+export type { HistogramSeries, PlainHistogram } from './histogram.js';
+export type { MetricSpec } from './metric-spec.js';
+export { MeasuredLedger, MeasuredRegistry } from './measured-store.js';
+export { referencePage } from './reference-page.js';
 
 type Catalogue = typeof METRICS;
 
@@ -22,7 +27,7 @@ type MetricOf<S extends MetricSpec> = S extends { readonly type: 'counter' }
     ? Gauge<S['labels'][number]>
     : S extends { readonly labels: readonly [] }
       ? PlainHistogram
-      : Histogram<S['labels'][number]>;
+      : LabelledHistogram<S['labels'][number]>;
 
 /** The component's metrics by their short names, and the registry that prints them (`registry.metrics()`). */
 export type Metrics<C extends keyof Catalogue> = {
@@ -55,7 +60,10 @@ export function exposeTogether(processes: readonly ProcessMetrics[]): Promise<st
   return AggregatorRegistry.aggregate([...processes]).metrics();
 }
 
-function createMetric(spec: MetricSpec, registry: Registry): Counter | Gauge | Histogram | PlainHistogram {
+function createMetric(
+  spec: MetricSpec,
+  registry: Registry,
+): Counter | Gauge | LabelledHistogram<string> | PlainHistogram {
   const common = { name: spec.name, help: spec.help, labelNames: [...spec.labels], registers: [registry] };
   switch (spec.type) {
     case 'counter':
@@ -63,18 +71,16 @@ function createMetric(spec: MetricSpec, registry: Registry): Counter | Gauge | H
     case 'gauge':
       return new Gauge({ ...common, ...('together' in spec && { aggregator: spec.together }) });
     case 'histogram':
-      return spec.labels.length === 0
-        ? plainHistogram(spec, registry)
-        : new Histogram({ ...common, buckets: [...spec.buckets] });
+      return histogram(spec, registry);
   }
 }
 
-function plainHistogram(
+function histogram(
   spec: MetricSpec & { readonly type: 'histogram' },
   registry: Registry,
-): PlainHistogram {
-  const histogram = new PlainHistogram(spec);
+): LabelledHistogram<string> | PlainHistogram {
+  const made = spec.labels.length === 0 ? new PlainHistogram(spec) : new LabelledHistogram<string>(spec);
   // A registry asks a metric for its name and `get` alone.
-  registry.registerMetric(histogram as unknown as Metric);
-  return histogram;
+  registry.registerMetric(made as unknown as Metric);
+  return made;
 }

@@ -30,6 +30,8 @@ export class Generation implements PictureUser {
   cachedTokens = 0;
   /** Tokens of prompt and answer that the engine has computed, those found in the cache included. */
   computedTokens = 0;
+  /** A step has taken some of it. */
+  scheduled = false;
   started = false;
   ended = false;
 

@@ -53,6 +53,8 @@ export interface EngineStep {
 /** What happened, for metrics and logs; nothing depends on who listens. */
 export type Report =
   | { readonly kind: 'requestReceived' }
+  /** Its first rows are in a step that is about to run. */
+  | { readonly kind: 'requestScheduled'; readonly key: string }
   | {
       readonly kind: 'requestFinished';
       readonly ids: RequestIds;
@@ -67,6 +69,8 @@ export type Report =
   | {
       readonly kind: 'stepLanded';
       readonly durationMs: number;
+      /** Tokens computed. */
+      readonly rows: number;
       readonly compressions: number;
       readonly compressSeconds: number;
     }

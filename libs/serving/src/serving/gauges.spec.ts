@@ -40,16 +40,16 @@ describe('kvGauges', () => {
       [2, { pieces: 1, pages: 2, tokens: 20 }],
     ]);
     expect(Object.fromEntries(bytes)).toEqual({
-      raw: { held: 24 * 64, written: 40 * 32 },
+      raw: { held: 24 * 64, written: 40 * 32, raw: 40 * 32 },
       // a header for each piece, 17 bytes for each token
-      q8: { held: 10 * 64, written: 2 * 4 + 30 * 17 },
+      q8: { held: 10 * 64, written: 2 * 4 + 30 * 17, raw: 30 * 32 },
       // both profiles of one codec, their pages wholly written
-      capsule: { held: 8 * 64, written: 2 * 3 * 64 + 2 * 64 },
+      capsule: { held: 8 * 64, written: 2 * 3 * 64 + 2 * 64, raw: 100 * 32 },
     });
   });
 
   it('tell zeros of codecs that nobody uses, so that a series never ends', () => {
-    const none = { held: 0, written: 0 };
+    const none = { held: 0, written: 0, raw: 0 };
     expect(Object.fromEntries(gauges([]).bytes)).toEqual({ raw: none, q8: none, capsule: none });
   });
 
@@ -57,6 +57,7 @@ describe('kvGauges', () => {
     expect(gauges([])).toMatchObject({
       ...{ freePages: 10, heldPages: 54, cachedPages: 5 },
       rawEquivalentBytes: 42 * 32,
+      pageBytes: 64,
     });
   });
 });

@@ -7,6 +7,8 @@ import { type EngineGeometry, rawTokenBytes } from './geometry.js';
 export interface CodecBytes {
   held: number;
   written: number;
+  /** The same tokens as raw 16-bit rows. */
+  raw: number;
 }
 
 /** A worker's pool at one moment. */
@@ -14,6 +16,10 @@ export interface KvGauges {
   readonly freePages: number;
   readonly heldPages: number;
   readonly cachedPages: number;
+  /** Of one page. */
+  readonly pageBytes: number;
+  /** Kept outside the pool. */
+  readonly swappedPages: number;
   /** Zeros for a codec that the engine serves and nobody uses. */
   readonly bytes: ReadonlyMap<string, CodecBytes>;
   /** What the same keys and values would take as raw 16-bit rows. */
@@ -23,7 +29,13 @@ export interface KvGauges {
 export function kvGauges(scheduler: Scheduler, geometry: EngineGeometry): KvGauges {
   const { freePages, heldPages, cachedPages } = scheduler.pool;
   return {
-    ...{ freePages, heldPages, cachedPages },
+    ...{
+      freePages,
+      heldPages,
+      cachedPages,
+      pageBytes: geometry.pageBytes,
+      swappedPages: scheduler.swappedPages,
+    },
     bytes: bytesByCodec(scheduler.holdings(), geometry),
     rawEquivalentBytes: runningTokens(scheduler) * rawTokenBytes(geometry),
   };
@@ -55,13 +67,14 @@ function bytesByCodec(
   geometry: EngineGeometry,
 ): Map<string, CodecBytes> {
   const codecs = new Set(['raw', ...geometry.formats.map(({ codec }) => codec)]);
-  const byCodec = new Map([...codecs].map((codec) => [codec, { held: 0, written: 0 }]));
+  const byCodec = new Map([...codecs].map((codec) => [codec, { held: 0, written: 0, raw: 0 }]));
   for (const [number, holding] of holdings) {
     const format = number === undefined ? undefined : geometry.formats[number];
     const bytes = byCodec.get(format?.codec ?? 'raw');
     if (!bytes) continue;
     bytes.held += holding.pages * geometry.pageBytes;
     bytes.written += writtenBytes(holding, format, geometry);
+    bytes.raw += holding.tokens * rawTokenBytes(geometry);
   }
   return byCodec;
 }

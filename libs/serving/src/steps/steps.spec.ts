@@ -151,7 +151,9 @@ describe('Steps', () => {
     expect(reports()).toEqual([{ kind: 'stepPlanned', counters: {} }]);
     steps.landed(1, { samples: [{ tokenId: 7 }, { tokenId: 9 }], compressSeconds: 0.5 }, 4);
     expect(log.at(-1)).toBe('complete 1 7 9');
-    expect(reports()).toEqual([{ kind: 'stepLanded', durationMs: 4, compressions: 2, compressSeconds: 0.5 }]);
+    expect(reports()).toEqual([
+      { kind: 'stepLanded', durationMs: 4, rows: 1, compressions: 2, compressSeconds: 0.5 },
+    ]);
   });
 
   it('lets the features go of a request that gives its pages up', () => {

@@ -106,7 +106,13 @@ export class Steps {
     this.#pace.landed(step.rows, durationMs);
     if (pictures !== undefined && pictures === this.#pictures() && !movesPages(step))
       measure(this.parts.scheduler.costs, step, { seconds: durationMs / 1000, compressSeconds });
-    this.parts.outbox.report({ kind: 'stepLanded', durationMs, compressions, compressSeconds });
+    this.parts.outbox.report({
+      kind: 'stepLanded',
+      durationMs,
+      rows: step.rows,
+      compressions,
+      compressSeconds,
+    });
     this.#deliver(step, samples);
     this.parts.leases.balance(nowMs);
   }
@@ -176,8 +182,15 @@ export class Steps {
   #launch(step: ScheduledStep, nowMs: number): void {
     const { number, reads, writes } = step;
     const input = modelInput(step, (id) => this.#scheduled(id));
+    for (const { id } of step.chunks) this.#reportScheduled(this.#scheduled(id));
     this.#flights.push({ step, startMs: nowMs, pictures: this.#pictures() });
     this.parts.outbox.push({ kind: 'runStep', step: { number, reads, writes, input } });
+  }
+
+  #reportScheduled(generation: Generation): void {
+    if (generation.scheduled) return;
+    generation.scheduled = true;
+    this.parts.outbox.report({ kind: 'requestScheduled', key: generation.key });
   }
 
   #pictures(): number | undefined {

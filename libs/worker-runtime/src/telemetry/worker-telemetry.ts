@@ -1,20 +1,41 @@
 import type { WorkerMetrics } from '@kvcapsule/platform/telemetry';
-import type { Report, Serving } from '@kvcapsule/serving';
+import type { KvGauges, Report, RequestEvent, Serving } from '@kvcapsule/serving';
 import type { Logger } from 'pino';
 
 import { PressureMetrics } from './pressure-metrics.js';
+import { RequestTimes } from './request-times.js';
 
 type ReportOf<Kind extends Report['kind']> = Extract<Report, { readonly kind: Kind }>;
+
+/** How pages are kept that a codec's rows are in. */
+function stateOf(codec: string): 'raw' | 'rows' | 'capsule' {
+  if (codec === 'raw') return 'raw';
+  return codec.startsWith('capsule') ? 'capsule' : 'rows';
+}
 
 /** Turns what the core reports into metrics and log lines. */
 export class WorkerTelemetry {
   readonly #pressure: PressureMetrics;
+  readonly #times: RequestTimes;
 
+  /** @param codecs of the engine's formats, by their numbers */
   constructor(
     readonly metrics: WorkerMetrics,
     private readonly logger: Logger,
+    codecs: readonly string[],
   ) {
-    this.#pressure = new PressureMetrics(metrics);
+    this.#pressure = new PressureMetrics(metrics, codecs);
+    this.#times = new RequestTimes(metrics);
+  }
+
+  /** A request has come, before the core has seen it. */
+  submitted(key: string): void {
+    this.#times.arrived(key, performance.now());
+  }
+
+  /** What the request's sender is told. */
+  told(key: string, event: RequestEvent): void {
+    this.#times.happened(key, event, performance.now());
   }
 
   observe(report: Report): void {
@@ -22,6 +43,9 @@ export class WorkerTelemetry {
     switch (report.kind) {
       case 'requestReceived':
         metrics.requestsStarted.inc();
+        return;
+      case 'requestScheduled':
+        this.#times.scheduled(report.key, performance.now());
         return;
       case 'requestFinished':
         this.#finished(report);
@@ -64,16 +88,27 @@ export class WorkerTelemetry {
     metrics.pagesFree.set(gauges.freePages);
     metrics.pagesHeld.set(gauges.heldPages);
     metrics.pagesCached.set(gauges.cachedPages);
-    for (const [codec, { held, written }] of gauges.bytes) {
-      metrics.kvBytes.set({ codec }, held);
-      metrics.kvPaddingBytes.set({ codec }, held - written);
-    }
+    this.#updatePages(gauges);
     metrics.encoderCacheBytes.set(pictures.cache.bytes);
     metrics.kvRawEquivalentBytes.set(gauges.rawEquivalentBytes);
     const { prefillSeconds, towerSeconds, compressionSeconds } = scheduler.costs;
     metrics.rebuildSeconds.set({ of: 'prefill_token' }, prefillSeconds);
     metrics.rebuildSeconds.set({ of: 'tower_token' }, towerSeconds);
     metrics.rebuildSeconds.set({ of: 'compressed_page' }, compressionSeconds);
+  }
+
+  #updatePages({ bytes, pageBytes, freePages, cachedPages, swappedPages }: KvGauges): void {
+    const { kvBytes, kvPaddingBytes, kvRawBytes, pages, swapUsed } = this.metrics;
+    const states = { raw: 0, rows: 0, capsule: 0 };
+    for (const [codec, { held, written, raw }] of bytes) {
+      kvBytes.set({ codec }, held);
+      kvPaddingBytes.set({ codec }, held - written);
+      kvRawBytes.set({ codec }, raw);
+      states[stateOf(codec)] += held / pageBytes;
+    }
+    const all = { ...states, cached: cachedPages, free: freePages - cachedPages, swap: swappedPages };
+    for (const [state, count] of Object.entries(all)) pages.set({ state }, count);
+    swapUsed.set(swappedPages * pageBytes);
   }
 
   #finished({ ids, reason, usage }: ReportOf<'requestFinished'>): void {
@@ -83,6 +118,8 @@ export class WorkerTelemetry {
     requests.inc({ reason });
     tokens.inc({ kind: 'prompt' }, promptTokens);
     tokens.inc({ kind: 'completion' }, completionTokens);
+    this.metrics.requestPromptTokens.observe(promptTokens);
+    this.metrics.requestCompletionTokens.observe(completionTokens);
   }
 
   #failed({ ids, code }: ReportOf<'requestFailed'>): void {
@@ -90,9 +127,10 @@ export class WorkerTelemetry {
     this.metrics.requests.inc({ reason: 'error' });
   }
 
-  #landed({ durationMs, compressions, compressSeconds }: ReportOf<'stepLanded'>): void {
-    const { step, compress } = this.metrics;
+  #landed({ durationMs, rows, compressions, compressSeconds }: ReportOf<'stepLanded'>): void {
+    const { step, stepTokens, compress } = this.metrics;
     step.observe(durationMs / 1000);
+    stepTokens.observe(rows);
     for (let index = 0; index < compressions; index += 1) compress.observe(compressSeconds / compressions);
   }
 }

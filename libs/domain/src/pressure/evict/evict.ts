@@ -13,7 +13,7 @@ export const evict: Rung = (state, _, need) => {
   return {
     idle: true,
     act: () => {
-      state.cache.evict();
+      state.cache.evict('fragmentation');
     },
   };
 };

@@ -30,5 +30,5 @@ export const preempt: Rung = (state, draft, { short }) => {
 
 function startAfresh(state: SchedulerState, sequence: Sequence): void {
   sequence.generatedAtRestart = sequence.progress.generated;
-  while (state.cache.evict());
+  while (state.cache.evict('preemption'));
 }

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { Histogram, type Metric, Registry } from 'prom-client';
 import { expect, it } from 'vitest';
-import { PlainHistogram } from './plain-histogram.js';
+import { LabelledHistogram, PlainHistogram } from './histogram.js';
 
 it('says what a histogram of prom-client says, whatever is observed', async () => {
   const bound = fc.integer({ min: 1, max: 50 }).map((tenths) => tenths / 10);
@@ -31,4 +31,21 @@ it('observes seconds with a timer', async () => {
   plain.startTimer()();
   const { values } = await plain.get();
   expect(values.map(({ value }) => value)).toEqual([1, 1, expect.closeTo(0, 1), 1]);
+});
+
+it('keeps series with labels apart, as one of prom-client does', async () => {
+  const [theirs, ours] = [new Registry(), new Registry()];
+  const options = { name: 'x_seconds', help: 'x', buckets: [1, 2] };
+  const reference = new Histogram({ ...options, labelNames: ['a', 'b'], registers: [theirs] });
+  const labelled = new LabelledHistogram<'a' | 'b'>(options);
+  ours.registerMetric(labelled as unknown as Metric);
+  for (const [a, b, value] of [
+    ['1', '2', 0.5],
+    ['1', '"2"', 1.5],
+    ['1', '2', 9],
+  ] as const) {
+    reference.labels({ a, b }).observe(value);
+    labelled.labels({ a, b }).observe(value);
+  }
+  expect(await ours.metrics()).toBe(await theirs.metrics());
 });
