@@ -1,3 +1,4 @@
+export { prometheusConfig } from './config/prometheus.js';
 export { type Board, type Panel, panelsOf, queriesOf, type Query } from './dashboards/board.js';
 export { BOARDS } from './dashboards/index.js';
 export { chosen, unchosen } from './grafana/variables.js';

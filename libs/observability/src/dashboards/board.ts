@@ -3,7 +3,7 @@ export interface Query {
   readonly expr: string;
   /** Grafana's format of a series' name: `{{label}}` is the value of a label. */
   readonly legend: string;
-  /** Why it has no data in a cluster that is well; without a reason it must have some under load. */
+  /** Why it has no data in a cluster under load that is well; without a reason it must have some. */
   readonly mayBeEmpty?: string;
 }
 

@@ -1,9 +1,10 @@
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { programs } from '@kvcapsule/testing/prometheus';
+import { afterAll, describe, expect, it } from 'vitest';
 import { parse, stringify } from 'yaml';
 
 import { read } from '../../promql/promql.js';
@@ -15,12 +16,9 @@ const ROOT = resolve(import.meta.dirname, '../../../../..');
 const DEPLOY = join(ROOT, 'deploy/observability');
 const RULES = ['recording', 'alerts'].map((name) => join(DEPLOY, `rules/kvcapsule-${name}.yaml`));
 
-let tools: string;
+const tools = programs();
 const folder = mkdtempSync(join(tmpdir(), 'kvc-rules-'));
 
-beforeAll(() => {
-  tools = execFileSync(process.execPath, [join(ROOT, 'tools/prometheus.mjs')], { encoding: 'utf8' });
-});
 afterAll(() => {
   rmSync(folder, { recursive: true });
 });
