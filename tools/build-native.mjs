@@ -10,10 +10,10 @@ import { createHash } from 'node:crypto';
 import {
   copyFileSync,
   existsSync,
-  globSync,
   mkdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   writeFileSync,
 } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -51,14 +51,8 @@ function nodeIncludes() {
 function buildKey(includes) {
   const hash = createHash('sha256');
   const add = (name, content) => hash.update(`${name}\0${content.length}\0`).update(content);
-  const sources = globSync('native/{CMakeLists.txt,{src,addon,include,cmake}/**/*.{h,cc,txt,cmake}}', {
-    cwd: root,
-  });
-  for (const path of sources.sort()) add(path, readFileSync(join(root, path)));
-  add('ggml', readFileSync(join(root, 'tools', 'fetch-ggml.sh')));
-  add('builder', readFileSync(import.meta.filename));
+  add('sources', run('sh', ['tools/native-key.sh'], { capture: true }));
   add('compiler', run(process.env.CXX ?? 'c++', ['--version'], { capture: true }));
-  add('architecture', process.arch);
   add('node', readFileSync(join(includes[0], 'node_api.h')));
   add('napi', readFileSync(join(includes[1], 'napi.h')));
   return hash.digest('hex').slice(0, 32);
@@ -100,6 +94,8 @@ function buildAddon(keptDir, withTests) {
     publish(join(buildDir, 'addon', addonName), kept);
   }
   const addon = join(nativeCache, addonName);
+  // what was taken from a release goes first: its name must never stand beside another addon
+  rmSync(join(nativeCache, 'taken'), { force: true });
   publish(kept, addon);
   console.log(addon);
 }

@@ -1,6 +1,6 @@
 // Every check of the source: `npm run check`. Each one counts as passed or failed; --json FILE writes the counts.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { globSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -94,7 +94,7 @@ const checks = {
   'routers and workers of the last release understand the protocol (buf)': () =>
     run(bin('buf'), ['breaking', '--against', 'released.txtpb'], { cwd: join(root, 'libs/contracts') }),
   'shell scripts parse (sh)': () => {
-    for (const script of ['kvcapsule', 'tools/toolchain.sh', 'tools/fetch-ggml.sh', 'tools/fetch-helm.sh'])
+    for (const script of ['kvcapsule', ...globSync('tools/**/*.sh', { cwd: root })])
       run('sh', ['-n', script]);
     run('bash', ['-n', '.ci/run']);
   },

@@ -1,0 +1,147 @@
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { ROOT } from './harness.js';
+
+const run = promisify(execFile);
+/** What a system has to bring: the C and C++ libraries, and what the loader itself is. */
+const FROM_THE_SYSTEM = /^(ld-linux-x86-64|libc|libm|libdl|librt|libpthread|libstdc\+\+|libgcc_s)\.so\.\d+$/;
+/** Of Debian 12's glibc 2.36 nothing younger than this is used, so systems since 2021 will do. */
+const GLIBC_AT_MOST = 34;
+
+const scratch = mkdtempSync(join(tmpdir(), 'kvc-release-'));
+let archive: string;
+/** What the archive holds, unpacked. */
+let release: string;
+
+async function makeRelease(out: string): Promise<string> {
+  const env = { ...process.env, SOURCE_DATE_EPOCH: '1700000000' };
+  await run(process.execPath, [join(ROOT, 'tools/release.mjs'), '--out', out], { env });
+  return globSync(join(out, '*.tar.gz'))[0]!;
+}
+
+beforeAll(async () => {
+  archive = await makeRelease(join(scratch, 'first'));
+  await run('tar', ['-xzf', archive, '-C', scratch]);
+  release = join(scratch, basename(archive, '.tar.gz'));
+}, 300_000);
+afterAll(() => {
+  rmSync(scratch, { recursive: true, force: true });
+});
+
+it('is the same bytes when it is made again', async () => {
+  const again = await makeRelease(join(scratch, 'second'));
+  const sums = await Promise.all([archive, again].map((path) => readFileSync(`${path}.sha256`, 'utf8')));
+  expect(sums[1]).toBe(sums[0]);
+}, 300_000);
+
+it('has the checksums of its archive and of each file in it', async () => {
+  await run('sha256sum', ['--strict', '-c', `${basename(archive)}.sha256`], { cwd: join(archive, '..') });
+  await run('sha256sum', ['--strict', '--quiet', '-c', 'SHA256SUMS'], { cwd: release });
+  const summed = readFileSync(join(release, 'SHA256SUMS'), 'utf8').trim().split('\n').length;
+  const { stdout } = await run('find', [release, '-type', 'f', '-printf', '.']);
+  expect(summed).toBe(stdout.length - 1);
+});
+
+it('belongs to nobody in particular, and nobody but its owner may change it', async () => {
+  const { stdout } = await run('tar', ['-tvzf', archive, '--numeric-owner'], { maxBuffer: 1 << 26 });
+  const kinds = new Set(
+    stdout
+      .trim()
+      .split('\n')
+      .map((line) => line.split(/\s+/, 4).slice(0, 2).join(' ')),
+  );
+  expect([...kinds].sort()).toEqual(['-rw-r--r-- 0/0', '-rwxr-xr-x 0/0', 'lrwxrwxrwx 0/0']);
+});
+
+it.each(['bin/node', 'native/kvcapsule.node', 'native/libhwy.so.1'])(
+  '%s needs nothing of the system but the libraries of C and C++, of any since 2021',
+  async (file) => {
+    const path = join(release, file);
+    const { stdout: needed } = await run('objdump', ['-p', path]);
+    const libraries = [...needed.matchAll(/NEEDED\s+(\S+)/g)].map(([, name]) => name!);
+    expect(
+      libraries.filter((name) => !FROM_THE_SYSTEM.test(name) && !existsSync(join(path, '..', name))),
+    ).toEqual([]);
+    const versions = [...needed.matchAll(/GLIBC_2\.(\d+)/g)].map(([, minor]) => Number(minor));
+    expect(Math.max(...versions)).toBeLessThanOrEqual(GLIBC_AT_MOST);
+  },
+);
+
+it('names no folder of the machine that made it', async () => {
+  // grep ends with 1 when it finds nothing
+  await expect(run('grep', ['-rlF', ROOT, release])).rejects.toMatchObject({ code: 1, stdout: '' });
+});
+
+it('has a bill of materials that lists each package in it, and its native parts', () => {
+  const bill = JSON.parse(readFileSync(join(release, 'sbom.cdx.json'), 'utf8')) as {
+    bomFormat: string;
+    components: { purl: string; name: string; licenses?: unknown[] }[];
+  };
+  expect(bill.bomFormat).toBe('CycloneDX');
+  const listed = new Set(bill.components.map(({ purl }) => decodeURIComponent(purl)));
+  const packages = globSync('node_modules/{*,@*/*}/package.json', { cwd: release }).map((path) => {
+    const { name, version } = JSON.parse(readFileSync(join(release, path), 'utf8')) as Record<string, string>;
+    return `pkg:npm/${name!}@${version!}`;
+  });
+  expect(packages.length).toBeGreaterThan(100);
+  expect(packages.filter((purl) => !listed.has(purl))).toEqual([]);
+  const names = bill.components.map(({ name }) => name);
+  expect(names).toEqual(
+    expect.arrayContaining(['node', 'ggml', 'libhwy1', 'libeigen3-dev', 'nlohmann-json3-dev']),
+  );
+  for (const name of ['typescript', 'vitest', 'nx', 'eslint']) expect(names).not.toContain(name);
+});
+
+/** In a root of its own where that may be had, else with nothing in the environment. */
+async function inBareRoot(script: string): Promise<string> {
+  if (process.getuid?.() !== 0) return await output('sh', ['-c', `cd '${release}'; ${script}`]);
+  const { stdout } = await run(process.execPath, [join(ROOT, 'tools/bare-root.mjs')]);
+  const root = stdout.trim();
+  const home = mkdtempSync(join(root, 'opt', 'release-'));
+  try {
+    await run('tar', ['-xzf', archive, '-C', home, '--strip-components=1']);
+    const inside = `cd /opt/${basename(home)}; ${script}`;
+    const mounts = `mount --bind /dev '${root}/dev' && mount -t proc proc '${root}/proc'`;
+    const enter = `${mounts} && exec chroot '${root}' /bin/sh -c "$1"`;
+    return await output('unshare', [
+      ...['--mount', '--pid', '--fork', '--kill-child'],
+      'sh',
+      '-c',
+      enter,
+      'sh',
+      inside,
+    ]);
+  } finally {
+    rmSync(home, { recursive: true, force: true });
+  }
+}
+
+async function output(command: string, args: string[]): Promise<string> {
+  const env = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', HOME: '/tmp' };
+  const child = spawn(command, args, { env, stdio: ['ignore', 'pipe', 'inherit'] });
+  const text = (await child.stdout.toArray()).join('');
+  if (child.exitCode === null) await once(child, 'exit');
+  return text;
+}
+
+it('serves the demo where nothing is installed but Redis', async () => {
+  mkdirSync(scratch, { recursive: true });
+  const said = await inBareRoot(`
+    ./kvcapsule up --port 18237 >/tmp/up.log 2>&1 &
+    tries=0
+    until ./kvcapsule ask --url http://127.0.0.1:18237 samples/bird-microscope.png "What is at D2?" 2>/dev/null; do
+      tries=$((tries + 1))
+      [ $tries -lt 60 ] || { cat /tmp/up.log; break; }
+      sleep 0.5
+    done
+    kill -TERM $!
+    wait $!
+    echo "ended with $?"`);
+  expect(said).toMatch(/^microscope\./);
+  expect(said).toMatch(/ended with 0\n$/);
+}, 120_000);
