@@ -18,6 +18,7 @@ beforeEach(() => {
   for (const folder of ['tools', 'bin']) mkdirSync(join(root, folder));
   for (const file of ['kvcapsule', 'tools/fetch-ggml.sh']) copyFileSync(join(ROOT, file), join(root, file));
   writeFileSync(join(root, 'tools/toolchain.sh'), ':\n');
+  writeFileSync(join(root, 'tools/take-native.sh'), '#!/bin/sh\nexit 1\n', { mode: 0o755 });
   writeFileSync(join(root, 'tools/npm-current.mjs'), 'process.exit(1);\n');
   // a child of a child, as a compiler is, and one that does not mind a signal
   writeFileSync(

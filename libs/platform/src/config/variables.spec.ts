@@ -22,7 +22,7 @@ describe('variables that nothing reads', () => {
   });
 
   it('are none of those that another part reads, or that are empty', () => {
-    const env = { KVCAPSULE_WEIGHTS: 'f16', KVCAPSULE_TEST_FULL: '1', KVCAPSULE_PROT: '' };
+    const env = { KVCAPSULE_WEIGHTS: 'f16', KVCAPSULE_RELEASE: 'a.tar.gz', KVCAPSULE_PROT: '' };
     expect(unreadVariables(env, ['router'])).toEqual([]);
     expect(unreadVariables({ KVCAPSULE_API_KEYS: 'a', KVCAPSULE_API_KEY: 'a' }, ['router'])).toEqual([]);
     expect(unreadVariables({ KVCAPSULE_API_KEY: 'a' }, ['worker'])).toEqual([]);

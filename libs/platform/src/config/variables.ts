@@ -51,9 +51,10 @@ export const VARIABLES = {
       'LOG_LEVEL',
     ],
   ],
-  /** The engine's file, the key of `ask` and `eval`, and what tests read. */
+  /** The engine's file, the release that the set-up takes one from, the key of `ask` and `eval`, and what tests read. */
   others: [
     'ADDON',
+    'RELEASE',
     'API_KEY',
     'TEST_FULL',
     'TEST_CHAOS_SECONDS',
