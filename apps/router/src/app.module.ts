@@ -19,6 +19,7 @@ import { Fleet } from './fleet/fleet.service.js';
 import { Failover } from './generation/failover.service.js';
 import { GenerationService } from './generation/generation.service.js';
 import { Exposition } from './operations/exposition.service.js';
+import { ConsolePage } from './operations/console.js';
 import { HealthController } from './operations/health.controller.js';
 import { Inflight } from './operations/inflight.service.js';
 import { LandingController } from './operations/landing.controller.js';
@@ -67,6 +68,7 @@ export class AppModule {
         Admission,
         ClusterFeed,
         ClusterStatus,
+        ConsolePage,
         Exposition,
         Failover,
         Fleet,

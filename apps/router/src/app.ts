@@ -19,6 +19,7 @@ import { Routes } from './edge/http/routes.js';
 import { createHttpServer, type Handler, onClientError } from './edge/http/server.js';
 import { serveOpenApi } from './edge/open-api.js';
 import { TurnGate } from './edge/turn-gate.js';
+import { serveConsoleAssets } from './operations/console.js';
 import { Inflight } from './operations/inflight.service.js';
 import { NestLogger } from './operations/nest-logger.js';
 import { RECEIPT_HEADERS } from './placement/receipt.js';
@@ -135,6 +136,7 @@ export async function createApp(environment: Environment): Promise<NestFastifyAp
     await takeTurn(gate, request);
   });
   serveOpenApi(app);
+  await serveConsoleAssets(fastify, settings);
   return app;
 }
 

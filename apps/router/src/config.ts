@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { POLICY_NAMES, SCORER_NAMES, type Weights } from '@kvcapsule/domain/placement';
 import { apiKey, durationMs, parseConfig } from '@kvcapsule/platform/config';
 import { redisFault, redisFields, redisSettings } from '@kvcapsule/platform/redis';
@@ -8,6 +9,8 @@ import { folderSettings, modelConflicts, readModels } from './models-file.js';
 import type { ModelSettings, Settings } from './settings.js';
 import { readTenants } from './tenants-file.js';
 
+/** Where the console is built, beside the router. */
+const CONSOLE_FOLDER = fileURLToPath(new URL('../../console/dist', import.meta.url));
 const MIB = 1024 * 1024;
 const QUEUE_WAIT_MS = 30_000;
 const STALL_MS = 30_000;
@@ -82,6 +85,7 @@ export const routerConfigSchema = z
     }),
     tenants: z.string().min(1).optional().describe('JSON file of tenants: their keys, weights and limits'),
     auth: z.boolean().default(true).describe('Lets other addresses than loopback be served without keys'),
+    console: z.boolean().default(true).describe('Serves the web console to browsers at /'),
     corsOrigins: z
       .array(
         z.union([z.literal('*'), z.string().regex(ORIGIN, 'not an origin, such as https://example.org')]),
@@ -208,6 +212,7 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): S
     adminApiKeys: config.adminApiKeys,
     tenants: config.tenants === undefined ? [] : readTenants(resolve(config.tenants)),
     corsOrigins: config.corsOrigins,
+    consoleFolder: config.console ? CONSOLE_FOLDER : undefined,
     allowedImageHosts: config.allowImageHosts,
     maxBodyBytes: config.maxBodyMib * MIB,
     headTimeoutMs,

@@ -43,6 +43,8 @@ export abstract class Settings {
   abstract readonly tenants: readonly TenantSettings[];
   /** Origins whose pages may use the server from a browser; `*` for all, empty for none. */
   abstract readonly corsOrigins: readonly string[];
+  /** With the web console as it was built, which browsers get at /; it may be missing. Undefined: they get none. */
+  abstract readonly consoleFolder: string | undefined;
   /** Hosts whose pictures are fetched although their addresses are not public. */
   abstract readonly allowedImageHosts: readonly string[];
   abstract readonly maxBodyBytes: number;

@@ -62,6 +62,7 @@ const SETTINGS: Settings = {
   adminApiKeys: [],
   tenants: [],
   corsOrigins: [],
+  consoleFolder: undefined,
   allowedImageHosts: [],
   maxBodyBytes: 100_000,
   headTimeoutMs: 15_000,

@@ -20,6 +20,7 @@ export const VARIABLES = {
       'ADMIN_API_KEYS',
       'TENANTS',
       'AUTH',
+      'CONSOLE',
       'CORS_ORIGINS',
       'ALLOW_IMAGE_HOSTS',
     ],

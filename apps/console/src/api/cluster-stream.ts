@@ -1,0 +1,82 @@
+import type { ClusterDelta, ClusterSnapshot } from '@kvcapsule/contracts/cluster';
+import { batch, signal } from '@preact/signals';
+import { backoffMs } from '../state/backoff.js';
+import { merge } from '../state/merge.js';
+import { ApiError, keyWanted, request } from './client.js';
+import { readEvents } from './events.js';
+
+export type Connection = 'connecting' | 'live' | 'lost' | 'locked';
+
+/** Everything that is known of the cluster; undefined before the first snapshot. */
+export const cluster = signal<ClusterSnapshot | undefined>(undefined);
+export const connection = signal<Connection>('connecting');
+
+/** A stream tells something every ten seconds; one that is silent for longer is made anew. */
+const SILENCE_MS = 25_000;
+
+let attempt = new AbortController();
+
+/** Follows the cluster for as long as the page lives, over one stream at a time. */
+export async function follow(): Promise<never> {
+  let failures = 0;
+  for (;;) {
+    attempt = new AbortController();
+    const isLocked = await listen(attempt.signal, () => (failures = 0)).catch(lostAs);
+    connection.value = isLocked === true ? 'locked' : 'lost';
+    failures += 1;
+    if (isLocked === true) await keyChange();
+    else await pause(backoffMs(failures, Math.random()));
+  }
+}
+
+const lostAs = (error: unknown): boolean => error instanceof ApiError && error.status === 401;
+
+async function listen(signal: AbortSignal, onEvent: () => void): Promise<boolean> {
+  const { body } = await request('v1/cluster/events', { signal });
+  let silence = watch();
+  const heard = () => {
+    clearTimeout(silence);
+    silence = watch();
+  };
+  try {
+    if (body)
+      await readEvents(
+        body,
+        ({ event, data }) => {
+          heard();
+          onEvent();
+          take(event, data);
+        },
+        heard,
+      );
+    return false;
+  } finally {
+    clearTimeout(silence);
+  }
+}
+
+function take(event: string | undefined, data: string): void {
+  batch(() => {
+    connection.value = 'live';
+    if (event === 'snapshot') cluster.value = JSON.parse(data) as ClusterSnapshot;
+    else if (event === 'delta' && cluster.value)
+      cluster.value = merge(cluster.value, JSON.parse(data) as ClusterDelta);
+  });
+}
+
+const watch = () => setTimeout(() => attempt.abort(), SILENCE_MS);
+const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
+/** Somebody has entered a key, be it the same one. */
+function keyChange(): Promise<void> {
+  return new Promise((resolve) => {
+    const stop = keyWanted.subscribe((isWanted) => {
+      if (isWanted) return;
+      // not from within the subscription that it ends
+      queueMicrotask(() => {
+        stop();
+      });
+      resolve();
+    });
+  });
+}

@@ -1,0 +1,69 @@
+import { describe, expect, it } from 'vitest';
+import { cellsOf, KINDS, runsOfSums, type Runs } from './page-cells.js';
+
+const named = (runs: Runs, most: number) => [...cellsOf(runs, most)].map((kind) => KINDS[kind]);
+
+describe('a pool as cells', () => {
+  it('has a cell for each page where there is room', () => {
+    expect(
+      named(
+        [
+          ['raw', 2],
+          ['free', 1],
+          ['capsule', 1],
+        ],
+        10,
+      ),
+    ).toEqual(['raw', 'raw', 'free', 'capsule']);
+  });
+
+  it('has the kind that most of a cell’s pages are, and of free ones none that is used', () => {
+    expect(
+      named(
+        [
+          ['raw', 3],
+          ['capsule', 1],
+          ['free', 4],
+        ],
+        2,
+      ),
+    ).toEqual(['raw', 'free']);
+    expect(
+      named(
+        [
+          ['cached', 1],
+          ['free', 99],
+        ],
+        1,
+      ),
+    ).toEqual(['cached']);
+  });
+
+  it('counts pages that lie across two cells with both', () => {
+    expect(
+      named(
+        [
+          ['free', 2],
+          ['raw', 1],
+        ],
+        2,
+      ),
+    ).toEqual(['free', 'raw']);
+    expect(
+      cellsOf(
+        [
+          ['free', 7],
+          ['raw', 3],
+        ],
+        3,
+      ),
+    ).toHaveLength(3);
+  });
+
+  it('is nothing without pages, and takes sums as runs', () => {
+    expect(named([], 5)).toEqual([]);
+    expect(named(runsOfSums({ free: 1, raw: 1, capsule: 1, cached: 1 }), 4)).toEqual([
+      ...['capsule', 'raw', 'cached', 'free'],
+    ]);
+  });
+});
