@@ -24,6 +24,7 @@ import { HealthController } from './operations/health.controller.js';
 import { Inflight } from './operations/inflight.service.js';
 import { LandingController } from './operations/landing.controller.js';
 import { MetricsController } from './operations/metrics.controller.js';
+import { TargetsController } from './operations/targets.controller.js';
 import { Telemetry } from './operations/telemetry.service.js';
 import { WorkerAdmissionController } from './operations/worker-admission.controller.js';
 import { Explainer } from './placement/explainer.service.js';
@@ -61,6 +62,7 @@ export class AppModule {
         ClusterController,
         HealthController,
         MetricsController,
+        TargetsController,
         LandingController,
         WorkerAdmissionController,
       ],

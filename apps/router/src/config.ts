@@ -48,6 +48,13 @@ export const routerConfigSchema = z
       .default('127.0.0.1')
       .describe('Address to listen on'),
     port: z.int().min(0).max(65_535).default(8_000).describe('Port to listen on; 0 takes a free one'),
+    advertise: z
+      .string()
+      .regex(/^[^\s/]+:\d{1,5}$/, 'host:port')
+      .optional()
+      .describe(
+        'host:port that Prometheus is told to scrape it at, where that is not the one listened on; by default the name of the machine where it listens on all addresses',
+      ),
     routerProcesses: z
       .int()
       .min(1)
@@ -204,6 +211,7 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): S
   return {
     host,
     port,
+    advertise: config.advertise,
     routerId: config.routerId,
     processes: config.routerProcesses,
     redis: redisSettings(config),

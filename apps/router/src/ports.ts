@@ -9,6 +9,10 @@ export abstract class Ports {
   abstract readonly ledger: LedgerPort;
   /** How many routers share the cluster, this one included, as far as this one has heard. */
   abstract readonly routers: number;
+  /** host:port of the routers that listen, this one included, as far as this one has heard. */
+  abstract readonly addresses: readonly string[];
+  /** Others may learn that this router listens there. Never rejects. */
+  abstract listensAt(address: string): Promise<void>;
   /** Why the store should not be used as it is, though it answers, in one line. */
   abstract readonly storeFault: string | undefined;
   /** Of the store, as it was read last; undefined where it does not say. */

@@ -65,6 +65,14 @@ export class RedisPorts implements Ports {
     return this.record.routers;
   }
 
+  get addresses(): readonly string[] {
+    return this.record.addresses;
+  }
+
+  listensAt(address: string): Promise<void> {
+    return this.record.listensAt(address);
+  }
+
   async close(): Promise<void> {
     this.watch.stop();
     await this.record.close();

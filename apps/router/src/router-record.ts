@@ -25,6 +25,8 @@ export class RouterRecord implements ReservingRouter {
   readonly #timer = setInterval(() => void this.#renew(), ROUTER_RENEWAL_MS).unref();
   #identity: RouterIdentity;
   #routers = 1;
+  #addresses: readonly string[] = [];
+  #address: string | undefined;
   /** When the last registration that succeeded was asked for. A process that was stopped finds it long ago. */
   #renewedMs = -Infinity;
   #registering: Promise<RouterIdentity> | undefined;
@@ -56,6 +58,17 @@ export class RouterRecord implements ReservingRouter {
   /** How many routers there were at the last renewal that succeeded, this one included. */
   get routers(): number {
     return this.#routers;
+  }
+
+  /** host:port of all routers that listened at that renewal, each once. */
+  get addresses(): readonly string[] {
+    return this.#addresses;
+  }
+
+  /** It listens there from here on; others hear of it at once, where the store answers. */
+  async listensAt(address: string): Promise<void> {
+    this.#address = address;
+    await this.#renew();
   }
 
   get identity(): RouterIdentity {
@@ -100,9 +113,10 @@ export class RouterRecord implements ReservingRouter {
     const askedMs = performance.now();
     const { routerId, epoch: heldEpoch } = this.#identity;
     try {
-      const by = { instanceId: this.#instanceId, heldEpoch, refusedEpoch };
-      const { epoch, routers } = await this.registry.registerRouter(routerId, by);
+      const by = { instanceId: this.#instanceId, heldEpoch, refusedEpoch, address: this.#address };
+      const { epoch, routers, addresses } = await this.registry.registerRouter(routerId, by);
       this.#routers = routers;
+      this.#addresses = [...new Set(addresses)].sort();
       this.#renewedMs = askedMs;
       if (epoch !== heldEpoch) this.#identity = { routerId, epoch };
       return this.#identity;

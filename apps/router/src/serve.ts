@@ -1,4 +1,5 @@
 import cluster from 'node:cluster';
+import { hostname } from 'node:os';
 import type { Logger } from '@kvcapsule/platform/logging';
 import { onEndSignals } from '@kvcapsule/platform/processes';
 import { watchEventLoop } from '@kvcapsule/platform/telemetry';
@@ -21,6 +22,12 @@ function endAtSecondSignal(): void {
   if (cluster.isPrimary) onEndSignals({ first: () => undefined, again: () => process.exit(1) });
 }
 
+/** An address that other machines may reach it at, too: of one that listens on all, by the name of this machine. */
+function reachable(url: string): string {
+  const { hostname: host, port } = new URL(url);
+  return `${['0.0.0.0', '[::]'].includes(host) ? hostname() : host}:${port}`;
+}
+
 /**
  * Serves in this process until a signal ends it, its answers first; a second one does at once. Resolves once it
  * listens.
@@ -38,5 +45,6 @@ export async function serve(settings: Settings, logger: Logger, siblings: Siblin
   app.enableShutdownHooks([...SIGNALS], { useProcessExit: true });
   endAtSecondSignal();
   const url = await listen(app, settings.host, settings.port);
+  await ports.listensAt(settings.advertise ?? reachable(url));
   return { url, models: catalogue.all.map(({ name }) => name) };
 }

@@ -29,6 +29,8 @@ export abstract class Settings {
   abstract readonly host: string;
   /** 0 takes a free one. */
   abstract readonly port: number;
+  /** host:port that others are told to reach it at, where that is not the one listened on. */
+  abstract readonly advertise: string | undefined;
   /** What the store knows this router by, with a number for each of several processes; made up where it is not given. */
   abstract readonly routerId: string | undefined;
   /** That share the port. */

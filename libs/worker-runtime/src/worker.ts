@@ -128,7 +128,7 @@ export async function startWorker(given: WorkerParts): Promise<Worker> {
   const address = await listenOn(server, config.listen);
   const http = config.metricsAt && (await startMetricsServer(serving, telemetry, config.metricsAt));
   executor.start();
-  const descriptor = descriptorOf(parts, serving, config.advertise ?? address);
+  const descriptor = descriptorOf(parts, serving, config.advertise ?? address, http?.url);
   const events = {
     registered: () => leases.rebuild(),
     beat: () => leases.retry(),
@@ -223,11 +223,25 @@ async function listenOn(server: ReturnType<typeof createRpcServer>, listen: stri
   return `${listen.slice(0, listen.lastIndexOf(':'))}:${port}`;
 }
 
-function descriptorOf(parts: WorkerParts, serving: Serving, address: string): WorkerDescriptor {
+const UNSPECIFIED: readonly string[] = ['0.0.0.0', '[::]'];
+
+/** Where others reach `/metrics`: of one that listens on all addresses, at the host of the worker's own. */
+function metricsAddress(url: string, address: string): string {
+  const { hostname, port } = new URL(url);
+  return `${UNSPECIFIED.includes(hostname) ? address.slice(0, address.lastIndexOf(':')) : hostname}:${port}`;
+}
+
+function descriptorOf(
+  parts: WorkerParts,
+  serving: Serving,
+  address: string,
+  metricsUrl: string | undefined,
+): WorkerDescriptor {
   const { contextTokens, blockTokens, pagesPerBlock, pageBytes, formats } = parts.engine.info;
   return {
     workerId: parts.config.id,
     address,
+    metricsAddress: metricsUrl === undefined ? undefined : metricsAddress(metricsUrl, address),
     modelId: parts.model.id,
     modelRevision: parts.model.revision,
     processorRevision: parts.model.processorRevision,

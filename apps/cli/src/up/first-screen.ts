@@ -21,7 +21,7 @@ export function firstScreen({ url, models, logFolder, withKey, cwd }: FirstScree
   const key = withKey ? ' --api-key "$KVCAPSULE_API_KEY"' : '';
   const program = quoted(at(join(ROOT, 'kvcapsule')));
   return `
-KVCapsule serves ${models.join(', ')} at ${url}/v1   (docs ${url}/docs · metrics ${url}/metrics)
+KVCapsule serves ${models.join(', ')} at ${url}/v1   (docs ${url}/docs · metrics ${url}/metrics · all targets for Prometheus ${url}/metrics/targets)
 
 Ask about a picture:
   ${program} ask ${quoted(sample)} "${SAMPLE.question}"${urlFlag(url)}${key}

@@ -10,6 +10,7 @@ const LANDING = {
   cluster: '/v1/cluster',
   docs: '/docs',
   metrics: '/metrics',
+  targets: '/metrics/targets',
   health: '/health/ready',
 } as const;
 

@@ -54,6 +54,7 @@ class CharacterPreparer extends PromptPreparer {
 const SETTINGS: Settings = {
   host: '127.0.0.1',
   port: 0,
+  advertise: undefined,
   routerId: undefined,
   processes: 1,
   redis: { redis: '' },

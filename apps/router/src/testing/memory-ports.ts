@@ -38,6 +38,7 @@ export class MemoryPorts implements Ports {
   storeFault: string | undefined;
   storeMemory: { usedBytes: number; limitBytes: number } | undefined;
   routers = 1;
+  addresses: string[] = [];
   /** How often somebody has asked what the registry holds. */
   looks = 0;
   /** How often somebody has said that requests wait for pages. */
@@ -50,6 +51,11 @@ export class MemoryPorts implements Ports {
 
   get leases(): ReadonlyMap<string, MemoryLease> {
     return this.#store.leases;
+  }
+
+  listensAt(address: string): Promise<void> {
+    this.addresses.push(address);
+    return Promise.resolve();
   }
 
   set isAway(away: boolean) {

@@ -10,6 +10,8 @@ export interface WorkerDescriptor {
   readonly workerId: string;
   /** host:port of its gRPC service. */
   readonly address: string;
+  /** host:port of its `/metrics`; absent where it serves none. */
+  readonly metricsAddress?: string | undefined;
   readonly modelId: string;
   /** SHA-256 over configuration and weights, hex. */
   readonly modelRevision: string;
@@ -88,6 +90,8 @@ export const ROUTER_REMEMBERED_MS = 5 * 60_000;
 export interface RouterRegistrant extends Registrant {
   /** The latest of its own epochs that a worker's ledger has refused, 0 for none. */
   readonly refusedEpoch: number;
+  /** host:port at which others reach it; absent while it does not listen. */
+  readonly address?: string | undefined;
 }
 
 /** What a router hears of the workers: all that are there in its first news, then what has changed since. */
@@ -157,6 +161,8 @@ export interface Enlisted {
   readonly epoch: number;
   /** How many routers there are whose records live, this one included. */
   readonly routers: number;
+  /** Of those that have told theirs; the processes of one router have one. */
+  readonly addresses: readonly string[];
 }
 
 /** Which routers there are. Both methods reject with `LEDGER_UNAVAILABLE` when the store does not answer in time. */

@@ -5,6 +5,7 @@ interface Entry {
   readonly epoch: number;
   readonly instanceId: string;
   readonly renewedMs: number;
+  readonly address: string | undefined;
 }
 
 /**
@@ -28,7 +29,7 @@ export class RouterRoll {
     const epoch = keeps
       ? known.epoch
       : Math.max((known?.epoch ?? 0) + 1, heldEpoch + 1, refusedEpoch + 1, nowMs);
-    this.#entries.set(routerId, { epoch, instanceId, renewedMs: nowMs });
+    this.#entries.set(routerId, { epoch, instanceId, renewedMs: nowMs, address: by.address });
     return epoch;
   }
 
@@ -45,6 +46,12 @@ export class RouterRoll {
   /** How many there are whose records live. */
   living(nowMs: number): number {
     return [...this.#entries.values()].filter((entry) => isLiving(entry, nowMs)).length;
+  }
+
+  /** Those of them that have told theirs. */
+  addresses(nowMs: number): string[] {
+    const living = [...this.#entries.values()].filter((entry) => isLiving(entry, nowMs));
+    return living.flatMap(({ address }) => address ?? []);
   }
 
   #prune(nowMs: number): void {

@@ -34,7 +34,7 @@ export const VARIABLES = {
       'QUEUE_MIB',
       'INDEX_NAMES',
     ],
-    ...['DRAIN_MS', 'ROUTER_ID', 'ROUTER_PROCESSES'],
+    ...['ADVERTISE', 'DRAIN_MS', 'ROUTER_ID', 'ROUTER_PROCESSES'],
     ...['MODELS', 'PLACEMENT_POLICY', 'PLACEMENT_WEIGHTS'],
   ],
   worker: [

@@ -174,12 +174,15 @@ describe('the registry in Redis', () => {
   });
 
   it('registers routers', async () => {
-    const { registry, asked } = client({ kvcEnlist: [9, 3], kvcDelist: 0 });
+    const { registry, asked } = client({ kvcEnlist: [9, 3, 'h:1', 'h:2'], kvcDelist: 0 });
     const by = { instanceId: 'i', heldEpoch: 3, refusedEpoch: 2 };
-    expect(await registry.registerRouter('a', by)).toEqual({ epoch: 9, routers: 3 });
+    expect(await registry.registerRouter('a', by)).toEqual({
+      ...{ epoch: 9, routers: 3 },
+      addresses: ['h:1', 'h:2'],
+    });
     await registry.deregisterRouter('a', 9);
     expect(asked).toEqual([
-      ['kvcEnlist', routers, 'a', 'i', 3, 2, ROUTER_TTL_MS, ROUTER_REMEMBERED_MS],
+      ['kvcEnlist', routers, 'a', 'i', 3, 2, ROUTER_TTL_MS, ROUTER_REMEMBERED_MS, ''],
       ['kvcDelist', routers, 'a', 9],
     ]);
     await expect(registry.registerRouter('a:b', by)).rejects.toEqual(refused('INTERNAL'));

@@ -22,6 +22,7 @@ const markerRows = z
 export const descriptorSchema = z.object({
   workerId: z.string(),
   address: z.string(),
+  metricsAddress: z.string().optional(),
   modelId: z.string(),
   modelRevision: z.string(),
   processorRevision: z.string(),

@@ -78,7 +78,7 @@ export const REGISTRY_KEYS = {
   loads: `${PREFIX}:{registry}:loads:all`,
   /** String: there while requests wait for pages somewhere. TTL 5 s, renewed by routers. */
   wanted: `${PREFIX}:{registry}:wanted:all`,
-  /** Hash: router id → its epoch, when it last said so, ms, and its process. TTL 5 min, renewed by routers. */
+  /** Hash: router id → its epoch, when it last said so, ms, its process and its address. TTL 5 min, renewed by routers. */
   routers: `${PREFIX}:{registry}:routers:all`,
 } as const;
 

@@ -95,16 +95,16 @@ export class RedisRegistry implements RegistryPort, RouterRegistryPort {
 
   async registerRouter(routerId: string, by: RouterRegistrant): Promise<Enlisted> {
     checkRouterId(routerId);
-    const { instanceId, heldEpoch, refusedEpoch } = by;
+    const { instanceId, heldEpoch, refusedEpoch, address = '' } = by;
     checkCount('heldEpoch', heldEpoch);
     checkCount('refusedEpoch', refusedEpoch);
-    const [epoch, routers = 1] = await this.#run(REGISTRY_TYPES, () =>
+    const [epoch, routers = 1, ...addresses] = await this.#run(REGISTRY_TYPES, () =>
       this.client.kvcEnlist(
         ...([REGISTRY_KEYS.routers, routerId, instanceId, heldEpoch, refusedEpoch] as const),
-        ...([ROUTER_TTL_MS, ROUTER_REMEMBERED_MS] as const),
+        ...([ROUTER_TTL_MS, ROUTER_REMEMBERED_MS, address] as const),
       ),
     );
-    return { epoch: throwOnCode(epoch, 'the registry'), routers };
+    return { epoch: throwOnCode(epoch, 'the registry'), routers, addresses };
   }
 
   async deregisterRouter(routerId: string, epoch: number): Promise<void> {

@@ -72,8 +72,9 @@ export interface LedgerScripts {
       refusedEpoch: number,
       ttlMs: number,
       rememberedMs: number,
+      address: string,
     ]
-  ): Promise<[number, number?]>;
+  ): Promise<[epochOrCode: number, routers?: number, ...addresses: string[]]>;
   kvcDelist(routers: Key, routerId: string, epoch: number): Promise<number>;
   kvcAbsent(...args: [routers: Key, ttlMs: number, ...of: (string | number)[]]): Promise<string[]>;
   kvcLook(loads: Key): Promise<[nowMs: number, oldest: string, newest: string]>;

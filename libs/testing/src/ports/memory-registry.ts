@@ -59,10 +59,11 @@ export class MemoryRegistry implements RegistryPort, RouterRegistryPort {
   }
 
   registerRouter(routerId: string, by: RouterRegistrant): Promise<Enlisted> {
-    return this.store.answer(() => {
+    return this.store.answer((): Enlisted => {
       const epoch = this.store.routers.register(routerId, by, this.store.nowMs);
       if (typeof epoch === 'string') throw refusalError(epoch, 'the registry');
-      return { epoch, routers: this.store.routers.living(this.store.nowMs) };
+      const { routers, nowMs } = this.store;
+      return { epoch, routers: routers.living(nowMs), addresses: routers.addresses(nowMs) };
     });
   }
 

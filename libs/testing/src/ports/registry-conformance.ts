@@ -121,6 +121,17 @@ export function registryConformance(make: () => Promise<PortsUnderTest>): void {
       expect(await countBy('r1')).toBe(1);
     });
 
+    it('tells the addresses of those whose records live', { timeout: 20_000 }, async () => {
+      const by = { instanceId: 'one', heldEpoch: 0, refusedEpoch: 0 };
+      const addressesBy = async (routerId: string, address?: string) =>
+        [...(await ports.registry.registerRouter(routerId, { ...by, address })).addresses].sort();
+      expect(await addressesBy('r1')).toEqual([]);
+      expect(await addressesBy('r2', 'b:2')).toEqual(['b:2']);
+      expect(await addressesBy('r1', 'a:1')).toEqual(['a:1', 'b:2']);
+      await ports.pass(ROUTER_TTL_MS);
+      expect(await addressesBy('r1', 'a:1')).toEqual(['a:1']);
+    });
+
     it(
       'gives a process whose record has run out another epoch, since what it had reserved may be gone',
       { timeout: 20_000 },
