@@ -26,15 +26,15 @@
 - name: KVCAPSULE_API_KEYS
   valueFrom:
     secretKeyRef:
-      name: {{ include "kvcapsule.keysSecret" $ }}
-      key: {{ . }}
+      name: {{ include "kvcapsule.keysSecret" $ | quote }}
+      key: {{ quote . }}
 {{- end }}
 {{- if and .Values.auth.existingSecret .Values.auth.adminApiKeysKey }}
 - name: KVCAPSULE_ADMIN_API_KEYS
   valueFrom:
     secretKeyRef:
-      name: {{ .Values.auth.existingSecret }}
-      key: {{ .Values.auth.adminApiKeysKey }}
+      name: {{ quote .Values.auth.existingSecret }}
+      key: {{ quote .Values.auth.adminApiKeysKey }}
 {{- end }}
 {{- if include "kvcapsule.tenantsKey" . }}
 - name: KVCAPSULE_TENANTS

@@ -14,13 +14,13 @@ Queue time is that of the whole cluster, since it is routers that requests wait 
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
 metadata:
-  name: {{ .name }}
+  name: {{ quote .name }}
   {{- include "kvcapsule.metadata" . | nindent 2 }}
 spec:
   scaleTargetRef:
     apiVersion: apps/v1
     kind: {{ .kind }}
-    name: {{ .name }}
+    name: {{ quote .name }}
   minReplicas: {{ .scaling.minReplicas }}
   maxReplicas: {{ .scaling.maxReplicas }}
   {{- with .scaling.behavior }}
@@ -43,10 +43,10 @@ spec:
           name: kvcapsule_queue_wait_seconds_p90
           selector:
             matchLabels:
-              namespace: {{ .root.Release.Namespace }}
+              namespace: {{ quote .root.Release.Namespace }}
         target:
           type: Value
-          value: {{ include "kvcapsule.milli" .scaling.queueSeconds }}
+          value: {{ include "kvcapsule.milli" .scaling.queueSeconds | quote }}
     {{- end }}
     {{- if .scaling.kvPressure }}
     - type: Pods
@@ -71,14 +71,14 @@ spec:
 apiVersion: keda.sh/v1alpha1
 kind: ScaledObject
 metadata:
-  name: {{ .name }}
+  name: {{ quote .name }}
   {{- $paused := ternary (dict "autoscaling.keda.sh/paused" "true") dict .scaling.paused }}
   {{- include "kvcapsule.metadata" (mustMerge (dict "annotations" $paused) .) | nindent 2 }}
 spec:
   scaleTargetRef:
     apiVersion: apps/v1
     kind: {{ .kind }}
-    name: {{ .name }}
+    name: {{ quote .name }}
   minReplicaCount: {{ .scaling.minReplicas }}
   maxReplicaCount: {{ .scaling.maxReplicas }}
   pollingInterval: {{ .scaling.pollingSeconds }}
@@ -112,7 +112,7 @@ spec:
 {{/* `Value`: the whole is held against the threshold, as a time and a share have to be. */}}
 {{- define "kvcapsule.prometheusTrigger" -}}
 - type: prometheus
-  name: {{ .name }}
+  name: {{ quote .name }}
   metricType: Value
   metadata:
     serverAddress: {{ quote .root.Values.metrics.prometheusUrl }}

@@ -4,7 +4,7 @@
 apiVersion: policy/v1
 kind: PodDisruptionBudget
 metadata:
-  name: {{ .name }}
+  name: {{ quote .name }}
   {{- include "kvcapsule.metadata" . | nindent 2 }}
 spec:
   {{- if hasKey .budget "minAvailable" }}

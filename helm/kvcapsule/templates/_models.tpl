@@ -14,10 +14,10 @@
 {{- range (include "kvcapsule.folders" . | fromJson).folders }}
 {{- $source := .source }}
 {{- if not $source.bundled }}
-- name: {{ .volume }}
+- name: {{ quote .volume }}
   {{- with $source.persistentVolumeClaim }}
   persistentVolumeClaim:
-    claimName: {{ .claimName }}
+    claimName: {{ quote .claimName }}
     readOnly: true
   {{- end }}
   {{- with $source.image }}
@@ -43,11 +43,11 @@
 {{- range (include "kvcapsule.folders" . | fromJson).folders }}
 {{- if not .source.bundled }}
 {{- $of := mustMergeOverwrite (dict) (default dict .source.persistentVolumeClaim) (default dict .source.image) }}
-- name: {{ .volume }}
-  mountPath: {{ .path }}
+- name: {{ quote .volume }}
+  mountPath: {{ quote .path }}
   readOnly: true
   {{- with $of.subPath }}
-  subPath: {{ . }}
+  subPath: {{ quote . }}
   {{- end }}
 {{- end }}
 {{- end }}
@@ -59,7 +59,7 @@
 {{- range (include "kvcapsule.folders" . | fromJson).folders }}
 {{- $folder := . }}
 {{- with .source.download }}
-- name: {{ $folder.volume }}
+- name: {{ quote $folder.volume }}
   image: {{ quote .image }}
   imagePullPolicy: {{ $here.root.Values.image.pullPolicy }}
   {{- with .command }}
@@ -72,11 +72,11 @@
   {{- end }}
   env:
     - name: MODEL_DIR
-      value: {{ $folder.path }}
+      value: {{ quote $folder.path }}
   {{- with .secretName }}
   envFrom:
     - secretRef:
-        name: {{ . }}
+        name: {{ quote . }}
   {{- end }}
   {{- with $here.part.containerSecurityContext }}
   securityContext:
@@ -87,8 +87,8 @@
     {{- toYaml . | nindent 4 }}
   {{- end }}
   volumeMounts:
-    - name: {{ $folder.volume }}
-      mountPath: {{ $folder.path }}
+    - name: {{ quote $folder.volume }}
+      mountPath: {{ quote $folder.path }}
     - name: tmp
       mountPath: /tmp
 {{- end }}

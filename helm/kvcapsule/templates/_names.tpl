@@ -26,14 +26,14 @@
 
 {{/* Labels by which objects of one component are found; they never change. */}}
 {{- define "kvcapsule.selector" -}}
-app.kubernetes.io/name: {{ include "kvcapsule.shorten" (dict "name" (default .root.Chart.Name .root.Values.nameOverride) "most" 63) }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ include "kvcapsule.shorten" (dict "name" (default .root.Chart.Name .root.Values.nameOverride) "most" 63) | quote }}
+app.kubernetes.io/instance: {{ quote .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- with .model }}
-kvcapsule.io/model: {{ . }}
+kvcapsule.io/model: {{ quote . }}
 {{- end }}
 {{- with .class }}
-kvcapsule.io/class: {{ . }}
+kvcapsule.io/class: {{ quote . }}
 {{- end }}
 {{- end }}
 
@@ -44,7 +44,7 @@ kvcapsule.io/class: {{ . }}
   "app.kubernetes.io/version" .root.Chart.AppVersion
   "app.kubernetes.io/managed-by" .root.Release.Service
   "app.kubernetes.io/part-of" "kvcapsule" -}}
-namespace: {{ .root.Release.Namespace }}
+namespace: {{ quote .root.Release.Namespace }}
 labels:
   {{- mustMergeOverwrite (deepCopy .root.Values.commonLabels) (default dict .labels) $release $own | toYaml | nindent 2 }}
 {{- with mustMergeOverwrite (deepCopy .root.Values.commonAnnotations) (default dict .annotations) }}

@@ -15,14 +15,14 @@ annotations:
 
 {{/* What the specs of all pods have in common: `root`, `component`, `part`, and of workers `model` and `class`. */}}
 {{- define "kvcapsule.podSpec" -}}
-serviceAccountName: {{ include "kvcapsule.serviceAccount" .root }}
+serviceAccountName: {{ include "kvcapsule.serviceAccount" .root | quote }}
 automountServiceAccountToken: false
 # the variables that Kubernetes makes of services of the namespace are called as settings are
 enableServiceLinks: false
 {{- with .root.Values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ quote . }}
   {{- end }}
 {{- end }}
 {{- with .part.podSecurityContext }}
@@ -42,17 +42,17 @@ affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .part.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ quote . }}
 {{- end }}
 {{- with .part.runtimeClassName }}
-runtimeClassName: {{ . }}
+runtimeClassName: {{ quote . }}
 {{- end }}
 {{- $spread := .part.topologySpread }}
 {{- if and $spread.enabled $spread.topologyKeys }}
 topologySpreadConstraints:
   {{- $here := . }}
   {{- range $spread.topologyKeys | uniq }}
-  - topologyKey: {{ . }}
+  - topologyKey: {{ quote . }}
     maxSkew: {{ $spread.maxSkew }}
     whenUnsatisfiable: {{ $spread.whenUnsatisfiable }}
     labelSelector:

@@ -27,8 +27,8 @@
 {{- else if $external.urlKey }}
   valueFrom:
     secretKeyRef:
-      name: {{ $external.existingSecret }}
-      key: {{ $external.urlKey }}
+      name: {{ quote $external.existingSecret }}
+      key: {{ quote $external.urlKey }}
 {{- else }}
   value: {{ quote $external.url }}
 {{- end }}
@@ -52,12 +52,12 @@
 {{- with include "kvcapsule.redisFiles" . | fromJson }}
 - name: redis
   secret:
-    secretName: {{ include "kvcapsule.redisSecret" $ }}
+    secretName: {{ include "kvcapsule.redisSecret" $ | quote }}
     defaultMode: 0440
     items:
       {{- range $setting, $key := . }}
-      - key: {{ $key }}
-        path: {{ lower $setting }}
+      - key: {{ quote $key }}
+        path: {{ lower $setting | quote }}
       {{- end }}
 {{- end }}
 {{- end }}
@@ -65,7 +65,7 @@
 {{- define "kvcapsule.redisMount" -}}
 {{- if include "kvcapsule.redisFiles" . | fromJson }}
 - name: redis
-  mountPath: {{ include "kvcapsule.redisDir" . }}
+  mountPath: {{ include "kvcapsule.redisDir" . | quote }}
   readOnly: true
 {{- end }}
 {{- end }}

@@ -146,6 +146,11 @@ them are told at one time.
 
 {{- define "kvcapsule.faults.workload" -}}
 {{- $faults := list }}
+{{- range $key, $value := .part.config }}
+{{- if and (kindIs "slice" $value) (contains "," (join "" $value)) }}
+{{- $faults = append $faults (printf "%s: an entry of config.%s has a comma, which stands between entries" $.at $key) }}
+{{- end }}
+{{- end }}
 {{- $scaling := .part.autoscaling }}
 {{- if ne $scaling.kind "none" }}
 {{- if gt (int $scaling.minReplicas) (int $scaling.maxReplicas) }}

@@ -23,7 +23,7 @@ function entry(key: string, schema: JsonSchema, depth: number): string {
       .join('')}`;
   if (key === 'config') return `${comment}${pad}config: {}\n`;
   if (schema.default === undefined) return `${comment}${pad}# ${key}:\n`;
-  return comment + indent(stringify({ [key]: schema.default }, { lineWidth: 0 }), pad);
+  return comment + indent(stringify({ [key]: schema.default }, { lineWidth: 0, version: '1.1' }), pad);
 }
 
 const indent = (text: string, pad: string) => text.replaceAll(/^(?=.)/gm, pad);

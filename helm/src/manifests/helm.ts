@@ -10,6 +10,9 @@ const run = promisify(execFile);
 const ROOT = resolve(CHART, '../..');
 const MOST_BYTES = 64 * 1024 * 1024;
 
+/** Of Helm and Kubernetes: `no` is a switch, and 0440 is octal. */
+const YAML = { version: '1.1' } as const;
+
 /** An object as it would be sent to the API server. */
 export interface Manifest {
   readonly apiVersion: string;
@@ -49,7 +52,7 @@ export async function withValues<T>(values: object, use: (file: string) => Promi
   const folder = mkdtempSync(join(tmpdir(), 'kvcapsule-helm-'));
   try {
     const file = join(folder, 'values.yaml');
-    writeFileSync(file, stringify(values));
+    writeFileSync(file, stringify(values, YAML));
     return await use(file);
   } finally {
     rmSync(folder, { recursive: true });
@@ -64,7 +67,7 @@ export const renderText = (
 
 /** The objects in it. A key that stands twice is an error. */
 export function parse(text: string): Manifest[] {
-  const documents = parseAllDocuments(text);
+  const documents = parseAllDocuments(text, YAML);
   if (!Array.isArray(documents)) return [];
   const [fault] = documents.flatMap(({ errors }) => errors);
   if (fault) throw fault;

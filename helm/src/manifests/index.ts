@@ -15,10 +15,8 @@ export interface Given {
 /** Everything that is known to be wrong with objects before a cluster sees them. */
 export async function faultsOf(objects: readonly Manifest[], { secrets, others }: Given): Promise<string[]> {
   const names = Object.keys(secrets).map((key) => `Secret ${key.slice(0, key.indexOf('/'))}`);
-  const schemas = await Promise.all(objects.map(schemaFaults));
-  return [
-    ...schemas.flat(),
-    ...ruleFaults(objects, new Set([...names, ...others])),
-    ...settingFaults(objects, secrets),
-  ];
+  const schemas = (await Promise.all(objects.map(schemaFaults))).flat();
+  // rules read fields as what the schemas say they are
+  if (schemas.length > 0) return schemas;
+  return [...ruleFaults(objects, new Set([...names, ...others])), ...settingFaults(objects, secrets)];
 }

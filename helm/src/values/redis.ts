@@ -25,7 +25,7 @@ const external = section('A Redis that is there already, in place of the bundled
 
 const persistence = section('Append-only file. Nothing needs it: workers put back what is lost', {
   enabled: flag('Keeps one on a PersistentVolumeClaim'),
-  fsync: z.enum(['always', 'everysec', 'no']).meta({ description: 'When it is synced (`appendfsync`)' }),
+  fsync: z.enum(['always', 'everysec']).meta({ description: 'When it is synced (`appendfsync`)' }),
   size: quantity('Size of the claim'),
   storageClassName: z
     .string()

@@ -123,7 +123,7 @@ const source = section('Where the folder of the model comes from: exactly one of
     },
   ),
   volume: kubernetesObject('Any other volume of Kubernetes, without its name', {
-    nfs: { server: 'nfs.example.org', path: '/models/a', readOnly: true },
+    csi: { driver: 'models.example.org', readOnly: true },
   }),
   bundled: flag('The folder is in the images already, as that of the demo model'),
 });

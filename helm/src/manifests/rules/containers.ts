@@ -46,8 +46,8 @@ function envFaults({ env = [] }: Container): string[] {
     ...names.filter((name) => !ENV_NAME.test(name)).map((name) => `${name} is no name of a variable`),
     ...doubles(names).map((name) => `variable ${name} is there twice`),
     ...env
-      .filter(({ value, valueFrom }) => value !== undefined && (typeof value !== 'string' || valueFrom))
-      .map(({ name }) => `variable ${name} is no string, or is given twice`),
+      .filter(({ value, valueFrom }) => value !== undefined && valueFrom)
+      .map(({ name }) => `variable ${name} has two values`),
     ...later,
   ];
 }
@@ -107,8 +107,6 @@ const MUST_BE_EQUAL = (resource: string) => resource.includes('/') || resource.s
 function resourceFaults({ resources }: Container): string[] {
   const { requests = {}, limits = {} } = resources ?? {};
   const amounts = [...Object.entries(requests), ...Object.entries(limits)];
-  const unfit = amounts.filter(([, amount]) => quantityOf(amount) === undefined);
-  if (unfit.length > 0) return unfit.map(([resource, amount]) => `${resource}: ${amount} is no quantity`);
   const above = Object.entries(requests).filter(([resource, amount]) => {
     const limit = limits[resource];
     return limit !== undefined && (quantityOf(amount) ?? 0) > (quantityOf(limit) ?? 0);
