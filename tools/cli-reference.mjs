@@ -7,4 +7,4 @@ const dist = join(root, 'apps/cli/dist');
 const { createProgram } = await import(join(dist, 'program.js'));
 const { commandTree } = await import(join(dist, 'reference/command-tree.js'));
 const { referencePage } = await import(join(dist, 'reference/reference-page.js'));
-writeFileSync(join(root, 'docs/reference/cli.md'), referencePage(commandTree(createProgram())));
+writeFileSync(join(root, 'docs/reference/cli.md'), referencePage(commandTree(await createProgram())));

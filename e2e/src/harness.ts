@@ -71,11 +71,7 @@ export class Cluster {
     try {
       cluster.store = await (options.store ?? (() => startServer(oneServer)))();
       for (let i = 0; i < (options.workers ?? 1); i++) cluster.workers.push(await cluster.startWorker(i));
-      cluster.router = await cluster.startPart('router', [
-        ...['--port', '0', ...cluster.storeArgs],
-        ...(options.modelsFile ? ['--models', options.modelsFile] : ['--model', cluster.modelDir]),
-        ...(options.routerArgs ?? []),
-      ]);
+      cluster.router = await cluster.startRouter('0');
       await cluster.untilReady();
     } catch (error) {
       await cluster.stop();
@@ -96,6 +92,14 @@ export class Cluster {
       ...['--id', `worker-${String(i)}`, ...this.storeArgs, '--model', modelDir],
       ...(this.options.workerArgs ?? ['--pool-mib', '64']),
     ]);
+  }
+
+  /** Kills the router and starts another at its address. */
+  async restartRouter(): Promise<void> {
+    const { port } = new URL(this.url);
+    await killPart(this.router);
+    this.router = await this.startRouter(port);
+    await this.untilReady();
   }
 
   /** A new server at the address of the one that ended: empty. */
@@ -142,6 +146,12 @@ export class Cluster {
     await this.children.stop();
     await (this.store as Store | undefined)?.stop();
     rmSync(this.logDir, { recursive: true, force: true });
+  }
+
+  private startRouter(port: string): Promise<Part> {
+    const { modelsFile, routerArgs = [] } = this.options;
+    const models = modelsFile ? ['--models', modelsFile] : ['--model', this.modelDir];
+    return this.startPart('router', ['--port', port, ...this.storeArgs, ...models, ...routerArgs]);
   }
 
   private startPart(name: PartName, args: readonly string[]): Promise<Part> {

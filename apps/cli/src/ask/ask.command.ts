@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { CliError } from '../failure.js';
-import { serverRoot } from '@kvcapsule/platform/http';
+import { serverOf, serverOptions } from '../server.js';
 import { servedModel, streamAnswer } from './chat-client.js';
 import { pictureDataUri } from './picture.js';
 import { prefillLine } from './prefill-line.js';
@@ -21,14 +21,10 @@ Examples:
   kvcapsule ask samples/bird-microscope.png "What is at D2?" --kv-codec raw`;
 
 export function registerAsk(program: Command): void {
-  program
-    .command('ask')
-    .description('ask a running server about a picture')
+  serverOptions(program.command('ask').description('ask a running server about a picture'))
     .argument('<picture>', 'PNG, JPEG, WebP or GIF file')
     .argument('<question>', 'what to ask')
-    .option('--url <url>', 'where the server listens', 'http://127.0.0.1:8000')
     .option('--model <id>', 'model to ask (default: the first that is served)')
-    .option('--api-key <key>', 'key of the server (also: KVCAPSULE_API_KEY)')
     .option('--max-tokens <count>', 'longest answer', '256')
     .option('--kv-codec <codec>', 'how the KV of the picture is kept (default: as the server does)')
     .addHelpText('after', EXAMPLES)
@@ -39,10 +35,7 @@ async function ask(picture: string, question: string, options: AskOptions): Prom
   if (!/^[1-9]\d{0,6}$/.test(options.maxTokens))
     throw new CliError('--max-tokens must be a whole number of at least 1.');
   const imageUrl = await pictureDataUri(picture);
-  const server = {
-    url: serverRoot(options.url),
-    apiKey: options.apiKey ?? process.env['KVCAPSULE_API_KEY'],
-  };
+  const server = serverOf(options);
   const model = options.model ?? (await servedModel(server));
   const progress = prefillLine(process.stderr);
   const sentMs = performance.now();

@@ -2,14 +2,8 @@ import { ChatCompletionChunk, type CompletionUsage } from '@kvcapsule/contracts/
 import { EventSourceParserStream } from 'eventsource-parser/stream';
 import { z } from 'zod';
 import { CliError } from '../failure.js';
-import { serverFetch } from '@kvcapsule/platform/http';
+import { ErrorBody, refusal, request, type Server } from '../server.js';
 import type { PromptStage } from './prefill-line.js';
-
-export interface Server {
-  /** Without `/v1` and without a slash at its end. */
-  readonly url: string;
-  readonly apiKey?: string | undefined;
-}
 
 export interface Question {
   readonly model: string;
@@ -29,7 +23,6 @@ export interface AnswerListener {
   prefilled?(stage: PromptStage, computed: number, all: number): void;
 }
 
-const ErrorBody = z.object({ error: z.object({ message: z.string(), code: z.string().nullish() }) });
 const Models = z.object({ data: z.array(z.object({ id: z.string() })) });
 
 /** The id of the first model the server offers. */
@@ -56,7 +49,7 @@ export async function streamAnswer(
     { type: 'image_url', image_url: { url: imageUrl } },
     { type: 'text', text: question },
   ];
-  const response = await request(server, '/v1/chat/completions', {
+  const body = {
     model,
     messages: [{ role: 'user', content }],
     stream: true,
@@ -67,6 +60,10 @@ export async function streamAnswer(
     max_completion_tokens: maxTokens,
     temperature: 0,
     ...(kvCodec !== undefined && { kv_codec: kvCodec }),
+  };
+  const response = await request(server, '/v1/chat/completions', {
+    method: 'POST',
+    body: JSON.stringify(body),
   });
   if (response.body === null) throw new CliError('The server sent no answer.');
   let usage: CompletionUsage | undefined;
@@ -93,32 +90,4 @@ function parseChunk(data: string): ChatCompletionChunk {
   const failed = ErrorBody.safeParse(json);
   if (failed.success) throw refusal(failed.data);
   return ChatCompletionChunk.parse(json);
-}
-
-async function request(server: Server, path: string, body?: unknown): Promise<Response> {
-  const headers = {
-    'content-type': 'application/json',
-    ...(server.apiKey === undefined ? {} : { authorization: `Bearer ${server.apiKey}` }),
-  };
-  const init = body === undefined ? { headers } : { method: 'POST', headers, body: JSON.stringify(body) };
-  const response = await serverFetch(server.url + path, init).catch(() => {
-    throw new CliError(
-      `Nothing answers at ${server.url}.`,
-      'Start it with ./kvcapsule up, or name another with --url.',
-    );
-  });
-  if (response.ok) return response;
-  const failed = ErrorBody.safeParse(await response.json().catch(() => undefined));
-  throw failed.success
-    ? refusal(failed.data)
-    : new CliError(
-        `${server.url} answered ${String(response.status)}.`,
-        'Is it a KVCapsule server? Name another with --url.',
-      );
-}
-
-function refusal({ error }: z.infer<typeof ErrorBody>): CliError {
-  const code = error.code ?? '';
-  const hint = code === 'invalid_api_key' ? 'Give the key with --api-key or KVCAPSULE_API_KEY.' : undefined;
-  return new CliError(`The server refused: ${error.message}${code === '' ? '' : ` (${code})`}`, hint);
 }

@@ -7,7 +7,7 @@ import { createProgram } from '../program.js';
 import { allNodes, commandTree } from '../reference/command-tree.js';
 import { completionScript } from './scripts.js';
 
-const tree = commandTree(createProgram());
+const tree = commandTree(await createProgram());
 
 describe('completion in bash', () => {
   let folder: string;

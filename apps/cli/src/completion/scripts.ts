@@ -159,7 +159,7 @@ function fishScript(tree: CommandNode): string {
 function __kvcapsule_at
     set -l at
     for word in (commandline -opc)[2..-1]
-        if contains -- (string join ' ' $at $word) ${known}
+        if contains -- (string join -- ' ' $at $word) ${known}
             set -a at $word
         end
     end

@@ -8,9 +8,9 @@ import { allNodes, commandTree } from './command-tree.js';
 import { referencePage } from './reference-page.js';
 
 describe('the reference of the command line', () => {
-  it('is what docs/reference/cli.md says (node tools/cli-reference.mjs writes it)', () => {
+  it('is what docs/reference/cli.md says (node tools/cli-reference.mjs writes it)', async () => {
     const page = readFileSync(join(ROOT, 'docs/reference/cli.md'), 'utf8');
-    expect(page).toBe(referencePage(commandTree(createProgram())));
+    expect(page).toBe(referencePage(commandTree(await createProgram())));
   });
 
   it('has every command, argument and option, with choices, variable and default', () => {
@@ -30,8 +30,8 @@ describe('the reference of the command line', () => {
 });
 
 describe('the help of every command', () => {
-  it('says what each option does, and what the command ends with', () => {
-    const program = createProgram();
+  it('says what each option does, and what the command ends with', async () => {
+    const program = await createProgram();
     for (const { path, options } of allNodes(commandTree(program)))
       for (const { long, description } of options)
         expect(description, [...path, long].join(' ')).toMatch(/\w{3}/);

@@ -1,6 +1,7 @@
 export { createRedisClient } from './client.js';
 export type { RedisClient } from './scripts.js';
 export { RedisLedger } from './ledger.adapter.js';
+export { type LeaseView, readLedger, type WorkerLedgerView } from './ledger-view.js';
 export { RedisRegistry } from './registry.adapter.js';
 export { redisFault, redisFields, redisSettings, type RedisSettings } from './settings.js';
 export { describeStore, type StoreNode } from './store-description.js';

@@ -68,7 +68,7 @@ describe.each(scripts)('%s', (name) => {
   it('is refused at once by a store that takes no writes, unless it writes nothing', () => {
     const [flags] = text.split('\n');
     expect(flags).toMatch(/^#!lua( flags=(no-writes|allow-oom))?$/);
-    expect(flags?.includes('no-writes')).toBe(/^(account|absent|lacks)-/.test(name));
+    expect(flags?.includes('no-writes')).toBe(/^(account|absent|lacks|leases)-/.test(name));
   });
 
   it('goes on at the store’s memory limit, unless it lets in a request', () => {

@@ -83,6 +83,22 @@ export interface LedgerScripts {
     info: Key,
     leases: Key,
   ): Promise<[epoch: string, capacity: string, reserved: string, committed: string, leases: number] | null>;
+  kvcLeases(
+    info: Key,
+    leases: Key,
+    deadlines: Key,
+  ): Promise<
+    | [
+        nowMs: number,
+        epoch: string,
+        capacity: string,
+        reserved: string,
+        committed: string,
+        leases: string[],
+        deadlines: string[],
+      ]
+    | null
+  >;
 }
 
 export type RedisClient = RedisConnection & LedgerScripts;

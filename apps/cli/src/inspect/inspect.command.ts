@@ -1,0 +1,92 @@
+import { ClusterPages, ClusterRequestDetail, ClusterSnapshot } from '@kvcapsule/contracts/cluster';
+import { createRedisClient, readLedger } from '@kvcapsule/platform/redis';
+import type { Command } from 'commander';
+import { CliError } from '../failure.js';
+import { redisSettingsOf } from '../redis-settings.js';
+import { requestJson, serverOf, serverOptions, type ServerOptions } from '../server.js';
+import { redisOption } from '../up/options.js';
+import { requestDetails, workerDetails } from './details.js';
+import { ledgerScreen } from './ledger-screen.js';
+import { pageMap } from './page-map.js';
+
+interface Options extends ServerOptions {
+  readonly json?: true;
+}
+
+const EXAMPLES = `
+Examples:
+  kvcapsule inspect request 4bf92f35-77b3-4da6-a3ce-929d0e0e4736    by its x-request-id
+  kvcapsule inspect worker worker-0
+  kvcapsule inspect pages worker-0                                 a map of its pool
+  KVCAPSULE_REDIS=redis://store:6379 kvcapsule inspect ledger      every lease, and the sums`;
+
+export function registerInspect(program: Command): void {
+  const inspect = program
+    .command('inspect')
+    .description('look at one request, worker or pool, or at the ledger')
+    .addHelpText('after', EXAMPLES);
+  subject(
+    inspect,
+    'request',
+    'where a request is or was, its times, and why its workers had it',
+    'id',
+    showRequest,
+  );
+  subject(inspect, 'worker', 'everything that a router knows of a worker', 'id', showWorker);
+  subject(inspect, 'pages', 'what each page of a worker’s pool holds', 'worker', showPages);
+  inspect
+    .command('ledger')
+    .description('leases by worker and the sums against capacity, read from Redis')
+    .addOption(redisOption('Redis of the cluster').makeOptionMandatory())
+    .option('--json', 'print JSON')
+    .action(showLedger);
+}
+
+type Show = (id: string, options: Options) => Promise<string>;
+
+function subject(inspect: Command, name: string, description: string, argument: string, show: Show): void {
+  serverOptions(
+    inspect.command(name).description(description).argument(`<${argument}>`, argumentOf[argument]),
+  )
+    .option('--json', 'print JSON')
+    .action(async (id: string, options: Options) => {
+      process.stdout.write(await show(id, options));
+    });
+}
+
+const argumentOf: Readonly<Record<string, string>> = { id: 'its id', worker: 'id of the worker' };
+
+const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
+
+const showRequest: Show = async (id, options) => {
+  const path = `/v1/cluster/requests/${encodeURIComponent(id)}`;
+  const detail = await requestJson(serverOf(options), path, ClusterRequestDetail);
+  return options.json ? json(detail) : requestDetails(detail);
+};
+
+const showWorker: Show = async (id, options) => {
+  const { workers } = await requestJson(serverOf(options), '/v1/cluster', ClusterSnapshot);
+  const worker = workers.find((one) => one.id === id);
+  if (!worker)
+    throw new CliError(
+      `There is no worker ${id}.`,
+      `There are: ${workers.map((one) => one.id).join(', ') || 'none'}`,
+    );
+  return options.json ? json(worker) : workerDetails(worker);
+};
+
+const showPages: Show = async (id, options) => {
+  const path = `/v1/cluster/workers/${encodeURIComponent(id)}/pages`;
+  const pages = await requestJson(serverOf(options), path, ClusterPages);
+  return options.json ? json(pages) : pageMap(pages);
+};
+
+async function showLedger(options: { readonly redis: string; readonly json?: true }): Promise<void> {
+  const client = await createRedisClient(redisSettingsOf(options.redis, 'kvcapsule inspect ledger'));
+  try {
+    const views = await readLedger(client);
+    process.stdout.write(options.json ? json(views) : ledgerScreen(views));
+  } finally {
+    client.disconnect();
+  }
+}

@@ -1,0 +1,81 @@
+import { serverFetch, serverRoot } from '@kvcapsule/platform/http';
+import { type Command, Option } from 'commander';
+import { z } from 'zod';
+import { CliError } from './failure.js';
+
+export interface Server {
+  /** Without `/v1` and without a slash at its end. */
+  readonly url: string;
+  readonly apiKey?: string | undefined;
+}
+
+export interface ServerOptions {
+  readonly url: string;
+  readonly apiKey?: string;
+}
+
+/** The options that say which server is asked. */
+export function serverOptions(command: Command, key = 'key of the server'): Command {
+  return command
+    .option('--url <url>', 'where the server listens', 'http://127.0.0.1:8000')
+    .addOption(new Option('--api-key <key>', key).env('KVCAPSULE_API_KEY'));
+}
+
+export const serverOf = ({ url, apiKey }: ServerOptions): Server => ({ url: serverRoot(url), apiKey });
+
+export const ErrorBody = z.object({
+  error: z.object({ message: z.string(), code: z.string().nullish() }),
+});
+
+/** Nobody listens there: it may be on its way. */
+export class NobodyAnswers extends CliError {
+  constructor(url: string) {
+    super(`Nothing answers at ${url}.`, 'Start it with ./kvcapsule up, or name another with --url.');
+  }
+}
+
+/**
+ * A GET, or a POST where there is a body.
+ *
+ * @throws CliError with the server's own message when it refuses; NobodyAnswers
+ */
+export async function request(server: Server, path: string, init: RequestInit = {}): Promise<Response> {
+  const headers = {
+    ...(init.body === undefined ? {} : { 'content-type': 'application/json' }),
+    ...(server.apiKey === undefined ? {} : { authorization: `Bearer ${server.apiKey}` }),
+  };
+  const response = await serverFetch(server.url + path, { ...init, headers }).catch(() => {
+    throw new NobodyAnswers(server.url);
+  });
+  if (response.ok) return response;
+  const failed = ErrorBody.safeParse(await response.json().catch(() => undefined));
+  throw failed.success
+    ? refusal(failed.data)
+    : new CliError(
+        `${server.url} answered ${String(response.status)}.`,
+        'Is it a KVCapsule server? Name another with --url.',
+      );
+}
+
+/** The same, its answer checked. */
+export async function requestJson<S extends z.ZodType>(
+  server: Server,
+  path: string,
+  schema: S,
+  init: RequestInit = {},
+): Promise<z.output<S>> {
+  const response = await request(server, path, init);
+  const answer = schema.safeParse(await response.json().catch(() => undefined));
+  if (answer.success) return answer.data;
+  throw new CliError(`${server.url}${path} answers in another form than this version knows.`);
+}
+
+const HINTS: Readonly<Record<string, string>> = {
+  invalid_api_key: 'Give the key with --api-key or KVCAPSULE_API_KEY.',
+  permission_denied: 'Give a key of the router’s --admin-api-key.',
+};
+
+export function refusal({ error }: z.infer<typeof ErrorBody>): CliError {
+  const code = error.code ?? '';
+  return new CliError(`The server refused: ${error.message}${code === '' ? '' : ` (${code})`}`, HINTS[code]);
+}
