@@ -7,12 +7,16 @@ import type { Command } from 'commander';
 import { LOAD_RESULT, parseLoadResult } from '@kvcapsule/load/results';
 import { engineReport } from './bench/engine-report.js';
 import type { BenchReport } from './bench/report.js';
+import { type Comparison, comparisonReport, LOAD_COMPARISON } from './bench/serve/comparison-report.js';
 import { loadReport } from './bench/serve/load-report.js';
+import { LOAD_SWEEP, sweepReport, type SweepResult } from './bench/serve/sweep-report.js';
 import { checkOutput, writePages } from './output.js';
 
 function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null;
 }
+
+const isKind = (value: unknown, kind: string): boolean => isRecord(value) && value['kind'] === kind;
 
 /** @throws KvcError CONFIG_INVALID for a file that no command of ours has written */
 export function reportOf(path: string, text: string): Report {
@@ -24,9 +28,12 @@ export function reportOf(path: string, text: string): Report {
   } catch (cause) {
     throw invalid('not JSON', cause);
   }
-  if (isRecord(results) && results['kind'] === LOAD_RESULT) return loadReport(parseLoadResult(path, text));
+  if (isKind(results, LOAD_RESULT)) return loadReport(parseLoadResult(path, text));
   const has = (...keys: string[]) => isRecord(results) && keys.every((key) => key in results);
   try {
+    if (has('kind', 'metrics') && isKind(results, LOAD_COMPARISON))
+      return comparisonReport(results as Comparison);
+    if (has('kind', 'trials') && isKind(results, LOAD_SWEEP)) return sweepReport(results as SweepResult);
     if (has('entries', 'picture', 'scenes')) return evalReport(results as EvalReport);
     if (has('points', 'geometry', 'roof')) return engineReport(results as BenchReport);
   } catch (cause) {

@@ -79,7 +79,7 @@ describe('a load', () => {
     // two fifths of the requests were to be sent in that second, and wait half of it on average
     expect(ttft.p99).toBeGreaterThan(800);
     expect(ttft.p90).toBeGreaterThan(500);
-    expect(ttft.p50).toBeLessThan(500);
+    expect(records.filter((record) => ttftMs(record) > 500).length).toBeGreaterThan(20);
   });
 
   it('in a closed loop hides what the open loop shows', async () => {
@@ -91,9 +91,9 @@ describe('a load', () => {
       whole(response, 0);
     });
     const { records } = await run(baseUrl, { shape: { kind: 'closed', concurrency: 1 }, durationMs: 2_500 });
-    const ttft = distributionOf(records.map(ttftFromSendMs));
-    expect(ttft.p90).toBeLessThan(500);
-    expect(ttft.most).toBeGreaterThan(800);
+    // one caller waits out the stall in one request
+    expect(records.filter((record) => ttftFromSendMs(record) > 500).length).toBeLessThanOrEqual(5);
+    expect(distributionOf(records.map(ttftFromSendMs)).most).toBeGreaterThan(800);
   });
 
   it('tells errors apart, and loses no request', async () => {

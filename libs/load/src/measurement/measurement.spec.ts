@@ -151,6 +151,12 @@ describe('a summary', () => {
     expect(tokens).toMatchObject({ withoutUsage: 1, contradicting: 1, completion: 7 });
   });
 
+  it('counts what was cut off as missed where it had waited too long, and not at all otherwise', () => {
+    const cut = { ...RECORD, outcome: 'cancelled', firstMs: 350 };
+    expect(summaryOf([RECORD, cut]).good).toMatchObject({ hits: 1, trials: 2 });
+    expect(summaryOf([RECORD, { ...cut, firstMs: 250 }]).good).toMatchObject({ hits: 1, trials: 1 });
+  });
+
   it('is invalid when the generator could not keep up, or nothing was answered', () => {
     expect(summaryOf([RECORD]).invalid).toEqual([]);
     expect(summaryOf([{ ...RECORD, sentMs: 126 }]).invalid).toEqual([

@@ -52,6 +52,11 @@ export function parseSlo(text: string): Slo {
   return Object.fromEntries(bounds);
 }
 
+/** A request that was cut off at the end, and had waited longer than it was to by then. */
+export function isMissed(record: RequestRecord, { ttft = Infinity, e2e = Infinity }: Slo): boolean {
+  return record.outcome === 'cancelled' && (ttftMs(record) > ttft || e2eMs(record) > e2e);
+}
+
 /** An answer of one piece has no time between pieces, and no bound on it can be missed. */
 export function isGood(record: RequestRecord, slo: Slo): boolean {
   if (!isOk(record)) return false;

@@ -11,7 +11,7 @@ import {
   ttftFromSendMs,
   ttftMs,
 } from './request-record.js';
-import { isGood, type Slo } from './slo.js';
+import { isGood, isMissed, type Slo } from './slo.js';
 
 /** How well the load process itself kept up. */
 export interface GeneratorHealth {
@@ -57,7 +57,7 @@ export interface Summary {
     /** Answers with more pieces than tokens counted: such a count is wrong. */
     readonly contradicting: number;
   };
-  /** Share of all that ended by themselves, errors included; absent without an SLO. */
+  /** Share of all whose end is known, errors included; absent without an SLO. */
   readonly good?: Share;
   /** Why the numbers are not to be used; empty when they are. */
   readonly invalid: readonly string[];
@@ -117,9 +117,15 @@ export function summarize(
         ({ completionTokens, parts }) => completionTokens > 0 && parts > completionTokens,
       ).length,
     },
-    ...(good !== undefined && { good: wilsonInterval(good, records.length - counts.cancelled) }),
+    ...(good !== undefined && slo && { good: goodShare(good, records, slo) }),
     invalid: faultsOf(counts, lag, generator, lagLimitMs),
   };
+}
+
+/** Of what was cut off only what had missed the SLO by then is known. */
+function goodShare(good: number, records: readonly RequestRecord[], slo: Slo): Share {
+  const known = records.filter((record) => record.outcome !== 'cancelled' || isMissed(record, slo));
+  return wilsonInterval(good, known.length);
 }
 
 function faultsOf({ ok }: Counts, lag: Distribution, generator: GeneratorHealth, limitMs: number): string[] {

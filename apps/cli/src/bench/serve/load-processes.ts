@@ -37,6 +37,8 @@ class LoadProcess {
 
   constructor(onState: (state: ShardState) => void) {
     this.#child = fork(LOAD_PROCESS, [], {
+      // Node's flags of this process, such as a debugger's port, are none of theirs
+      execArgv: [],
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     });

@@ -8,7 +8,7 @@ import { type Command, Option } from 'commander';
 /** Flags as commander hands them over. */
 export interface LoadFlags {
   readonly url: string;
-  readonly model?: string;
+  readonly model?: string | undefined;
   readonly apiKeyEnv: string;
   readonly header: readonly string[];
   readonly body?: string;

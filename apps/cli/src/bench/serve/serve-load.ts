@@ -1,5 +1,4 @@
 import { loadavg } from 'node:os';
-import { basename } from 'node:path';
 import { ChatClient } from '@kvcapsule/load/client';
 import { type LoadSpec, probeServer } from '@kvcapsule/load/generator';
 import { summarize } from '@kvcapsule/load/measurement';
@@ -147,5 +146,3 @@ export const defaultName = ({ shape }: LoadOptions): string =>
     : shape.kind === 'closed'
       ? `closed loop of ${shape.concurrency}`
       : 'trace';
-
-export const nameOfFile = (path: string): string => basename(path).replace(/\.json$/, '');

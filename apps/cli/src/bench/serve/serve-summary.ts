@@ -8,7 +8,7 @@ export const msText = (value: number | null): string =>
 export const numberText = (value: number): string =>
   value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2);
 
-const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
+export const percentText = (share: number): string => `${(100 * share).toFixed(1)} %`;
 
 /** What a request's times are called, in the order of reading. */
 export function latencies({
@@ -62,7 +62,7 @@ export function factRows(result: LoadResult): [name: string, value: string][] {
       ? ([
           [
             `good (${slo.join(', ')})`,
-            `${percent(good.share)} [${percent(good.low)}, ${percent(good.high)}]`,
+            `${percentText(good.share)} [${percentText(good.low)}, ${percentText(good.high)}]`,
           ],
           ['goodput, requests/s', numberText(perSecond.good)],
         ] as [string, string][])
