@@ -46,7 +46,7 @@ const OVERRIDES: Overrides = {
   'router.config.placementWeights': fc.subarray(['picture=3', 'load=0.5']),
   'router.config.allowImageHosts': fc.subarray(['pictures.example.org', 'other.example.org']),
   ...Object.fromEntries(
-    ['router', 'worker', 'models[].classes[]'].flatMap((part) => [
+    ['router', 'worker', 'models[].classes[]'].flatMap((part): [string, fc.Arbitrary<unknown>][] => [
       [`${part}.autoscaling.minReplicas`, fc.integer({ min: 1, max: 4 })],
       [`${part}.autoscaling.maxReplicas`, fc.integer({ min: 4, max: 9 })],
       [`${part}.autoscaling.cpuUtilization`, fc.integer({ min: 1, max: 100 })],

@@ -191,7 +191,7 @@ describe('what routers and workers are told', () => {
         },
       ],
       worker: { replicas: 3, config: { swapMib: 64, maxRunning: 8 } },
-    } as ChartValues);
+    });
     const sets = objects.filter(({ kind }) => kind === 'StatefulSet');
     expect(sets.map(({ spec }) => spec?.['replicas'])).toEqual([3, 0]);
     const [a, b] = sets.map((set) => containerOf([set], 'worker'));

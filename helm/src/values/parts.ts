@@ -10,7 +10,8 @@ export const kubernetesObjects = (description: string, ...examples: readonly obj
 
 const LABEL_VALUE = /^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$/;
 /** Keys with and without the domain before the slash. */
-const LABEL_KEY = /^([a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?\/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
+const LABEL_KEY =
+  /^([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*\/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
 
 export const labels = (description: string) =>
   z
@@ -34,7 +35,7 @@ export const objectName = (description: string) =>
   z
     .string()
     .max(253)
-    .regex(/^([a-z0-9]([a-z0-9.-]*[a-z0-9])?)?$/)
+    .regex(/^([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*)?$/)
     .meta({ description });
 
 /** Of a ConfigMap or Secret. */
