@@ -134,6 +134,10 @@ export const routerConfigSchema = z
       .max(100_000_000)
       .default(2_000_000)
       .describe('Blocks and pictures in workers’ caches that are remembered for placement, 40 bytes each'),
+    metricsCompat: z
+      .enum(['vllm'])
+      .optional()
+      .describe('Adds metrics under another server’s names, so that its dashboards show data: vllm'),
     drainMs: durationMs(0)
       .default(600_000)
       .describe('How long answers may go on after SIGTERM; by default as long as one may take'),
@@ -236,6 +240,7 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): S
     queueBytes: config.queueMib * MIB,
     queueWaitMs: QUEUE_WAIT_MS,
     indexNames: config.indexNames,
+    metricsCompat: config.metricsCompat,
     drainMs,
   };
 }

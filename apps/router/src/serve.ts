@@ -2,7 +2,8 @@ import cluster from 'node:cluster';
 import { hostname } from 'node:os';
 import type { Logger } from '@kvcapsule/platform/logging';
 import { onEndSignals } from '@kvcapsule/platform/processes';
-import { watchEventLoop } from '@kvcapsule/platform/telemetry';
+import { addVllmRouterMetrics, watchEventLoop } from '@kvcapsule/platform/telemetry';
+import { startTracing } from '@kvcapsule/platform/tracing';
 import { createApp, listen } from './app.js';
 import { openCatalogue } from './catalogue/open-catalogue.js';
 import { Telemetry } from './operations/telemetry.service.js';
@@ -33,10 +34,12 @@ function reachable(url: string): string {
  * listens.
  */
 export async function serve(settings: Settings, logger: Logger, siblings: Siblings): Promise<Ready> {
-  const telemetry = new Telemetry();
-  watchEventLoop(telemetry.metrics);
-  const catalogue = await openCatalogue(settings, telemetry);
   const routerId = routerIdOf(settings.routerId, cluster.worker?.id);
+  const tracing = await startTracing('kvcapsule-router', routerId);
+  const telemetry = new Telemetry(tracing);
+  watchEventLoop(telemetry.metrics);
+  if (settings.metricsCompat === 'vllm') addVllmRouterMetrics(telemetry.metrics);
+  const catalogue = await openCatalogue(settings, telemetry);
   const ports = await RedisPorts.open(settings.redis, routerId, telemetry.metrics, (line) => {
     logger.warn(line);
   });

@@ -73,6 +73,8 @@ export abstract class Settings {
   abstract readonly queueWaitMs: number;
   /** Names of cached content that are remembered of all workers together. */
   abstract readonly indexNames: number;
+  /** Whose names of metrics are told beside ours. */
+  abstract readonly metricsCompat: 'vllm' | undefined;
   /** How long streams in flight may go on after SIGTERM. */
   abstract readonly drainMs: number;
 }

@@ -92,6 +92,9 @@ const fields = z.object({
     .max(65_535)
     .default(0)
     .meta({ description: 'Port of /metrics and /health; 0 takes a free one' }),
+  metricsCompat: z.enum(['vllm']).optional().meta({
+    description: 'Adds metrics under another server’s names, so that its dashboards show data: vllm',
+  }),
   drainTimeoutMs: durationMs()
     .default(30_000)
     .meta({ description: 'How long running requests may go on at SIGTERM' }),

@@ -21,7 +21,13 @@ import { parseConfig, unreadVariables } from '@kvcapsule/platform/config';
 import { createLogger, type Logger, logWarnings, outliveClosedPipes } from '@kvcapsule/platform/logging';
 import { onEndSignals } from '@kvcapsule/platform/processes';
 import { createRedisClient, RedisLedger, RedisRegistry, redisSettings } from '@kvcapsule/platform/redis';
-import { createMetrics, watchEventLoop, type WorkerMetrics } from '@kvcapsule/platform/telemetry';
+import {
+  addVllmWorkerMetrics,
+  createMetrics,
+  watchEventLoop,
+  type WorkerMetrics,
+} from '@kvcapsule/platform/telemetry';
+import { startTracing } from '@kvcapsule/platform/tracing';
 import { nameImageProcessor, startWorker, type Worker } from '@kvcapsule/worker-runtime';
 
 import { defaultWorkerId, type WorkerConfig as Settings, workerConfigSchema } from './config.js';
@@ -69,6 +75,14 @@ async function open(
   const note = smallPoolNote(blocks, engine.info);
   if (note !== undefined) logger.warn(note);
   const { version, ggml } = (await loadBinding()).buildInfo();
+  if (config.metricsCompat === 'vllm') {
+    const { contextTokens } = folder;
+    addVllmWorkerMetrics(metrics, {
+      modelName: basename(resolve(config.model)),
+      engine: config.id,
+      contextTokens,
+    });
+  }
   const worker = await startWorker({
     engine,
     codec,
@@ -78,6 +92,7 @@ async function open(
     registry: new RedisRegistry(redis),
     ledger: new RedisLedger(redis),
     metrics,
+    tracing: await startTracing('kvcapsule-worker', config.id),
     createDetokenizer: () => folder.detokenizer(),
     stopTokenIds: new Set(folder.eosTokenIds),
     model: {

@@ -64,6 +64,8 @@ export class Executor {
   /** Pictures that the engine is at. */
   readonly #watches = new Map<PictureName, ImageWatch>();
   readonly #pictureTime = new PictureTime();
+  /** Whose request a picture was decoded for last; until that ends. */
+  readonly #asked = new Map<PictureName, string>();
   readonly #drains = new Map<string, (aborted: number) => void>();
   #drained = 0;
   /** Whose lease its router has given back. */
@@ -108,6 +110,7 @@ export class Executor {
 
   /**
    * @param key of no other request that has not had its last event
+   * @param traceparent of its sender's span, where it is recorded
    * @param files those of the request's pictures that came with it, by their index
    */
   submit(
@@ -115,9 +118,10 @@ export class Executor {
     request: GenerateRequest,
     files: readonly (Buffer | undefined)[],
     sink: EventSink,
+    traceparent?: string,
   ): void {
     this.#sinks.set(key, sink);
-    this.#parts.telemetry.submitted(key);
+    this.#parts.telemetry.submitted(key, traceparent);
     this.#parts.pictures.bring(key, files);
     this.#carryOut(this.#core.submit(key, request, performance.now()));
   }
@@ -229,6 +233,7 @@ export class Executor {
     if (event.kind === 'finished' || event.kind === 'failed') {
       this.#sinks.delete(key);
       this.#parts.pictures.cancel(key);
+      for (const [name, asked] of this.#asked) if (asked === key) this.#asked.delete(name);
     }
     sink?.(event);
   }
@@ -242,7 +247,8 @@ export class Executor {
   async #decode({ file, key, index, param, domain }: EffectOf<'decodePicture'>): Promise<void> {
     const { decodeImage, imageProcessor, pictures } = this.#parts;
     const sink = this.#sinks.get(key);
-    const stop = this.#parts.telemetry.metrics.pictureDecode.startTimer();
+    const { telemetry } = this.#parts;
+    const beganMs = performance.now();
     const outcome = await outcomeOf(async () => {
       // an event before this effect may have found the stream broken, which aborts its requests
       if (!sink) throw new KvcError('ABORTED', 'The request has ended.');
@@ -252,19 +258,26 @@ export class Executor {
       const image = await decodeImage(encoded, param);
       return { name: await namePicture(image, imageProcessor, domain), image };
     });
-    if ('image' in outcome) stop();
+    if ('image' in outcome) {
+      telemetry.metrics.pictureDecode.observe((performance.now() - beganMs) / 1_000);
+      telemetry.pictured(key, 'decode', beganMs);
+      this.#asked.set(outcome.name, key);
+    }
     this.#carryOut(this.#core.pictureDecoded(file, outcome));
   }
 
   async #encode({ name, image: { rgb, width, height } }: EffectOf<'encodePicture'>): Promise<void> {
     const { engine, telemetry } = this.#parts;
     const stop = telemetry.metrics.pictureEncode.startTimer();
+    const beganMs = performance.now();
     const watch = engine.watchImage();
     this.#watches.set(name, watch);
     this.#pictureTime.begin(name, performance.now());
     const outcome = await outcomeOf(() => engine.encodeImage(rgb, width, height, watch));
     this.#watches.delete(name);
     const seconds = this.#pictureTime.end(name, performance.now());
+    const key = this.#asked.get(name);
+    if (key !== undefined) telemetry.pictured(key, 'encode', beganMs);
     if ('handle' in outcome) stop();
     const measured = 'handle' in outcome ? { ...outcome, seconds } : outcome;
     this.#carryOut(this.#core.pictureEncoded(name, measured));

@@ -6,6 +6,7 @@ import type { RegistryPort, WorkerDescriptor, WorkerLoad } from '@kvcapsule/doma
 import { type Codec, type NativeEngine, servedCodecs } from '@kvcapsule/engine';
 import { createRpcServer, listenRpc } from '@kvcapsule/platform/rpc';
 import { MeasuredLedger, MeasuredRegistry, type WorkerMetrics } from '@kvcapsule/platform/telemetry';
+import type { Tracing } from '@kvcapsule/platform/tracing';
 import { type Detokenizer, Serving } from '@kvcapsule/serving';
 import type { Logger } from 'pino';
 
@@ -27,6 +28,8 @@ export interface WorkerParts {
   readonly registry: RegistryPort;
   readonly ledger: LedgerPort;
   readonly metrics: WorkerMetrics;
+  /** Absent: nothing is recorded. */
+  readonly tracing?: Tracing | undefined;
   readonly logger: Logger;
   readonly decodeImage: DecodeImage;
   /** Names model and image processor in the identity of a picture's features. */
@@ -156,6 +159,7 @@ export async function startWorker(given: WorkerParts): Promise<Worker> {
       server.forceShutdown();
       await http?.close();
       await engine.dispose();
+      await parts.tracing?.close();
     },
   };
 }
@@ -193,12 +197,12 @@ function measured({ ledger, registry, metrics, ...parts }: WorkerParts): WorkerP
 }
 
 /** It has told what does not change. */
-function telemetryOf({ metrics, model, codec, config, logger, engine: { info } }: WorkerParts) {
+function telemetryOf({ metrics, tracing, model, codec, config, logger, engine: { info } }: WorkerParts) {
   const { id, arithmetic, engineVersion: engine } = model;
   metrics.info.set({ model_id: id, codec, arithmetic, engine }, 1);
   metrics.swapCapacity.set(config.swapPages * info.pageBytes);
   const codecs = info.formats.map((format) => format.codec);
-  return new WorkerTelemetry(metrics, logger, codecs);
+  return new WorkerTelemetry(metrics, logger, codecs, tracing);
 }
 
 function createServing({ engine, config, model, imageProcessor, codec, ...parts }: WorkerParts): Serving {

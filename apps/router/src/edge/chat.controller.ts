@@ -16,7 +16,7 @@ import { SseRenderer } from './answer/sse.renderer.js';
 import { callerOf } from './auth.js';
 import { toKvcError } from './error.filter.js';
 import { generationRequest } from './generation-request.js';
-import { noteFault } from './http/access-log.js';
+import { noteFault, noteTrace } from './http/access-log.js';
 import { inlineDataOf } from './http/inline-data.js';
 import { openApi } from './open-api.js';
 
@@ -52,8 +52,10 @@ export class ChatController {
     const model = this.models.serving(this.catalogue.resolve(body.model));
     const { raw } = reply.request;
     const [data, caller] = [inlineDataOf(raw), callerOf(raw)];
+    const span = this.telemetry.trace(raw.headers.traceparent, { id: reply.request.id, model: model.name });
+    if (span) noteTrace(reply, span.traceId);
     const transcript = this.generation.begin(
-      generationRequest(body, { id: reply.request.id, model, caller, data }),
+      generationRequest(body, { id: reply.request.id, model, caller, data, span }),
     );
     const renderer = rendererFor(body, model.name);
     const { pacer } = this;
@@ -63,6 +65,7 @@ export class ChatController {
       ...{ reply, transcript, renderer, pacer, wantsReceipt, stallMs, keepAliveMs },
     });
     const fault = await delivery.ended;
+    span?.end(fault === undefined ? undefined : toKvcError(fault).code.toLowerCase());
     if (fault === undefined) this.telemetry.ended(200);
     else if (delivery.begun) {
       const error = toKvcError(fault);

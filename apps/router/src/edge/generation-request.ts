@@ -1,6 +1,7 @@
 import { webcrypto } from 'node:crypto';
 import type { ChatCompletionRequest, ChatMessage } from '@kvcapsule/contracts/openai';
 import { drawnWith, SAMPLING_DEFAULTS } from '@kvcapsule/domain/request';
+import type { Span } from '@kvcapsule/platform/tracing';
 import type { ServedModel } from '../catalogue/model-catalogue.js';
 import type { Caller } from './auth.js';
 import type { InlineData } from './http/inline-data.js';
@@ -28,6 +29,8 @@ interface RequestContext {
   readonly id: string;
   readonly model: ServedModel;
   readonly caller: Caller;
+  /** Absent: it is not recorded. */
+  readonly span?: Span | undefined;
   /** Data of pictures that was left out of the body. */
   readonly data: InlineData | undefined;
 }
@@ -35,13 +38,14 @@ interface RequestContext {
 /** What a validated body asks of a model. */
 export function generationRequest(
   body: ChatCompletionRequest,
-  { id, model, caller, data }: RequestContext,
+  { id, model, caller, data, span }: RequestContext,
 ): GenerationRequest {
   const plain = SAMPLING_DEFAULTS;
   const { temperature, topP } = drawnWith(body.temperature ?? plain.temperature, body.top_p ?? plain.topP);
   return {
     id,
     model,
+    span,
     principal: caller.principal,
     turns: body.messages.map((message, index) => turn(message, index, data)),
     maxTokens: body.max_completion_tokens ?? body.max_tokens ?? undefined,

@@ -17,11 +17,14 @@ export interface GenerateOptions {
   readonly resumedTokenIds: readonly number[];
   /** How long the answer may still take. */
   readonly remainingMs: number;
+  /** Of the attempt's span, where it is recorded. */
+  readonly traceparent?: string | undefined;
 }
 
 /** A request as it goes over the wire; the lease's id is the request's. */
 export function generateMessage(options: GenerateOptions): Generate {
   const { request, prompt, key, pages, provisional, maxTokens, resumedTokenIds, remainingMs } = options;
+  const { traceparent } = options;
   return {
     requestId: key.leaseId,
     clientRequestId: request.id,
@@ -44,6 +47,7 @@ export function generateMessage(options: GenerateOptions): Generate {
     tenantWeight: request.principal.weight,
     cacheSalt: request.cacheSalt,
     kvCodec: request.kvCodec ?? '',
+    traceparent,
   };
 }
 

@@ -4,6 +4,7 @@ import { answerTokens, checkPromptTokens } from '@kvcapsule/domain/request';
 import { processOf, systemFingerprint } from '@kvcapsule/domain/placement';
 import type { WorkerRecord } from '@kvcapsule/domain/registry';
 import { Attempts } from '@kvcapsule/domain/retries';
+import type { Span } from '@kvcapsule/platform/tracing';
 import { Injectable, Logger, type OnApplicationShutdown } from '@nestjs/common';
 import { Admission } from '../admission/admission.service.js';
 import type { Ticket } from '../admission/ticket.js';
@@ -62,7 +63,7 @@ export class GenerationService implements OnApplicationShutdown {
   ) {}
 
   async onApplicationShutdown(): Promise<void> {
-    await Promise.all([this.catalogue.close(), this.ports.close()]);
+    await Promise.all([this.catalogue.close(), this.ports.close(), this.telemetry.close()]);
   }
 
   /**
@@ -71,7 +72,7 @@ export class GenerationService implements OnApplicationShutdown {
    */
   begin(request: GenerationRequest): Transcript {
     const lifetime = this.inflight.open();
-    const observer = this.requests.open(request, this.telemetry.observe(request.model.name));
+    const observer = this.requests.open(request, this.telemetry.observe(request.model.name, request.span));
     const transcript = new Transcript({
       windowBytes: this.settings.windowBytes,
       scored: request.topLogprobs !== undefined,
@@ -127,7 +128,9 @@ export class GenerationService implements OnApplicationShutdown {
   ): Promise<void> {
     const { model } = request;
     this.models.checkCodec(model, request.kvCodec);
-    const prompt = await model.preparer.prepare(request.turns, lifetime.signal);
+    const prompt = await recorded(request.span, 'prepare', () =>
+      model.preparer.prepare(request.turns, lifetime.signal),
+    );
     const context = this.models.contextTokens(model);
     const promptTokens = prompt.tokenIds.length;
     checkPromptTokens(promptTokens, context);
@@ -216,29 +219,49 @@ export class GenerationService implements OnApplicationShutdown {
     this.#log.warn({ ...ids, code, tokens: transcript.tokenIds.length }, 'a worker gave a request up');
   }
 
-  #admit({ demand, ticket, lifetime }: Job): Promise<Reservation> {
+  #admit({ request: { span }, demand, ticket, lifetime }: Job): Promise<Reservation> {
     const reserving = {
-      run: (turn: Turn) => this.reserver.reserve(demand, turn),
+      run: (turn: Turn) => recorded(span, 'place and reserve', () => this.reserver.reserve(demand, turn)),
       pagesOf: ({ pages }: Reservation) => pages,
       giveBack: (won: Reservation) => void this.reserver.release(won),
     };
-    return ticket.enter(reserving, lifetime.deadlineMs, lifetime.signal);
+    return recorded(span, 'admission', () => ticket.enter(reserving, lifetime.deadlineMs, lifetime.signal));
   }
 
-  #attempt(job: Job, reservation: Reservation): Promise<void> {
+  async #attempt(job: Job, reservation: Reservation): Promise<void> {
     const { record, work, trial, ...reserved } = reservation;
     const { request, prompt, maxTokens, transcript, lifetime } = job;
     const { signal, deadlineMs } = lifetime;
     const remainingMs = deadlineMs - performance.now();
     const { tokenIds: resumedTokenIds } = transcript;
     transcript.lieWith(systemFingerprint(record));
-    const asked = { request, prompt, ...reserved, maxTokens, resumedTokenIds, remainingMs };
+    const span = request.span?.child('generate');
+    span?.set({ 'kvcapsule.worker.id': record.workerId, 'kvcapsule.resumed_tokens': resumedTokenIds.length });
+    const { traceparent } = span ?? {};
+    const asked = { request, prompt, ...reserved, maxTokens, resumedTokenIds, remainingMs, traceparent };
     const message = generateMessage(asked);
     const files = prompt.pictures.map(({ encoded }) => encoded);
-    return attempt(this.fleet.link(record), { message, files, work }, transcript, {
-      ...{ signal, trial },
-      unconfirmed: () => (reservation.isUnconfirmed = true),
-    });
+    try {
+      await attempt(this.fleet.link(record), { message, files, work }, transcript, {
+        ...{ signal, trial },
+        unconfirmed: () => (reservation.isUnconfirmed = true),
+      });
+      span?.end();
+    } catch (error) {
+      span?.end(error instanceof KvcError ? error.code.toLowerCase() : 'internal');
+      throw error;
+    }
+  }
+}
+
+/** Records how long something took, whatever came of it. */
+async function recorded<T>(span: Span | undefined, name: string, task: () => Promise<T>): Promise<T> {
+  if (!span) return task();
+  const beganMs = performance.now();
+  try {
+    return await task();
+  } finally {
+    span.note(name, beganMs, performance.now());
   }
 }
 

@@ -1,3 +1,4 @@
+import type { Span } from '@kvcapsule/platform/tracing';
 import type { Principal } from '@kvcapsule/domain/request';
 import type { ServedModel } from '../catalogue/model-catalogue.js';
 import type { ChatTurn } from '../prepare/prompt-preparer.port.js';
@@ -7,6 +8,8 @@ export interface GenerationRequest {
   /** What its client knows it by; for logs, two requests may have the same. */
   readonly id: string;
   readonly model: ServedModel;
+  /** Where it is recorded what happens to it; most are not. */
+  readonly span?: Span | undefined;
   /** Who asks. */
   readonly principal: Principal;
   readonly turns: readonly ChatTurn[];

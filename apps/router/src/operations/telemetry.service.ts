@@ -1,6 +1,7 @@
 import type { KvcError } from '@kvcapsule/contracts/errors';
 import { type Finished, FinishReason } from '@kvcapsule/contracts/worker';
 import { createMetrics, type RouterMetrics } from '@kvcapsule/platform/telemetry';
+import type { Span, Tracing } from '@kvcapsule/platform/tracing';
 import { Injectable } from '@nestjs/common';
 import type { TranscriptObserver } from '../generation/transcript.js';
 
@@ -15,16 +16,35 @@ export class Telemetry {
   readonly #running = new Set<GenerationTimes>();
   readonly #models = new Map<string, ModelMetrics>();
 
+  /** @param tracing absent: nothing is recorded */
+  constructor(private readonly tracing?: Tracing) {}
+
   /** One request has ended: with 200 and no error, or with an error (whose status may have left as 200). */
   ended(status: number, error?: KvcError): void {
     this.metrics.requests.inc({ status: String(status), code: error ? error.code.toLowerCase() : 'ok' });
   }
 
+  /** Begins to record a request, where it is to be: as its client says, or as the sampler decides. */
+  trace(
+    traceparent: string | string[] | undefined,
+    { id, model }: { readonly id: string; readonly model: string },
+  ): Span | undefined {
+    const given = typeof traceparent === 'string' ? traceparent : undefined;
+    const span = this.tracing?.begin('POST /v1/chat/completions', given);
+    span?.set({ 'kvcapsule.request.id': id, 'gen_ai.operation.name': 'chat', 'gen_ai.request.model': model });
+    return span;
+  }
+
   /** Notes when things happen to one generation of a model, as clients name it, from here to its end. */
-  observe(model: string): TranscriptObserver {
+  observe(model: string, span?: Span): TranscriptObserver {
     let metrics = this.#models.get(model);
     if (!metrics) this.#models.set(model, (metrics = modelMetrics(this.metrics, model)));
-    return new GenerationTimes(this.#running, metrics);
+    return new GenerationTimes(this.#running, metrics, span);
+  }
+
+  /** Called once, when nothing is recorded any longer. Never rejects. */
+  async close(): Promise<void> {
+    await this.tracing?.close();
   }
 
   /** Requests a worker has accepted and not finished. */
@@ -71,6 +91,7 @@ class GenerationTimes implements TranscriptObserver {
   constructor(
     private readonly running: Set<GenerationTimes>,
     private readonly metrics: ModelMetrics,
+    private readonly span: Span | undefined,
   ) {}
 
   started(): void {
@@ -83,18 +104,23 @@ class GenerationTimes implements TranscriptObserver {
     const { timeToFirstToken, interTokenLatency } = this.metrics;
     if (this.#firstMs === undefined) {
       this.#firstMs = nowMs;
-      timeToFirstToken.observe((nowMs - this.#beganMs) / SECOND_MS);
-    } else interTokenLatency.observe((nowMs - this.newsMs) / SECOND_MS);
+      timeToFirstToken.observe((nowMs - this.#beganMs) / SECOND_MS, this.span?.traceId);
+      this.span?.event('first token');
+    } else interTokenLatency.observe((nowMs - this.newsMs) / SECOND_MS, this.span?.traceId);
     this.newsMs = nowMs;
   }
 
   ended(finished: Finished | undefined): void {
     const nowMs = performance.now();
     this.running.delete(this);
-    this.metrics.requestDuration.observe((nowMs - this.#beganMs) / SECOND_MS);
+    this.metrics.requestDuration.observe((nowMs - this.#beganMs) / SECOND_MS, this.span?.traceId);
     if (!finished) return;
     if (this.#firstMs === undefined) this.appended(nowMs);
     const { promptTokens = 0, completionTokens = 0 } = finished.usage ?? {};
+    this.span?.set({
+      'gen_ai.usage.input_tokens': promptTokens,
+      'gen_ai.usage.output_tokens': completionTokens,
+    });
     this.metrics.promptTokens.observe(promptTokens);
     this.metrics.completionTokens.observe(completionTokens);
     this.metrics.ended(promptTokens, completionTokens);

@@ -79,6 +79,7 @@ const SETTINGS: Settings = {
   queueBytes: 10_000_000,
   queueWaitMs: 1_000,
   indexNames: 10_000,
+  metricsCompat: undefined,
   drainMs: 300,
 };
 

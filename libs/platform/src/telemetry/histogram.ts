@@ -24,9 +24,15 @@ export class HistogramSeries {
   /** Of each of those the newest observation that belongs to a trace. */
   #exemplars: (Exemplar | undefined)[] | undefined;
   #sum = 0;
+  #twin: HistogramSeries | undefined;
 
   constructor(private readonly buckets: readonly number[]) {
     this.#counts = new Array<number>(buckets.length + 1).fill(0);
+  }
+
+  /** What is observed here from now on is observed there, too. */
+  copyTo(twin: HistogramSeries): void {
+    this.#twin = twin;
   }
 
   /** @param traceId of the recorded trace that it belongs to */
@@ -36,6 +42,7 @@ export class HistogramSeries {
     while (at < buckets.length && value > (buckets[at] ?? 0)) at += 1;
     this.#counts[at] = (this.#counts[at] ?? 0) + 1;
     this.#sum += value;
+    this.#twin?.observe(value, traceId);
     if (traceId === undefined) return;
     this.#exemplars ??= new Array<undefined>(buckets.length + 1).fill(undefined);
     this.#exemplars[at] = { labelSet: { trace_id: traceId }, value, timestamp: Date.now() / 1_000 };
@@ -97,6 +104,10 @@ export class PlainHistogram extends ArrayHistogram {
     return this.#series.startTimer();
   }
 
+  copyTo(twin: HistogramSeries): void {
+    this.#series.copyTo(twin);
+  }
+
   protected values(): Value[] {
     return this.#series.values(this.name, {});
   }
@@ -105,6 +116,12 @@ export class PlainHistogram extends ArrayHistogram {
 /** A histogram with labels: who observes often keeps the series that `labels` gives. */
 export class LabelledHistogram<Label extends string> extends ArrayHistogram {
   readonly #series = new Map<string, { labels: Record<string, string>; series: HistogramSeries }>();
+  #twinOf: ((labels: Readonly<Record<Label, string>>) => HistogramSeries) | undefined;
+
+  /** What is observed under labels that come from now on is observed there, too. */
+  copyTo(twinOf: (labels: Readonly<Record<Label, string>>) => HistogramSeries): void {
+    this.#twinOf = twinOf;
+  }
 
   labels(labels: Readonly<Record<Label, string>>): HistogramSeries {
     const key = JSON.stringify(Object.values(labels));
@@ -112,6 +129,8 @@ export class LabelledHistogram<Label extends string> extends ArrayHistogram {
     if (!known) {
       known = { labels: { ...labels }, series: new HistogramSeries(this.options.buckets) };
       this.#series.set(key, known);
+      const twin = this.#twinOf?.(labels);
+      if (twin) known.series.copyTo(twin);
     }
     return known.series;
   }

@@ -68,11 +68,12 @@ export class RouterStream {
       if (this.#open.has(key)) return;
       this.#open.add(key);
       this.#reportWhileOpen();
-      const { requestId, pictures } = message.value;
+      const { requestId, pictures, traceparent } = message.value;
       const files = pictures.map(({ file }) => file);
-      this.executor.submit(key, fromWire(message.value), files, (event) => {
+      const sink = (event: SenderEvent): void => {
         this.#push(eventOf(requestId, event));
-      });
+      };
+      this.executor.submit(key, fromWire(message.value), files, sink, traceparent);
     }
   }
 

@@ -1,4 +1,5 @@
 import type { WorkerMetrics } from '@kvcapsule/platform/telemetry';
+import type { Span, Tracing } from '@kvcapsule/platform/tracing';
 import type { RequestEvent } from '@kvcapsule/serving';
 
 /** When things happened to one request, in milliseconds of `performance.now()`. */
@@ -8,6 +9,7 @@ interface Times {
   firstTokenMs: number | undefined;
   lastTokenMs: number;
   tokens: number;
+  readonly span: Span | undefined;
 }
 
 const SECOND_MS = 1_000;
@@ -16,11 +18,16 @@ const SECOND_MS = 1_000;
 export class RequestTimes {
   readonly #requests = new Map<string, Times>();
 
-  constructor(private readonly metrics: WorkerMetrics) {}
+  constructor(
+    private readonly metrics: WorkerMetrics,
+    private readonly tracing?: Tracing,
+  ) {}
 
-  arrived(key: string, nowMs: number): void {
+  /** @param traceparent of who sent it */
+  arrived(key: string, nowMs: number, traceparent?: string): void {
+    const span = this.tracing?.join('generate', traceparent);
     const times = { scheduledMs: undefined, firstTokenMs: undefined, lastTokenMs: 0, tokens: 0 };
-    this.#requests.set(key, { arrivedMs: nowMs, ...times });
+    this.#requests.set(key, { arrivedMs: nowMs, ...times, span });
   }
 
   /** It takes part in a step; where it was preempted and comes back the first time counts. */
@@ -34,6 +41,7 @@ export class RequestTimes {
   happened(key: string, event: RequestEvent, nowMs: number): void {
     const times = this.#requests.get(key);
     if (!times) return;
+    if (event.kind === 'recompressed') times.span?.event('recompressed');
     if (event.kind === 'delta') {
       times.firstTokenMs ??= nowMs;
       times.lastTokenMs = nowMs;
@@ -42,7 +50,13 @@ export class RequestTimes {
     }
     if (event.kind !== 'finished' && event.kind !== 'failed') return;
     this.#requests.delete(key);
+    if (times.span) record(times.span, times, event);
     if (event.kind === 'finished') this.#finished(times, nowMs);
+  }
+
+  /** A stage of one of its pictures is over. */
+  pictured(key: string, stage: 'decode' | 'encode', beganMs: number, endedMs: number): void {
+    this.#requests.get(key)?.span?.note(`picture ${stage}`, beganMs, endedMs);
   }
 
   #finished({ arrivedMs, scheduledMs, firstTokenMs, lastTokenMs, tokens }: Times, nowMs: number): void {
@@ -55,4 +69,21 @@ export class RequestTimes {
     if (tokens > 1)
       this.metrics.requestTimePerToken.observe((lastTokenMs - firstTokenMs) / SECOND_MS / (tokens - 1));
   }
+}
+
+/** Its parts are known when it is over: nothing is done for them while tokens come. */
+function record(span: Span, times: Times, event: RequestEvent): void {
+  const { arrivedMs, scheduledMs, firstTokenMs, lastTokenMs, tokens } = times;
+  if (scheduledMs !== undefined) span.note('queue', arrivedMs, scheduledMs);
+  if (scheduledMs !== undefined && firstTokenMs !== undefined) {
+    span.note('prefill', scheduledMs, firstTokenMs);
+    span.note('decode', firstTokenMs, lastTokenMs, { 'gen_ai.usage.output_tokens': tokens });
+  }
+  if (event.kind === 'finished') {
+    const { promptTokens, cachedTokens, kv } = event.usage;
+    span.set({ 'gen_ai.usage.input_tokens': promptTokens, 'kvcapsule.cached_tokens': cachedTokens });
+    span.set({ 'kvcapsule.kv.codec': kv.codec, 'kvcapsule.kv.bytes': kv.bytes });
+    span.set({ 'kvcapsule.kv.raw_bytes': kv.rawBytes, 'gen_ai.response.finish_reasons': event.reason });
+  }
+  span.end(event.kind === 'failed' ? event.code.toLowerCase() : undefined);
 }

@@ -1,4 +1,5 @@
 import type { WorkerMetrics } from '@kvcapsule/platform/telemetry';
+import type { Tracing } from '@kvcapsule/platform/tracing';
 import type { KvGauges, Report, RequestEvent, Serving } from '@kvcapsule/serving';
 import type { Logger } from 'pino';
 
@@ -23,14 +24,20 @@ export class WorkerTelemetry {
     readonly metrics: WorkerMetrics,
     private readonly logger: Logger,
     codecs: readonly string[],
+    tracing?: Tracing,
   ) {
     this.#pressure = new PressureMetrics(metrics, codecs);
-    this.#times = new RequestTimes(metrics);
+    this.#times = new RequestTimes(metrics, tracing);
   }
 
   /** A request has come, before the core has seen it. */
-  submitted(key: string): void {
-    this.#times.arrived(key, performance.now());
+  submitted(key: string, traceparent: string | undefined): void {
+    this.#times.arrived(key, performance.now(), traceparent);
+  }
+
+  /** A stage of one of a request's pictures is over. */
+  pictured(key: string, stage: 'decode' | 'encode', beganMs: number): void {
+    this.#times.pictured(key, stage, beganMs, performance.now());
   }
 
   /** What the request's sender is told. */

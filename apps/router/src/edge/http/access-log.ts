@@ -10,6 +10,13 @@ export function noteFault(reply: FastifyReply, code: ErrorCode): void {
   faults.set(reply.request.raw, code);
 }
 
+const traces = new WeakMap<IncomingMessage, string>();
+
+/** The trace that a request is recorded in, for its line in the log. */
+export function noteTrace(reply: FastifyReply, traceId: string): void {
+  traces.set(reply.request.raw, traceId);
+}
+
 const isQuiet = (route: string | undefined) => route === '/metrics' || route?.startsWith('/health/') === true;
 
 /** What was answered; of a request whose client went before that, what its metrics count. */
@@ -34,7 +41,15 @@ export function accessLog(logger: Logger): (reply: FastifyReply) => void {
       const code = faults.get(request.raw) ?? (raw.writableFinished ? undefined : 'ABORTED');
       const durationMs = Math.round(performance.now() - beganMs);
       lines.info(
-        { requestId: request.id, method, route, status: statusOf(reply), code, durationMs },
+        {
+          requestId: request.id,
+          traceId: traces.get(request.raw),
+          method,
+          route,
+          status: statusOf(reply),
+          code,
+          durationMs,
+        },
         raw.writableFinished ? 'request completed' : 'request broken off',
       );
     });
