@@ -219,6 +219,19 @@ describe('what routers and workers are told', () => {
     expect(await of({ threads: 2 })).toEqual([{ name: 'KVCAPSULE_THREADS', value: '2' }]);
   });
 
+  it.each([
+    [false, '$(POD_IP):8000', '$(POD_IP):7001'],
+    [true, '[$(POD_IP)]:8000', '[$(POD_IP)]:7001'],
+  ])(
+    'tells others addresses of pods (IPv6: %s), and serves no model that only the image names',
+    async (ipv6, router, worker) => {
+      const objects = await render({ ...MINIMAL, ipv6 });
+      expect(variable(containerOf(objects, 'router'), 'KVCAPSULE_ADVERTISE')).toBe(router);
+      expect(variable(containerOf(objects, 'worker'), 'KVCAPSULE_ADVERTISE')).toBe(worker);
+      expect(variable(containerOf(objects, 'router'), 'KVCAPSULE_MODEL')).toBe('');
+    },
+  );
+
   it('asks for GPUs and huge pages', async () => {
     const { resources } = containerOf(await render(CASES['GPU'] ?? {}), 'worker');
     expect(resources?.limits).toMatchObject({ 'nvidia.com/gpu': '2', 'hugepages-2Mi': '8Gi', cpu: '8' });

@@ -2,7 +2,18 @@ import { z } from 'zod';
 
 /** Names of settings that the chart itself sets, since they follow from other values. */
 const ROUTER_OWNED = [
-  ...['host', 'port', 'routerId', 'model', 'servedModelName', 'models', 'apiKeys', 'adminApiKeys', 'tenants'],
+  ...[
+    'host',
+    'port',
+    'advertise',
+    'routerId',
+    'model',
+    'servedModelName',
+    'models',
+    'apiKeys',
+    'adminApiKeys',
+    'tenants',
+  ],
   ...['auth', 'drainMs'],
 ];
 const WORKER_OWNED = ['id', 'listen', 'advertise', 'model', 'metricsHost', 'metricsPort', 'drainTimeoutMs'];
