@@ -1,0 +1,178 @@
+import { execFile } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
+import { ROOT } from './harness.js';
+
+const run = promisify(execFile);
+const FOLDER = join(ROOT, 'deploy/compose');
+const FILE = join(FOLDER, 'compose.yaml');
+const ENV = { KVCAPSULE_API_KEYS: 'a-key-of-tests', REDIS_PASSWORD: 'of-the-tests' };
+
+interface Service {
+  image: string;
+  user: string;
+  read_only: boolean;
+  cap_drop: string[];
+  security_opt: string[];
+  ports?: string[];
+  networks: Record<string, null>;
+  volumes?: string[];
+  tmpfs?: string[];
+  environment?: Record<string, string>;
+  healthcheck?: { test: string[] };
+  deploy: { resources: { limits: { cpus: number; memory: string } } };
+  stop_grace_period?: string;
+}
+
+interface Composed {
+  services: Record<string, Service>;
+  networks: Record<string, { internal?: boolean }>;
+}
+
+/** The file as docker-compose understands it. */
+async function composed(env: Record<string, string>, ...options: string[]): Promise<string> {
+  const { stdout: program } = await run('sh', [join(ROOT, 'tools/fetch-compose.sh')]);
+  const args = ['-f', FILE, ...options, 'config'];
+  const path = process.env['PATH'] ?? '';
+  const { stdout } = await run(program.trim(), args, { env: { PATH: path, ...env }, cwd: FOLDER });
+  return stdout;
+}
+
+let all: Composed;
+beforeAll(async () => {
+  all = parse(await composed(ENV, '--profile', 'observability')) as Composed;
+}, 120_000);
+
+const services = (): [string, Service][] => Object.entries(all.services);
+
+describe('compose.yaml', () => {
+  it('has a router, two workers and Redis, and more on request', async () => {
+    const own = parse(await composed(ENV)) as Composed;
+    expect(Object.keys(all.services).sort()).toEqual([
+      'grafana',
+      'prometheus',
+      'redis',
+      'router',
+      'worker-0',
+      'worker-1',
+    ]);
+    const always = Object.keys(own.services).filter((name) => !('profiles' in own.services[name]!));
+    expect(always.sort()).toEqual(['redis', 'router', 'worker-0', 'worker-1']);
+  });
+
+  it.each(Object.keys(ENV))('does not start without %s, and says so', async (name) => {
+    await expect(composed({ ...ENV, [name]: '' })).rejects.toThrow('set it in .env');
+  });
+
+  it('holds no secret', () => {
+    const text = readFileSync(FILE, 'utf8');
+    for (const [, value] of text.matchAll(/(?:PASSWORD|KEYS|AUTH)\S*: (.*)/g))
+      expect(value).toMatch(/^\$\{\w+:[?-]/);
+    expect(text).not.toMatch(/redis:\/\/:[^$]/);
+  });
+
+  it('gives no container rights, a root to write to, or all of the machine', () => {
+    for (const [name, service] of services()) {
+      expect(service, name).toMatchObject({
+        read_only: true,
+        cap_drop: ['ALL'],
+        security_opt: ['no-new-privileges:true'],
+      });
+      expect(service.user, name).toMatch(/^[1-9]\d*:\d+$/);
+      expect(service.deploy.resources.limits, name).toMatchObject({ cpus: expect.any(Number) as number });
+      expect(service.deploy.resources.limits.memory, name).toMatch(/^\d+[mg]$/);
+      expect(service.image, name).toMatch(/:v?\d[\w.-]*$/);
+      for (const path of service.tmpfs ?? []) expect(path, name).toMatch(/noexec,nosuid,size=\d+m$/);
+    }
+  });
+
+  it('lets the machine alone in, to the router and to Grafana, and nobody out but these', () => {
+    const open = services().filter(([, { ports }]) => ports);
+    expect(open.map(([name]) => name).sort()).toEqual(['grafana', 'router']);
+    for (const [name, { ports }] of open)
+      expect(ports, name).toEqual([expect.stringMatching(/^127\.0\.0\.1:/)]);
+    expect(all.networks['inside']).toMatchObject({ internal: true });
+    const outside = services().filter(([, { networks }]) => 'outside' in networks);
+    expect(outside.map(([name]) => name).sort()).toEqual(['grafana', 'router']);
+  });
+
+  it('names images of this version, and the users and ports that they have', () => {
+    const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string };
+    const dockerfile = readFileSync(join(ROOT, 'deploy/images/Dockerfile'), 'utf8');
+    for (const [name, part] of [
+      ['router', 'router'],
+      ['worker-0', 'worker'],
+      ['worker-1', 'worker'],
+    ] as const) {
+      const { image, user, environment } = all.services[name]!;
+      expect(image).toBe(`kvcapsule/${part}:${version}`);
+      expect(dockerfile).toContain(`USER ${user}\n`);
+      if (part === 'worker')
+        expect(environment).toMatchObject({ KVCAPSULE_ID: name, KVCAPSULE_ADVERTISE: `${name}:7001` });
+    }
+    expect(dockerfile).toMatch(/^EXPOSE 8000$/m);
+    expect(dockerfile).toMatch(/^EXPOSE 7001 7002$/m);
+  });
+
+  it('mounts what there is', () => {
+    const sources = services()
+      .flatMap(([, { volumes = [] }]) => volumes.map((volume) => volume.split(':')[0]!))
+      .filter((source) => source.startsWith('/'));
+    expect(sources.length).toBeGreaterThan(3);
+    expect(sources.filter((source) => !existsSync(source))).toEqual([]);
+  });
+
+  it('has Prometheus scrape as elsewhere, by the router’s name', () => {
+    interface Scrapes {
+      rule_files: string[];
+      scrape_configs: { http_sd_configs: { url: string }[] }[];
+    }
+    const read = (file: string) => parse(readFileSync(join(ROOT, file), 'utf8')) as Scrapes;
+    const ours = read('deploy/compose/prometheus.yml');
+    const generated = read('deploy/observability/prometheus.yml');
+    expect(ours.rule_files).toEqual(generated.rule_files);
+    const renamed = JSON.stringify(generated.scrape_configs).replaceAll('127.0.0.1:8000', 'router:8000');
+    expect(JSON.stringify(ours.scrape_configs)).toBe(renamed);
+  });
+
+  it('asks in env.example for all that has no default', () => {
+    const asked = readFileSync(join(FOLDER, 'env.example'), 'utf8').matchAll(/^(\w+)=$/gm);
+    expect([...asked].map(([, name]) => name)).toEqual(expect.arrayContaining(Object.keys(ENV)));
+  });
+});
+
+describe('Dockerfile', () => {
+  const lines = readFileSync(join(ROOT, 'deploy/images/Dockerfile'), 'utf8')
+    .replaceAll('\\\n', ' ')
+    .split('\n')
+    .filter((line) => /^[A-Z]+ /.test(line));
+  const of = (keyword: string) => lines.filter((line) => line.startsWith(`${keyword} `));
+
+  it('begins from one base that can be named, pinned to a day', () => {
+    expect(of('ARG')[0]).toMatch(/^ARG BASE=debian:bookworm-\d{8}-slim$/);
+    const bases = of('FROM').map((line) => line.split(' ')[1]);
+    expect(new Set(bases)).toEqual(new Set(['${BASE}', 'base']));
+  });
+
+  it('fetches and installs nothing', () => {
+    expect(of('ADD')).toEqual([]);
+    for (const line of of('RUN')) expect(line).not.toMatch(/apt|npm|curl|wget|https?:/);
+  });
+
+  it('runs by its number as nobody in particular, without a shell around the program', () => {
+    expect(of('USER')).toEqual(['USER 10001:10001']);
+    for (const line of [...of('ENTRYPOINT'), ...lines.filter((line) => line.includes(' CMD '))])
+      expect(line).toMatch(/\[".*"\]$/);
+    expect(of('HEALTHCHECK')).toHaveLength(2);
+  });
+
+  it('copies what changes least first', () => {
+    const copied = of('COPY').map((line) => line.split(' ')[2]!.replace('/kvcapsule/', ''));
+    expect(copied.indexOf('bin')).toBeLessThan(copied.indexOf('node_modules'));
+    expect(copied.indexOf('node_modules')).toBeLessThan(copied.indexOf('libs'));
+    expect(copied.indexOf('libs')).toBeLessThan(copied.indexOf('apps'));
+  });
+});
