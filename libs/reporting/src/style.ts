@@ -36,6 +36,6 @@ details { margin: 1rem 0; border-top: 1px solid var(--line); padding-top: .6rem;
 summary { cursor: pointer; font-size: 1.1rem; font-weight: 600; }
 .provenance { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; font-size: .875rem; }
 .provenance dt { color: var(--faint); } .provenance dd { margin: 0; overflow-wrap: anywhere; }
-@media (max-width: 40rem) { .wide, .medium { display: none; } .narrow { display: block; } body { padding: 1.25rem 1rem 3rem; } h1 { font-size: 1.5rem; } .provenance { grid-template-columns: 1fr; } .provenance dd { margin-bottom: .5rem; } th:first-child, td:first-child { max-width: 40vw; white-space: normal; overflow-wrap: anywhere; } }
+@media (max-width: 40rem) { .wide, .medium { display: none; } .narrow { display: block; } body { padding: 1.25rem 1rem 3rem; } h1 { font-size: 1.5rem; } .provenance { grid-template-columns: 1fr; } .provenance dd { margin-bottom: .5rem; } th:first-child, td:first-child { min-width: 7rem; max-width: 40vw; white-space: normal; overflow-wrap: anywhere; } }
 @media print { body { max-width: none; padding: 0; font-size: 11px; } details::details-content { content-visibility: visible; height: auto; } .table { overflow: visible; border: 0; } table { font-size: 8px; } th, td { padding: .15rem .3rem; white-space: normal; } figure, tr { break-inside: avoid; } .medium { display: block; } .wide, .narrow { display: none; } }
 `;

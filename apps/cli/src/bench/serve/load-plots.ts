@@ -10,13 +10,12 @@ import {
 } from '@kvcapsule/load/measurement';
 import { linesPlot, type PlotBlock, type Series } from '@kvcapsule/reporting';
 
-const BINS = 60;
-const QUANTILES = [
-  ...[
-    0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999,
-    1,
-  ],
-];
+const MOST_BINS = 60;
+const LEAST_BINS = 8;
+/** Requests that a percentile of a span is to be of. */
+const BIN_REQUESTS = 10;
+/** From the third that nobody minds up to the tail. */
+const QUANTILES = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999];
 
 /** Spans of equal time over a run. */
 class Bins {
@@ -29,7 +28,8 @@ class Bins {
     this.beginMs = begins.reduce((least, ms) => Math.min(least, ms), Infinity);
     const endMs = ends.reduce((most, ms) => Math.max(most, ms), this.beginMs);
     // whole seconds where the run is long enough for it
-    const widthMs = (endMs - this.beginMs) / BINS;
+    const bins = Math.max(LEAST_BINS, Math.min(MOST_BINS, Math.floor(records.length / BIN_REQUESTS)));
+    const widthMs = (endMs - this.beginMs) / bins;
     this.widthMs = Math.max(1, widthMs > 1_000 ? 1_000 * Math.ceil(widthMs / 1_000) : widthMs);
   }
 
@@ -74,7 +74,11 @@ function overTime(
 /** Every quantile of the times of a request, tails included. */
 function distributions(records: readonly RequestRecord[], gaps: GapHistogram): PlotBlock {
   const ok = records.filter(isOk);
-  const tail = (share: number) => 1 / Math.max(1 - share, 1 / Math.max(2, ok.length));
+  // a percentile of fewer values than it takes to be one is the largest of them
+  const pointsOf = (count: number, at: (share: number) => number) =>
+    QUANTILES.filter((share) => count * (1 - share) >= 1)
+      .map((share) => ({ x: 1 / (1 - share), y: at(share) }))
+      .filter(({ y }) => y > 0);
   const series = (
     [
       ['TTFT', ttftMs],
@@ -83,18 +87,16 @@ function distributions(records: readonly RequestRecord[], gaps: GapHistogram): P
     ] as const
   ).map(([name, of]): Series => {
     const sorted = sortedOf(ok.map(of));
-    return { name, points: QUANTILES.map((share) => ({ x: tail(share), y: quantileOf(sorted, share) })) };
+    return { name, points: pointsOf(sorted.length, (share) => quantileOf(sorted, share)) };
   });
-  const itl = {
-    name: 'ITL',
-    points: QUANTILES.map((share) => ({ x: tail(share), y: gaps.quantileMs(share) })),
-  };
-  const drawn = [...series, itl].map((one) => ({ ...one, points: one.points.filter(({ y }) => y > 0) }));
+  const itl = { name: 'ITL', points: pointsOf(gaps.count, (share) => gaps.quantileMs(share)) };
+  const drawn = [...series, itl];
+  const most = Math.max(...drawn.flatMap(({ points }) => points.map(({ x }) => x)));
   return linesPlot('Times by percentile, ms', drawn, {
     x: {
       type: 'log',
       label: 'percentile →',
-      ticks: [1, 2, 10, 100, 1_000],
+      ticks: [2, 10, 100, 1_000].filter((tick) => tick <= most),
       tickFormat: (value: number) => `${Number((100 * (1 - 1 / value)).toFixed(2))} %`,
     },
     y: LOG_MS,
