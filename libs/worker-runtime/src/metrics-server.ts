@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net';
 
 import type { Serving } from '@kvcapsule/serving';
 
+import { CONTENT_TYPES, exposeTogether, type Format, formatOf } from '@kvcapsule/platform/telemetry';
 import type { WorkerTelemetry } from './telemetry/worker-telemetry.js';
 
 /** `/metrics` for Prometheus and `/health` for a supervisor: 200 while ready, 503 otherwise. */
@@ -14,7 +15,8 @@ export async function startMetricsServer(
   const server = createServer((request, response) => {
     const path = request.url?.split('?')[0];
     if (request.method !== 'GET') send(response, 405, 'text/plain', 'GET only\n');
-    else if (path === '/metrics') void sendMetrics(serving, telemetry, response);
+    else if (path === '/metrics')
+      void sendMetrics(serving, telemetry, formatOf(request.headers.accept), response);
     else if (path === '/health') sendHealth(serving, response);
     else send(response, 404, 'text/plain', '/metrics and /health\n');
   });
@@ -42,11 +44,12 @@ function listen(server: Server, host: string, port: number): Promise<void> {
 async function sendMetrics(
   serving: Serving,
   telemetry: WorkerTelemetry,
+  format: Format,
   response: ServerResponse,
 ): Promise<void> {
   telemetry.updateGauges(serving);
-  const { registry } = telemetry.metrics;
-  send(response, 200, registry.contentType, await registry.metrics());
+  const metrics = await telemetry.metrics.registry.getMetricsAsJSON();
+  send(response, 200, CONTENT_TYPES[format], await exposeTogether([metrics], format));
 }
 
 function sendHealth(serving: Serving, response: ServerResponse): void {

@@ -22,3 +22,22 @@ it('names so many tenants and no more, whoever asks', async () => {
   expect(text).toContain('kvcapsule_router_queue_wait_seconds_bucket{le="1",tenant="other"} 0');
   expect(text).toContain('kvcapsule_router_queue_wait_seconds_bucket{le="2.5",tenant="other"} 9');
 });
+
+it('makes as many series of ten thousand tenants as of a hundred', async () => {
+  const seriesOf = async (tenants: number): Promise<number> => {
+    const all = createMetrics('router');
+    const names = Array.from({ length: tenants }, (_, index) => `t${index}`);
+    const metrics = new AdmissionMetrics(all, names);
+    for (const name of names) {
+      metrics.admitted(name, 1_500);
+      for (const reason of ['full', 'shed', 'wait-too-long', 'deadline', 'cap-tokens'] as const)
+        metrics.refused(name, reason);
+    }
+    metrics.waiting(new Map(names.map((name) => [name, 2])), 7);
+    const text = await all.registry.metrics();
+    return text.split('\n').filter((line) => line.startsWith('kvcapsule_')).length;
+  };
+  const few = await seriesOf(100);
+  expect(await seriesOf(10_000)).toBe(few);
+  expect(few).toBeLessThan(1_000);
+});

@@ -1,4 +1,9 @@
-import { metricsOfProcess, type ProcessMetrics } from '@kvcapsule/platform/telemetry';
+import {
+  exposeTogether,
+  type Format,
+  metricsOfProcess,
+  type ProcessMetrics,
+} from '@kvcapsule/platform/telemetry';
 import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { Admission } from '../admission/admission.service.js';
 import { ModelCatalogue } from '../catalogue/model-catalogue.js';
@@ -31,16 +36,9 @@ export class Exposition implements OnApplicationBootstrap {
     this.siblings.collectWith(() => this.#collect());
   }
 
-  get contentType(): string {
-    return this.telemetry.metrics.registry.contentType;
-  }
-
-  /** In Prometheus' text format. */
-  text(): Promise<string> {
-    const together = this.siblings.scrape();
-    if (together) return together;
-    this.#measure();
-    return this.telemetry.metrics.registry.metrics();
+  async text(format: Format): Promise<string> {
+    const together = this.siblings.scrape(format);
+    return together ?? exposeTogether([await this.#collect()], format);
   }
 
   #collect(): Promise<ProcessMetrics> {

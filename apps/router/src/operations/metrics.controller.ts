@@ -1,3 +1,4 @@
+import { CONTENT_TYPES, formatOf } from '@kvcapsule/platform/telemetry';
 import { Controller, Get, Res } from '@nestjs/common';
 import { ApiOperation, ApiProduces, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
@@ -10,9 +11,10 @@ export class MetricsController {
 
   @Get()
   @ApiOperation({ summary: 'Metrics of all processes of the router in the Prometheus text format' })
-  @ApiProduces('text/plain')
+  @ApiProduces('text/plain', 'application/openmetrics-text')
   async scrape(@Res() reply: FastifyReply): Promise<void> {
-    const text = await this.exposition.text();
-    await reply.type(this.exposition.contentType).send(text);
+    const format = formatOf(reply.request.headers.accept);
+    const text = await this.exposition.text(format);
+    await reply.type(CONTENT_TYPES[format]).send(text);
   }
 }

@@ -1,4 +1,4 @@
-import { exposeTogether, type ProcessMetrics } from '@kvcapsule/platform/telemetry';
+import { exposeTogether, type Format, type ProcessMetrics } from '@kvcapsule/platform/telemetry';
 
 /** A process that hangs keeps nobody from the metrics of the others for longer. */
 const LONGEST_MS = 2_000;
@@ -12,6 +12,7 @@ export class Gathering {
   /** @param tell is called once, with the metrics of those that answered in time */
   constructor(
     processes: number,
+    private readonly format: Format,
     private readonly tell: (text: string) => void,
   ) {
     this.#missing = processes;
@@ -31,6 +32,6 @@ export class Gathering {
 
   async #end(): Promise<void> {
     clearTimeout(this.#timer);
-    this.tell(await exposeTogether(this.#metrics));
+    this.tell(await exposeTogether(this.#metrics, this.format));
   }
 }

@@ -1,4 +1,4 @@
-import type { ProcessMetrics } from '@kvcapsule/platform/telemetry';
+import type { Format, ProcessMetrics } from '@kvcapsule/platform/telemetry';
 import type { Settings } from '../settings.js';
 
 /** Where a process listens, and the models that it serves, as clients name them. */
@@ -13,7 +13,7 @@ export type FromProcess =
   /** Its event loop turns. */
   | { readonly kind: 'pulse' }
   /** Somebody asked it for the metrics of all. */
-  | { readonly kind: 'scrape'; readonly id: number }
+  | { readonly kind: 'scrape'; readonly id: number; readonly format: Format }
   | { readonly kind: 'metrics'; readonly id: number; readonly metrics: ProcessMetrics };
 
 /** What is said to it. */

@@ -1,5 +1,6 @@
 import cluster from 'node:cluster';
 import type { Logger } from '@kvcapsule/platform/logging';
+import type { Format } from '@kvcapsule/platform/telemetry';
 import type { Settings } from '../settings.js';
 import { Gathering } from './gathering.js';
 import type { FromProcess, Ready } from './messages.js';
@@ -86,16 +87,16 @@ export class ProcessGroup {
       case 'pulse':
         return;
       case 'scrape':
-        this.#gather((text) => slot.say({ kind: 'scraped', id: message.id, text }));
+        this.#gather(message.format, (text) => slot.say({ kind: 'scraped', id: message.id, text }));
         return;
       case 'metrics':
         this.#gatherings.get(message.id)?.add(message.metrics);
     }
   }
 
-  #gather(tell: (text: string) => void): void {
+  #gather(format: Format, tell: (text: string) => void): void {
     const id = this.#nextGathering++;
-    const gathering = new Gathering(this.#slots.length, (text) => {
+    const gathering = new Gathering(this.#slots.length, format, (text) => {
       this.#gatherings.delete(id);
       tell(text);
     });

@@ -1,4 +1,4 @@
-import type { ProcessMetrics } from '@kvcapsule/platform/telemetry';
+import type { Format, ProcessMetrics } from '@kvcapsule/platform/telemetry';
 import type { Settings } from '../settings.js';
 import type { FromProcess, Ready, ToProcess } from './messages.js';
 
@@ -43,14 +43,14 @@ export class Siblings {
     });
   }
 
-  /** The metrics of all processes in Prometheus' text format; undefined where there is but this one. */
-  scrape(): Promise<string> | undefined {
+  /** The metrics of all processes; undefined where there is but this one. */
+  scrape(format: Format): Promise<string> | undefined {
     const { channel } = this;
     if (!channel) return undefined;
     const id = this.#nextId++;
     return new Promise((resolve) => {
       this.#asked.set(id, resolve);
-      channel.send?.({ kind: 'scrape', id });
+      channel.send?.({ kind: 'scrape', id, format });
     });
   }
 

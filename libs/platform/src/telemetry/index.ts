@@ -1,4 +1,5 @@
 export { METRICS } from './catalogue.js';
+export { CONTENT_TYPES, exposeTogether, type Format, formatOf } from './exposition.js';
 export { watchEventLoop } from './event-loop.js';
 export type { HistogramSeries, PlainHistogram } from './histogram.js';
 export type { MetricSpec } from './metric-spec.js';
@@ -7,7 +8,6 @@ export { addVllmRouterMetrics, addVllmWorkerMetrics } from './vllm/vllm-metrics.
 export { referencePage } from './reference-page.js';
 export {
   createMetrics,
-  exposeTogether,
   type Metrics,
   metricsOfProcess,
   type ProcessMetrics,

@@ -1,12 +1,4 @@
-import {
-  AggregatorRegistry,
-  collectDefaultMetrics,
-  Counter,
-  Gauge,
-  type Metric,
-  type MetricObject,
-  Registry,
-} from 'prom-client';
+import { collectDefaultMetrics, Counter, Gauge, type Metric, type MetricObject, Registry } from 'prom-client';
 
 import { METRICS } from './catalogue.js';
 import { LabelledHistogram, PlainHistogram } from './histogram.js';
@@ -46,11 +38,6 @@ export type ProcessMetrics = readonly MetricObject[];
 
 export function metricsOfProcess({ registry }: RouterMetrics): Promise<ProcessMetrics> {
   return registry.getMetricsAsJSON();
-}
-
-/** The metrics of several processes as those of one, in Prometheus' text format: sums, if not declared otherwise. */
-export function exposeTogether(processes: readonly ProcessMetrics[]): Promise<string> {
-  return AggregatorRegistry.aggregate([...processes]).metrics();
 }
 
 function createMetric(
