@@ -1,14 +1,12 @@
 import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
-import { once } from 'node:events';
-import { type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { sceneOfSeries } from '@kvcapsule/testing';
 import { files, prometheusConfig } from '@kvcapsule/observability';
 import { Prometheus, type Range, rulesAtOnce, withoutWaits } from '@kvcapsule/testing/prometheus';
+import { startServer } from '@kvcapsule/testing/redis';
 import { ask, Cluster, killPart } from './harness.js';
 
 /** Who asks for what. `batch` may have one request at a time and sends more: the rest are refused. */
@@ -35,27 +33,29 @@ const text =
   (turn: number): Promise<object> =>
     Promise.resolve(chat(ask(`Hello! This is number ${String(turn)}.`), tokens));
 
-/** Two pictures, of which each is asked about twice, in turns. */
+/** Two pictures, asked about twice before the next two. */
 const pictures =
   (series: number, tokens: number, more: object = {}) =>
   async (turn: number): Promise<object> => {
-    const scenes = await Promise.all([turn, turn + 1].map((index) => sceneOfSeries(series, index)));
+    const first = turn - (turn % 2);
+    const scenes = await Promise.all([first, first + 1].map((index) => sceneOfSeries(series, index)));
     const urls = scenes.map(({ png }) => `data:image/png;base64,${Buffer.from(png).toString('base64')}`);
-    return chat(ask('Describe the image.', ...urls), tokens, more);
+    return chat(ask(`Describe the image, time ${String(turn)}.`, ...urls), tokens, more);
   };
 
 const CLIENTS: readonly Client[] = [
   { tenant: 'search', body: text(60) },
-  { tenant: 'search', body: text(200) },
+  { tenant: 'search', body: text(500) },
   { tenant: 'shop', body: pictures(1, 60) },
   { tenant: 'shop', body: pictures(2, 150) },
-  { tenant: 'shop', body: pictures(3, 100, { kv_codec: 'raw' }) },
+  { tenant: 'shop', body: pictures(3, 400, { kv_codec: 'raw' }) },
   { tenant: 'search', body: pictures(4, 100, { kv_codec: 'q8' }) },
   { tenant: 'batch', body: text(100) },
   { tenant: 'batch', body: text(100) },
 ];
 
 const WORKERS = 2;
+const NO_ALERTMANAGER = '127.0.0.1:9';
 
 /** A cluster under load, whose metrics a real Prometheus scrapes every second. */
 export class ObservedCluster {
@@ -67,7 +67,6 @@ export class ObservedCluster {
   private constructor(
     readonly cluster: Cluster,
     readonly prometheus: Prometheus,
-    private readonly discovery: Server,
     private readonly folder: string,
   ) {}
 
@@ -75,15 +74,14 @@ export class ObservedCluster {
     const folder = mkdtempSync(join(tmpdir(), 'kvc-observed-'));
     const cluster = await Cluster.start({
       workers: WORKERS,
+      store: () => startServer({ password: 'of-the-tests', lines: ['maxmemory 64mb'] }),
       // pools that the load fills, so that workers climb the ladder
       workerArgs: ['--pool-mib', '4', '--swap-mib', '1', '--max-running', '4', '--encoder-cache-mib', '1'],
       routerArgs: ['--tenants', tenantsFile(folder)],
     });
-    const discovery = await discoveryOf(cluster);
-    const { port } = discovery.address() as AddressInfo;
-    const config = withoutWaits(prometheusConfig(`127.0.0.1:${String(port)}`, '127.0.0.1:9'));
+    const config = withoutWaits(prometheusConfig(new URL(cluster.url).host, NO_ALERTMANAGER));
     const prometheus = await Prometheus.start(config, rulesAtOnce(files()));
-    return new ObservedCluster(cluster, prometheus, discovery, folder);
+    return new ObservedCluster(cluster, prometheus, folder);
   }
 
   /** All that has been since the start, in steps of a second. */
@@ -121,7 +119,6 @@ export class ObservedCluster {
 
   async stop(): Promise<void> {
     await this.prometheus.stop();
-    this.discovery.close();
     await this.cluster.stop();
     rmSync(this.folder, { recursive: true, force: true });
   }
@@ -145,19 +142,4 @@ function tenantsFile(folder: string): string {
   }));
   writeFileSync(file, JSON.stringify({ tenants }));
   return file;
-}
-
-/** Prometheus' list of targets, as they are at each time it asks. */
-async function discoveryOf(cluster: Cluster): Promise<Server> {
-  const target = (job: string, url: string): object => ({
-    targets: [new URL(url).host],
-    labels: { job },
-  });
-  const server = createServer((_, response) => {
-    const workers = cluster.workers.map(({ ready }) => target('kvcapsule-worker', ready['metrics'] ?? ''));
-    response.setHeader('content-type', 'application/json');
-    response.end(JSON.stringify([target('kvcapsule-router', cluster.url), ...workers]));
-  }).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  return server;
 }

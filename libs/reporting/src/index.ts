@@ -1,6 +1,7 @@
 export * from './html.js';
 export * from './lines.js';
 export * from './markdown.js';
-export { colourOf, PALETTE } from './plot.js';
+export { escapeHtml } from './escape.js';
+export { colourOf, PALETTE, svgOf } from './plot.js';
 export * from './provenance.js';
 export type * from './report.js';

@@ -16,7 +16,8 @@ const SIZES: readonly (readonly [name: string, size: PlotSize])[] = [
 ];
 const FONT = { fontSize: '12px' };
 
-function svgOf({ caption, draw }: PlotBlock, size: PlotSize): string {
+/** The drawing alone, for a screen of one size. */
+export function svgOf({ caption, draw }: Pick<PlotBlock, 'caption' | 'draw'>, size: PlotSize): string {
   const { document } = parseHTML('<!doctype html><html><body></body></html>');
   const drawn = plot({ document, ...size, ariaLabel: caption, style: FONT, ...draw(size) });
   drawn.setAttribute('role', 'img');

@@ -1,5 +1,5 @@
 import type { Board } from './board.js';
-import { nodeOf, rate, totalRate } from './queries.js';
+import { nodeOf, rate, share, totalRate } from './queries.js';
 
 export const cluster: Board = {
   name: 'cluster',
@@ -36,11 +36,19 @@ export const cluster: Board = {
         },
         {
           kind: 'stat',
-          title: 'Router processes',
-          description: 'Processes of all routers together.',
-          query: { expr: 'sum(kvcapsule_router_processes)', legend: 'processes' },
+          title: 'Models unserved',
+          description: 'Models that are served and that no worker is ready for.',
+          query: {
+            expr: 'count(max by (model) (kvcapsule_router_model_workers) == 0) or vector(0)',
+            legend: 'models',
+          },
           unit: 'none',
+          thresholds: [
+            { from: -Infinity, colour: 'green' },
+            { from: 1, colour: 'red' },
+          ],
           width: 4,
+          runbook: 'model-without-worker',
         },
         {
           kind: 'stat',
@@ -81,7 +89,7 @@ export const cluster: Board = {
         },
         {
           kind: 'stat',
-          title: 'Gone on with another worker',
+          title: 'Tokens resumed',
           description: 'Tokens of answers that went on with another worker, in the time that is shown.',
           query: { expr: 'sum(increase(kvcapsule_router_resumed_tokens_total[$__range]))', legend: 'tokens' },
           unit: 'short',
@@ -127,7 +135,10 @@ export const cluster: Board = {
             'Share of prompt tokens that were not computed: what placing requests by cache brings.',
           queries: [
             {
-              expr: `${rate('kvcapsule_worker_prefix_cache_tokens_total{outcome="hit"}', 'instance')} / ${rate('kvcapsule_worker_prefix_cache_tokens_total', 'instance')}`,
+              expr: share(
+                rate('kvcapsule_worker_prefix_cache_tokens_total{outcome="hit"}', 'instance'),
+                rate('kvcapsule_worker_prefix_cache_tokens_total', 'instance'),
+              ),
               legend: '{{instance}}',
             },
           ],
@@ -137,12 +148,12 @@ export const cluster: Board = {
         },
         {
           kind: 'lines',
-          title: 'Free pages by worker',
-          description: 'Pages that no request holds.',
-          queries: [{ expr: 'kvcapsule_worker_pages_free', legend: '{{instance}}' }],
+          title: 'Ready workers by model',
+          description: 'Workers that are ready for each model.',
+          queries: [{ expr: 'max by (model) (kvcapsule_router_model_workers)', legend: '{{model}}' }],
           unit: 'short',
           width: 8,
-          runbook: 'pages-short',
+          runbook: 'model-without-worker',
         },
         {
           kind: 'areas',
@@ -219,7 +230,7 @@ export const cluster: Board = {
         },
         {
           kind: 'lines',
-          title: 'CPU',
+          title: 'Cores in use',
           description: 'Cores that each part keeps busy; a router’s processes count together.',
           queries: [
             {

@@ -1,6 +1,6 @@
 import { OBJECTIVES } from '../rules/slo.js';
 import type { Board } from './board.js';
-import { buckets, nodeOf, quantile, quantiles } from './queries.js';
+import { buckets, mean, p99By, quantile, quantiles } from './queries.js';
 
 const { firstToken, nextToken } = OBJECTIVES;
 
@@ -72,18 +72,30 @@ export const latency: Board = {
         },
         {
           kind: 'lines',
-          title: 'Fetching pictures',
-          description: 'Fetching and inspecting one picture.',
-          queries: quantiles('kvcapsule_router_image_fetch_seconds'),
+          title: 'Pictures at the router, p95',
+          description: 'Getting the file of one picture, and reading kind and size of it.',
+          queries: [
+            { expr: quantile(0.95, 'kvcapsule_router_image_fetch_seconds'), legend: 'fetch' },
+            { expr: quantile(0.95, 'kvcapsule_router_image_inspect_seconds'), legend: 'inspect' },
+          ],
           unit: 's',
           width: 8,
         },
         {
           kind: 'lines',
-          title: 'Event loop of routers',
+          title: 'Event loops, p99',
           description:
-            'How late a router’s event loop runs at p99, the 10 ms between two samples counted in: 10 ms is no lag.',
-          queries: [{ expr: nodeOf('router', 'nodejs_eventloop_lag_p99_seconds'), legend: '{{instance}}' }],
+            'How late the event loops of routers and workers run what is due. The line is for routers.',
+          queries: [
+            {
+              ...p99By('kvcapsule_router_event_loop_lag_seconds', 'instance'),
+              legend: 'router {{instance}}',
+            },
+            {
+              ...p99By('kvcapsule_worker_event_loop_lag_seconds', 'instance'),
+              legend: 'worker {{instance}}',
+            },
+          ],
           unit: 's',
           thresholds: [{ from: 0.1, colour: 'red' }],
           width: 8,
@@ -95,10 +107,36 @@ export const latency: Board = {
       title: 'On a worker',
       panels: [
         {
+          kind: 'areas',
+          title: 'Where a request’s time goes, mean',
+          description:
+            'On a worker: until its first step (lease, pictures, pages, turn), from there to its first token, from its first token to its last.',
+          queries: [
+            mean('kvcapsule_worker_request_queue_seconds', 'waits'),
+            mean('kvcapsule_worker_request_prefill_seconds', 'prefill'),
+            mean('kvcapsule_worker_request_decode_seconds', 'decode'),
+          ],
+          unit: 's',
+          width: 8,
+        },
+        {
           kind: 'lines',
-          title: 'Encoding a picture',
-          description: 'Making one picture’s features, between the steps of running requests.',
-          queries: quantiles('kvcapsule_worker_picture_encode_seconds'),
+          title: 'Pictures on a worker, p95',
+          description:
+            'Decoding a file, making features of it between the steps of running requests, and turning its span into a capsule.',
+          queries: [
+            { expr: quantile(0.95, 'kvcapsule_worker_picture_decode_seconds'), legend: 'decode' },
+            { expr: quantile(0.95, 'kvcapsule_worker_picture_encode_seconds'), legend: 'encode' },
+            { expr: quantile(0.95, 'kvcapsule_worker_compress_seconds'), legend: 'compress' },
+          ],
+          unit: 's',
+          width: 8,
+        },
+        {
+          kind: 'lines',
+          title: 'Time per output token',
+          description: 'Of each answer: from its first token to its last, over the tokens after the first.',
+          queries: quantiles('kvcapsule_router_time_per_output_token_seconds'),
           unit: 's',
           width: 8,
         },
@@ -106,12 +144,7 @@ export const latency: Board = {
           kind: 'lines',
           title: 'Steps, p99 by worker',
           description: 'One step of the engine over its whole batch: 99 of a hundred are shorter.',
-          queries: [
-            {
-              expr: 'histogram_quantile(0.99, sum by (le, instance) (rate(kvcapsule_worker_step_seconds_bucket[$__rate_interval])))',
-              legend: '{{instance}}',
-            },
-          ],
+          queries: [p99By('kvcapsule_worker_step_seconds', 'instance')],
           unit: 's',
           width: 8,
         },
@@ -124,11 +157,32 @@ export const latency: Board = {
           width: 8,
         },
         {
-          kind: 'lines',
-          title: 'Compressing a picture',
-          description: 'Turning one picture’s span into a capsule.',
-          queries: quantiles('kvcapsule_worker_compress_seconds'),
-          unit: 's',
+          kind: 'heat',
+          title: 'Tokens of a step',
+          description: 'Tokens computed in one step, of prompts and answers together: how full batches are.',
+          query: buckets('kvcapsule_worker_step_tokens'),
+          unit: 'short',
+          width: 8,
+        },
+      ],
+    },
+    {
+      title: 'What is asked',
+      panels: [
+        {
+          kind: 'heat',
+          title: 'Tokens of prompts',
+          description: 'Prompt tokens of requests that have ended.',
+          query: buckets('kvcapsule_router_request_prompt_tokens'),
+          unit: 'short',
+          width: 8,
+        },
+        {
+          kind: 'heat',
+          title: 'Tokens of answers',
+          description: 'Tokens of answers that have ended.',
+          query: buckets('kvcapsule_router_request_completion_tokens'),
+          unit: 'short',
           width: 8,
         },
         {
@@ -138,57 +192,6 @@ export const latency: Board = {
           queries: [{ expr: 'kvcapsule_worker_requests_waiting', legend: '{{instance}}' }],
           unit: 'short',
           width: 8,
-        },
-        {
-          kind: 'lines',
-          title: 'Event loop of workers',
-          description: 'How late a worker’s event loop runs at p99; 10 ms is no lag.',
-          queries: [{ expr: nodeOf('worker', 'nodejs_eventloop_lag_p99_seconds'), legend: '{{instance}}' }],
-          unit: 's',
-          thresholds: [{ from: 0.1, colour: 'red' }],
-          width: 8,
-        },
-      ],
-    },
-    {
-      title: 'In numbers',
-      panels: [
-        {
-          kind: 'stat',
-          title: 'First token, p50',
-          description: 'Half of all requests have their first token sooner.',
-          query: { expr: quantile(0.5, 'kvcapsule_router_time_to_first_token_seconds'), legend: 'p50' },
-          unit: 's',
-          noValue: 'no requests',
-          width: 6,
-        },
-        {
-          kind: 'stat',
-          title: 'Between tokens, p50',
-          description: 'Half of all gaps between tokens are shorter.',
-          query: { expr: quantile(0.5, 'kvcapsule_router_inter_token_latency_seconds'), legend: 'p50' },
-          unit: 's',
-          noValue: 'no requests',
-          width: 6,
-        },
-        {
-          kind: 'stat',
-          title: 'Whole request, p50',
-          description: 'Half of all requests are done sooner.',
-          query: { expr: quantile(0.5, 'kvcapsule_router_request_duration_seconds'), legend: 'p50' },
-          unit: 's',
-          noValue: 'no requests',
-          width: 6,
-        },
-        {
-          kind: 'stat',
-          title: 'In the queue, p95',
-          description: 'Of a hundred requests 95 have a place on a worker sooner.',
-          query: { expr: quantile(0.95, 'kvcapsule_router_queue_wait_seconds'), legend: 'p95' },
-          unit: 's',
-          noValue: 'no requests',
-          width: 6,
-          runbook: 'queue-long',
         },
       ],
     },

@@ -1,5 +1,5 @@
 import type { Board } from './board.js';
-import { quantiles, rate, totalRate } from './queries.js';
+import { quantiles, rate, share, totalRate } from './queries.js';
 
 export const memory: Board = {
   name: 'memory',
@@ -13,9 +13,10 @@ export const memory: Board = {
           kind: 'lines',
           title: 'KV bytes, raw and stored',
           description:
-            'Keys and values of running requests: what they would take without compression, and what they take.',
+            'Keys and values of running requests: without compression and without shared pages, as raw rows in the pages there are, and as stored.',
           queries: [
-            { expr: 'sum(kvcapsule_worker_kv_raw_equivalent_bytes)', legend: 'without compression' },
+            { expr: 'sum(kvcapsule_worker_kv_raw_equivalent_bytes)', legend: 'raw, nothing shared' },
+            { expr: 'sum(kvcapsule_worker_kv_raw_bytes)', legend: 'raw' },
             { expr: 'sum(kvcapsule_worker_kv_bytes)', legend: 'stored' },
           ],
           unit: 'bytes',
@@ -31,13 +32,13 @@ export const memory: Board = {
         },
         {
           kind: 'lines',
-          title: 'Times smaller',
+          title: 'Times smaller, by codec',
           description:
-            'Bytes without compression over bytes with it, by worker; no line while it holds nothing.',
+            'Bytes as raw 16-bit rows over bytes as stored, by codec; no line while no request holds any of it.',
           queries: [
             {
-              expr: 'kvcapsule_worker_kv_raw_equivalent_bytes / on (job, instance) (sum by (job, instance) (kvcapsule_worker_kv_bytes) > 0)',
-              legend: '{{instance}}',
+              expr: 'sum by (codec) (kvcapsule_worker_kv_raw_bytes) / (sum by (codec) (kvcapsule_worker_kv_bytes) > 0)',
+              legend: '{{codec}}',
             },
           ],
           unit: 'times',
@@ -67,13 +68,21 @@ export const memory: Board = {
         },
         {
           kind: 'lines',
-          title: 'Prompt tokens found in cache',
+          title: 'Found in cache',
           description:
-            'Share of prompt tokens that were not computed, since a worker held their keys and values already.',
+            'Share of prompt tokens, and of pictures by the codec that they are kept with, whose keys and values a worker held already.',
           queries: [
             {
-              expr: `${totalRate('kvcapsule_worker_prefix_cache_tokens_total{outcome="hit"}')} / ${totalRate('kvcapsule_worker_prefix_cache_tokens_total')}`,
-              legend: 'hits',
+              expr: share(
+                totalRate('kvcapsule_worker_prefix_cache_tokens_total{outcome="hit"}'),
+                totalRate('kvcapsule_worker_prefix_cache_tokens_total'),
+              ),
+              legend: 'prompt tokens',
+            },
+            {
+              expr: `${rate('kvcapsule_worker_prefix_cache_picture_hits_total', 'codec')} / on () group_left () ${totalRate('kvcapsule_worker_prefix_cache_pictures_total')}`,
+              legend: 'pictures as {{codec}}',
+              mayBeEmpty: 'no picture has come twice yet',
             },
           ],
           unit: 'percentunit',
@@ -87,17 +96,10 @@ export const memory: Board = {
       panels: [
         {
           kind: 'areas',
-          title: 'Pages by state',
+          title: 'Pages by what is in them',
           description:
-            'All pages of all pools: held by requests, free with content that a request may go on from, free and empty.',
-          queries: [
-            { expr: 'sum(kvcapsule_worker_pages_held)', legend: 'held' },
-            { expr: 'sum(kvcapsule_worker_pages_cached)', legend: 'cached' },
-            {
-              expr: 'sum(kvcapsule_worker_pages_free) - sum(kvcapsule_worker_pages_cached)',
-              legend: 'empty',
-            },
-          ],
+            'All pages of all pools: raw, rows (q8 or q4) and capsule are held by requests; cached may be gone on from; free is empty.',
+          queries: [{ expr: 'sum by (state) (kvcapsule_worker_pages)', legend: '{{state}}' }],
           unit: 'short',
           width: 12,
           runbook: 'pages-short',
@@ -125,18 +127,15 @@ export const memory: Board = {
       panels: [
         {
           kind: 'bars',
-          title: 'Steps of the ladder',
+          title: 'Rungs of the ladder',
           description:
-            'What workers do about short pages, gentlest first: pages evicted from the cache are beside it; pictures recompressed, requests swapped out, text recompressed, requests preempted.',
+            'What workers do about short pages each second, gentlest first: evict, recompress pictures, swap, recompress text, preempt.',
           queries: [
-            { expr: totalRate('kvcapsule_worker_recompressions_total'), legend: 'pictures recompressed' },
             {
-              expr: totalRate('kvcapsule_worker_swaps_total{direction="out"}'),
-              legend: 'requests swapped out',
-              mayBeEmpty: 'the counter has the label only once a request was moved',
+              expr: rate('kvcapsule_worker_ladder_rungs_total', 'rung'),
+              legend: '{{rung}}',
+              mayBeEmpty: 'pages do not run short',
             },
-            { expr: totalRate('kvcapsule_worker_text_recompressions_total'), legend: 'text recompressed' },
-            { expr: totalRate('kvcapsule_worker_preemptions_total'), legend: 'requests preempted' },
           ],
           unit: 'ops',
           width: 8,
@@ -144,13 +143,59 @@ export const memory: Board = {
         },
         {
           kind: 'bars',
-          title: 'Evicted from the cache',
-          description: 'Pages of cached content that were given away each second; the first thing done.',
+          title: 'Evictions, by what they made room for',
+          description: 'Pieces of cached content that were given away each second.',
+          queries: [
+            {
+              expr: rate('kvcapsule_worker_evictions_total', 'reason'),
+              legend: '{{reason}}',
+              mayBeEmpty: 'nothing has to make room',
+            },
+          ],
+          unit: 'ops',
+          width: 8,
+        },
+        {
+          kind: 'lines',
+          title: 'Swap in use',
+          description:
+            'Share of each worker’s swap that holds pages of waiting requests; full, requests are preempted.',
+          queries: [
+            {
+              expr: 'kvcapsule_worker_swap_used_bytes / (kvcapsule_worker_swap_capacity_bytes > 0)',
+              legend: '{{instance}}',
+            },
+          ],
+          unit: 'percentunit',
+          max: 1,
+          thresholds: [{ from: 0.95, colour: 'red' }],
+          width: 8,
+          runbook: 'swap-full',
+        },
+        {
+          kind: 'bars',
+          title: 'Evicted pages',
+          description: 'Pages of cached content that were given away each second.',
           queries: [
             { expr: rate('kvcapsule_worker_evicted_pages_total', 'instance'), legend: '{{instance}}' },
           ],
           unit: 'pages/s',
           width: 8,
+        },
+        {
+          kind: 'bars',
+          title: 'Swapped',
+          description: 'Requests whose pages were moved each second: out of the pool, and back in.',
+          queries: [
+            {
+              expr: rate('kvcapsule_worker_swaps_total', 'direction'),
+              legend: '{{direction}}',
+              mayBeEmpty: 'pages do not run short',
+            },
+          ],
+          unit: 'ops',
+          width: 8,
+          runbook: 'swap-full',
         },
         {
           kind: 'bars',
@@ -174,7 +219,10 @@ export const memory: Board = {
           description: 'Share of pictures whose features were there already.',
           queries: [
             {
-              expr: `${totalRate('kvcapsule_worker_encoder_cache_lookups_total{outcome="hit"}')} / ${totalRate('kvcapsule_worker_encoder_cache_lookups_total')}`,
+              expr: share(
+                totalRate('kvcapsule_worker_encoder_cache_lookups_total{outcome="hit"}'),
+                totalRate('kvcapsule_worker_encoder_cache_lookups_total'),
+              ),
               legend: 'hits',
             },
           ],
@@ -201,7 +249,7 @@ export const memory: Board = {
         },
         {
           kind: 'lines',
-          title: 'Memory of workers, of what they may have',
+          title: 'Memory of workers, of limit',
           description: 'Resident memory of each worker over what the machine or its control group has.',
           queries: [
             {

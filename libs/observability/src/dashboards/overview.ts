@@ -77,7 +77,7 @@ export const overview: Board = {
           kind: 'stat',
           title: 'KV memory saved',
           description:
-            'What the keys and values of running requests would take without compression, less what they take.',
+            'What the keys and values of running requests would take without compression and without pages that they share, less what they take.',
           query: {
             expr: 'sum(kvcapsule_worker_kv_raw_equivalent_bytes) - sum(kvcapsule_worker_kv_bytes)',
             legend: 'saved',
@@ -90,9 +90,10 @@ export const overview: Board = {
         {
           kind: 'stat',
           title: 'Times smaller',
-          description: 'Bytes without compression over bytes with it, of what running requests hold.',
+          description:
+            'Bytes of the same tokens as raw 16-bit rows over the bytes of the pages that hold them, of running requests.',
           query: {
-            expr: 'sum(avg_over_time(kvcapsule_worker_kv_raw_equivalent_bytes[$__rate_interval])) / (sum(avg_over_time(kvcapsule_worker_kv_bytes[$__rate_interval])) > 0)',
+            expr: 'sum(avg_over_time(kvcapsule_worker_kv_raw_bytes[$__rate_interval])) / (sum(avg_over_time(kvcapsule_worker_kv_bytes[$__rate_interval])) > 0)',
             legend: 'times smaller',
           },
           unit: 'times',
@@ -196,7 +197,7 @@ export const overview: Board = {
             },
           ],
           unit: 'reqps',
-          width: 8,
+          width: 6,
           runbook: 'refusals-high',
         },
         {
@@ -212,11 +213,20 @@ export const overview: Board = {
             },
           ],
           unit: 'reqps',
-          width: 8,
+          width: 6,
           runbook: 'worker-flapping',
         },
         {
-          kind: 'lines',
+          kind: 'areas',
+          title: 'Streams that stand still',
+          description: 'Requests that a worker has accepted and of which no token has come for 30 s.',
+          queries: [{ expr: 'sum(kvcapsule_router_streams_stalled)', legend: 'stalled' }],
+          unit: 'short',
+          width: 6,
+          runbook: 'streams-stuck',
+        },
+        {
+          kind: 'bars',
           title: 'Alerts',
           description: 'Alerts of KVCapsule that fire, by name. Each has a page in the runbook.',
           queries: [
@@ -227,7 +237,7 @@ export const overview: Board = {
             },
           ],
           unit: 'short',
-          width: 8,
+          width: 6,
         },
       ],
     },

@@ -12,6 +12,11 @@ export function totalRate(counter: string): string {
   return `sum(rate(${counter}${RATE}))`;
 }
 
+/** What share of a whole a part is: none where the part has not happened yet and so has no series. */
+export function share(part: string, whole: string): string {
+  return `(${part} or 0 * ${whole}) / ${whole}`;
+}
+
 /** The value that a share of a histogram's values does not pass. */
 export function quantile(share: number, histogram: string): string {
   return `histogram_quantile(${String(share)}, ${rate(`${histogram}_bucket`, 'le')})`;
@@ -23,6 +28,22 @@ export function quantiles(histogram: string): Query[] {
     expr: quantile(share, histogram),
     legend: `p${String(share * 100)}`,
   }));
+}
+
+/** What 99 of a hundred values of a histogram do not pass, for each value of some labels. */
+export function p99By(histogram: string, by: string): Query {
+  return {
+    expr: `histogram_quantile(0.99, ${rate(`${histogram}_bucket`, `le, ${by}`)})`,
+    legend: by
+      .split(', ')
+      .map((label) => `{{${label}}}`)
+      .join(' '),
+  };
+}
+
+/** The mean of a histogram's values. */
+export function mean(histogram: string, legend: string): Query {
+  return { expr: `${totalRate(`${histogram}_sum`)} / ${totalRate(`${histogram}_count`)}`, legend };
 }
 
 /** How many of a histogram's values came into each bucket. */

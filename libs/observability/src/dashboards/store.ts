@@ -1,5 +1,5 @@
 import type { Board } from './board.js';
-import { rate } from './queries.js';
+import { p99By, rate } from './queries.js';
 
 export const store: Board = {
   name: 'store',
@@ -68,7 +68,7 @@ export const store: Board = {
             'Pages set aside for requests each second: in the ledger, without it (provisional), or refused by the worker after either.',
           queries: [{ expr: rate('kvcapsule_router_reservations_total', 'outcome'), legend: '{{outcome}}' }],
           unit: 'ops',
-          width: 8,
+          width: 6,
           runbook: 'store-away',
         },
         {
@@ -80,17 +80,98 @@ export const store: Board = {
             { expr: rate('kvcapsule_worker_leases_total', 'kind, outcome'), legend: '{{kind}}, {{outcome}}' },
           ],
           unit: 'ops',
-          width: 8,
+          width: 6,
+        },
+        {
+          kind: 'bars',
+          title: 'Refused by the ledger',
+          description:
+            'Reservations each second that were refused: no room on that worker, no record of it, or an epoch that is over.',
+          queries: [
+            {
+              expr: rate('kvcapsule_router_ledger_refusals_total', 'reason'),
+              legend: '{{reason}}',
+              mayBeEmpty: 'workers have room',
+            },
+          ],
+          unit: 'ops',
+          width: 6,
         },
         {
           kind: 'lines',
           title: 'Ledger away',
-          description: '1 while the ledger does not answer a router in time.',
-          queries: [{ expr: 'kvcapsule_router_ledger_away', legend: '{{instance}}' }],
+          description: '1 where the ledger did not answer a router in time, for however short a while.',
+          queries: [
+            {
+              expr: 'max_over_time(kvcapsule_router_ledger_away[$__rate_interval])',
+              legend: '{{instance}}',
+            },
+          ],
           unit: 'none',
           max: 1,
-          width: 8,
+          width: 6,
           runbook: 'store-away',
+        },
+      ],
+    },
+    {
+      title: 'Redis',
+      panels: [
+        {
+          kind: 'lines',
+          title: 'Answers of Redis to routers, p99',
+          description:
+            'By verb of the ledger. A request waits for reserve, 250 ms at most; that is the line.',
+          queries: [p99By('kvcapsule_router_redis_seconds', 'verb')],
+          unit: 's',
+          thresholds: [{ from: 0.25, colour: 'red' }],
+          width: 6,
+          runbook: 'store-slow',
+        },
+        {
+          kind: 'lines',
+          title: 'Answers of Redis to workers, p99',
+          description: 'By verb of ledger and registry; no request waits for these.',
+          queries: [p99By('kvcapsule_worker_redis_seconds', 'verb')],
+          unit: 's',
+          width: 6,
+          runbook: 'store-slow',
+        },
+        {
+          kind: 'bars',
+          title: 'Verbs not answered',
+          description: 'Verbs each second that Redis did not answer in time, or not as it should.',
+          queries: [
+            {
+              expr: rate('kvcapsule_router_redis_errors_total', 'verb'),
+              legend: 'router {{verb}}',
+              mayBeEmpty: 'Redis answers',
+            },
+            {
+              expr: rate('kvcapsule_worker_redis_errors_total', 'verb'),
+              legend: 'worker {{verb}}',
+              mayBeEmpty: 'Redis answers',
+            },
+          ],
+          unit: 'ops',
+          width: 6,
+          runbook: 'store-away',
+        },
+        {
+          kind: 'lines',
+          title: 'Memory of Redis',
+          description: 'What it uses, and the most that it may (maxmemory; no line where it has no bound).',
+          queries: [
+            { expr: 'max(kvcapsule_router_store_memory_bytes)', legend: 'used' },
+            {
+              expr: 'max(kvcapsule_router_store_memory_limit_bytes) > 0',
+              legend: 'maxmemory',
+              mayBeEmpty: 'maxmemory is set by few',
+            },
+          ],
+          unit: 'bytes',
+          width: 6,
+          runbook: 'store-memory-short',
         },
       ],
     },

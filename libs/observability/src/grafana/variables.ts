@@ -6,35 +6,51 @@ import {
   VariableSort,
 } from '@grafana/grafana-foundation-sdk/dashboard';
 
+import { METRICS, type MetricSpec } from '@kvcapsule/platform/telemetry';
+
 import { withMatchers } from '../promql/promql.js';
 
 export const DATASOURCE: DataSourceRef = { type: 'prometheus', uid: '${datasource}' };
 
 /** Chosen at the top of a dashboard. `.*` for all of them also takes targets that lack the label. */
 const CHOICES = [
-  { name: 'namespace', label: 'Namespace', of: 'kvcapsule_router_workers', by: 'namespace' },
-  { name: 'model', label: 'Model', of: 'kvcapsule_worker_pages_free{namespace=~"$namespace"}', by: 'model' },
   {
-    name: 'worker',
-    label: 'Worker',
-    of: 'kvcapsule_worker_pages_free{namespace=~"$namespace",model=~"$model"}',
-    by: 'instance',
+    ...{ name: 'namespace', label: 'Namespace', of: 'kvcapsule_router_workers', by: 'namespace' },
+    what: 'Where the cluster runs, for a Prometheus that watches several',
+  },
+  {
+    ...{ name: 'model', label: 'Model', by: 'model' },
+    of: 'kvcapsule_router_model_workers{namespace=~"$namespace"}',
+    what: 'As clients name it; of routers’ metrics, since a worker serves one model',
+  },
+  {
+    ...{ name: 'worker', label: 'Worker', by: 'instance' },
+    of: 'kvcapsule_worker_info{namespace=~"$namespace"}',
+    what: 'By its address; of workers’ metrics',
   },
 ] as const;
 
 const OF_ALL = ['namespace=~"$namespace"'];
-const OF_WORKERS = [...OF_ALL, 'model=~"$model"', 'instance=~"$worker"'];
+const OF_MODELS = [...OF_ALL, 'model=~"$model"'];
+const OF_WORKERS = [...OF_ALL, 'instance=~"$worker"'];
 
-/** The expression about what the dashboard's variables choose: a namespace's routers, and the workers among those. */
+const specs: readonly MetricSpec[] = Object.values(METRICS.router);
+const BY_MODEL = specs.filter(({ labels }) => labels.includes('model')).map(({ name }) => name);
+
+/** The expression about what the dashboard's variables choose: a namespace, models of its routers, some of its workers. */
 export function chosen(expr: string): string {
-  return withMatchers(expr, (metric) => (metric.startsWith('kvcapsule_worker_') ? OF_WORKERS : OF_ALL));
+  return withMatchers(expr, (metric) => {
+    if (metric.startsWith('kvcapsule_worker_')) return OF_WORKERS;
+    return BY_MODEL.includes(metric.replace(/_(bucket|sum|count)$/, '')) ? OF_MODELS : OF_ALL;
+  });
 }
 
-/** What Grafana puts in place of the variables for who chooses nothing, with ranges of `seconds`. */
-export function unchosen(expr: string, seconds: number): string {
+/** The expression as Grafana asks it for who chooses nothing, where rates look back so far and so much is shown. */
+export function unchosen(expr: string, rateSeconds: number, shownSeconds: number): string {
   return expr
     .replaceAll(/\$(namespace|model|worker)\b/g, '.*')
-    .replaceAll(/\$__(rate_interval|interval|range)\b/g, `${String(seconds)}s`);
+    .replaceAll('$__rate_interval', `${String(rateSeconds)}s`)
+    .replaceAll('$__range', `${String(Math.ceil(shownSeconds))}s`);
 }
 
 export function variables(): (DatasourceVariableBuilder | QueryVariableBuilder)[] {
@@ -42,10 +58,11 @@ export function variables(): (DatasourceVariableBuilder | QueryVariableBuilder)[
   return [datasource, ...CHOICES.map(choice)];
 }
 
-function choice({ name, label, of, by }: (typeof CHOICES)[number]): QueryVariableBuilder {
+function choice({ name, label, of, by, what }: (typeof CHOICES)[number]): QueryVariableBuilder {
   const definition = `label_values(${of}, ${by})`;
   return new QueryVariableBuilder(name)
     .label(label)
+    .description(what)
     .datasource(DATASOURCE)
     .definition(definition)
     .query({ query: definition, refId: `choice-${name}` })

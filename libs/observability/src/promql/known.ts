@@ -11,8 +11,7 @@ const OWN_SERIES: readonly (readonly [string, readonly string[]])[] = [
   ['ALERTS', ['alertname', 'alertstate', 'severity', 'namespace']],
 ];
 
-/** Every series that a cluster and its rules have, with the labels of each. */
-export function knownSeries(): ReadonlyMap<string, ReadonlySet<string>> {
+function knownSeries(): ReadonlyMap<string, ReadonlySet<string>> {
   const specs: MetricSpec[] = Object.values(METRICS).flatMap((part) => Object.values<MetricSpec>(part));
   const ours = specs.flatMap((spec) => seriesOf(spec.name, spec.labels, spec.type === 'histogram'));
   const records = RECORDING_GROUPS.flatMap(({ rules }) =>
@@ -44,16 +43,18 @@ function seriesOf(
   ];
 }
 
+/** Every series that a cluster and its rules have, with the labels of each. */
+export const KNOWN_SERIES = knownSeries();
+
 /** What an expression asks for that nothing has, a line each: a metric, or a label on one. */
-export function unknownIn(
-  expr: string,
-  known: ReadonlyMap<string, ReadonlySet<string>> = knownSeries(),
-): string[] {
+export function unknownIn(expr: string): string[] {
   const { selectors, groupings } = read(expr);
   const missing = (metric: string, labels: readonly string[]): string[] =>
-    labels.filter((label) => known.get(metric)?.has(label) === false).map((label) => `${metric}{${label}}`);
+    labels
+      .filter((label) => KNOWN_SERIES.get(metric)?.has(label) === false)
+      .map((label) => `${metric}{${label}}`);
   return [
-    ...selectors.filter(({ metric }) => !known.has(metric)).map(({ metric }) => metric),
+    ...selectors.filter(({ metric }) => !KNOWN_SERIES.has(metric)).map(({ metric }) => metric),
     ...selectors.flatMap(({ metric, labels }) => missing(metric, labels)),
     ...groupings.flatMap(({ labels, metrics }) => metrics.flatMap((metric) => missing(metric, labels))),
   ];

@@ -19,7 +19,7 @@ export interface Reading {
 }
 
 /** Grafana's variables of time stand where PromQL has a duration: each has one that nobody writes, of its own. */
-const DURATIONS = { $__rate_interval: '7777771s', $__interval: '7777772s', $__range: '7777773s' };
+const DURATIONS = { $__rate_interval: '7777771s', $__range: '7777773s' };
 
 function withoutVariables(expr: string): string {
   return Object.entries(DURATIONS).reduce((text, [name, duration]) => text.replaceAll(name, duration), expr);

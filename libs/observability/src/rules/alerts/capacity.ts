@@ -44,6 +44,14 @@ export const CAPACITY_ALERTS: readonly AlertRule[] = [
     description: `Worker ${INSTANCE} puts back {{ $value | humanizePercentage }} of its requests to compute them again: they outgrow its pool.`,
   },
   {
+    alert: 'KVCapsuleSwapFull',
+    expr: 'kvcapsule_worker_swap_used_bytes / (kvcapsule_worker_swap_capacity_bytes > 0) > 0.95',
+    for: '5m',
+    severity: 'warning',
+    summary: 'A worker’s swap is full',
+    description: `Worker ${INSTANCE} uses {{ $value | humanizePercentage }} of its swap: further requests that outgrow the pool are preempted and computed again.`,
+  },
+  {
     alert: 'KVCapsuleMemoryShort',
     expr: 'process_resident_memory_bytes / on (job, instance, namespace) kvcapsule_worker_memory_limit_bytes > 0.95',
     for: '10m',

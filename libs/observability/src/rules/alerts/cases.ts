@@ -106,6 +106,14 @@ const CAPACITY_CASES: readonly AlertCase[] = [
     ],
   },
   {
+    alert: 'KVCapsuleSwapFull',
+    severity: 'warning',
+    courses: [
+      gauge('kvcapsule_worker_swap_used_bytes', 10, 100),
+      gauge('kvcapsule_worker_swap_capacity_bytes', 100, 100),
+    ],
+  },
+  {
     alert: 'KVCapsuleMemoryShort',
     severity: 'warning',
     courses: [
@@ -122,6 +130,11 @@ const WORKER_CASES: readonly AlertCase[] = [
     courses: [gauge('kvcapsule_router_workers', 2, undefined)],
   },
   { alert: 'KVCapsuleNoWorker', severity: 'critical', courses: [gauge('kvcapsule_router_workers', 2, 0)] },
+  {
+    alert: 'KVCapsuleModelWithoutWorker',
+    severity: 'critical',
+    courses: [gauge('kvcapsule_router_model_workers', 2, 0, 'model="a"')],
+  },
   { alert: 'KVCapsuleTargetDown', severity: 'warning', courses: [gauge('up', 1, 0)] },
   {
     alert: 'KVCapsuleWorkerRestarting',
@@ -157,6 +170,11 @@ const WORKER_CASES: readonly AlertCase[] = [
       counter('kvcapsule_worker_step_seconds_count', 600, 0),
     ],
   },
+  {
+    alert: 'KVCapsuleStreamsStuck',
+    severity: 'warning',
+    courses: [gauge('kvcapsule_router_streams_stalled', 0, 3)],
+  },
 ];
 
 const STORE_CASES: readonly AlertCase[] = [
@@ -171,6 +189,23 @@ const STORE_CASES: readonly AlertCase[] = [
     courses: [gauge('kvcapsule_router_ledger_away', 0, 1)],
   },
   {
+    alert: 'KVCapsuleStoreSlow',
+    severity: 'warning',
+    courses: [
+      counter('kvcapsule_router_redis_seconds_bucket', 100, 0, 'verb="reserve",le="0.01"'),
+      counter('kvcapsule_router_redis_seconds_bucket', 100, 100, 'verb="reserve",le="0.1"'),
+      counter('kvcapsule_router_redis_seconds_bucket', 100, 100, 'verb="reserve",le="+Inf"'),
+    ],
+  },
+  {
+    alert: 'KVCapsuleStoreMemoryShort',
+    severity: 'warning',
+    courses: [
+      gauge('kvcapsule_router_store_memory_bytes', 10, 95),
+      gauge('kvcapsule_router_store_memory_limit_bytes', 100, 100),
+    ],
+  },
+  {
     alert: 'KVCapsuleRegistryStale',
     severity: 'warning',
     courses: [gauge('kvcapsule_router_registry_age_seconds', 0.2, 10)],
@@ -183,7 +218,11 @@ const STORE_CASES: readonly AlertCase[] = [
   {
     alert: 'KVCapsuleRouterEventLoopLag',
     severity: 'warning',
-    courses: [gauge('nodejs_eventloop_lag_p99_seconds', 0.01, 0.5), gauge('kvcapsule_router_workers', 2, 2)],
+    courses: [
+      counter('kvcapsule_router_event_loop_lag_seconds_bucket', 600, 0, 'le="0.01"'),
+      counter('kvcapsule_router_event_loop_lag_seconds_bucket', 600, 600, 'le="0.5"'),
+      counter('kvcapsule_router_event_loop_lag_seconds_bucket', 600, 600, 'le="+Inf"'),
+    ],
   },
 ];
 

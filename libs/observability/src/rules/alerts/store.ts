@@ -19,6 +19,22 @@ export const STORE_ALERTS: readonly AlertRule[] = [
     description: `The ledger was away for {{ $value | humanizePercentage }} of the last 15 minutes${IN_NAMESPACE}.`,
   },
   {
+    alert: 'KVCapsuleStoreSlow',
+    expr: 'histogram_quantile(0.99, sum by (namespace, le) (rate(kvcapsule_router_redis_seconds_bucket{verb="reserve"}[5m]))) > 0.05',
+    for: '10m',
+    severity: 'warning',
+    summary: 'Redis answers slowly',
+    description: `At p99 a reservation takes {{ $value | humanizeDuration }}${IN_NAMESPACE}; each request waits for one before it is sent to a worker.`,
+  },
+  {
+    alert: 'KVCapsuleStoreMemoryShort',
+    expr: 'max by (namespace) (kvcapsule_router_store_memory_bytes / (kvcapsule_router_store_memory_limit_bytes > 0)) > 0.9',
+    for: '5m',
+    severity: 'warning',
+    summary: 'Redis is close to its limit of memory',
+    description: `Redis uses {{ $value | humanizePercentage }} of its maxmemory${IN_NAMESPACE}; when it is full, it refuses writes and requests go on without the ledger.`,
+  },
+  {
     alert: 'KVCapsuleRegistryStale',
     expr: 'kvcapsule_router_registry_age_seconds > 6',
     for: '1m',
@@ -39,7 +55,7 @@ export const STORE_ALERTS: readonly AlertRule[] = [
 export const ROUTER_ALERTS: readonly AlertRule[] = [
   {
     alert: 'KVCapsuleRouterEventLoopLag',
-    expr: 'nodejs_eventloop_lag_p99_seconds > 0.1 and on (job, instance, namespace) kvcapsule_router_workers',
+    expr: 'histogram_quantile(0.99, sum by (namespace, job, instance, le) (rate(kvcapsule_router_event_loop_lag_seconds_bucket[5m]))) > 0.1',
     for: '5m',
     severity: 'warning',
     summary: 'A router’s event loop is late',

@@ -19,6 +19,14 @@ export const WORKER_ALERTS: readonly AlertRule[] = [
     description: `Routers${IN_NAMESPACE} see no worker whose heartbeat is fresh: every request is refused with no_worker.`,
   },
   {
+    alert: 'KVCapsuleModelWithoutWorker',
+    expr: 'max by (namespace, model) (kvcapsule_router_model_workers) == 0',
+    for: '2m',
+    severity: 'critical',
+    summary: 'A model has no ready worker',
+    description: `No worker is ready for model {{ $labels.model }}${IN_NAMESPACE}: its requests are refused with no_worker.`,
+  },
+  {
     alert: 'KVCapsuleTargetDown',
     expr: 'up{job=~".*kvcapsule.*"} == 0',
     for: '3m',
@@ -62,5 +70,13 @@ export const WORKER_ALERTS: readonly AlertRule[] = [
     severity: 'critical',
     summary: 'A worker has requests and makes no steps',
     description: `Worker ${INSTANCE} has {{ $value }} running requests and has finished no step of its engine for five minutes: their streams stand still.`,
+  },
+  {
+    alert: 'KVCapsuleStreamsStuck',
+    expr: 'sum by (namespace) (kvcapsule_router_streams_stalled) > 0',
+    for: '5m',
+    severity: 'warning',
+    summary: 'Streams stand still',
+    description: `{{ $value }} requests${IN_NAMESPACE} have had no token for 30 s, and some have for five minutes now.`,
   },
 ];
