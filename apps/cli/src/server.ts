@@ -17,7 +17,11 @@ export interface ServerOptions {
 /** The options that say which server is asked. */
 export function serverOptions(command: Command, key = 'key of the server'): Command {
   return command
-    .option('--url <url>', 'where the server listens', 'http://127.0.0.1:8000')
+    .addOption(
+      new Option('--url <url>', 'where the server listens')
+        .env('KVCAPSULE_URL')
+        .default('http://127.0.0.1:8000'),
+    )
     .addOption(new Option('--api-key <key>', key).env('KVCAPSULE_API_KEY'));
 }
 

@@ -7,10 +7,12 @@ import { createProgram } from '../program.js';
 import { allNodes, commandTree } from './command-tree.js';
 import { referencePage } from './reference-page.js';
 
+const whole = await createProgram();
+
 describe('the reference of the command line', () => {
-  it('is what docs/reference/cli.md says (node tools/cli-reference.mjs writes it)', async () => {
+  it('is what docs/reference/cli.md says (node tools/cli-reference.mjs writes it)', () => {
     const page = readFileSync(join(ROOT, 'docs/reference/cli.md'), 'utf8');
-    expect(page).toBe(referencePage(commandTree(await createProgram())));
+    expect(page).toBe(referencePage(commandTree(whole)));
   });
 
   it('has every command, argument and option, with choices, variable and default', () => {
@@ -30,12 +32,11 @@ describe('the reference of the command line', () => {
 });
 
 describe('the help of every command', () => {
-  it('says what each option does, and what the command ends with', async () => {
-    const program = await createProgram();
-    for (const { path, options } of allNodes(commandTree(program)))
+  it('says what each option does, and what the command ends with', () => {
+    for (const { path, options } of allNodes(commandTree(whole)))
       for (const { long, description } of options)
         expect(description, [...path, long].join(' ')).toMatch(/\w{3}/);
-    for (const command of program.commands) {
+    for (const command of whole.commands) {
       let help = '';
       command.configureOutput({ writeOut: (text) => (help += text) }).outputHelp();
       expect(help, command.name()).toMatch(/Exit codes:\n {2}0 .*done/);

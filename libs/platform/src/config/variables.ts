@@ -68,6 +68,7 @@ export const VARIABLES = {
     'ADDON',
     'RELEASE',
     'API_KEY',
+    'URL',
     'TEST_FULL',
     'TEST_CHAOS_SECONDS',
     'TEST_CHAOS_SEED',
