@@ -32,8 +32,8 @@ const FOLDER = 'kvcapsule-docker-';
 const LABEL = 'org.kvcapsule.test';
 
 /**
- * Finds or starts an engine and makes the image that `KVCAPSULE_TEST_REDIS_IMAGE` names. Resolves to how, a line for
- * the log, to the variables that tests need, and to what ends it. Never rejects: without an engine the line says why.
+ * Finds or starts an engine and makes the image that `KVCAPSULE_TEST_REDIS_IMAGE` names; `KVCAPSULE_TEST_DOCKER` is the
+ * client. Resolves to how, a line for the log, to the variables that tests need, and to what ends it. Never rejects: without an engine the line says why.
  */
 export async function startEngine() {
   const none = (why) => ({
@@ -49,7 +49,12 @@ export async function startEngine() {
     await probe(engine.docker, image);
     return {
       how: `containers (${engine.name})`,
-      env: { ...engine.env, KVCAPSULE_TEST_REDIS_IMAGE: image, ...TESTCONTAINERS },
+      env: {
+        ...engine.env,
+        KVCAPSULE_TEST_DOCKER: engine.client,
+        KVCAPSULE_TEST_REDIS_IMAGE: image,
+        ...TESTCONTAINERS,
+      },
       stop: () => end(engine),
     };
   } catch (error) {
@@ -77,7 +82,9 @@ async function versionOf(docker) {
 async function runningEngine() {
   const docker = dockerOf({});
   const name = await versionOf(docker).catch(() => undefined);
-  return name === undefined ? undefined : { name, docker, env: {}, stop: () => Promise.resolve() };
+  return name === undefined
+    ? undefined
+    : { name, docker, client: 'docker', env: {}, stop: () => Promise.resolve() };
 }
 
 /** Needs root, since its daemon does. */
@@ -115,6 +122,7 @@ async function debianEngine() {
       return {
         name: `Debian’s ${name}, started for the tests`,
         docker,
+        client: join(root, 'usr/bin/docker'),
         env: { DOCKER_HOST: env.DOCKER_HOST },
         stop,
       };

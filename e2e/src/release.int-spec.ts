@@ -1,10 +1,11 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { bareRoot, buildImages, DOCKER, docker, makeRelease, type Images } from './containers.js';
 import { ROOT } from './harness.js';
 
 const run = promisify(execFile);
@@ -18,12 +19,6 @@ let archive: string;
 /** What the archive holds, unpacked. */
 let release: string;
 
-async function makeRelease(out: string): Promise<string> {
-  const env = { ...process.env, SOURCE_DATE_EPOCH: '1700000000' };
-  await run(process.execPath, [join(ROOT, 'tools/release.mjs'), '--out', out], { env });
-  return globSync(join(out, '*.tar.gz'))[0]!;
-}
-
 beforeAll(async () => {
   archive = await makeRelease(join(scratch, 'first'));
   await run('tar', ['-xzf', archive, '-C', scratch]);
@@ -35,7 +30,7 @@ afterAll(() => {
 
 it('is the same bytes when it is made again', async () => {
   const again = await makeRelease(join(scratch, 'second'));
-  const sums = await Promise.all([archive, again].map((path) => readFileSync(`${path}.sha256`, 'utf8')));
+  const sums = [archive, again].map((path) => readFileSync(`${path}.sha256`, 'utf8'));
   expect(sums[1]).toBe(sums[0]);
 }, 300_000);
 
@@ -100,8 +95,7 @@ it('has a bill of materials that lists each package in it, and its native parts'
 /** In a root of its own where that may be had, else with nothing in the environment. */
 async function inBareRoot(script: string): Promise<string> {
   if (process.getuid?.() !== 0) return await output('sh', ['-c', `cd '${release}'; ${script}`]);
-  const { stdout } = await run(process.execPath, [join(ROOT, 'tools/bare-root.mjs')]);
-  const root = stdout.trim();
+  const root = await bareRoot();
   const home = mkdtempSync(join(root, 'opt', 'release-'));
   try {
     await run('tar', ['-xzf', archive, '-C', home, '--strip-components=1']);
@@ -130,7 +124,6 @@ async function output(command: string, args: string[]): Promise<string> {
 }
 
 it('serves the demo where nothing is installed but Redis', async () => {
-  mkdirSync(scratch, { recursive: true });
   const said = await inBareRoot(`
     ./kvcapsule up --port 18237 >/tmp/up.log 2>&1 &
     tries=0
@@ -145,3 +138,63 @@ it('serves the demo where nothing is installed but Redis', async () => {
   expect(said).toMatch(/^microscope\./);
   expect(said).toMatch(/ended with 0\n$/);
 }, 120_000);
+
+/** Looks at all that an image has of the release, from inside. */
+const LOOK_AROUND = `
+  const { lstatSync, readdirSync } = require('node:fs');
+  const all = ['/opt/kvcapsule', '/models'].flatMap((top) => [
+    top, ...readdirSync(top, { recursive: true }).map((name) => top + '/' + name)]);
+  const own = all.filter((path) => { const at = lstatSync(path); return at.uid !== 0 || (!at.isSymbolicLink() && at.mode & 0o022); });
+  const paths = process.env.PATH.split(':').flatMap((dir) => { try { return readdirSync(dir); } catch { return []; } });
+  console.log(JSON.stringify({ uid: process.getuid(), gid: process.getgid(), own, tools: paths.filter((name) =>
+    /^(gcc|g\\+\\+|cc|c\\+\\+|cmake|ninja|make|npm|npx|tsc)$/.test(name)) }));`;
+
+const grounds = DOCKER === undefined ? 'no container engine runs here' : 'in containers';
+describe(`images, ${grounds}`, () => {
+  if (DOCKER === undefined) {
+    it('have in them what the release has', () => {
+      const dockerfile = readFileSync(join(ROOT, 'deploy/images/Dockerfile'), 'utf8');
+      const copied = [...dockerfile.matchAll(/\/kvcapsule\/([\w./-]+)(?= )/g)].map(([, path]) => path!);
+      expect(copied.length).toBeGreaterThan(8);
+      expect(copied.filter((path) => !existsSync(join(release, path)))).toEqual([]);
+    });
+    return;
+  }
+  let images: Images;
+  beforeAll(async () => {
+    images = await buildImages(archive);
+  }, 300_000);
+
+  it.each(['router', 'worker'] as const)(
+    '%s says what it is, and runs as a user with no rights',
+    async (target) => {
+      const { Config: config } = (
+        JSON.parse(await docker('inspect', images[target])) as {
+          Config: { User: string; Entrypoint: string[]; Labels: Record<string, string>; Healthcheck: object };
+        }[]
+      )[0]!;
+      expect(config).toMatchObject({
+        User: '10001:10001',
+        Entrypoint: ['/opt/kvcapsule/kvcapsule', 'serve', target],
+      });
+      expect(config.Labels).toMatchObject({
+        'org.opencontainers.image.title': `kvcapsule/${target}`,
+        'org.opencontainers.image.version': '0.1.0-test',
+        'org.opencontainers.image.licenses': 'Apache-2.0',
+      });
+      expect(config.Healthcheck).toBeDefined();
+      const seen = await docker(
+        'run',
+        '--rm',
+        '--network',
+        'none',
+        '--entrypoint',
+        'node',
+        images[target],
+        '-e',
+        LOOK_AROUND,
+      );
+      expect(JSON.parse(seen)).toEqual({ uid: 10_001, gid: 10_001, own: [], tools: [] });
+    },
+  );
+});

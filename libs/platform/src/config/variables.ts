@@ -73,6 +73,7 @@ export const VARIABLES = {
     'TEST_CHAOS_SECONDS',
     'TEST_CHAOS_SEED',
     'TEST_REDIS_IMAGE',
+    'TEST_DOCKER',
     'SOAK_SECONDS',
     'SOAK_OUT',
   ],
