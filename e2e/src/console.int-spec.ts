@@ -145,7 +145,7 @@ describe('the console', () => {
       });
     });
     await page.getByRole('button', { name: 'Ask both' }).click();
-    await expect.poll(() => page.locator('mark').allTextContents()).toEqual(['blue ', 'red ']);
+    await expect.poll(() => page.locator('mark').allTextContents()).toEqual(['blue', 'red']);
   }, 60_000);
 
   it('is used with the keyboard alone', async () => {

@@ -18,6 +18,7 @@ describe('what people read', () => {
   it.each([
     [null, '–'],
     [NaN, '–'],
+    [0, '0 s'],
     [0.0042, '4.2 ms'],
     [0.84, '840 ms'],
     [0.9997, '1.0 s'],

@@ -27,6 +27,7 @@ export const rate = (perSecond: number): string =>
 /** `840 ms`, `12.4 s`, `3 min 20 s`; a dash where nothing was measured. */
 export function seconds(value: number | null | undefined): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return '–';
+  if (value === 0) return '0 s';
   if (value < 0.0995) return `${(value * 1_000).toFixed(1)} ms`;
   if (value < 0.9995) return `${(value * 1_000).toFixed(0)} ms`;
   if (value < 99.5) return `${value.toFixed(1)} s`;

@@ -1,7 +1,7 @@
 import type { ClusterDelta, ClusterSnapshot } from '@kvcapsule/contracts/cluster';
 import { batch, signal } from '@preact/signals';
 import { backoffMs } from '../state/backoff.js';
-import { merge } from '../state/merge.js';
+import { merge, ordered } from '../state/merge.js';
 import { ApiError, keyWanted, request } from './client.js';
 import { readEvents } from './events.js';
 
@@ -58,7 +58,7 @@ async function listen(signal: AbortSignal, onEvent: () => void): Promise<boolean
 function take(event: string | undefined, data: string): void {
   batch(() => {
     connection.value = 'live';
-    if (event === 'snapshot') cluster.value = JSON.parse(data) as ClusterSnapshot;
+    if (event === 'snapshot') cluster.value = ordered(JSON.parse(data) as ClusterSnapshot);
     else if (event === 'delta' && cluster.value)
       cluster.value = merge(cluster.value, JSON.parse(data) as ClusterDelta);
   });

@@ -18,18 +18,24 @@ interface Props {
   readonly at: readonly number[];
   readonly series: readonly Series[];
   readonly format: (value: number) => string;
+  /** Lines stand at powers of two. */
+  readonly isBinary?: boolean;
 }
 
 const HEIGHT = 148;
 
 /** A few series over the last minutes. The newest values stand beside its names, so that nobody needs the picture. */
-export function TimePlot({ title, at, series, format }: Props) {
+export function TimePlot({ title, at, series, format, isBinary = false }: Props) {
   const [holder, { width }] = useSize<HTMLDivElement>();
   const plot = useRef<uPlot | undefined>(undefined);
   const dark = isDark.value;
   useEffect(() => {
     if (!holder.current || width === 0) return undefined;
-    const made = new uPlot(optionsOf(series, width, format), dataOf(at, series), holder.current);
+    const made = new uPlot(
+      optionsOf(series, width, { format, isBinary }),
+      dataOf(at, series),
+      holder.current,
+    );
     plot.current = made;
     return () => {
       made.destroy();
@@ -65,7 +71,15 @@ const dataOf = (at: readonly number[], series: readonly Series[]): uPlot.Aligned
   ...series.map(({ values }) => [...values]),
 ];
 
-function optionsOf(series: readonly Series[], width: number, format: Props['format']): uPlot.Options {
+const POWERS = Array.from({ length: 50 }, (_, power) => 2 ** power);
+const MINUTES = [60, 120, 300, 600];
+
+interface Look {
+  readonly format: Props['format'];
+  readonly isBinary: boolean;
+}
+
+function optionsOf(series: readonly Series[], width: number, { format, isBinary }: Look): uPlot.Options {
   const axis = {
     stroke: token('ink-3'),
     font: '11px Inter Variable',
@@ -80,8 +94,21 @@ function optionsOf(series: readonly Series[], width: number, format: Props['form
     padding: [8, 8, 0, 0],
     scales: { y: { range: (_, __, most) => [0, Math.max(most * 1.1, 1e-6)] } },
     axes: [
-      { ...axis, grid: { show: false }, size: 24, space: 70, values: (_, splits) => splits.map(minute) },
-      { ...axis, size: 62, space: 34, values: (_, splits) => splits.map(format) },
+      {
+        ...axis,
+        grid: { show: false },
+        size: 24,
+        space: 50,
+        incrs: MINUTES,
+        values: (_, splits) => splits.map(minute),
+      },
+      {
+        ...axis,
+        size: 62,
+        space: 34,
+        ...(isBinary && { incrs: POWERS }),
+        values: (_, splits) => splits.map(format),
+      },
     ],
     series: [
       {},

@@ -1,5 +1,6 @@
 import type { ComponentChildren } from 'preact';
 import { useState } from 'preact/hooks';
+import { useSize } from './use-size.js';
 
 interface Props<Item> {
   readonly label: string;
@@ -15,16 +16,17 @@ interface Props<Item> {
 
 const ROW = 36;
 const SPARE = 6;
-const MOST_VISIBLE = 14;
 
 /** A table of any length, of which only the rows in sight are in the page. */
 export function VirtualRows<Item>({ label, heads, columns, items, keyOf, row, numbersFrom }: Props<Item>) {
   const [top, setTop] = useState(0);
+  const [holder, { height }] = useSize<HTMLDivElement>();
   const first = Math.max(0, Math.floor(top / ROW) - SPARE);
-  const shown = items.slice(first, first + MOST_VISIBLE + 2 * SPARE);
+  const shown = items.slice(first, first + Math.ceil(height / ROW) + 2 * SPARE);
   const classOf = (column: number) => (column >= numbersFrom ? 'cell number num' : 'cell');
   return (
     <div
+      ref={holder}
       class="rows"
       role="region"
       aria-label={label}

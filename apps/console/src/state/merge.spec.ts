@@ -1,6 +1,6 @@
 import type { ClusterDelta, ClusterSnapshot } from '@kvcapsule/contracts/cluster';
 import { describe, expect, it } from 'vitest';
-import { merge } from './merge.js';
+import { merge, ordered } from './merge.js';
 
 const worker = (id: string, running = 0) => ({ id, running }) as ClusterSnapshot['workers'][number];
 const request = (serial: number, ended_at: number | null = null) =>
@@ -12,6 +12,15 @@ const known = {
   ...{ object: 'cluster', at: 1, router: { routers: 1 }, totals: { queued: 0 } },
   ...{ workers: [worker('a'), worker('b')], requests: [request(2), request(1)], history: [point(1)] },
 } as unknown as ClusterSnapshot;
+
+describe('workers', () => {
+  it('stand in the order of their names, numbers as numbers, also where one comes', () => {
+    const snapshot = ordered({ ...known, workers: ['w-10', 'w-9'].map((id) => worker(id)) });
+    expect(snapshot.workers.map(({ id }) => id)).toEqual(['w-9', 'w-10']);
+    const { workers } = merge(snapshot, delta({ workers: [worker('w-1'), worker('w-9', 3)] }));
+    expect(workers.map(({ id }) => id)).toEqual(['w-1', 'w-9', 'w-10']);
+  });
+});
 
 describe('a delta', () => {
   it('replaces what has changed in its place, adds what is new and drops what has gone', () => {

@@ -3,6 +3,17 @@ import type { ClusterDelta, ClusterPoint, ClusterSnapshot } from '@kvcapsule/con
 /** As many points as a snapshot's history has. */
 const MOST_POINTS = 150;
 
+type Workers = ClusterSnapshot['workers'];
+
+/** `worker-10` behind `worker-9`. */
+const BY_NAME = new Intl.Collator('en', { numeric: true });
+const byName = (workers: Workers): Workers => workers.toSorted((a, b) => BY_NAME.compare(a.id, b.id));
+
+/** A snapshot with its workers in the order in which they are shown. */
+export function ordered(snapshot: ClusterSnapshot): ClusterSnapshot {
+  return { ...snapshot, workers: byName(snapshot.workers) };
+}
+
 /** What is known of the cluster after a delta. What has not changed keeps its identity, so that it is not drawn again. */
 export function merge(known: ClusterSnapshot, delta: ClusterDelta): ClusterSnapshot {
   return {
@@ -10,13 +21,19 @@ export function merge(known: ClusterSnapshot, delta: ClusterDelta): ClusterSnaps
     at: delta.at,
     router: delta.router ?? known.router,
     totals: delta.totals ?? known.totals,
-    workers: replaced(known.workers, delta.workers, delta.gone_workers, ({ id }) => id),
+    workers: workersAfter(known.workers, delta),
     requests: newestFirst(
       replaced(known.requests, delta.requests, delta.gone_requests, ({ serial }) => serial),
       known.requests,
     ),
     history: appended(known.history, delta.points),
   };
+}
+
+/** Sorted again where one has come, which is seldom. */
+function workersAfter(known: Workers, { workers, gone_workers: gone }: ClusterDelta): Workers {
+  const after = replaced(known, workers, gone, ({ id }) => id);
+  return after.length > known.length - (gone?.length ?? 0) ? byName(after) : after;
 }
 
 /** In their places; new ones at the end. */

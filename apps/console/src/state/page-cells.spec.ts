@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { cellsOf, KINDS, runsOfSums, type Runs } from './page-cells.js';
+import { cellsOf, inUse, KINDS, runsOfSums, type Runs } from './page-cells.js';
 
 const named = (runs: Runs, most: number) => [...cellsOf(runs, most)].map((kind) => KINDS[kind]);
 
@@ -65,5 +65,50 @@ describe('a pool as cells', () => {
     expect(named(runsOfSums({ free: 1, raw: 1, capsule: 1, cached: 1 }), 4)).toEqual([
       ...['capsule', 'raw', 'cached', 'free'],
     ]);
+  });
+});
+
+describe('what of a pool is shown', () => {
+  it.each<[string, Runs, number, Runs]>([
+    [
+      'all of a small one',
+      [
+        ['raw', 2],
+        ['free', 6],
+      ],
+      10,
+      [
+        ['raw', 2],
+        ['free', 6],
+      ],
+    ],
+    ['as many pages as cells of an empty one', [['free', 1_000]], 10, [['free', 10]]],
+    [
+      'what is in use and a quarter more',
+      [
+        ['raw', 80],
+        ['free', 920],
+      ],
+      10,
+      [
+        ['raw', 80],
+        ['free', 20],
+      ],
+    ],
+    [
+      'all of a full one',
+      [
+        ['free', 1],
+        ['raw', 99],
+      ],
+      10,
+      [
+        ['free', 1],
+        ['raw', 99],
+      ],
+    ],
+    ['nothing of none', [], 10, []],
+  ])('is %s', (_, runs, cells, shown) => {
+    expect(inUse(runs, cells)).toEqual(shown);
   });
 });

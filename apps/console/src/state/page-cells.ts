@@ -12,7 +12,7 @@ const NUMBERS: Readonly<Record<PageKind, number>> = { free: 0, cached: 1, raw: 2
  * free one, so that a pool with little in it does not look empty.
  */
 export function cellsOf(runs: Runs, most: number): Uint8Array {
-  const pages = runs.reduce((sum, [, count]) => sum + count, 0);
+  const pages = pagesOf(runs);
   const cells = new Uint8Array(Math.min(most, pages));
   if (pages === 0) return cells;
   const counts = new Float64Array(cells.length * KINDS.length);
@@ -30,6 +30,25 @@ export function cellsOf(runs: Runs, most: number): Uint8Array {
   for (const cell of cells.keys()) cells[cell] = mostOf(counts, cell * KINDS.length);
   return cells;
 }
+
+/** Beside what is in use, so much of what is free behind it. */
+const ROOM = 1.25;
+
+/**
+ * The first pages of a pool, as far as they are in use and a little further: a large pool with little in it would be a
+ * field of dots. All of it where it has no more pages than cells.
+ */
+export function inUse(runs: Runs, cells: number): Runs {
+  const pages = pagesOf(runs);
+  const last = runs.at(-1);
+  if (last?.[0] !== 'free') return runs;
+  const [, behind] = last;
+  const used = pages - behind;
+  const shown = Math.min(pages, Math.max(cells, Math.ceil(used * ROOM)));
+  return shown === used ? runs.slice(0, -1) : [...runs.slice(0, -1), ['free', shown - used]];
+}
+
+export const pagesOf = (runs: Runs): number => runs.reduce((sum, [, count]) => sum + count, 0);
 
 function mostOf(counts: Float64Array, from: number): number {
   let [most, kind] = [1e-9, 0];

@@ -48,6 +48,7 @@ export function History({ history }: { readonly history: readonly ClusterPoint[]
       <TimePlot
         title="KV memory"
         format={bytes}
+        isBinary
         at={at}
         series={[
           { name: 'As raw', color: 'series-2', values: of((point) => point.raw_bytes) },

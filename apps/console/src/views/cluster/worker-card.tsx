@@ -2,6 +2,7 @@ import type { ClusterWorker } from '@kvcapsule/contracts/cluster';
 import { bytes, percent, rate, times, whole } from '../../format.js';
 import { PageGrid } from '../../parts/page-grid.js';
 import { useSize } from '../../parts/use-size.js';
+import { inUse, pagesOf, type Runs } from '../../state/page-cells.js';
 import { usePageMap } from './use-page-map.js';
 
 const GRID_HEIGHT = 132;
@@ -13,6 +14,7 @@ export function WorkerCard({ worker }: { readonly worker: ClusterWorker }) {
   const runs = usePageMap(worker);
   const [holder, { width }] = useSize<HTMLDivElement>();
   const { id, state, model, held, pages, leased_pages: leased } = worker;
+  const { pitch, shown } = layoutOf(runs, width);
   return (
     <article class="worker" data-state={state} aria-label={`Worker ${id}`}>
       <header>
@@ -28,15 +30,10 @@ export function WorkerCard({ worker }: { readonly worker: ClusterWorker }) {
       </p>
       <div ref={holder} class="grid-holder" style={{ height: `${GRID_HEIGHT}px` }}>
         {width > 0 && (
-          <PageGrid
-            runs={runs}
-            width={width}
-            height={GRID_HEIGHT}
-            pitch={pitchOf(pages, width)}
-            label={labelOf(worker)}
-          />
+          <PageGrid runs={shown} width={width} height={GRID_HEIGHT} pitch={pitch} label={labelOf(worker)} />
         )}
       </div>
+      <p class="hint num">{extentOf(pagesOf(shown), pages)}</p>
       <div class="meter" role="img" aria-label={`${percent(leased, pages)} of the pages are leased`}>
         <span style={{ width: `${(100 * leased) / Math.max(1, pages)}%` }} />
       </div>
@@ -61,12 +58,18 @@ function Fact({ name, children }: { readonly name: string; readonly children: st
   );
 }
 
-/** As large as all pages fit. */
-function pitchOf(pages: number, width: number): number {
-  for (let pitch = LARGEST_PITCH; pitch > LEAST_PITCH; pitch -= 1)
-    if (Math.floor(width / pitch) * Math.floor(GRID_HEIGHT / pitch) >= pages) return pitch;
-  return LEAST_PITCH;
+/** Cells as large as what is shown fits, and what is shown. */
+function layoutOf(runs: Runs, width: number): { readonly pitch: number; readonly shown: Runs } {
+  const cellsAt = (pitch: number) => Math.floor(width / pitch) * Math.floor(GRID_HEIGHT / pitch);
+  for (let pitch = LARGEST_PITCH; pitch > LEAST_PITCH; pitch -= 1) {
+    const shown = inUse(runs, cellsAt(pitch));
+    if (cellsAt(pitch) >= pagesOf(shown)) return { pitch, shown };
+  }
+  return { pitch: LEAST_PITCH, shown: inUse(runs, cellsAt(LEAST_PITCH)) };
 }
+
+const extentOf = (shown: number, pages: number) =>
+  shown < pages ? `first ${whole(shown)} of ${whole(pages)} pages` : `all ${whole(pages)} pages`;
 
 function labelOf({ held, pages }: ClusterWorker): string {
   if (!held) return `${whole(pages)} pages`;

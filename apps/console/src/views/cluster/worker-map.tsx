@@ -15,9 +15,10 @@ export function WorkerMap({ workers }: { readonly workers: readonly ClusterWorke
   const filter = useSignal('');
   const selected = useSignal('');
   const wanted = filter.value.toLowerCase();
-  const shown = workers.filter(({ id, model, state }) =>
-    `${id} ${model} ${state}`.toLowerCase().includes(wanted),
-  );
+  const shown =
+    wanted === ''
+      ? workers
+      : workers.filter(({ id, model, state }) => `${id} ${model} ${state}`.toLowerCase().includes(wanted));
   const isMany = shown.length > MOST_CARDS;
   const chosen = isMany || asTable.value ? workers.find(({ id }) => id === selected.value) : undefined;
   const choose = (id: string) => {

@@ -28,7 +28,7 @@ export function AnswerPanel({ name, answer, pieces }: Props) {
         )}
       </header>
       <p class="answer-text" aria-live="polite" aria-busy={isRunning}>
-        {pieces.map(({ text: piece, isOther }, at) => (isOther ? <mark key={at}>{piece}</mark> : piece))}
+        {pieces.map(({ text: piece, isOther }, at) => (isOther ? <Other key={at} text={piece} /> : piece))}
         {isRunning && <span class="caret" aria-hidden="true" />}
       </p>
       {error !== '' && (
@@ -38,6 +38,19 @@ export function AnswerPanel({ name, answer, pieces }: Props) {
       )}
       <Taken answer={answer} />
     </article>
+  );
+}
+
+/** The blank behind it is no difference. */
+function Other({ text }: { readonly text: string }) {
+  const words = text.trim();
+  const [before, after] = text.split(words);
+  return (
+    <>
+      {before}
+      <mark>{words}</mark>
+      {after}
+    </>
   );
 }
 
