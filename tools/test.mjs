@@ -128,7 +128,9 @@ const underFaults = () =>
 const endToEnd = () =>
   processes('e2e', [...END_TO_END, ...UNDER_FAULTS.flatMap((name) => ['--exclude', name])]);
 const integration = () =>
-  processes('int', ['--project', 'int:libs/*', '--project', 'int:apps/*', '--project', 'int:helm']);
+  apart('int', (stdio) =>
+    processes('int', ['--project', 'int:libs/*', '--project', 'int:apps/*', '--project', 'int:helm'], stdio),
+  );
 
 /**
  * Many unit tests wait for timers of theirs more than they compute, and vitest takes one file at a time where there
@@ -143,10 +145,8 @@ const stages = [
   [[['unit', unit]]],
   [
     [['under faults', underFaults]],
-    [
-      ['integration', integration],
-      ['end to end', endToEnd],
-    ],
+    [['integration', integration]],
+    [['end to end', endToEnd]],
     [['checks', checks]],
   ],
   ...(full ? [[[['mutation', mutation]]]] : []),
