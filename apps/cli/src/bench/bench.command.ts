@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import { chooseFormat } from '@kvcapsule/domain/storage';
 import { loadBinding, storedDtype, WEIGHT_TYPES, type Codec, type Engine } from '@kvcapsule/engine';
 import { readSpecification } from '@kvcapsule/model/folder';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { checkOutput, writeReport } from '../output.js';
 import { commitOf, machineName } from '@kvcapsule/reporting';
 import { CliError } from '../failure.js';
@@ -156,7 +156,9 @@ export function registerBench(program: Command): void {
     .command('engine')
     .description(`prefill, decode and both mixed: ${OWN}, llama.cpp and transformers in turn`)
     .requiredOption('--out <file>', 'results as JSON; .md and .html are written beside it')
-    .option('--model <dir>', 'Hugging Face folder', DEFAULT_MODEL_DIR)
+    .addOption(
+      new Option('--model <dir>', 'Hugging Face folder').default(DEFAULT_MODEL_DIR, 'the demo model'),
+    )
     .option('--content <list>', 'text, pictures', 'text,pictures')
     .option('--batches <list>', 'sequences computed together', '1,4,16')
     .option(

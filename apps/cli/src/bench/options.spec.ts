@@ -6,7 +6,7 @@ import { parseBenchFlags, type BenchFlags } from './options.js';
 function flags(...args: string[]): BenchFlags {
   const program = new Command();
   registerBench(program);
-  const engine = program.commands[0]?.commands[0];
+  const engine = program.commands[0]?.commands.find((command) => command.name() === 'engine');
   if (engine === undefined) throw new Error('there is no bench engine');
   return engine.parseOptions(['--out', 'x.json', ...args]) && engine.opts<BenchFlags>();
 }
