@@ -15,7 +15,7 @@ import { reportOf } from '../../report.command.js';
 const DIST = join(import.meta.dirname, '../../../dist');
 /** Commands as they are built: they start load processes, which are files beside them. */
 const { createProgram } = (await import(pathToFileURL(join(DIST, 'program.js')).href)) as {
-  createProgram: () => Command;
+  createProgram: () => Promise<Command>;
 };
 
 /** Runs a command in this process; what it prints, and its exit status. */
@@ -30,7 +30,7 @@ async function cli(...args: string[]): Promise<{ stdout: string; code: unknown }
     vi.spyOn(process.stderr, 'write').mockReturnValue(true),
   ];
   try {
-    await createProgram().parseAsync(args, { from: 'user' });
+    await (await createProgram()).parseAsync(args, { from: 'user' });
     return { stdout, code: process.exitCode };
   } finally {
     for (const spy of spies) spy.mockRestore();
