@@ -14,6 +14,9 @@ const TICK_MS = 500;
 const QUIET_TICKS = 20;
 /** Each has a socket, and at most one snapshot in it. */
 const MOST_LISTENERS = 64;
+/** So that tenants leave room for admins, and one of them for the others. */
+const MOST_OF_TENANTS = 48;
+const MOST_OF_ONE = 16;
 const RETRY_AFTER_MS = 5_000;
 
 /** Those who are shown the same, and what they were shown last. */
@@ -100,13 +103,9 @@ export class ClusterFeed implements BeforeApplicationShutdown {
   /** Throws `RATE_LIMIT_EXCEEDED` where too many listen, `DRAINING` while the router shuts down. */
   listen(reply: FastifyReply, viewer: Viewer): void {
     if (this.inflight.draining) throw new KvcError('DRAINING', 'The server is shutting down.', retryLater());
-    if (this.#listeners >= MOST_LISTENERS)
-      throw new KvcError(
-        'RATE_LIMIT_EXCEEDED',
-        `${MOST_LISTENERS} listen to this router already.`,
-        retryLater(),
-      );
     const [key, audience] = this.#audienceOf(viewer);
+    this.#checkRoom(viewer, audience);
+    this.#audiences.set(key, audience);
     const listener = new Listener(reply, this.settings.stallMs, () => {
       this.#leave(key, audience, listener);
     });
@@ -126,9 +125,17 @@ export class ClusterFeed implements BeforeApplicationShutdown {
   /** An admin sees the same whichever tenant the key is of. */
   #audienceOf(viewer: Viewer): [string, Audience] {
     const key = viewer.isAdmin ? 'admin' : `tenant ${viewer.tenant}`;
-    const audience = this.#audiences.get(key) ?? new Audience(viewer, this.status);
-    this.#audiences.set(key, audience);
-    return [key, audience];
+    return [key, this.#audiences.get(key) ?? new Audience(viewer, this.status)];
+  }
+
+  #checkRoom({ isAdmin }: Viewer, { listeners: { size } }: Audience): void {
+    const most = isAdmin ? MOST_LISTENERS : MOST_OF_TENANTS;
+    if (this.#listeners < most && (isAdmin || size < MOST_OF_ONE)) return;
+    throw new KvcError(
+      'RATE_LIMIT_EXCEEDED',
+      'As many listen to this router already as may with such a key.',
+      retryLater(),
+    );
   }
 
   #leave(key: string, audience: Audience, listener: Listener): void {

@@ -6,6 +6,18 @@ const HEADERS = {
   'x-accel-buffering': 'no',
 } as const;
 
+/** Answers a HEAD: what a reader would be told before its first event. */
+export function describeEvents(reply: FastifyReply): void {
+  begin(reply).end();
+}
+
+function begin(reply: FastifyReply): FastifyReply['raw'] {
+  const headers = { ...reply.getHeaders(), ...HEADERS };
+  reply.hijack();
+  reply.raw.writeHead(200, headers as Record<string, string>);
+  return reply.raw;
+}
+
 /** One reader of events. What it has not taken is never added to: it is told everything anew instead. */
 export class Listener {
   /** It has had no event yet, or has missed one. */
@@ -18,14 +30,15 @@ export class Listener {
     stallMs: number,
     private readonly onClose: () => void,
   ) {
-    const { raw } = reply;
-    const headers = { ...reply.getHeaders(), ...HEADERS };
-    reply.hijack();
-    raw.writeHead(200, headers as Record<string, string>);
+    const raw = begin(reply);
     raw.setTimeout(stallMs, () => {
       if (this.#congested) this.drop();
     });
-    if (raw.destroyed) this.#end();
+    // nobody has this listener yet, so it is told of the end a little later
+    if (raw.destroyed)
+      queueMicrotask(() => {
+        this.#end();
+      });
     else raw.once('close', () => this.#end());
   }
 

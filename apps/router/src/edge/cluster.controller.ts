@@ -11,6 +11,7 @@ import {
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { ClusterFeed } from '../cluster/cluster-feed.service.js';
 import { ClusterStatus, type Viewer } from '../cluster/cluster-status.service.js';
+import { describeEvents } from '../cluster/listener.js';
 import { callerOf } from './auth.js';
 import { openApi } from './open-api.js';
 
@@ -47,7 +48,9 @@ export class ClusterController {
     content: { 'text/event-stream': { schema: openApi('ClusterDelta') } },
   })
   events(@Req() request: FastifyRequest, @Res() reply: FastifyReply): void {
-    this.feed.listen(reply, viewerOf(request));
+    // a stream without a body would never end
+    if (request.method === 'HEAD') describeEvents(reply);
+    else this.feed.listen(reply, viewerOf(request));
   }
 
   @Get('workers/:id/pages')

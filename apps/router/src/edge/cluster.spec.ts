@@ -282,6 +282,33 @@ describe('events of the cluster', () => {
     gone.abort();
     await expect.poll(async () => (await listen()).status, { interval: 50, timeout: 10_000 }).toBe(200);
   });
+
+  it('leave room for admins, and for other tenants than the one that has most', async () => {
+    const tenants = ['a', 'b', 'c', 'd'].map((name) => ({
+      ...PLAIN_TERMS,
+      ...{ name, keyHashes: [createHash('sha256').update(`sk-${name}`).digest()] },
+    }));
+    router = await new Harness().start({ adminApiKeys: ['sk-admin'], tenants });
+    const listen = async (name: string): Promise<number> => {
+      const headers = { authorization: `Bearer sk-${name}` };
+      return (await fetch(`${router.url}/v1/cluster/events`, { headers })).status;
+    };
+    for (const name of ['a', 'b', 'c']) {
+      const taken = await Promise.all(Array.from({ length: 16 }, () => listen(name)));
+      expect([new Set(taken), await listen(name)]).toEqual([new Set([200]), 429]);
+    }
+    expect([await listen('d'), await listen('admin')]).toEqual([429, 200]);
+  });
+
+  it('are described to a HEAD, which ends and is no listener', async () => {
+    router = await new Harness().start();
+    for (let asked = 0; asked < 65; asked += 1) {
+      const { status, headers } = await fetch(`${router.url}/v1/cluster/events`, { method: 'HEAD' });
+      expect([status, headers.get('content-type')]).toEqual([200, 'text/event-stream; charset=utf-8']);
+    }
+    const { events } = await Events.open();
+    await until(() => events.length > 0);
+  });
 });
 
 const WORKERS = 1_000;

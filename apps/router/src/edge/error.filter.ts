@@ -66,7 +66,15 @@ export function toKvcError(fault: unknown): KvcError {
     const known = fastifyError(code);
     if (known) return known;
   }
+  if (isClients(fault))
+    return new KvcError('INVALID_REQUEST', 'A header of the request cannot be met.', { cause: fault });
   return asKvcError(fault, 'INTERNAL', 'The server met a fault of its own.');
+}
+
+/** What libraries of HTTP find wrong with a request, such as a range beyond a file's end, they mark so. */
+function isClients(fault: unknown): boolean {
+  const { expose, status } = (fault ?? {}) as { readonly expose?: unknown; readonly status?: unknown };
+  return expose === true && typeof status === 'number' && status >= 400 && status < 500;
 }
 
 function fastifyError(code: string): KvcError | undefined {

@@ -27,7 +27,7 @@ describe('the console', () => {
     const page = await get('/', HTML);
     expect([page.status, await page.text()]).toEqual([200, '<p>console</p>']);
     expect(page.headers.get('cache-control')).toBe('no-cache');
-    for (const accept of ['*/*', 'application/json']) {
+    for (const accept of ['*/*', 'application/json', 'text/html;q=0', 'application/json, text/html;q=0.1']) {
       const landing = await get('/', accept);
       expect(await landing.json()).toMatchObject({ name: 'kvcapsule', cluster: '/v1/cluster' });
       expect(landing.headers.get('vary')).toBe('accept');
@@ -64,6 +64,19 @@ describe('the console', () => {
     }
     const posted = await fetch(`${router.url}/assets/index-abc.js`, { method: 'POST' });
     expect([posted.status, posted.headers.get('allow')]).toEqual([405, 'GET, HEAD']);
+  });
+
+  it.each([
+    ['range', 'bytes=99-', 200],
+    ['range', 'bytes=5-2', 200],
+    ['if-match', '"x"', 400],
+    ['if-unmodified-since', 'Mon, 01 Jan 2001 00:00:00 GMT', 400],
+    ['if-modified-since', 'nonsense', 200],
+  ])('has no fault of its own where a header asks for what is not: %s: %s', async (name, value, status) => {
+    router = await new Harness().start({ consoleFolder: folder });
+    const asset = await fetch(`${router.url}/assets/index-abc.js`, { headers: { [name]: value } });
+    expect(asset.status).toBe(status);
+    if (status === 400) expect(await asset.json()).toMatchObject({ error: { code: 'invalid_request' } });
   });
 
   it.each([

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { prefers } from '@kvcapsule/platform/http';
 import fastifyStatic from '@fastify/static';
 import { Injectable } from '@nestjs/common';
 import type { FastifyInstance, FastifyReply } from 'fastify';
@@ -37,7 +38,7 @@ export class ConsolePage {
 
   /** Whether a client that accepts these types gets it; one that takes anything is a program. */
   isFor(accept: string | undefined): boolean {
-    return this.#html !== undefined && (accept ?? '').includes('text/html');
+    return this.#html !== undefined && prefers(accept, 'text/html', 'application/json');
   }
 
   send(reply: FastifyReply): void {
@@ -62,6 +63,8 @@ export async function serveConsoleAssets(
     // a route for each file: other paths are not found, as anywhere else
     wildcard: false,
     index: false,
+    // small enough to be sent whole
+    acceptRanges: false,
     decorateReply: false,
     immutable: true,
     maxAge: '1y',

@@ -2,6 +2,8 @@ import { isIP } from 'node:net';
 import { KvcError } from '@kvcapsule/contracts';
 import { Agent, fetch as directFetch } from 'undici';
 
+export { prefers } from './accept.js';
+
 /** A dispatcher that no environment variable turns into a proxy's. */
 const direct = new Agent();
 

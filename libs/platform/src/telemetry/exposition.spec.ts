@@ -16,6 +16,8 @@ it.each([
   [undefined, 'text'],
   ['text/plain', 'text'],
   ['application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3', 'openmetrics'],
+  ['text/plain;version=0.0.4;q=0.6,application/openmetrics-text;version=1.0.0;q=0.5', 'text'],
+  ['application/openmetrics-text;q=0', 'text'],
 ])('takes the format from the header accept: %s', (accept, format) => {
   expect(formatOf(accept)).toBe(format);
 });

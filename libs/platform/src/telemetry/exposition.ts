@@ -7,6 +7,7 @@ import {
   type RegistryContentType,
 } from 'prom-client';
 
+import { prefers } from '../http/index.js';
 import type { ProcessMetrics } from './metrics.js';
 
 /** Prometheus' own text format, or OpenMetrics, which has exemplars too. */
@@ -19,7 +20,7 @@ export const CONTENT_TYPES = {
 
 /** The format that a scraper asks for. */
 export function formatOf(accept: string | undefined): Format {
-  return accept?.includes('application/openmetrics-text') ? 'openmetrics' : 'text';
+  return prefers(accept, 'application/openmetrics-text', 'text/plain') ? 'openmetrics' : 'text';
 }
 
 /** The metrics of several processes as those of one: sums, if not declared otherwise. */
