@@ -43,7 +43,14 @@ export function stage(root, folder) {
     if (path.startsWith('node_modules/')) stagePackage(root, folder, path);
     else stageWorkspace(root, folder, path);
   }
-  for (const name of ['deploy/models/emoji-vlm', 'samples', 'LICENSE', 'NOTICE', 'README.md'])
+  for (const name of [
+    'deploy/models/emoji-vlm',
+    'deploy/observability/rules',
+    'samples',
+    'LICENSE',
+    'NOTICE',
+    'README.md',
+  ])
     cpSync(join(root, name), join(folder, name), { recursive: true });
   if (existsSync(join(root, CONSOLE)))
     cpSync(join(root, CONSOLE), join(folder, CONSOLE), { recursive: true });

@@ -4,6 +4,7 @@ import type { z } from 'zod';
 import { CliError } from '../failure.js';
 import type { UpOptions } from './options.js';
 import { assertListens } from './ports.js';
+import { prometheusProgram } from './prometheus.js';
 
 type FromEnvironment = (option: keyof UpOptions) => boolean;
 
@@ -20,6 +21,7 @@ export async function checkOptions(options: UpOptions, fromEnvironment: FromEnvi
   if (options.redis !== undefined)
     check(redisUrl, options.redis, named('redis', '--redis', 'KVCAPSULE_REDIS'));
   for (const key of options.apiKey ?? []) check(apiKey, key, '--api-key');
+  if (options.observe) prometheusProgram();
   const host = named('host', '--host', 'KVCAPSULE_HOST');
   const port = named('port', '--port', 'KVCAPSULE_PORT');
   await assertListens(options.host, options.port, { host, port });

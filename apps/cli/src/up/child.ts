@@ -16,6 +16,8 @@ export interface ChildSpec {
   readonly env?: NodeJS.ProcessEnv;
   readonly logPath: string;
   readonly readyTimeoutMs: number;
+  /** What a line says of being ready; `parseReadyLine` where it is a part of this project. */
+  readonly readyLine?: (line: string) => ReadyFields | undefined;
 }
 
 export type ReadyFields = Readonly<Record<string, unknown>>;
@@ -47,9 +49,7 @@ export class Child {
       detached: true,
       ...(spec.env === undefined ? {} : { env: spec.env }),
     });
-    this.follow(this.process.stdout, (line) => {
-      this.noticeReady(line);
-    });
+    this.follow(this.process.stdout);
     this.follow(this.process.stderr);
     this.exited = new Promise((resolve) => {
       const end = (info: ExitInfo): void => {
@@ -130,11 +130,11 @@ export class Child {
     });
   }
 
-  private follow(stream: NodeJS.ReadableStream | null, notice?: (line: string) => void): void {
+  private follow(stream: NodeJS.ReadableStream | null): void {
     if (stream === null) return;
     createInterface({ input: stream }).on('line', (line) => {
       this.keep(line);
-      notice?.(line);
+      this.noticeReady(line);
     });
   }
 
@@ -148,7 +148,8 @@ export class Child {
   }
 
   private noticeReady(line: string): void {
-    const fields = this.readyFields === undefined ? parseReadyLine(line) : undefined;
+    if (this.readyFields !== undefined) return;
+    const fields = (this.spec.readyLine ?? parseReadyLine)(line);
     if (fields === undefined) return;
     this.readyFields = fields;
     this.onReady?.(fields);

@@ -2,7 +2,9 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { partMain } from '../paths.js';
 import type { UpOptions } from './options.js';
+import { freePort } from './ports.js';
 import { PrivateRedis } from './private-redis.js';
+import { hasPages, prometheusSpec, removeData } from './prometheus.js';
 import { Supervised } from './supervised.js';
 import { untilServing } from './until-serving.js';
 
@@ -13,11 +15,16 @@ const ROUTER_GRACE_MS = 4_500;
 const ROUTER_DRAIN_MS = 3_500;
 const WORKER_DRAIN_MS = 2_500;
 const WORKER_GRACE_MS = 3_500;
+/** Of Prometheus, which stops beside the others: within those two together. */
+const PROMETHEUS_GRACE_MS = 5_000;
+const PROMETHEUS_PORT = 9090;
 
 /** Where the API answers, and the models that it serves, as clients name them. */
 export interface Serving {
   readonly url: string;
   readonly models: readonly string[];
+  /** With --observe: where Prometheus answers. */
+  readonly prometheusUrl?: string;
 }
 
 /** The parts `up` runs, in the order they need each other: Redis, workers, router. */
@@ -25,6 +32,7 @@ export class UpCluster {
   private redis: PrivateRedis | undefined;
   private readonly workers: Supervised[] = [];
   private router: Supervised | undefined;
+  private prometheus: Supervised | undefined;
   private stopped: Promise<void> | undefined;
 
   /** @param say one line for the terminal */
@@ -49,7 +57,8 @@ export class UpCluster {
     ]);
     const url = String(ready['url']);
     await untilServing(url, this.say);
-    return { url, models: ready['models'] as readonly string[] };
+    const models = ready['models'] as readonly string[];
+    return this.options.observe ? { url, models, prometheusUrl: await this.observe(url) } : { url, models };
   }
 
   /** Router first, so that its streams end properly, then workers, then Redis. Later calls join the first. */
@@ -60,14 +69,28 @@ export class UpCluster {
 
   /** Ends every process at once. */
   async kill(): Promise<void> {
-    for (const part of [this.router, ...this.workers]) part?.kill();
+    for (const part of [this.router, ...this.workers, this.prometheus]) part?.kill();
     await this.redis?.kill();
   }
 
   private async stopInOrder(): Promise<void> {
+    const observer = this.prometheus?.stop(PROMETHEUS_GRACE_MS);
     await this.router?.stop(ROUTER_GRACE_MS);
     await Promise.all(this.workers.map((worker) => worker.stop(WORKER_GRACE_MS)));
     await this.redis?.stop();
+    await observer;
+    if (observer) removeData(this.logFolder);
+  }
+
+  /** Starts Prometheus on what the router at `routerUrl` lists. Resolves to its address. */
+  private async observe(routerUrl: string): Promise<string> {
+    const port = await freePort(PROMETHEUS_PORT);
+    const spec = prometheusSpec({ logFolder: this.logFolder, routerUrl, port });
+    this.prometheus = new Supervised(spec, this.say);
+    const { url } = await this.prometheus.start();
+    if (!hasPages(spec.command))
+      this.say('prometheus: answers queries (/api/v1); its pages need Debian’s package installed');
+    return String(url);
   }
 
   private async startRedis(): Promise<string> {

@@ -31,6 +31,17 @@ describe('firstScreen', () => {
     expect(firstScreen({ ...screen, withKey: true })).toContain('authorization: Bearer $KVCAPSULE_API_KEY');
   });
 
+  it('names Prometheus where it runs', () => {
+    const screen = {
+      ...{ url: 'http://127.0.0.1:8000', models: ['m'], cwd: ROOT, withKey: false },
+      logFolder: `${ROOT}/log`,
+    };
+    expect(firstScreen(screen)).not.toContain('Prometheus asks');
+    expect(firstScreen({ ...screen, prometheusUrl: 'http://127.0.0.1:9090' })).toContain(
+      'Prometheus asks all of them at http://127.0.0.1:9090 ',
+    );
+  });
+
   it('quotes whatever a shell would take apart', () => {
     const model = 'a "b" $(id) `id` \\ c';
     const command = curlCommand('http://127.0.0.1:8000', model, `${SAMPLES_DIR}/bird-microscope.png`, false);

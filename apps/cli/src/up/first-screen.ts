@@ -8,6 +8,8 @@ export interface FirstScreen {
   /** As clients name it; the first one is asked in the examples. */
   readonly models: readonly string[];
   readonly logFolder: string;
+  /** Of the Prometheus of `--observe`. */
+  readonly prometheusUrl?: string | undefined;
   /** Whether clients must send a key. */
   readonly withKey: boolean;
   /** For shortening paths. */
@@ -15,14 +17,18 @@ export interface FirstScreen {
 }
 
 /** What a person sees once everything answers. The curl command can be pasted as it is into any POSIX shell. */
-export function firstScreen({ url, models, logFolder, withKey, cwd }: FirstScreen): string {
+export function firstScreen({ url, models, logFolder, prometheusUrl, withKey, cwd }: FirstScreen): string {
   const at = (path: string): string => shortest(path, cwd);
   const sample = at(join(SAMPLES_DIR, SAMPLE.picture));
   const key = withKey ? ' --api-key "$KVCAPSULE_API_KEY"' : '';
+  const observed =
+    prometheusUrl === undefined
+      ? ''
+      : `Prometheus asks all of them at ${prometheusUrl}   (alerts ${prometheusUrl}/alerts)\n`;
   const program = quoted(at(join(ROOT, 'kvcapsule')));
   return `
 KVCapsule serves ${models.join(', ')} at ${url}/v1   (docs ${url}/docs · metrics ${url}/metrics · all targets for Prometheus ${url}/metrics/targets)
-
+${observed}
 Ask about a picture:
   ${program} ask ${quoted(sample)} "${SAMPLE.question}"${urlFlag(url)}${key}
 

@@ -21,6 +21,7 @@ export interface UpOptions {
   readonly codec?: string;
   readonly poolMib?: number;
   readonly allowImageHost?: readonly string[];
+  readonly observe?: true;
 }
 
 const EXAMPLES = `
@@ -30,6 +31,7 @@ Examples:
   kvcapsule up --host 0.0.0.0 --api-key KEY         open to the network, with a key
   kvcapsule up --model ./SmolVLM-256M --codec raw   another model, its KV as it is
   kvcapsule up --model ./one --model ./two          two models, each with a worker of its own
+  kvcapsule up --observe                            with Prometheus, which asks routers and workers
 
 Stop with Ctrl-C. Logs: a folder of each start under .kvcapsule/log`;
 
@@ -97,6 +99,7 @@ export function upOptions(command: Command, env: NodeJS.ProcessEnv = process.env
       '--allow-image-host <host...>',
       'hosts whose pictures may be fetched though their address is not public',
     )
+    .option('--observe', 'run a private Prometheus with the rules and alerts of the dashboards, too')
     .addHelpText('after', EXAMPLES);
 }
 

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer } from 'node:net';
+import { type AddressInfo, createServer } from 'node:net';
 import { CliError } from '../failure.js';
 
 /**
@@ -20,6 +20,25 @@ export async function assertListens(
   }
   server.close();
   await once(server, 'close');
+}
+
+/** `preferred` on loopback where it is free, else any other. */
+export async function freePort(preferred: number): Promise<number> {
+  return (await listenable(preferred)) ?? (await listenable(0)) ?? preferred;
+}
+
+async function listenable(port: number): Promise<number | undefined> {
+  const server = createServer();
+  try {
+    server.listen(port, '127.0.0.1');
+    await once(server, 'listening');
+  } catch {
+    return undefined;
+  }
+  const { port: bound } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return bound;
 }
 
 function fault(host: string, port: number, names: { host: string; port: string }, code: string): CliError {

@@ -4,6 +4,7 @@ import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } fr
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { programs } from '@kvcapsule/testing/prometheus';
 import { afterEach, describe, expect, it } from 'vitest';
 import { DEFAULT_MODEL_DIR, ROOT } from '../paths.js';
 
@@ -77,6 +78,19 @@ class Up {
     if (this.process.exitCode === null) await once(this.process, 'exit');
     return this.process.exitCode;
   }
+}
+
+async function api<T>(prometheus: string, route: string): Promise<{ data: T }> {
+  return (await (await fetch(`${prometheus}/api/v1/${route}`)).json()) as { data: T };
+}
+
+/** Jobs of the targets that answer. */
+async function jobsUp(prometheus: string): Promise<string[]> {
+  const { data } = await api<{ result: { metric: { job: string } }[] }>(
+    prometheus,
+    'query?query=sum by (job) (up) > 0',
+  );
+  return data.result.map(({ metric }) => metric.job).sort();
 }
 
 describe('up', () => {
@@ -164,6 +178,32 @@ describe('up', () => {
     expect(up.process.exitCode).toBeNull();
     expect((await fetch(`${url}/health/live`)).status).toBe(200);
   }, 90_000);
+
+  it('is watched by a Prometheus of its own on request', async () => {
+    const path = process.env['PATH'];
+    process.env['PATH'] = `${programs()}:${String(path)}`;
+    try {
+      up = new Up('--observe');
+    } finally {
+      process.env['PATH'] = path;
+    }
+    const prometheus = await up.shows(/Prometheus asks all of them at (http:\/\/127\.0\.0\.1:\d+)/);
+    const jobs = ['kvcapsule-router', 'kvcapsule-worker'];
+    while ((await jobsUp(prometheus)).join() !== jobs.join()) await sleep(200);
+    const { data } = await api<{ groups: { rules: { health: string }[] }[] }>(prometheus, 'rules');
+    const rules = data.groups.flatMap((group) => group.rules);
+    expect(rules.length).toBeGreaterThan(20);
+    expect(rules.filter(({ health }) => health === 'err')).toEqual([]);
+    process.kill(up.child('prometheus --config'), 'SIGKILL');
+    await up.shows(/prometheus is back/);
+    while ((await jobsUp(prometheus).catch(() => [])).join() !== jobs.join()) await sleep(200);
+    const logs = resolve(await up.shows(/Logs: (\S+)/));
+    const pid = up.child('prometheus --config');
+    up.process.kill('SIGTERM');
+    expect(await up.ends()).toBe(0);
+    expect(commandOf(pid)).toBe('');
+    expect(readdirSync(logs).sort()).toEqual(['prometheus.log', 'router.log', 'worker-0.log']);
+  }, 180_000);
 
   it('says why it cannot start, and ends', async () => {
     up = new Up('--model', join(ROOT, 'samples'));
