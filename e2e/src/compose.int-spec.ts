@@ -1,8 +1,17 @@
 import { execFile } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { ROOT } from './harness.js';
 
@@ -174,5 +183,39 @@ describe('Dockerfile', () => {
     expect(copied.indexOf('bin')).toBeLessThan(copied.indexOf('node_modules'));
     expect(copied.indexOf('node_modules')).toBeLessThan(copied.indexOf('libs'));
     expect(copied.indexOf('libs')).toBeLessThan(copied.indexOf('apps'));
+  });
+});
+
+describe('the model of an image', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'kvc-launcher-'));
+  afterAll(() => {
+    rmSync(folder, { recursive: true });
+  });
+
+  /** What a part would read, launched in an image with these variables. */
+  async function modelWith(env: Record<string, string>): Promise<string> {
+    mkdirSync(join(folder, 'bin'), { recursive: true });
+    copyFileSync(join(ROOT, 'tools/release/launcher.sh'), join(folder, 'kvcapsule'));
+    writeFileSync(join(folder, 'bin/node'), '#!/bin/sh\necho "$KVCAPSULE_MODEL"\n', { mode: 0o755 });
+    const given = { PATH: process.env['PATH'] ?? '', IMAGE_MODEL: '/models/emoji-vlm', ...env };
+    const { stdout } = await run('sh', [join(folder, 'kvcapsule'), 'serve', 'router'], { env: given });
+    return stdout.trim();
+  }
+
+  it.each([
+    [{}, '/models/emoji-vlm'],
+    [{ KVCAPSULE_MODEL: '' }, '/models/emoji-vlm'],
+    [{ KVCAPSULE_MODEL: '/models/mine' }, '/models/mine'],
+    [{ KVCAPSULE_MODELS: '/models.json' }, ''],
+    [{ KVCAPSULE_MODEL: '/models/mine', KVCAPSULE_MODELS: '/models.json' }, '/models/mine'],
+    [{ KVCAPSULE_CONFIG: '/router.yaml' }, ''],
+  ])('stands in where settings name none: %j', async (env, model) => {
+    expect(await modelWith(env)).toBe(model);
+  });
+
+  it('is in it, and no setting of its own beside what settings name', () => {
+    const dockerfile = readFileSync(join(ROOT, 'deploy/images/Dockerfile'), 'utf8');
+    expect(dockerfile).toContain('IMAGE_MODEL=/models/emoji-vlm');
+    expect(dockerfile).not.toContain('KVCAPSULE_MODEL');
   });
 });

@@ -140,6 +140,8 @@ function stageLicences(root, folder) {
   for (const name of DEBIAN_PARTS) copy(`/usr/share/doc/${name}/copyright`, join(licences, name), 0o644);
   const [ggml] = globSync(join(root, '.cache/ggml-*/LICENSE'));
   copy(ggml, join(licences, 'ggml'), 0o644);
+  // the wheel that the toolchain takes Node from has none of it
+  copy(join(root, 'tools/release/licences/node.txt'), join(licences, 'node'), 0o644);
 }
 
 function copy(from, to, mode) {

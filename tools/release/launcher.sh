@@ -3,4 +3,9 @@
 ROOT=$(dirname "$(readlink -f "$0")")
 KVCAPSULE_ADDON=${KVCAPSULE_ADDON:-$ROOT/native/kvcapsule.node}
 export KVCAPSULE_ADDON
+# an image has a model of its own for those who name none
+if [ -n "${IMAGE_MODEL:-}" ] && [ -z "${KVCAPSULE_MODEL:-}${KVCAPSULE_MODELS:-}${KVCAPSULE_CONFIG:-}" ]; then
+  KVCAPSULE_MODEL=$IMAGE_MODEL
+  export KVCAPSULE_MODEL
+fi
 exec "$ROOT/bin/node" "$ROOT/apps/cli/dist/main.js" "$@"
