@@ -52,13 +52,30 @@ describe('announcements', () => {
     );
   });
 
+  it.each(['7', 'tier=2 7', '-1 ', 'x'.repeat(400)])(
+    'are read without what a newer worker appends: %j',
+    (more) => {
+      const pool = {
+        rawPages: 1,
+        capsulePages: 2,
+        cachedPages: 3,
+        swappedPages: 4,
+        rawBytes: 5,
+        drawnTokens: 6,
+      };
+      const text = `${loadText({ ...load, pool })} ${more}`;
+      const newer = { ...said, load: { ...load, pool } };
+      expect(readStreamEntry(`beat w-1.a_b 1795613826227 ${text}`)?.announcement).toEqual(newer);
+      expect(readMember('w-1.a_b', `5 1795613826227 ${text}`)?.announcement).toEqual(newer);
+    },
+  );
+
   it.each([
     '',
     'beat',
     'beat w 1 ready 1 2',
     'beat w 1 ready 1 2 3 4',
     'beat w 1 ready 1 2 3 1 2 3 4 5',
-    'beat w 1 ready 1 2 3 1 2 3 4 5 6 7',
     'beat w 1 ready 1 2 3 1 2 -3 4 5 6',
     'beat w 1 ready 1 2 -3',
     'beat w 1 ready 1 2 3.5',

@@ -7,8 +7,9 @@ import { WORKER_ID } from './checks.js';
  * What stands in the registry's stream and in its members, as `announce-3.lua` writes it. A stream entry is
  * `KIND ID EPOCH LOAD`, a member `TIME EPOCH LOAD`, a load `STATE RUNNING WAITING FREE`
  * and, where a worker tells what its pool holds, `RAW CAPSULE CACHED SWAPPED RAW_BYTES DRAWN` behind it. A router at a
- * thousand workers reads five hundred of them a second, so they are short and read by hand. Whatever else stands there
- * is passed over.
+ * thousand workers reads five hundred of them a second, so they are short and read by hand. Fields are only ever
+ * appended, and words behind those that are known here are passed over, so that a router reads what a newer worker
+ * writes. An entry that is anything else is passed over whole.
  */
 
 export type AnnouncementKind = 'beat' | 'freed' | 'left';
@@ -26,7 +27,7 @@ export interface MemberEntry {
 
 const KINDS = ['beat', 'freed', 'left'] as const satisfies AnnouncementKind[];
 const STATES = ['ready', 'draining', 'failed'] as const satisfies WorkerLoad['state'][];
-/** Of the longest id, and numbers of 16 digits. */
+/** Of the longest id, and numbers of 16 digits: what is known here stands within them. */
 const MOST_CHARACTERS = 260;
 const MOST_DIGITS = 16;
 
@@ -90,14 +91,14 @@ class Words {
     return Number.isSafeInteger(value) ? value : -1;
   }
 
-  /** The epoch and the load that stand at the end. */
+  /** The epoch and the load. */
   announcement(workerId: string): Announcement | undefined {
     const epoch = this.count();
     const load = this.load();
     return epoch < 0 || !load || !WORKER_ID.test(workerId) ? undefined : { workerId, epoch, load };
   }
 
-  /** The load that stands at the end. */
+  /** The load, and nothing of what stands behind it. */
   load(): WorkerLoad | undefined {
     const state = this.oneOf(STATES);
     const running = this.count();
@@ -105,7 +106,7 @@ class Words {
     const freePages = this.count();
     const isShort = this.#isAtEnd;
     const pool = isShort ? undefined : this.#pool();
-    const isWhole = (isShort || pool !== undefined) && this.text.length <= MOST_CHARACTERS;
+    const isWhole = isShort || pool !== undefined;
     if (!state || !isWhole || running < 0 || waiting < 0 || freePages < 0) return undefined;
     return pool ? { state, running, waiting, freePages, pool } : { state, running, waiting, freePages };
   }
@@ -122,7 +123,7 @@ class Words {
     const rawBytes = this.count();
     const drawnTokens = this.count();
     const least = Math.min(rawPages, capsulePages, cachedPages, swappedPages, rawBytes, drawnTokens);
-    if (least < 0 || !this.#isAtEnd) return undefined;
+    if (least < 0) return undefined;
     return { rawPages, capsulePages, cachedPages, swappedPages, rawBytes, drawnTokens };
   }
 

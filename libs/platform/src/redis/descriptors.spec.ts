@@ -32,6 +32,23 @@ describe('descriptors of workers', () => {
     expect(readDescriptor(json.replace('[0,2,39,1]', '[9e9,1]'))).toBeUndefined();
   });
 
+  it('are read without the fields that a newer worker adds', () => {
+    const format = {
+      ...{
+        codec: 'q8',
+        profileId: 'p',
+        tokens: 0,
+        markerRows: [],
+        pages: 0,
+        headerBytes: 8,
+        bytesPerToken: 9,
+      },
+    };
+    const worker = { ...descriptor, formats: [format] };
+    const newer = { ...worker, formats: [{ ...format, tier: 'disk' }], transfers: { ports: [1] } };
+    expect(readDescriptor(descriptorJson(newer))).toEqual(worker);
+  });
+
   it.each([
     ['no JSON', '{'],
     ['a field of another type', JSON.stringify({ ...descriptor, capacityPages: 'many' })],
