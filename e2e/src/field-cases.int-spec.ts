@@ -240,7 +240,7 @@ describe('cases from the field', () => {
       8_000,
     );
     expect(await cluster.workerMetric(0, 'kvcapsule_worker_requests_waiting')).toBe(0);
-    await until(async () => (await cluster.workerMetric(0, 'kvcapsule_worker_pages_held')) === 0, 8_000);
+    await until(async () => (await cluster.heldPages(0)) === 0, 8_000);
   }, 60_000);
 
   it('F28: a half-closed client still gets its answer', async () => {

@@ -122,6 +122,13 @@ export class Cluster {
     return sampleOf(await (await fetch(base)).text(), name);
   }
 
+  /** Pages of worker `i` that requests hold. */
+  async heldPages(i: number): Promise<number> {
+    const states = ['raw', 'rows', 'capsule'];
+    const pages = states.map((state) => this.workerMetric(i, `kvcapsule_worker_pages{state="${state}"}`));
+    return (await Promise.all(pages)).reduce((sum, count) => sum + count, 0);
+  }
+
   async routerMetric(name: string): Promise<number> {
     return sampleOf(await (await fetch(`${this.url}/metrics`)).text(), name);
   }
@@ -230,11 +237,11 @@ export async function quiet(cluster: Cluster, workerId = 'worker-0'): Promise<Re
     const ledger = new RedisLedger(redis);
     let counts: Record<string, number> = {};
     const atRest = async (): Promise<boolean> => {
-      const [waiting = NaN, running = NaN, pagesHeld = NaN] = await Promise.all(
-        ['requests_waiting', 'requests_running', 'pages_held'].map((name) =>
-          cluster.workerMetric(0, `kvcapsule_worker_${name}`),
-        ),
-      );
+      const [waiting, running, pagesHeld] = await Promise.all([
+        cluster.workerMetric(0, 'kvcapsule_worker_requests_waiting'),
+        cluster.workerMetric(0, 'kvcapsule_worker_requests_running'),
+        cluster.heldPages(0),
+      ]);
       const { leases, reservedPages, committedPages } = (await ledger.account(workerId)) ?? {};
       counts = {
         ...{ waiting, running, pagesHeld },

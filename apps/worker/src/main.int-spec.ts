@@ -104,7 +104,7 @@ it('says where it listens, and registers itself there', async () => {
   expect(ready).toMatchObject({ event: 'ready' });
   expect((await untilRecord()).address).toBe(ready['address']);
   const metrics = await (await fetch(String(ready['metrics']))).text();
-  expect(metrics).toContain('kvcapsule_worker_pages_free');
+  expect(metrics).toContain('kvcapsule_worker_pages{state="free"}');
 });
 
 it(

@@ -127,11 +127,12 @@ export class Ground {
     const text = await fetch(part.ready['metrics'] ?? '')
       .then((response) => response.text())
       .catch(() => '');
-    const zero = ['requests_waiting', 'requests_running', 'pages_held'].every((gauge) =>
-      new RegExp(`^kvcapsule_worker_${gauge}(?:\\{.*\\})? 0$`, 'm').test(text),
+    const held = ['raw', 'rows', 'capsule'].map((state) => `pages\\{state="${state}"\\}`);
+    const zero = ['requests_waiting', 'requests_running', ...held].every((gauge) =>
+      new RegExp(`^kvcapsule_worker_${gauge} 0$`, 'm').test(text),
     );
-    const held = await this.read(name);
-    return zero && held?.length === 3 && held[1] !== '';
+    const record = await this.read(name);
+    return zero && record?.length === 3 && record[1] !== '';
   }
 
   async #startWorker(name: string): Promise<Node> {

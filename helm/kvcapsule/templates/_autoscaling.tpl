@@ -125,6 +125,6 @@ histogram_quantile(0.9, sum by (le) (rate(kvcapsule_router_queue_wait_seconds_bu
 {{- end }}
 
 {{- define "kvcapsule.pressureQuery" -}}
-{{- $of := printf "{namespace=%q, pod=~%q}" .root.Release.Namespace (printf "%s-[0-9]+" .name) -}}
-sum(kvcapsule_worker_pages_held{{ $of }}) / (sum(kvcapsule_worker_pages_held{{ $of }}) + sum(kvcapsule_worker_pages_free{{ $of }}))
+{{- $of := printf "namespace=%q, pod=~%q" .root.Release.Namespace (printf "%s-[0-9]+" .name) -}}
+sum(kvcapsule_worker_pages{state=~"raw|rows|capsule", {{ $of }}}) / sum(kvcapsule_worker_pages{ {{- $of -}} })
 {{- end }}

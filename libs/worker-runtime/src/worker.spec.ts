@@ -888,8 +888,9 @@ describe('operation', () => {
     const router = new RouterSide(rig.client);
     await router.ask(generateOf({ id: 'a', parts: [[10, 11]], maxTokens: 4 }));
     const text = await (await fetch(`${String(rig.worker.metricsUrl)}/metrics`)).text();
-    expect(text).toContain('kvcapsule_worker_pages_free 512');
-    expect(text).toContain('kvcapsule_worker_pages_held 0');
+    const pages = [...text.matchAll(/^kvcapsule_worker_pages\{state="(\w+)"\} (\d+)$/gm)];
+    expect(pages.map(([, state]) => state)).toEqual(['raw', 'rows', 'capsule', 'cached', 'free']);
+    expect(pages.reduce((sum, [, , count]) => sum + Number(count), 0)).toBe(512);
     expect(text).toContain('kvcapsule_worker_tokens_total{kind="prompt"} 2');
     expect(text).toMatch(/kvcapsule_worker_requests_total\{reason="(length|stop)"\} 1/);
     const health = await fetch(`${String(rig.worker.metricsUrl)}/health`);

@@ -1,5 +1,5 @@
 import type { Board } from './board.js';
-import { quantiles, rate, share, totalRate } from './queries.js';
+import { PAGES_IN_USE, quantiles, rate, share, totalRate } from './queries.js';
 
 export const memory: Board = {
   name: 'memory',
@@ -108,12 +108,7 @@ export const memory: Board = {
           kind: 'lines',
           title: 'Pages in use by worker',
           description: 'Share of each worker’s pool that requests hold.',
-          queries: [
-            {
-              expr: 'kvcapsule_worker_pages_held / (kvcapsule_worker_pages_held + kvcapsule_worker_pages_free)',
-              legend: '{{instance}}',
-            },
-          ],
+          queries: [PAGES_IN_USE],
           unit: 'percentunit',
           max: 1,
           thresholds: [{ from: 0.9, colour: 'red' }],

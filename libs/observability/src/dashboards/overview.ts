@@ -1,6 +1,6 @@
 import { COUNTED, FAULTS, OBJECTIVES } from '../rules/slo.js';
 import type { Board } from './board.js';
-import { quantile, quantiles, rate, totalRate } from './queries.js';
+import { PAGES_IN_USE, quantile, quantiles, rate, totalRate } from './queries.js';
 
 const GOOD = `1 - (${totalRate(FAULTS)} or vector(0)) / ${totalRate(COUNTED)}`;
 const { answered, firstToken, nextToken } = OBJECTIVES;
@@ -168,12 +168,7 @@ export const overview: Board = {
           title: 'Pages in use',
           description:
             'Share of each worker’s pool that requests hold. Near 100 % requests wait, or are put back.',
-          queries: [
-            {
-              expr: 'kvcapsule_worker_pages_held / (kvcapsule_worker_pages_held + kvcapsule_worker_pages_free)',
-              legend: '{{instance}}',
-            },
-          ],
+          queries: [PAGES_IN_USE],
           unit: 'percentunit',
           max: 1,
           thresholds: [{ from: 0.9, colour: 'red' }],

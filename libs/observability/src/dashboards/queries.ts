@@ -12,6 +12,12 @@ export function totalRate(counter: string): string {
   return `sum(rate(${counter}${RATE}))`;
 }
 
+/** Share of the pool of each worker that requests hold. */
+export const PAGES_IN_USE: Query = {
+  expr: 'sum by (instance) (kvcapsule_worker_pages{state=~"raw|rows|capsule"}) / sum by (instance) (kvcapsule_worker_pages)',
+  legend: '{{instance}}',
+};
+
 /** What share of a whole a part is: none where the part has not happened yet and so has no series. */
 export function share(part: string, whole: string): string {
   return `(${part} or 0 * ${whole}) / ${whole}`;
@@ -53,6 +59,6 @@ export function buckets(histogram: string): Query {
 
 /** A metric of Node's own, of routers or of workers alone: the name of the job is the scraper's choice. */
 export function nodeOf(component: 'router' | 'worker', metric: string): string {
-  const own = { router: 'kvcapsule_router_workers', worker: 'kvcapsule_worker_pages_free' }[component];
+  const own = { router: 'kvcapsule_router_workers', worker: 'kvcapsule_worker_info' }[component];
   return `${metric} and on (job, instance) ${own}`;
 }

@@ -65,27 +65,9 @@ export const WORKER_METRICS = {
     type: 'gauge',
     labels: [],
   },
-  pagesFree: {
-    name: 'kvcapsule_worker_pages_free',
-    help: 'Pages of the pool that no request holds',
-    type: 'gauge',
-    labels: [],
-  },
-  pagesHeld: {
-    name: 'kvcapsule_worker_pages_held',
-    help: 'Pages of the pool that requests hold; free and held add up to the capacity',
-    type: 'gauge',
-    labels: [],
-  },
-  pagesCached: {
-    name: 'kvcapsule_worker_pages_cached',
-    help: 'Pages among the free ones that hold content which a request may go on from',
-    type: 'gauge',
-    labels: [],
-  },
   pages: {
     name: 'kvcapsule_worker_pages',
-    help: 'Pages by what is in them: raw, rows (of q8 or q4) or capsule, which requests hold; cached; free; these add up to the capacity, and swap lies outside the pool',
+    help: 'Pages of the pool by what is in them: raw, rows (of q8 or q4) or capsule, which requests hold; cached, which a request may go on from or write over; free, which hold nothing. Together they are the pool',
     type: 'gauge',
     labels: ['state'],
   },

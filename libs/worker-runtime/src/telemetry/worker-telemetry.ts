@@ -92,9 +92,6 @@ export class WorkerTelemetry {
     const { metrics } = this;
     metrics.requestsRunning.set(running);
     metrics.requestsWaiting.set(waiting);
-    metrics.pagesFree.set(gauges.freePages);
-    metrics.pagesHeld.set(gauges.heldPages);
-    metrics.pagesCached.set(gauges.cachedPages);
     this.#updatePages(gauges);
     metrics.encoderCacheBytes.set(pictures.cache.bytes);
     metrics.kvRawEquivalentBytes.set(gauges.rawEquivalentBytes);
@@ -113,7 +110,7 @@ export class WorkerTelemetry {
       kvRawBytes.set({ codec }, raw);
       states[stateOf(codec)] += held / pageBytes;
     }
-    const all = { ...states, cached: cachedPages, free: freePages - cachedPages, swap: swappedPages };
+    const all = { ...states, cached: cachedPages, free: freePages - cachedPages };
     for (const [state, count] of Object.entries(all)) pages.set({ state }, count);
     swapUsed.set(swappedPages * pageBytes);
   }

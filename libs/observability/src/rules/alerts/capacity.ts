@@ -8,7 +8,7 @@ export const CAPACITY_ALERTS: readonly AlertRule[] = [
   {
     alert: 'KVCapsulePagesShort',
     expr: [
-      'sum by (namespace) (kvcapsule_worker_pages_held) / sum by (namespace) (kvcapsule_worker_pages_held + kvcapsule_worker_pages_free) > 0.9',
+      'sum by (namespace) (kvcapsule_worker_pages{state=~"raw|rows|capsule"}) / sum by (namespace) (kvcapsule_worker_pages) > 0.9',
       'and sum by (namespace) (kvcapsule_router_requests_waiting) > 0',
     ].join(' '),
     for: '10m',

@@ -75,8 +75,10 @@ const CAPACITY_CASES: readonly AlertCase[] = [
     alert: 'KVCapsulePagesShort',
     severity: 'warning',
     courses: [
-      gauge('kvcapsule_worker_pages_held', 10, 98),
-      gauge('kvcapsule_worker_pages_free', 90, 2),
+      gauge('kvcapsule_worker_pages', 10, 38, 'state="raw"'),
+      gauge('kvcapsule_worker_pages', 0, 60, 'state="capsule"'),
+      gauge('kvcapsule_worker_pages', 80, 0, 'state="cached"'),
+      gauge('kvcapsule_worker_pages', 10, 2, 'state="free"'),
       gauge('kvcapsule_router_requests_waiting', 0, 4),
     ],
   },
@@ -141,7 +143,7 @@ const WORKER_CASES: readonly AlertCase[] = [
     severity: 'warning',
     courses: [
       { ...counter('kvcapsule_worker_', 0, 60), series: `process_start_time_seconds{${WORKER}}` },
-      gauge('kvcapsule_worker_pages_free', 100, 100),
+      gauge('kvcapsule_worker_info', 1, 1),
     ],
   },
   {

@@ -36,7 +36,7 @@ export const WORKER_ALERTS: readonly AlertRule[] = [
   },
   {
     alert: 'KVCapsuleWorkerRestarting',
-    expr: 'changes(process_start_time_seconds[30m]) > 2 and on (job, instance, namespace) kvcapsule_worker_pages_free',
+    expr: 'changes(process_start_time_seconds[30m]) > 2 and on (job, instance, namespace) kvcapsule_worker_info',
     severity: 'warning',
     summary: 'A worker starts again and again',
     description: `Worker ${INSTANCE} has started {{ $value }} times within half an hour.`,

@@ -37,8 +37,8 @@ function worker() {
   }
   metrics.tokens.inc({ kind: 'prompt' }, 100);
   metrics.tokens.inc({ kind: 'completion' }, 20);
-  metrics.pagesHeld.set(25);
-  metrics.pagesFree.set(75);
+  const pages = { raw: 15, rows: 0, capsule: 10, cached: 45, free: 30 };
+  for (const [state, count] of Object.entries(pages)) metrics.pages.set({ state }, count);
   metrics.requestsWaiting.set(4);
   metrics.requestQueue.observe(0.4);
   metrics.stepTokens.observe(33);

@@ -91,7 +91,7 @@ export function addVllmWorkerMetrics(
 }
 
 function addGauges(derived: Derived, metrics: WorkerMetrics): void {
-  const { requestsRunning, requestsWaiting, pagesHeld, pagesFree } = metrics;
+  const { requestsRunning, requestsWaiting, pages } = metrics;
   derived.gauge('num_requests_running', 'Number of requests in model execution batches.', () =>
     one(sumOf(requestsRunning)),
   );
@@ -103,8 +103,9 @@ function addGauges(derived: Derived, metrics: WorkerMetrics): void {
     { labels: { reason: 'deferred' }, value: 0 },
   ]);
   derived.gauge('kv_cache_usage_perc', 'KV-cache usage. 1 means 100 percent usage.', async () => {
-    const [held, free] = [await sumOf(pagesHeld), await sumOf(pagesFree)];
-    return [{ labels: {}, value: held + free > 0 ? held / (held + free) : 0 }];
+    const all = await sumOf(pages);
+    const idle = (await sumOf(pages, { state: 'cached' })) + (await sumOf(pages, { state: 'free' }));
+    return [{ labels: {}, value: all > 0 ? (all - idle) / all : 0 }];
   });
 }
 
