@@ -18,8 +18,8 @@ const NEEDS: Readonly<Record<string, string>> = {
   machines: 'it names other machines, folders or stores',
   release: 'it takes the archive of a release',
   vllm: 'it starts vLLM',
-  docker: 'it takes an engine of containers',
-  kubernetes: 'it takes a cluster of Kubernetes',
+  docker: 'docker-guide.int-spec.ts gives it to a client of Docker and to compose',
+  kubernetes: 'helm/src/guide.int-spec.ts gives it to helm and kubectl',
   minutes: 'it takes minutes: run with --full',
   load: 'it loads a server: run with --full',
   hours: 'it takes hours',
@@ -82,7 +82,7 @@ describe('the commands of README and guides', () => {
     expect(unknown).toEqual([]);
     const lines = blocks.map((block) => {
       const { file, line, needs } = block;
-      const how = isRun(block) ? 'run' : `checked against the CLI only (${NEEDS[needs] ?? needs})`;
+      const how = isRun(block) ? 'run' : `its commands of the CLI parsed only (${NEEDS[needs] ?? needs})`;
       const commands = commandsOf(block.script).map((words) => `kvcapsule ${words.join(' ')}`);
       return `${file}:${String(line)} ${how}: ${commands.join('; ') || (block.script.split('\n')[0] ?? '')}`;
     });
