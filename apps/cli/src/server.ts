@@ -14,14 +14,13 @@ export interface ServerOptions {
   readonly apiKey?: string;
 }
 
+export const urlOption = (): Option =>
+  new Option('--url <url>', 'where the server listens').env('KVCAPSULE_URL').default('http://127.0.0.1:8000');
+
 /** The options that say which server is asked. */
 export function serverOptions(command: Command, key = 'key of the server'): Command {
   return command
-    .addOption(
-      new Option('--url <url>', 'where the server listens')
-        .env('KVCAPSULE_URL')
-        .default('http://127.0.0.1:8000'),
-    )
+    .addOption(urlOption())
     .addOption(new Option('--api-key <key>', key).env('KVCAPSULE_API_KEY'));
 }
 

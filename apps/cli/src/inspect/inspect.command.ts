@@ -1,10 +1,13 @@
 import { ClusterPages, ClusterRequestDetail, ClusterSnapshot } from '@kvcapsule/contracts/cluster';
-import { createRedisClient, readLedger } from '@kvcapsule/platform/redis';
+import { createRedisClient, readLedger, type RedisSettings } from '@kvcapsule/platform/redis';
+import { isLocal, serverRoot } from '@kvcapsule/platform/http';
 import type { Command } from 'commander';
 import { CliError } from '../failure.js';
-import { redisSettingsOf } from '../redis-settings.js';
-import { requestJson, serverOf, serverOptions, type ServerOptions } from '../server.js';
+import { stateDir } from '../paths.js';
+import { redisSettingsOf, withoutRedis } from '../redis-settings.js';
+import { requestJson, serverOf, serverOptions, type ServerOptions, urlOption } from '../server.js';
 import { redisOption } from '../up/options.js';
+import { readRunFile } from '../up/run-file.js';
 import { requestDetails, workerDetails } from './details.js';
 import { ledgerScreen } from './ledger-screen.js';
 import { pageMap } from './page-map.js';
@@ -18,7 +21,8 @@ Examples:
   kvcapsule inspect request 4bf92f35-77b3-4da6-a3ce-929d0e0e4736    by its x-request-id
   kvcapsule inspect worker worker-0
   kvcapsule inspect pages worker-0                                 a map of its pool
-  KVCAPSULE_REDIS=redis://store:6379 kvcapsule inspect ledger      every lease, and the sums`;
+  kvcapsule inspect ledger                                         every lease, and the sums, of an up on this machine
+  KVCAPSULE_REDIS=redis://store:6379 kvcapsule inspect ledger      the same of another cluster`;
 
 export function registerInspect(program: Command): void {
   const inspect = program
@@ -37,7 +41,8 @@ export function registerInspect(program: Command): void {
   inspect
     .command('ledger')
     .description('leases by worker and the sums against capacity, read from Redis')
-    .addOption(redisOption('Redis of the cluster').makeOptionMandatory())
+    .addOption(redisOption('Redis of the cluster (default: that of `up` at the URL, on this machine)'))
+    .addOption(urlOption())
     .option('--json', 'print JSON')
     .action(showLedger);
 }
@@ -81,8 +86,28 @@ const showPages: Show = async (id, options) => {
   return options.json ? json(pages) : pageMap(pages);
 };
 
-async function showLedger(options: { readonly redis: string; readonly json?: true }): Promise<void> {
-  const client = await createRedisClient(redisSettingsOf(options.redis, 'kvcapsule inspect ledger'));
+interface LedgerOptions {
+  readonly redis?: string;
+  readonly url: string;
+  readonly json?: true;
+}
+
+/** @throws CliError where neither an option nor an `up` of this user and machine says which Redis it is */
+function storeOf({ redis, url }: LedgerOptions): RedisSettings {
+  const name = 'kvcapsule inspect ledger';
+  if (redis !== undefined) return redisSettingsOf(redis, name);
+  const server = new URL(serverRoot(url));
+  const run = readRunFile(stateDir(), server.port);
+  if (run !== undefined && isLocal(server.href))
+    return redisSettingsOf(run.redisUrl, name, withoutRedis(process.env));
+  throw new CliError(
+    `No \`up\` with a Redis of its own listens at ${server.origin} and was started by this user.`,
+    'Name the Redis of the cluster (--redis or KVCAPSULE_REDIS), or with --url where `up` listens.',
+  );
+}
+
+async function showLedger(options: LedgerOptions): Promise<void> {
+  const client = await createRedisClient(storeOf(options));
   try {
     const views = await readLedger(client);
     process.stdout.write(options.json ? json(views) : ledgerScreen(views));

@@ -1,10 +1,12 @@
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { partMain } from '../paths.js';
+import { partMain, stateDir } from '../paths.js';
+import { withoutRedis } from '../redis-settings.js';
 import type { UpOptions } from './options.js';
 import { freePort } from './ports.js';
 import { PrivateRedis } from './private-redis.js';
 import { hasPages, prometheusSpec, removeData } from './prometheus.js';
+import { writeRunFile } from './run-file.js';
 import { Supervised } from './supervised.js';
 import { untilServing } from './until-serving.js';
 
@@ -34,6 +36,7 @@ export class UpCluster {
   private router: Supervised | undefined;
   private prometheus: Supervised | undefined;
   private stopped: Promise<void> | undefined;
+  private removeRunFile: (() => void) | undefined;
 
   /** @param say one line for the terminal */
   constructor(
@@ -57,6 +60,8 @@ export class UpCluster {
     ]);
     const url = String(ready['url']);
     await untilServing(url, this.say);
+    if (this.redis)
+      this.removeRunFile = writeRunFile(stateDir(), new URL(url).port, { pid: process.pid, redisUrl });
     const models = ready['models'] as readonly string[];
     return this.options.observe ? { url, models, prometheusUrl: await this.observe(url) } : { url, models };
   }
@@ -74,6 +79,7 @@ export class UpCluster {
   }
 
   private async stopInOrder(): Promise<void> {
+    this.removeRunFile?.();
     const observer = this.prometheus?.stop(PROMETHEUS_GRACE_MS);
     await this.router?.stop(ROUTER_GRACE_MS);
     await Promise.all(this.workers.map((worker) => worker.stop(WORKER_GRACE_MS)));
@@ -126,11 +132,6 @@ export function childEnvironment(options: UpOptions, redisUrl: string): NodeJS.P
     KVCAPSULE_REDIS: redisUrl,
     ...(keys === undefined ? {} : { KVCAPSULE_API_KEYS: keys }),
   };
-}
-
-/** How a Redis elsewhere is spoken to is not how the private one is. */
-function withoutRedis(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('KVCAPSULE_REDIS_')));
 }
 
 interface WorkerProcess {

@@ -33,7 +33,8 @@ function make(folder: string): void {
   }
 }
 
-function isAlive(pid: number): boolean {
+/** Whether a process of any user has that id. */
+export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return true;

@@ -1,4 +1,4 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -108,6 +108,10 @@ describe('up', () => {
     expect(execFileSync(process.execPath, ask, { encoding: 'utf8' })).toMatch(
       /^microscope\.\n\n\d+ prompt.* tokens · first token \d+ ms · \d+ tokens\/s · KV \d+ KiB → \d+ KiB/,
     );
+    const ledger = [MAIN, 'inspect', 'ledger', '--url', url];
+    // what is said of a Redis elsewhere is not of this one
+    const env = { ...process.env, KVCAPSULE_REDIS_PASSWORD: 'of-another' };
+    expect(execFileSync(process.execPath, ledger, { encoding: 'utf8', env })).toMatch(/worker-0 .* right\n/);
     process.kill(up.child('apps/worker'), 'SIGKILL');
     await up.shows(/worker-0 stopped \(killed by SIGKILL\)/);
     await up.shows(/worker-0 is back/);
@@ -120,6 +124,9 @@ describe('up', () => {
     expect(await up.ends()).toBe(0);
     expect(performance.now() - askedMs).toBeLessThan(10_000);
     expect(pids.map(commandOf).filter((command) => command !== '')).toEqual([]);
+    const late = spawnSync(process.execPath, ledger, { encoding: 'utf8' });
+    expect(late.stderr).toContain('No `up` with a Redis of its own listens at');
+    expect(late.status).toBe(1);
   }, 90_000);
 
   it('shows commands that work as they are pasted, whatever the model is called and by whom', async () => {
