@@ -148,6 +148,49 @@ describe('the console', () => {
     await expect.poll(() => page.locator('mark').allTextContents()).toEqual(['blue', 'red']);
   }, 60_000);
 
+  it.each([
+    ['', 'The answer broke off.'],
+    ['data: {"choices":[{"index":0,"delta":{"content":"half"}}]}\n\n', 'The answer broke off.'],
+    ['data: {}\n\n', 'The answer broke off.'],
+    ['data: <html>\n\n', 'What came is no answer of a server of this kind.'],
+  ])('says so where an answer is not whole: %j', async (body, fault) => {
+    const page = await open('playground');
+    await live(page);
+    await page.route('**/v1/chat/completions', (route) =>
+      route.fulfill({ contentType: 'text/event-stream', body }),
+    );
+    await page.getByLabel('Question').fill('What is at D2?');
+    await page.getByRole('button', { name: 'Ask', exact: true }).click();
+    await page.getByText(fault).waitFor();
+  });
+
+  it('leaves its connection to other tabs while nobody sees it: more of them than connections work', async () => {
+    const show = (page: Page, isShown: boolean) =>
+      page.evaluate((hidden) => {
+        Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
+        document.dispatchEvent(new Event('visibilitychange'));
+      }, !isShown);
+    const first = await open('cluster');
+    await live(first);
+    await show(first, false);
+    for (let tabs = 1; tabs < 8; tabs += 1) {
+      const page = await first.context().newPage();
+      await page.addInitScript((given) => sessionStorage.setItem('kvcapsule.key', given), KEY);
+      await page.goto(`${cluster.url}/#/cluster`, { timeout: 20_000 });
+      await live(page);
+      await show(page, false);
+    }
+    await show(first, true);
+    await live(first);
+  }, 120_000);
+
+  it('takes a damaged address as it is', async () => {
+    const page = await open('playground/%E0%A4%A');
+    await page.getByRole('heading', { name: 'Playground' }).waitFor();
+    await page.goto(`${cluster.url}/#/cluster/%`);
+    await page.getByRole('heading', { name: 'worker-0' }).waitFor();
+  }, 60_000);
+
   it('is used with the keyboard alone', async () => {
     const page = await open('cluster');
     await live(page);

@@ -51,7 +51,7 @@ export async function request(server: Server, path: string, init: RequestInit = 
     throw new NobodyAnswers(server.url);
   });
   if (response.ok) return response;
-  const failed = ErrorBody.safeParse(await response.json().catch(() => undefined));
+  const failed = ErrorBody.safeParse(await jsonOf(response));
   throw failed.success
     ? refusal(failed.data)
     : new CliError(
@@ -60,15 +60,40 @@ export async function request(server: Server, path: string, init: RequestInit = 
       );
 }
 
-/** The same, its answer checked. */
+/** Servers of this project answer what is asked here at once. */
+const ANSWER_MS = 15_000;
+/** A snapshot of a thousand workers has 1 MB. */
+const MOST_BYTES = 64 * 2 ** 20;
+
+/** What an answer says; undefined where that is no JSON, or far more than a server of this project sends. */
+export async function jsonOf({ body }: Response): Promise<unknown> {
+  const pieces: Uint8Array[] = [];
+  let bytes = 0;
+  try {
+    for await (const piece of (body ?? []) as AsyncIterable<Uint8Array>) {
+      bytes += piece.length;
+      if (bytes > MOST_BYTES) return undefined;
+      pieces.push(piece);
+    }
+    return JSON.parse(Buffer.concat(pieces).toString());
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * The same, its answer checked.
+ *
+ * @throws NobodyAnswers where none begins within 15 s, CliError where it is not that
+ */
 export async function requestJson<S extends z.ZodType>(
   server: Server,
   path: string,
   schema: S,
   init: RequestInit = {},
 ): Promise<z.output<S>> {
-  const response = await request(server, path, init);
-  const answer = schema.safeParse(await response.json().catch(() => undefined));
+  const response = await request(server, path, { signal: AbortSignal.timeout(ANSWER_MS), ...init });
+  const answer = schema.safeParse(await jsonOf(response));
   if (answer.success) return answer.data;
   throw new CliError(`${server.url}${path} answers in another form than this version knows.`);
 }

@@ -13,7 +13,16 @@ export interface Route {
 function routeOf(hash: string): Route {
   const [view = '', ...rest] = hash.replace(/^#\//, '').split('/');
   const known = VIEWS.find((each) => each === view) ?? 'cluster';
-  return { view: known, item: decodeURIComponent(rest.join('/')) };
+  return { view: known, item: decoded(rest.join('/')) };
+}
+
+/** Addresses come damaged, too: cut within a character, or typed. */
+function decoded(item: string): string {
+  try {
+    return decodeURIComponent(item);
+  } catch {
+    return item;
+  }
 }
 
 export const route = signal(routeOf(location.hash));

@@ -16,12 +16,23 @@ const SILENCE_MS = 25_000;
 
 let attempt = new AbortController();
 
-/** Follows the cluster for as long as the page lives, over one stream at a time. */
+/**
+ * Follows the cluster for as long as the page lives, over one stream at a time. A tab that nobody sees has none:
+ * browsers open six connections to a server, for all tabs together.
+ */
 export async function follow(): Promise<never> {
+  document.addEventListener('visibilitychange', () => {
+    if (document.hidden) attempt.abort();
+  });
   let failures = 0;
   for (;;) {
+    await shown();
     attempt = new AbortController();
     const isLocked = await listen(attempt.signal, () => (failures = 0)).catch(lostAs);
+    if (document.hidden) {
+      connection.value = 'connecting';
+      continue;
+    }
     connection.value = isLocked === true ? 'locked' : 'lost';
     failures += 1;
     if (isLocked === true) await keyChange();
@@ -66,6 +77,20 @@ function take(event: string | undefined, data: string): void {
 
 const watch = () => setTimeout(() => attempt.abort(), SILENCE_MS);
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
+function shown(): Promise<void> {
+  return new Promise((resolve) => {
+    if (!document.hidden) resolve();
+    else
+      document.addEventListener(
+        'visibilitychange',
+        () => {
+          resolve(shown());
+        },
+        { once: true },
+      );
+  });
+}
 
 /** Somebody has entered a key, be it the same one. */
 function keyChange(): Promise<void> {

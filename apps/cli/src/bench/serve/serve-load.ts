@@ -6,7 +6,9 @@ import { columnsOf, LOAD_RESULT, type LoadResult } from '@kvcapsule/load/results
 import type { WordTokens, WorkloadSource } from '@kvcapsule/load/workload';
 import { serverFetch } from '@kvcapsule/platform/http';
 import { commitOf, machineName } from '@kvcapsule/reporting';
+import { z } from 'zod';
 import { CliError } from '../../failure.js';
+import { jsonOf } from '../../server.js';
 import { commandText, loadText, workloadText } from './describe.js';
 import { type LoadOutcome, startLoad } from './load-processes.js';
 import type { LoadOptions } from './options.js';
@@ -19,6 +21,8 @@ export interface Target {
   readonly words: WordTokens;
 }
 
+const ModelList = z.object({ data: z.tuple([z.object({ id: z.string() })]).rest(z.unknown()) });
+
 /** The first model that a server lists. */
 async function firstModel(baseUrl: string, headers: Readonly<Record<string, string>>): Promise<string> {
   const response = await serverFetch(`${baseUrl}/models`, {
@@ -27,9 +31,8 @@ async function firstModel(baseUrl: string, headers: Readonly<Record<string, stri
   }).catch(() => {
     throw new CliError(`nothing answers at ${baseUrl}`, 'Start a server, or name it with --url.');
   });
-  const list = response.ok ? ((await response.json()) as { data?: { id?: unknown }[] }) : undefined;
-  const id = list?.data?.[0]?.id;
-  if (typeof id === 'string') return id;
+  const list = response.ok ? ModelList.safeParse(await jsonOf(response)) : undefined;
+  if (list?.success) return list.data.data[0].id;
   throw new CliError(
     `${baseUrl}/models answers ${response.status} and lists no model`,
     response.status === 401

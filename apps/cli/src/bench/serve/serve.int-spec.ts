@@ -157,6 +157,11 @@ describe('kvcapsule bench serve', () => {
   it('says why a server does not answer, before it loads it', async () => {
     await expect(serve('--rate', '20', '--model', 'never', '--timeout', '1s')).rejects.toThrow('timeout');
     await expect(cli('bench', 'serve', '--url', 'http://127.0.0.1:9')).rejects.toThrow('nothing answers');
+    const page = createServer((_, response) => response.end('<html>')).listen(0, '127.0.0.1');
+    await once(page, 'listening');
+    const url = `http://127.0.0.1:${(page.address() as AddressInfo).port}`;
+    await expect(cli('bench', 'serve', '--url', url)).rejects.toThrow('lists no model');
+    page.close();
   });
 
   it('ends with a status of its own when the load process was late', async () => {

@@ -1,5 +1,5 @@
 import type { ChatCompletionChunk } from '@kvcapsule/contracts/openai';
-import { type ApiError, request } from '../../api/client.js';
+import { ApiError, request } from '../../api/client.js';
 import { readEvents } from '../../api/events.js';
 
 export interface Question {
@@ -54,6 +54,7 @@ export async function ask(
 ): Promise<void> {
   const beganMs = performance.now();
   let answer = begun(question.codec);
+  let isWhole = false;
   const say = (more: Partial<Answer>) => {
     answer = { ...answer, ...more, seconds: (performance.now() - beganMs) / 1_000 };
     told(answer);
@@ -69,24 +70,37 @@ export async function ask(
     if (body)
       await readEvents(
         body,
-        ({ data }) => say(pieceOf(data, answer, beganMs)),
+        ({ data }) => {
+          if (data === '[DONE]') isWhole = true;
+          else say(pieceOf(data, answer, beganMs));
+        },
         (comment) => say({ progress: comment.trim() }),
       );
-    say({ isRunning: false });
+    say({ isRunning: false, error: answer.error || (isWhole ? '' : 'The answer broke off.') });
   } catch (error) {
     say({ isRunning: false, error: signal.aborted ? 'Stopped.' : (error as ApiError).message });
   }
 }
 
 function pieceOf(data: string, answer: Answer, beganMs: number): Partial<Answer> {
-  if (data === '[DONE]') return {};
-  const chunk = JSON.parse(data) as ChatCompletionChunk & { error?: { message: string } };
+  const chunk = chunkOf(data);
   if (chunk.error) return { error: chunk.error.message };
-  const content = chunk.choices[0]?.delta.content ?? '';
+  const content = chunk.choices?.[0]?.delta.content ?? '';
   const isFirst = content !== '' && answer.firstTokenSeconds === undefined;
   return {
     ...(content !== '' && { text: answer.text + content }),
     ...(isFirst && { firstTokenSeconds: (performance.now() - beganMs) / 1_000 }),
     ...(chunk.usage && { usage: chunk.usage }),
   };
+}
+
+type Chunk = Partial<ChatCompletionChunk> & { readonly error?: { readonly message: string } };
+
+/** A proxy before the server may write into its stream. */
+function chunkOf(data: string): Chunk {
+  try {
+    return JSON.parse(data) as Chunk;
+  } catch {
+    throw new ApiError(200, 'unknown', 'What came is no answer of a server of this kind.');
+  }
 }
