@@ -2,8 +2,10 @@ import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { ROOT } from './harness.js';
+import { freePort } from '@kvcapsule/testing/redis';
+import { ROOT, until } from './harness.js';
 
 const run = promisify(execFile);
 
@@ -36,21 +38,120 @@ export async function bareRoot(): Promise<string> {
   return stdout.trim();
 }
 
-/** Images of the release, on a base that no registry is asked for. */
-export async function buildImages(archive: string): Promise<Images> {
+const BASE = 'kvcapsule-test-base:latest';
+let base: Promise<void> | undefined;
+
+/** A base that no registry is asked for, made once. */
+async function importBase(): Promise<void> {
   const scratch = mkdtempSync(join(tmpdir(), 'kvc-base-'));
   const tar = join(scratch, 'base.tar');
   await run('tar', ['-cf', tar, '-C', await bareRoot(), '--exclude=./dev/*', '--exclude=./proc/*', '.']);
-  await docker('import', tar, 'kvcapsule-test-base:latest');
+  await docker('import', tar, BASE);
   rmSync(scratch, { recursive: true });
+}
+
+/** Images of the release, tagged and labelled with the version. */
+export async function buildImages(archive: string, version: string): Promise<Images> {
+  await (base ??= importBase());
   const build = async (target: keyof Images): Promise<string> => {
-    const tag = `kvcapsule/${target}:test`;
+    const tag = `kvcapsule/${target}:${version}`;
     await docker(
-      ...['build', '--quiet', '--network', 'host', '--build-arg', 'BASE=kvcapsule-test-base:latest'],
-      ...['--build-arg', 'VERSION=0.1.0-test', '-f', join(ROOT, 'deploy/images/Dockerfile')],
+      ...['build', '--quiet', '--network', 'host', '--build-arg', `BASE=${BASE}`],
+      ...['--build-arg', `VERSION=${version}`, '-f', join(ROOT, 'deploy/images/Dockerfile')],
       ...['--target', target, '-t', tag, dirname(archive)],
     );
     return tag;
   };
   return { router: await build('router'), worker: await build('worker') };
+}
+
+/** A router or worker in a container. */
+export interface Contained {
+  readonly container: string;
+  /** Where it answers: a router clients, a worker scrapes. */
+  readonly url: string;
+}
+
+/** By which `tools/container-engine.mjs` finds what a test has left. */
+const LABEL = 'org.kvcapsule.test=part';
+/** As compose runs them. */
+const HARDENED = [
+  ...['--read-only', '--tmpfs', '/tmp:rw,noexec,nosuid,size=64m'],
+  ...['--cap-drop', 'ALL', '--security-opt', 'no-new-privileges'],
+];
+/** Of a start beside much else on two cores. */
+const START_LIMIT_MS = 300_000;
+const STOP_LIMIT_S = 120;
+
+/** Parts of a cluster, each in a container of the machine's own network, where it has ports of its own. */
+export class ContainedParts {
+  readonly #containers: string[] = [];
+
+  /** @param redis the URL of the store */
+  constructor(private readonly redis: string) {}
+
+  /** Resolves when it takes requests. */
+  async router(image: string): Promise<Contained> {
+    const port = await freePort();
+    const env = { HOST: '127.0.0.1', PORT: String(port), DRAIN_MS: '110000' };
+    return await this.#start(image, env, `http://127.0.0.1:${String(port)}`, '/health/ready');
+  }
+
+  /** Resolves when it is registered. What it has not ended half a second after it is asked to end goes elsewhere. */
+  async worker(image: string): Promise<Contained> {
+    const [port, metricsPort] = [await freePort(), await freePort()];
+    const env = {
+      ...{
+        LISTEN: `127.0.0.1:${String(port)}`,
+        METRICS_HOST: '127.0.0.1',
+        METRICS_PORT: String(metricsPort),
+      },
+      ...{ ID: `worker-${String(port)}`, POOL_MIB: '64', THREADS: '1', DRAIN_TIMEOUT_MS: '500' },
+    };
+    return await this.#start(image, env, `http://127.0.0.1:${String(metricsPort)}`, '/health');
+  }
+
+  /** Asks it to end, as an orchestrator does, and resolves to its exit code. */
+  async stop({ container }: Contained): Promise<number> {
+    await docker('stop', '--time', String(STOP_LIMIT_S), container);
+    const code = Number(await docker('inspect', '--format', '{{.State.ExitCode}}', container));
+    await docker('rm', container);
+    this.#containers.splice(this.#containers.indexOf(container), 1);
+    return code;
+  }
+
+  async imageOf({ container }: Contained): Promise<string> {
+    return await docker('inspect', '--format', '{{.Config.Image}}', container);
+  }
+
+  async end(): Promise<void> {
+    if (this.#containers.length > 0) await docker('rm', '--force', ...this.#containers);
+  }
+
+  async #start(
+    image: string,
+    env: Readonly<Record<string, string>>,
+    url: string,
+    health: string,
+  ): Promise<Contained> {
+    const variables = Object.entries({ ...env, REDIS: this.redis }).flatMap(([name, value]) => [
+      '--env',
+      `KVCAPSULE_${name}=${value}`,
+    ]);
+    const network = ['--network', 'host', '--label', LABEL];
+    const container = await docker('run', '--detach', ...network, ...HARDENED, ...variables, image);
+    this.#containers.push(container);
+    const isReady = async (): Promise<boolean> => {
+      if ((await fetch(`${url}${health}`).catch(() => undefined))?.status === 200) return true;
+      const isRunning = await docker('inspect', '--format', '{{.State.Running}}', container);
+      if (isRunning === 'false') throw new Error('it has ended');
+      await sleep(500);
+      return false;
+    };
+    await until(isReady, START_LIMIT_MS).catch(async (error: unknown) => {
+      const { stdout, stderr } = await run(DOCKER ?? '', ['logs', '--tail', '20', container]);
+      throw new Error(`a container of ${image} does not start: ${stdout}${stderr}`, { cause: error });
+    });
+    return { container, url };
+  }
 }

@@ -7,12 +7,16 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bareRoot, buildImages, DOCKER, docker, makeRelease, type Images } from './containers.js';
 import { ROOT } from './harness.js';
+import { keep, rollingRestart } from './rolling-restart.js';
 
 const run = promisify(execFile);
 /** What a system has to bring: the C and C++ libraries, and what the loader itself is. */
 const FROM_THE_SYSTEM = /^(ld-linux-x86-64|libc|libm|libdl|librt|libpthread|libstdc\+\+|libgcc_s)\.so\.\d+$/;
 /** Of Debian 12's glibc 2.36 nothing younger than this is used, so systems since 2021 will do. */
 const GLIBC_AT_MOST = 34;
+
+/** In containers of which every one is replaced meanwhile, twice. */
+const [STREAMS, WORKERS] = process.env['KVCAPSULE_TEST_FULL'] === '1' ? [2_000, 3] : [150, 2];
 
 const scratch = mkdtempSync(join(tmpdir(), 'kvc-release-'));
 let archive: string;
@@ -70,6 +74,12 @@ it.each(['bin/node', 'native/kvcapsule.node', 'native/libhwy.so.1'])(
 it('names no folder of the machine that made it', async () => {
   // grep ends with 1 when it finds nothing
   await expect(run('grep', ['-rlF', ROOT, release])).rejects.toMatchObject({ code: 1, stdout: '' });
+});
+
+it('has the licences of what is no npm package', () => {
+  const said = (name: string) => readFileSync(join(release, 'licenses', name), 'utf8');
+  expect(said('node')).toMatch(/^Node\.js is licensed for use as follows/);
+  expect(said('ggml')).toContain('MIT License');
 });
 
 it('has a bill of materials that lists each package in it, and its native parts', () => {
@@ -161,8 +171,10 @@ describe(`images, ${grounds}`, () => {
     return;
   }
   let images: Images;
+  let upgraded: Images;
   beforeAll(async () => {
-    images = await buildImages(archive);
+    images = await buildImages(archive, '0.1.0-test');
+    upgraded = await buildImages(archive, '0.1.1-test');
   }, 300_000);
 
   it.each(['router', 'worker'] as const)(
@@ -197,4 +209,14 @@ describe(`images, ${grounds}`, () => {
       expect(JSON.parse(seen)).toEqual({ uid: 10_001, gid: 10_001, own: [], tools: [] });
     },
   );
+
+  it(`lose none of ${String(STREAMS)} streams while every container is upgraded, and rolled back`, async () => {
+    const outcome = await rollingRestart({ from: images, to: upgraded, workers: WORKERS, streams: STREAMS });
+    keep(outcome);
+    expect(outcome.lost).toEqual([]);
+    const replaced = 2 * (outcome.routers + outcome.workers);
+    expect(outcome.exitCodes).toEqual(Array.from({ length: replaced }, () => 0));
+    expect(outcome.images).toEqual(Object.values(images).sort());
+    expect(outcome.resumed).toBeGreaterThan(0);
+  }, 3_600_000);
 });

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { ask, Cluster, MODEL_DIR, type Part, until } from './harness.js';
+import { Traffic } from './traffic.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'kvc-revisions-'));
 let cluster: Cluster;
@@ -35,43 +36,14 @@ async function drain({ process }: Part): Promise<void> {
   await exited;
 }
 
-/** Asks by default and alias in turns until it is told to stop; counts answers by worker. */
-class Traffic {
-  readonly failures: string[] = [];
-  readonly answered = new Map<string, number>();
-  #isOver = false;
-  readonly #clients = Array.from({ length: 4 }, (_, at) => this.#client(at));
-
-  get total(): number {
-    return [...this.answered.values()].reduce((sum, count) => sum + count, 0);
-  }
-
-  async more(count: number): Promise<void> {
-    const goal = this.total + count;
-    await until(() => this.total >= goal, 60_000);
-  }
-
-  async stop(): Promise<void> {
-    this.#isOver = true;
-    await Promise.all(this.#clients);
-  }
-
-  async #client(at: number): Promise<void> {
-    for (let turn = at; !this.#isOver; turn += 1) {
-      const body = { messages: [ask(`Number ${String(turn)}`)], max_tokens: 8 };
-      const named = turn % 2 === 0 ? body : { ...body, model: 'vlm' };
-      const headers = { 'content-type': 'application/json', 'x-kvcapsule-receipt': '1' };
-      const response = await cluster.chat(named, { headers });
-      const text = await response.text();
-      if (response.status !== 200) this.failures.push(`${String(response.status)} ${text}`);
-      const worker = response.headers.get('x-kvcapsule-worker') ?? '';
-      this.answered.set(worker, (this.answered.get(worker) ?? 0) + 1);
-    }
-  }
+/** Asks by default and alias in turns. */
+function body(turn: number): object {
+  const question = { messages: [ask(`Number ${String(turn)}`)], max_tokens: 8 };
+  return turn % 2 === 0 ? question : { ...question, model: 'vlm' };
 }
 
 it('moves from one revision of a model to the next under traffic, worker by worker, and no request fails', async () => {
-  const traffic = new Traffic();
+  const traffic = new Traffic({ urls: () => [cluster.url], body });
   await traffic.more(8);
   cluster.workers.push(await cluster.startWorker(2, second));
   await traffic.more(8);

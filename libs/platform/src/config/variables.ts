@@ -76,6 +76,7 @@ export const VARIABLES = {
     'TEST_DOCKER',
     'SOAK_SECONDS',
     'SOAK_OUT',
+    'ROLLING_OUT',
   ],
 } as const;
 
