@@ -14,7 +14,7 @@ import type { BreakerState, Trial } from '@kvcapsule/domain/retries';
 import type { Following, FollowingFigures, RegistryNews, WorkerRecord } from '@kvcapsule/domain/registry';
 import { Ports } from '../ports.js';
 import { Settings } from '../settings.js';
-import { LIST_STANDS_MS, Member } from './member.js';
+import { LIST_STANDS_MS, Member, type Tracked } from './member.js';
 import { lost, type WorkerLink } from './worker-link.js';
 
 const TICK_MS = 1_000;
@@ -34,6 +34,9 @@ const WAKE_MS = 250;
  * says; it is found within six seconds, since silence is looked for every second.
  */
 const SILENCE_MS = 5_000;
+
+/** Towards a worker that has gone. */
+const UNTRACKED: Tracked = { holds: () => undefined, left: () => undefined };
 
 /** The workers this router knows, what it has in flight on each, and its one channel to each. */
 @Injectable()
@@ -129,9 +132,9 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
     return member ? member.channel.describePool() : Promise.reject(lost('The worker has gone.'));
   }
 
-  /** Counts a request towards its worker until the returned function is called. */
-  track(workerId: string, pages: number): (areFree: boolean) => void {
-    return this.#members.get(workerId)?.track(pages) ?? (() => undefined);
+  /** Counts a request towards its worker until it has left. */
+  track(workerId: string): Tracked {
+    return this.#members.get(workerId)?.track() ?? UNTRACKED;
   }
 
   /** Notes what a request has a worker compute: for it alone, and until its first token with what is ahead of it. */

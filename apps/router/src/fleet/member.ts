@@ -22,6 +22,14 @@ export interface MemberEvents extends ChannelEvents {
   readonly turned: (isOpen: boolean) => void;
 }
 
+/** A request of this router that a worker has, or is about to. */
+export interface Tracked {
+  /** The ledger has set them aside. */
+  holds(pages: number): void;
+  /** @param areFree whether its pages are free by then */
+  left(areFree: boolean): void;
+}
+
 /**
  * One worker as this router knows it: its record, what is in flight there, and the channel to it. It is its own view,
  * which is always the newest: a decision over a thousand workers copies none of them.
@@ -179,16 +187,25 @@ export class Member implements WorkerView {
     this.#isForgiven = isForgiven;
   }
 
-  /** Counts a request until the returned function is called. */
-  track(pages: number): (areFree: boolean) => void {
+  /**
+   * Counts a request from when the ledger is asked for its pages: those that are asked for at one time would each find
+   * the slot of the others free.
+   */
+  track(): Tracked {
     this.#requests += 1;
-    this.#pages += pages;
-    return (areFree) => {
-      this.#requests -= 1;
-      this.#pages -= pages;
-      if (!areFree) return;
-      this.#freed[0] = (this.#freed[0] ?? 0) + pages;
-      this.#freedPages += pages;
+    let held = 0;
+    return {
+      holds: (pages) => {
+        held = pages;
+        this.#pages += pages;
+      },
+      left: (areFree) => {
+        this.#requests -= 1;
+        this.#pages -= held;
+        if (!areFree) return;
+        this.#freed[0] = (this.#freed[0] ?? 0) + held;
+        this.#freedPages += held;
+      },
     };
   }
 }

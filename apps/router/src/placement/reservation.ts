@@ -2,6 +2,7 @@ import type { LeaseKey } from '@kvcapsule/domain/ledger';
 import type { Pick, Work } from '@kvcapsule/domain/placement';
 import type { WorkerRecord } from '@kvcapsule/domain/registry';
 import type { Trial } from '@kvcapsule/domain/retries';
+import type { Tracked } from '../fleet/member.js';
 
 /** Pages set aside for a request on one worker, until they are released. */
 export interface Reservation {
@@ -12,6 +13,8 @@ export interface Reservation {
   readonly pick: Pick;
   /** What the request has it compute, to be told of the first token. */
   readonly work: Work;
+  /** It counts towards the requests and pages of its worker. */
+  readonly tracked: Tracked;
   /** What becomes of it tells the worker's breaker how the worker does. */
   readonly trial: Trial;
   /** The ledger has not heard of it: the worker may have no room. */
@@ -20,6 +23,4 @@ export interface Reservation {
   isRefused?: boolean;
   /** The worker may still run it: the lease is the worker's, which gives it back, or it runs out. */
   isUnconfirmed?: boolean;
-  /** @param areFree the pages are free on the worker */
-  readonly untrack: (areFree: boolean) => void;
 }

@@ -31,7 +31,7 @@ export const MOST_RESERVATIONS = 3;
 const NO_TURN: Turn = { headroom: NO_HEADROOM, isGuest: false };
 
 type Begun = Omit<Taken, 'key' | 'provisional'>;
-type Taken = Omit<Reservation, 'record' | 'pages' | 'pick' | 'isRefused' | 'untrack'>;
+type Taken = Omit<Reservation, 'record' | 'pages' | 'pick' | 'isRefused'>;
 
 /** Finds a worker for a request and sets its pages aside in the ledger. */
 @Injectable()
@@ -63,7 +63,10 @@ export class Reserver {
    */
   async reserve(demand: Demand, turn: Turn = NO_TURN): Promise<Reservation | undefined> {
     const { headroom, isGuest } = turn;
-    const decision = await this.#decideOnNews(isGuest ? { ...demand, isGuest } : demand);
+    const asking = isGuest ? { ...demand, isGuest } : demand;
+    let decision = this.#decide(asking, MOST_RESERVATIONS);
+    // not a moment passes between a decision and its request counting, or those that arrive at one time decide alike
+    if (!isPlaceable(decision)) decision = await this.#decideOnNews(asking);
     if (!isPlaceable(decision)) throw unplaceable(demand, decision);
     let forgotten: Pick | undefined;
     for (const pick of decision.picks) {
@@ -77,19 +80,19 @@ export class Reserver {
     }
     const trial = forgotten && this.fleet.begin(forgotten.worker.record, decision.ignoresBreakers);
     if (forgotten && trial) {
-      return this.#provisional(demand, forgotten, { trial, work: this.#send(demand, forgotten) });
+      return this.#provisional(demand, forgotten, this.#begin(demand, forgotten, trial));
     }
     this.fleet.wanted();
     return undefined;
   }
 
   /**
-   * Trial and work are over where no reservation comes of it. The work begins before the ledger answers: whoever is
-   * placed meanwhile knows of it.
+   * What has begun is over where no reservation comes of it. It begins before the ledger answers: whoever is placed
+   * meanwhile knows of it.
    */
   async #ask(demand: Demand, pick: Pick, trial: Trial): Promise<Reservation | LedgerAnswer> {
     const key = newLease(pick.worker);
-    const begun = { trial, work: this.#send(demand, pick) };
+    const begun = this.#begin(demand, pick, trial);
     let answer: LedgerAnswer | undefined;
     try {
       answer = await this.ledger.reserve(key, demand.pagesOn(pick.worker));
@@ -99,6 +102,7 @@ export class Reserver {
     } finally {
       if (answer !== 'reserved' && answer !== 'away') {
         begun.work.ended();
+        begun.tracked.left(false);
         trial.left();
       }
     }
@@ -129,10 +133,10 @@ export class Reserver {
 
   /** Never rejects: a lease that cannot be given back here is by its worker, or runs out. */
   async release(reservation: Reservation): Promise<void> {
-    const { key, work, trial, untrack, provisional, isRefused = false, isUnconfirmed = false } = reservation;
+    const { key, work, trial, tracked, provisional, isRefused = false, isUnconfirmed = false } = reservation;
     work.ended();
     trial.left();
-    untrack(!isUnconfirmed);
+    tracked.left(!isUnconfirmed);
     if (isUnconfirmed) return;
     if (!provisional) await this.ledger.giveBack(key);
     if (!isRefused) this.fleet.changed();
@@ -140,8 +144,6 @@ export class Reserver {
 
   /** A worker that has come back stands in the registry before the next refresh shows it: who is refused asks first. */
   async #decideOnNews(demand: Demand): Promise<GuardedDecision> {
-    const decision = this.#decide(demand, MOST_RESERVATIONS);
-    if (isPlaceable(decision)) return decision;
     await this.fleet.lookAgain();
     return this.#decide(demand, MOST_RESERVATIONS);
   }
@@ -162,6 +164,10 @@ export class Reserver {
   /** Under a lease of its own: the one that the ledger was asked for may be given back yet. */
   #provisional(demand: Demand, pick: Pick, begun: Begun): Reservation {
     return this.#reservation(demand, pick, { key: newLease(pick.worker), ...begun, provisional: true });
+  }
+
+  #begin(demand: Demand, pick: Pick, trial: Trial): Begun {
+    return { trial, work: this.#send(demand, pick), tracked: this.fleet.track(pick.worker.record.workerId) };
   }
 
   /** From here on the worker counts as computing it. */
@@ -188,8 +194,8 @@ export class Reserver {
     demand.prefers = { arithmetic, precision };
     this.telemetry.metrics.reservations.inc({ outcome: taken.provisional ? 'provisional' : 'reserved' });
     const pages = demand.pagesOn(worker);
-    const untrack = this.fleet.track(record.workerId, pages);
-    return { record, ...taken, pages, pick, untrack };
+    taken.tracked.holds(pages);
+    return { record, ...taken, pages, pick };
   }
 }
 

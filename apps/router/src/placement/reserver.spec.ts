@@ -70,6 +70,15 @@ describe('a worker that runs two requests at one time', () => {
     expect(await reserver.reserve(demand())).toBeDefined();
   });
 
+  it('gets no more of those that the ledger is asked for at one time', async () => {
+    await meet(running(0));
+    const reservations = await Promise.all(Array.from({ length: 6 }, () => reserver.reserve(demand())));
+    const got = reservations.filter((reservation) => reservation !== undefined);
+    expect(got).toHaveLength(3);
+    await Promise.all(got.map((reservation) => reserver.release(reservation)));
+    expect(fleet.views()[0]).toMatchObject({ requests: 0 });
+  });
+
   it('gets none while other routers’ requests fill it', async () => {
     await meet(running(3));
     expect(await reserver.reserve(demand())).toBeUndefined();
