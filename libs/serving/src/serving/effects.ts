@@ -57,14 +57,15 @@ export type Report =
   | { readonly kind: 'requestScheduled'; readonly key: string }
   | {
       readonly kind: 'requestFinished';
+      readonly key: string;
       readonly ids: RequestIds;
       readonly reason: FinishReason;
       readonly usage: Usage;
     }
-  | { readonly kind: 'requestFailed'; readonly ids: RequestIds; readonly code: string }
+  | { readonly kind: 'requestFailed'; readonly key: string; readonly ids: RequestIds; readonly code: string }
   /** It was never taken in; its ids are whatever was sent. */
   | { readonly kind: 'requestRefused'; readonly code: string }
-  | { readonly kind: 'poolExhausted'; readonly ids: RequestIds }
+  | { readonly kind: 'poolExhausted'; readonly key: string; readonly ids: RequestIds }
   | { readonly kind: 'stepPlanned'; readonly counters: SchedulerCounters }
   | {
       readonly kind: 'stepLanded';

@@ -78,7 +78,8 @@ export class Requests {
       this.holdings.geometry,
     );
     this.#dismiss(generation);
-    this.holdings.outbox.report({ kind: 'requestFinished', ids: generation.ids, reason: ending, usage });
+    const { key, ids } = generation;
+    this.holdings.outbox.report({ kind: 'requestFinished', key, ids, reason: ending, usage });
     const detail = ending === 'length' ? more : undefined;
     this.tell(generation, { kind: 'finished', reason: ending, text, usage, ...detail });
   }
@@ -87,7 +88,8 @@ export class Requests {
     if (generation.ended) return;
     this.#dismiss(generation);
     const { code, message, param } = asRequestError(error);
-    this.holdings.outbox.report({ kind: 'requestFailed', ids: generation.ids, code });
+    const { key, ids } = generation;
+    this.holdings.outbox.report({ kind: 'requestFailed', key, ids, code });
     this.tell(generation, { kind: 'failed', code, message, param });
   }
 

@@ -276,7 +276,7 @@ describe('a core', () => {
     const usage = expect.objectContaining({ promptTokens: 23 }) as object;
     const ids = { requestId: 'a', clientRequestId: undefined };
     expect(effects).toContainEqual({
-      ...{ kind: 'report', report: { kind: 'requestFinished', ids, reason: 'abort', usage } },
+      ...{ kind: 'report', report: { kind: 'requestFinished', key: 'a', ids, reason: 'abort', usage } },
     });
     expect(serving.abort('a')).toEqual([]);
     driver.take(effects);

@@ -99,7 +99,7 @@ describe('an answer', () => {
     expect(tokensOf(events).length).toBeGreaterThan(3 * 8);
     expect(tokensOf(events).length).toBeLessThan(400);
     expect(driver.reports).toContainEqual({
-      ...{ kind: 'poolExhausted', ids: { requestId: 'r', clientRequestId: undefined } },
+      ...{ kind: 'poolExhausted', key: 'r', ids: { requestId: 'r', clientRequestId: undefined } },
     });
   });
 });

@@ -220,7 +220,7 @@ export class Steps {
 
   #exhaust(generation: Generation): void {
     const { outbox, requests } = this.parts;
-    outbox.report({ kind: 'poolExhausted', ids: generation.ids });
+    outbox.report({ kind: 'poolExhausted', key: generation.key, ids: generation.ids });
     // without a single token there is no answer that could be too long
     if (generation.completionTokens > 0) requests.cutShort(generation);
     else

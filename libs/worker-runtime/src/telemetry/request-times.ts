@@ -30,6 +30,11 @@ export class RequestTimes {
     this.#requests.set(key, { arrivedMs: nowMs, ...times, span });
   }
 
+  /** Of the trace that records it. */
+  traceId(key: string): string | undefined {
+    return this.#requests.get(key)?.span?.traceId;
+  }
+
   /** It takes part in a step; where it was preempted and comes back the first time counts. */
   scheduled(key: string, nowMs: number): void {
     const times = this.#requests.get(key);

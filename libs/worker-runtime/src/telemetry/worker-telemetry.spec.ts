@@ -1,3 +1,4 @@
+import type { Span, Tracing } from '@kvcapsule/platform/tracing';
 import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
@@ -6,10 +7,22 @@ import { type Asking, generateOf, type Rig, RouterSide, startRig } from '../test
 const lines: Record<string, unknown>[] = [];
 let rig: Rig;
 
+const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
+const nothing = () => undefined;
+const span: Span = {
+  ...{ traceId: TRACE_ID, traceparent: '', child: () => span },
+  ...{ note: nothing, event: nothing, set: nothing, end: nothing },
+};
+/** Records what its sender records. */
+const tracing: Tracing = {
+  ...{ begin: nothing, close: () => Promise.resolve() },
+  join: (_name, traceparent) => (traceparent === undefined ? undefined : span),
+};
+
 beforeEach(async () => {
   lines.length = 0;
   const write = (line: string) => void lines.push(JSON.parse(line) as Record<string, unknown>);
-  rig = await startRig({ logger: pino({}, { write }) });
+  rig = await startRig({ logger: pino({}, { write }), tracing });
 });
 afterEach(() => rig.close());
 
@@ -32,6 +45,19 @@ describe('the log', () => {
         reason: 'length',
         ...{ promptTokens: 3, cachedTokens: 0, completionTokens: 3 },
       }),
+    ]);
+  });
+
+  it('names the trace of a request that is recorded, however it ends, and no other', async () => {
+    const traceparent = `00-${TRACE_ID}-b7ad6b7169203331-01`;
+    await ask({ traceparent });
+    rig.engine.failNext = 1;
+    await ask({ requestId: 'r2', traceparent });
+    await ask({ requestId: 'r3' });
+    expect(ofRequests().map(({ msg, requestId, traceId }) => [msg, requestId, traceId])).toEqual([
+      ['a request ended', 'r1', TRACE_ID],
+      ['a request failed', 'r2', TRACE_ID],
+      ['a request ended', 'r3', undefined],
     ]);
   });
 

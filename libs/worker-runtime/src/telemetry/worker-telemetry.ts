@@ -64,7 +64,7 @@ export class WorkerTelemetry {
         metrics.requests.inc({ reason: 'error' });
         return;
       case 'poolExhausted':
-        logger.warn(report.ids, 'a request ended because the pool is full');
+        logger.warn(this.#idsOf(report), 'a request ended because the pool is full');
         return;
       case 'stepPlanned':
         this.#pressure.update(report.counters);
@@ -115,10 +115,20 @@ export class WorkerTelemetry {
     swapUsed.set(swappedPages * pageBytes);
   }
 
-  #finished({ ids, reason, usage }: ReportOf<'requestFinished'>): void {
+  /** What its lines begin with; `traceId` where it is recorded. */
+  #idsOf({ key, ids }: Pick<ReportOf<'requestFinished'>, 'key' | 'ids'>): object {
+    const traceId = this.#times.traceId(key);
+    return traceId === undefined ? ids : { ...ids, traceId };
+  }
+
+  #finished(report: ReportOf<'requestFinished'>): void {
+    const { reason, usage } = report;
     const { requests, tokens } = this.metrics;
     const { promptTokens, cachedTokens, completionTokens } = usage;
-    this.logger.info({ ...ids, reason, promptTokens, cachedTokens, completionTokens }, 'a request ended');
+    this.logger.info(
+      { ...this.#idsOf(report), reason, promptTokens, cachedTokens, completionTokens },
+      'a request ended',
+    );
     requests.inc({ reason });
     tokens.inc({ kind: 'prompt' }, promptTokens);
     tokens.inc({ kind: 'completion' }, completionTokens);
@@ -126,8 +136,8 @@ export class WorkerTelemetry {
     this.metrics.requestCompletionTokens.observe(completionTokens);
   }
 
-  #failed({ ids, code }: ReportOf<'requestFailed'>): void {
-    this.logger.warn({ ...ids, code }, 'a request failed');
+  #failed(report: ReportOf<'requestFailed'>): void {
+    this.logger.warn({ ...this.#idsOf(report), code: report.code }, 'a request failed');
     this.metrics.requests.inc({ reason: 'error' });
   }
 
