@@ -17,7 +17,7 @@ const GLIBC_AT_MOST = 34;
 
 /** In containers of which every one is replaced meanwhile, twice. */
 const full = process.env['KVCAPSULE_TEST_FULL'] === '1';
-const [STREAMS, WORKERS] = full ? [2_000, 3] : [150, 2];
+const [STREAMS, WORKERS] = [2_000, 3];
 
 const scratch = mkdtempSync(join(tmpdir(), 'kvc-release-'));
 let archive: string;
@@ -180,7 +180,7 @@ describe(`images, ${grounds}`, () => {
   let upgraded: Images;
   beforeAll(async () => {
     images = await buildImages(archive, '0.1.0-test');
-    upgraded = await buildImages(archive, '0.1.1-test');
+    if (full) upgraded = await buildImages(archive, '0.1.1-test');
   }, 300_000);
 
   it.each(['router', 'worker'] as const)(
@@ -216,13 +216,23 @@ describe(`images, ${grounds}`, () => {
     },
   );
 
-  it(`lose none of ${String(STREAMS)} streams while every container is upgraded, and rolled back`, async () => {
-    const outcome = await rollingRestart({ from: images, to: upgraded, workers: WORKERS, streams: STREAMS });
-    keep(outcome);
-    expect(outcome.lost).toEqual([]);
-    const replaced = 2 * (outcome.routers + outcome.workers);
-    expect(outcome.exitCodes).toEqual(Array.from({ length: replaced }, () => 0));
-    expect(outcome.images).toEqual(Object.values(images).sort());
-    expect(outcome.resumed).toBeGreaterThan(0);
-  }, 3_600_000);
+  // each container that starts is a minute on a machine that does other work, and there are ten of them
+  it.runIf(full)(
+    `lose none of ${String(STREAMS)} streams while every container is upgraded, and rolled back`,
+    async () => {
+      const outcome = await rollingRestart({
+        from: images,
+        to: upgraded,
+        workers: WORKERS,
+        streams: STREAMS,
+      });
+      keep(outcome);
+      expect(outcome.lost).toEqual([]);
+      const replaced = 2 * (outcome.routers + outcome.workers);
+      expect(outcome.exitCodes).toEqual(Array.from({ length: replaced }, () => 0));
+      expect(outcome.images).toEqual(Object.values(images).sort());
+      expect(outcome.resumed).toBeGreaterThan(0);
+    },
+    3_600_000,
+  );
 });
