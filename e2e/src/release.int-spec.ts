@@ -28,7 +28,7 @@ beforeAll(async () => {
   archive = await makeRelease(join(scratch, 'first'));
   await run('tar', ['-xzf', archive, '-C', scratch]);
   release = join(scratch, basename(archive, '.tar.gz'));
-}, 300_000);
+}, 600_000);
 afterAll(() => {
   rmSync(scratch, { recursive: true, force: true });
 });
@@ -41,7 +41,7 @@ it.runIf(full)(
     const sums = [archive, again].map((path) => readFileSync(`${path}.sha256`, 'utf8'));
     expect(sums[1]).toBe(sums[0]);
   },
-  300_000,
+  600_000,
 );
 
 it('has the checksums of its archive and of each file in it', async () => {
@@ -153,7 +153,7 @@ it('serves the demo where nothing is installed but Redis', async () => {
     echo "ended with $?"`);
   expect(said).toMatch(/^microscope\./);
   expect(said).toMatch(/ended with 0\n$/);
-}, 120_000);
+}, 300_000);
 
 /** Looks at all that an image has of the release, from inside. */
 const LOOK_AROUND = `
@@ -181,7 +181,7 @@ describe(`images, ${grounds}`, () => {
   beforeAll(async () => {
     images = await buildImages(archive, '0.1.0-test');
     if (full) upgraded = await buildImages(archive, '0.1.1-test');
-  }, 300_000);
+  }, 600_000);
 
   it.each(['router', 'worker'] as const)(
     '%s says what it is, and runs as a user with no rights',

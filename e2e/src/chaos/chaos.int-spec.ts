@@ -55,8 +55,8 @@ it(
     );
     const watching = watchLedger(ground, tell, untilMs + 10_000);
     const say = (what: string) => tell({ kind: 'fault', atMs: performance.now(), what });
-    const emptied = () => tell({ kind: 'emptied', atMs: performance.now() });
-    const broken = await strikeUntil(ground, new SeededRandom(SEED), say, emptied, untilMs);
+    const empties = (kind: 'emptying' | 'emptied') => tell({ kind, atMs: performance.now() });
+    const broken = await strikeUntil(ground, new SeededRandom(SEED), say, empties, untilMs);
     await Promise.all(clients);
     await until(() => ground.isReady(), 60_000);
     await until(() => ground.isQuiet(), 60_000);

@@ -48,6 +48,9 @@ describe('the checker finds nothing in a history', () => {
       sample(1, 'p', { x: 6, y: 4 }),
       sample(2, 'p', { x: 6 }),
       sample(3, 'q', { z: 10 }),
+      { kind: 'emptying', atMs: 0 } as const,
+      sample(3, 'q', { z: 10 }),
+      sample(1, 'q', { z: 10 }),
       { kind: 'emptied', atMs: 0 } as const,
       sample(1, 'q', { z: 10 }),
     ];

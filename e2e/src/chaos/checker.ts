@@ -75,8 +75,13 @@ interface Tenure {
 function ledgerViolations(history: readonly Happening[]): Violation[] {
   const tenures = new Map<string, Tenure>();
   const found: Violation[] = [];
+  let isEmptying = false;
   for (const happening of history) {
-    if (happening.kind === 'emptied') for (const tenure of tenures.values()) tenure.epoch = 0;
+    if (happening.kind === 'emptying') isEmptying = true;
+    if (happening.kind === 'emptied') {
+      isEmptying = false;
+      for (const tenure of tenures.values()) tenure.epoch = 0;
+    }
     if (happening.kind !== 'ledger') continue;
     const { workerId, epoch, holder, capacityPages, leases } = happening;
     const tenure = tenures.get(workerId) ?? { epoch, holders: new Map<string, string>() };
@@ -84,7 +89,8 @@ function ledgerViolations(history: readonly Happening[]): Violation[] {
     const pages = leases.reduce((sum, lease) => sum + lease.pages, 0);
     if (pages > capacityPages)
       found.push(`${workerId}: ${pages} pages are promised of ${capacityPages} (epoch ${epoch})`);
-    if (epoch < tenure.epoch) found.push(`${workerId}: epoch ${epoch} follows ${tenure.epoch}`);
+    if (epoch < tenure.epoch && !isEmptying)
+      found.push(`${workerId}: epoch ${epoch} follows ${tenure.epoch}`);
     tenure.epoch = epoch;
     for (const { id } of leases) {
       const first = tenure.holders.get(id);

@@ -22,8 +22,11 @@ export type Happening =
       readonly capacityPages: number;
       readonly leases: readonly SampledLease[];
     }
-  /** The store has lost everything: what it holds from here on is another history of epochs. */
-  | { readonly kind: 'emptied'; readonly atMs: number }
+  /**
+   * The store loses everything between the two: what it holds from then on is another history of epochs, and samples
+   * meanwhile are of either.
+   */
+  | { readonly kind: 'emptying' | 'emptied'; readonly atMs: number }
   /** What was done to whom; for people. */
   | { readonly kind: 'fault'; readonly atMs: number; readonly what: string };
 

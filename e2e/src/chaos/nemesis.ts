@@ -21,8 +21,8 @@ interface Strike {
   readonly worker: Node;
   readonly router: Node;
   readonly random: SeededRandom;
-  /** The store has lost what it held. */
-  readonly emptied: () => void;
+  /** The store is about to lose what it holds, or has lost it: a worker may register before that is over. */
+  readonly empties: (when: 'emptying' | 'emptied') => void;
 }
 
 const between = ({ random }: Strike, leastMs: number, mostMs: number): number =>
@@ -78,19 +78,18 @@ const FAULTS: readonly Fault[] = [
     name: 'lose store',
     weight: 2,
     run: async (strike) => {
-      // told before, too: a worker may register before this is over
-      strike.emptied();
+      strike.empties('emptying');
       await strike.ground.loseStore();
-      strike.emptied();
+      strike.empties('emptied');
     },
   },
   {
     name: 'empty store',
     weight: 1,
     run: async (strike) => {
-      strike.emptied();
+      strike.empties('emptying');
       await say(strike, 'FLUSHALL');
-      strike.emptied();
+      strike.empties('emptied');
     },
   },
   { name: 'jump worker clock', weight: 1, run: (strike) => jump(strike.worker.clock, strike) },
@@ -109,7 +108,7 @@ export async function strikeUntil(
   ground: Ground,
   random: SeededRandom,
   tell: (what: string) => void,
-  emptied: () => void,
+  empties: Strike['empties'],
   untilMs: number,
 ): Promise<string[]> {
   const broken: string[] = [];
@@ -119,7 +118,7 @@ export async function strikeUntil(
       await sleep(random.integer(500, 3_000));
       const fault = weighted(random);
       const strike: Strike = {
-        ...{ ground, random, emptied },
+        ...{ ground, random, empties },
         worker: random.pick(ground.workers),
         router: random.pick(ground.routers),
       };
