@@ -885,8 +885,7 @@ describe('operation', () => {
 
   it('shows health and metrics', async () => {
     const rig = await rigOf();
-    const router = new RouterSide(rig.client);
-    await router.ask(generateOf({ id: 'a', parts: [[10, 11]], maxTokens: 4 }));
+    await new RouterSide(rig.client).ask(generateOf({ id: 'a', parts: [[10, 11]], maxTokens: 4 }));
     const text = await (await fetch(`${String(rig.worker.metricsUrl)}/metrics`)).text();
     const pages = [...text.matchAll(/^kvcapsule_worker_pages\{state="(\w+)"\} (\d+)$/gm)];
     expect(pages.map(([, state]) => state)).toEqual(['raw', 'rows', 'capsule', 'cached', 'free']);
