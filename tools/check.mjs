@@ -1,4 +1,4 @@
-// Every check of the source: `npm run check`. Each one counts as passed or failed; --json FILE writes the counts.
+// Every check of the source: `npm run check`. Each one counts as passed or failed; --json FILE writes the counts and why each failed.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { globSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,7 +9,7 @@ const {
   values: { json, help },
 } = parseArgs({ options: { json: { type: 'string' }, help: { type: 'boolean', short: 'h' } } });
 if (help) {
-  console.log('Usage: npm run check [-- --json FILE]   (every check of the source; FILE gets the counts)');
+  console.log('Usage: npm run check [-- --json FILE]   (every check of the source; FILE gets the counts and why each failed)');
   process.exit();
 }
 
@@ -104,7 +104,7 @@ const checks = {
   'links in the documentation': links,
 };
 
-const counts = { passed: 0, failed: 0 };
+const counts = { passed: 0, failed: 0, failures: [] };
 for (const [title, check] of Object.entries(checks)) {
   const beganMs = performance.now();
   const took = () => `${((performance.now() - beganMs) / 1000).toFixed(1)} s`;
@@ -114,6 +114,7 @@ for (const [title, check] of Object.entries(checks)) {
     console.log(`ok      ${title} (${took()})`);
   } catch (error) {
     counts.failed += 1;
+    counts.failures.push({ title, why: error.message });
     console.log(`FAILED  ${title} (${took()})\n${error.message}\n`);
   }
 }

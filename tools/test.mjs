@@ -3,7 +3,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join, relative, resolve } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
 
 import { startEngine } from './container-engine.mjs';
 
@@ -25,6 +26,13 @@ function read(file) {
   } catch {
     return undefined;
   }
+}
+
+/** What failed, to be said once more where the run ends: who reads the end of a log alone knows it from there. */
+const told = [];
+function tell(what, why = '') {
+  const line = stripVTControlCharacters(why).split('\n', 1)[0].slice(0, 200);
+  told.push(line === '' ? what : `${what}: ${line}`);
 }
 
 /** A runner that failed without a failed test (it broke before or after them) is one failure. */
@@ -58,10 +66,13 @@ async function vitest(kind, args, env = {}, stdio = undefined) {
   const code = await run(process.execPath, [...program, ...flags, '--passWithNoTests', ...args], env, stdio);
   const report = JSON.parse(read(file) ?? '{"testResults":[]}');
   const counts = { passed: 0, failed: 0 };
-  for (const { status, assertionResults } of report.testResults) {
-    const failed = assertionResults.filter((test) => test.status === 'failed').length;
+  for (const { name, status, message, assertionResults } of report.testResults) {
+    const failed = assertionResults.filter((test) => test.status === 'failed');
     counts.passed += assertionResults.filter((test) => test.status === 'passed').length;
-    counts.failed += status === 'failed' && failed === 0 ? 1 : failed;
+    counts.failed += status === 'failed' && failed.length === 0 ? 1 : failed.length;
+    const inFile = relative(root, name);
+    for (const { fullName, failureMessages } of failed) tell(`${inFile} ${fullName}`, failureMessages[0]);
+    if (status === 'failed' && failed.length === 0) tell(inFile, message);
   }
   return settle(counts, code);
 }
@@ -70,7 +81,9 @@ async function ctest(buildDir) {
   const args = ['--test-dir', join(root, buildDir), '--output-on-failure', '-j', '2', '--no-tests=error'];
   const file = `${buildDir.replaceAll('/', '-')}.xml`;
   const code = await run('ctest', [...args, '--output-junit', join(out, file)]);
-  const suite = /<testsuite\b[^>]*>/.exec(read(file) ?? '')?.[0] ?? '';
+  const report = read(file) ?? '';
+  for (const [, name] of report.matchAll(/<testcase name="([^"]*)"[^>]* status="fail"/g)) tell(name);
+  const suite = /<testsuite\b[^>]*>/.exec(report)?.[0] ?? '';
   const count = (name) => Number(new RegExp(`\\b${name}="(\\d+)"`).exec(suite)?.[1] ?? 0);
   const failed = count('failures');
   return settle({ passed: count('tests') - failed - count('skipped') - count('disabled'), failed }, code);
@@ -100,7 +113,9 @@ async function checks() {
   const report = ['--json', join(out, 'check.json')];
   const args = ['-n', '15', process.execPath, join(root, 'tools/check.mjs'), ...report];
   const code = await apart('check', (stdio) => run('nice', args, {}, stdio));
-  return settle(JSON.parse(read('check.json') ?? '{"passed":0,"failed":0}'), code);
+  const { failures = [], ...counts } = JSON.parse(read('check.json') ?? '{"passed":0,"failed":0}');
+  for (const { title, why } of failures) tell(title, why);
+  return settle(counts, code);
 }
 
 /** Whether the unit tests can fail; takes hours. */
@@ -178,6 +193,7 @@ try {
 } finally {
   await (await engine)?.stop();
 }
+if (told.length > 0) console.log(`\nFailed:\n  ${told.join('\n  ')}`);
 console.log(`\n${lines.join('\n')}`);
 console.log(`${total.passed} passed, ${total.failed} failed`);
 process.exitCode = total.failed === 0 && total.passed > 0 ? 0 : 1;
