@@ -11,6 +11,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -25,6 +26,7 @@ const PACKAGES = [
   ...['docker.io', 'containerd', 'runc', 'iptables', 'libip4tc2', 'libip6tc2', 'libxtables12'],
   ...['libnetfilter-conntrack3', 'libnfnetlink0', 'libnftnl11'],
 ];
+const CONTENT = [...PACKAGES, 'iptables->iptables-nft'].join(' ');
 /** Nothing is pulled, so no helper removes what is left (`end` does), and containers share the host's network. */
 const TESTCONTAINERS = { TESTCONTAINERS_RYUK_DISABLED: 'true', TESTCONTAINERS_HOST_OVERRIDE: 'localhost' };
 const FOLDER = 'kvcapsule-docker-';
@@ -95,9 +97,11 @@ async function debianEngine() {
   await removeLeft();
   const folder = mkdtempSync(join(tmpdir(), FOLDER));
   const socket = join(folder, 'docker.sock');
+  const libraries = join(root, `usr/lib/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu`);
   const env = {
     PATH: [join(root, 'usr/sbin'), join(root, 'usr/bin'), process.env.PATH].join(delimiter),
-    LD_LIBRARY_PATH: join(root, `usr/lib/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu`),
+    LD_LIBRARY_PATH: libraries,
+    XTABLES_LIBDIR: join(libraries, 'xtables'),
     DOCKER_HOST: `unix://${socket}`,
   };
   // no bridge and no rules: containers share the host's network, and nothing of it is left behind
@@ -153,14 +157,16 @@ async function remove(folder) {
 
 async function unpack(root) {
   const ready = join(CACHE, 'ready');
-  if (existsSync(ready) && readFileSync(ready, 'utf8') === PACKAGES.join(' ')) return;
+  if (existsSync(ready) && readFileSync(ready, 'utf8') === CONTENT) return;
   rmSync(CACHE, { recursive: true, force: true });
   const packages = join(CACHE, 'packages');
   mkdirSync(packages, { recursive: true });
   await exec('apt-get', ['download', '-qq', ...PACKAGES], { cwd: packages, timeout: 120_000 });
   await exec('sh', ['-c', `for package in *.deb; do dpkg -x "$package" '${root}'; done`], { cwd: packages });
+  // Debian links it where it is installed; the names of compose's services are answered by rules inside containers
+  symlinkSync('iptables-nft', join(root, 'usr/sbin/iptables'));
   rmSync(packages, { recursive: true });
-  writeFileSync(ready, PACKAGES.join(' '));
+  writeFileSync(ready, CONTENT);
 }
 
 /** This machine's redis-server and the libraries that it is linked to, and nothing else; no registry is asked. */

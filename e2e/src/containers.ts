@@ -38,7 +38,7 @@ export async function bareRoot(): Promise<string> {
   return stdout.trim();
 }
 
-const BASE = 'kvcapsule-test-base:latest';
+export const BASE = 'kvcapsule-test-base:latest';
 let base: Promise<void> | undefined;
 
 /** A base that no registry is asked for, made once. */
@@ -75,7 +75,7 @@ export interface Contained {
 }
 
 /** By which `tools/container-engine.mjs` finds what a test has left. */
-const LABEL = 'org.kvcapsule.test=part';
+export const LABEL = 'org.kvcapsule.test=part';
 /** As compose runs them. */
 const HARDENED = [
   ...['--read-only', '--tmpfs', '/tmp:rw,noexec,nosuid,size=64m'],

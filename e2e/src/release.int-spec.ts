@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { composeCases } from './compose-cases.js';
 import { bareRoot, buildImages, DOCKER, docker, makeRelease, type Images } from './containers.js';
 import { ROOT } from './harness.js';
 import { keep, rollingRestart } from './rolling-restart.js';
@@ -215,6 +216,8 @@ describe(`images, ${grounds}`, () => {
       expect(JSON.parse(seen)).toEqual({ uid: 10_001, gid: 10_001, own: [], tools: [] });
     },
   );
+
+  composeCases('0.1.0-test');
 
   // each container that starts is a minute on a machine that does other work, and there are ten of them
   it.runIf(full)(
