@@ -2,6 +2,7 @@ import { KvcError } from '@kvcapsule/contracts';
 import type { PackedChoices } from '@kvcapsule/evaluation/calibration';
 import { parseRatios, parseRetentions } from '@kvcapsule/evaluation/calibration';
 import type { CalibrateOptions } from '@kvcapsule/evaluation/calibration';
+import { numberOf, wholeOf } from './numbers.js';
 
 export type CalibrateFlags = Readonly<
   Record<
@@ -37,19 +38,9 @@ Examples:
 
 const TEMPLATES = ['none', 'markers', 'group', 'all'] as const;
 const PARTS = ['rotation', 'weights', 'sensitivity', 'allocation'] as const;
+const MOST_PICTURES = 1_000_000;
+const MOST_THREADS = 512;
 const ROW_BITS = { 'capsule-q8': 8, 'capsule-q4': 4, 'capsule-mixed': 0 } as const;
-
-function positiveInteger(flag: string, text: string): number {
-  const value = Number(text);
-  if (Number.isInteger(value) && value > 0) return value;
-  throw new KvcError('CONFIG_INVALID', `${flag}: ${text} is not a whole number above 0`);
-}
-
-function numberWithin(flag: string, text: string, least: number, most: number): number {
-  const value = Number(text);
-  if (text.trim() !== '' && value >= least && value <= most) return value;
-  throw new KvcError('CONFIG_INVALID', `${flag}: ${text} is not a number from ${least} to ${most}`);
-}
 
 function oneOf<Name extends string>(flag: string, text: string, names: readonly Name[]): Name {
   const found = names.find((name) => name === text);
@@ -75,11 +66,8 @@ function allocationOf(
 function rowBits(codec: keyof typeof ROW_BITS, text: string): number {
   const own = ROW_BITS[codec];
   if (text === '') return own;
-  const bits = positiveInteger('--row-bits', text);
-  if (own === 0 || bits > 8) {
-    throw new KvcError('CONFIG_INVALID', '--row-bits: 1 to 8, for capsule-q8 and capsule-q4');
-  }
-  return bits;
+  if (own === 0) throw new KvcError('CONFIG_INVALID', '--row-bits: for capsule-q8 and capsule-q4');
+  return wholeOf('--row-bits', text, 1, 8);
 }
 
 function sensitivityOf(text: string, without: boolean): PackedChoices['sensitivity'] {
@@ -110,8 +98,8 @@ function packedChoices(flags: CalibrateFlags): PackedChoices {
       weighRows: !without.includes('weights'),
       allocation: allocationOf(flags, bits, without.includes('allocation')),
       bits,
-      candidates: numberWithin('--candidates', flags.candidates, 1, 10),
-      rowCost: numberWithin('--row-cost', flags.rowCost, 0, 8),
+      candidates: numberOf('--candidates', flags.candidates, 1, 10),
+      rowCost: numberOf('--row-cost', flags.rowCost, 0, 8),
     },
     ratios: parseRatios(flags.ratio),
     groups: oneOf('--groups', flags.groups, ['tiles', 'whole', 'pooled']),
@@ -125,8 +113,8 @@ export function calibrateOptions(flags: CalibrateFlags): CalibrateOptions {
     model: flags.model,
     images: flags.images,
     out: flags.out,
-    count: positiveInteger('--count', flags.count),
-    threads: flags.threads === '0' ? 0 : positiveInteger('--threads', flags.threads),
+    count: wholeOf('--count', flags.count, 1, MOST_PICTURES),
+    threads: wholeOf('--threads', flags.threads, 0, MOST_THREADS),
     ...(flags.statistics !== '' && { statistics: flags.statistics }),
     fit:
       flags.codec === 'capsule'

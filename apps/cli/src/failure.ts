@@ -13,6 +13,12 @@ export class CliError extends Error {
   }
 }
 
+/** For what goes on after such a fault; any other is thrown on. */
+export function cliErrorOf(error: unknown): CliError {
+  if (error instanceof CliError) return error;
+  throw error;
+}
+
 /** What the terminal shows for a fault; a stack only where it is a bug of ours. */
 export function describeFailure(error: unknown): string {
   if (error instanceof CliError)

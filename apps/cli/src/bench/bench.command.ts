@@ -7,7 +7,7 @@ import { chooseFormat } from '@kvcapsule/domain/storage';
 import { loadBinding, storedDtype, WEIGHT_TYPES, type Codec, type Engine } from '@kvcapsule/engine';
 import { readSpecification } from '@kvcapsule/model/folder';
 import { type Command, Option } from 'commander';
-import { checkOutput, writeReport } from '../output.js';
+import { checkResults, writeReport } from '../output.js';
 import { commitOf, machineName } from '@kvcapsule/reporting';
 import { CliError } from '../failure.js';
 import { DEFAULT_MODEL_DIR, ROOT } from '../paths.js';
@@ -130,7 +130,7 @@ async function measure(options: BenchOptions, command: string, log: Report): Pro
 
 async function benchEngine(flags: BenchFlags): Promise<void> {
   const options = parseBenchFlags(flags, await storedDtype(flags.model));
-  await checkOutput(flags.out);
+  await checkResults(flags.out);
   // where the interpreter lies is of no use elsewhere
   const args = process.argv.slice(2).map((arg) => (arg !== '' && arg === flags.python ? 'PYTHON' : arg));
   const command = `kvcapsule ${args.join(' ')}`;

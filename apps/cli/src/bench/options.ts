@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { KvcError } from '@kvcapsule/contracts';
 import { CODECS, type Codec, type NativeDtype, WEIGHT_TYPES, type WeightType } from '@kvcapsule/engine';
+import { wholeOf } from '../numbers.js';
 
 export const CONTENTS = ['text', 'pictures'] as const;
 export const PEERS = ['llama.cpp', 'transformers'] as const;
@@ -47,14 +48,8 @@ export type BenchFlags = Record<
   string
 >;
 
-function wholeNumber(flag: string, text: string, least: number, most: number): number {
-  const value = Number(text);
-  if (text.trim() !== '' && Number.isInteger(value) && value >= least && value <= most) return value;
-  throw new KvcError('CONFIG_INVALID', `${flag}: ${text} is not a whole number from ${least} to ${most}`);
-}
-
 function numbers(flag: string, text: string, most: number): number[] {
-  const values = text.split(',').map((item) => wholeNumber(flag, item, 1, most));
+  const values = text.split(',').map((item) => wholeOf(flag, item, 1, most));
   return [...new Set(values)].sort((a, b) => a - b);
 }
 
@@ -80,22 +75,22 @@ export function parseBenchFlags(flags: BenchFlags, stored: NativeDtype): BenchOp
   if (weights === undefined)
     throw new KvcError('CONFIG_INVALID', `--weights: auto or ${WEIGHT_TYPES.join(', ')}`);
   const peers = choices('--peers', flags.peers, PEERS);
-  const steps = wholeNumber('--steps', flags.steps, 1, 10_000);
+  const steps = wholeOf('--steps', flags.steps, 1, 10_000);
   return {
     model: flags.model,
     weights,
     peerWeights: weights === 'q8_0' || weights === 'q4_1' ? 'bf16' : weights,
-    threads: wholeNumber('--threads', flags.threads, 0, 512) || availableParallelism(),
+    threads: wholeOf('--threads', flags.threads, 0, 512) || availableParallelism(),
     contents: choices('--content', flags.content, CONTENTS),
     batches: numbers('--batches', flags.batches, 256),
     contexts: numbers('--contexts', flags.contexts, 1 << 20),
-    longestText: wholeNumber('--longest-text', flags.longestText, 0, 1 << 20),
+    longestText: wholeOf('--longest-text', flags.longestText, 0, 1 << 20),
     codecs: choices('--codecs', flags.codecs, CODECS),
     peers: flags.python === '' ? peers.filter((peer) => peer !== 'transformers') : peers,
     python: flags.python,
-    repeats: wholeNumber('--repeats', flags.repeats, 1, 1000),
+    repeats: wholeOf('--repeats', flags.repeats, 1, 1000),
     steps,
     pictureSteps: Math.max(4, Math.floor(steps / 4)),
-    poolBlocks: wholeNumber('--pool-blocks', flags.poolBlocks, 64, 1 << 24),
+    poolBlocks: wholeOf('--pool-blocks', flags.poolBlocks, 64, 1 << 24),
   };
 }

@@ -2,7 +2,8 @@ import { join, parse } from 'node:path';
 import { KvcError } from '@kvcapsule/contracts';
 import type { Command } from 'commander';
 import { cropOf } from '@kvcapsule/evaluation/prompts';
-import { checkOutput, writeReport } from '../output.js';
+import { wholeOf } from '../numbers.js';
+import { checkResults, writeReport } from '../output.js';
 import { entriesAgainst, readEntries, type Entry } from '@kvcapsule/evaluation/fidelity';
 import { evaluate, measureShard, type EvalOptions, type Shard } from '@kvcapsule/evaluation/fidelity';
 import { evalReport } from '@kvcapsule/evaluation/report';
@@ -10,6 +11,9 @@ import { ARTWORK } from '@kvcapsule/evaluation/fidelity';
 
 /** A unit's questions are read in one step together. */
 const MOST_QUESTIONS = 12;
+const MOST_SCENES = 1_000_000;
+const MOST_SEED = 0xffff_ffff;
+const MOST_THREADS = 512;
 const FULL_ANSWERS = 5000;
 const FULL_SIDE_SCENES = 98;
 /** Cosines are means over answer tokens and settle soon. */
@@ -28,18 +32,6 @@ type EvalFlags = Record<'model' | 'questions' | 'seed' | 'artwork' | 'out' | 'th
   readonly full?: true;
 };
 
-function wholeNumber(flag: string, text: string, least: number): number {
-  const value = Number(text);
-  if (Number.isInteger(value) && value >= least) return value;
-  throw new KvcError('CONFIG_INVALID', `${flag}: ${text} is not a whole number from ${least}`);
-}
-
-function questionsOf(text: string): number {
-  const count = wholeNumber('--questions', text, 1);
-  if (count <= MOST_QUESTIONS) return count;
-  throw new KvcError('CONFIG_INVALID', `--questions: at most ${MOST_QUESTIONS} about each picture`);
-}
-
 function shardOf(text: string): Shard {
   const [number = 0, of = 0] = (/^(\d{1,4})\/(\d{1,4})$/.exec(text) ?? []).slice(1).map(Number);
   if (number >= 1 && number <= of) return { index: number - 1, of };
@@ -56,7 +48,7 @@ function scenesOf(flags: EvalFlags, questions: number): EvalOptions['scenes'] {
   const side = full ? String(FULL_SIDE_SCENES) : '0';
   const alone = full ? String(Math.ceil(FULL_ANSWERS / questions)) : '100';
   const count = (flag: string, text: string | undefined, otherwise: string, least: number) =>
-    wholeNumber(flag, text ?? otherwise, least);
+    wholeOf(flag, text ?? otherwise, least, MOST_SCENES);
   return {
     questions: count('--scenes', flags.scenes, alone, 1),
     conversations: count('--conversations', flags.conversations, side, 0),
@@ -66,15 +58,15 @@ function scenesOf(flags: EvalFlags, questions: number): EvalOptions['scenes'] {
 }
 
 function parseFlags(flags: EvalFlags): Omit<EvalOptions, 'entries'> {
-  const questionsPerScene = questionsOf(flags.questions);
+  const questionsPerScene = wholeOf('--questions', flags.questions, 1, MOST_QUESTIONS);
   const { dir, name } = parse(flags.out);
   return {
     model: flags.model,
     scenes: scenesOf(flags, questionsPerScene),
     questionsPerScene,
-    seed: wholeNumber('--seed', flags.seed, 0),
+    seed: wholeOf('--seed', flags.seed, 0, MOST_SEED),
     artwork: artworkOf(flags.artwork),
-    threads: wholeNumber('--threads', flags.threads, 0),
+    threads: wholeOf('--threads', flags.threads, 0, MOST_THREADS),
     journal: join(dir, `${name}.journal.jsonl`),
     merge: flags.merge,
     ...(flags.crop !== undefined && { crop: cropOf('--crop', flags.crop) }),
@@ -94,7 +86,7 @@ async function entriesOf(flags: EvalFlags): Promise<Entry[]> {
 async function runEval(flags: EvalFlags): Promise<void> {
   const command = `kvcapsule ${process.argv.slice(2).join(' ')}`;
   const options = parseFlags(flags);
-  await checkOutput(flags.out);
+  await checkResults(flags.out);
   const overwrite = process.stderr.isTTY;
   const progress = (line: string) => process.stderr.write(overwrite ? `\r\x1b[K${line}` : `${line}\n`);
   const whole = { ...options, entries: await entriesOf(flags) };

@@ -1,6 +1,6 @@
-import { isServiceUrl, SERVICE_LINK } from '@kvcapsule/platform/config';
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { resolve } from 'node:path';
+import { numberArgument, wholeArgument } from '../numbers.js';
 import { DEFAULT_MODEL_DIR } from '../paths.js';
 
 export interface SimulateOptions {
@@ -30,12 +30,12 @@ export function simulateOptions(command: Command): Command {
   return command
     .addOption(
       new Option('-w, --workers <count>', 'workers, all in this process')
-        .argParser(number({ min: 1, max: 10_000, whole: true }))
+        .argParser(wholeArgument(1, 10_000))
         .default(10),
     )
     .addOption(
       new Option('--speedup <factor>', 'times that engines are faster than the one measured')
-        .argParser(number({ min: 0.001, max: 1e6 }))
+        .argParser(numberArgument(0.001, 1e6))
         .default(1),
     )
     .addOption(
@@ -51,33 +51,15 @@ export function simulateOptions(command: Command): Command {
     .option('--engine <file>', 'measured engine of that model (default: the demo model’s)')
     .addOption(
       new Option('--pool-mib <mib>', 'KV pool that each worker claims')
-        .argParser(number({ min: 1, max: 1_048_576, whole: true }))
+        .argParser(wholeArgument(1, 1_048_576))
         .default(64),
     )
     .addOption(
       new Option('--answer-tokens <count>', 'mean length of answers that no limit ends')
-        .argParser(number({ min: 1, max: 1e6 }))
+        .argParser(numberArgument(1, 1e6))
         .default(128),
     )
     .option('--host <address>', 'address that all listen on, each at a port of its own', '127.0.0.1')
     .option('--id-prefix <text>', 'ids are this and a number from 0 on', 'sim-')
     .addHelpText('after', EXAMPLES);
-}
-
-interface Range {
-  readonly min: number;
-  readonly max: number;
-  readonly whole?: boolean;
-}
-
-function number({ min, max, whole = false }: Range): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (isServiceUrl(text)) throw new InvalidArgumentError(`${SERVICE_LINK}.`);
-    const isOne = /^\d+(\.\d+)?$/.test(text) && value >= min && value <= max;
-    if (isOne && (!whole || Number.isInteger(value))) return value;
-    throw new InvalidArgumentError(
-      `it must be a ${whole ? 'whole ' : ''}number from ${String(min)} to ${String(max)}.`,
-    );
-  };
 }

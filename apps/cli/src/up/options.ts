@@ -1,7 +1,7 @@
 import { CODECS } from '@kvcapsule/engine';
-import { isServiceUrl, SERVICE_LINK } from '@kvcapsule/platform/config';
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { resolve } from 'node:path';
+import { wholeArgument } from '../numbers.js';
 import { DEFAULT_MODEL_DIR } from '../paths.js';
 
 export interface UpOptions {
@@ -38,7 +38,7 @@ Stop with Ctrl-C. Logs: a folder of each start under .kvcapsule/log`;
 export const portOption = (): Option =>
   new Option('-p, --port <port>', 'where the API listens')
     .env('KVCAPSULE_PORT')
-    .argParser(wholeNumber(0, 65_535))
+    .argParser(wholeArgument(0, 65_535))
     .default(8000);
 
 export const hostOption = (): Option =>
@@ -69,13 +69,13 @@ export function upOptions(command: Command, env: NodeJS.ProcessEnv = process.env
     .addOption(hostOption())
     .addOption(
       new Option('-w, --workers <count>', 'engine processes of each model')
-        .argParser(wholeNumber(1, 64))
+        .argParser(wholeArgument(1, 64))
         .default(1),
     )
     .addOption(
       new Option('--router-processes <count>', 'router processes behind the port, for more than one core')
         .env('KVCAPSULE_ROUTER_PROCESSES')
-        .argParser(wholeNumber(1, 64))
+        .argParser(wholeArgument(1, 64))
         .default(1),
     )
     .addOption(modelOption(env))
@@ -94,7 +94,9 @@ export function upOptions(command: Command, env: NodeJS.ProcessEnv = process.env
     )
     .option('--no-auth', 'listen without keys on an address that others reach')
     .addOption(new Option('--codec <codec>', 'how the KV of pictures is kept').choices([...CODECS]))
-    .addOption(new Option('--pool-mib <mib>', 'KV pool of each worker').argParser(wholeNumber(1, 1_048_576)))
+    .addOption(
+      new Option('--pool-mib <mib>', 'KV pool of each worker').argParser(wholeArgument(1, 1_048_576)),
+    )
     .option(
       '--allow-image-host <host...>',
       'hosts whose pictures may be fetched though their address is not public',
@@ -107,13 +109,4 @@ export function upOptions(command: Command, env: NodeJS.ProcessEnv = process.env
 function modelsOf(env: NodeJS.ProcessEnv): readonly string[] {
   const named = (env['KVCAPSULE_MODEL'] ?? '').split(',').flatMap((folder) => folder.trim() || []);
   return named.length > 0 ? named.map((folder) => resolve(folder)) : [DEFAULT_MODEL_DIR];
-}
-
-function wholeNumber(min: number, max: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (isServiceUrl(text)) throw new InvalidArgumentError(`${SERVICE_LINK}.`);
-    if (/^\d+$/.test(text) && value >= min && value <= max) return value;
-    throw new InvalidArgumentError(`it must be a whole number from ${String(min)} to ${String(max)}.`);
-  };
 }

@@ -61,6 +61,8 @@ class Answer implements Dispatcher.DispatchHandler {
   readonly #lines = new EventLines();
   #controller: Dispatcher.DispatchController | undefined;
   #status = 0;
+  /** Whether anything came that is an event. */
+  #hasEvents = false;
   /** Text, or tokens that are none, such as an end at once. */
   #isAnswered = false;
   #hasEnded = false;
@@ -91,7 +93,7 @@ class Answer implements Dispatcher.DispatchHandler {
 
   onResponseEnd(): void {
     if (this.#status !== 200) this.#end(`http_${this.#status}${refusalCode(this.#refusal)}`);
-    else this.#end('broken_off');
+    else this.#end(this.#hasEvents ? 'broken_off' : 'garbage');
   }
 
   onResponseError(_: Dispatcher.DispatchController, error: Error): void {
@@ -105,6 +107,7 @@ class Answer implements Dispatcher.DispatchHandler {
   /** One closure for all events of the answer. */
   readonly #take = (bytes: Buffer, start: number, end: number): void => {
     if (this.#hasEnded) return;
+    this.#hasEvents = true;
     const chunk = readChunk(bytes, start, end, this.keepText);
     if (chunk.kind === 'text') {
       this.#isAnswered = true;

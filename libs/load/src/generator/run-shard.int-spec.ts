@@ -116,6 +116,8 @@ describe('a load', () => {
       (response) => {
         stream(response).end(DONE);
       },
+      (response) => response.writeHead(307, { location: '/elsewhere' }).end(),
+      (response) => response.writeHead(200).end('{"choices":[]}'),
       (response) => {
         response.destroy();
       },
@@ -124,12 +126,12 @@ describe('a load', () => {
       },
     ];
     const baseUrl = await serve((response, request) => faults[request % faults.length]?.(response, request));
-    const { counts } = await run(baseUrl, { requests: 100 });
+    const { counts } = await run(baseUrl, { requests: 120 });
     expect(counts).toEqual({
-      ...{ started: 100, ok: 10, cancelled: 0 },
+      ...{ started: 120, ok: 10, cancelled: 0 },
       errors: {
         ...{ 'http_503 router_no_capacity': 10, http_429: 10, broken_off: 20, connection_lost: 10 },
-        ...{ garbage: 20, 'stream_error engine_fault': 10, no_text: 10 },
+        ...{ http_307: 10, garbage: 30, 'stream_error engine_fault': 10, no_text: 10 },
       },
     });
   });

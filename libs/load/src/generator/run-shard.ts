@@ -14,6 +14,10 @@ export interface ShardState extends RunState {
 /** What a load process has measured. */
 export interface ShardResult {
   readonly measured: Measured;
+  /** Whether it ended because it keeps no more requests. */
+  readonly isFull: boolean;
+  /** Different conversations of its source, where they come again after the last. */
+  readonly distinct?: number;
   /** 99th percentile of how late its event loop was. */
   readonly loopLagMs: number;
   readonly cpuSeconds: number;
@@ -81,7 +85,8 @@ export class ShardRun {
     }, STATE_EVERY_MS);
     await new Promise((ok) => setTimeout(ok, Math.max(0, -clock.now())));
     try {
-      return await measured(this.#run);
+      const { distinct } = this.workload;
+      return { ...(await measured(this.#run)), ...(distinct !== undefined && { distinct }) };
     } finally {
       clearInterval(telling);
       this.#tell();
@@ -105,7 +110,7 @@ export class ShardRun {
   }
 }
 
-async function measured(run: LoadRun): Promise<ShardResult> {
+async function measured(run: LoadRun): Promise<Omit<ShardResult, 'distinct'>> {
   const loop = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS });
   const before = process.cpuUsage();
   loop.enable();
@@ -113,7 +118,8 @@ async function measured(run: LoadRun): Promise<ShardResult> {
     const all = await run.start();
     const { user, system } = process.cpuUsage(before);
     const loopLagMs = Math.max(0, loop.percentile(99) / NS_PER_MS - LOOP_RESOLUTION_MS);
-    return { measured: all, loopLagMs, cpuSeconds: (user + system) / US_PER_SECOND };
+    const cpuSeconds = (user + system) / US_PER_SECOND;
+    return { measured: all, isFull: run.isFull, loopLagMs, cpuSeconds };
   } finally {
     loop.disable();
   }

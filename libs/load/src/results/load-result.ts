@@ -77,6 +77,10 @@ export const loadResult = z.object({
   slo: z.record(z.string(), z.number()).optional(),
   /** Whether it ran to its planned end. */
   complete: z.boolean(),
+  /** Why it did not. */
+  partial: z.array(z.string()).optional(),
+  /** Of conversations from a file: different ones, those asked, and of these the ones that had been asked before. */
+  repeats: z.object({ distinct: count, asked: count, again: count }).optional(),
   warmUpMs: z.number(),
   /** Load average of the machine at begin and end. */
   machineLoad: z.array(z.number()),

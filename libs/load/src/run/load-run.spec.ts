@@ -105,12 +105,14 @@ function runOf(
   behave: FakeServer['behave'],
   workload = workloadOf(),
   clock = new FakeClock(),
+  mostKept?: number,
 ) {
   const server = new FakeServer(clock, behave);
   const run = new LoadRun({
     ...{ plan: { ...PLAN, ...plan }, workload, clock, transport: server },
     pictures: new Pictures(1, { width: 8, height: 8 }),
     body: { model: 'm', extra: {} },
+    ...(mostKept !== undefined && { mostKept }),
   });
   return { clock, server, run, ended: run.start() };
 }
@@ -127,6 +129,28 @@ describe('an open loop', () => {
     );
     expect(records.every(({ intendedMs, sentMs }) => intendedMs === sentMs)).toBe(true);
     expect(counts).toMatchObject({ started: 20, ok: 20 });
+  });
+
+  it('sees to answers while it is behind by far', async () => {
+    const clock = new FakeClock();
+    clock.holdUp(60_000);
+    const plan = {
+      ...{ requests: 5_000, mostOpen: 500 },
+      shape: { kind: 'open', profile: { kind: 'constant', perSecond: 1e6 }, spacing: 'even' },
+    } as const;
+    const { ended } = runOf(plan, () => ({ stepMs: 0, parts: 1, outcome: 'ok' }), workloadOf(), clock);
+    await clock.run();
+    const { counts } = await ended;
+    expect(counts).toMatchObject({ started: 5_000, ok: 5_000 });
+  });
+
+  it('ends when it keeps no more requests', async () => {
+    const plan = { requests: 100, drainMs: 50 };
+    const { clock, run, ended } = runOf(plan, quick, workloadOf(), new FakeClock(), 10);
+    await clock.run();
+    const { counts } = await ended;
+    expect(run.isFull).toBe(true);
+    expect(counts).toMatchObject({ started: 10, ok: 10 });
   });
 
   it('shows a second’s stall in the percentiles of all who were to ask in it', async () => {

@@ -27,6 +27,8 @@ export interface LoadRunOptions {
   readonly body: BodyOptions;
   readonly transport: ChatTransport;
   readonly clock: RunClock;
+  /** Requests that are kept, some 400 bytes each; the run ends there, before memory does. */
+  readonly mostKept?: number;
   /** Hears of every request that ends, the warm-up's too. */
   readonly onRecord?: (record: RequestRecord) => void;
 }
@@ -63,6 +65,12 @@ const BACK_OFF_MS = 100;
 export const shareOf = (count: number, { index, of }: Shard): number =>
   Math.floor((count + of - 1 - index) / of);
 
+/** Sent in one go: of a rate that nothing can keep up with, answers and the end of the run are still seen to. */
+const MOST_AT_ONCE = 64;
+
+/** By default: some 800 MB of them. */
+const MOST_KEPT = 2_000_000;
+
 const nothing = (): void => undefined;
 
 /** Sends the requests of a plan and measures them; it decides nothing else and knows no socket. */
@@ -76,6 +84,7 @@ export class LoadRun {
   /** Conversations that begin are over; turns may still follow. */
   #hasStarted = false;
   #isSending = true;
+  #isFull = false;
   #stopDeadline = nothing;
   #stopDrain = nothing;
   readonly #counts = { sent: 0, ok: 0, failed: 0, parts: 0 };
@@ -103,20 +112,27 @@ export class LoadRun {
     this.#cancelAll();
   }
 
+  /** Whether it ended because it keeps no more requests. */
+  get isFull(): boolean {
+    return this.#isFull;
+  }
+
   get state(): RunState {
     return { ...this.#counts, open: this.#cancels.size };
   }
 
-  /** Begins all that is due, then waits for the next, whose request is made beforehand. */
+  /** Begins what is due, then waits for the next, whose request is made beforehand. */
   #pump(starts: Iterator<Start, void>, waiting?: Ask): void {
+    let sent = 0;
     for (let ask = waiting ?? this.#next(starts); ask !== undefined; ask = this.#next(starts)) {
       const waitMs = ask.intendedMs - this.#options.clock.now();
-      if (waitMs > 0) {
+      if (waitMs > 0 || sent >= MOST_AT_ONCE) {
         this.#later(waitMs, () => {
           this.#pump(starts, ask);
         });
         return;
       }
+      sent += 1;
       if (!this.#isSending) return;
       this.#send(ask);
     }
@@ -195,6 +211,10 @@ export class LoadRun {
     this.#cancels.delete(exchange);
     this.#recorder.take(record, exchange.gaps);
     this.#options.onRecord?.(record);
+    if (this.#recorder.records.length >= (this.#options.mostKept ?? MOST_KEPT)) {
+      this.#isFull = true;
+      this.#stopSending();
+    }
     const { outcome } = record;
     if (outcome === 'ok') this.#counts.ok += 1;
     else if (outcome !== 'cancelled') this.#counts.failed += 1;

@@ -16,6 +16,8 @@ export interface PlannedTurn {
 export interface Workload {
   /** Absent: without an end. */
   readonly count?: number;
+  /** Different conversations, where the same ones come again after the last. */
+  readonly distinct?: number;
   /** When each begins, ms from the start, ascending; of traces that say so. */
   readonly arrivalsMs?: readonly number[];
   conversation(number: number): Conversation;

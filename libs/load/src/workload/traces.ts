@@ -189,6 +189,10 @@ export class ShareGptWorkload implements Workload {
     if (this.#conversations.length === 0) throw invalid(name, 'no conversation with a turn of a person');
   }
 
+  get distinct(): number {
+    return this.#conversations.length;
+  }
+
   /** From the first one again after the last. */
   conversation(number: number): Conversation {
     const { outputTokens } = this;

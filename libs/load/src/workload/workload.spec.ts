@@ -192,6 +192,8 @@ describe('traces', () => {
       },
     ]);
     const workload = new ShareGptWorkload('t', file, 5, 9);
+    expect(workload.distinct).toBeGreaterThan(0);
+    expect(workload.conversation(workload.distinct).turns).toEqual(workload.conversation(0).turns);
     expect(workload.conversation(3).turns.map(({ text }) => text)).toEqual(['one', 'two']);
     expect(() => new ShareGptWorkload('t', '{}', 1, 1)).toThrow('not a list');
     expect(() => new ShareGptWorkload('t', '[]', 1, 1)).toThrow('no conversation');

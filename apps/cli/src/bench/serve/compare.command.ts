@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { KvcError } from '@kvcapsule/contracts';
 import { compareSides } from '@kvcapsule/load/comparison';
@@ -6,7 +6,7 @@ import { parseSlo } from '@kvcapsule/load/measurement';
 import { type LoadResult, measuredOf, parseLoadResult } from '@kvcapsule/load/results';
 import { renderMarkdown } from '@kvcapsule/reporting';
 import type { Command } from 'commander';
-import { checkOutput, writePages } from '../../output.js';
+import { checkResults, keepResults } from '../../output.js';
 import { type Comparison, comparisonReport, LOAD_COMPARISON } from './comparison-report.js';
 import { warningsOf } from './serve-summary.js';
 
@@ -37,15 +37,12 @@ export async function tellComparison(
   { out, json }: Omit<CompareFlags, 'slo'>,
 ): Promise<void> {
   const report = comparisonReport(comparison);
-  if (out !== undefined) {
-    await writeFile(out, `${JSON.stringify(comparison, undefined, 2)}\n`);
-    await writePages(out, report, () => undefined);
-  }
   process.stdout.write(json ? `${JSON.stringify(comparison)}\n` : renderMarkdown(report));
+  if (out !== undefined) await keepResults(out, `${JSON.stringify(comparison, undefined, 2)}\n`, report);
 }
 
 async function compare(pathA: string, pathB: string, flags: CompareFlags): Promise<void> {
-  if (flags.out !== undefined) await checkOutput(flags.out);
+  if (flags.out !== undefined) await checkResults(flags.out);
   const [a, b] = [await readResult(pathA), await readResult(pathB)];
   const slo = flags.slo === undefined ? a.slo : parseSlo(flags.slo);
   const [nameA, nameB] = [pathA, pathB].map((path) => basename(path, '.json'));

@@ -15,6 +15,10 @@ import type { FromLoadProcess, ToLoadProcess } from './load.worker.js';
 export interface LoadOutcome {
   readonly measured: Measured;
   readonly generator: GeneratorHealth;
+  /** Why the load was not the one that was asked for; empty when it was. */
+  readonly faults: readonly string[];
+  /** Different conversations of its source, where they come again after the last. */
+  readonly distinct?: number;
 }
 
 export interface RunningLoad {
@@ -93,7 +97,10 @@ export async function startLoad(
   );
   const kill = (): void => {
     for (const one of all) one.kill();
+    process.off('exit', kill);
   };
+  // one that stands still does not see that this process has gone
+  process.on('exit', kill);
   for (const [index, one] of all.entries())
     one.tell({ kind: 'prepare', spec, shard: { index, of: processes } });
   try {
@@ -104,17 +111,30 @@ export async function startLoad(
   }
   const startEpochMs = Date.now() + HEAD_START_MS;
   for (const one of all) one.tell({ kind: 'start', startEpochMs });
-  const ended = Promise.all(all.map(({ result }) => result.promise)).then((results) => ({
+  const stop = (): void => {
+    for (const one of all) one.tell({ kind: 'stop' });
+  };
+  return { ended: outcomeOf(all, stop).finally(kill), stop };
+}
+
+/** Results of all; when a process is lost the others end, and what they have measured is kept. */
+async function outcomeOf(all: readonly LoadProcess[], stop: () => void): Promise<LoadOutcome> {
+  for (const { result } of all) result.promise.catch(stop);
+  const settled = await Promise.allSettled(all.map(({ result }) => result.promise));
+  const results = settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+  const lost = settled.flatMap((one) => (one.status === 'rejected' ? [one.reason as Error] : []));
+  const [first] = results;
+  if (first === undefined) throw lost[0] ?? new CliError('no load process');
+  return {
     measured: mergeMeasured(results.map(measuredOf)),
     generator: {
       loopLagMs: Math.max(...results.map(({ loopLagMs }) => loopLagMs)),
       cpuSeconds: results.reduce((sum, { cpuSeconds }) => sum + cpuSeconds, 0),
     },
-  }));
-  return {
-    ended: ended.finally(kill),
-    stop: () => {
-      for (const one of all) one.tell({ kind: 'stop' });
-    },
+    faults: [
+      ...lost.map(({ message }) => `${message}; its requests are missing`),
+      ...(results.some(({ isFull }) => isFull) ? ['a load process keeps no more requests'] : []),
+    ],
+    ...(first.distinct !== undefined && { distinct: first.distinct }),
   };
 }

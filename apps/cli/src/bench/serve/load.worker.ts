@@ -1,6 +1,7 @@
 import { type LoadSpec, ShardRun, type ShardState } from '@kvcapsule/load/generator';
 import type { RequestRecord } from '@kvcapsule/load/measurement';
 import type { Shard } from '@kvcapsule/load/run';
+import { INTERRUPTS } from './interrupts.js';
 
 /** What a load process is told. */
 export type ToLoadProcess =
@@ -17,6 +18,8 @@ export type FromLoadProcess =
       readonly records: readonly RequestRecord[];
       readonly gaps: string;
       readonly warmUp: number;
+      readonly isFull: boolean;
+      readonly distinct?: number;
       readonly loopLagMs: number;
       readonly cpuSeconds: number;
     }
@@ -27,13 +30,13 @@ const tell = (message: FromLoadProcess, sent?: () => void): void => {
 };
 
 // Ctrl-C reaches the whole group; the process that started this one says what is to be done
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
+for (const signal of INTERRUPTS) process.on(signal, () => undefined);
 process.on('disconnect', () => process.exit(1));
 
 async function load(run: ShardRun, startEpochMs: number): Promise<void> {
-  const { measured, loopLagMs, cpuSeconds } = await run.start(startEpochMs);
+  const { measured, ...rest } = await run.start(startEpochMs);
   const { records, gaps, warmUp } = measured;
-  tell({ kind: 'result', records, gaps: gaps.encode(), warmUp, loopLagMs, cpuSeconds }, () => {
+  tell({ kind: 'result', records, gaps: gaps.encode(), warmUp, ...rest }, () => {
     process.disconnect();
   });
 }

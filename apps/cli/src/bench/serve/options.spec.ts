@@ -39,6 +39,24 @@ describe('the flags of a load', () => {
     });
   });
 
+  it('take no header that HTTP cannot carry, and tell none', () => {
+    const flags = new Command();
+    addShapeFlags(addLoadFlags(flags)).parse([], { from: 'user' });
+    for (const line of [
+      'x-a: secret\nx-b: c',
+      'x a: secret',
+      ': secret',
+      'x-a: secret\u0000',
+      'x-a: secr\u2603t',
+    ]) {
+      const parsed = () => parseLoadFlags({ ...flags.opts<LoadFlags>(), header: [line] }, {});
+      expect(parsed).toThrow('--header');
+      expect(parsed).not.toThrow('secr');
+    }
+    expect(() => parse('', { KVCAPSULE_API_KEY: 'se\ncret' })).toThrow('KVCAPSULE_API_KEY: not a key');
+    expect(parse('', { KVCAPSULE_API_KEY: 'k\n' }).headers).toEqual({ authorization: 'Bearer k' });
+  });
+
   it('draw pictures when some are to have them', () => {
     expect(parse('--pictures 2').mix.pictures).toBeUndefined();
     expect(parse('--picture-share 0.5 --picture-size 64x32').mix.pictures).toEqual({
@@ -48,6 +66,10 @@ describe('the flags of a load', () => {
 
   it.each([
     ['--rate 0', '--rate'],
+    ['--rate NaN', '--rate'],
+    ['--rate 1e7', '--rate'],
+    ['--concurrency 30 --processes 2 --most-open 14', '--most-open'],
+    ['--header content-length:5', 'content-length'],
     ['--rate 1 --concurrency 2', '--rate and --concurrency'],
     ['--ramp 5 --duration 1s', '--ramp'],
     ['--ramp 1-5 --requests 9', '--duration'],

@@ -1,9 +1,11 @@
+import { validateHeaderName, validateHeaderValue } from 'node:http';
 import { resolve } from 'node:path';
 import { KvcError } from '@kvcapsule/contracts';
 import { parseDurationMs, parseSlo, type Slo } from '@kvcapsule/load/measurement';
 import type { LoadShape } from '@kvcapsule/load/run';
 import { type GeneratedMix, type Lengths, parseLengths, type PictureMix } from '@kvcapsule/load/workload';
 import { type Command, Option } from 'commander';
+import { numberOf, wholeOf } from '../../numbers.js';
 
 /** Flags as commander hands them over. */
 export interface LoadFlags {
@@ -138,17 +140,8 @@ export function addShapeFlags(command: Command): Command {
 
 const fault = (message: string) => new KvcError('CONFIG_INVALID', message);
 
-export function numberOf(flag: string, text: string, least: number, most: number): number {
-  const value = Number(text);
-  if (/^\d+(\.\d+)?$/.test(text) && value >= least && value <= most) return value;
-  throw fault(`${flag}: ${text} is not a number from ${least} to ${most}`);
-}
-
-export function wholeOf(flag: string, text: string, least: number, most: number): number {
-  const value = numberOf(flag, text, least, most);
-  if (Number.isInteger(value)) return value;
-  throw fault(`${flag}: ${text} is not a whole number`);
-}
+const mostOpenOf = (text: string): number => wholeOf('--most-open', text, 1, 1_000_000);
+const processesOf = (text: string): number => wholeOf('--processes', text, 1, 256);
 
 const MOST_RATE = 1e6;
 const MOST_REQUESTS = 10_000_000;
@@ -162,14 +155,36 @@ export function apiBase(url: string): string {
   return `${origin}${path === '' ? '/v1' : path}`;
 }
 
+/** What frames a request is the client's own. */
+const FRAMING = ['connection', 'content-length', 'expect', 'keep-alive', 'transfer-encoding', 'upgrade'];
+
+/** Whether HTTP can carry it: a line break, for one, ends a header. */
+function isHeader(name: string, value: string): boolean {
+  try {
+    validateHeaderName(name);
+    validateHeaderValue(name, value);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function headerOf(line: string): [name: string, value: string] {
+  const at = line.indexOf(':');
+  const [name, value] = [line.slice(0, Math.max(0, at)).trim().toLowerCase(), line.slice(at + 1).trim()];
+  if (!isHeader(name, value)) throw fault('--header: not "name: value" on one line');
+  if (FRAMING.includes(name)) throw fault(`--header: ${name} is set by the client itself`);
+  return [name, value];
+}
+
 function headersOf({ header, apiKeyEnv }: LoadFlags, env: NodeJS.ProcessEnv): Record<string, string> {
-  const lines = header.map((line) => {
-    const at = line.indexOf(':');
-    if (at < 1) throw fault('--header: not "name: value"');
-    return [line.slice(0, at).trim().toLowerCase(), line.slice(at + 1).trim()] as const;
-  });
-  const key = env[apiKeyEnv];
-  return { ...(key && { authorization: `Bearer ${key}` }), ...Object.fromEntries(lines) };
+  const lines = Object.fromEntries(header.map(headerOf));
+  const key = env[apiKeyEnv]?.trim();
+  if (!key) return lines;
+  const authorization = `Bearer ${key}`;
+  if (!isHeader('authorization', authorization))
+    throw fault(`${apiKeyEnv}: not a key that a header can hold`);
+  return { authorization, ...lines };
 }
 
 function extraBodyOf({ body, ignoreEos }: LoadFlags): Record<string, unknown> {
@@ -184,14 +199,22 @@ function extraBodyOf({ body, ignoreEos }: LoadFlags): Record<string, unknown> {
   throw fault('--body: not a JSON object');
 }
 
+/** Callers beyond the open requests that are allowed could only ever fail. */
+function closedLoop({ mostOpen, processes }: LoadFlags, callers: string): LoadShape {
+  const most = mostOpenOf(mostOpen) * processesOf(processes);
+  const concurrency = wholeOf('--concurrency', callers, 1, 100_000);
+  if (concurrency > most)
+    throw fault(`--concurrency: ${concurrency} is more than --most-open lets be open, ${most}`);
+  return { kind: 'closed', concurrency };
+}
+
 function shapeOf(flags: LoadFlags, durationMs: number | undefined): LoadShape {
   const given = (['rate', 'ramp', 'concurrency', 'trace'] as const).filter(
     (name) => flags[name] !== undefined,
   );
   if (given.length > 1) throw fault(`--${given.join(' and --')}: one of them says when requests come`);
   if (flags.trace !== undefined) return { kind: 'trace' };
-  if (flags.concurrency !== undefined)
-    return { kind: 'closed', concurrency: wholeOf('--concurrency', flags.concurrency, 1, 100_000) };
+  if (flags.concurrency !== undefined) return closedLoop(flags, flags.concurrency);
   if (flags.ramp === undefined) {
     const perSecond = numberOf('--rate', flags.rate ?? '1', 0.001, MOST_RATE);
     return { kind: 'open', profile: { kind: 'constant', perSecond }, spacing: flags.spacing };
@@ -264,9 +287,9 @@ export function parseLoadFlags(flags: LoadFlags, env: NodeJS.ProcessEnv = proces
     silenceMs: time('--timeout', flags.timeout),
     ...(flags.slo !== undefined && { slo: parseSlo(flags.slo) }),
     seed: wholeOf('--seed', flags.seed, 0, 0xffff_ffff),
-    processes: wholeOf('--processes', flags.processes, 1, 256),
+    processes: processesOf(flags.processes),
     lagLimitMs: time('--lag-limit', flags.lagLimit),
-    mostOpen: wholeOf('--most-open', flags.mostOpen, 1, 1_000_000),
+    mostOpen: mostOpenOf(flags.mostOpen),
   };
 }
 

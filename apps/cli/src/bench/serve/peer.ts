@@ -4,13 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { compareSides } from '@kvcapsule/load/comparison';
-import type { Measured } from '@kvcapsule/load/measurement';
+import { type Measured, summarize } from '@kvcapsule/load/measurement';
 import { commitOf, machineName } from '@kvcapsule/reporting';
-import { CliError } from '../../failure.js';
+import { CliError, cliErrorOf } from '../../failure.js';
 import { type Comparison, LOAD_COMPARISON } from './comparison-report.js';
+import { onInterrupt } from './interrupts.js';
 import { commandText, loadText, workloadText } from './describe.js';
 import type { LoadOptions } from './options.js';
-import { driveLoad, reachTarget, type Target } from './serve-load.js';
+import { type Driven, driveLoad, INTERRUPTED_STATUS, reachTarget, type Target } from './serve-load.js';
 
 /** Another server that takes turns with the first. */
 export interface PeerOptions {
@@ -55,10 +56,18 @@ async function startPeer(command: string, baseUrl: string): Promise<() => Promis
       // the group is gone
     }
   };
+  const killNow = (): void => {
+    signal('SIGKILL');
+  };
+  // nobody else ends it: it is in a group of its own, which Ctrl-C does not reach
+  process.once('exit', killNow);
+  const isOver = onInterrupt(() => process.exit(INTERRUPTED_STATUS));
   const stop = async (): Promise<void> => {
     signal('SIGTERM');
     await Promise.race([ended, sleep(STOP_MS, undefined, { ref: false })]);
-    signal('SIGKILL');
+    killNow();
+    process.off('exit', killNow);
+    isOver();
   };
   const untilMs = performance.now() + READY_MS;
   while (!(await answers(baseUrl))) {
@@ -85,9 +94,15 @@ async function contender(options: LoadOptions): Promise<Contender> {
   return { options, target: await reachTarget(options, log), measured: [] };
 }
 
-/** Both sides in turns, the first of each round the last of the one before. */
-async function takeTurns(a: Contender, b: Contender, rounds: number): Promise<boolean> {
+/**
+ * Both sides in turns, the first of each round the last of the one before. A round counts when both have ended it.
+ *
+ * @returns what is to be known of the numbers
+ */
+async function takeTurns(a: Contender, b: Contender, rounds: number): Promise<string[]> {
+  const warnings: string[] = [];
   for (let round = 1; round <= rounds; round += 1) {
+    const taken: [Contender, Measured][] = [];
     const order =
       round % 2 === 1
         ? ([
@@ -99,14 +114,30 @@ async function takeTurns(a: Contender, b: Contender, rounds: number): Promise<bo
             ['ours', a],
           ] as const);
     for (const [name, side] of order) {
-      // a seed of its own for each round, the same for both sides
-      const asked = { ...side.options, seed: side.options.seed + round };
-      const { measured, complete } = await driveLoad(asked, side.target, `round ${round}, ${name}`);
-      if (!complete) return false;
-      side.measured.push(measured);
+      const driven = await takeTurn(side, round, name).catch(cliErrorOf);
+      if (driven instanceof CliError)
+        return [...warnings, `PARTIAL: round ${round}, ${name}: ${driven.message}`];
+      warnings.push(...faultsOf(driven, side.options).map((why) => `round ${round}, ${name}: ${why}`));
+      if (driven.partial.length > 0) return warnings;
+      taken.push([side, driven.measured]);
     }
+    for (const [side, measured] of taken) side.measured.push(measured);
   }
-  return true;
+  return warnings;
+}
+
+/** A seed of its own for each round, the same for both sides. */
+const takeTurn = ({ options, target }: Contender, round: number, name: string): Promise<Driven> =>
+  driveLoad({ ...options, seed: options.seed + round }, target, `round ${round}, ${name}`);
+
+function faultsOf({ measured, generator, partial }: Driven, { lagLimitMs }: LoadOptions): string[] {
+  const { invalid, counts } = summarize(measured, generator, lagLimitMs);
+  const kinds = Object.entries(counts.errors).map(([kind, count]) => `${kind}: ${count}`);
+  return [
+    ...partial.map((why) => `PARTIAL: ${why}`),
+    ...invalid.map((why) => `INVALID: ${why}`),
+    ...(kinds.length > 0 ? [`of ${counts.started} requests failed ${kinds.join(', ')}`] : []),
+  ];
 }
 
 /** Runs the load on both servers in turns. */
@@ -118,11 +149,13 @@ export async function measureBeside(
   const stop = command === undefined ? undefined : await startPeer(command, peerOptions.baseUrl);
   try {
     const theirs = await contender(peerOptions);
-    const complete = await takeTurns(ours, theirs, rounds);
+    const warnings = await takeTurns(ours, theirs, rounds);
+    if (ours.measured.length === 0)
+      throw new CliError('no round was measured on both sides', warnings.at(-1));
     return {
       ...{ kind: LOAD_COMPARISON, version: 1, a: 'peer', b: 'ours', rounds: ours.measured.length },
       metrics: compareSides(theirs.measured, ours.measured, options.slo),
-      warnings: complete ? [] : ['PARTIAL: ended before its plan did'],
+      warnings,
       provenance: [
         ['command', commandText(process.argv.slice(2))],
         ['commit', await commitOf()],

@@ -1,15 +1,17 @@
 import { loadavg } from 'node:os';
 import { ChatClient } from '@kvcapsule/load/client';
 import { type LoadSpec, probeServer } from '@kvcapsule/load/generator';
-import { summarize } from '@kvcapsule/load/measurement';
+import { type RequestRecord, summarize } from '@kvcapsule/load/measurement';
 import { columnsOf, LOAD_RESULT, type LoadResult } from '@kvcapsule/load/results';
 import type { WordTokens, WorkloadSource } from '@kvcapsule/load/workload';
 import { serverFetch } from '@kvcapsule/platform/http';
 import { commitOf, machineName } from '@kvcapsule/reporting';
 import { z } from 'zod';
 import { CliError } from '../../failure.js';
+import { adviceFor, unreachable } from './advice.js';
 import { jsonOf } from '../../server.js';
 import { commandText, loadText, workloadText } from './describe.js';
+import { onInterrupt } from './interrupts.js';
 import { type LoadOutcome, startLoad } from './load-processes.js';
 import type { LoadOptions } from './options.js';
 import { Progress } from './progress.js';
@@ -21,23 +23,29 @@ export interface Target {
   readonly words: WordTokens;
 }
 
+/** The status of a shell's child that Ctrl-C has ended. */
+export const INTERRUPTED_STATUS = 130;
+/** A list of models is there at once. */
+const LIST_MS = 10_000;
+/** Before it is told that the first answer is waited for. */
+const PATIENCE_MS = 5_000;
+
 const ModelList = z.object({ data: z.tuple([z.object({ id: z.string() })]).rest(z.unknown()) });
 
 /** The first model that a server lists. */
 async function firstModel(baseUrl: string, headers: Readonly<Record<string, string>>): Promise<string> {
   const response = await serverFetch(`${baseUrl}/models`, {
     headers,
-    signal: AbortSignal.timeout(10_000),
-  }).catch(() => {
-    throw new CliError(`nothing answers at ${baseUrl}`, 'Start a server, or name it with --url.');
+    redirect: 'manual',
+    signal: AbortSignal.timeout(LIST_MS),
+  }).catch((error: unknown) => {
+    throw unreachable(baseUrl, error);
   });
   const list = response.ok ? ModelList.safeParse(await jsonOf(response)) : undefined;
   if (list?.success) return list.data.data[0].id;
   throw new CliError(
     `${baseUrl}/models answers ${response.status} and lists no model`,
-    response.status === 401
-      ? 'Put the key into the variable that --api-key-env names.'
-      : 'Name one with --model.',
+    adviceFor(`http_${response.status}`) ?? 'Name one with --model.',
   );
 }
 
@@ -46,12 +54,15 @@ export async function reachTarget(options: LoadOptions, log: (line: string) => v
   const { baseUrl, headers, extraBody, silenceMs } = options;
   const model = options.model ?? (await firstModel(baseUrl, headers));
   const client = new ChatClient({ baseUrl, headers, silenceMs });
+  const waiting = setTimeout(log, PATIENCE_MS, `waiting for the first answer of ${model} at ${baseUrl}`);
   try {
     const { words, fault, countsTokens } = await probeServer(client, model, extraBody);
-    if (fault !== undefined) throw new CliError(`${baseUrl} does not answer a first request: ${fault}`);
+    if (fault !== undefined)
+      throw new CliError(`${baseUrl} does not answer a first request: ${fault}`, adviceFor(fault));
     if (!countsTokens) log('the server tells no usage of streams: a word counts as a token, a chunk as one');
     return { baseUrl, model, words };
   } finally {
+    clearTimeout(waiting);
     await client.close();
   }
 }
@@ -80,9 +91,10 @@ function specOf(options: LoadOptions, { baseUrl, model, words }: Target): LoadSp
   };
 }
 
-/** What a load came to, and whether it ran to its end. */
+/** What a load came to. */
 export interface Driven extends LoadOutcome {
-  readonly complete: boolean;
+  /** Why it is not the whole of its plan; empty when it is. */
+  readonly partial: readonly string[];
 }
 
 /** Drives a load while its progress is told; the first Ctrl-C ends it with what has been measured, the second at once. */
@@ -92,18 +104,21 @@ export async function driveLoad(options: LoadOptions, target: Target, title: str
     progress.take(index, state);
   });
   let signals = 0;
-  const stop = (): void => {
+  const isOver = onInterrupt(() => {
     signals += 1;
-    if (signals > 1) process.exit(130);
+    if (signals > 1) process.exit(INTERRUPTED_STATUS);
     load.stop();
-  };
-  process.on('SIGINT', stop).on('SIGTERM', stop);
+  });
   progress.begin();
   try {
-    return { ...(await load.ended), complete: signals === 0 };
+    const outcome = await load.ended;
+    return {
+      ...outcome,
+      partial: [...(signals > 0 ? ['ended before its plan did'] : []), ...outcome.faults],
+    };
   } finally {
     progress.end();
-    process.off('SIGINT', stop).off('SIGTERM', stop);
+    isOver();
   }
 }
 
@@ -114,10 +129,17 @@ export async function measureLoad(options: LoadOptions, target: Target, name: st
   return resultOf(options, target, driven, { name, machineLoad: [begin, loadavg()[0] ?? 0] });
 }
 
+/** Conversations come again after the last of the file: a server's prefix cache knows them then. */
+function repeatsOf(records: readonly RequestRecord[], distinct: number): LoadResult['repeats'] {
+  const asked = new Set(records.map(({ conversation }) => conversation));
+  const again = [...asked].filter((number) => number >= distinct).length;
+  return { distinct, asked: asked.size, again };
+}
+
 async function resultOf(
   options: LoadOptions,
   { baseUrl, model }: Target,
-  { measured, generator, complete }: Driven,
+  { measured, generator, partial, distinct }: Driven,
   { name, machineLoad }: Pick<LoadResult, 'name' | 'machineLoad'>,
 ): Promise<LoadResult> {
   const { slo, lagLimitMs, processes, warmUpMs } = options;
@@ -135,7 +157,8 @@ async function resultOf(
       processes,
     },
     ...(slo && { slo: { ...slo } }),
-    ...{ complete, warmUpMs, machineLoad },
+    ...{ complete: partial.length === 0, partial: [...partial], warmUpMs, machineLoad },
+    ...(distinct !== undefined && { repeats: repeatsOf(measured.records, distinct) }),
     summary: summarize(measured, generator, lagLimitMs, slo) as LoadResult['summary'],
     gaps: measured.gaps.encode(),
     requests: columnsOf(measured.records),

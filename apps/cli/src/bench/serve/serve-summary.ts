@@ -95,10 +95,16 @@ export function factRows(result: LoadResult): [name: string, value: string][] {
 }
 
 /** Why these numbers should not be used as they are; empty when they may. */
-export function warningsOf({ summary: { invalid }, complete }: LoadResult): string[] {
+export function warningsOf({ summary: { invalid }, complete, partial, repeats }: LoadResult): string[] {
   return [
-    ...(complete ? [] : ['PARTIAL: ended before its plan did']),
+    ...(complete ? [] : (partial ?? ['ended before its plan did']).map((why) => `PARTIAL: ${why}`)),
     ...invalid.map((why) => `INVALID: ${why}`),
+    ...(repeats !== undefined && repeats.again > 0
+      ? [
+          `REPEATED: the file has ${repeats.distinct} conversations, and ${repeats.again} of ${repeats.asked} were asked ` +
+            'again, which a prefix cache answers sooner',
+        ]
+      : []),
   ];
 }
 

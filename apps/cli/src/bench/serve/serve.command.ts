@@ -1,10 +1,10 @@
-import { writeFile } from 'node:fs/promises';
 import type { LoadResult } from '@kvcapsule/load/results';
 import type { Command } from 'commander';
-import { checkOutput, writePages } from '../../output.js';
+import { wholeOf } from '../../numbers.js';
+import { checkResults, keepResults } from '../../output.js';
 import { registerCompare, tellComparison } from './compare.command.js';
 import { loadReport } from './load-report.js';
-import { addLoadFlags, addShapeFlags, type LoadFlags, parseLoadFlags, wholeOf } from './options.js';
+import { addLoadFlags, addShapeFlags, type LoadFlags, parseLoadFlags } from './options.js';
 import { measureBeside, type PeerOptions } from './peer.js';
 import { defaultName, measureLoad, reachTarget } from './serve-load.js';
 import { summaryText } from './serve-summary.js';
@@ -30,15 +30,12 @@ Guide: docs/guides/load-testing.md`;
 
 const INVALID_STATUS = 3;
 
-/** Results to --out with their pages, or to the terminal. */
+/** Results to the terminal, and to --out with their pages. */
 async function tell(result: LoadResult, { out, json }: Pick<LoadFlags, 'out' | 'json'>): Promise<void> {
-  if (out !== undefined) {
-    await writeFile(out, `${JSON.stringify(result)}\n`);
-    await writePages(out, loadReport(result), () => undefined);
-  }
   if (json) process.stdout.write(`${JSON.stringify({ ...result, requests: undefined, gaps: undefined })}\n`);
   else process.stdout.write(summaryText(result));
   if (result.summary.invalid.length > 0) process.exitCode = INVALID_STATUS;
+  if (out !== undefined) await keepResults(out, `${JSON.stringify(result)}\n`, loadReport(result));
 }
 
 interface ServeFlags extends LoadFlags {
@@ -65,7 +62,7 @@ function peerOf(
 
 async function benchServe(flags: ServeFlags): Promise<void> {
   const options = parseLoadFlags(flags);
-  if (flags.out !== undefined) await checkOutput(flags.out);
+  if (flags.out !== undefined) await checkResults(flags.out);
   if (flags.peer !== undefined) {
     await tellComparison(await measureBeside(options, peerOf(flags, flags.peer)), flags);
     return;

@@ -1,20 +1,13 @@
-import { writeFile } from 'node:fs/promises';
 import { KvcError } from '@kvcapsule/contracts';
 import { type Slo, summarize } from '@kvcapsule/load/measurement';
 import { leastTrials, RateSearch, type RateResult } from '@kvcapsule/load/sweep';
 import { commitOf, machineName, renderMarkdown } from '@kvcapsule/reporting';
 import type { Command } from 'commander';
-import { CliError } from '../../failure.js';
-import { checkOutput, writePages } from '../../output.js';
+import { CliError, cliErrorOf } from '../../failure.js';
+import { numberOf, wholeOf } from '../../numbers.js';
+import { checkResults, keepResults } from '../../output.js';
 import { commandText, workloadText } from './describe.js';
-import {
-  addLoadFlags,
-  type LoadFlags,
-  type LoadOptions,
-  numberOf,
-  parseLoadFlags,
-  wholeOf,
-} from './options.js';
+import { addLoadFlags, type LoadFlags, type LoadOptions, parseLoadFlags } from './options.js';
 import { driveLoad, reachTarget, type Target } from './serve-load.js';
 import { numberText, percentText } from './serve-summary.js';
 import { LOAD_SWEEP, sweepReport, type SweepResult, type Trial } from './sweep-report.js';
@@ -60,8 +53,10 @@ async function search(
   for (let rate = found.next(); rate !== undefined; rate = found.next()) {
     // another seed each time: the same luck twice would be no news
     const asked = { ...trialOptions(options, rate, share), seed: options.seed + trials.length };
-    const driven = await driveLoad(asked, target, `${numberText(rate)}/s`);
-    if (!driven.complete) return { trials, stopped: 'PARTIAL: ended before its plan did' };
+    const driven = await driveLoad(asked, target, `${numberText(rate)}/s`).catch(cliErrorOf);
+    // trials before it are kept
+    if (driven instanceof CliError) return { trials, stopped: driven.message };
+    if (driven.partial.length > 0) return { trials, stopped: `PARTIAL: ${driven.partial.join(', ')}` };
     const summary = summarize(driven.measured, driven.generator, options.lagLimitMs, options.slo);
     const { counts, perSecond, latency, lag, invalid, good } = summary;
     trials.push({ perSecond: rate, summary: { counts, perSecond, latency, lag, invalid } });
@@ -73,7 +68,7 @@ async function search(
 }
 
 async function sweep(flags: SweepFlags): Promise<void> {
-  if (flags.out !== undefined) await checkOutput(flags.out);
+  if (flags.out !== undefined) await checkResults(flags.out);
   const { slo, ...options } = parseLoadFlags({ ...flags, rate: flags.start });
   if (slo === undefined)
     throw new KvcError('CONFIG_INVALID', '--slo: a sweep needs one, as ttft=500ms,itl=50ms');
@@ -100,11 +95,9 @@ async function sweep(flags: SweepFlags): Promise<void> {
     ],
   };
   const report = sweepReport(result);
-  if (flags.out !== undefined) {
-    await writeFile(flags.out, `${JSON.stringify(result, undefined, 2)}\n`);
-    await writePages(flags.out, report, () => undefined);
-  }
   process.stdout.write(flags.json ? `${JSON.stringify(result)}\n` : renderMarkdown(report));
+  if (flags.out !== undefined)
+    await keepResults(flags.out, `${JSON.stringify(result, undefined, 2)}\n`, report);
   if (searched.stopped !== undefined && found.bounds().holds === undefined)
     throw new CliError(`no rate was settled: ${searched.stopped}`);
 }
