@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { ClusterFormats, ClusterPages } from '@kvcapsule/contracts/cluster';
+import { ChatCompletion } from '@kvcapsule/contracts/openai';
 import axe from 'axe-core';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -149,6 +151,49 @@ describe('the console', () => {
   }, 60_000);
 
   it.each([
+    ['capsule-mixed', 312],
+    ['capsule', 272],
+    ['q8', 0],
+  ])(
+    'shows retention by layer: with %s its bytes are those that the answer tells of',
+    async (codec, rows) => {
+      const page = await open('playground');
+      const [told] = await Promise.all([
+        page.waitForResponse(/\/formats$/),
+        (async () => {
+          await page.getByRole('button', { name: 'Use the sample Bird and microscope' }).click();
+          await page.getByLabel('KV codec').selectOption(codec);
+          await page.getByRole('button', { name: 'Ask', exact: true }).click();
+        })(),
+      ]);
+      const { formats } = ClusterFormats.parse(await told.json());
+      const format = formats.findLast((each) => each.codec === codec && each.tokens === rows);
+      if (!format) throw new Error(`no format of ${codec}`);
+      const region = page.getByRole('region', { name: 'Retention by layer', exact: true });
+      await region.getByText('As a table').click();
+      const cells = await region
+        .locator('tbody tr')
+        .evaluateAll((lines) => lines.map((line) => [...line.children].map((cell) => cell.textContent)));
+      expect(cells.map(([layer]) => layer)).toEqual(['0', '1', '2', '3', '4', '5']);
+      expect(await region.locator('.layer').count()).toBe(6);
+      expect(await faultsOf(page)).toEqual([]);
+      // a capsule's pages, and of rows beside it whole blocks of 16
+      const { page_bytes: pageBytes, pages_per_block: perBlock } = await poolOf('worker-0');
+      const { pictures } = await usageOf(codec);
+      const inLayers = format.layers.reduce((sum, { keys, values }) => sum + keys.bytes + values.bytes, 0);
+      const stored = (rows === 0 ? 312 * inLayers : inLayers) + format.header_bytes;
+      const markers = format.covers_markers ? 0 : 312 - rows;
+      const pagesHeld = Math.ceil(stored / pageBytes) + Math.ceil(markers / 16) * perBlock;
+      expect(pictures.bytes).toBe(pagesHeld * pageBytes);
+      const raw = format.layers.reduce((sum, { keys, values }) => sum + keys.raw_bytes + values.raw_bytes, 0);
+      expect(pictures.raw_bytes).toBe((raw / (rows || 1)) * 312);
+      const bits = format.layers.map(({ keys }) => ((16 * keys.bytes) / keys.raw_bytes).toFixed(2));
+      expect(cells.map(([, , keys]) => keys)).toEqual(bits);
+    },
+    60_000,
+  );
+
+  it.each([
     ['', 'The answer broke off.'],
     ['data: {"choices":[{"index":0,"delta":{"content":"half"}}]}\n\n', 'The answer broke off.'],
     ['data: {}\n\n', 'The answer broke off.'],
@@ -282,6 +327,31 @@ describe('the console', () => {
     await page.getByText('worker-905').waitFor();
   }, 60_000);
 });
+
+const authorization = `Bearer ${KEY}`;
+
+async function poolOf(worker: string): Promise<ClusterPages> {
+  const response = await fetch(`${cluster.url}/v1/cluster/workers/${worker}/pages`, {
+    headers: { authorization },
+  });
+  return ClusterPages.parse(await response.json());
+}
+
+/** What an answer about the sample's picture alone says of its KV. */
+async function usageOf(codec: string): Promise<{ readonly pictures: { bytes: number; raw_bytes: number } }> {
+  const url = `data:image/png;base64,${readFileSync(SAMPLE).toString('base64')}`;
+  const response = await fetch(`${cluster.url}/v1/chat/completions`, {
+    method: 'POST',
+    headers: { authorization, 'content-type': 'application/json' },
+    body: JSON.stringify({
+      ...{ model: 'emoji-vlm', kv_codec: codec, max_tokens: 1 },
+      messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url } }] }],
+    }),
+  });
+  const { usage } = ChatCompletion.parse(await response.json());
+  if (!usage.kv_cache) throw new Error('an answer without its KV');
+  return usage.kv_cache;
+}
 
 /** The cluster's own snapshot, with its first worker so many times. */
 async function fleetOf(count: number): Promise<string> {

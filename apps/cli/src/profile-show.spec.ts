@@ -9,8 +9,8 @@ const DETAILS: ProfileDetails = {
   codec: 'capsule-mixed',
   layouts: [],
   parts: [
-    { layer: 0, part: 'keys', retention: 0.25, bitsPerRow: 3, error: 0.125, spectrum: [4, 2, 1] },
-    { layer: 0, part: 'values', retention: 0.5, bitsPerRow: 2, error: 0, spectrum: [] },
+    { layer: 0, part: 'keys', retention: 0.25, bitsPerRow: 3, bytes: 9, error: 0.125, spectrum: [4, 2, 1] },
+    { layer: 0, part: 'values', retention: 0.5, bitsPerRow: 2, bytes: 6, error: 0, spectrum: [] },
   ],
 };
 

@@ -5,6 +5,7 @@ import { KvcError } from '@kvcapsule/contracts/errors';
 import {
   type Codec,
   type CpuIsa,
+  describeFormats,
   describeMemory,
   discoverProfiles,
   type Engine,
@@ -106,6 +107,7 @@ async function open(
     profileId: engine.profiles
       .map(({ path, contentSha256 }) => `${basename(path)}@${contentSha256}`)
       .join(','),
+    describeFormats: () => describeFormats(engine),
     config: {
       ...config,
       poolBlocks: blocks,

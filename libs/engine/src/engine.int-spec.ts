@@ -9,6 +9,7 @@ import { addonPath, loadBinding } from './binding.js';
 import { describeMemory, openEngine, type EngineOptions } from './engine.js';
 import { type CpuIsa, type ImageWatch, PageOp, type StepPlan } from './native.js';
 import { discoverProfiles } from './profiles/index.js';
+import { describeFormats } from './stored-formats.js';
 
 const MODEL_DIR = fileURLToPath(new URL('../../../deploy/models/emoji-vlm', import.meta.url));
 const OPTIONS: EngineOptions = {
@@ -149,6 +150,33 @@ describe('the built addon', () => {
       ]);
       const result = await engine.step(textPlan([1, 3, 50, 51, 2]));
       expect(result.tokens.length).toBe(1);
+    } finally {
+      await engine.dispose();
+    }
+  });
+
+  it('says how the bytes of each format lie over the layers', async () => {
+    const engine = await openEngine(OPTIONS);
+    try {
+      const formats = await describeFormats(engine);
+      expect(formats.map(({ codec, tokens }) => [codec, tokens])).toEqual(
+        engine.info.formats.map(({ codec, tokens }) => [codec, tokens]),
+      );
+      for (const [at, { layers, headerBytes, tokens, varies, codec }] of formats.entries()) {
+        const { bytes = 0, bytesPerToken = 0, headerBytes: header = 0 } = engine.info.formats[at] ?? {};
+        const parts = layers.flatMap(({ keys, values }) => [keys, values]);
+        expect(parts.length).toBe(2 * 6);
+        const inLayers = parts.reduce((sum, part) => sum + part.bytes, 0);
+        expect(new Set(parts.map(({ rawBytes }) => rawBytes))).toEqual(new Set([(tokens || 1) * 2 * 64 * 2]));
+        expect(inLayers).toBe(tokens === 0 ? bytesPerToken : bytes - headerBytes);
+        // where bits are chosen for each picture, less than one row's first bit of each layer is left over
+        expect(headerBytes).toBeGreaterThanOrEqual(header);
+        expect(headerBytes - header).toBeLessThan(varies ? 64 : 1);
+        expect(varies).toBe(codec === 'capsule-mixed');
+        const measured = parts.map(({ keptEnergy }) => keptEnergy);
+        if (varies) for (const share of measured) expect(share).toBeGreaterThan(0.7);
+        else expect(new Set(measured)).toEqual(new Set([undefined]));
+      }
     } finally {
       await engine.dispose();
     }

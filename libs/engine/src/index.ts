@@ -4,4 +4,5 @@ export * from './formats.js';
 export * from './model-revision.js';
 export * from './native.js';
 export * from './profiles/index.js';
+export * from './stored-formats.js';
 export * from './weight-type.js';

@@ -3,12 +3,15 @@ import { readFile } from 'node:fs/promises';
 
 import { WorkerServiceClient } from '@kvcapsule/contracts/worker';
 import {
+  describeFormats,
   discoverProfiles,
+  type Engine,
   type NativeDtype,
   openEngine,
   storedDtype,
   type WeightType,
 } from '@kvcapsule/engine';
+import { BLOCK_SHAPE } from '@kvcapsule/domain/paging';
 import { type ModelFolder, openModelFolder } from '@kvcapsule/model';
 import { decodeImage } from '@kvcapsule/multimodal';
 import { createRpcClient } from '@kvcapsule/platform/rpc';
@@ -63,6 +66,7 @@ beforeAll(async () => {
 afterAll(() => model.dispose());
 
 interface Served {
+  readonly engine: Engine;
   readonly worker: Worker;
   readonly router: RouterSide;
   readonly metrics: WorkerMetrics;
@@ -121,6 +125,7 @@ async function serve(
   });
   const client = createRpcClient(WorkerServiceClient, worker.address);
   return {
+    engine,
     worker,
     metrics,
     router: new RouterSide(client),
@@ -129,6 +134,29 @@ async function serve(
       await worker.close();
     },
   };
+}
+
+/** Bytes of each layer's keys and values, heads together, of the capsules of packed rows that lie in the pool. */
+async function storedCapsules({ engine }: Served, capsuleBytes: number): Promise<number[][]> {
+  const { pageBytes, layers, kvHeads } = engine.info;
+  const pages = Int32Array.from({ length: 400 * BLOCK_SHAPE.pagesPerBlock }, (_, page) => page);
+  const pool = Buffer.from((await engine.readPages(pages)).buffer);
+  const units = layers * kvHeads * 2;
+  const starts = pages.filter(
+    (page) => pool.toString('latin1', page * pageBytes, page * pageBytes + 8) === 'KVCAPSUL',
+  );
+  return [...starts].map((page) => {
+    const begins = Array.from({ length: units }, (_, unit) =>
+      pool.readUInt32LE(page * pageBytes + 64 + 4 * unit),
+    );
+    const bytes = begins.map((begin, unit) => (begins[unit + 1] ?? capsuleBytes) - begin);
+    return Array.from({ length: 2 * layers }, (_, part) =>
+      Array.from(
+        { length: kvHeads },
+        (__, head) => bytes[((part >> 1) * kvHeads + head) * 2 + (part & 1)] ?? 0,
+      ).reduce((sum, each) => sum + each),
+    );
+  });
 }
 
 async function generateOf(example: GoldenCase, id = example.name): Promise<Asking> {
@@ -167,6 +195,36 @@ async function generateOf(example: GoldenCase, id = example.name): Promise<Askin
 }
 
 describe('golden answers through the service', () => {
+  it(
+    'tells of layers what capsules of pictures hold on average',
+    async () => {
+      const served = await serve(400, 2048, await discoverProfiles(MODEL_DIR), {
+        weights: 'f32',
+        kvDtype: 'f16',
+      });
+      try {
+        const described = await describeFormats(served.engine);
+        const at = described.findLastIndex(({ codec }) => codec === 'capsule-mixed');
+        const told = (described[at]?.layers ?? []).flatMap(({ keys, values }) => [keys.bytes, values.bytes]);
+        for (const example of golden.filter(({ pictures }) => pictures.length === 1))
+          await served.router.ask({ ...(await generateOf(example)), kvCodec: 'capsule-mixed', maxTokens: 1 });
+        const capsules = await storedCapsules(served, served.engine.info.formats[at]?.bytes ?? 0);
+        expect(capsules.length).toBeGreaterThan(2);
+        const means = told.map(
+          (_, part) => capsules.reduce((sum, parts) => sum + (parts[part] ?? 0), 0) / capsules.length,
+        );
+        // scale levels, some per cent, are told of, and are not in what lies between two units' rows
+        for (const [part, mean] of means.entries()) {
+          expect(mean).toBeGreaterThan(0.85 * (told[part] ?? 0));
+          expect(mean).toBeLessThan(1.15 * (told[part] ?? 0));
+        }
+      } finally {
+        await served.close();
+      }
+    },
+    TIMEOUT_MS,
+  );
+
   it(
     'are those of the reference, one request at a time',
     async () => {

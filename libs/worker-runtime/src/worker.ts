@@ -3,7 +3,7 @@ import { HealthService } from '@kvcapsule/contracts/health';
 import { WorkerServiceService } from '@kvcapsule/contracts/worker';
 import type { LedgerPort } from '@kvcapsule/domain/ledger';
 import type { RegistryPort, WorkerDescriptor, WorkerLoad } from '@kvcapsule/domain/registry';
-import { type Codec, type NativeEngine, servedCodecs } from '@kvcapsule/engine';
+import { type Codec, type NativeEngine, servedCodecs, type StoredFormat } from '@kvcapsule/engine';
 import { createRpcServer, listenRpc } from '@kvcapsule/platform/rpc';
 import { MeasuredLedger, MeasuredRegistry, type WorkerMetrics } from '@kvcapsule/platform/telemetry';
 import type { Tracing } from '@kvcapsule/platform/tracing';
@@ -50,6 +50,8 @@ export interface WorkerParts {
   readonly codec: Codec;
   /** Name and hash of the profiles in use; empty with codec raw. */
   readonly profileId: string;
+  /** What each of the engine's formats keeps of each layer; asked when somebody wants to know. Absent: nobody knows. */
+  readonly describeFormats?: () => Promise<readonly StoredFormat[]>;
   readonly config: {
     readonly id: string;
     readonly listen: string;
@@ -87,7 +89,7 @@ export interface Worker {
 /** Brings a worker up: loop, gRPC, metrics, then the registry, so that routers only find it when it answers. */
 export async function startWorker(given: WorkerParts): Promise<Worker> {
   const parts = measured(given);
-  const { config, engine, logger } = parts;
+  const { config, engine, logger, describeFormats } = parts;
   // the registration needs what is made first, and that asks for its epoch
   const cluster: { registration?: Registration } = {};
   const epoch = (): number => cluster.registration?.epoch ?? 0;
@@ -125,7 +127,7 @@ export async function startWorker(given: WorkerParts): Promise<Worker> {
   const server = createRpcServer();
   server.addService(
     WorkerServiceService,
-    createWorkerRpc({ executor, pictures, serving, drain, setAdmission, logger }),
+    createWorkerRpc({ executor, pictures, serving, drain, setAdmission, describeFormats, logger }),
   );
   server.addService({ check: HealthService.check }, { check: createHealthCheck(() => serving.state) });
   const address = await listenOn(server, config.listen);

@@ -1,4 +1,6 @@
 import type {
+  ClusterFormat,
+  ClusterFormats,
   ClusterPages,
   ClusterPoint,
   ClusterRequestDetail,
@@ -9,7 +11,8 @@ import type {
   PageKind,
 } from '@kvcapsule/contracts/cluster';
 import { KvcError } from '@kvcapsule/contracts/errors';
-import { PageKind as WireKind } from '@kvcapsule/contracts/worker';
+import { type FormatDescription, PageKind as WireKind, type StoredPart } from '@kvcapsule/contracts/worker';
+import type { WorkerRecord } from '@kvcapsule/domain/registry';
 import { Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
 import { Fleet } from '../fleet/fleet.service.js';
 import { Inflight } from '../operations/inflight.service.js';
@@ -119,15 +122,27 @@ export class ClusterStatus implements OnApplicationBootstrap, OnApplicationShutd
 
   /** Rejects with `NOT_FOUND` for an unknown worker, with `WORKER_LOST` for one that cannot be asked. */
   async pages(workerId: string): Promise<ClusterPages> {
-    const record = this.fleet.members.find(({ record }) => record.workerId === workerId)?.record;
-    if (!record) throw new KvcError('NOT_FOUND', 'There is no such worker.');
+    const { pageBytes, pagesPerBlock, capacityPages } = this.#recordOf(workerId);
     const { kinds, pages } = await this.fleet.describePool(workerId);
     return {
       object: 'cluster.pages',
       worker: workerId,
-      ...{ page_bytes: record.pageBytes, pages_per_block: record.pagesPerBlock, pages: record.capacityPages },
+      ...{ page_bytes: pageBytes, pages_per_block: pagesPerBlock, pages: capacityPages },
       runs: kinds.map((kind, at) => [KINDS[kind] ?? 'free', pages[at] ?? 0]),
     };
+  }
+
+  /** What codecs keep of each layer. Rejects as `pages` does. */
+  async formats(workerId: string): Promise<ClusterFormats> {
+    this.#recordOf(workerId);
+    const { formats } = await this.fleet.describeFormats(workerId);
+    return { object: 'cluster.formats', worker: workerId, formats: formats.map(formatOf) };
+  }
+
+  #recordOf(workerId: string): WorkerRecord {
+    const member = this.fleet.members.find(({ record }) => record.workerId === workerId);
+    if (!member) throw new KvcError('NOT_FOUND', 'There is no such worker.');
+    return member.record;
   }
 
   #note(): void {
@@ -144,3 +159,17 @@ export class ClusterStatus implements OnApplicationBootstrap, OnApplicationShutd
     if (this.#points.length > KEPT_POINTS) this.#points.shift();
   }
 }
+
+function formatOf({ codec, profileId, tokens, layers, ...format }: FormatDescription): ClusterFormat {
+  return {
+    ...{ codec, profile: profileId || null, tokens, covers_markers: format.coversMarkers },
+    ...{ header_bytes: Number(format.headerBytes), varies: format.varies },
+    layers: layers.map(({ keys, values }) => ({ keys: partOf(keys), values: partOf(values) })),
+  };
+}
+
+const partOf = (part: StoredPart | undefined): ClusterFormat['layers'][number]['keys'] => ({
+  bytes: Number(part?.bytes ?? 0),
+  raw_bytes: Number(part?.rawBytes ?? 0),
+  kept_energy: part?.keptEnergy ?? null,
+});

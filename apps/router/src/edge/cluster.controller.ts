@@ -1,4 +1,9 @@
-import type { ClusterPages, ClusterRequestDetail, ClusterSnapshot } from '@kvcapsule/contracts/cluster';
+import type {
+  ClusterFormats,
+  ClusterPages,
+  ClusterRequestDetail,
+  ClusterSnapshot,
+} from '@kvcapsule/contracts/cluster';
 import { Controller, Get, Param, Req, Res } from '@nestjs/common';
 import {
   ApiBearerAuth,
@@ -58,6 +63,13 @@ export class ClusterController {
   @ApiOkResponse({ schema: openApi('ClusterPages') })
   pages(@Param('id') id: string): Promise<ClusterPages> {
     return this.status.pages(id);
+  }
+
+  @Get('workers/:id/formats')
+  @ApiOperation({ summary: 'What each of a worker’s codecs keeps of each layer’s keys and values' })
+  @ApiOkResponse({ schema: openApi('ClusterFormats') })
+  formats(@Param('id') id: string): Promise<ClusterFormats> {
+    return this.status.formats(id);
   }
 
   @Get('requests/:id')

@@ -3,6 +3,7 @@ import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   ClusterDelta,
+  ClusterFormats,
   ClusterPages,
   ClusterRequestDetail,
   ClusterSnapshot,
@@ -137,6 +138,38 @@ describe('the cluster', () => {
     expect(await get('/v1/cluster/workers/w9/pages')).toMatchObject({ error: { code: 'not_found' } });
     router.worker.kill();
     expect(await get('/v1/cluster/workers/w0/pages')).toMatchObject({ error: { code: 'worker_lost' } });
+  });
+
+  it('says what codecs keep of each layer', async () => {
+    router = await new Harness().start();
+    const keys = { bytes: 7_000n, rawBytes: 79_872n, keptEnergy: 0.875 };
+    const values = { bytes: 3_000n, rawBytes: 79_872n };
+    const common = { tokens: 312, coversMarkers: true, headerBytes: 160n };
+    router.worker.formats = [
+      { ...common, codec: 'capsule-mixed', profileId: 'p', varies: true, layers: [{ keys, values }] },
+      { ...common, codec: 'q8', profileId: '', varies: false, layers: [] },
+    ];
+    const { formats, ...rest } = ClusterFormats.parse(await get('/v1/cluster/workers/w0/formats'));
+    expect(rest).toEqual({ object: 'cluster.formats', worker: 'w0' });
+    expect(formats).toEqual([
+      {
+        ...{ codec: 'capsule-mixed', profile: 'p', tokens: 312, covers_markers: true, header_bytes: 160 },
+        varies: true,
+        layers: [
+          {
+            keys: { bytes: 7_000, raw_bytes: 79_872, kept_energy: 0.875 },
+            values: { bytes: 3_000, raw_bytes: 79_872, kept_energy: null },
+          },
+        ],
+      },
+      {
+        ...{ codec: 'q8', profile: null, tokens: 312, covers_markers: true, header_bytes: 160 },
+        ...{ varies: false, layers: [] },
+      },
+    ]);
+    expect(await get('/v1/cluster/workers/w9/formats')).toMatchObject({ error: { code: 'not_found' } });
+    router.worker.kill();
+    expect(await get('/v1/cluster/workers/w0/formats')).toMatchObject({ error: { code: 'worker_lost' } });
   });
 
   it('tells where its requests are, what they hold and why their workers had them', async () => {

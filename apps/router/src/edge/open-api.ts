@@ -1,6 +1,8 @@
 import {
   ClusterAdmission,
   ClusterDelta,
+  ClusterFormat,
+  ClusterFormats,
   ClusterPages,
   ClusterRequest,
   ClusterRequestDetail,
@@ -34,6 +36,8 @@ const NAMED = {
   PlacementReceipt,
   ClusterAdmission,
   ClusterDelta,
+  ClusterFormat,
+  ClusterFormats,
   ClusterPages,
   ClusterPoint,
   ClusterRequest,

@@ -4,6 +4,7 @@ import { KvcError } from '@kvcapsule/contracts/errors';
 import type {
   AdviseEvictionRequest,
   SetAdmissionResponse,
+  DescribeFormatsResponse,
   DescribePoolResponse,
   WatchCacheResponse,
   WatchCacheRequest,
@@ -130,6 +131,12 @@ export class Fleet implements OnApplicationBootstrap, OnApplicationShutdown {
   describePool(workerId: string): Promise<DescribePoolResponse> {
     const member = this.#members.get(workerId);
     return member ? member.channel.describePool() : Promise.reject(lost('The worker has gone.'));
+  }
+
+  /** What its formats keep of each layer. Rejects with `WORKER_LOST` where it cannot be asked. */
+  describeFormats(workerId: string): Promise<DescribeFormatsResponse> {
+    const member = this.#members.get(workerId);
+    return member ? member.channel.describeFormats() : Promise.reject(lost('The worker has gone.'));
   }
 
   /** Counts a request towards its worker until it has left. */

@@ -205,6 +205,7 @@ describe('over gRPC', () => {
       watchCache: () => undefined,
       adviseEviction: () => undefined,
       describePool: () => undefined,
+      describeFormats: () => undefined,
     };
     server.addService(WorkerServiceService, service);
     const port = await listenRpc(server, '127.0.0.1:0');

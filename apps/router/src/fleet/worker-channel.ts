@@ -1,8 +1,15 @@
-import { type ClientReadableStream, connectivityState, Metadata, status } from '@grpc/grpc-js';
+import {
+  type ClientReadableStream,
+  connectivityState,
+  Metadata,
+  type requestCallback,
+  status,
+} from '@grpc/grpc-js';
 import { KvcError } from '@kvcapsule/contracts/errors';
 import type {
   AdviseEvictionRequest,
   SetAdmissionResponse,
+  DescribeFormatsResponse,
   DescribePoolResponse,
   WatchCacheResponse,
   WatchCacheRequest,
@@ -83,13 +90,28 @@ export class WorkerChannel {
 
   /** What each page of its pool holds. Rejects with `WORKER_LOST` where it does not say so in time. */
   describePool(): Promise<DescribePoolResponse> {
+    return this.#describe('The worker does not say what its pool holds.', (client, deadline, callback) => {
+      client.describePool({}, new Metadata(), { deadline }, callback);
+    });
+  }
+
+  /** What its formats keep of each layer. Rejects with `WORKER_LOST` where it does not say so in time, or cannot. */
+  describeFormats(): Promise<DescribeFormatsResponse> {
+    return this.#describe('The worker does not say what its codecs keep.', (client, deadline, callback) => {
+      client.describeFormats({}, new Metadata(), { deadline }, callback);
+    });
+  }
+
+  #describe<T>(
+    refusal: string,
+    ask: (client: WorkerServiceClient, deadline: number, callback: requestCallback<T>) => void,
+  ): Promise<T> {
     if (this.#closed || this.#lostMs !== undefined)
       return Promise.reject(lost('The connection to the worker was lost.'));
     const client = (this.#client ??= this.connect(this.address));
-    const deadline = Date.now() + DESCRIPTION_MS;
     return new Promise((resolve, reject) => {
-      client.describePool({}, new Metadata(), { deadline }, (error, description) => {
-        if (error) reject(lost('The worker does not say what its pool holds.'));
+      ask(client, Date.now() + DESCRIPTION_MS, (error, description) => {
+        if (error || !description) reject(lost(refusal));
         else resolve(description);
       });
     });

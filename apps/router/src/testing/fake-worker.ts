@@ -4,6 +4,7 @@ import {
   CachedContent,
   type CacheEvent,
   type DescribePoolResponse,
+  type FormatDescription,
   PageKind,
   type WatchCacheResponse,
   type ConnectRequest,
@@ -111,6 +112,7 @@ export class FakeWorker {
   script: Script = echo;
   /** What it tells of its caches; nothing where there is none. */
   cacheLog: CacheLog | undefined;
+  formats: FormatDescription[] = [];
   pool: DescribePoolResponse = { kinds: [PageKind.PAGE_KIND_FREE], pages: [160] };
   address = '';
   readonly #server = createRpcServer();
@@ -132,6 +134,9 @@ export class FakeWorker {
       adviseEviction: () => undefined,
       describePool: (_call, callback) => {
         callback(null, this.pool);
+      },
+      describeFormats: (_call, callback) => {
+        callback(null, { formats: this.formats });
       },
       watchCache: (call) => {
         if (this.cacheLog) tellOf(this.cacheLog, call);

@@ -2,6 +2,8 @@ import { makeGenericClientConstructor } from '@grpc/grpc-js';
 import {
   AdviseEvictionRequest,
   AdviseEvictionResponse,
+  DescribeFormatsRequest,
+  DescribeFormatsResponse,
   DescribePoolRequest,
   DescribePoolResponse,
   WatchCacheResponse,
@@ -55,6 +57,11 @@ export const WorkerServiceService = {
     ...generated.describePool,
     requestSerialize: serializer(DescribePoolRequest),
     responseSerialize: serializer(DescribePoolResponse),
+  },
+  describeFormats: {
+    ...generated.describeFormats,
+    requestSerialize: serializer(DescribeFormatsRequest),
+    responseSerialize: serializer(DescribeFormatsResponse),
   },
 } satisfies typeof generated;
 

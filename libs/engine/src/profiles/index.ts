@@ -1,4 +1,10 @@
-export { describeProfile, type PartDescription, type ProfileDetails } from './describe.js';
+export {
+  describeCapsules,
+  describeProfile,
+  type CapsuleDescription,
+  type PartDescription,
+  type ProfileDetails,
+} from './describe.js';
 export type { LayoutDescription } from './layouts.js';
 export {
   discoverProfiles,

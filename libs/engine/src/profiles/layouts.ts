@@ -14,7 +14,7 @@ export interface Layout extends LayoutDescription {
   readonly kinds: readonly number[];
 }
 
-/** Grids of a profile of pieces, the largest first. */
+/** Grids of a profile of pieces, as they lie in the file. */
 export function readLayouts(file: Buffer, header: SafetensorsHeader): Layout[] {
   const read = (name: string) => tensorNumbers(file, header, name) ?? [];
   const groups = read('groups');
@@ -23,11 +23,9 @@ export function readLayouts(file: Buffer, header: SafetensorsHeader): Layout[] {
   const begins = read('layout_begins');
   const bytes = read('layout_bytes');
   const names = (header.metadata['grids'] ?? '').split(',');
-  return bytes
-    .map((each, at) => {
-      const kinds = all.slice(begins[at], begins[at + 1]).map((site) => sites[site] ?? -1);
-      const tokens = kinds.reduce((rows, kind) => rows + groups.filter((group) => group === kind).length, 0);
-      return { name: names[at] ?? '', tokens, bytes: each, kinds };
-    })
-    .sort((a, b) => b.tokens - a.tokens);
+  return bytes.map((each, at) => {
+    const kinds = all.slice(begins[at], begins[at + 1]).map((site) => sites[site] ?? -1);
+    const tokens = kinds.reduce((rows, kind) => rows + groups.filter((group) => group === kind).length, 0);
+    return { name: names[at] ?? '', tokens, bytes: each, kinds };
+  });
 }

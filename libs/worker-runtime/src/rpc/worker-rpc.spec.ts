@@ -1,7 +1,12 @@
 import { status } from '@grpc/grpc-js';
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { HealthCheckResponse_ServingStatus, HealthClient } from '@kvcapsule/contracts/health';
-import { type DescribePoolResponse, PageKind } from '@kvcapsule/contracts/worker';
+import {
+  type DescribeFormatsResponse,
+  type DescribePoolResponse,
+  PageKind,
+} from '@kvcapsule/contracts/worker';
+import type { StoredFormat } from '@kvcapsule/engine';
 import { createRpcClient } from '@kvcapsule/platform/rpc';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 
@@ -27,7 +32,55 @@ const ENDLESS = { stopTokenIds: new Set<number>() };
 /** Token 9, whatever the state. */
 const FORCED = { logitBias: [{ tokenId: 9, bias: 100 }] };
 
+const FORMAT: StoredFormat = {
+  ...{
+    codec: 'capsule-mixed',
+    profileId: 'p',
+    tokens: 312,
+    coversMarkers: true,
+    headerBytes: 160,
+    varies: true,
+  },
+  layers: [
+    {
+      keys: { bytes: 7_000, rawBytes: 79_872, keptEnergy: 0.875 },
+      values: { bytes: 3_000, rawBytes: 79_872, keptEnergy: undefined },
+    },
+  ],
+};
+
 describe('the protocol', () => {
+  it('says what formats keep of each layer, looked up once, and anew after a fault', async () => {
+    const ask = vi.fn<() => Promise<StoredFormat[]>>();
+    ask.mockRejectedValueOnce(new KvcError('PROFILE_INVALID', 'gone')).mockResolvedValue([FORMAT]);
+    const [rig, plain] = [await rigOf({ describeFormats: ask }), await rigOf()];
+    const describeFormats = ({ client } = rig) =>
+      new Promise<DescribeFormatsResponse>((resolve, reject) => {
+        client.describeFormats({}, (error, response) => {
+          if (error) reject(error);
+          else resolve(response);
+        });
+      });
+    await expect(describeFormats()).rejects.toMatchObject({ code: status.INTERNAL });
+    const [first, second] = [await describeFormats(), await describeFormats()];
+    expect(first).toEqual({
+      formats: [
+        {
+          ...FORMAT,
+          headerBytes: 160n,
+          layers: [
+            {
+              keys: { bytes: 7_000n, rawBytes: 79_872n, keptEnergy: 0.875 },
+              values: { bytes: 3_000n, rawBytes: 79_872n },
+            },
+          ],
+        },
+      ],
+    });
+    expect([second, ask.mock.calls.length]).toEqual([first, 2]);
+    expect(await describeFormats(plain)).toEqual({ formats: [] });
+  });
+
   it('says what each page of the pool holds, and with heartbeats the sums of it', async () => {
     const rig = await rigOf(ENDLESS);
     const describePool = () =>

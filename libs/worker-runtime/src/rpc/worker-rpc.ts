@@ -8,12 +8,14 @@ import type {
   SetAdmissionResponse,
   WorkerServiceServer,
 } from '@kvcapsule/contracts/worker';
+import type { StoredFormat } from '@kvcapsule/engine';
 import type { Serving } from '@kvcapsule/serving';
 import type { Logger } from 'pino';
 
 import type { Executor } from '../executor.js';
 import type { PictureInbox } from '../pictures/picture-inbox.js';
 import { CacheAccount } from './cache-account.js';
+import { formatsOnWire, once } from './format-description.js';
 import { describePool } from './pool-description.js';
 import { receivePicture } from './picture-stream.js';
 import { RouterStream } from './router-stream.js';
@@ -27,6 +29,8 @@ export interface WorkerRpcOptions {
   readonly drain: (timeoutMs: number) => Promise<number>;
   /** Takes requests or none, and tells the registry; false where the worker ends or has failed. */
   readonly setAdmission: (isOpen: boolean) => Promise<boolean>;
+  /** What is kept of each layer; undefined: nobody knows. */
+  readonly describeFormats: (() => Promise<readonly StoredFormat[]>) | undefined;
   readonly logger: Logger;
 }
 
@@ -37,9 +41,11 @@ export function createWorkerRpc({
   serving,
   drain,
   setAdmission,
+  describeFormats,
   logger,
 }: WorkerRpcOptions): WorkerServiceServer {
   let streams = 0;
+  const formats = once(async () => formatsOnWire((await describeFormats?.()) ?? []));
   const account = new CacheAccount(serving, randomUUID());
   const drainCall: handleUnaryCall<DrainRequest, DrainResponse> = ({ request }, callback) => {
     drain(Math.max(0, request.timeoutMs)).then(
@@ -79,6 +85,17 @@ export function createWorkerRpc({
     adviseEviction: account.advise,
     describePool: (_call, callback) => {
       callback(null, describePool(serving));
+    },
+    describeFormats: (_call, callback) => {
+      formats().then(
+        (description) => {
+          callback(null, description);
+        },
+        (error: unknown) => {
+          logger.error({ err: error }, 'the profiles could not be described');
+          callback({ code: status.INTERNAL, details: 'the profiles could not be described' });
+        },
+      );
     },
   };
 }

@@ -1,7 +1,9 @@
+import { cluster } from '../../api/cluster-stream.js';
 import { bytes, rate, seconds, times, whole } from '../../format.js';
 import { hrefOf } from '../../route.js';
 import type { DiffPiece } from '../../state/word-diff.js';
 import type { Answer } from './ask.js';
+import { Retention } from './retention.js';
 
 interface Props {
   readonly name: string;
@@ -55,11 +57,13 @@ function Other({ text }: { readonly text: string }) {
 }
 
 function Taken({
-  answer: { usage, firstTokenSeconds, seconds: total, worker },
+  answer: { id, usage, firstTokenSeconds, seconds: total, worker: told },
 }: {
   readonly answer: Answer;
 }) {
   const kv = usage?.kv_cache;
+  // an answer that began with a comment was begun before it had a worker
+  const worker = told || (cluster.value?.requests.find((each) => each.id === id)?.worker ?? '');
   const tokens = usage?.completion_tokens ?? 0;
   const decoding = total - (firstTokenSeconds ?? total);
   return (
@@ -69,6 +73,9 @@ function Taken({
           <Bar name="Prompt" {...kv} />
           <Bar name="Pictures" {...kv.pictures} />
         </div>
+      )}
+      {kv && worker !== '' && kv.pictures.raw_bytes > 0 && (
+        <Retention worker={worker} codec={kv.codec} rawBytes={kv.pictures.raw_bytes} />
       )}
       <dl class="facts num">
         <Fact name="First token">{seconds(firstTokenSeconds)}</Fact>

@@ -606,6 +606,43 @@ export interface DescribePoolResponse {
   pages: number[];
 }
 
+export interface DescribeFormatsRequest {
+}
+
+export interface DescribeFormatsResponse {
+  /** Of those of one codec that fit a picture, it is stored with the last. */
+  formats: FormatDescription[];
+}
+
+export interface FormatDescription {
+  codec: string;
+  /** Empty for a format without a profile. */
+  profileId: string;
+  /** Rows of a capsule; 0 = any number, and layers tell of one row. */
+  tokens: number;
+  /** The rows are a picture's whole span; otherwise its visual tokens alone. */
+  coversMarkers: boolean;
+  /** Of a capsule, beside the layers: header, tables, and what is left unused. */
+  headerBytes: bigint;
+  /** Bits move between layers from picture to picture: layers are those of a picture like the mean one of the profile. */
+  varies: boolean;
+  layers: StoredLayer[];
+}
+
+export interface StoredLayer {
+  keys: StoredPart | undefined;
+  values: StoredPart | undefined;
+}
+
+/** All KV heads together. */
+export interface StoredPart {
+  bytes: bigint;
+  /** Of the same rows in 16 bits. */
+  rawBytes: bigint;
+  /** Expected share of the rows' variance that is kept, by the profile's measurements; absent where it has none. */
+  keptEnergy?: number | undefined;
+}
+
 function createBaseConnectRequest(): ConnectRequest {
   return { message: undefined };
 }
@@ -4797,6 +4834,517 @@ export const DescribePoolResponse: MessageFns<DescribePoolResponse> = {
   },
 };
 
+function createBaseDescribeFormatsRequest(): DescribeFormatsRequest {
+  return {};
+}
+
+export const DescribeFormatsRequest: MessageFns<DescribeFormatsRequest> = {
+  encode(_: DescribeFormatsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DescribeFormatsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDescribeFormatsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): DescribeFormatsRequest {
+    return {};
+  },
+
+  toJSON(_: DescribeFormatsRequest): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<DescribeFormatsRequest>): DescribeFormatsRequest {
+    return DescribeFormatsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<DescribeFormatsRequest>): DescribeFormatsRequest {
+    const message = createBaseDescribeFormatsRequest();
+    return message;
+  },
+};
+
+function createBaseDescribeFormatsResponse(): DescribeFormatsResponse {
+  return { formats: [] };
+}
+
+export const DescribeFormatsResponse: MessageFns<DescribeFormatsResponse> = {
+  encode(message: DescribeFormatsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.formats) {
+      FormatDescription.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DescribeFormatsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDescribeFormatsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.formats.push(FormatDescription.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DescribeFormatsResponse {
+    return {
+      formats: globalThis.Array.isArray(object?.formats)
+        ? object.formats.map((e: any) => FormatDescription.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: DescribeFormatsResponse): unknown {
+    const obj: any = {};
+    if (message.formats?.length) {
+      obj.formats = message.formats.map((e) => FormatDescription.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DescribeFormatsResponse>): DescribeFormatsResponse {
+    return DescribeFormatsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DescribeFormatsResponse>): DescribeFormatsResponse {
+    const message = createBaseDescribeFormatsResponse();
+    message.formats = object.formats?.map((e) => FormatDescription.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseFormatDescription(): FormatDescription {
+  return { codec: "", profileId: "", tokens: 0, coversMarkers: false, headerBytes: 0n, varies: false, layers: [] };
+}
+
+export const FormatDescription: MessageFns<FormatDescription> = {
+  encode(message: FormatDescription, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.codec !== "") {
+      writer.uint32(10).string(message.codec);
+    }
+    if (message.profileId !== "") {
+      writer.uint32(18).string(message.profileId);
+    }
+    if (message.tokens !== 0) {
+      writer.uint32(24).int32(message.tokens);
+    }
+    if (message.coversMarkers !== false) {
+      writer.uint32(32).bool(message.coversMarkers);
+    }
+    if (message.headerBytes !== 0n) {
+      if (BigInt.asIntN(64, message.headerBytes) !== message.headerBytes) {
+        throw new globalThis.Error("value provided for field message.headerBytes of type int64 too large");
+      }
+      writer.uint32(40).int64(message.headerBytes);
+    }
+    if (message.varies !== false) {
+      writer.uint32(48).bool(message.varies);
+    }
+    for (const v of message.layers) {
+      StoredLayer.encode(v!, writer.uint32(58).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FormatDescription {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFormatDescription();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.codec = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.profileId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.tokens = reader.int32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.coversMarkers = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.headerBytes = reader.int64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.varies = reader.bool();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.layers.push(StoredLayer.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): FormatDescription {
+    return {
+      codec: isSet(object.codec) ? globalThis.String(object.codec) : "",
+      profileId: isSet(object.profileId)
+        ? globalThis.String(object.profileId)
+        : isSet(object.profile_id)
+        ? globalThis.String(object.profile_id)
+        : "",
+      tokens: isSet(object.tokens) ? globalThis.Number(object.tokens) : 0,
+      coversMarkers: isSet(object.coversMarkers)
+        ? globalThis.Boolean(object.coversMarkers)
+        : isSet(object.covers_markers)
+        ? globalThis.Boolean(object.covers_markers)
+        : false,
+      headerBytes: isSet(object.headerBytes)
+        ? BigInt(object.headerBytes)
+        : isSet(object.header_bytes)
+        ? BigInt(object.header_bytes)
+        : 0n,
+      varies: isSet(object.varies) ? globalThis.Boolean(object.varies) : false,
+      layers: globalThis.Array.isArray(object?.layers)
+        ? object.layers.map((e: any) => StoredLayer.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: FormatDescription): unknown {
+    const obj: any = {};
+    if (message.codec !== "") {
+      obj.codec = message.codec;
+    }
+    if (message.profileId !== "") {
+      obj.profileId = message.profileId;
+    }
+    if (message.tokens !== 0) {
+      obj.tokens = Math.round(message.tokens);
+    }
+    if (message.coversMarkers !== false) {
+      obj.coversMarkers = message.coversMarkers;
+    }
+    if (message.headerBytes !== 0n) {
+      obj.headerBytes = message.headerBytes.toString();
+    }
+    if (message.varies !== false) {
+      obj.varies = message.varies;
+    }
+    if (message.layers?.length) {
+      obj.layers = message.layers.map((e) => StoredLayer.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<FormatDescription>): FormatDescription {
+    return FormatDescription.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FormatDescription>): FormatDescription {
+    const message = createBaseFormatDescription();
+    message.codec = object.codec ?? "";
+    message.profileId = object.profileId ?? "";
+    message.tokens = object.tokens ?? 0;
+    message.coversMarkers = object.coversMarkers ?? false;
+    message.headerBytes = (object.headerBytes !== undefined && object.headerBytes !== null)
+      ? BigInt(object.headerBytes)
+      : 0n;
+    message.varies = object.varies ?? false;
+    message.layers = object.layers?.map((e) => StoredLayer.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseStoredLayer(): StoredLayer {
+  return { keys: undefined, values: undefined };
+}
+
+export const StoredLayer: MessageFns<StoredLayer> = {
+  encode(message: StoredLayer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.keys !== undefined) {
+      StoredPart.encode(message.keys, writer.uint32(10).fork()).join();
+    }
+    if (message.values !== undefined) {
+      StoredPart.encode(message.values, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StoredLayer {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStoredLayer();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.keys = StoredPart.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.values = StoredPart.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): StoredLayer {
+    return {
+      keys: isSet(object.keys) ? StoredPart.fromJSON(object.keys) : undefined,
+      values: isSet(object.values) ? StoredPart.fromJSON(object.values) : undefined,
+    };
+  },
+
+  toJSON(message: StoredLayer): unknown {
+    const obj: any = {};
+    if (message.keys !== undefined) {
+      obj.keys = StoredPart.toJSON(message.keys);
+    }
+    if (message.values !== undefined) {
+      obj.values = StoredPart.toJSON(message.values);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<StoredLayer>): StoredLayer {
+    return StoredLayer.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StoredLayer>): StoredLayer {
+    const message = createBaseStoredLayer();
+    message.keys = (object.keys !== undefined && object.keys !== null)
+      ? StoredPart.fromPartial(object.keys)
+      : undefined;
+    message.values = (object.values !== undefined && object.values !== null)
+      ? StoredPart.fromPartial(object.values)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseStoredPart(): StoredPart {
+  return { bytes: 0n, rawBytes: 0n, keptEnergy: undefined };
+}
+
+export const StoredPart: MessageFns<StoredPart> = {
+  encode(message: StoredPart, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bytes !== 0n) {
+      if (BigInt.asIntN(64, message.bytes) !== message.bytes) {
+        throw new globalThis.Error("value provided for field message.bytes of type int64 too large");
+      }
+      writer.uint32(8).int64(message.bytes);
+    }
+    if (message.rawBytes !== 0n) {
+      if (BigInt.asIntN(64, message.rawBytes) !== message.rawBytes) {
+        throw new globalThis.Error("value provided for field message.rawBytes of type int64 too large");
+      }
+      writer.uint32(16).int64(message.rawBytes);
+    }
+    if (message.keptEnergy !== undefined) {
+      writer.uint32(25).double(message.keptEnergy);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StoredPart {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStoredPart();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.bytes = reader.int64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.rawBytes = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.keptEnergy = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): StoredPart {
+    return {
+      bytes: isSet(object.bytes) ? BigInt(object.bytes) : 0n,
+      rawBytes: isSet(object.rawBytes)
+        ? BigInt(object.rawBytes)
+        : isSet(object.raw_bytes)
+        ? BigInt(object.raw_bytes)
+        : 0n,
+      keptEnergy: isSet(object.keptEnergy)
+        ? globalThis.Number(object.keptEnergy)
+        : isSet(object.kept_energy)
+        ? globalThis.Number(object.kept_energy)
+        : undefined,
+    };
+  },
+
+  toJSON(message: StoredPart): unknown {
+    const obj: any = {};
+    if (message.bytes !== 0n) {
+      obj.bytes = message.bytes.toString();
+    }
+    if (message.rawBytes !== 0n) {
+      obj.rawBytes = message.rawBytes.toString();
+    }
+    if (message.keptEnergy !== undefined) {
+      obj.keptEnergy = floatToJson(message.keptEnergy);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<StoredPart>): StoredPart {
+    return StoredPart.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StoredPart>): StoredPart {
+    const message = createBaseStoredPart();
+    message.bytes = (object.bytes !== undefined && object.bytes !== null) ? BigInt(object.bytes) : 0n;
+    message.rawBytes = (object.rawBytes !== undefined && object.rawBytes !== null) ? BigInt(object.rawBytes) : 0n;
+    message.keptEnergy = object.keptEnergy ?? undefined;
+    return message;
+  },
+};
+
 export type WorkerServiceService = typeof WorkerServiceService;
 export const WorkerServiceService = {
   /**
@@ -4888,6 +5436,21 @@ export const WorkerServiceService = {
       Buffer.from(DescribePoolResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DescribePoolResponse => DescribePoolResponse.decode(value),
   },
+  /**
+   * What each form of storage keeps of each layer, for people who look; nothing is decided by it. It is the same for
+   * the life of the process.
+   */
+  describeFormats: {
+    path: "/kvcapsule.worker.v1.WorkerService/DescribeFormats" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DescribeFormatsRequest): Buffer =>
+      Buffer.from(DescribeFormatsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DescribeFormatsRequest => DescribeFormatsRequest.decode(value),
+    responseSerialize: (value: DescribeFormatsResponse): Buffer =>
+      Buffer.from(DescribeFormatsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DescribeFormatsResponse => DescribeFormatsResponse.decode(value),
+  },
 } as const;
 
 export interface WorkerServiceServer extends UntypedServiceImplementation {
@@ -4920,6 +5483,11 @@ export interface WorkerServiceServer extends UntypedServiceImplementation {
   adviseEviction: handleUnaryCall<AdviseEvictionRequest, AdviseEvictionResponse>;
   /** What each page of the pool holds at this moment, for people who look; nothing is decided by it. */
   describePool: handleUnaryCall<DescribePoolRequest, DescribePoolResponse>;
+  /**
+   * What each form of storage keeps of each layer, for people who look; nothing is decided by it. It is the same for
+   * the life of the process.
+   */
+  describeFormats: handleUnaryCall<DescribeFormatsRequest, DescribeFormatsResponse>;
 }
 
 export interface WorkerServiceClient extends Client {
@@ -5029,6 +5597,25 @@ export interface WorkerServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DescribePoolResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * What each form of storage keeps of each layer, for people who look; nothing is decided by it. It is the same for
+   * the life of the process.
+   */
+  describeFormats(
+    request: DescribeFormatsRequest,
+    callback: (error: ServiceError | null, response: DescribeFormatsResponse) => void,
+  ): ClientUnaryCall;
+  describeFormats(
+    request: DescribeFormatsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DescribeFormatsResponse) => void,
+  ): ClientUnaryCall;
+  describeFormats(
+    request: DescribeFormatsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DescribeFormatsResponse) => void,
   ): ClientUnaryCall;
 }
 
