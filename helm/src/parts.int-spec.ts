@@ -238,6 +238,24 @@ describe('what routers and workers are told', () => {
   });
 });
 
+it('monitors name models as clients do, whatever letters that has', async () => {
+  const models = [
+    { ...MINIMAL.models[0], name: 'one', servedName: 'org/one "$1"' },
+    { ...MINIMAL.models[0], name: 'two' },
+  ];
+  const objects = await render({ ...MINIMAL, models, metrics: { scrape: 'podMonitor' } });
+  const rulesOf = (part: string) => {
+    const monitor = objects.find(
+      ({ kind, metadata }) => kind === 'PodMonitor' && metadata.name.endsWith(part),
+    );
+    const [endpoint] = monitor?.spec?.['podMetricsEndpoints'] as { relabelings: { targetLabel: string }[] }[];
+    return endpoint?.relabelings.filter(({ targetLabel }) => targetLabel === 'model');
+  };
+  const of = { targetLabel: 'model', sourceLabels: ['__meta_kubernetes_pod_label_kvcapsule_io_model'] };
+  expect(rulesOf('worker')).toEqual([of, { ...of, regex: 'one', replacement: 'org/one "$$1"' }]);
+  expect(rulesOf('router')).toEqual([]);
+});
+
 describe('the way in', () => {
   const timeouts = { router: { config: { requestTimeoutMs: 900_000, maxBodyMib: 200 } } };
 

@@ -24,11 +24,15 @@ export interface CatalogueEntry {
 /** Every model that this router serves, by the names that clients use. */
 export class ModelCatalogue {
   readonly #byName: ReadonlyMap<string, CatalogueEntry>;
+  readonly #byWorkerModelId: ReadonlyMap<string, CatalogueEntry>;
 
   /** @param all in the order they were configured in; names and aliases stand once each */
   constructor(readonly all: readonly CatalogueEntry[]) {
     this.#byName = new Map(
       all.flatMap((entry) => [entry.name, ...entry.aliases].map((name) => [name, entry] as const)),
+    );
+    this.#byWorkerModelId = new Map(
+      all.flatMap((entry) => entry.revisions.map(({ workerModelId }) => [workerModelId, entry] as const)),
     );
   }
 
@@ -41,6 +45,11 @@ export class ModelCatalogue {
         param: 'model',
       });
     throw new KvcError('MODEL_NOT_FOUND', 'This server does not serve that model.', { param: 'model' });
+  }
+
+  /** What clients call the model that workers register with this id; undefined for one that is not served here. */
+  servedName(workerModelId: string): string | undefined {
+    return this.#byWorkerModelId.get(workerModelId)?.name;
   }
 
   /** Called once, when nothing is prepared any longer. */

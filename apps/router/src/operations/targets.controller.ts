@@ -1,5 +1,6 @@
 import { Controller, Get } from '@nestjs/common';
 import { ApiOperation, ApiTags } from '@nestjs/swagger';
+import { ModelCatalogue } from '../catalogue/model-catalogue.js';
 import { Fleet } from '../fleet/fleet.service.js';
 import { Ports } from '../ports.js';
 
@@ -17,6 +18,7 @@ export class TargetsController {
   constructor(
     private readonly fleet: Fleet,
     private readonly ports: Ports,
+    private readonly catalogue: ModelCatalogue,
   ) {}
 
   @Get()
@@ -36,13 +38,11 @@ export class TargetsController {
   }
 
   #workers(): readonly TargetGroup[] {
-    return this.fleet.views().flatMap(({ record: { metricsAddress, workerId, modelId } }) =>
-      metricsAddress === undefined
-        ? []
-        : {
-            targets: [metricsAddress],
-            labels: { ...PATH, job: 'kvcapsule-worker', id: workerId, model: modelId },
-          },
-    );
+    return this.fleet.views().flatMap(({ record: { metricsAddress, workerId, modelId } }) => {
+      if (metricsAddress === undefined) return [];
+      const model = this.catalogue.servedName(modelId);
+      const labels = { ...PATH, job: 'kvcapsule-worker', id: workerId };
+      return { targets: [metricsAddress], labels: { ...labels, ...(model !== undefined && { model }) } };
+    });
   }
 }

@@ -12,6 +12,13 @@ const panels = BOARDS.flatMap((board) =>
   panelsOf(board).map((panel) => ({ name: `${board.name}: ${panel.title}`, panel })),
 );
 
+it('the choice of a model is of routers’ metrics by model and of the workers that serve it', () => {
+  const labels = (expr: string) => read(chosen(expr)).selectors.flatMap((selector) => selector.labels);
+  expect(labels('kvcapsule_worker_pages')).toEqual(['namespace', 'model', 'instance']);
+  expect(labels('kvcapsule_router_tokens_total')).toEqual(['namespace', 'model']);
+  expect(labels('kvcapsule_router_processes')).toEqual(['namespace']);
+});
+
 describe.each(panels)('$name', ({ panel }: { panel: Panel }) => {
   it('asks for metrics and labels that there are', () => {
     for (const { expr } of queriesOf(panel)) expect(unknownIn(expr)).toEqual([]);

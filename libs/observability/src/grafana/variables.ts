@@ -21,23 +21,23 @@ const CHOICES = [
   {
     ...{ name: 'model', label: 'Model', by: 'model' },
     of: 'kvcapsule_router_model_workers{namespace=~"$namespace"}',
-    what: 'As clients name it; of routers’ metrics, since a worker serves one model',
+    what: 'As clients name it; of routers’ metrics by model, and of the workers that serve it',
   },
   {
     ...{ name: 'worker', label: 'Worker', by: 'instance' },
-    of: 'kvcapsule_worker_info{namespace=~"$namespace"}',
+    of: 'kvcapsule_worker_info{namespace=~"$namespace",model=~"$model"}',
     what: 'By its address; of workers’ metrics',
   },
 ] as const;
 
 const OF_ALL = ['namespace=~"$namespace"'];
 const OF_MODELS = [...OF_ALL, 'model=~"$model"'];
-const OF_WORKERS = [...OF_ALL, 'instance=~"$worker"'];
+const OF_WORKERS = [...OF_MODELS, 'instance=~"$worker"'];
 
 const specs: readonly MetricSpec[] = Object.values(METRICS.router);
 const BY_MODEL = specs.filter(({ labels }) => labels.includes('model')).map(({ name }) => name);
 
-/** The expression about what the dashboard's variables choose: a namespace, models of its routers, some of its workers. */
+/** The expression about what the dashboard's variables choose: a namespace, models, some of the workers that serve them. */
 export function chosen(expr: string): string {
   return withMatchers(expr, (metric) => {
     if (metric.startsWith('kvcapsule_worker_')) return OF_WORKERS;
