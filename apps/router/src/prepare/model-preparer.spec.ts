@@ -9,10 +9,11 @@ const png = readFileSync(new URL('samples/bird-microscope.png', ROOT));
 const dataUri = (bytes: Uint8Array, type = 'image/png') =>
   `data:${type};base64,${Buffer.from(bytes).toString('base64')}`;
 
+const telemetry = new Telemetry();
 let preparer: ModelPreparer;
 beforeAll(async () => {
   const modelDir = new URL('deploy/models/emoji-vlm', ROOT).pathname;
-  preparer = await ModelPreparer.open({ modelDir, allowedImageHosts: [] }, new Telemetry());
+  preparer = await ModelPreparer.open({ modelDir, allowedImageHosts: [] }, telemetry);
 });
 afterAll(() => preparer.close());
 
@@ -23,6 +24,34 @@ const picture = (at: number, url = dataUri(png)): PictureSource => ({
 });
 const prepare = (...turns: ChatTurn[]) => preparer.prepare(turns, signal);
 const user = (...content: ChatTurn['content'][number][]): ChatTurn => ({ role: 'user', content });
+
+/** How often pictures were fetched and inspected, and in how many seconds altogether. */
+async function pictureTimes() {
+  const { imageFetch, imageInspect } = telemetry.metrics;
+  const of = async (histogram: typeof imageFetch) => {
+    const { values } = await histogram.get();
+    const valueOf = (end: string) => values.find(({ metricName }) => metricName?.endsWith(end))?.value ?? 0;
+    return { count: valueOf('_count'), seconds: valueOf('_sum') };
+  };
+  return { fetch: await of(imageFetch), inspect: await of(imageInspect) };
+}
+
+describe('the times of pictures', () => {
+  it('are of each one that is got and inspected, and of one that cannot be got or is none', async () => {
+    const before = await pictureTimes();
+    await prepare(user(picture(0), 'and', picture(1)));
+    const after = await pictureTimes();
+    for (const stage of ['fetch', 'inspect'] as const) {
+      expect(after[stage].count - before[stage].count).toBe(2);
+      expect(after[stage].seconds).toBeGreaterThan(before[stage].seconds);
+    }
+    await expect(prepare(user(picture(0, 'http://127.0.0.1:1/')))).rejects.toThrow();
+    await expect(prepare(user(picture(0, dataUri(Buffer.from('no picture')))))).rejects.toThrow();
+    const last = await pictureTimes();
+    expect(last.fetch.count - after.fetch.count).toBe(2);
+    expect(last.inspect.count - after.inspect.count).toBe(1);
+  });
+});
 
 describe('prompts of the demo model', () => {
   it('hold a picture with its markers in one span', async () => {
