@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { POLICY_NAMES, SCORER_NAMES, type Weights } from '@kvcapsule/domain/placement';
 import { apiKey, durationMs, parseConfig } from '@kvcapsule/platform/config';
 import { redisFault, redisFields, redisSettings } from '@kvcapsule/platform/redis';
+import { tracingSettings } from '@kvcapsule/platform/tracing';
 import { z } from 'zod';
 import { folderSettings, modelConflicts, readModels } from './models-file.js';
 import type { ModelSettings, Settings } from './settings.js';
@@ -241,6 +242,7 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): S
     queueWaitMs: QUEUE_WAIT_MS,
     indexNames: config.indexNames,
     metricsCompat: config.metricsCompat,
+    tracing: tracingSettings(env),
     drainMs,
   };
 }

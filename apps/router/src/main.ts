@@ -35,7 +35,8 @@ try {
     siblings.ready(await serveHere(await Siblings.settings(process), logger, siblings));
   } else {
     const settings = readSettings(process.argv.slice(2), process.env);
-    for (const line of unreadVariables(process.env, ['router'])) logger.warn(line);
+    for (const line of [...unreadVariables(process.env, ['router']), ...(settings.tracing?.ignored ?? [])])
+      logger.warn(line);
     if (settings.processes > 1) await superviseProcesses(settings, logger);
     else tell(await serveHere(settings, logger, new Siblings()));
   }

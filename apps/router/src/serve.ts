@@ -35,7 +35,8 @@ function reachable(url: string): string {
  */
 export async function serve(settings: Settings, logger: Logger, siblings: Siblings): Promise<Ready> {
   const routerId = routerIdOf(settings.routerId, cluster.worker?.id);
-  const tracing = await startTracing('kvcapsule-router', routerId);
+  const part = { service: 'kvcapsule-router', instance: routerId };
+  const tracing = await startTracing(part, settings.tracing, logger);
   const telemetry = new Telemetry(tracing);
   watchEventLoop(telemetry.metrics);
   if (settings.metricsCompat === 'vllm') addVllmRouterMetrics(telemetry.metrics);

@@ -1,6 +1,7 @@
 import type { TenantTerms } from '@kvcapsule/domain/admission';
 import type { PolicyName, Weights } from '@kvcapsule/domain/placement';
 import type { RedisSettings } from '@kvcapsule/platform/redis';
+import type { TracingSettings } from '@kvcapsule/platform/tracing';
 
 export interface ModelSettings {
   /** Id that clients send as `model`, and that answers have. */
@@ -75,6 +76,8 @@ export abstract class Settings {
   abstract readonly indexNames: number;
   /** Whose names of metrics are told beside ours. */
   abstract readonly metricsCompat: 'vllm' | undefined;
+  /** Where spans are sent; undefined: nothing is recorded. */
+  abstract readonly tracing: TracingSettings | undefined;
   /** How long streams in flight may go on after SIGTERM. */
   abstract readonly drainMs: number;
 }

@@ -28,7 +28,7 @@ import {
   watchEventLoop,
   type WorkerMetrics,
 } from '@kvcapsule/platform/telemetry';
-import { startTracing } from '@kvcapsule/platform/tracing';
+import { startTracing, type TracingSettings, tracingSettings } from '@kvcapsule/platform/tracing';
 import { nameImageProcessor, startWorker, type Worker } from '@kvcapsule/worker-runtime';
 
 import { defaultWorkerId, type WorkerConfig as Settings, workerConfigSchema } from './config.js';
@@ -52,8 +52,10 @@ async function main(): Promise<void> {
   const config = { ...settings, id: settings.id ?? defaultWorkerId(hostname()) };
   const logger = createLogger({ name: config.id, level: config.logLevel });
   logWarnings(logger);
-  for (const line of unreadVariables(process.env, ['worker'])) logger.warn(line);
-  const { note, ...worker } = await open(config, logger);
+  const tracing = tracingSettings(process.env);
+  for (const line of [...unreadVariables(process.env, ['worker']), ...(tracing?.ignored ?? [])])
+    logger.warn(line);
+  const { note, ...worker } = await open(config, tracing, logger);
   superviseProcess(worker, config, logger);
   const metrics = `${String(worker.metricsUrl)}/metrics`;
   const ready = { event: 'ready', address: worker.address, metrics, note };
@@ -63,6 +65,7 @@ async function main(): Promise<void> {
 /** With what its starter should know, if anything. */
 async function open(
   config: WorkerConfig,
+  tracing: TracingSettings | undefined,
   logger: Logger,
 ): Promise<Worker & { readonly note?: string | undefined }> {
   const redis = await createRedisClient(redisSettings(config), (line) => {
@@ -93,7 +96,7 @@ async function open(
     registry: new RedisRegistry(redis),
     ledger: new RedisLedger(redis),
     metrics,
-    tracing: await startTracing('kvcapsule-worker', config.id),
+    tracing: await startTracing({ service: 'kvcapsule-worker', instance: config.id }, tracing, logger),
     createDetokenizer: () => folder.detokenizer(),
     stopTokenIds: new Set(folder.eosTokenIds),
     model: {

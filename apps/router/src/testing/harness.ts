@@ -80,6 +80,7 @@ const SETTINGS: Settings = {
   queueWaitMs: 1_000,
   indexNames: 10_000,
   metricsCompat: undefined,
+  tracing: undefined,
   drainMs: 300,
 };
 

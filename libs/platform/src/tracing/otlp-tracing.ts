@@ -9,17 +9,20 @@ import {
 } from '@opentelemetry/api';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
 import { resourceFromAttributes } from '@opentelemetry/resources';
-import { AlwaysOnSampler, BatchSpanProcessor, TracerProvider } from '@opentelemetry/sdk-trace';
+import {
+  AlwaysOnSampler,
+  BatchSpanProcessor,
+  type ReadableSpan,
+  type SpanExporter,
+  TracerProvider,
+} from '@opentelemetry/sdk-trace';
 
+import { RepeatedFaults } from '../faults/index.js';
+import type { Logger } from '../logging/index.js';
 import { type Sampler, samplerOf } from './sampling.js';
+import type { TracingSettings } from './settings.js';
 import type { Attributes, Span, Tracing } from './span.js';
 import { parseTraceparent, type TraceContext } from './trace-context.js';
-
-export interface OtlpOptions {
-  readonly service: string;
-  readonly instance: string;
-  readonly env: NodeJS.ProcessEnv;
-}
 
 /** The longest that an end waits for spans that are left. */
 const CLOSE_MS = 2_000;
@@ -30,13 +33,29 @@ export class OtlpTracing implements Tracing {
   readonly #tracer: Tracer;
   readonly #sampler: Sampler;
 
-  constructor({ service, instance, env }: OtlpOptions) {
-    this.#sampler = samplerOf(env, Math.random);
+  constructor(
+    part: { readonly service: string; readonly instance: string },
+    settings: TracingSettings,
+    logger: Logger,
+  ) {
+    const { attributes, batch } = settings;
+    this.#sampler = samplerOf(settings.sampler, Math.random);
     this.#provider = new TracerProvider({
-      resource: resourceFromAttributes({ 'service.name': service, 'service.instance.id': instance }),
+      resource: resourceFromAttributes({
+        ...attributes,
+        ...{ 'service.name': settings.service ?? part.service, 'service.instance.id': part.instance },
+      }),
       // what is not to be recorded never comes here
       sampler: new AlwaysOnSampler(),
-      spanProcessors: [new BatchSpanProcessor({ exporter: new OTLPTraceExporter() })],
+      spanProcessors: [
+        new BatchSpanProcessor({
+          exporter: new WatchedExporter(exporterOf(settings), new RepeatedFaults(logger)),
+          scheduledDelayMillis: batch.delayMs,
+          exportTimeoutMillis: batch.timeoutMs,
+          maxQueueSize: batch.queue,
+          maxExportBatchSize: batch.size,
+        }),
+      ],
     });
     this.#tracer = this.#provider.getTracer('kvcapsule');
   }
@@ -106,4 +125,42 @@ class OtlpSpan implements Span {
     }
     this.span.end();
   }
+}
+
+type ExporterOptions = NonNullable<ConstructorParameters<typeof OTLPTraceExporter>[0]>;
+
+function exporterOf({ url, compression, timeoutMs, batch }: TracingSettings): SpanExporter {
+  return new OTLPTraceExporter({
+    url,
+    compression: compression as NonNullable<ExporterOptions['compression']>,
+    timeoutMillis: timeoutMs,
+    // at the end a whole queue is sent at once, beside the batch that is on its way
+    concurrencyLimit: Math.ceil(batch.queue / batch.size) + 1,
+  });
+}
+
+/** Says so where spans are lost, without what the receiver has answered. */
+class WatchedExporter implements SpanExporter {
+  constructor(
+    private readonly exporter: SpanExporter,
+    private readonly faults: RepeatedFaults,
+  ) {}
+
+  export(spans: ReadableSpan[], done: Parameters<SpanExporter['export']>[1]): void {
+    this.exporter.export(spans, (result) => {
+      if (result.error)
+        this.faults.warn({ code: codeOf(result.error) }, 'spans are lost: their receiver takes none');
+      done(result);
+    });
+  }
+
+  shutdown(): Promise<void> {
+    return this.exporter.shutdown();
+  }
+}
+
+/** Of the system's error or of HTTP's answer; else what the exporter calls it. */
+function codeOf(error: Error): string {
+  const { code } = error as { readonly code?: string | number };
+  return String(code ?? error.message);
 }

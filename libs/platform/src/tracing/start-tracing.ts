@@ -1,19 +1,14 @@
+import type { Logger } from '../logging/index.js';
+import type { TracingSettings } from './settings.js';
 import type { Tracing } from './span.js';
 
-/**
- * Tracing as the standard variables `OTEL_*` say; undefined, and nothing of OpenTelemetry loaded, unless they name an
- * endpoint (`OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`).
- *
- * @param service its name, where `OTEL_SERVICE_NAME` says no other
- */
+/** Undefined without settings, and then nothing of OpenTelemetry is loaded. */
 export async function startTracing(
-  service: string,
-  instance: string,
-  env: NodeJS.ProcessEnv = process.env,
+  part: { readonly service: string; readonly instance: string },
+  settings: TracingSettings | undefined,
+  logger: Logger,
 ): Promise<Tracing | undefined> {
-  const endpoint = env['OTEL_EXPORTER_OTLP_TRACES_ENDPOINT'] ?? env['OTEL_EXPORTER_OTLP_ENDPOINT'] ?? '';
-  const isOff = env['OTEL_SDK_DISABLED'] === 'true' || env['OTEL_TRACES_EXPORTER'] === 'none';
-  if (endpoint === '' || isOff) return undefined;
+  if (!settings) return undefined;
   const { OtlpTracing } = await import('./otlp-tracing.js');
-  return new OtlpTracing({ service: env['OTEL_SERVICE_NAME'] ?? service, instance, env });
+  return new OtlpTracing(part, settings, logger);
 }
