@@ -328,8 +328,8 @@ describe('cases from the field: what is kept and found again', () => {
       expect(sum(cachedOf)).toBeGreaterThan(0);
       await worth('prefix_cache_tokens_total{outcome="hit"}', sum(cachedOf));
       for (const [labels, count] of [
-        ['status="503",code="worker_lost"', 5],
-        ['status="200",code="ok"', 6],
+        ['model="emoji-vlm",status="503",code="worker_lost"', 5],
+        ['model="emoji-vlm",status="200",code="ok"', 6],
       ] as const)
         expect(await alone.routerMetric(`kvcapsule_router_requests_total{${labels}}`)).toBe(count);
     } finally {

@@ -1,6 +1,6 @@
 import { Validator } from '@seriousme/openapi-schema-validator';
 import { afterEach, describe, expect, it } from 'vitest';
-import { Harness, logs } from './testing/harness.js';
+import { Harness, logs, modelSettings } from './testing/harness.js';
 
 let router: Harness;
 afterEach(() => router.stop());
@@ -81,8 +81,10 @@ describe('operations', () => {
     await (await router.chat('abcd', { stream: true })).text();
     await router.chat('abc', { n: 2 });
     const text = await (await get('/metrics')).text();
-    expect(text).toContain('kvcapsule_router_requests_total{status="200",code="ok"} 2');
-    expect(text).toContain('kvcapsule_router_requests_total{status="400",code="unsupported_parameter"} 1');
+    expect(text).toContain('kvcapsule_router_requests_total{model="demo",status="200",code="ok"} 2');
+    expect(text).toContain(
+      'kvcapsule_router_requests_total{model="demo",status="400",code="unsupported_parameter"} 1',
+    );
     expect(text).toContain('kvcapsule_router_tokens_total{model="demo",kind="completion"} 7');
     expect(text).toContain('kvcapsule_router_request_prompt_tokens_sum{model="demo"} 7');
     expect(text).toContain('kvcapsule_router_requests_finished_total{model="demo",reason="stop"} 2');
@@ -93,6 +95,31 @@ describe('operations', () => {
     expect(text).toContain('kvcapsule_router_inter_token_latency_seconds_count{model="demo"} 5');
     expect(text).toContain('kvcapsule_router_requests_running 0');
     expect(text).toContain('kvcapsule_router_workers 1');
+  });
+
+  it('counts requests by the served model that they name, and all that name none as one', async () => {
+    const models = [{ ...modelSettings('big', 'demo'), aliases: ['gpt'], isDefault: true }];
+    router = await new Harness().start({ models });
+    const messages = [{ role: 'user', content: 'abc' }];
+    const bodies = [
+      { model: 'gpt', messages },
+      { messages },
+      { model: 'gpt', messages, n: 2 },
+      { messages, temperature: 'hot' },
+      ...['unknown', 'a"\n} 1', 'x'.repeat(300), {}, ['big'], 1].map((model) => ({ model, messages })),
+      'no JSON',
+      '"big"',
+    ];
+    for (const body of bodies) await (await router.post(body)).text();
+    const text = await (await get('/metrics')).text();
+    expect(text.match(/^kvcapsule_router_requests_total.*/gm)?.sort()).toEqual([
+      'kvcapsule_router_requests_total{model="big",status="200",code="ok"} 2',
+      'kvcapsule_router_requests_total{model="big",status="400",code="invalid_request"} 1',
+      'kvcapsule_router_requests_total{model="big",status="400",code="unsupported_parameter"} 1',
+      'kvcapsule_router_requests_total{model="unknown",status="400",code="invalid_json"} 1',
+      'kvcapsule_router_requests_total{model="unknown",status="400",code="invalid_request"} 4',
+      'kvcapsule_router_requests_total{model="unknown",status="404",code="model_not_found"} 3',
+    ]);
   });
 
   it('shows its documentation without another host', async () => {

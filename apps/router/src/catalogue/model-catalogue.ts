@@ -36,9 +36,14 @@ export class ModelCatalogue {
     );
   }
 
+  /** The model of this name or alias, or the default where none is named. */
+  find(name: string | null | undefined): CatalogueEntry | undefined {
+    return name == null ? this.all.find(({ isDefault }) => isDefault) : this.#byName.get(name);
+  }
+
   /** Throws `MODEL_NOT_FOUND`, or `INVALID_REQUEST` where none is named and none is the default. */
   resolve(name: string | null | undefined): CatalogueEntry {
-    const entry = name == null ? this.all.find(({ isDefault }) => isDefault) : this.#byName.get(name);
+    const entry = this.find(name);
     if (entry) return entry;
     if (name == null)
       throw new KvcError('INVALID_REQUEST', 'No model is named, and none is the default.', {

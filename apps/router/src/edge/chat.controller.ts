@@ -66,11 +66,11 @@ export class ChatController {
     });
     const fault = await delivery.ended;
     span?.end(fault === undefined ? undefined : toKvcError(fault).code.toLowerCase());
-    if (fault === undefined) this.telemetry.ended(200);
+    if (fault === undefined) this.telemetry.ended(model.name, 200);
     else if (delivery.begun) {
       const error = toKvcError(fault);
       noteFault(reply, error.code);
-      this.telemetry.ended(200, error);
+      this.telemetry.ended(model.name, 200, error);
     } else throw toKvcError(fault);
   }
 }

@@ -2,6 +2,7 @@ import { asKvcError, type ErrorCode, KvcError } from '@kvcapsule/contracts/error
 import { errorBody } from '@kvcapsule/contracts/openai';
 import { type ArgumentsHost, Catch, type ExceptionFilter, HttpException, Logger } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
+import { ModelCatalogue } from '../catalogue/model-catalogue.js';
 import { Telemetry } from '../operations/telemetry.service.js';
 import { noteFault } from './http/access-log.js';
 import { answerAndClose } from './http/linger.js';
@@ -19,6 +20,7 @@ export class ErrorFilter implements ExceptionFilter {
   constructor(
     private readonly telemetry: Telemetry,
     private readonly routes: Routes,
+    private readonly catalogue: ModelCatalogue,
   ) {}
 
   catch(fault: unknown, host: ArgumentsHost): void {
@@ -26,7 +28,8 @@ export class ErrorFilter implements ExceptionFilter {
     const { error, allow } = this.#refusal(fault, reply);
     noteFault(reply, error.code);
     if (error.status >= 500) this.#log(error, reply.request.id);
-    if (reply.request.routeOptions.url === '/v1/chat/completions') this.telemetry.ended(error.status, error);
+    if (reply.request.routeOptions.url === '/v1/chat/completions')
+      this.telemetry.ended(this.#modelOf(reply.request.body), error.status, error);
     if (reply.sent || reply.raw.destroyed) return;
     if (error.code === 'ABORTED') return void reply.hijack().raw.destroy();
     reply.headers(errorHeaders(error));
@@ -46,6 +49,13 @@ export class ErrorFilter implements ExceptionFilter {
     // a route that says itself what it has not found knows best
     const isRouteless = error.code === 'NOT_FOUND' && (request.is404 || error !== fault);
     return isRouteless ? this.routes.refusal(request.url, request.method) : { error };
+  }
+
+  /** The served model that a body names, whatever else is wrong with it; a body that was not read names none. */
+  #modelOf(body: unknown): string | undefined {
+    if (typeof body !== 'object' || body === null) return undefined;
+    const { model } = body as { readonly model?: unknown };
+    return model == null || typeof model === 'string' ? this.catalogue.find(model)?.name : undefined;
   }
 
   /** The catalogue's own faults say all in code and message; only the unforeseen ones need their stack. */

@@ -21,6 +21,7 @@ import {
   PlacementExplanation,
   PlacementReceipt,
 } from '@kvcapsule/contracts/openai';
+import { VERSION } from '@kvcapsule/platform/telemetry';
 import type { INestApplication } from '@nestjs/common';
 import { DocumentBuilder, type OpenAPIObject, SwaggerModule } from '@nestjs/swagger';
 import { z } from 'zod';
@@ -77,7 +78,7 @@ export function serveOpenApi(app: INestApplication): void {
   const config = new DocumentBuilder()
     .setTitle('KVCapsule')
     .setDescription('Answers questions about pictures, in the shape of OpenAI’s chat completions.')
-    .setVersion('0.1.0')
+    .setVersion(VERSION)
     .addBearerAuth()
     .build();
   const document = SwaggerModule.createDocument(app, config);

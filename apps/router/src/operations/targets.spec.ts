@@ -45,9 +45,9 @@ it('names models as clients do, whichever revision a worker serves, and none tha
   await until(() => router.fleet.views().length === ids.length);
   const groups = (await (await fetch(`${router.url}/metrics/targets`)).json()) as { labels: object }[];
   expect(groups.map(({ labels }) => labels)).toEqual([
-    { ...path, job: 'kvcapsule-worker', id: 'demo', model: 'other' },
     { ...path, job: 'kvcapsule-worker', id: 'folder', model: 'org/served' },
     { ...path, job: 'kvcapsule-worker', id: 'folder-2', model: 'org/served' },
+    { ...path, job: 'kvcapsule-worker', id: 'demo', model: 'other' },
     { ...path, job: 'kvcapsule-worker', id: 'strange' },
   ]);
 });

@@ -1,6 +1,6 @@
 import type { KvcError } from '@kvcapsule/contracts/errors';
 import { type Finished, FinishReason } from '@kvcapsule/contracts/worker';
-import { createMetrics, type RouterMetrics } from '@kvcapsule/platform/telemetry';
+import { createMetrics, type RouterMetrics, UNKNOWN_MODEL } from '@kvcapsule/platform/telemetry';
 import type { Span, Tracing } from '@kvcapsule/platform/tracing';
 import { Injectable } from '@nestjs/common';
 import type { TranscriptObserver } from '../generation/transcript.js';
@@ -19,9 +19,14 @@ export class Telemetry {
   /** @param tracing absent: nothing is recorded */
   constructor(private readonly tracing?: Tracing) {}
 
-  /** One request has ended: with 200 and no error, or with an error (whose status may have left as 200). */
-  ended(status: number, error?: KvcError): void {
-    this.metrics.requests.inc({ status: String(status), code: error ? error.code.toLowerCase() : 'ok' });
+  /**
+   * One request has ended: with 200 and no error, or with an error (whose status may have left as 200).
+   *
+   * @param model as this server names it; undefined where the request has named none that is served, or none yet
+   */
+  ended(model: string | undefined, status: number, error?: KvcError): void {
+    const code = error ? error.code.toLowerCase() : 'ok';
+    this.metrics.requests.inc({ model: model ?? UNKNOWN_MODEL, status: String(status), code });
   }
 
   /** Begins to record a request, where it is to be: as its client says, or as the sampler decides. */

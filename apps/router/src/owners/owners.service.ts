@@ -75,7 +75,7 @@ export class Owners implements OnApplicationShutdown {
     ownersNames.set(this.index.names);
     ownersPairs.set(this.index.pairs);
     ownersBytes.set(this.index.bytes);
-    ownersSilence.set(this.silentMs);
+    ownersSilence.set(this.silentMs / 1_000);
   }
 
   /** The fleet has something new at each answer; its list is another one when a worker comes or goes. */

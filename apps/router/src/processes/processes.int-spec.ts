@@ -16,6 +16,7 @@ import { delta, FakeWorker, finished, type Script, started } from '../testing/fa
 import { workerRecord } from '../testing/memory-ports.js';
 
 const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
+const ANSWERED = 'kvcapsule_router_requests_total{model="emoji-vlm",status="200",code="ok"}';
 const MODEL_DIR = fileURLToPath(new URL('../../../../deploy/models/emoji-vlm', import.meta.url));
 const TOKENS = 20;
 
@@ -145,7 +146,7 @@ describe('a router of several processes', { timeout: 60_000 }, () => {
     expect(answers.map(isWhole)).toEqual(new Array(12).fill(true));
     for (let asked = 0; asked < 3; asked += 1) {
       expect(await group.metric('kvcapsule_router_processes')).toBe(3);
-      expect(await group.metric('kvcapsule_router_requests_total{status="200",code="ok"}')).toBe(12);
+      expect(await group.metric(ANSWERED)).toBe(12);
       expect(await group.metric('kvcapsule_router_workers')).toBe(1);
     }
   });

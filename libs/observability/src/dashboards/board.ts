@@ -17,17 +17,7 @@ export interface Threshold {
 
 /** Grafana's ids of units. */
 export type Unit =
-  | 'short'
-  | 'none'
-  | 's'
-  | 'bytes'
-  | 'percentunit'
-  | 'reqps'
-  | 'ops'
-  | 'tokens/s'
-  | 'pages/s'
-  | 'times'
-  | 'ms';
+  'short' | 'none' | 's' | 'bytes' | 'percentunit' | 'reqps' | 'ops' | 'tokens/s' | 'pages/s' | 'times';
 
 interface PanelBase {
   readonly title: string;

@@ -1,4 +1,5 @@
 import type { Board } from './board.js';
+import { FAILED_OVER, READY_WORKERS } from './common-panels.js';
 import { nodeOf, rate, share, totalRate } from './queries.js';
 
 export const cluster: Board = {
@@ -9,19 +10,7 @@ export const cluster: Board = {
     {
       title: 'Who is there',
       panels: [
-        {
-          kind: 'stat',
-          title: 'Ready workers',
-          description: 'Workers whose heartbeat is fresh, as the routers see them.',
-          query: { expr: 'max(kvcapsule_router_workers)', legend: 'workers' },
-          unit: 'none',
-          thresholds: [
-            { from: -Infinity, colour: 'red' },
-            { from: 1, colour: 'green' },
-          ],
-          width: 4,
-          runbook: 'no-worker',
-        },
+        READY_WORKERS,
         {
           kind: 'stat',
           title: 'Routers',
@@ -99,6 +88,34 @@ export const cluster: Board = {
       ],
     },
     {
+      title: 'What they serve, and in which version',
+      panels: [
+        {
+          kind: 'lines',
+          title: 'Ready workers by model',
+          description: 'Workers that are ready for each model.',
+          queries: [{ expr: 'max by (model) (kvcapsule_router_model_workers)', legend: '{{model}}' }],
+          unit: 'short',
+          width: 12,
+          runbook: 'model-without-worker',
+        },
+        {
+          kind: 'areas',
+          title: 'Routers and workers by version',
+          description: 'Two versions of one part are an upgrade under way, or one that stopped halfway.',
+          queries: [
+            {
+              expr: 'count by (component, version) (kvcapsule_build_info)',
+              legend: '{{component}} {{version}}',
+            },
+          ],
+          unit: 'short',
+          decimals: 0,
+          width: 12,
+        },
+      ],
+    },
+    {
       title: 'Who gets what',
       panels: [
         {
@@ -144,16 +161,7 @@ export const cluster: Board = {
           ],
           unit: 'percentunit',
           max: 1,
-          width: 8,
-        },
-        {
-          kind: 'lines',
-          title: 'Ready workers by model',
-          description: 'Workers that are ready for each model.',
-          queries: [{ expr: 'max by (model) (kvcapsule_router_model_workers)', legend: '{{model}}' }],
-          unit: 'short',
-          width: 8,
-          runbook: 'model-without-worker',
+          width: 12,
         },
         {
           kind: 'areas',
@@ -162,29 +170,14 @@ export const cluster: Board = {
             'stop: the model ended; length: the limit of tokens; abort: the client left; error: a fault.',
           queries: [{ expr: rate('kvcapsule_worker_requests_total', 'reason'), legend: '{{reason}}' }],
           unit: 'reqps',
-          width: 8,
+          width: 12,
         },
       ],
     },
     {
       title: 'When a worker fails',
       panels: [
-        {
-          kind: 'bars',
-          title: 'Failed over, by outcome',
-          description:
-            'Requests each second whose worker failed: started again, gone on elsewhere, or given up (no_worker, over_budget, exhausted).',
-          queries: [
-            {
-              expr: rate('kvcapsule_router_failovers_total', 'outcome'),
-              legend: '{{outcome}}',
-              mayBeEmpty: 'no worker fails',
-            },
-          ],
-          unit: 'reqps',
-          width: 8,
-          runbook: 'worker-flapping',
-        },
+        FAILED_OVER,
         {
           kind: 'lines',
           title: 'Breakers by state',

@@ -40,6 +40,12 @@ describe.each(panels)('$name', ({ panel }: { panel: Panel }) => {
   });
 });
 
+it('what stands on two dashboards under one title is one panel', () => {
+  const all = BOARDS.flatMap((board) => panelsOf(board));
+  const first = new Map(all.toReversed().map((panel) => [panel.title, panel]));
+  for (const panel of all) expect({ ...panel, width: 0 }).toEqual({ ...first.get(panel.title), width: 0 });
+});
+
 describe.each(BOARDS)('the dashboard $name', (board) => {
   it('fills whole lines with panels of one height', () => {
     for (const { title, panels: row } of board.rows) {

@@ -1,8 +1,6 @@
-import { OBJECTIVES } from '../rules/slo.js';
 import type { Board } from './board.js';
+import { FIRST_TOKEN, NEXT_TOKEN } from './common-panels.js';
 import { buckets, mean, p99By, quantile, quantiles } from './queries.js';
-
-const { firstToken, nextToken } = OBJECTIVES;
 
 export const latency: Board = {
   name: 'latency',
@@ -12,26 +10,8 @@ export const latency: Board = {
     {
       title: 'What users feel',
       panels: [
-        {
-          kind: 'lines',
-          title: 'Time to first token',
-          description: 'From the arrival of a request to its first token. The line is the objective for p95.',
-          queries: quantiles('kvcapsule_router_time_to_first_token_seconds'),
-          unit: 's',
-          thresholds: [{ from: firstToken.withinSeconds, colour: 'red' }],
-          width: 8,
-          runbook: 'first-token-slow',
-        },
-        {
-          kind: 'lines',
-          title: 'Between tokens',
-          description: 'Between two tokens of one answer. The line is the objective for p99.',
-          queries: quantiles('kvcapsule_router_inter_token_latency_seconds'),
-          unit: 's',
-          thresholds: [{ from: nextToken.withinSeconds, colour: 'red' }],
-          width: 8,
-          runbook: 'next-token-slow',
-        },
+        FIRST_TOKEN,
+        NEXT_TOKEN,
         {
           kind: 'lines',
           title: 'Whole requests',

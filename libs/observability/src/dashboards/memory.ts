@@ -1,5 +1,6 @@
 import type { Board } from './board.js';
-import { PAGES_IN_USE, quantiles, rate, share, totalRate } from './queries.js';
+import { PAGES_IN_USE } from './common-panels.js';
+import { quantiles, rate, share, totalRate } from './queries.js';
 
 export const memory: Board = {
   name: 'memory',
@@ -104,17 +105,7 @@ export const memory: Board = {
           width: 12,
           runbook: 'pages-short',
         },
-        {
-          kind: 'lines',
-          title: 'Pages in use by worker',
-          description: 'Share of each worker’s pool that requests hold.',
-          queries: [PAGES_IN_USE],
-          unit: 'percentunit',
-          max: 1,
-          thresholds: [{ from: 0.9, colour: 'red' }],
-          width: 12,
-          runbook: 'pages-short',
-        },
+        { ...PAGES_IN_USE, width: 12 },
       ],
     },
     {

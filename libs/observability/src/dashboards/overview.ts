@@ -1,6 +1,7 @@
 import { COUNTED, FAULTS, OBJECTIVES } from '../rules/slo.js';
 import type { Board } from './board.js';
-import { PAGES_IN_USE, quantile, quantiles, rate, totalRate } from './queries.js';
+import { FAILED_OVER, FIRST_TOKEN, NEXT_TOKEN, PAGES_IN_USE, READY_WORKERS } from './common-panels.js';
+import { quantile, rate, totalRate } from './queries.js';
 
 const GOOD = `1 - (${totalRate(FAULTS)} or vector(0)) / ${totalRate(COUNTED)}`;
 const { answered, firstToken, nextToken } = OBJECTIVES;
@@ -60,19 +61,7 @@ export const overview: Board = {
           width: 4,
           runbook: 'next-token-slow',
         },
-        {
-          kind: 'stat',
-          title: 'Ready workers',
-          description: 'Workers whose heartbeat is fresh, as the routers see them.',
-          query: { expr: 'max(kvcapsule_router_workers)', legend: 'workers' },
-          unit: 'none',
-          thresholds: [
-            { from: -Infinity, colour: 'red' },
-            { from: 1, colour: 'green' },
-          ],
-          width: 4,
-          runbook: 'no-worker',
-        },
+        READY_WORKERS,
         {
           kind: 'stat',
           title: 'KV memory saved',
@@ -142,40 +131,7 @@ export const overview: Board = {
     },
     {
       title: 'What users feel',
-      panels: [
-        {
-          kind: 'lines',
-          title: 'Time to first token',
-          description: 'From the arrival of a request to its first token. The line is the objective for p95.',
-          queries: quantiles('kvcapsule_router_time_to_first_token_seconds'),
-          unit: 's',
-          thresholds: [{ from: firstToken.withinSeconds, colour: 'red' }],
-          width: 8,
-          runbook: 'first-token-slow',
-        },
-        {
-          kind: 'lines',
-          title: 'Between tokens',
-          description: 'Between two tokens of one answer. The line is the objective for p99.',
-          queries: quantiles('kvcapsule_router_inter_token_latency_seconds'),
-          unit: 's',
-          thresholds: [{ from: nextToken.withinSeconds, colour: 'red' }],
-          width: 8,
-          runbook: 'next-token-slow',
-        },
-        {
-          kind: 'lines',
-          title: 'Pages in use',
-          description:
-            'Share of each worker’s pool that requests hold. Near 100 % requests wait, or are put back.',
-          queries: [PAGES_IN_USE],
-          unit: 'percentunit',
-          max: 1,
-          thresholds: [{ from: 0.9, colour: 'red' }],
-          width: 8,
-          runbook: 'pages-short',
-        },
-      ],
+      panels: [FIRST_TOKEN, NEXT_TOKEN, PAGES_IN_USE],
     },
     {
       title: 'Faults',
@@ -195,22 +151,7 @@ export const overview: Board = {
           width: 6,
           runbook: 'refusals-high',
         },
-        {
-          kind: 'bars',
-          title: 'Failed over',
-          description:
-            'Requests each second whose worker failed, by what became of them: started again, gone on elsewhere, or given up.',
-          queries: [
-            {
-              expr: rate('kvcapsule_router_failovers_total', 'outcome'),
-              legend: '{{outcome}}',
-              mayBeEmpty: 'no worker fails',
-            },
-          ],
-          unit: 'reqps',
-          width: 6,
-          runbook: 'worker-flapping',
-        },
+        { ...FAILED_OVER, width: 6 },
         {
           kind: 'areas',
           title: 'Streams that stand still',

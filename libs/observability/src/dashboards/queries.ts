@@ -12,12 +12,6 @@ export function totalRate(counter: string): string {
   return `sum(rate(${counter}${RATE}))`;
 }
 
-/** Share of the pool of each worker that requests hold. */
-export const PAGES_IN_USE: Query = {
-  expr: 'sum by (instance) (kvcapsule_worker_pages{state=~"raw|rows|capsule"}) / sum by (instance) (kvcapsule_worker_pages)',
-  legend: '{{instance}}',
-};
-
 /** What share of a whole a part is: none where the part has not happened yet and so has no series. */
 export function share(part: string, whole: string): string {
   return `(${part} or 0 * ${whole}) / ${whole}`;

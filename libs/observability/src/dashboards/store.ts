@@ -215,9 +215,9 @@ export const store: Board = {
           title: 'Silence about caches',
           description:
             'Since the last word on its caches of the worker that has been silent longest; each speaks every 10 s.',
-          queries: [{ expr: 'kvcapsule_router_owners_silence_ms', legend: '{{instance}}' }],
-          unit: 'ms',
-          thresholds: [{ from: 30_000, colour: 'red' }],
+          queries: [{ expr: 'kvcapsule_router_owners_silence_seconds', legend: '{{instance}}' }],
+          unit: 's',
+          thresholds: [{ from: 30, colour: 'red' }],
           width: 6,
           runbook: 'owners-silent',
         },

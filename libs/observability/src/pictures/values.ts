@@ -34,8 +34,6 @@ export function written(value: number, { unit, decimals }: Pick<Panel, 'unit' | 
   switch (unit) {
     case 's':
       return seconds(value, decimals);
-    case 'ms':
-      return seconds(value / 1000, decimals);
     case 'bytes':
       return scaled(value, 1024, BYTES, decimals);
     case 'percentunit':

@@ -7,7 +7,7 @@ const TRACES = ['0af7651916cd43dd8448eb211c80319c', '1af7651916cd43dd8448eb211c8
 /** A process in which one request has ended. */
 function process(seconds: number, traceId?: string) {
   const metrics = createMetrics('router');
-  metrics.requests.inc({ status: '200', code: 'ok' });
+  metrics.requests.inc({ model: 'demo', status: '200', code: 'ok' });
   metrics.timeToFirstToken.labels({ model: 'demo' }).observe(seconds, traceId);
   return metricsOfProcess(metrics);
 }
@@ -34,12 +34,12 @@ it('names the trace of an observation in OpenMetrics, those of all processes', a
   );
   expect(text).toMatch(new RegExp(`^${bucket}{le="0.5",model="demo"} 2$`, 'm'));
   expect(text).toContain('\n# TYPE kvcapsule_router_requests counter\n');
-  expect(text).toContain('\nkvcapsule_router_requests_total{status="200",code="ok"} 3\n');
+  expect(text).toContain('\nkvcapsule_router_requests_total{model="demo",status="200",code="ok"} 3\n');
   expect(text.endsWith('\n# EOF\n')).toBe(true);
 });
 
 it('has none in the plain format', async () => {
   const text = await exposeTogether([await process(0.2, TRACES[0])]);
   expect(text).not.toContain('trace_id');
-  expect(text).toContain('\nkvcapsule_router_requests_total{status="200",code="ok"} 1\n');
+  expect(text).toContain('\nkvcapsule_router_requests_total{model="demo",status="200",code="ok"} 1\n');
 });

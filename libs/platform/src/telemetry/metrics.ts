@@ -3,8 +3,10 @@ import { collectDefaultMetrics, Counter, Gauge, type Metric, type MetricObject, 
 import { METRICS } from './catalogue.js';
 import { LabelledHistogram, PlainHistogram } from './histogram.js';
 import type { MetricSpec } from './metric-spec.js';
+import { VERSION } from './version.js';
 
 type Catalogue = typeof METRICS;
+type Component = 'router' | 'worker';
 
 type MetricOf<S extends MetricSpec> = S extends { readonly type: 'counter' }
   ? Counter<S['labels'][number]>
@@ -14,23 +16,26 @@ type MetricOf<S extends MetricSpec> = S extends { readonly type: 'counter' }
       ? PlainHistogram
       : LabelledHistogram<S['labels'][number]>;
 
+type MetricsOf<Specs> = {
+  readonly [K in keyof Specs]: Specs[K] extends MetricSpec ? MetricOf<Specs[K]> : never;
+};
+
 /** The component's metrics by their short names, and the registry that prints them (`registry.metrics()`). */
-export type Metrics<C extends keyof Catalogue> = {
-  readonly [K in keyof Catalogue[C]]: Catalogue[C][K] extends MetricSpec ? MetricOf<Catalogue[C][K]> : never;
-} & { readonly registry: Registry };
+export type Metrics<C extends Component> = MetricsOf<Catalogue['common']> &
+  MetricsOf<Catalogue[C]> & { readonly registry: Registry };
 
 export type RouterMetrics = Metrics<'router'>;
 export type WorkerMetrics = Metrics<'worker'>;
 
 /** Makes every metric of one component, and Node's own (`process_*`, `nodejs_*`), in a registry of their own. */
-export function createMetrics<C extends keyof Catalogue>(component: C): Metrics<C> {
+export function createMetrics<C extends Component>(component: C): Metrics<C> {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
-  const specs: Record<string, MetricSpec> = METRICS[component];
-  const metrics = Object.fromEntries(
-    Object.entries(specs).map(([key, spec]) => [key, createMetric(spec, registry)]),
-  );
-  return { ...metrics, registry } as Metrics<C>;
+  const specs: Record<string, MetricSpec> = { ...METRICS.common, ...METRICS[component] };
+  const made = Object.entries(specs).map(([key, spec]) => [key, createMetric(spec, registry)] as const);
+  const metrics = { ...Object.fromEntries(made), registry } as Metrics<C>;
+  metrics.buildInfo.set({ component, version: VERSION, node: process.versions.node }, 1);
+  return metrics;
 }
 
 /** The metrics of one process as they go to another one. */

@@ -1,6 +1,9 @@
 import { QUEUE_BUCKETS, REQUEST_BUCKETS, STEP_BUCKETS, STORE_BUCKETS, TOKEN_BUCKETS } from './buckets.js';
 import type { MetricSpec } from './metric-spec.js';
 
+/** Stands for all models that are not served: names are configured, so clients cannot make labels. */
+export const UNKNOWN_MODEL = 'unknown';
+
 /** What a router measures, and each of its processes. */
 export const ROUTER_METRICS = {
   timeToFirstToken: {
@@ -33,9 +36,9 @@ export const ROUTER_METRICS = {
   },
   requests: {
     name: 'kvcapsule_router_requests_total',
-    help: 'Requests that have ended, by HTTP status and error code (code is ok without an error)',
+    help: 'Requests that have ended, by model as clients name it (unknown where the request names none that is served, or ended before its body was read), HTTP status and error code (ok without an error)',
     type: 'counter',
-    labels: ['status', 'code'],
+    labels: ['model', 'status', 'code'],
   },
   tokens: {
     name: 'kvcapsule_router_tokens_total',
@@ -251,7 +254,7 @@ export const ROUTER_METRICS = {
     labels: [],
   },
   ownersSilence: {
-    name: 'kvcapsule_router_owners_silence_ms',
+    name: 'kvcapsule_router_owners_silence_seconds',
     help: 'Since the last word on its caches of the worker that has been silent longest; each speaks every 10 s',
     type: 'gauge',
     labels: [],

@@ -19,7 +19,7 @@ describe('the catalogue', () => {
   it('names every metric once, with its unit, and counters _total', () => {
     expect(new Set(specs.map(({ name }) => name)).size).toBe(specs.length);
     for (const { name, type } of specs) {
-      expect(name).toMatch(/^kvcapsule_(router|worker)_[a-z_]+$/);
+      expect(name).toMatch(/^kvcapsule_(router|worker|build)_[a-z_]+$/);
       expect(name.endsWith('_total')).toBe(type === 'counter');
       if (type !== 'gauge') expect(/_(seconds|tokens)$/.test(name)).toBe(type === 'histogram');
     }
@@ -49,13 +49,23 @@ describe('createMetrics', () => {
     expect(text).toContain('process_resident_memory_bytes');
   });
 
+  it.each(['router', 'worker'] as const)('tells which build of a %s answers', async (component) => {
+    const root = new URL('../../../../package.json', import.meta.url);
+    const { version } = JSON.parse(readFileSync(root, 'utf8')) as { version: string };
+    const text = await createMetrics(component).registry.metrics();
+    const { node } = process.versions;
+    expect(text).toContain(
+      `\nkvcapsule_build_info{component="${component}",version="${version}",node="${node}"} 1\n`,
+    );
+  });
+
   it('counts in a registry of its own', async () => {
     const one = createMetrics('router');
     const other = createMetrics('router');
-    one.requests.inc({ status: '200', code: 'ok' });
+    one.requests.inc({ model: 'demo', status: '200', code: 'ok' });
     one.timeToFirstToken.labels({ model: 'demo' }).observe(0.2);
     expect(await one.registry.metrics()).toContain(
-      'kvcapsule_router_requests_total{status="200",code="ok"} 1',
+      'kvcapsule_router_requests_total{model="demo",status="200",code="ok"} 1',
     );
     expect(await one.registry.metrics()).toContain(
       'kvcapsule_router_time_to_first_token_seconds_bucket{le="0.25",model="demo"} 1',
@@ -65,22 +75,23 @@ describe('createMetrics', () => {
 });
 
 describe('the metrics of several processes', () => {
-  it('are sums, but workers, which all of them see', async () => {
+  it('are sums, but workers, which all of them see, and what is the same in all', async () => {
     const processes = [2, 3].map((requests) => {
       const metrics = createMetrics('router');
-      metrics.requests.inc({ status: '200', code: 'ok' }, requests);
+      metrics.requests.inc({ model: 'demo', status: '200', code: 'ok' }, requests);
       metrics.timeToFirstToken.labels({ model: 'demo' }).observe(requests);
       metrics.requestsRunning.set(requests);
       metrics.workers.set(5);
       return metricsOfProcess(metrics);
     });
     const text = await exposeTogether(await Promise.all(processes));
-    expect(text).toContain('\nkvcapsule_router_requests_total{status="200",code="ok"} 5\n');
+    expect(text).toContain('\nkvcapsule_router_requests_total{model="demo",status="200",code="ok"} 5\n');
     expect(text).toContain(
       '\nkvcapsule_router_time_to_first_token_seconds_bucket{le="2.5",model="demo"} 1\n',
     );
     expect(text).toContain('\nkvcapsule_router_time_to_first_token_seconds_count{model="demo"} 2\n');
     expect(text).toContain('\nkvcapsule_router_requests_running 5\n');
     expect(text).toContain('\nkvcapsule_router_workers 5\n');
+    expect(text).toMatch(/\nkvcapsule_build_info\{component="router",.*\} 1\n/);
   });
 });

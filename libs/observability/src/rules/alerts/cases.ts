@@ -38,7 +38,7 @@ const counter = (name: string, well: number, ill: number, labels = ''): Course =
 
 /** Minutes in which the long window of the slow burn's last pair forgets the fault: its short one is 6 h. */
 const SLOW_BURN_CLEARS = 7 * 60;
-const SERVED = counter('kvcapsule_router_requests_total', 20, 20, 'status="200",code="ok"');
+const SERVED = counter('kvcapsule_router_requests_total', 20, 20, 'model="demo",status="200",code="ok"');
 
 function slow(histogram: string, bound: number): Course[] {
   return [
@@ -58,7 +58,7 @@ function burns(alert: string, courses: readonly Course[]): AlertCase[] {
 const OBJECTIVE_CASES: readonly AlertCase[] = [
   ...burns('KVCapsuleErrorBudgetBurn', [
     SERVED,
-    counter('kvcapsule_router_requests_total', 0, 10, 'status="503",code="no_capacity"'),
+    counter('kvcapsule_router_requests_total', 0, 10, 'model="demo",status="503",code="no_capacity"'),
   ]),
   ...burns(
     'KVCapsuleFirstTokenSlow',
@@ -215,7 +215,7 @@ const STORE_CASES: readonly AlertCase[] = [
   {
     alert: 'KVCapsuleOwnersSilent',
     severity: 'warning',
-    courses: [gauge('kvcapsule_router_owners_silence_ms', 5_000, 60_000)],
+    courses: [gauge('kvcapsule_router_owners_silence_seconds', 5, 60)],
   },
   {
     alert: 'KVCapsuleRouterEventLoopLag',

@@ -44,11 +44,11 @@ export const STORE_ALERTS: readonly AlertRule[] = [
   },
   {
     alert: 'KVCapsuleOwnersSilent',
-    expr: 'kvcapsule_router_owners_silence_ms > 30000',
+    expr: 'kvcapsule_router_owners_silence_seconds > 30',
     for: '5m',
     severity: 'warning',
     summary: 'A router does not hear of a worker’s cache',
-    description: `Router ${INSTANCE} has heard nothing of some worker’s cache for {{ $value }} ms; each speaks every 10 s. Requests go where their content no longer is.`,
+    description: `Router ${INSTANCE} has heard nothing of some worker’s cache for {{ $value | humanizeDuration }}; each speaks every 10 s. Requests go where their content no longer is.`,
   },
 ];
 

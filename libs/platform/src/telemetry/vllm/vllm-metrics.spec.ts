@@ -53,6 +53,14 @@ function router() {
   metrics.timePerOutputToken.labels({ model: 'demo' }).observe(0.02);
   metrics.requestDuration.labels({ model: 'demo' }).observe(0.9);
   metrics.finished.inc({ model: 'demo', reason: 'stop' }, 2);
+  for (const [model, status, code] of [
+    ['demo', '200', 'ok'],
+    ['demo', '200', 'aborted'],
+    ['demo', '499', 'aborted'],
+    ['demo', '200', 'client_too_slow'],
+    ['unknown', '499', 'aborted'],
+  ] as const)
+    metrics.requests.inc({ model, status, code });
   return metrics;
 }
 
@@ -79,11 +87,9 @@ describe('metrics under vLLM’s names', () => {
     const ours = [...(await vllmOf(worker())), ...(await vllmOf(router()))];
     expect(ours.length).toBeGreaterThan(20);
     for (const metric of ours) {
-      const theirs = THEIRS[metric.name];
-      expect([metric.name, told(metric)]).toEqual([
-        metric.name,
-        theirs && { ...theirs, labels: [...theirs.labels].sort() },
-      ]);
+      const { type, labels = [], buckets } = THEIRS[metric.name] ?? {};
+      const theirs = { type, labels: labels.toSorted(), ...(buckets && { buckets }) };
+      expect([metric.name, told(metric)]).toEqual([metric.name, theirs]);
     }
   });
 
@@ -114,6 +120,10 @@ describe('metrics under vLLM’s names', () => {
     expect(ofRouter).toContain(
       'vllm:request_success_total{engine="router",model_name="demo",finished_reason="stop"} 2',
     );
+    expect(ofRouter).toContain(
+      'vllm:request_success_total{engine="router",model_name="demo",finished_reason="abort"} 3',
+    );
+    expect(ofRouter.match(/^vllm:request_success_total/gm)).toHaveLength(2);
     expect(ofRouter).toContain('vllm:time_to_first_token_seconds_count{model_name="demo",engine="router"} 1');
   });
 });

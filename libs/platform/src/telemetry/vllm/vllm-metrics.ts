@@ -2,6 +2,7 @@ import type { Metric, MetricObject, Registry } from 'prom-client';
 
 import { LabelledHistogram } from '../histogram.js';
 import type { RouterMetrics, WorkerMetrics } from '../metrics.js';
+import { UNKNOWN_MODEL } from '../router-metrics.js';
 import { ROUTER_HISTOGRAMS, workerHistograms } from './names.js';
 
 type Labels = Readonly<Record<string, string>>;
@@ -64,13 +65,33 @@ export function addVllmRouterMetrics(metrics: RouterMetrics): void {
     registry.registerMetric(twin as unknown as Metric);
   }
   const derived = new Derived(registry, { engine: ROUTER_ENGINE });
-  derived.counter('request_success', 'Count of successfully processed requests.', async () => {
-    const { values } = await metrics.finished.get();
-    return values.map(({ labels: { model = '', reason = '' }, value }) => ({
-      labels: { model_name: String(model), finished_reason: String(reason) },
-      value,
-    }));
-  });
+  derived.counter('request_success', 'Count of successfully processed requests.', async () => [
+    ...(await finishedOf(metrics)),
+    ...(await abortedOf(metrics)),
+  ]);
+}
+
+async function finishedOf({ finished }: RouterMetrics): Promise<Sample[]> {
+  const { values } = await finished.get();
+  return values.map(({ labels: { model = '', reason = '' }, value }) => ({
+    labels: { model_name: String(model), finished_reason: String(reason) },
+    value,
+  }));
+}
+
+/** What clients gave up, or were too slow for, before or after the answer had begun: to vLLM these are successes. */
+async function abortedOf({ requests }: RouterMetrics): Promise<Sample[]> {
+  const { values } = await requests.get();
+  const sums = new Map<string, number>();
+  for (const { labels, value } of values) {
+    const { model = UNKNOWN_MODEL, code } = labels;
+    if (model === UNKNOWN_MODEL || (code !== 'aborted' && code !== 'client_too_slow')) continue;
+    sums.set(String(model), (sums.get(String(model)) ?? 0) + value);
+  }
+  return [...sums].map(([model_name, value]) => ({
+    labels: { model_name, finished_reason: 'abort' },
+    value,
+  }));
 }
 
 /** Adds what an engine knows to a worker's metrics, under vLLM's names. */
