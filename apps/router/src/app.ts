@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { errorBody } from '@kvcapsule/contracts/openai';
+import type { Logger } from '@kvcapsule/platform/logging';
 import cors from '@fastify/cors';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
@@ -39,8 +40,10 @@ class Adapter extends FastifyAdapter {
 }
 
 /** What Fastify finds wrong before it looks for a route, such as a path that cannot be decoded. */
-function refuse(_fault: unknown, { id }: FastifyRequest, reply: FastifyReply): void {
+function refuse(logger: Logger, { id, method }: FastifyRequest, reply: FastifyReply): void {
   const error = new KvcError('INVALID_REQUEST', 'The request line is not valid.');
+  const { code, status } = error;
+  logger.info({ requestId: id, method, status, code }, 'request completed');
   void reply.header('x-request-id', id).status(error.status).send(errorBody(error));
 }
 
@@ -48,7 +51,9 @@ function adapter({ settings, logger }: Environment, routes: Routes): FastifyAdap
   const adapter = new Adapter({
     serverFactory: (handler: Handler) => createHttpServer(handler, routes, settings, logger),
     clientErrorHandler: onClientError,
-    frameworkErrors: refuse as never,
+    frameworkErrors: (_fault: unknown, request: FastifyRequest, reply: FastifyReply) => {
+      refuse(logger, request, reply);
+    },
     genReqId: requestId,
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: LONGEST_PARAM },
     // After our own drain: otherwise a connection that never sent a request keeps close() waiting.

@@ -93,6 +93,9 @@ function fastifyError(code: string): KvcError | undefined {
     case 'FST_ERR_CTP_INVALID_TYPE':
     case 'FST_ERR_CTP_EMPTY_TYPE':
       return new KvcError('UNSUPPORTED_MEDIA_TYPE', 'The body must be application/json.');
+    // a path that leads out of the folder of a page's files
+    case 'FST_STATIC_FORBIDDEN_PATH':
+      return new KvcError('NOT_FOUND', 'No such route.');
     default:
       return undefined;
   }

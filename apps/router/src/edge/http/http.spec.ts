@@ -112,6 +112,7 @@ describe('what is not a request', () => {
       'invalid_request',
     ],
     ['an expectation', `${post(`${HEAD}expect: tea\r\n`)}`, 417, 'expectation_failed'],
+    ['a target that is no path', 'OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n', 404, 'not_found'],
     ['a tunnel', 'CONNECT x:1 HTTP/1.1\r\nhost: x\r\n\r\n', 404, 'not_found'],
   ])('%s is answered in the shape of an error', async (_name, bytes, status, code) => {
     expectError(parse(await exchange(bytes)), { status, code });
@@ -338,9 +339,15 @@ describe('a route', () => {
       await exchange(
         `${method} /v1/models HTTP/1.1\r\nhost: x\r\nx-request-id: mine-${method}\r\nconnection: close\r\n\r\n`,
       );
-    const named = () => logs.filter((line) => /"requestId":"mine-(QUERY|DELETE|GET)"/.test(line));
-    await until(() => named().length === 3);
-    expect(named().map((line) => (JSON.parse(line) as { status: number }).status)).toEqual([405, 405, 200]);
+    for (const target of ['/v1/models/%zz', '*'])
+      await exchange(
+        `GET ${target} HTTP/1.1\r\nhost: x\r\nx-request-id: mine-target\r\nconnection: close\r\n\r\n`,
+      );
+    const named = () => logs.filter((line) => /"requestId":"mine-(QUERY|DELETE|GET|target)"/.test(line));
+    await until(() => named().length === 5);
+    expect(named().map((line) => (JSON.parse(line) as { status: number }).status)).toEqual([
+      405, 405, 200, 400, 404,
+    ]);
   });
 
   it('that is not there is refused by every method', async () => {
@@ -363,11 +370,13 @@ describe('a route', () => {
   });
 
   it('with a file behind each path refuses paths of none by what is missing, and methods by what it takes', async () => {
-    for (const path of ['/docs/none.js', '/docs/..%2fpackage.json']) {
+    for (const path of ['/docs/none.js', '/docs/..%2fpackage.json', '/docs//', '/docs/../metrics']) {
       const text = await exchange(`GET ${path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`);
       expectError(parse(text), { status: 404, code: 'not_found' });
-      expect((await fetch(router.url + path, { method: 'DELETE' })).headers.get('allow')).toBe('GET, HEAD');
+      const other = await exchange(`DELETE ${path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`);
+      expect(parse(other).headers.get('allow')).toBe('GET, HEAD');
     }
+    expect(logs.filter((line) => line.includes('"level":50'))).toEqual([]);
   });
 
   it('is found with a slash behind it', async () => {

@@ -114,7 +114,8 @@ export function createHttpServer(handler: Handler, routes: Routes, limits: Limit
     keepAliveTimeout: IDLE_MS,
   };
   const dispatch: Handler = (request, response) => {
-    if (ROUTED.has(request.method ?? '')) return handler(request, response);
+    // the server as a whole is no path, and Fastify calls no hook for it
+    if (ROUTED.has(request.method ?? '') && request.url !== '*') return handler(request, response);
     const { error, allow } = routes.refusal(request.url ?? '', request.method ?? '');
     refuse(response, logger, error, allow);
   };
