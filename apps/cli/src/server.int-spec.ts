@@ -26,6 +26,12 @@ describe('what a server answers', () => {
     expect(await ask(server)).toEqual({ value: 7 });
   });
 
+  it('may have more in it, as newer servers tell', async () => {
+    const Answer = z.strictObject({ inner: z.strictObject({ value: z.number() }) });
+    const server = await serverThat((_, response) => response.end('{"inner":{"value":7,"new":1},"newer":2}'));
+    expect(await requestJson(server, '/x', Answer)).toEqual({ inner: { value: 7, new: 1 }, newer: 2 });
+  });
+
   it.each(['<html>', '{"value":"7"}', ''])('is refused in any other form: %j', async (text) => {
     const server = await serverThat((_, response) => response.end(text));
     await expect(ask(server)).rejects.toThrow('in another form');

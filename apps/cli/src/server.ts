@@ -37,6 +37,8 @@ export class NobodyAnswers extends CliError {
   }
 }
 
+const IS_IT = 'Is it a KVCapsule server, of this version? Name another with --url.';
+
 /**
  * A GET, or a POST where there is a body.
  *
@@ -54,10 +56,7 @@ export async function request(server: Server, path: string, init: RequestInit = 
   const failed = ErrorBody.safeParse(await jsonOf(response));
   throw failed.success
     ? refusal(failed.data)
-    : new CliError(
-        `${server.url} answered ${String(response.status)}.`,
-        'Is it a KVCapsule server? Name another with --url.',
-      );
+    : new CliError(`${server.url} answered ${String(response.status)}.`, IS_IT);
 }
 
 /** Servers of this project answer what is asked here at once. */
@@ -93,9 +92,12 @@ export async function requestJson<S extends z.ZodType>(
   init: RequestInit = {},
 ): Promise<z.output<S>> {
   const response = await request(server, path, { signal: AbortSignal.timeout(ANSWER_MS), ...init });
-  const answer = schema.safeParse(await jsonOf(response));
-  if (answer.success) return answer.data;
-  throw new CliError(`${server.url}${path} answers in another form than this version knows.`);
+  const told = await jsonOf(response);
+  const { data, error } = schema.safeParse(told);
+  if (!error) return data;
+  // what a newer server tells beyond that is none of this version's business
+  if (error.issues.every(({ code }) => code === 'unrecognized_keys')) return told as z.output<S>;
+  throw new CliError(`${server.url}${path} answers in another form than this version knows.`, IS_IT);
 }
 
 const HINTS: Readonly<Record<string, string>> = {

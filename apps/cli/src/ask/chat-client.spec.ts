@@ -3,6 +3,7 @@ import { createServer, type RequestListener, type Server as HttpServer } from 'n
 import type { AddressInfo } from 'node:net';
 import { json } from 'node:stream/consumers';
 import { afterEach, describe, expect, it } from 'vitest';
+import { CliError } from '../failure.js';
 import { servedModel, streamAnswer } from './chat-client.js';
 
 const QUESTION = { model: 'm', imageUrl: 'data:image/png;base64,AA==', question: 'What?', maxTokens: 8 };
@@ -64,6 +65,38 @@ describe('chat client', () => {
   it('tells an answer that broke off from one that is done', async () => {
     const at = await listen((_, response) => response.end(chunk('bi')));
     await expect(streamAnswer(at, QUESTION, { text: () => undefined })).rejects.toThrow('broke off');
+  });
+
+  it.each<[string, RequestListener, RegExp]>([
+    [
+      'a connection that is cut',
+      (_, response) => {
+        response.write(chunk('bi'));
+        setTimeout(() => response.destroy(), 20);
+      },
+      /broke off/,
+    ],
+    ['events of another kind', (_, response) => response.end('data: <html>\n\n'), /something else/],
+    ['an answer of another form', (_, response) => response.end('data: {"choices":7}\n\n'), /something else/],
+  ])('says in a sentence what it met: %s', async (_, answer, said) => {
+    const at = await listen(answer);
+    const answering = streamAnswer(at, QUESTION, { text: () => undefined });
+    await expect(answering).rejects.toThrow(CliError);
+    await expect(answering).rejects.toThrow(said);
+  });
+
+  it('takes what a newer server tells beyond what is known', async () => {
+    const at = await listen((_, response) => {
+      response.end(`${chunk('bi').replace('{', '{"new":1,')}data: [DONE]\n\n`);
+    });
+    const pieces: string[] = [];
+    await streamAnswer(at, QUESTION, { text: (text) => pieces.push(text) });
+    expect(pieces).toEqual(['bi']);
+  });
+
+  it('is told by no page of another server which model to ask', async () => {
+    const at = await listen((_, response) => response.end('<html>'));
+    await expect(servedModel(at)).rejects.toThrow('in another form');
   });
 
   it('passes on what the server says, before and in the middle of a stream', async () => {

@@ -1,8 +1,8 @@
-import { ChatCompletionChunk, type CompletionUsage } from '@kvcapsule/contracts/openai';
-import { EventSourceParserStream } from 'eventsource-parser/stream';
+import { CompletionUsage } from '@kvcapsule/contracts/openai';
+import { type EventSourceMessage, EventSourceParserStream } from 'eventsource-parser/stream';
 import { z } from 'zod';
 import { CliError } from '../failure.js';
-import { ErrorBody, refusal, request, type Server } from '../server.js';
+import { ErrorBody, refusal, request, requestJson, type Server } from '../server.js';
 import type { PromptStage } from './prefill-line.js';
 
 export interface Question {
@@ -27,9 +27,8 @@ const Models = z.object({ data: z.array(z.object({ id: z.string() })) });
 
 /** The id of the first model the server offers. */
 export async function servedModel(server: Server): Promise<string> {
-  const response = await request(server, '/v1/models');
-  const models = Models.safeParse(await response.json());
-  const id = models.data?.data[0]?.id;
+  const { data } = await requestJson(server, '/v1/models', Models);
+  const id = data[0]?.id;
   if (id === undefined)
     throw new CliError(`${server.url} lists no model.`, 'Is it a KVCapsule server? Name another with --url.');
   return id;
@@ -66,8 +65,23 @@ export async function streamAnswer(
     body: JSON.stringify(body),
   });
   if (response.body === null) throw new CliError('The server sent no answer.');
-  let usage: CompletionUsage | undefined;
-  const events = response.body.pipeThrough<string>(new TextDecoderStream()).pipeThrough(
+  const events = eventsOf(response.body, listener);
+  try {
+    return await follow(events, listener);
+  } catch (error) {
+    // of a connection that breaks the libraries have many words
+    throw error instanceof CliError ? error : brokenOff();
+  }
+}
+
+const brokenOff = () =>
+  new CliError('The answer broke off: the connection ended before the server was done.');
+
+function eventsOf(
+  body: ReadableStream<Uint8Array<ArrayBuffer>>,
+  listener: AnswerListener,
+): ReadableStream<EventSourceMessage> {
+  return body.pipeThrough<string>(new TextDecoderStream()).pipeThrough(
     new EventSourceParserStream({
       onComment: (comment) => {
         const [, stage, computed, all] = /^ ?(encode|prefill) (\d+)\/(\d+)$/.exec(comment) ?? [];
@@ -75,19 +89,41 @@ export async function streamAnswer(
       },
     }),
   );
+}
+
+async function follow(
+  events: ReadableStream<EventSourceMessage>,
+  listener: AnswerListener,
+): Promise<CompletionUsage | undefined> {
+  let usage: CompletionUsage | undefined;
   for await (const { data } of events) {
     if (data === '[DONE]') return usage;
     const chunk = parseChunk(data);
     usage = chunk.usage ?? usage;
-    const text = chunk.choices[0]?.delta.content;
-    if (text !== undefined && text !== '') listener.text(text);
+    const text = chunk.choices[0]?.delta.content ?? '';
+    if (text !== '') listener.text(text);
   }
-  throw new CliError('The answer broke off: the connection ended before the server was done.');
+  throw brokenOff();
 }
 
-function parseChunk(data: string): ChatCompletionChunk {
-  const json: unknown = JSON.parse(data);
-  const failed = ErrorBody.safeParse(json);
+/** What is read of an event; a newer or another server may say more. */
+const Chunk = z.object({
+  choices: z.array(z.object({ delta: z.object({ content: z.string().nullish() }) })),
+  usage: CompletionUsage.nullish().catch(undefined),
+});
+
+function parseChunk(data: string): z.infer<typeof Chunk> {
+  const failed = ErrorBody.safeParse(jsonIn(data));
   if (failed.success) throw refusal(failed.data);
-  return ChatCompletionChunk.parse(json);
+  const chunk = Chunk.safeParse(jsonIn(data));
+  if (chunk.success) return chunk.data;
+  throw new CliError('The server streams something else than chat completions.');
+}
+
+function jsonIn(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }

@@ -10,6 +10,7 @@ import {
   serverOptions,
   type ServerOptions,
 } from '../server.js';
+import { DrainWait, EMPTY, left, type Sight, sightIn } from './drain-wait.js';
 
 const INTERVAL_MS = 500;
 
@@ -65,12 +66,6 @@ async function drain(worker: string, options: DrainOptions): Promise<void> {
   else if (waits) say(`${worker} is empty`);
 }
 
-const EMPTY = 'nothing is left';
-
-function left({ running, waiting }: { readonly running: number; readonly waiting: number }): string {
-  return running + waiting === 0 ? EMPTY : `${String(running)} running, ${String(waiting)} waiting`;
-}
-
 /** A line each time that the count changes. A router that starts anew meanwhile is waited for: the worker goes on. */
 async function untilEmpty(
   server: Server,
@@ -79,29 +74,25 @@ async function untilEmpty(
   say: (line: string) => void,
 ): Promise<void> {
   const giveUpAt = performance.now() + timeoutMs;
-  let told = '';
+  const wait = new DrainWait(worker);
   for (;;) {
-    const now = await leftOn(server, worker);
-    if (now === EMPTY) return;
-    if (now !== told) say(now);
-    told = now;
+    const { line, isOver } = wait.next(await sightOf(server, worker));
+    if (isOver) return;
+    if (line !== undefined) say(line);
     if (performance.now() > giveUpAt)
       throw new CliError(
-        `${worker} is not empty after ${String(timeoutMs / 1_000)} s: ${now}.`,
+        `${worker} is not empty after ${String(timeoutMs / 1_000)} s: ${wait.last}.`,
         'It goes on with them and takes no others; the same command waits again.',
       );
     await sleep(INTERVAL_MS);
   }
 }
 
-/** A worker that has gone has nothing left. */
-async function leftOn(server: Server, worker: string): Promise<string> {
+async function sightOf(server: Server, worker: string): Promise<Sight> {
   try {
-    const { workers } = await requestJson(server, '/v1/cluster', ClusterSnapshot);
-    const found = workers.find(({ id }) => id === worker);
-    return found ? left(found) : EMPTY;
+    return sightIn(await requestJson(server, '/v1/cluster', ClusterSnapshot), worker);
   } catch (error) {
-    if (error instanceof NobodyAnswers) return 'the router does not answer';
+    if (error instanceof NobodyAnswers) return { kind: 'unknown', why: 'the router does not answer' };
     throw error;
   }
 }
