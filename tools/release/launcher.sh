@@ -8,4 +8,6 @@ if [ -n "${IMAGE_MODEL:-}" ] && [ -z "${KVCAPSULE_MODEL:-}${KVCAPSULE_MODELS:-}$
   KVCAPSULE_MODEL=$IMAGE_MODEL
   export KVCAPSULE_MODEL
 fi
+# Node hears a hangup also where nohup has it ignored
+case $(sed -n 's/^SigIgn:.*\(.\)$/\1/p' /proc/self/status) in [13579bdf]) export KVCAPSULE_NOHUP=true ;; esac
 exec "$ROOT/bin/node" "$ROOT/apps/cli/dist/main.js" "$@"

@@ -1,4 +1,5 @@
 import { outliveClosedPipes } from '@kvcapsule/platform/logging';
+import { outliveHangup } from '@kvcapsule/platform/processes';
 import { describeFailure } from './failure.js';
 import { createProgram } from './program.js';
 
@@ -7,6 +8,7 @@ const isService = ['up', 'serve', 'simulate'].includes(process.argv[2] ?? '');
 outliveClosedPipes(() => {
   if (!isService) process.exit(0);
 });
+outliveHangup();
 
 try {
   await (await createProgram(process.argv[2])).parseAsync();

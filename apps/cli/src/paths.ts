@@ -7,16 +7,17 @@ export const ROOT = findRoot(import.meta.dirname);
 export const DEFAULT_MODEL_DIR = join(ROOT, 'deploy/models/emoji-vlm');
 export const SAMPLES_DIR = join(ROOT, 'samples');
 /**
- * Where `up` keeps logs: in the checkout, or, when that is another user's, in this user's own state folder
- * (XDG base directories).
+ * Where `up` keeps logs, the first of these that takes them: in the checkout, unless that is another user's, and in
+ * this user's own state folder (XDG base directories).
  */
-export function stateDir(env: NodeJS.ProcessEnv = process.env): string {
+export function stateDirs(env: NodeJS.ProcessEnv = process.env): readonly string[] {
   const own = join(ROOT, '.kvcapsule');
+  const ofUser = join(env['XDG_STATE_HOME'] || join(homedir(), '.local/state'), 'kvcapsule');
   try {
     accessSync(existsSync(own) ? own : ROOT, constants.W_OK);
-    return own;
+    return [own, ofUser];
   } catch {
-    return join(env['XDG_STATE_HOME'] || join(homedir(), '.local/state'), 'kvcapsule');
+    return [ofUser];
   }
 }
 

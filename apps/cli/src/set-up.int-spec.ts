@@ -1,11 +1,14 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, realpathSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { ROOT } from './paths.js';
+
+const run = promisify(execFile);
 
 vi.setConfig({ testTimeout: 60_000 });
 
@@ -63,3 +66,19 @@ it.each([
   expect(begun().filter(isAlive)).toEqual([]);
   expect(readdirSync(join(root, '.cache'))).toEqual(['log']);
 });
+
+it.each([
+  ['', 'undefined'],
+  ['trap "" HUP; ', 'true'],
+])(
+  'run by a link from elsewhere it finds its folder, and tells Node what was ignored: %j',
+  async (before, told) => {
+    mkdirSync(join(root, 'apps/cli/dist'), { recursive: true });
+    const main = 'console.log(process.argv.slice(1).join(" "), process.env.KVCAPSULE_NOHUP);\n';
+    writeFileSync(join(root, 'apps/cli/dist/main.js'), main);
+    symlinkSync(join(root, 'kvcapsule'), join(root, 'bin/kvc'));
+    const env = { PATH: process.env['PATH'], CDPATH: '/' };
+    const { stdout } = await run('sh', ['-c', `${before}exec bin/kvc status --json`], { cwd: root, env });
+    expect(stdout).toBe(`${join(realpathSync(root), 'apps/cli/dist/main.js')} status --json ${told}\n`);
+  },
+);

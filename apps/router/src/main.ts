@@ -2,7 +2,7 @@ import cluster from 'node:cluster';
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { unreadVariables } from '@kvcapsule/platform/config';
 import { createLogger, type Logger, logWarnings, outliveClosedPipes } from '@kvcapsule/platform/logging';
-import { onEndSignals } from '@kvcapsule/platform/processes';
+import { onEndSignals, outliveHangup } from '@kvcapsule/platform/processes';
 import { readSettings } from './config.js';
 import { tuneHeap } from './heap.js';
 import type { Ready } from './processes/messages.js';
@@ -26,6 +26,7 @@ async function superviseProcesses(settings: Settings, logger: Logger): Promise<v
 }
 
 outliveClosedPipes();
+outliveHangup();
 tuneHeap();
 try {
   const logger = createLogger({ name: 'router', level: 'info' });

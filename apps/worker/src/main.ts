@@ -20,7 +20,7 @@ import { type ModelFolder, openModelFolder } from '@kvcapsule/model';
 import { decodeImage } from '@kvcapsule/multimodal';
 import { parseConfig, unreadVariables } from '@kvcapsule/platform/config';
 import { createLogger, type Logger, logWarnings, outliveClosedPipes } from '@kvcapsule/platform/logging';
-import { onEndSignals } from '@kvcapsule/platform/processes';
+import { onEndSignals, outliveHangup } from '@kvcapsule/platform/processes';
 import { createRedisClient, RedisLedger, RedisRegistry, redisSettings } from '@kvcapsule/platform/redis';
 import {
   addVllmWorkerMetrics,
@@ -217,6 +217,7 @@ function superviseProcess(worker: Worker, config: WorkerConfig, logger: Logger):
 }
 
 outliveClosedPipes();
+outliveHangup();
 main().catch((error: unknown) => {
   const message = error instanceof KvcError ? `${error.code}: ${error.message}` : String(error);
   process.stderr.write(`${JSON.stringify({ level: 60, name: 'worker', msg: message })}\n`);

@@ -3,7 +3,7 @@ import { createRedisClient, readLedger, type RedisSettings } from '@kvcapsule/pl
 import { isLocal, serverRoot } from '@kvcapsule/platform/http';
 import type { Command } from 'commander';
 import { CliError } from '../failure.js';
-import { stateDir } from '../paths.js';
+import { stateDirs } from '../paths.js';
 import { redisSettingsOf, withoutRedis } from '../redis-settings.js';
 import { requestJson, serverOf, serverOptions, type ServerOptions, urlOption } from '../server.js';
 import { redisOption } from '../up/options.js';
@@ -97,7 +97,7 @@ function storeOf({ redis, url }: LedgerOptions): RedisSettings {
   const name = 'kvcapsule inspect ledger';
   if (redis !== undefined) return redisSettingsOf(redis, name);
   const server = new URL(serverRoot(url));
-  const run = readRunFile(stateDir(), server.port);
+  const run = readRunFile(stateDirs(), server.port);
   if (run !== undefined && isLocal(server.href))
     return redisSettingsOf(run.redisUrl, name, withoutRedis(process.env));
   throw new CliError(

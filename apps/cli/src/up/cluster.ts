@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
-import { partMain, stateDir } from '../paths.js';
+import { join, resolve } from 'node:path';
+import { partMain } from '../paths.js';
 import { withoutRedis } from '../redis-settings.js';
 import type { UpOptions } from './options.js';
 import { freePort } from './ports.js';
@@ -31,11 +31,13 @@ export interface Serving {
 
 /** The parts `up` runs, in the order they need each other: Redis, workers, router. */
 export class UpCluster {
-  private redis: PrivateRedis | undefined;
+  private redis: Promise<PrivateRedis> | undefined;
   private readonly workers: Supervised[] = [];
   private router: Supervised | undefined;
   private prometheus: Supervised | undefined;
   private stopped: Promise<void> | undefined;
+  /** A start that is under way goes no further once it has fired. */
+  private readonly ending = new AbortController();
   private removeRunFile: (() => void) | undefined;
 
   /** @param say one line for the terminal */
@@ -45,9 +47,10 @@ export class UpCluster {
     private readonly say: (line: string) => void,
   ) {}
 
-  /** Starts everything. Resolves once the API is ready to answer. */
+  /** Starts everything. Resolves once the API is ready to answer; rejects where it is stopped before. */
   async start(): Promise<Serving> {
     const redisUrl = this.options.redis ?? (await this.startRedis());
+    this.ending.signal.throwIfAborted();
     const env = childEnvironment(this.options, redisUrl);
     for (const { id, args } of workersOf(this.options)) this.workers.push(this.part('worker', id, args, env));
     this.router = this.part('router', 'router', routerArgs(this.options), env);
@@ -59,9 +62,8 @@ export class UpCluster {
       }),
     ]);
     const url = String(ready['url']);
-    await untilServing(url, this.say);
-    if (this.redis)
-      this.removeRunFile = writeRunFile(stateDir(), new URL(url).port, { pid: process.pid, redisUrl });
+    await untilServing(url, this.say, { signal: this.ending.signal });
+    if (this.redis) this.leaveRunFile(new URL(url).port, redisUrl);
     const models = ready['models'] as readonly string[];
     return this.options.observe ? { url, models, prometheusUrl: await this.observe(url) } : { url, models };
   }
@@ -74,16 +76,19 @@ export class UpCluster {
 
   /** Ends every process at once. */
   async kill(): Promise<void> {
+    this.ending.abort();
     for (const part of [this.router, ...this.workers, this.prometheus]) part?.kill();
-    await this.redis?.kill();
+    await (await this.redis?.catch(() => undefined))?.kill();
   }
 
   private async stopInOrder(): Promise<void> {
+    this.ending.abort();
     this.removeRunFile?.();
     const observer = this.prometheus?.stop(PROMETHEUS_GRACE_MS);
     await this.router?.stop(ROUTER_GRACE_MS);
     await Promise.all(this.workers.map((worker) => worker.stop(WORKER_GRACE_MS)));
-    await this.redis?.stop();
+    // one that did not start has told so
+    await (await this.redis?.catch(() => undefined))?.stop();
     await observer;
     if (observer) removeData(this.logFolder);
   }
@@ -91,6 +96,7 @@ export class UpCluster {
   /** Starts Prometheus on what the router at `routerUrl` lists. Resolves to its address. */
   private async observe(routerUrl: string): Promise<string> {
     const port = await freePort(PROMETHEUS_PORT);
+    this.ending.signal.throwIfAborted();
     const spec = prometheusSpec({ logFolder: this.logFolder, routerUrl, port });
     this.prometheus = new Supervised(spec, this.say);
     const { url } = await this.prometheus.start();
@@ -99,9 +105,19 @@ export class UpCluster {
     return String(url);
   }
 
+  /** Beside the folders of logs. It is a help to others: where it cannot be written, the service goes on without. */
+  private leaveRunFile(port: string, redisUrl: string): void {
+    try {
+      const stateDir = resolve(this.logFolder, '../..');
+      this.removeRunFile = writeRunFile(stateDir, port, { pid: process.pid, redisUrl });
+    } catch (error) {
+      this.say(`\`inspect ledger\` will not find this Redis: ${(error as Error).message}`);
+    }
+  }
+
   private async startRedis(): Promise<string> {
-    this.redis = await PrivateRedis.start(this.say);
-    return this.redis.url;
+    this.redis = PrivateRedis.start(this.say);
+    return (await this.redis).url;
   }
 
   private part(

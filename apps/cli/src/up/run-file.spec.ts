@@ -18,10 +18,10 @@ describe('the file of a run', () => {
     expect(readdirSync(join(dir, 'run')).sort()).toEqual(['8000.json', '9000.json']);
     expect(statSync(join(dir, 'run')).mode & 0o077).toBe(0);
     expect(statSync(join(dir, 'run/8000.json')).mode & 0o777).toBe(0o600);
-    expect(readRunFile(dir, '8000')).toEqual(one);
-    expect(readRunFile(dir, '9000')).toEqual(two);
+    expect(readRunFile([join(dir, 'none'), dir], '8000')).toEqual(one);
+    expect(readRunFile([join(dir, 'none'), dir], '9000')).toEqual(two);
     remove();
-    expect(readRunFile(dir, '8000')).toBeUndefined();
+    expect(readRunFile([join(dir, 'none'), dir], '8000')).toBeUndefined();
   });
 
   it('takes the place of an earlier one, whoever could read that', () => {
@@ -33,7 +33,7 @@ describe('the file of a run', () => {
   it('counts for nothing where its process is gone or it is none', () => {
     writeRunFile(dir, '7001', { pid: 2 ** 30, redisUrl: 'redis://h' });
     writeFileSync(join(dir, 'run/7002.json'), '{"pid":1');
-    expect(readRunFile(dir, '7001')).toBeUndefined();
-    expect(readRunFile(dir, '7002')).toBeUndefined();
+    expect(readRunFile([join(dir, 'none'), dir], '7001')).toBeUndefined();
+    expect(readRunFile([join(dir, 'none'), dir], '7002')).toBeUndefined();
   });
 });

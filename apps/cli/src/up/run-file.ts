@@ -28,10 +28,14 @@ export function writeRunFile(stateDir: string, port: string, run: RunFile): () =
   };
 }
 
-/** That of the `up` whose API listens at `port`; undefined where none runs that has left one. */
-export function readRunFile(stateDir: string, port: string): RunFile | undefined {
+/** That of the `up` whose API listens at `port`; undefined where none runs that has left one in any of the folders. */
+export function readRunFile(stateDirs: readonly string[], port: string): RunFile | undefined {
+  return stateDirs.map((dir) => readOne(pathOf(dir, port))).find((run) => run !== undefined);
+}
+
+function readOne(path: string): RunFile | undefined {
   try {
-    const run = RunFile.parse(JSON.parse(readFileSync(pathOf(stateDir, port), 'utf8')));
+    const run = RunFile.parse(JSON.parse(readFileSync(path, 'utf8')));
     return isAlive(run.pid) ? run : undefined;
   } catch {
     return undefined;

@@ -34,6 +34,16 @@ describe('waiting for a router', () => {
     );
   });
 
+  it('ends when it is told to', async () => {
+    const url = await router(degraded('no worker is ready for model two'));
+    const ending = new AbortController();
+    const waiting = untilServing(url, () => undefined, { signal: ending.signal });
+    setTimeout(() => {
+      ending.abort();
+    }, 100);
+    await expect(waiting).rejects.toThrow('aborted');
+  });
+
   it('ends where nobody answers', async () => {
     await expect(untilServing('http://127.0.0.1:9', () => undefined, { timeoutMs: 0 })).rejects.toThrow(
       'the router does not answer',

@@ -12,6 +12,13 @@ const POLL_MS = 50;
 const Health = z.object({ status: z.string(), reasons: z.array(z.string()) });
 const SILENT = { status: 'unready', reasons: ['the router does not answer'] };
 
+interface WaitOptions {
+  readonly patienceMs?: number;
+  readonly timeoutMs?: number;
+  /** Ends the wait, which rejects then. */
+  readonly signal?: AbortSignal;
+}
+
 /**
  * Until every model has a worker: with one of several missing, the router counts as ready, but `degraded`.
  *
@@ -21,15 +28,16 @@ const SILENT = { status: 'unready', reasons: ['the router does not answer'] };
 export async function untilServing(
   url: string,
   say: (line: string) => void,
-  { patienceMs = PATIENCE_MS, timeoutMs = READY_TIMEOUT_MS } = {},
+  { patienceMs = PATIENCE_MS, timeoutMs = READY_TIMEOUT_MS, signal }: WaitOptions = {},
 ): Promise<void> {
-  const began = Date.now();
+  const beganMs = performance.now();
   let told = '';
   for (;;) {
     const { status, reasons } = await healthOf(url);
     if (status === 'ready') return;
     const missing = reasons.join('; ');
-    const waitedMs = Date.now() - began;
+    signal?.throwIfAborted();
+    const waitedMs = performance.now() - beganMs;
     if (waitedMs > timeoutMs)
       throw new CliError(
         `The router runs, but does not get ready: ${missing}.`,
@@ -39,7 +47,7 @@ export async function untilServing(
       say(`not ready yet: ${missing}`);
       told = missing;
     }
-    await sleep(POLL_MS);
+    await sleep(POLL_MS, undefined, { signal });
   }
 }
 

@@ -1,10 +1,11 @@
 import { unreadVariables } from '@kvcapsule/platform/config';
 import { logWarnings } from '@kvcapsule/platform/logging';
+import { isHangupIgnored, onEndSignals } from '@kvcapsule/platform/processes';
 import type { Command } from 'commander';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { CliError } from '../failure.js';
-import { stateDir } from '../paths.js';
+import { stateDirs } from '../paths.js';
 import { checkOptions } from './check-options.js';
 import { UpCluster } from './cluster.js';
 import { firstScreen } from './first-screen.js';
@@ -23,7 +24,7 @@ export function registerUp(program: Command): void {
 
 async function up(options: UpOptions): Promise<void> {
   const startedMs = performance.now();
-  const logFolder = makeLogFolder(stateDir(), new Date());
+  const logFolder = makeLogFolder(stateDirs(), new Date());
   const say = (line: string): void => {
     process.stderr.write(`${new Date().toTimeString().slice(0, 8)} ${line}\n`);
   };
@@ -53,14 +54,14 @@ async function up(options: UpOptions): Promise<void> {
 /** First signal: an orderly stop. Second: an end at once. */
 function stopOnSignal(cluster: UpCluster, say: (line: string) => void): { requested: Promise<void> } {
   const { promise, resolve } = Promise.withResolvers<undefined>();
-  let signals = 0;
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
-    process.on(signal, () => {
-      signals += 1;
-      if (signals === 1) say('stopping (once more: at once)');
-      else void cluster.kill();
+  onEndSignals({
+    signals: ['SIGINT', 'SIGTERM', ...(isHangupIgnored() ? [] : (['SIGHUP'] as const))],
+    first: () => {
+      say('stopping (once more: at once)');
       resolve(undefined);
-    });
+    },
+    again: () => void cluster.kill(),
+  });
   return { requested: promise };
 }
 

@@ -1,6 +1,6 @@
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -211,6 +211,26 @@ describe('up', () => {
     expect(commandOf(pid)).toBe('');
     expect(readdirSync(logs).sort()).toEqual(['prometheus.log', 'router.log', 'worker-0.log']);
   }, 180_000);
+
+  it('ends while its Redis starts, and starts nothing any more', async () => {
+    const slow = mkdtempSync(join(tmpdir(), 'kvc-slow-'));
+    const path = process.env['PATH'];
+    const redis = execFileSync('sh', ['-c', 'command -v redis-server'], { encoding: 'utf8' }).trim();
+    writeFileSync(join(slow, 'redis-server'), `#!/bin/sh\nsleep 1\nexec ${redis} "$@"\n`, { mode: 0o755 });
+    process.env['PATH'] = `${slow}:${String(path)}`;
+    try {
+      up = new Up();
+    } finally {
+      process.env['PATH'] = path;
+    }
+    while (!childrenOf(up.pid).some((pid) => commandOf(pid).includes('redis-server'))) await sleep(20);
+    up.process.kill('SIGTERM');
+    // what comes at once is the same wish
+    up.process.kill('SIGHUP');
+    expect(await up.ends()).toBe(0);
+    expect(up.output).toMatch(/stopping .*\n.* stopped\n$/);
+    rmSync(slow, { recursive: true });
+  }, 60_000);
 
   it('says why it cannot start, and ends', async () => {
     up = new Up('--model', join(ROOT, 'samples'));

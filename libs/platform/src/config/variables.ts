@@ -63,10 +63,14 @@ export const VARIABLES = {
       'LOG_LEVEL',
     ],
   ],
-  /** The engine's file, the release that the set-up takes one from, the key of `ask` and `eval`, and what tests read. */
+  /**
+   * The engine's file, the release that the set-up takes one from, what the entry script says of signals, the key of
+   * `ask` and `eval`, and what tests read.
+   */
   others: [
     'ADDON',
     'RELEASE',
+    'NOHUP',
     'API_KEY',
     'URL',
     'TEST_FULL',

@@ -19,6 +19,15 @@ describe('onEndSignals', () => {
     expect(heard([7, 'SIGINT'], [7, 'SIGTERM'], [400, 'SIGTERM'])).toEqual(['first']);
   });
 
+  it('hears a terminal that closes where that is asked for', () => {
+    const process = new EventEmitter();
+    const said: string[] = [];
+    const say = (word: string) => () => said.push(word);
+    onEndSignals({ signals: ['SIGHUP'], first: say('first'), again: say('again') }, process);
+    for (const signal of ['SIGTERM', 'SIGHUP', 'SIGHUP']) process.emit(signal);
+    expect(said).toEqual(['first']);
+  });
+
   it('hears who does not want to wait', () => {
     expect(heard([7, 'SIGINT'], [600, 'SIGINT'])).toEqual(['first', 'again']);
     expect(heard([0, 'SIGTERM'], [100, 'SIGTERM'], [900, 'SIGINT'])).toEqual(['first', 'again']);

@@ -1,4 +1,5 @@
-const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
+type EndSignal = 'SIGTERM' | 'SIGINT' | 'SIGHUP';
+
 /**
  * One wish may be told by several: a terminal and systemd signal all processes of a group, and a supervisor among them
  * hands it on.
@@ -6,6 +7,8 @@ const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
 const ONE_WISH_MS = 500;
 
 interface EndSignals {
+  /** SIGTERM and SIGINT where nothing is said. */
+  readonly signals?: readonly EndSignal[];
   /** Somebody wants the process to end. */
   readonly first: () => void;
   /** And does not want to wait for it. */
@@ -13,12 +16,12 @@ interface EndSignals {
 }
 
 interface Process {
-  on(signal: 'SIGTERM' | 'SIGINT', listener: () => void): unknown;
+  on(signal: EndSignal, listener: () => void): unknown;
 }
 
-/** Hears SIGTERM and SIGINT. Another one counts once half a second has passed since the first. */
+/** Hears signals that end a process. Another one counts once half a second has passed since the first. */
 export function onEndSignals(
-  { first, again }: EndSignals,
+  { signals = ['SIGTERM', 'SIGINT'], first, again }: EndSignals,
   heardBy: Process = process,
   nowMs: () => number = () => performance.now(),
 ): void {
@@ -29,5 +32,5 @@ export function onEndSignals(
       first();
     } else if (nowMs() - firstMs >= ONE_WISH_MS) again();
   };
-  for (const signal of SIGNALS) heardBy.on(signal, hear);
+  for (const signal of signals) heardBy.on(signal, hear);
 }
