@@ -1,8 +1,9 @@
 import cluster from 'node:cluster';
 import type { Logger } from '@kvcapsule/platform/logging';
-import type { Format } from '@kvcapsule/platform/telemetry';
+import { exposeTogether, type Format, type ProcessMetrics } from '@kvcapsule/platform/telemetry';
 import type { Settings } from '../settings.js';
 import { Gathering } from './gathering.js';
+import { KnownCounts } from './known-counts.js';
 import type { FromProcess, Ready } from './messages.js';
 import { ProcessSlot } from './process-slot.js';
 
@@ -13,7 +14,8 @@ import { ProcessSlot } from './process-slot.js';
  */
 export class ProcessGroup {
   readonly #slots: readonly ProcessSlot[];
-  readonly #gatherings = new Map<number, Gathering>();
+  readonly #gatherings = new Map<number, Gathering<ProcessSlot>>();
+  readonly #counts = new KnownCounts<ProcessSlot>();
   #nextGathering = 0;
   #notReady: number;
   #isStopping = false;
@@ -33,7 +35,10 @@ export class ProcessGroup {
     this.#slots = Array.from({ length: processes }, () => {
       const slot: ProcessSlot = new ProcessSlot(settings, logger, {
         said: (message) => this.#hear(slot, message),
-        ended: (code) => this.#ended(code),
+        ended: (code) => {
+          this.#counts.ended(slot);
+          this.#ended(code);
+        },
       });
       return slot;
     });
@@ -90,17 +95,23 @@ export class ProcessGroup {
         this.#gather(message.format, (text) => slot.say({ kind: 'scraped', id: message.id, text }));
         return;
       case 'metrics':
-        this.#gatherings.get(message.id)?.add(message.metrics);
+        this.#counts.note(slot, message.metrics);
+        this.#gatherings.get(message.id)?.add(slot, message.metrics);
     }
   }
 
   #gather(format: Format, tell: (text: string) => void): void {
     const id = this.#nextGathering++;
-    const gathering = new Gathering(this.#slots.length, format, (text) => {
+    const gathering = new Gathering<ProcessSlot>(this.#slots.length, (metrics) => {
       this.#gatherings.delete(id);
-      tell(text);
+      void this.#expose(metrics, format).then(tell);
     });
     this.#gatherings.set(id, gathering);
     for (const slot of this.#slots) if (!slot.say({ kind: 'collect', id })) gathering.leave();
+  }
+
+  async #expose(answers: ReadonlyMap<ProcessSlot, ProcessMetrics>, format: Format): Promise<string> {
+    const others = await this.#counts.without(new Set(answers.keys()));
+    return exposeTogether([...answers.values(), others], format);
   }
 }

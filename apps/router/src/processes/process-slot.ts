@@ -45,6 +45,8 @@ export class ProcessSlot {
     worker.send({ kind: 'settings', settings: this.settings } satisfies ToProcess);
     let pulse: NodeJS.Timeout | undefined;
     worker.on('message', (message: FromProcess) => {
+      // its last words may come after its end
+      if (this.#worker !== worker) return;
       if (message.kind === 'ready') pulse = this.#watch(worker);
       this.#unanswered = 0;
       this.events.said(message);

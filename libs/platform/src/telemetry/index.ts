@@ -1,5 +1,5 @@
 export { METRICS } from './catalogue.js';
-export { CONTENT_TYPES, exposeTogether, type Format, formatOf } from './exposition.js';
+export { CONTENT_TYPES, countsOf, exposeTogether, type Format, formatOf } from './exposition.js';
 export { watchEventLoop } from './event-loop.js';
 export type { HistogramSeries, PlainHistogram } from './histogram.js';
 export type { MetricSpec } from './metric-spec.js';
