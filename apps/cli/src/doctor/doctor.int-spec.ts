@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { cpSync, mkdtempSync, rmSync, truncateSync } from 'node:fs';
+import { createServer as createHttpServer } from 'node:http';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,6 +11,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DEFAULT_MODEL_DIR, ROOT } from '../paths.js';
 import type { Finding } from './finding.js';
 import { modelFindings } from './model.js';
+import { portFindings } from './ports.js';
 import { redisFindings } from './redis.js';
 
 const MAIN = join(ROOT, 'apps/cli/dist/main.js');
@@ -98,6 +100,20 @@ describe('doctor', () => {
     const { code, text } = await doctor('--port', String(port));
     expect(text).toMatch(/fail {2}127\.0\.0\.1:\d+ .*is taken\.\n +→ Choose another/);
     expect(code).toBe(1);
+    server.close();
+  });
+
+  it('tells a router that answers there, on IPv6 too, from any other server', async () => {
+    const reasons: string[] = [];
+    let answer: unknown = { status: 'degraded', reasons };
+    const server = createHttpServer((_, response) => response.end(JSON.stringify(answer))).listen(0, '::1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    expect(await portFindings('::1', port)).toMatchObject([
+      { name: `[::1]:${String(port)}`, level: 'ok', found: 'a router answers there: degraded' },
+    ]);
+    for (answer of [{ status: 'ok', reasons }, { status: 'ready' }, 'ready'])
+      expect(await portFindings('::1', port)).toMatchObject([{ level: 'fail' }]);
     server.close();
   });
 });

@@ -1,14 +1,22 @@
 import { serverFetch } from '@kvcapsule/platform/http';
+import { z } from 'zod';
 import { CliError } from '../failure.js';
+import { jsonOf } from '../server.js';
 import { assertListens } from '../up/ports.js';
 import { type Finding, group, told } from './finding.js';
 
 const ANSWER_TIMEOUT_MS = 2_000;
 const { ok, fail } = group('ports');
 
+/** What readiness says, and no other program that may hold the port. */
+const Readiness = z.object({
+  status: z.enum(['ready', 'degraded', 'unready']),
+  reasons: z.array(z.string()),
+});
+
 /** Whether the API can listen there, or does already. */
 export async function portFindings(host: string, port: number): Promise<Finding[]> {
-  const name = `${host}:${String(port)}`;
+  const name = `${host.includes(':') ? `[${host}]` : host}:${String(port)}`;
   try {
     await assertListens(host, port, { host: '--host', port: '--port' });
     return [ok(name, 'free')];
@@ -24,9 +32,7 @@ export async function portFindings(host: string, port: number): Promise<Finding[
 async function statusAt(url: string): Promise<string | undefined> {
   try {
     const signal = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
-    const response = await serverFetch(`${url}/health/ready`, { signal });
-    const { status } = (await response.json()) as { status?: unknown };
-    return typeof status === 'string' ? status : undefined;
+    return Readiness.parse(await jsonOf(await serverFetch(`${url}/health/ready`, { signal }))).status;
   } catch {
     return undefined;
   }
