@@ -46,8 +46,8 @@ kvcapsule.io/class: {{ quote . }}
   "app.kubernetes.io/part-of" "kvcapsule" -}}
 namespace: {{ quote .root.Release.Namespace }}
 labels:
-  {{- mustMergeOverwrite (deepCopy .root.Values.commonLabels) (default dict .labels) $release $own | toYaml | nindent 2 }}
-{{- with mustMergeOverwrite (deepCopy .root.Values.commonAnnotations) (default dict .annotations) }}
+  {{- mustMergeOverwrite (deepCopy (default dict .root.Values.commonLabels)) (default dict .labels) $release $own | toYaml | nindent 2 }}
+{{- with mustMergeOverwrite (deepCopy (default dict .root.Values.commonAnnotations)) (default dict .annotations) }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}

@@ -4,9 +4,9 @@
 {{- if and .metricsPort (eq .root.Values.metrics.scrape "annotations") }}
 {{- $scrape = dict "prometheus.io/scrape" "true" "prometheus.io/path" "/metrics" "prometheus.io/port" (toString .metricsPort) }}
 {{- end }}
-{{- $annotations := mustMergeOverwrite (deepCopy .root.Values.commonAnnotations) $scrape (default dict .checksums) (deepCopy .part.podAnnotations) -}}
+{{- $annotations := mustMergeOverwrite (deepCopy (default dict .root.Values.commonAnnotations)) $scrape (default dict .checksums) (deepCopy (default dict .part.podAnnotations)) -}}
 labels:
-  {{- mustMergeOverwrite (deepCopy .root.Values.commonLabels) (deepCopy .part.podLabels) (include "kvcapsule.selector" . | fromYaml) | toYaml | nindent 2 }}
+  {{- mustMergeOverwrite (deepCopy (default dict .root.Values.commonLabels)) (deepCopy (default dict .part.podLabels)) (include "kvcapsule.selector" . | fromYaml) | toYaml | nindent 2 }}
 {{- with $annotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
@@ -101,7 +101,7 @@ lifecycle:
 
 {{/* Resources with GPUs and huge pages. */}}
 {{- define "kvcapsule.resources" -}}
-{{- $resources := deepCopy .resources }}
+{{- $resources := deepCopy (default dict .resources) }}
 {{- $limits := default dict $resources.limits }}
 {{- if .gpu.count }}{{ $_ := set $limits .gpu.resource (toString .gpu.count) }}{{ end }}
 {{- if .hugePages.size }}{{ $_ := set $limits (printf "hugepages-%s" .hugePages.size) .hugePages.amount }}{{ end }}

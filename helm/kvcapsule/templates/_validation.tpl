@@ -3,6 +3,9 @@ What the schema cannot say: values that are missing or do not go together, each 
 them are told at one time.
 */}}
 {{- define "kvcapsule.validate" -}}
+{{- with include "kvcapsule.faults.nulls" . | fromJsonArray }}
+{{- fail (printf "\n\nThese values are null, which takes their defaults away; leave them out, or give others:\n  - %s\n" (join "\n  - " .)) }}
+{{- end }}
 {{- $faults := concat
   (include "kvcapsule.faults.models" . | fromJsonArray)
   (include "kvcapsule.faults.auth" . | fromJsonArray)
@@ -13,6 +16,23 @@ them are told at one time.
 {{- if $faults }}
 {{- fail (printf "\n\nThese values are missing or do not go together:\n  - %s\n" (join "\n  - " $faults)) }}
 {{- end }}
+{{- end }}
+
+{{/* Of values that the chart cannot do without, those that have been taken away, each by the outermost. */}}
+{{- define "kvcapsule.faults.nulls" -}}
+{{- $gone := list }}
+{{- range $path := .Files.Get "files/values.json" | fromJsonArray }}
+{{- $at := $.Values }}
+{{- $walked := list }}
+{{- range $key := splitList "." $path }}
+{{- if kindIs "map" $at }}
+{{- $walked = append $walked $key }}
+{{- $at = index $at $key }}
+{{- if kindIs "invalid" $at }}{{ $gone = append $gone (join "." $walked) }}{{ end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- toJson (uniq $gone) }}
 {{- end }}
 
 {{- define "kvcapsule.faults.models" -}}

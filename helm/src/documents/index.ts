@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { chartValues } from '../values/index.js';
 import { defaults } from '../values/defaults.js';
 import { jsonSchema } from './json-schema.js';
+import { neededPaths } from './needed-paths.js';
 import { valuesTable } from './values-table.js';
 import { valuesYaml } from './values-yaml.js';
 
@@ -16,6 +17,7 @@ export function documents(readme: string): Record<string, string> {
   return {
     'values.schema.json': `${JSON.stringify(schema, null, 2)}\n`,
     'values.yaml': valuesYaml(schema),
+    'files/values.json': `${JSON.stringify(neededPaths(schema, defaults), null, 2)}\n`,
     'README.md': readme.replace(TABLE, (_all, head: string, end: string) => head + valuesTable(schema) + end),
   };
 }

@@ -4,7 +4,7 @@ import { schemaFaults } from './schemas.js';
 import { type GivenSecrets, settingFaults } from './settings.js';
 
 export { type Manifest, parse, render, renderText, tool, withValues } from './helm.js';
-export { upgradeFaults } from './rules/upgrade.js';
+export { keptOf, upgradeFaults } from './rules/upgrade.js';
 
 /** What is the user's own, beside the chart: contents of Secrets by `NAME/KEY`, and names of claims. */
 export interface Given {
