@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -47,23 +47,20 @@ function here(env: Variables, names: ReadonlyMap<string, string>): Variables {
 beforeAll(async () => {
   const services = await composeEnv();
   store = await startServer({ password: SECRETS.REDIS_PASSWORD });
-  const redis = new URL(store.url).host;
+  const passwordFile = join(logDir, 'redis-password');
+  writeFileSync(passwordFile, SECRETS.REDIS_PASSWORD);
+  const storeNames: [string, string][] = [
+    ['redis:6379', new URL(store.url).host],
+    ['/tmp/redis-password', passwordFile],
+  ];
   for (const name of ['worker-0', 'worker-1']) {
     const [port, metricsPort] = [String(await freePort()), String(await freePort())];
-    const names = new Map([
-      ['redis:6379', redis],
-      [`${name}:`, '127.0.0.1:'],
-      ['7001', port],
-      ['7002', metricsPort],
-    ]);
+    const names = new Map([...storeNames, [`${name}:`, '127.0.0.1:'], ['7001', port], ['7002', metricsPort]]);
     const env = here({ ...imageEnv('worker'), ...services[name]?.environment }, names);
     await startPart('worker', ['--model', MODEL_DIR], { logDir, children, env });
   }
   const port = String(await freePort());
-  const names = new Map([
-    ['redis:6379', redis],
-    ['8000', port],
-  ]);
+  const names = new Map([...storeNames, ['8000', port]]);
   const env = here({ ...imageEnv('router'), ...services['router']?.environment }, names);
   await startPart('router', ['--model', MODEL_DIR], { logDir, children, env });
   const mounted = readFileSync(join(FOLDER, 'prometheus.yml'), 'utf8');

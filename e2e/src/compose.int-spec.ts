@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import {
   copyFileSync,
   existsSync,
@@ -6,6 +6,7 @@ import {
   mkdtempSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,7 +14,8 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { ROOT } from './harness.js';
+import { freePort } from '@kvcapsule/testing/redis';
+import { ROOT, until } from './harness.js';
 
 const run = promisify(execFile);
 const FOLDER = join(ROOT, 'deploy/compose');
@@ -31,6 +33,8 @@ interface Service {
   volumes?: string[];
   tmpfs?: string[];
   environment?: Record<string, string>;
+  entrypoint?: string[];
+  command?: string[];
   healthcheck?: { test: string[] };
   deploy: { resources: { limits: { cpus: number; memory: string } } };
   stop_grace_period?: string;
@@ -46,13 +50,17 @@ async function composed(env: Record<string, string>, ...options: string[]): Prom
   const { stdout: program } = await run('sh', [join(ROOT, 'tools/fetch-compose.sh')]);
   const args = ['-f', FILE, ...options, 'config'];
   const path = process.env['PATH'] ?? '';
-  const { stdout } = await run(program.trim(), args, { env: { PATH: path, ...env }, cwd: FOLDER });
+  // from another folder: what the file names lies beside it
+  const { stdout } = await run(program.trim(), args, { env: { PATH: path, ...env }, cwd: tmpdir() });
   return stdout;
 }
 
+/** As a container has it: in the output of `config` a dollar stands twice. */
+const single = (text = '') => text.replaceAll('$$', '$');
+
 let all: Composed;
 beforeAll(async () => {
-  all = parse(await composed(ENV, '--profile', 'observability')) as Composed;
+  all = parse(await composed(ENV, '--profile', 'observe')) as Composed;
 }, 120_000);
 
 const services = (): [string, Service][] => Object.entries(all.services);
@@ -78,10 +86,68 @@ describe('compose.yaml', () => {
 
   it('holds no secret', () => {
     const text = readFileSync(FILE, 'utf8');
-    for (const [, value] of text.matchAll(/(?:PASSWORD|KEYS|AUTH)\S*: (.*)/g))
+    for (const [, value] of text.matchAll(/(?:PASSWORD|KEYS|AUTH): (.*)/g))
       expect(value).toMatch(/^\$\{\w+:[?-]/);
     expect(text).not.toMatch(/redis:\/\/:[^$]/);
   });
+
+  it('has secrets as they stand in quotes in .env, whatever is in them', async () => {
+    const file = join(mkdtempSync(join(tmpdir(), 'kvc-env-')), '.env');
+    const [keys, password] = ['first-$KEY,second"key#', 'pa$$ w0rd #1 "x" @/:%41'];
+    writeFileSync(file, `KVCAPSULE_API_KEYS='${keys}'\nREDIS_PASSWORD='${password}'\n`);
+    const { services: all } = parse(await composed({}, '--env-file', file)) as Composed;
+    rmSync(join(file, '..'), { recursive: true });
+    expect(single(all['router']?.environment?.['KVCAPSULE_API_KEYS'])).toBe(keys);
+    for (const name of ['router', 'worker-0', 'worker-1'])
+      expect(single(all[name]?.environment?.['REDIS_PASSWORD']), name).toBe(password);
+    expect(single(all['redis']?.environment?.['REDISCLI_AUTH'])).toBe(password);
+  });
+
+  it.each(['letters1', 'pa$$ w0rd #1', `"it's" \\ \\" \\x41`, '@/:?%41&'])(
+    'gives Redis and the parts the password %s as it is',
+    async (password) => {
+      const folder = mkdtempSync(join(tmpdir(), 'kvc-password-'));
+      const file = join(folder, 'password');
+      const port = String(await freePort());
+      const { stdout: server } = await run('sh', ['-c', 'command -v redis-server']);
+      writeFileSync(
+        join(folder, 'redis-server'),
+        `#!/bin/sh\nexec ${server.trim()} "$1" --port ${port} --dir ${folder}\n`,
+        { mode: 0o755 },
+      );
+      writeFileSync(join(folder, 'kvcapsule'), '#!/bin/sh\n', { mode: 0o755 });
+      const here = (text: string) =>
+        single(text)
+          .replaceAll('/tmp/redis.conf', join(folder, 'redis.conf'))
+          .replace('/opt/kvcapsule/kvcapsule', join(folder, 'kvcapsule'));
+      const path = `${folder}:${process.env['PATH'] ?? ''}`;
+      const { redis, router } = all.services;
+      const [program = '', ...options] = [...redis!.entrypoint!, ...redis!.command!].map(here);
+      const child = spawn(program, options, {
+        env: { PATH: path, REDISCLI_AUTH: password },
+        stdio: 'ignore',
+      });
+      try {
+        const [shell = '', ...rest] = router!.entrypoint!.map(here);
+        const env = { PATH: path, REDIS_PASSWORD: password, KVCAPSULE_REDIS_PASSWORD_FILE: file };
+        await run(shell, rest, { env });
+        expect(readFileSync(file, 'utf8')).toBe(password);
+        expect(statSync(file).mode & 0o077).toBe(0);
+        const redisPing = async () => {
+          const ask = ['-p', port, 'ping'];
+          const { stdout } = await run('redis-cli', ask, { env: { PATH: path, REDISCLI_AUTH: password } });
+          return stdout.trim();
+        };
+        await until(async () => (await redisPing().catch(() => '')) === 'PONG', 20_000);
+        const { stdout } = await run('redis-cli', ['-p', port, 'ping'], { env: { PATH: path } });
+        expect(stdout).toContain('NOAUTH');
+      } finally {
+        child.kill('SIGKILL');
+        rmSync(folder, { recursive: true, force: true });
+      }
+    },
+    60_000,
+  );
 
   it('gives no container rights, a root to write to, or all of the machine', () => {
     for (const [name, service] of services()) {
