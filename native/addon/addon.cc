@@ -16,7 +16,6 @@
 namespace kvcapsule::addon {
 namespace {
 
-using EnginePtr = std::unique_ptr<Engine>;
 using ThreadPtr = std::shared_ptr<EngineThread>;
 using Method = std::function<Napi::Promise(const Napi::CallbackInfo&)>;
 
@@ -146,7 +145,7 @@ Napi::Promise EncodeImage(const ThreadPtr& thread, const ImageCutter& cutter,
     ImageJob* job = image.get();
     thread->SubmitImage(
         env, deferred, std::move(image),
-        [=](EnginePtr& engine) { *kept = engine->KeepImage(*job); },
+        [=](Hosted& hosted) { *kept = hosted.engine->KeepImage(*job); },
         [=](Napi::Env env) { return ImageObject(env, *kept); });
   };
   return CutImage(info.Env(), cutter, ReadPixels(info[0], width, height), static_cast<int32_t>(width),
@@ -155,7 +154,7 @@ Napi::Promise EncodeImage(const ThreadPtr& thread, const ImageCutter& cutter,
 
 Napi::Promise ReleaseImage(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
   const auto handle = static_cast<int32_t>(ReadInteger(info[0], "handle", 0, INT32_MAX));
-  return thread->Submit(info.Env(), [=](EnginePtr& engine) { engine->ReleaseImage(handle); }, Nothing);
+  return thread->Submit(info.Env(), [=](Hosted& hosted) { hosted.engine->ReleaseImage(handle); }, Nothing);
 }
 
 Napi::Promise Step(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
@@ -163,7 +162,7 @@ Napi::Promise Step(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
   auto result = std::make_shared<StepResult>();
   const bool decodes = !plan->tokens.empty() && plan->tokens.size() == plan->samples.size();
   return thread->Submit(
-      info.Env(), [=](EnginePtr& engine) { *result = engine->Step(plan->View()); },
+      info.Env(), [=](Hosted& hosted) { *result = hosted.engine->Step(plan->View()); },
       [=](Napi::Env env) { return ResultObject(env, *result, *plan); },
       decodes ? EngineThread::Kind::kDecodeStep : EngineThread::Kind::kStep);
 }
@@ -172,14 +171,14 @@ Napi::Promise ReadPages(const ThreadPtr& thread, const Napi::CallbackInfo& info)
   auto pages = std::make_shared<std::vector<int32_t>>(ReadInt32Array(info[0], "pages"));
   auto bytes = std::make_shared<std::vector<uint8_t>>();
   return thread->Submit(
-      info.Env(), [=](EnginePtr& engine) { *bytes = engine->ReadPages(*pages); },
+      info.Env(), [=](Hosted& hosted) { *bytes = hosted.engine->ReadPages(*pages); },
       [=](Napi::Env env) { return ToArray<Napi::Uint8Array>(env, *bytes); });
 }
 
 Napi::Promise WritePages(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
   auto pages = std::make_shared<std::vector<int32_t>>(ReadInt32Array(info[0], "pages"));
   auto bytes = std::make_shared<std::vector<uint8_t>>(ReadBytes(info[1], "bytes"));
-  return thread->Submit(info.Env(), [=](EnginePtr& engine) { engine->WritePages(*pages, *bytes); }, Nothing);
+  return thread->Submit(info.Env(), [=](Hosted& hosted) { hosted.engine->WritePages(*pages, *bytes); }, Nothing);
 }
 
 Napi::Promise ReadRows(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
@@ -187,8 +186,13 @@ Napi::Promise ReadRows(const ThreadPtr& thread, const Napi::CallbackInfo& info) 
   const auto segment = static_cast<int32_t>(ReadInteger(info[1], "segment", 0, INT32_MAX));
   auto rows = std::make_shared<std::vector<float>>();
   return thread->Submit(
-      info.Env(), [=](EnginePtr& engine) { *rows = engine->ReadRows(slot, segment); },
+      info.Env(), [=](Hosted& hosted) { *rows = hosted.engine->ReadRows(slot, segment); },
       [=](Napi::Env env) { return ToArray<Napi::Float32Array>(env, *rows); });
+}
+
+Calibration& CalibrationOf(Hosted& hosted) {
+  if (!hosted.calibration) hosted.calibration = Calibration::Create(*hosted.engine);
+  return *hosted.calibration;
 }
 
 Napi::Promise AddToGram(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
@@ -196,75 +200,84 @@ Napi::Promise AddToGram(const ThreadPtr& thread, const Napi::CallbackInfo& info)
   const auto segment = static_cast<int32_t>(ReadInteger(info[1], "segment", 0, INT32_MAX));
   auto covered = std::make_shared<std::vector<int32_t>>(ReadInt32Array(info[2], "covered"));
   return thread->Submit(
-      info.Env(), [=](EnginePtr& engine) { engine->AddToGram(slot, segment, *covered); }, Nothing);
+      info.Env(), [=](Hosted& hosted) { CalibrationOf(hosted).AddToGram(slot, segment, *covered); }, Nothing);
 }
 
 Napi::Promise Fit(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
   auto request = std::make_shared<FitRequest>(ReadFitRequest(info[0]));
-  return thread->Submit(info.Env(), [=](EnginePtr& engine) { engine->Fit(*request); }, Nothing);
+  return thread->Submit(info.Env(), [=](Hosted& hosted) { CalibrationOf(hosted).Fit(*request); }, Nothing);
 }
 
 Napi::Promise FitPacked(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
   auto request = std::make_shared<PackedFitRequest>(ReadPackedFitRequest(info[0]));
-  return thread->Submit(info.Env(), [=](EnginePtr& engine) { engine->FitPacked(*request); }, Nothing);
+  return thread->Submit(info.Env(), [=](Hosted& hosted) { CalibrationOf(hosted).FitPacked(*request); }, Nothing);
 }
 
 Napi::Promise FitPieces(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
   auto request = std::make_shared<PieceFitRequest>(ReadPieceFitRequest(info[0]));
-  return thread->Submit(info.Env(), [=](EnginePtr& engine) { engine->FitPieces(*request); }, Nothing);
+  return thread->Submit(info.Env(), [=](Hosted& hosted) { CalibrationOf(hosted).FitPieces(*request); }, Nothing);
 }
 
 Napi::Promise Perturb(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
   const PerturbRequest request = ReadPerturbRequest(info[0]);
   auto squares = std::make_shared<double>();
   return thread->Submit(
-      info.Env(), [=](EnginePtr& engine) { *squares = engine->Perturb(request); },
+      info.Env(), [=](Hosted& hosted) { *squares = CalibrationOf(hosted).Perturb(request); },
       [=](Napi::Env env) { return Napi::Number::New(env, *squares); });
 }
 
 Napi::Promise SaveStatistics(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
   const std::string path = ReadString(info[0], "path");
-  return thread->Submit(info.Env(), [=](EnginePtr& engine) { engine->SaveStatistics(path); }, Nothing);
+  return thread->Submit(info.Env(), [=](Hosted& hosted) { CalibrationOf(hosted).SaveStatistics(path); }, Nothing);
 }
 
 Napi::Promise LoadStatistics(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
   const std::string path = ReadString(info[0], "path");
   auto grids = std::make_shared<std::vector<int32_t>>();
   return thread->Submit(
-      info.Env(), [=](EnginePtr& engine) { *grids = engine->LoadStatistics(path); },
+      info.Env(), [=](Hosted& hosted) { *grids = CalibrationOf(hosted).LoadStatistics(path); },
       [=](Napi::Env env) { return ToArray<Napi::Int32Array>(env, *grids); });
 }
 
 Napi::Promise Observe(const ThreadPtr& thread, const Napi::CallbackInfo& info) {
   auto slots = std::make_shared<std::vector<int32_t>>(ReadInt32Array(info[0], "slots"));
   const auto segment = static_cast<int32_t>(ReadInteger(info[1], "segment", 0, INT32_MAX));
-  return thread->Submit(info.Env(), [=](EnginePtr& engine) { engine->Observe(*slots, segment); }, Nothing);
+  return thread->Submit(info.Env(), [=](Hosted& hosted) { CalibrationOf(hosted).Observe(*slots, segment); }, Nothing);
+}
+
+using Bound = Napi::Promise (*)(const ThreadPtr&, const Napi::CallbackInfo&);
+
+void Bind(Napi::Object& object, const ThreadPtr& thread, const char* name, Bound method) {
+  AddMethod(object, name, [thread, method](const Napi::CallbackInfo& call) { return method(thread, call); });
+}
+
+Napi::Object CalibrationObject(Napi::Env env, const ThreadPtr& thread) {
+  Napi::Object object = Napi::Object::New(env);
+  Bind(object, thread, "addToGram", AddToGram);
+  Bind(object, thread, "observe", Observe);
+  Bind(object, thread, "perturb", Perturb);
+  Bind(object, thread, "fit", Fit);
+  Bind(object, thread, "fitPacked", FitPacked);
+  Bind(object, thread, "fitPieces", FitPieces);
+  Bind(object, thread, "saveStatistics", SaveStatistics);
+  Bind(object, thread, "loadStatistics", LoadStatistics);
+  return object;
 }
 
 Napi::Object EngineObject(Napi::Env env, const ThreadPtr& thread, const ModelInfo& info,
                           const ImageCutter& cutter) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("info", InfoObject(env, info));
-  const auto bind = [&](Napi::Promise (*method)(const ThreadPtr&, const Napi::CallbackInfo&)) {
-    return [thread, method](const Napi::CallbackInfo& call) { return method(thread, call); };
-  };
   AddMethod(object, "encodeImage", [thread, cutter](const Napi::CallbackInfo& call) {
     return EncodeImage(thread, cutter, call);
   });
   object.Set("watchImage", Napi::Function::New(env, WatchObject, "watchImage"));
-  AddMethod(object, "releaseImage", bind(ReleaseImage));
-  AddMethod(object, "step", bind(Step));
-  AddMethod(object, "readPages", bind(ReadPages));
-  AddMethod(object, "writePages", bind(WritePages));
-  AddMethod(object, "readRows", bind(ReadRows));
-  AddMethod(object, "addToGram", bind(AddToGram));
-  AddMethod(object, "fit", bind(Fit));
-  AddMethod(object, "fitPacked", bind(FitPacked));
-  AddMethod(object, "fitPieces", bind(FitPieces));
-  AddMethod(object, "observe", bind(Observe));
-  AddMethod(object, "saveStatistics", bind(SaveStatistics));
-  AddMethod(object, "loadStatistics", bind(LoadStatistics));
-  AddMethod(object, "perturb", bind(Perturb));
+  Bind(object, thread, "releaseImage", ReleaseImage);
+  Bind(object, thread, "step", Step);
+  Bind(object, thread, "readPages", ReadPages);
+  Bind(object, thread, "writePages", WritePages);
+  Bind(object, thread, "readRows", ReadRows);
+  object.Set("calibration", CalibrationObject(env, thread));
   AddMethod(object, "dispose",
             [thread](const Napi::CallbackInfo& call) { return thread->Dispose(call.Env()); });
   return object;
@@ -278,10 +291,10 @@ Napi::Promise StartEngine(const Napi::CallbackInfo& info) {
   const std::weak_ptr<EngineThread> weak = thread;
   return thread->Submit(
       info.Env(),
-      [=](EnginePtr& engine) {
-        engine = Engine::Create(options);
-        *model = engine->info();
-        *cutter = engine->image_cutter();
+      [=](Hosted& hosted) {
+        hosted.engine = Engine::Create(options);
+        *model = hosted.engine->info();
+        *cutter = hosted.engine->image_cutter();
       },
       // the thread outlives its pending jobs, and a job must not own its thread
       [=](Napi::Env env) -> Napi::Value { return EngineObject(env, weak.lock(), *model, *cutter); });

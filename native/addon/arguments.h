@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "kvcapsule/calibration.h"
 #include "kvcapsule/engine.h"
 
 namespace kvcapsule::addon {

@@ -9,8 +9,9 @@ namespace kvcapsule::addon {
 namespace {
 
 // glibc keeps a thread's freed weights for later; nothing here needs them again.
-void FreeEngine(std::unique_ptr<Engine>& engine) {
-  engine.reset();
+void FreeEngine(Hosted& hosted) {
+  hosted.calibration.reset();  // it takes its observer from the engine
+  hosted.engine.reset();
   malloc_trim(0);
 }
 
@@ -124,17 +125,17 @@ void EngineThread::Enqueue(Napi::Env env, std::unique_ptr<Job> job) {
 
 void EngineThread::Loop() {
   // Lives and dies on this thread: loading and freeing a model block nobody else.
-  std::unique_ptr<Engine> engine;
+  Hosted hosted;
   std::unique_ptr<Job> job;
   while (Next(job)) {
     if (!job) {
-      RunSlice(engine);
+      RunSlice(hosted);
       continue;
     }
-    RunTimed(*job, engine);
+    RunTimed(*job, hosted);
     Settled(std::move(job));
   }
-  FreeEngine(engine);
+  FreeEngine(hosted);
 }
 
 bool EngineThread::Next(std::unique_ptr<Job>& job) {
@@ -153,9 +154,9 @@ bool EngineThread::Next(std::unique_ptr<Job>& job) {
   return true;
 }
 
-void EngineThread::RunTimed(Job& job, std::unique_ptr<Engine>& engine) {
+void EngineThread::RunTimed(Job& job, Hosted& hosted) {
   const Clock::time_point start = Clock::now();
-  Guard(job, [&] { job.work(engine); });
+  Guard(job, [&] { job.work(hosted); });
   if (job.kind != Kind::kStep && job.kind != Kind::kDecodeStep) return;
   last_step_ = Clock::now();
   slice_due_ = true;
@@ -172,7 +173,7 @@ int64_t EngineThread::SliceMacs() const {
   return static_cast<int64_t>((streams ? decode_seconds_ : kIdleSeconds) * macs_per_second_);
 }
 
-void EngineThread::RunSlice(std::unique_ptr<Engine>& engine) {
+void EngineThread::RunSlice(Hosted& hosted) {
   slice_due_ = false;
   std::vector<std::shared_ptr<ImageJob>> images;
   Job* first = images_.front().get();
@@ -189,14 +190,14 @@ void EngineThread::RunSlice(std::unique_ptr<Engine>& engine) {
   // A slice that cannot be computed fails the first picture; the others are tried again without it. Without any
   // pictures the engine lets go of those that were cancelled.
   Guard(*first, [&] {
-    const int64_t macs = engine->EncodeSlice(images, SliceMacs());
+    const int64_t macs = hosted.engine->EncodeSlice(images, SliceMacs());
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
     if (macs > 0 && seconds > 0)
       macs_per_second_ += (static_cast<double>(macs) / seconds - macs_per_second_) / 4;
   });
   for (auto& job : images_) {
     if (!job->error_code && !job->image->complete()) continue;
-    if (!job->error_code) Guard(*job, [&] { job->work(engine); });
+    if (!job->error_code) Guard(*job, [&] { job->work(hosted); });
     Settled(std::move(job));
   }
   std::erase(images_, nullptr);

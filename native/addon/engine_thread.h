@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "kvcapsule/calibration.h"
 #include "kvcapsule/engine.h"
 
 namespace kvcapsule::addon {
@@ -22,10 +23,16 @@ const char* CodeName(ErrorCode code);
 // A rejection with the `code` of the error catalogue.
 Napi::Value MakeError(Napi::Env env, const char* code, const std::string& message, bool type_error = false);
 
+// What lives on the engine's thread.
+struct Hosted {
+  std::unique_ptr<Engine> engine;
+  std::unique_ptr<Calibration> calibration;  // from its first call on
+};
+
 class EngineThread : public std::enable_shared_from_this<EngineThread> {
  public:
   // Runs on the engine's thread; throws what becomes the rejection.
-  using Work = std::function<void(std::unique_ptr<Engine>& engine)>;
+  using Work = std::function<void(Hosted& hosted)>;
   // Runs on the event loop after the work has succeeded.
   using Settle = std::function<Napi::Value(Napi::Env env)>;
 
@@ -67,8 +74,8 @@ class EngineThread : public std::enable_shared_from_this<EngineThread> {
   void Loop();
   // Waits for work. False: the environment goes down. Sets `job`, or none when a slice of pictures is due.
   bool Next(std::unique_ptr<Job>& job);
-  void RunTimed(Job& job, std::unique_ptr<Engine>& engine);
-  void RunSlice(std::unique_ptr<Engine>& engine);
+  void RunTimed(Job& job, Hosted& hosted);
+  void RunSlice(Hosted& hosted);
   int64_t SliceMacs() const;
   void Settled(std::unique_ptr<Job> job);
   static void Guard(Job& job, const std::function<void()>& action);

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { loadBinding } from './binding.js';
 import { openEngine, type EngineOptions } from './engine.js';
 import { modelRevision } from './model-revision.js';
+import type { NativeCalibration } from './native-calibration.js';
 import type { NativeBinding, NativeEngine, NativeEngineOptions } from './native.js';
 
 const CONFIG = {
@@ -54,12 +55,14 @@ describe('openEngine', () => {
     const engine = await openEngine(
       options({
         releaseImage: () => Promise.reject(coded),
-        fit: () => Promise.reject(new TypeError('something else')),
+        calibration: {
+          fit: () => Promise.reject(new TypeError('something else')),
+        } as unknown as NativeCalibration,
       }),
     );
     await expect(engine.releaseImage(1)).rejects.toMatchObject({ name: 'KvcError', code: 'PROFILE_INVALID' });
     await expect(
-      engine.fit({ tokens: 1, retention: new Float32Array(), path: '', metadata: {} }),
+      engine.calibration.fit({ tokens: 1, retention: new Float32Array(), path: '', metadata: {} }),
     ).rejects.toMatchObject({
       name: 'KvcError',
       code: 'ENGINE_FAILED',

@@ -1,11 +1,11 @@
 import { type ModelSpecification, readSpecification } from '@kvcapsule/model/folder';
 import { loadBinding } from './binding.js';
+import { Calibration } from './calibration.js';
 import { DisposeGuard } from './dispose-guard.js';
 import { modelRevision, revisionFiles } from './model-revision.js';
 import { asEngineError } from './native-errors.js';
 import type {
   EncodedImage,
-  FitOptions,
   ImageWatch,
   MemoryNeed,
   MemoryOptions,
@@ -13,9 +13,6 @@ import type {
   NativeEngine,
   NativeEngineInfo,
   NativeEngineOptions,
-  PackedFitOptions,
-  PerturbOptions,
-  PieceFitOptions,
   StepPlan,
   StepResult,
 } from './native.js';
@@ -34,6 +31,7 @@ export interface EngineOptions extends Omit<NativeEngineOptions, 'model' | 'prof
  */
 export class Engine implements NativeEngine {
   readonly info: NativeEngineInfo;
+  readonly calibration: Calibration;
   readonly #native: NativeEngine;
   readonly #guard = new DisposeGuard();
 
@@ -50,6 +48,7 @@ export class Engine implements NativeEngine {
   ) {
     this.#native = native;
     this.info = native.info;
+    this.calibration = new Calibration(native.calibration, (call) => this.#call(call));
   }
 
   /** @param rgb upright 8-bit RGB, `[height][width][3]` */
@@ -79,38 +78,6 @@ export class Engine implements NativeEngine {
 
   readRows(slot: number, segment: number): Promise<Float32Array> {
     return this.#call(() => this.#native.readRows(slot, segment));
-  }
-
-  addToGram(slot: number, segment: number, covered: Int32Array): Promise<void> {
-    return this.#call(() => this.#native.addToGram(slot, segment, covered));
-  }
-
-  fit(options: FitOptions): Promise<void> {
-    return this.#call(() => this.#native.fit(options));
-  }
-
-  fitPacked(options: PackedFitOptions): Promise<void> {
-    return this.#call(() => this.#native.fitPacked(options));
-  }
-
-  fitPieces(options: PieceFitOptions): Promise<void> {
-    return this.#call(() => this.#native.fitPieces(options));
-  }
-
-  observe(slots: Int32Array, segment: number): Promise<void> {
-    return this.#call(() => this.#native.observe(slots, segment));
-  }
-
-  saveStatistics(path: string): Promise<void> {
-    return this.#call(() => this.#native.saveStatistics(path));
-  }
-
-  loadStatistics(path: string): Promise<Int32Array> {
-    return this.#call(() => this.#native.loadStatistics(path));
-  }
-
-  perturb(options: PerturbOptions): Promise<number> {
-    return this.#call(() => this.#native.perturb(options));
   }
 
   dispose(): Promise<void> {

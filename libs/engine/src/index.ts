@@ -1,7 +1,9 @@
 export { addonPath, loadBinding } from './binding.js';
+export type { Calibration } from './calibration.js';
 export * from './engine.js';
 export * from './formats.js';
 export * from './model-revision.js';
+export * from './native-calibration.js';
 export * from './native.js';
 export * from './profiles/index.js';
 export * from './stored-formats.js';

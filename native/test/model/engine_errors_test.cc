@@ -10,6 +10,7 @@
 
 #include "engine_driver.h"
 #include "folder_config.h"
+#include "kvcapsule/calibration.h"
 
 namespace kvcapsule::testing {
 namespace {
@@ -205,23 +206,24 @@ TEST_F(BadPlan, PicturesAreCheckedAndReleased) {
 }
 
 TEST_F(BadPlan, GramsAndFitsAreChecked) {
+  const auto calibration = Calibration::Create(*engine_);
   const std::vector<int32_t> rows{0, 1};
-  ExpectError(ErrorCode::kPlanInvalid, "slot", [&] { engine_->AddToGram(2, 0, rows); });
-  ExpectError(ErrorCode::kPlanInvalid, "segment", [&] { engine_->AddToGram(0, 1, rows); });
+  ExpectError(ErrorCode::kPlanInvalid, "slot", [&] { calibration->AddToGram(2, 0, rows); });
+  ExpectError(ErrorCode::kPlanInvalid, "segment", [&] { calibration->AddToGram(0, 1, rows); });
   const std::vector<int32_t> outside{0, 3}, descending{1, 0};
-  ExpectError(ErrorCode::kPlanInvalid, "outside", [&] { engine_->AddToGram(0, 0, outside); });
-  ExpectError(ErrorCode::kPlanInvalid, "ascend", [&] { engine_->AddToGram(0, 0, descending); });
-  ExpectError(ErrorCode::kConfigInvalid, "no picture", [&] { engine_->Fit({2, {0.5f, 0.5f}, dir_ / "x", {}}); });
+  ExpectError(ErrorCode::kPlanInvalid, "outside", [&] { calibration->AddToGram(0, 0, outside); });
+  ExpectError(ErrorCode::kPlanInvalid, "ascend", [&] { calibration->AddToGram(0, 0, descending); });
+  ExpectError(ErrorCode::kConfigInvalid, "no picture", [&] { calibration->Fit({2, {0.5f, 0.5f}, dir_ / "x", {}}); });
   PieceFitRequest pieces;
   pieces.packed.key_template = pieces.packed.value_template = "none";
   pieces.packed.basis = "principal";
   pieces.packed.allocation = "picture";
   pieces.kind_rows = {2};
   pieces.kind_markers = pieces.sites = {0};
-  ExpectError(ErrorCode::kConfigInvalid, "no picture", [&] { engine_->FitPieces(pieces); });
+  ExpectError(ErrorCode::kConfigInvalid, "no picture", [&] { calibration->FitPieces(pieces); });
   pieces.layout_bytes = {100};
   pieces.layout_begins = {0, 1};
-  ExpectError(ErrorCode::kConfigInvalid, "layouts do not follow", [&] { engine_->FitPieces(pieces); });
+  ExpectError(ErrorCode::kConfigInvalid, "layouts do not follow", [&] { calibration->FitPieces(pieces); });
 }
 
 }  // namespace

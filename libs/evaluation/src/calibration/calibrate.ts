@@ -54,7 +54,11 @@ async function accumulate(
     for (const [slot, { picture, imageHandle }] of batch.entries()) {
       const grid = grids.find(picture);
       if (grid !== undefined) {
-        await engine.addToGram(slot, PICTURE_SEGMENT, Int32Array.from(coveredRows(picture, imageTokenId)));
+        await engine.calibration.addToGram(
+          slot,
+          PICTURE_SEGMENT,
+          Int32Array.from(coveredRows(picture, imageTokenId)),
+        );
         grid.pictures += 1;
       }
       await engine.releaseImage(imageHandle);
@@ -113,7 +117,7 @@ async function writeProfile(
 ): Promise<void> {
   const tokens = coveredRows(grid.tokens, engine.info.imageTokenId).length;
   const retention = layerRetention(file.share, fit.schedule, engine.info.layers);
-  await engine.fit({
+  await engine.calibration.fit({
     tokens,
     retention,
     path: file.path,

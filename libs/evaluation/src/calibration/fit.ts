@@ -117,7 +117,7 @@ class ProfileWriter {
     const { imageTokenId } = engine.info;
     const kind = choices.groups === 'whole' ? 'whole' : 'tiles';
     const bytes = capsuleBytes(engine.info, grid.tokens.length, ratio);
-    await engine.fitPacked({
+    await engine.calibration.fitPacked({
       ...choices.fit,
       groups: rowGroups(grid.tokens, imageTokenId, kind),
       markerRows: Int32Array.from([...grid.tokens.keys()].filter((row) => grid.tokens[row] !== imageTokenId)),
@@ -150,7 +150,7 @@ class ProfileWriter {
       imageTokenId,
     );
     let end = 0;
-    await engine.fitPieces({
+    await engine.calibration.fitPieces({
       ...choices.fit,
       ...pieces,
       layouts: Int32Array.from(layouts.flat()),

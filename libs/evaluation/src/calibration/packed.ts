@@ -65,7 +65,8 @@ export class PackedCalibration {
       done += batch.length;
       batch = [];
       onProgress(done);
-      if (done > gathered && done % SAVE_EVERY === 0) await this.#engine.saveStatistics(statistics);
+      if (done > gathered && done % SAVE_EVERY === 0)
+        await this.#engine.calibration.saveStatistics(statistics);
     };
     for await (const picture of pictures) {
       const cut = await this.#prompts.cut(picture, picture.question);
@@ -76,7 +77,7 @@ export class PackedCalibration {
       if (gathered === count && this.#probes.length >= PROBES) return;
     }
     if (batch.length > 0) await flush();
-    await this.#engine.saveStatistics(statistics);
+    await this.#engine.calibration.saveStatistics(statistics);
   }
 
   /** Pictures of an earlier run, whole batches of them; 0 when there is none. */
@@ -85,7 +86,7 @@ export class PackedCalibration {
       () => false,
       () => true,
     );
-    if (!missing) this.grids.resume(await this.#engine.loadStatistics(statistics));
+    if (!missing) this.grids.resume(await this.#engine.calibration.loadStatistics(statistics));
     return this.grids.pictures;
   }
 
@@ -101,13 +102,13 @@ export class PackedCalibration {
     const slots = Int32Array.from(asked.keys());
     if (fresh) {
       for (const [slot, { grid }] of asked.entries()) {
-        await this.#engine.addToGram(slot, PICTURE_SEGMENT, Int32Array.from(grid.tokens.keys()));
+        await this.#engine.calibration.addToGram(slot, PICTURE_SEGMENT, Int32Array.from(grid.tokens.keys()));
         grid.pictures += 1;
       }
-      await this.#engine.observe(slots, PICTURE_SEGMENT);
+      await this.#engine.calibration.observe(slots, PICTURE_SEGMENT);
     }
     const answers = await this.#answer(asked.map(({ question }) => question));
-    await this.#engine.observe(new Int32Array(), PICTURE_SEGMENT);
+    await this.#engine.calibration.observe(new Int32Array(), PICTURE_SEGMENT);
     this.#runner.close();
     for (const [slot, { prompt, question }] of asked.entries()) {
       if (this.#probes.length < PROBES) this.#probes.push({ prompt, question, answer: answers[slot] ?? [] });
@@ -180,7 +181,7 @@ export class PackedCalibration {
     const { kvHeads } = this.#engine.info;
     let squares = 0;
     for (let slot = 0; slot < slots; slot += 1) {
-      squares += await this.#engine.perturb({
+      squares += await this.#engine.calibration.perturb({
         slot,
         segment: PICTURE_SEGMENT,
         layer: Math.floor(part / 2 / kvHeads),

@@ -1,6 +1,7 @@
 import type {
   EncodedImage,
   ImageWatch,
+  NativeCalibration,
   NativeEngine,
   NativeEngineInfo,
   StepPlan,
@@ -10,6 +11,11 @@ import type {
 /** What serves of an engine without arithmetic; the verbs of calibration and evaluation reject. */
 export abstract class ServingEngine implements NativeEngine {
   abstract readonly info: NativeEngineInfo;
+  readonly calibration: NativeCalibration = {
+    ...{ addToGram: notHere, observe: notHere, perturb: notHere },
+    ...{ fit: notHere, fitPacked: notHere, fitPieces: notHere },
+    ...{ saveStatistics: notHere, loadStatistics: notHere },
+  };
 
   abstract encodeImage(
     rgb: Uint8Array,
@@ -25,38 +31,6 @@ export abstract class ServingEngine implements NativeEngine {
   abstract dispose(): Promise<void>;
 
   readRows(): Promise<Float32Array> {
-    return notHere();
-  }
-
-  addToGram(): Promise<void> {
-    return notHere();
-  }
-
-  fit(): Promise<void> {
-    return notHere();
-  }
-
-  fitPacked(): Promise<void> {
-    return notHere();
-  }
-
-  fitPieces(): Promise<void> {
-    return notHere();
-  }
-
-  saveStatistics(): Promise<void> {
-    return notHere();
-  }
-
-  loadStatistics(): Promise<Int32Array> {
-    return notHere();
-  }
-
-  observe(): Promise<void> {
-    return notHere();
-  }
-
-  perturb(): Promise<number> {
     return notHere();
   }
 }
