@@ -18,7 +18,7 @@ if (help) {
 const root = resolve(import.meta.dirname, '..');
 const bin = (name) => join(root, 'node_modules/.bin', name);
 // the compiler in machine code; `typescript` is the last one with the API that ESLint reads types by, and .bin/tsc is either
-const TSC = 'node_modules/@typescript/native/bin/tsc';
+const TSC = 'node_modules/typescript-7/bin/tsc';
 
 /** @returns {string} what it printed; throws an error with the same when it fails */
 function run(command, args, options = {}) {

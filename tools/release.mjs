@@ -43,7 +43,7 @@ function build() {
   const loud = { stdio: ['ignore', 2, 2] };
   run(process.execPath, ['tools/build-native.mjs'], loud);
   const apps = ['router', 'worker', 'cli'].map((app) => `apps/${app}/tsconfig.lib.json`);
-  run(process.execPath, ['node_modules/@typescript/native/bin/tsc', '-b', ...apps], loud);
+  run(process.execPath, ['node_modules/typescript-7/bin/tsc', '-b', ...apps], loud);
 }
 
 /** Files and links of a folder, in an order that no locale changes; what the set-up of a checkout takes comes first. */

@@ -35,7 +35,7 @@ export class ComposedCluster {
     const { stdout: program } = await run('sh', [join(ROOT, 'tools/fetch-compose.sh')]);
     const listen = `127.0.0.1:${String(await freePort())}`;
     const env = {
-      ...{ KVCAPSULE_VERSION: version, KVCAPSULE_API_KEYS: KEY, REDIS_PASSWORD: 'of-the-tests' },
+      ...{ KVCAPSULE_VERSION: version, KVCAPSULE_API_KEYS: KEY, REDIS_PASSWORD: 'of the "tests" $1\\' },
       ...{ ROUTER_LISTEN: listen, WORKER_CPUS: '1', WORKER_POOL_MIB: '64' },
     };
     const cluster = new ComposedCluster(`http://${listen}`, program.trim(), folder, env);
