@@ -3,11 +3,10 @@
 // shell with its basic commands, and Redis, unpacked (nothing is installed) into the build cache.
 // Usage: node tools/bare-root.mjs     prints the folder. Needs apt-get and dpkg.
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
-const CACHE = resolve(import.meta.dirname, '../.cache/bare-root');
-const ROOT = join(CACHE, 'root');
 const PACKAGES = [
   ...['libc6', 'libstdc++6', 'libgcc-s1', 'base-files', 'netbase'],
   ...[
@@ -45,34 +44,16 @@ const PACKAGES = [
     'libzstd1',
   ],
 ];
-/** Folders that Debian has merged into those of /usr. */
-const MERGED = ['bin', 'sbin', 'lib', 'lib64'];
+const name = createHash('sha256').update(PACKAGES.join(' ')).digest('hex').slice(0, 12);
+const root = resolve(import.meta.dirname, '../.cache/bare-root', name);
 
-function unpack() {
-  rmSync(CACHE, { recursive: true, force: true });
-  const packages = join(CACHE, 'packages');
-  mkdirSync(packages, { recursive: true });
-  execFileSync('apt-get', ['download', '-qq', ...PACKAGES], {
-    cwd: packages,
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
-  for (const name of MERGED) {
-    mkdirSync(join(ROOT, 'usr', name), { recursive: true });
-    symlinkSync(`usr/${name}`, join(ROOT, name));
-  }
-  execFileSync('sh', ['-c', `for package in *.deb; do dpkg -x "$package" '${ROOT}'; done`], {
-    cwd: packages,
-  });
-  for (const name of ['dev', 'proc', 'opt', 'tmp']) mkdirSync(join(ROOT, name), { recursive: true });
-  writeFileSync(
-    join(ROOT, 'etc/passwd'),
-    'root:x:0:0::/:/bin/sh\nkvcapsule:x:10001:10001::/nonexistent:/bin/sh\n',
-  );
-  if (!existsSync(join(ROOT, 'usr/bin/sh'))) symlinkSync('dash', join(ROOT, 'usr/bin/sh'));
-  rmSync(packages, { recursive: true });
-  writeFileSync(join(CACHE, 'ready'), PACKAGES.join(' '));
-}
-
-const ready = join(CACHE, 'ready');
-if (!existsSync(ready) || readFileSync(ready, 'utf8') !== PACKAGES.join(' ')) unpack();
-console.log(ROOT);
+execFileSync(join(import.meta.dirname, 'unpack-packages.sh'), [root, ...PACKAGES], {
+  stdio: ['ignore', 'ignore', 'inherit'],
+});
+for (const folder of ['dev', 'proc', 'opt', 'tmp']) mkdirSync(join(root, folder), { recursive: true });
+writeFileSync(
+  join(root, 'etc/passwd'),
+  'root:x:0:0::/:/bin/sh\nkvcapsule:x:10001:10001::/nonexistent:/bin/sh\n',
+);
+if (!existsSync(join(root, 'usr/bin/sh'))) symlinkSync('dash', join(root, 'usr/bin/sh'));
+console.log(root);

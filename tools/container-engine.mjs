@@ -4,16 +4,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -72,7 +63,7 @@ export async function startEngine() {
 
 function dockerOf(env) {
   return async (...args) => {
-    const { stdout } = await exec('docker', args, { env: { ...process.env, ...env }, timeout: 120_000 });
+    const { stdout } = await exec('docker', args, { env: { ...process.env, ...env }, timeout: 300_000 });
     return stdout.trim();
   };
 }
@@ -92,8 +83,7 @@ async function runningEngine() {
 /** Needs root, since its daemon does. */
 async function debianEngine() {
   if (process.getuid() !== 0) throw new Error('starting one takes root');
-  const root = join(CACHE, 'root');
-  await unpack(root);
+  const root = await unpack();
   await removeLeft();
   const folder = mkdtempSync(join(tmpdir(), FOLDER));
   const socket = join(folder, 'docker.sock');
@@ -155,18 +145,11 @@ async function remove(folder) {
   rmSync(folder, { recursive: true, force: true });
 }
 
-async function unpack(root) {
-  const ready = join(CACHE, 'ready');
-  if (existsSync(ready) && readFileSync(ready, 'utf8') === CONTENT) return;
-  rmSync(CACHE, { recursive: true, force: true });
-  const packages = join(CACHE, 'packages');
-  mkdirSync(packages, { recursive: true });
-  await exec('apt-get', ['download', '-qq', ...PACKAGES], { cwd: packages, timeout: 120_000 });
-  await exec('sh', ['-c', `for package in *.deb; do dpkg -x "$package" '${root}'; done`], { cwd: packages });
-  // Debian links it where it is installed; the names of compose's services are answered by rules inside containers
-  symlinkSync('iptables-nft', join(root, 'usr/sbin/iptables'));
-  rmSync(packages, { recursive: true });
-  writeFileSync(ready, CONTENT);
+async function unpack() {
+  const name = createHash('sha256').update(PACKAGES.join(' ')).digest('hex').slice(0, 12);
+  const root = join(CACHE, name);
+  await exec(join(import.meta.dirname, 'unpack-packages.sh'), [root, ...PACKAGES], { timeout: 600_000 });
+  return root;
 }
 
 /** This machine's redis-server and the libraries that it is linked to, and nothing else; no registry is asked. */

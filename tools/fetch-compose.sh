@@ -14,9 +14,7 @@ if [ ! -x "$home/run" ]; then
   trap 'rm -rf "$tmp"' EXIT
   trap 'exit 143' INT TERM HUP
   # shellcheck disable=SC2086 # words are package names
-  (cd "$tmp" && apt-get download -qq $packages >/dev/null 2>&1)
-  for package in "$tmp"/*.deb; do dpkg -x "$package" "$tmp/root"; done
-  rm "$tmp"/*.deb
+  "$(dirname "$0")/unpack-packages.sh" "$tmp/root" $packages
   cat >"$tmp/run" <<RUN
 #!/bin/sh
 PYTHONPATH=$home/root/usr/lib/python3/dist-packages:$home/root/usr/lib/python3.11

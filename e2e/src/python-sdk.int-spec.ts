@@ -1,5 +1,4 @@
 import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -7,27 +6,23 @@ import { Cluster, MODEL_DIR, ROOT } from './harness.js';
 
 const run = promisify(execFile);
 
-/** A virtual environment of the pinned SDK, made once and kept in the build cache. */
+/** The python of a virtual environment with the pinned SDK, kept in the build cache. */
 async function python(): Promise<string> {
-  const home = join(ROOT, '.cache/openai-python');
-  const bin = join(home, 'bin/python');
-  if (!existsSync(join(home, 'ready'))) {
-    await run('python3', ['-m', 'venv', home]);
-    await run(bin, ['-m', 'pip', 'install', '-q', '-r', join(ROOT, 'e2e/python/requirements.txt')]);
-    await run('touch', [join(home, 'ready')]);
-  }
-  return bin;
+  const { stdout } = await run('sh', [join(ROOT, 'tools/fetch-openai-python.sh')]);
+  return stdout.trim();
 }
 
 describe("OpenAI's Python SDK, unmodified", () => {
   let cluster: Cluster;
+  let program: string;
   beforeAll(async () => {
+    program = await python();
     cluster = await Cluster.start();
-  }, 120_000);
+  }, 600_000);
   afterAll(() => cluster.stop());
 
   it('chats about a picture, streamed and not, and raises its typed errors', async () => {
-    const { stdout } = await run(await python(), [
+    const { stdout } = await run(program, [
       join(ROOT, 'e2e/python/sdk_check.py'),
       `${cluster.url}/v1`,
       MODEL_DIR,
