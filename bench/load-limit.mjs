@@ -1,7 +1,8 @@
-// What the load generator costs beside the router that it loads: CPU of one load process and of one router process, for
-// the same requests. A router before a worker that only pretends to compute; as many callers as there are requests to
-// have it busy all the time. Where the generator takes less CPU than the router, one core of it loads one of these to
-// its limit, whatever else the machine does meanwhile.
+// Whether one core of the load generator loads one core of a router to its limit: the router, all its threads, is bound
+// to one core, the generator to another one, which it shares with the worker (that only pretends to compute). CPU of one
+// load process and of the router for the same requests, and of how much of its core the router was on. Where that is
+// nearly all, the router is at its limit; where the generator takes less CPU for a request than the router, that is so
+// whatever else the machine does meanwhile.
 //
 // Usage: node bench/load-limit.mjs [--rounds 3] [--seconds 10] [--out FILE]
 import { execFile, execFileSync } from 'node:child_process';
@@ -18,16 +19,19 @@ import { rounded, roundedSpread } from './statistics.mjs';
 const ROOT = resolve(import.meta.dirname, '..');
 const CLI = join(ROOT, 'apps/cli/dist/main.js');
 const run = promisify(execFile);
+/** Cores of the router, and of the generator with what else there is. */
+const CORES = { router: '0', generator: '1' };
+const bind = (core, pid) => execFileSync('taskset', ['-a', '-c', '-p', core, String(pid)]);
 const PACE = { stepMs: 10, atOnce: true };
 
 const LOADS = {
-  'a line of text, 4 tokens back': ['--prompt-tokens', '16', '--output-tokens', '4', '--concurrency', '64'],
-  '4,000 tokens of text, 4 back': ['--prompt-tokens', '4000', '--output-tokens', '4', '--concurrency', '16'],
+  'a line of text, 4 tokens back': ['--prompt-tokens', '16', '--output-tokens', '4', '--concurrency', '128'],
+  '4,000 tokens of text, 4 back': ['--prompt-tokens', '4000', '--output-tokens', '4', '--concurrency', '64'],
   'a new picture of 512 x 512, 4 tokens back': [
     ...['--picture-share', '1', '--picture-size', '512x512', '--prompt-tokens', '16', '--output-tokens', '4'],
-    ...['--concurrency', '16'],
+    ...['--concurrency', '64'],
   ],
-  'streams of 400 tokens': ['--prompt-tokens', '16', '--output-tokens', '400', '--concurrency', '64'],
+  'streams of 400 tokens': ['--prompt-tokens', '16', '--output-tokens', '400', '--concurrency', '256'],
 };
 
 const { values } = parseOptions({
@@ -40,8 +44,10 @@ const { values } = parseOptions({
 
 /** Of one run: CPU of both, wall, and what was done. */
 async function measure(side, flags) {
-  const before = cpuSecondsOf([side.pid]);
-  const { stdout } = await run(process.execPath, [
+  const cpu = () => [side.pid, side.workerPid].map((pid) => cpuSecondsOf([pid]));
+  const before = cpu();
+  const { stdout } = await run('taskset', [
+    ...['-c', CORES.generator, process.execPath],
     ...[
       CLI,
       'bench',
@@ -55,7 +61,7 @@ async function measure(side, flags) {
     ],
     ...['--warm-up', '0s', '--lag-limit', '1h', '--json', ...flags],
   ]);
-  const router = cpuSecondsOf([side.pid]) - before;
+  const [router, worker] = cpu().map((seconds, at) => seconds - before[at]);
   const { counts, seconds, generator, tokens } = JSON.parse(stdout).summary;
   const failed = Object.values(counts.errors).reduce((sum, count) => sum + count, 0);
   if (failed > 0) throw new Error(JSON.stringify(counts));
@@ -67,6 +73,7 @@ async function measure(side, flags) {
     times: router / generator.cpuSeconds,
     routerCores: router / seconds,
     generatorCores: generator.cpuSeconds / seconds,
+    workerCores: worker / seconds,
   };
 }
 
@@ -78,6 +85,9 @@ const summaryOf = (rounds) =>
 async function main() {
   const begin = loadavg()[0];
   const side = await startOurs('ours', { root: ROOT, pace: PACE });
+  bind(CORES.router, side.pid);
+  bind(CORES.generator, side.workerPid);
+  bind(CORES.generator, process.pid);
   try {
     const results = {};
     for (const [load, flags] of Object.entries(LOADS)) {
@@ -97,13 +107,16 @@ async function main() {
       if (values.out) writeFileSync(values.out, `${text}\n`);
     }
     console.table(
-      Object.entries(results).map(([load, { routerMs, generatorMs, times, requestsPerSecond }]) => ({
-        load,
-        'requests/s': requestsPerSecond.median,
-        'router, CPU ms': routerMs.median,
-        'generator, CPU ms': generatorMs.median,
-        'router over generator': times.median,
-      })),
+      Object.entries(results).map(
+        ([load, { routerMs, generatorMs, times, requestsPerSecond, routerCores }]) => ({
+          load,
+          'requests/s': requestsPerSecond.median,
+          'router, CPU ms': routerMs.median,
+          'generator, CPU ms': generatorMs.median,
+          'router over generator': times.median,
+          'cores of the router': routerCores.median,
+        }),
+      ),
     );
   } finally {
     await side.stop();

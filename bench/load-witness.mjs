@@ -7,7 +7,7 @@
 //   --server simulated  workers that keep time and compute nothing, slow enough that what else the machine does is small
 //            engine     a worker that computes, with the demo model
 //   --requests-each     requests of each caller
-// Prompts are the same texts for all; answers are as long as asked for. A run of each warms the server up and counts for
+// Prompts are the same texts for all; answers are as long as asked for. A first run warms the server up and counts for
 // nothing. Times are from the true send. `itl` is the mean time between two pieces of text (guidellm tells that of each
 // answer alone: its median), `itlOfAllChunks` counts the chunks of the role and of the end as pieces, as vLLM does.
 import { execFileSync, spawn } from 'node:child_process';
@@ -115,7 +115,7 @@ function summaryOf(rounds) {
 async function runRounds(load) {
   const names = Object.keys(GENERATORS);
   const rounds = [];
-  for (const name of names) await GENERATORS[name](load);
+  await GENERATORS.ours(load);
   for (let round = 0; round < Number(values.rounds); round += 1) {
     const measured = {};
     for (const name of round % 2 ? names.toReversed() : names) {

@@ -103,7 +103,7 @@ async function byVllm(venv, load) {
 async function byGuidellm(venv, load) {
   const { url, model, modelDir, folder, atOnce, requests } = load;
   const out = join(folder, 'guidellm.json');
-  const target = ['--backend', `kind=openai_http,target=${url},model=${model}`];
+  const target = ['--backend', `kind=openai_http,target=${url},model=${model},validate_backend=false`];
   const shape = ['--profile', `kind=concurrent,streams=${atOnce}`];
   const end = ['--constraint', `kind=max_requests,count=${requests}`];
   const data = ['--data', `kind=json_file,path=${join(folder, 'prompts.jsonl')}`];

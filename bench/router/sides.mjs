@@ -54,7 +54,7 @@ export async function startOurs(name, { root, pace, processes = 1, flags = [], h
     stop([router.pid, worker.pid]);
     await redis.kill();
   };
-  return { name, root, url, pid: router.pid, stop: end };
+  return { name, root, url, pid: router.pid, workerPid: worker.pid, stop: end };
 }
 
 /** Two backends that speak HTTP; the first of them is also asked without a router between. */
