@@ -13,6 +13,7 @@ import { callerOf, keyCheck } from './edge/auth.js';
 import { toKvcError } from './edge/error.filter.js';
 import { accessLog } from './edge/http/access-log.js';
 import { readBody } from './edge/http/body.js';
+import { refuseForeignPage } from './edge/http/foreign-page.js';
 import { InlineData, keepInlineData } from './edge/http/inline-data.js';
 import { JsonParser } from './edge/http/json.js';
 import { requestId } from './edge/http/refuse.js';
@@ -137,6 +138,7 @@ export async function createApp(environment: Environment): Promise<NestFastifyAp
     logAccess(reply);
     checkHeaders(request);
     checkRoute(request);
+    refuseForeignPage(request.method, request.headers, settings.corsOrigins);
     await checkKey(request);
     await takeTurn(gate, request);
   });

@@ -5,10 +5,15 @@ import { Harness } from '../testing/harness.js';
 let router: Harness;
 afterEach(() => router.stop());
 
-async function set(worker: string, verb: 'drain' | 'resume', key = ''): Promise<[number, unknown]> {
+async function set(
+  worker: string,
+  verb: 'drain' | 'resume',
+  key = '',
+  browser: Record<string, string> = {},
+): Promise<[number, unknown]> {
   const response = await fetch(`${router.url}/v1/cluster/workers/${worker}/${verb}`, {
     method: 'POST',
-    headers: { authorization: `Bearer ${key}` },
+    headers: { ...browser, authorization: `Bearer ${key}` },
   });
   return [response.status, await response.json()];
 }
@@ -38,5 +43,26 @@ describe('taking a worker out of service', () => {
     for (const verb of ['drain', 'resume'] as const)
       for (const key of ['', 'key-1', 'key-2']) statuses.push((await set('w0', verb, key))[0]);
     expect(statuses).toEqual([401, 403, 200, 401, 403, 200]);
+  });
+
+  it('is refused to pages of other origins, whose browsers send it without asking first', async () => {
+    router = await new Harness().start({ corsOrigins: ['https://a.example'] });
+    const statusFor = async (browser: Record<string, string>) => (await set('w0', 'drain', '', browser))[0];
+    const foreign = [
+      { origin: 'https://evil.example', 'sec-fetch-site': 'cross-site' },
+      { origin: 'http://127.0.0.1:1', 'sec-fetch-site': 'same-site' },
+      { origin: 'https://evil.example' },
+      { origin: 'null' },
+    ];
+    for (const browser of foreign) expect(await statusFor(browser)).toBe(403);
+    expect(router.workers[0]?.admits).toEqual([]);
+    const own = [
+      { origin: router.url },
+      // behind a proxy that puts another host in
+      { origin: 'https://public.example', 'sec-fetch-site': 'same-origin' },
+      { origin: 'https://a.example', 'sec-fetch-site': 'cross-site' },
+      { 'sec-fetch-site': 'none' },
+    ];
+    for (const browser of own) expect(await statusFor(browser)).toBe(200);
   });
 });

@@ -57,7 +57,7 @@ export const ERRORS = {
   PERMISSION_DENIED: {
     status: 403,
     type: 'permission_error',
-    help: 'Send a key of --admin-api-key: other keys may not use this route.',
+    help: 'Send a key of --admin-api-key: other keys may not use this route. A page of another origin: name that with --cors-origin.',
   },
   CONTEXT_LENGTH_EXCEEDED: {
     status: 400,
