@@ -5,7 +5,7 @@ import { KnownCounts } from './known-counts.js';
 /** What a process tells that has answered so many requests, the last of which took a second. */
 function process(requests: number) {
   const metrics = createMetrics('router');
-  metrics.requests.inc({ status: '200', code: 'ok' }, requests);
+  metrics.requests.inc({ model: 'demo', status: '200', code: 'ok' }, requests);
   metrics.requestsRunning.set(requests);
   metrics.requestDuration.labels({ model: 'demo' }).observe(1);
   return metricsOfProcess(metrics);
@@ -28,7 +28,7 @@ it('tells what processes had counted that do not answer, and none of their gauge
   expect(await told(counts, ONE, OTHER)).toEqual([]);
   expect(await told(counts, ONE)).toEqual([
     'kvcapsule_router_request_duration_seconds_count{model="demo"} 1',
-    'kvcapsule_router_requests_total{status="200",code="ok"} 5',
+    'kvcapsule_router_requests_total{model="demo",status="200",code="ok"} 5',
   ]);
 });
 
@@ -42,11 +42,11 @@ it('keeps what every run counted that has ended, whether or not the next one ans
   counts.note(ONE, await process(1));
   const ended = [
     'kvcapsule_router_request_duration_seconds_count{model="demo"} 2',
-    'kvcapsule_router_requests_total{status="200",code="ok"} 7',
+    'kvcapsule_router_requests_total{model="demo",status="200",code="ok"} 7',
   ];
   expect(await told(counts, ONE)).toEqual(ended);
   expect(await told(counts)).toEqual([
     'kvcapsule_router_request_duration_seconds_count{model="demo"} 3',
-    'kvcapsule_router_requests_total{status="200",code="ok"} 8',
+    'kvcapsule_router_requests_total{model="demo",status="200",code="ok"} 8',
   ]);
 });
