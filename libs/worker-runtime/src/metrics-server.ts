@@ -14,7 +14,9 @@ export async function startMetricsServer(
 ): Promise<{ readonly url: string; close(): Promise<void> }> {
   const server = createServer((request, response) => {
     const path = request.url?.split('?')[0];
-    if (request.method !== 'GET') send(response, 405, 'text/plain', 'GET only\n');
+    // Node sends no body to HEAD, by which some load balancers look
+    if (request.method !== 'GET' && request.method !== 'HEAD')
+      send(response.setHeader('allow', 'GET, HEAD'), 405, 'text/plain', 'GET and HEAD only\n');
     else if (path === '/metrics')
       void sendMetrics(serving, telemetry, formatOf(request.headers.accept), response);
     else if (path === '/health') sendHealth(serving, response);

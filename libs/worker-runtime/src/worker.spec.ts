@@ -892,6 +892,12 @@ describe('operation', () => {
     expect(pages.reduce((sum, [, , count]) => sum + Number(count), 0)).toBe(512);
     expect(text).toContain('kvcapsule_worker_tokens_total{kind="prompt"} 2');
     expect(text).toMatch(/kvcapsule_worker_requests_total\{reason="(length|stop)"\} 1/);
+    for (const path of ['health', 'metrics']) {
+      const looked = await fetch(`${String(rig.worker.metricsUrl)}/${path}`, { method: 'HEAD' });
+      expect([looked.status, await looked.text()]).toEqual([200, '']);
+    }
+    const posted = await fetch(`${String(rig.worker.metricsUrl)}/health`, { method: 'POST' });
+    expect([posted.status, posted.headers.get('allow')]).toEqual([405, 'GET, HEAD']);
     const health = await fetch(`${String(rig.worker.metricsUrl)}/health`);
     expect([health.status, await health.json()]).toMatchObject([200, { state: 'ready', capacityPages: 512 }]);
     await rig.worker.drain(10);
