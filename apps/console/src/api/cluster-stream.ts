@@ -43,13 +43,14 @@ export async function follow(): Promise<never> {
 const lostAs = (error: unknown): boolean => error instanceof ApiError && error.status === 401;
 
 async function listen(signal: AbortSignal, onEvent: () => void): Promise<boolean> {
-  const { body } = await request('v1/cluster/events', { signal });
+  // from the request on: a proxy may take it and say nothing
   let silence = watch();
   const heard = () => {
     clearTimeout(silence);
     silence = watch();
   };
   try {
+    const { body } = await request('v1/cluster/events', { signal });
     if (body)
       await readEvents(
         body,
