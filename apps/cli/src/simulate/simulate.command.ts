@@ -1,4 +1,5 @@
 import { createLogger, logWarnings } from '@kvcapsule/platform/logging';
+import { onEndSignals, terminalSignals } from '@kvcapsule/platform/processes';
 import { RedisLedger, RedisRegistry } from '@kvcapsule/platform/redis';
 import { openSimulatedModel, type SimulatedWorkers, startSimulatedWorkers } from '@kvcapsule/simulation';
 import type { Command } from 'commander';
@@ -47,13 +48,7 @@ async function simulate(options: SimulateOptions): Promise<void> {
 /** First signal: an orderly stop. Second: an end at once. */
 function stopSignal(): Promise<void> {
   return new Promise((resolve) => {
-    let signals = 0;
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
-      process.on(signal, () => {
-        signals += 1;
-        if (signals > 1) process.exit(1);
-        resolve();
-      });
+    onEndSignals({ signals: terminalSignals(), first: resolve, again: () => process.exit(1) });
   });
 }
 

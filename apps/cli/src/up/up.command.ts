@@ -1,6 +1,6 @@
 import { unreadVariables } from '@kvcapsule/platform/config';
 import { logWarnings } from '@kvcapsule/platform/logging';
-import { isHangupIgnored, onEndSignals } from '@kvcapsule/platform/processes';
+import { onEndSignals, terminalSignals } from '@kvcapsule/platform/processes';
 import type { Command } from 'commander';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -55,7 +55,7 @@ async function up(options: UpOptions): Promise<void> {
 function stopOnSignal(cluster: UpCluster, say: (line: string) => void): { requested: Promise<void> } {
   const { promise, resolve } = Promise.withResolvers<undefined>();
   onEndSignals({
-    signals: ['SIGINT', 'SIGTERM', ...(isHangupIgnored() ? [] : (['SIGHUP'] as const))],
+    signals: terminalSignals(),
     first: () => {
       say('stopping (once more: at once)');
       resolve(undefined);

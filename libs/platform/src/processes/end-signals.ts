@@ -1,4 +1,4 @@
-type EndSignal = 'SIGTERM' | 'SIGINT' | 'SIGHUP';
+export type EndSignal = 'SIGTERM' | 'SIGINT' | 'SIGHUP';
 
 /**
  * One wish may be told by several: a terminal and systemd signal all processes of a group, and a supervisor among them

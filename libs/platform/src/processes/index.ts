@@ -1,3 +1,3 @@
 export { Backoff } from './backoff.js';
 export { onEndSignals } from './end-signals.js';
-export { isHangupIgnored, outliveHangup } from './hangup.js';
+export { outliveHangup, terminalSignals } from './hangup.js';
