@@ -18,6 +18,7 @@ describe('what up is told wrongly', () => {
     [['--api-key', 'long enough', '--api-key', 'sekret1'], '--api-key: keys are printable ASCII characters'],
     [['--api-key', 'sekret1'], '--api-key: keys have at least 8 characters'],
     [['--host', '999.1.1.1'], '--host: there is no host "999.1.1.1"'],
+    [['--port', '6000'], '--port: browsers and many other clients connect to no port 6000'],
     [['--host', '192.0.2.1'], '--host: cannot listen on 192.0.2.1 (EADDRNOTAVAIL)'],
   ])('is named by its flag: %j', async (args, message) => {
     const error: unknown = await check(args).catch((caught: unknown) => caught);

@@ -1,10 +1,14 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
+import { serverFetch } from '@kvcapsule/platform/http';
 import { CliError } from '../failure.js';
+
+/** It is told at once, before anything is sent. */
+const LOOK_MS = 1_000;
 
 /**
  * @param names how host and port were given: `--host`, `KVCAPSULE_HOST`
- * @throws CliError when something already listens there or the address is not of this machine
+ * @throws CliError when something already listens there, no client would come, or the address is not of this machine
  */
 export async function assertListens(
   host: string,
@@ -20,6 +24,22 @@ export async function assertListens(
   }
   server.close();
   await once(server, 'close');
+  if (await isRefused(port))
+    throw new CliError(
+      `${names.port}: browsers and many other clients connect to no port ${String(port)}.`,
+      'Choose another, such as 8000.',
+    );
+}
+
+/** Whether it is one of the ports that the standard of `fetch` leaves to other protocols, such as 6000; nobody listens. */
+async function isRefused(port: number): Promise<boolean> {
+  try {
+    const signal = AbortSignal.timeout(LOOK_MS);
+    await serverFetch(`http://127.0.0.1:${String(port)}`, { method: 'HEAD', redirect: 'manual', signal });
+    return false;
+  } catch (error) {
+    return ((error as Error).cause as Error | undefined)?.message === 'bad port';
+  }
 }
 
 /** `preferred` on loopback where it is free, else any other. */
