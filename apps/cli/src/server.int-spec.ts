@@ -37,6 +37,17 @@ describe('what a server answers', () => {
     await expect(ask(server)).rejects.toThrow('in another form');
   });
 
+  it('is told from none, with the reason, and does nothing to the terminal', async () => {
+    const gone = await serverThat(() => undefined);
+    http?.close();
+    await expect(ask(gone)).rejects.toThrow(`Nothing answers at ${gone.url} (ECONNREFUSED).`);
+    const error = { message: 'no\u001b[31m\nkey', code: 'bad\u0007' };
+    const rude = await serverThat((_, response) => response.writeHead(400).end(JSON.stringify({ error })));
+    await expect(ask(rude)).rejects.toThrow('The server refused: no [31m key (bad )');
+    const other = await serverThat((_, response) => response.socket?.end('SSH-2.0\r\n'));
+    await expect(ask(other)).rejects.toThrow(/Nothing answers at .* \(\w[\w ]+.*\)/);
+  });
+
   it('is not waited for without end', async () => {
     const { timeout } = AbortSignal;
     vi.spyOn(AbortSignal, 'timeout').mockImplementation(() => timeout.call(AbortSignal, 100));

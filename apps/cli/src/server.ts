@@ -32,9 +32,21 @@ export const ErrorBody = z.object({
 
 /** Nobody listens there: it may be on its way. */
 export class NobodyAnswers extends CliError {
-  constructor(url: string) {
-    super(`Nothing answers at ${url}.`, 'Start it with ./kvcapsule up, or name another with --url.');
+  constructor(url: string, error: unknown) {
+    super(
+      `Nothing answers at ${url}${whyOf(error)}.`,
+      'Start it with ./kvcapsule up, or name another with --url.',
+    );
   }
+}
+
+/** Why `fetch` met no answer, in brackets: a certificate that is not trusted looks like a server that is not there. */
+export function whyOf(error: unknown): string {
+  const { name, cause } = error as { readonly name?: string; readonly cause?: unknown };
+  if (name === 'TimeoutError') return ' in time';
+  const { code, message } = (cause ?? {}) as { readonly code?: unknown; readonly message?: unknown };
+  const word = [code, message].find((one) => typeof one === 'string' && one !== '');
+  return word === undefined ? '' : ` (${word as string})`;
 }
 
 const IS_IT = 'Is it a KVCapsule server, of this version? Name another with --url.';
@@ -49,8 +61,8 @@ export async function request(server: Server, path: string, init: RequestInit = 
     ...(init.body === undefined ? {} : { 'content-type': 'application/json' }),
     ...(server.apiKey === undefined ? {} : { authorization: `Bearer ${server.apiKey}` }),
   };
-  const response = await serverFetch(server.url + path, { ...init, headers }).catch(() => {
-    throw new NobodyAnswers(server.url);
+  const response = await serverFetch(server.url + path, { ...init, headers }).catch((error: unknown) => {
+    throw new NobodyAnswers(server.url, error);
   });
   if (response.ok) return response;
   const failed = ErrorBody.safeParse(await jsonOf(response));
@@ -105,7 +117,11 @@ const HINTS: Readonly<Record<string, string>> = {
   permission_denied: 'Give a key of the router’s --admin-api-key.',
 };
 
+/** What the words of a server may do to a terminal. */
+const CONTROLS = /\p{Cc}+/gu;
+
 export function refusal({ error }: z.infer<typeof ErrorBody>): CliError {
-  const code = error.code ?? '';
-  return new CliError(`The server refused: ${error.message}${code === '' ? '' : ` (${code})`}`, HINTS[code]);
+  const code = (error.code ?? '').replaceAll(CONTROLS, ' ');
+  const message = error.message.replaceAll(CONTROLS, ' ');
+  return new CliError(`The server refused: ${message}${code === '' ? '' : ` (${code})`}`, HINTS[code]);
 }

@@ -1,4 +1,5 @@
 import { CliError } from '../../failure.js';
+import { whyOf } from '../../server.js';
 
 /** What to do about a server that does not answer as it should, by the beginning of the fault's kind. */
 const ADVICE: readonly (readonly [fault: RegExp, advice: string])[] = [
@@ -21,8 +22,8 @@ export const adviceFor = (fault: string): string | undefined =>
 export function unreachable(baseUrl: string, error: unknown): CliError {
   if (error instanceof Error && error.name === 'TimeoutError')
     return new CliError(`${baseUrl} takes the connection and says nothing`, 'Is it still starting?');
-  const cause = error instanceof Error ? error.cause : undefined;
-  const code =
-    typeof cause === 'object' && cause !== null && 'code' in cause ? ` (${String(cause.code)})` : '';
-  return new CliError(`nothing answers at ${baseUrl}${code}`, 'Start a server, or name it with --url.');
+  return new CliError(
+    `nothing answers at ${baseUrl}${whyOf(error)}`,
+    'Start a server, or name it with --url.',
+  );
 }
