@@ -52,6 +52,41 @@ describe('settings', () => {
     expect(() => read(['--host', '0.0.0.0', '--tenants', '/nowhere/x'])).toThrow('--tenants: /nowhere/x');
   });
 
+  it('take hosts of pictures as URLs spell them, since others could match none', () => {
+    const hosts = [
+      'pictures.internal',
+      'LocalHost:80',
+      '10.0.0.1',
+      '[fd00::1]:8080',
+      'xn--bcher-kva.example',
+    ];
+    expect(read(['--allow-image-host', hosts.join(',')]).allowedImageHosts).toEqual(hosts);
+    for (const host of [
+      'http://a',
+      'a/b',
+      '*.a',
+      'fd00::1',
+      '[a]',
+      '127.1',
+      'a:65536',
+      'bücher.example',
+      'a b',
+    ])
+      expect(() => read(['--allow-image-host', host]), host).toThrow('--allow-image-host: not a host');
+  });
+
+  it('refuse to tell others an address that is none', () => {
+    expect(read(['--advertise', 'router-1:8000']).advertise).toBe('router-1:8000');
+    for (const address of [
+      'router-1:0',
+      'router-1:65536',
+      'http://router-1:8000',
+      'router-1',
+      '[router]:8000',
+    ])
+      expect(() => read(['--advertise', address]), address).toThrow('--advertise: not HOST:PORT');
+  });
+
   it('stand in the list of variables', () => {
     const listed = VARIABLES.router.map((name) => `KVCAPSULE_${name}`);
     expect([...variablesOf(routerConfigSchema), 'KVCAPSULE_CONFIG'].sort()).toEqual(listed.sort());

@@ -2,7 +2,14 @@ import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { POLICY_NAMES, SCORER_NAMES, type Weights } from '@kvcapsule/domain/placement';
-import { apiKey, durationMs, parseConfig } from '@kvcapsule/platform/config';
+import {
+  apiKey,
+  durationMs,
+  isHost,
+  parseConfig,
+  reachableAddress,
+  urlHost,
+} from '@kvcapsule/platform/config';
 import { redisFault, redisFields, redisSettings } from '@kvcapsule/platform/redis';
 import { tracingSettings } from '@kvcapsule/platform/tracing';
 import { z } from 'zod';
@@ -18,9 +25,6 @@ const STALL_MS = 30_000;
 /** Proxies commonly end a connection that is silent for 60 s; what the queue refuses before has a status of its own. */
 const KEEP_ALIVE_MS = 45_000;
 const WINDOW_BYTES = 4 * MIB;
-
-/** An address, or a name; four numbers with dots between are a name to nobody. */
-const isHost = (host: string) => isIP(host) !== 0 || (/^[\w.-]{1,253}$/.test(host) && !/^[\d.]+$/.test(host));
 
 const ORIGIN = /^https?:\/\/[^/?#@\s]+$/;
 
@@ -49,9 +53,7 @@ export const routerConfigSchema = z
       .default('127.0.0.1')
       .describe('Address to listen on'),
     port: z.int().min(0).max(65_535).default(8_000).describe('Port to listen on; 0 takes a free one'),
-    advertise: z
-      .string()
-      .regex(/^[^\s/]+:\d{1,5}$/, 'host:port')
+    advertise: reachableAddress()
       .optional()
       .describe(
         'host:port that Prometheus is told to scrape it at, where that is not the one listened on; by default the name of the machine where it listens on all addresses',
@@ -103,7 +105,7 @@ export const routerConfigSchema = z
         flag: 'cors-origin',
         description: 'Origin whose pages may use the server from a browser; * for all',
       }),
-    allowImageHosts: z.array(z.string().min(1)).default([]).meta({
+    allowImageHosts: z.array(urlHost()).default([]).meta({
       flag: 'allow-image-host',
       description: 'Host whose pictures are fetched although it is not public',
     }),

@@ -23,6 +23,23 @@ describe('the address that routers are told', () => {
     expect(parse('--listen', listen, '--advertise', 'node-1:7000').advertise).toBe('node-1:7000');
   });
 
+  it.each(['h:0', 'h:65536', 'h', 'http://h:7000', 'h/x:7000', 'a b:7000', '256.0.0.1:7000', '[h]:7000', ''])(
+    'is a host and a port, which %j is not',
+    (address) => {
+      expect(() => parse('--advertise', address)).toThrow(/--advertise: not HOST:PORT/);
+      const known = '--advertise=host-1:7000';
+      if (address === 'h:0') expect(parse('--listen', address, known).listen).toBe(address);
+      else expect(() => parse('--listen', address, known)).toThrow(/--listen: not HOST:PORT/);
+    },
+  );
+
+  it.each(['worker-1.pods:7000', 'a_b:1', '10.0.0.1:65535', '[fd00::1]:7000', 'fd00::1:7000'])(
+    'may be %s',
+    (address) => {
+      expect(parse('--advertise', address).advertise).toBe(address);
+    },
+  );
+
   it('is the one that is listened on where that is one', () => {
     expect(parse().listen).toBe('127.0.0.1:0');
     expect(parse('--listen', '10.0.0.1:0').advertise).toBeUndefined();

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 
 import { CODECS, WEIGHT_TYPES, CPU_ISAS } from '@kvcapsule/engine';
 import { DEFAULT_IMAGE_POLICY } from '@kvcapsule/multimodal';
-import { durationMs } from '@kvcapsule/platform/config';
+import { durationMs, listenAddress, reachableAddress } from '@kvcapsule/platform/config';
 import { LOG_LEVELS } from '@kvcapsule/platform/logging';
 import { redisFault, redisFields } from '@kvcapsule/platform/redis';
 import { z } from 'zod';
@@ -18,14 +18,10 @@ const fields = z.object({
     .meta({
       description: 'Name in the registry, which one process at a time may have; host name and a random part',
     }),
-  listen: z
-    .string()
-    .regex(/^.+:\d{1,5}$/, 'host:port')
+  listen: listenAddress()
     .default('127.0.0.1:0')
     .meta({ description: 'host:port for routers; port 0 takes a free one' }),
-  advertise: z
-    .string()
-    .regex(/^.+:\d{1,5}$/, 'host:port')
+  advertise: reachableAddress()
     .optional()
     .meta({ description: 'host:port that routers are told, where it is not the one listened on' }),
   ...redisFields,

@@ -9,6 +9,7 @@ import { configText, helpText } from './help.js';
 import { readSmallFile } from './small-file.js';
 import { isServiceUrl, SERVICE_LINK } from './variables.js';
 
+export * from './address.js';
 export * from './api-key.js';
 export * from './duration.js';
 export * from './small-file.js';
