@@ -6,7 +6,7 @@ import base from './vitest.config.mts';
 /** Unit tests need no Redis, engine, network or weights; integration tests may use any of them. */
 const KINDS = {
   unit: { include: ['src/**/*.spec.ts'] },
-  int: { include: ['src/**/*.int-spec.ts'], hookTimeout: 120_000 },
+  int: { include: ['src/**/*.int-spec.ts'], testTimeout: 180_000, hookTimeout: 300_000 },
 };
 
 const workspaces = ['libs', 'apps']

@@ -1,5 +1,6 @@
 // Everything that proves the project, after set-up and build: `./kvcapsule test [--full]`.
 // The last line adds up all runners: "N passed, N failed".
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
@@ -16,9 +17,22 @@ if (full) process.env.KVCAPSULE_TEST_FULL = '1';
 // hundreds of routers, workers and commands are started, each of which would compile the same code: an eighth of a start
 process.env.NODE_COMPILE_CACHE ??= join(root, '.cache/compiled');
 
+/** Of the runner that runs: the seconds of cores that its processes have taken. What the cores are full of is what takes time. */
+const taken = new AsyncLocalStorage();
+let started = 0;
+
 async function run(command, args, env = {}, stdio = ['ignore', 'inherit', 'inherit']) {
-  const child = spawn(command, args, { cwd: root, stdio, env: { ...process.env, ...env } });
+  const times = join(out, `times-${String((started += 1))}`);
+  const script = '"$@"; code=$?; times >"$0"; exit $code';
+  const options = { cwd: root, stdio, env: { ...process.env, ...env } };
+  const child = spawn('sh', ['-c', script, times, command, ...args], options);
   const [code] = await once(child, 'exit');
+  const of = taken.getStore();
+  // the last line is of the processes: user, then system, as 12m3.4s
+  const last = readFileSync(times, { encoding: 'utf8', flag: 'a+' }).trim().split('\n').at(-1) ?? '';
+  for (const [, minutes, seconds] of last.matchAll(/(\d+)m([\d.]+)s/g))
+    if (of) of.seconds += 60 * Number(minutes) + Number(seconds);
+  rmSync(times, { force: true });
   return code ?? 1;
 }
 
@@ -188,12 +202,13 @@ const lines = [];
 async function runOne([name, runner]) {
   const beganMs = performance.now();
   console.log(`\n== ${name}`);
-  const { passed, failed } = await runner();
+  const cores = { seconds: 0 };
+  const { passed, failed } = await taken.run(cores, runner);
   total.passed += passed;
   total.failed += failed;
   const seconds = ((performance.now() - beganMs) / 1000).toFixed(0);
   lines.push(
-    `${name.padEnd(12)} ${String(passed).padStart(5)} passed ${String(failed).padStart(3)} failed  ${seconds} s`,
+    `${name.padEnd(12)} ${String(passed).padStart(5)} passed ${String(failed).padStart(3)} failed  ${seconds.padStart(4)} s, of cores ${cores.seconds.toFixed(0).padStart(4)} s`,
   );
 }
 
