@@ -110,7 +110,7 @@ async function debianEngine() {
     await remove(folder);
   };
   const docker = dockerOf(env);
-  for (let look = 0; daemon.exitCode === null && look < 100; look += 1) {
+  for (let look = 0; daemon.exitCode === null && look < 300; look += 1) {
     const name = await versionOf(docker).catch(() => undefined);
     if (name !== undefined)
       return {

@@ -74,7 +74,7 @@ describe('drain', () => {
       Array.from({ length: 4 }, (_, seed) => cluster.chat({ ...LONG, seed, user: `user-${String(seed)}` })),
     );
     const bodies = responses.map((response) => response.text());
-    await until(async () => (await cluster.workerMetric(0, 'kvcapsule_worker_requests_running')) > 0, 20_000);
+    await until(async () => (await cluster.workerMetric(0, 'kvcapsule_worker_requests_running')) > 0, 60_000);
 
     const { code, text } = await kvcapsule('drain', 'worker-0', ...at());
     expect(text).toMatch(/^worker-0 takes no more requests: \d+ running.*\n(.*\n)*worker-0 is empty\n$/);

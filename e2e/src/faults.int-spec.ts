@@ -90,7 +90,7 @@ describe('faults', () => {
     for (const reader of readers) expect(events(await rest(reader)).at(-1)).toBe('[DONE]');
     await until(async () => (await cluster.chat({ ...LONG, max_tokens: 3 })).status === 200, 60_000);
     await quiet(cluster);
-  }, 60_000);
+  }, 180_000);
 
   it('outlives Redis: streams end, new requests are answered, accounts are whole after its return', async () => {
     const reader = await openStream(cluster);
@@ -117,5 +117,5 @@ describe('faults', () => {
     expect(await gone).toBe(0);
     expect((await cluster.chat({ ...LONG, max_tokens: 3 })).status).toBe(200);
     cluster.workers[0] = second;
-  }, 60_000);
+  }, 180_000);
 });

@@ -232,7 +232,7 @@ describe('cases from the field', () => {
     const sockets = Array.from({ length: 220 }, () => connect(port(), '127.0.0.1'));
     await Promise.all(sockets.map((socket) => once(socket, 'connect')));
     for (const socket of sockets) socket.on('error', () => undefined).write(rawRequest(long));
-    await until(async () => (await cluster.workerMetric(0, 'kvcapsule_worker_requests_running')) > 0, 20_000);
+    await until(async () => (await cluster.workerMetric(0, 'kvcapsule_worker_requests_running')) > 0, 60_000);
     await sleep(300);
     for (const socket of sockets) socket.resetAndDestroy();
     await until(
@@ -241,7 +241,7 @@ describe('cases from the field', () => {
     );
     expect(await cluster.workerMetric(0, 'kvcapsule_worker_requests_waiting')).toBe(0);
     await until(async () => (await cluster.heldPages(0)) === 0, 8_000);
-  }, 60_000);
+  }, 180_000);
 
   it('F28: a half-closed client still gets its answer', async () => {
     const socket = connect({ port: port(), host: '127.0.0.1', allowHalfOpen: true });

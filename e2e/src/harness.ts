@@ -42,7 +42,7 @@ export interface ClusterOptions {
   readonly model?: string;
   /** The router's file of models, instead of that folder. */
   readonly modelsFile?: string;
-  /** For each part's start, of which a worker's reads the weights; a minute by default. */
+  /** For each part's start, of which a worker's reads the weights; three minutes by default. */
   readonly startLimitMs?: number;
 }
 
@@ -108,7 +108,7 @@ export class Cluster {
     this.store = await startServer({ ...oneServer, ...(port === undefined ? {} : { port }) });
   }
 
-  async untilReady(timeoutMs = 60_000): Promise<void> {
+  async untilReady(timeoutMs = 180_000): Promise<void> {
     await until(async () => {
       const response = await fetch(`${this.url}/health/ready`).catch(() => undefined);
       return response?.status === 200;
@@ -198,7 +198,7 @@ interface PartOptions {
   readonly nodeArgs?: readonly string[] | undefined;
   /** More of its environment. */
   readonly env?: Readonly<Record<string, string>>;
-  /** A minute by default. */
+  /** Three minutes by default. */
   readonly startLimitMs?: number | undefined;
 }
 
@@ -206,7 +206,7 @@ interface PartOptions {
 export async function startPart(
   name: PartName,
   args: readonly string[],
-  { logDir, children, nodeArgs = [], env = {}, startLimitMs = 60_000 }: PartOptions,
+  { logDir, children, nodeArgs = [], env = {}, startLimitMs = 180_000 }: PartOptions,
 ): Promise<Part> {
   children.check();
   const program = [...nodeArgs, join(ROOT, 'apps', name, 'dist/main.js')];
@@ -251,7 +251,7 @@ export async function quiet(cluster: Cluster, workerId = 'worker-0'): Promise<Re
     };
     // requests whose client has gone may still be on their way, and a lease whose reservation was never
     // acknowledged runs out by itself after 10 s
-    await until(atRest, 60_000);
+    await until(atRest, 120_000);
     return counts;
   } finally {
     redis.disconnect();

@@ -82,7 +82,7 @@ describe('kv_codec', () => {
     });
     expect(await bytes()).toEqual({ held: 0, padding: 0 });
     await cluster.chat({ ...endless, messages }, { signal: stop.signal });
-    await until(async () => (await bytes()).held > 0, 20_000);
+    await until(async () => (await bytes()).held > 0, 60_000);
     const { held, padding } = await bytes();
     expect(held).toBe(pictures.bytes);
     expect(padding).toBeGreaterThanOrEqual(0);
@@ -92,7 +92,7 @@ describe('kv_codec', () => {
     expect(text.padding).toBeGreaterThan(0);
     expect(text.padding).toBeLessThan(text.held);
     stop.abort();
-    await until(async () => (await bytes()).held === 0, 20_000);
+    await until(async () => (await bytes()).held === 0, 60_000);
   });
 
   it('is refused by a list of the known ones when it is none of them', async () => {

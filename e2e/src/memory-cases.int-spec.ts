@@ -279,7 +279,7 @@ describe('cases from the field: what is kept and found again', () => {
     }
     await until(
       async () => (await cluster.workerMetric(0, 'kvcapsule_worker_requests_running')) === 0,
-      5_000,
+      60_000,
     );
     const after = await read();
     expect(after.started - before.started).toBe(10);
@@ -304,7 +304,7 @@ describe('cases from the field: what is kept and found again', () => {
       const lost = indices.map((index) => alone.chat(body(index, 4000)));
       await until(
         async () => (await alone.workerMetric(0, 'kvcapsule_worker_requests_running')) === 5,
-        20_000,
+        60_000,
       );
       await killPart(worker);
       // as long as nobody takes them over

@@ -75,5 +75,5 @@ describe('F16: pictures by URL', () => {
     }
     // kept-alive connections end by themselves soon after
     await until(() => sockets.size === 0, 30_000);
-  }, 60_000);
+  }, 180_000);
 });

@@ -13,7 +13,7 @@ const silent = createServer();
 
 afterEach(() => silent.close());
 
-describe('serve', { timeout: 60_000 }, () => {
+describe('serve', { timeout: 180_000 }, () => {
   it('has the part in its own process: no other one hears a Ctrl-C, or stays behind when this one is killed', async () => {
     silent.listen(0, '127.0.0.1');
     await once(silent, 'listening');

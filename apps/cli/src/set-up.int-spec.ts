@@ -60,7 +60,7 @@ it.each([
   const env = { ...process.env, PATH: `${root}/bin:${process.env['PATH'] ?? ''}`, PIDS: join(root, 'pids') };
   script = spawn(join(root, 'kvcapsule'), ['up'], { env, stdio: 'ignore', detached: true });
   const ended = once(script, 'exit');
-  await vi.waitFor(() => expect(begun().filter((pid) => pid > 0)).toHaveLength(4), { timeout: 20_000 });
+  await vi.waitFor(() => expect(begun().filter((pid) => pid > 0)).toHaveLength(4), { timeout: 60_000 });
   script.kill(signal);
   expect(await ended).toEqual([code, null]);
   expect(begun().filter(isAlive)).toEqual([]);

@@ -49,7 +49,7 @@ afterEach(async () => {
 });
 
 describe('over Redis', () => {
-  it('leaves no lease after aborted and finished requests', { timeout: 30_000 }, async () => {
+  it('leaves no lease after aborted and finished requests', { timeout: 180_000 }, async () => {
     router.worker.script = endless;
     const requests = Array.from({ length: 60 }, async (_, i) => {
       const signal = AbortSignal.timeout(20 + ((i * 37) % 400));
@@ -69,7 +69,7 @@ describe('over Redis', () => {
 
   it(
     'lets a request go on at once that waits for pages of another router’s',
-    { timeout: 60_000 },
+    { timeout: 180_000 },
     async () => {
       const other = await new Harness(await open('other')).start({ queueWaitMs: 30_000 }, 0);
       try {
@@ -106,7 +106,7 @@ describe('over Redis', () => {
 
   it(
     'outlives the death of Redis: streams finish, requests are answered, and reservations resume',
-    { timeout: 30_000 },
+    { timeout: 180_000 },
     async () => {
       router.worker.script = async (request, say) => {
         say(started());

@@ -118,7 +118,7 @@ it(
     expect(await ledger.account(workerId)).toMatchObject({ capacityPages, reservedPages: 0, leases: 1 });
     const { finished, tokenIds } = await router.answer('a');
     expect([finished?.reason, tokenIds.length]).toEqual([FinishReason.FINISH_REASON_LENGTH, 100]);
-    await expect.poll(async () => (await ledger.account(workerId))?.leases, { timeout: 3000 }).toBe(0);
+    await expect.poll(async () => (await ledger.account(workerId))?.leases, { timeout: 8_000 }).toBe(0);
   },
   TIMEOUT_MS,
 );

@@ -59,7 +59,7 @@ afterAll(async () => {
   up.kill('SIGTERM');
   await gone;
   rmSync(folder, { recursive: true });
-}, 60_000);
+}, 180_000);
 
 /** The block as a shell runs it, against the private cluster and the built CLI. */
 async function run({ script }: GuideBlock): Promise<{ code: number; text: string }> {

@@ -230,7 +230,7 @@ describe('up', () => {
     expect(await up.ends()).toBe(0);
     expect(up.output).toMatch(/stopping .*\n.* stopped\n$/);
     rmSync(slow, { recursive: true });
-  }, 60_000);
+  }, 180_000);
 
   it('says why it cannot start, and ends', async () => {
     up = new Up('--model', join(ROOT, 'samples'));
@@ -243,5 +243,5 @@ describe('up', () => {
     expect(await up.ends()).toBe(1);
     expect(up.output).toContain('--no-auth');
     expect(childrenOf(up.pid)).toEqual([]);
-  }, 60_000);
+  }, 180_000);
 });

@@ -138,7 +138,7 @@ function start(processes: number): Promise<Router> {
   return router.start();
 }
 
-describe('a router of several processes', { timeout: 60_000 }, () => {
+describe('a router of several processes', { timeout: 240_000 }, () => {
   it('deals connections out to all of them, and tells the metrics of all whichever is asked', async () => {
     const group = await start(3);
     expect(childrenOf(group.pid)).toHaveLength(3);

@@ -59,7 +59,7 @@ it('carries a prompt of a million tokens in one message, and no message of 40 MB
   expect(await sendPrompt(client, LONGEST_TOKENS)).toBe(LONGEST_TOKENS);
   await expect(sendPrompt(client, 8 * LONGEST_TOKENS)).rejects.toThrow('RESOURCE_EXHAUSTED');
   client.close();
-}, 30_000);
+}, 180_000);
 
 it('reaches a server that comes back at the same address', async () => {
   const port = await listen('127.0.0.1:0');
@@ -75,7 +75,7 @@ it('reaches a server that comes back at the same address', async () => {
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   client.close();
-}, 20_000);
+}, 180_000);
 
 it.each(['grpc_proxy', 'https_proxy', 'http_proxy'])(
   'reaches a worker directly where %s names a proxy, and that a dead one',

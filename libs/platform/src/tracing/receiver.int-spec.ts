@@ -114,7 +114,7 @@ describe('a receiver of spans', () => {
     const of = await start(port, { OTEL_EXPORTER_OTLP_TIMEOUT: '200' });
     record(of, SPANS);
     await expect
-      .poll(() => lines, { timeout: 10_000 })
+      .poll(() => lines, { timeout: 50_000 })
       .toMatchObject([{ level: 40, err: { code: 'ECONNREFUSED' } }]);
     await of.close();
   });
@@ -126,7 +126,7 @@ describe('a receiver of spans', () => {
     });
     const of = await start(await portOf(server));
     record(of, 1);
-    await expect.poll(() => lines, { timeout: 10_000 }).toMatchObject([{ err: { code: '403' } }]);
+    await expect.poll(() => lines, { timeout: 50_000 }).toMatchObject([{ err: { code: '403' } }]);
     expect(JSON.stringify(lines)).not.toContain('secret');
     await of.close();
   });

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 
-/** The longest that a start may take. */
-export const READY_TIMEOUT_MS = 20_000;
+/** The longest that a start may take, of a container on a busy machine, too. */
+export const READY_TIMEOUT_MS = 120_000;
 /** The longest that one reply may take, also of a server that stands still. */
 const REPLY_MS = 10_000;
 /** What servers and Sentinels of all versions write once they listen. */

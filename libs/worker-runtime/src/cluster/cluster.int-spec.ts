@@ -60,7 +60,7 @@ afterEach(async () => {
 
 it(
   'keeps its place when Redis carries its registration out and the answer is lost',
-  { timeout: 60_000 },
+  { timeout: 180_000 },
   async () => {
     const registry = new RedisRegistry(client);
     let calls = 0;
@@ -109,7 +109,7 @@ it('registers again when its descriptor is not in Redis as it was written, and k
   expect([worker.epoch, replaced]).toEqual([epoch, 0]);
 });
 
-it('puts its leases back after Redis was killed and came back empty', { timeout: 60_000 }, async () => {
+it('puts its leases back after Redis was killed and came back empty', { timeout: 180_000 }, async () => {
   await start(new RedisRegistry(client));
   await acceptTwo();
   await redis.kill();
