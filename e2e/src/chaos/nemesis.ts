@@ -103,7 +103,10 @@ async function say({ ground }: Strike, command: string): Promise<void> {
   await ground.store.servers[0]?.say(command).catch(() => undefined);
 }
 
-/** Lets faults strike one after the other, now and then two at a time, until that time of `performance.now()`. */
+/**
+ * Lets faults strike one after the other, now and then two at a time, until that time of `performance.now()`: each of
+ * them once, in any order, then as often as their weights say.
+ */
 export async function strikeUntil(
   ground: Ground,
   random: SeededRandom,
@@ -113,10 +116,12 @@ export async function strikeUntil(
 ): Promise<string[]> {
   const broken: string[] = [];
   const busy = new Set<Node | Ground>();
+  const first = random.sample(FAULTS, FAULTS.length);
   const lane = async (): Promise<void> => {
     while (performance.now() < untilMs) {
       await sleep(random.integer(500, 3_000));
-      const fault = weighted(random);
+      const isFirst = first.length > 0;
+      const fault = first.shift() ?? weighted(random);
       const strike: Strike = {
         ...{ ground, random, empties },
         worker: random.pick(ground.workers),
@@ -133,7 +138,10 @@ export async function strikeUntil(
       }
       const target = targetOf(fault, strike);
       // a process is hit by one fault at a time, since one mends what the other still needs broken
-      if (busy.has(target)) continue;
+      if (busy.has(target)) {
+        if (isFirst) first.push(fault);
+        continue;
+      }
       busy.add(target);
       tell(`${fault.name} (${target === ground ? 'store' : (target as Node).name})`);
       const violation = await fault.run(strike);
