@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { createRedisClient } from '@kvcapsule/platform/redis';
 import type { RedisServer } from '@kvcapsule/platform/redis-server';
 import { startRedis } from '@kvcapsule/platform/redis-server';
 import { createMetrics } from '@kvcapsule/platform/telemetry';
@@ -49,6 +50,32 @@ afterEach(async () => {
 });
 
 describe('over Redis', () => {
+  it('tells how much memory the store takes, and how much it may', { timeout: 180_000 }, async () => {
+    const client = await createRedisClient({ redis: redis.url });
+    const memory = async () => {
+      const text = await (await fetch(`${router.url}/metrics`)).text();
+      const of = (name: string) =>
+        Number(new RegExp(`^kvcapsule_router_store_memory_${name} (\\d+)$`, 'm').exec(text)?.[1]);
+      return { used: of('bytes'), limit: of('limit_bytes') };
+    };
+    const before = await memory();
+    expect(before).toMatchObject({ limit: 0 });
+    expect(before.used).toBeGreaterThan(0);
+    await client.config('SET', 'maxmemory', '512mb');
+    await client.set('ballast', Buffer.alloc(8_000_000));
+    // read every ten seconds
+    const after = await vi.waitUntil(
+      async () => {
+        const now = await memory();
+        return now.limit > 0 && now;
+      },
+      { timeout: 120_000, interval: 200 },
+    );
+    expect(after.limit).toBe(512 * 2 ** 20);
+    expect(after.used - before.used).toBeGreaterThan(7_000_000);
+    client.disconnect();
+  });
+
   it('leaves no lease after aborted and finished requests', { timeout: 180_000 }, async () => {
     router.worker.script = endless;
     const requests = Array.from({ length: 60 }, async (_, i) => {
