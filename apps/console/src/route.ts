@@ -9,7 +9,7 @@ export interface Route {
   readonly item: string;
 }
 
-/** `#/requests/ID`: the part of an address that no server and no proxy sees. */
+/** `#/requests/ID%2FSERIAL`: the part of an address that no server and no proxy sees. */
 function routeOf(hash: string): Route {
   const [view = '', ...rest] = hash.replace(/^#\//, '').split('/');
   const known = VIEWS.find((each) => each === view) ?? 'cluster';

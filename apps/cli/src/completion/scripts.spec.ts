@@ -58,6 +58,51 @@ printf '%s\\n' "\${COMPREPLY[@]}"`;
   });
 });
 
+describe('completion in a bash at a terminal', () => {
+  let folder: string;
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'kvc-completion-'));
+    mkdirSync(join(folder, 'pictures of birds', 'of the north'), { recursive: true });
+    writeFileSync(join(folder, 'pictures of birds', "a gull's.png"), '');
+    writeFileSync(join(folder, 'completion.bash'), completionScript('bash', tree));
+  });
+  afterAll(() => {
+    rmSync(folder, { recursive: true });
+  });
+
+  /** The words of a line behind which Tab was pressed. */
+  function completed(line: string): string[] {
+    const lines = [
+      'source completion.bash',
+      `kvcapsule() { printf '[%s]' "$@"; echo; }`,
+      `kvcapsule ${line}\t`,
+      'exit',
+      '',
+    ];
+    const said = execFileSync('script', ['-qec', 'bash --norc --noprofile -i', '/dev/null'], {
+      ...{ cwd: folder, input: lines.join('\n'), encoding: 'utf8', timeout: 20_000 },
+      env: { ...process.env, PS1: '', TERM: 'dumb', INPUTRC: '/dev/null', HISTFILE: '' },
+    });
+    const [words = ''] = /^\[.*\]\r?$/m.exec(said) ?? [];
+    return [...words.matchAll(/\[([^\]]*)\]/g)].map(([, word = '']) => word);
+  }
+
+  it.each([
+    ['pic', 'pictures of birds/'],
+    ['pictures\\ of\\ birds/of', 'pictures of birds/of the north/'],
+    ['"pictures of birds/of', 'pictures of birds/of the north/'],
+    ["'pictures of birds/of", 'pictures of birds/of the north/'],
+    ['pictures\\ of\\ birds/a', "pictures of birds/a gull's.png"],
+  ])('goes on below folders whose names have blanks: %s', (typed, word) => {
+    expect(completed(`up --model ${typed}`)).toEqual(['up', '--model', word]);
+  });
+
+  it('offers what comes after the = of an option', () => {
+    expect(completed('up --codec=capsule-m')).toEqual(['up', '--codec=capsule-mixed']);
+    expect(completed('up --model=pic')).toEqual(['up', '--model=pictures of birds/']);
+  });
+});
+
 describe.each(['zsh', 'fish'] as const)('completion in %s', (shell) => {
   it('knows every command, option and choice', () => {
     const script = completionScript(shell, tree);

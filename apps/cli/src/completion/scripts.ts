@@ -77,6 +77,9 @@ _kvcapsule_files() {
 _kvcapsule() {
   local current=\${COMP_WORDS[COMP_CWORD]} previous=\${COMP_WORDS[COMP_CWORD-1]} at='' i
   COMPREPLY=()
+  # bash makes three words of --option=value
+  if [[ $current == = ]]; then current=''
+  elif [[ $previous == = ]]; then previous=\${COMP_WORDS[COMP_CWORD-2]}; fi
 ${pathLoop(tree, 'COMP_WORDS', 1, 'COMP_CWORD')}
   case "$at:$previous" in
 ${valueCases(tree, complete).join('\n')}

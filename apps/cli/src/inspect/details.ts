@@ -35,8 +35,15 @@ const PLACEMENTS: readonly Column<Placed>[] = [
   },
 ];
 
+const OTHERS: readonly Column<ClusterRequestDetail['others'][number]>[] = [
+  { title: 'SERIAL', cell: ({ serial }) => String(serial) },
+  { title: 'TENANT', cell: ({ tenant }) => tenant },
+  { title: 'STATE', cell: ({ state }) => state },
+  { title: 'STARTED', cell: ({ started_at }) => new Date(started_at * 1_000).toISOString() },
+];
+
 /** Where a request is or was, its times, what its KV took, and why its workers had it. */
-export function requestDetails({ request, placements }: ClusterRequestDetail): string {
+export function requestDetails({ request, placements, others }: ClusterRequestDetail): string {
   const { kv } = request;
   const facts: Fact[] = [
     ['request', request.id],
@@ -66,7 +73,8 @@ export function requestDetails({ request, placements }: ClusterRequestDetail): s
         ]),
   ];
   const table = placements.length === 0 ? 'no worker has had it\n' : textTable(PLACEMENTS, placements);
-  return `${factsText(facts)}\n${table}`;
+  const more = others.length === 0 ? '' : `\nothers of this id, by --serial:\n${textTable(OTHERS, others)}`;
+  return `${factsText(facts)}\n${table}${more}`;
 }
 
 const countOf = (value: number | null): string => (value === null ? '?' : String(value));

@@ -14,6 +14,7 @@ import { pageMap } from './page-map.js';
 
 interface Options extends ServerOptions {
   readonly json?: true;
+  readonly serial?: string;
 }
 
 const EXAMPLES = `
@@ -27,7 +28,7 @@ Examples:
 export function registerInspect(program: Command): void {
   const inspect = program
     .command('inspect')
-    .description('look at one request, worker or pool, or at the ledger')
+    .description('look at one request, a worker, its pages, or the ledger')
     .addHelpText('after', EXAMPLES);
   subject(
     inspect,
@@ -35,7 +36,7 @@ export function registerInspect(program: Command): void {
     'where a request is or was, its times, and why its workers had it',
     'id',
     showRequest,
-  );
+  ).option('--serial <number>', 'which of several requests with that id (default: the newest)');
   subject(inspect, 'worker', 'everything that a router knows of a worker', 'id', showWorker);
   subject(inspect, 'pages', 'what each page of a worker’s pool holds', 'worker', showPages);
   inspect
@@ -49,8 +50,8 @@ export function registerInspect(program: Command): void {
 
 type Show = (id: string, options: Options) => Promise<string>;
 
-function subject(inspect: Command, name: string, description: string, argument: string, show: Show): void {
-  serverOptions(
+function subject(inspect: Command, name: string, description: string, argument: string, show: Show): Command {
+  return serverOptions(
     inspect.command(name).description(description).argument(`<${argument}>`, argumentOf[argument]),
   )
     .option('--json', 'print JSON')
@@ -64,7 +65,8 @@ const argumentOf: Readonly<Record<string, string>> = { id: 'its id', worker: 'id
 const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
 
 const showRequest: Show = async (id, options) => {
-  const path = `/v1/cluster/requests/${encodeURIComponent(id)}`;
+  const which = options.serial === undefined ? '' : `?serial=${encodeURIComponent(options.serial)}`;
+  const path = `/v1/cluster/requests/${encodeURIComponent(id)}${which}`;
   const detail = await requestJson(serverOf(options), path, ClusterRequestDetail);
   return options.json ? json(detail) : requestDetails(detail);
 };

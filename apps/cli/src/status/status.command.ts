@@ -66,6 +66,7 @@ function writeJson(snapshot: ClusterSnapshot, _server: Server, isLive: boolean):
 }
 
 function writeScreen(snapshot: ClusterSnapshot, { url }: Server, isLive: boolean): void {
-  const clear = isLive && process.stdout.isTTY ? CLEAR : '';
-  process.stdout.write(clear + statusScreen(snapshot, url));
+  const { isTTY, columns, rows } = process.stdout;
+  const size = isTTY ? { columns, rows: isLive ? rows : Infinity } : undefined;
+  process.stdout.write((isLive && isTTY ? CLEAR : '') + statusScreen(snapshot, url, size));
 }

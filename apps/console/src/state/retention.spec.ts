@@ -35,7 +35,7 @@ const of = (codec: string, tokens: number) => retentionOf(FORMATS, codec, rawOf(
 
 it('is of the last format of the codec that has as many rows as the picture', () => {
   expect(of('mixed', 20)).toMatchObject({ tokens: 20, rawTokens: 0, isMean: true });
-  expect(of('mixed', 20)?.layers[0]?.keys).toEqual({ bytes: 22, share: 22 / 320, bits: 1.1, energy: 0.9 });
+  expect(of('mixed', 20)?.layers[0]?.keys).toEqual({ bytes: 22, bits: 1.1, energy: 0.9 });
   expect(of('mixed', 12)?.layers[1]?.keys).toMatchObject({ bytes: 24, bits: 2 });
   expect(of('mixed', 13)).toBeUndefined();
 });
@@ -50,11 +50,11 @@ it('tells of the visual tokens alone where markers lie raw beside them', () => {
 });
 
 it('counts a format of any number of rows by the picture’s', () => {
-  expect(of('q8', 7)?.layers[1]?.values).toEqual({ bytes: 70, share: 0.625, bits: 10, energy: null });
+  expect(of('q8', 7)?.layers[1]?.values).toEqual({ bytes: 70, bits: 10, energy: null });
 });
 
 it('has all 16 bits of raw rows', () => {
   expect(of('raw', 20)).toMatchObject({ tokens: 0, rawTokens: 20 });
-  expect(of('raw', 20)?.layers[0]?.keys).toEqual({ bytes: 320, share: 1, bits: 16, energy: 1 });
+  expect(of('raw', 20)?.layers[0]?.keys).toEqual({ bytes: 320, bits: 16, energy: 1 });
   expect(retentionOf([], 'raw', 320)).toBeUndefined();
 });

@@ -5,8 +5,6 @@ const RAW_BITS = 16;
 /** Keys or values of a layer, as a picture's are stored. */
 export interface PartKept {
   readonly bytes: number;
-  /** Of what 16-bit rows take. */
-  readonly share: number;
   /** A value. */
   readonly bits: number;
   /** Expected share of the variance; null where nobody has measured it. */
@@ -26,8 +24,7 @@ export interface Retention {
 type Part = ClusterFormat['layers'][number]['keys'];
 
 const kept = ({ bytes, raw_bytes: raw, kept_energy: energy }: Part, rows: number): PartKept => {
-  const share = raw > 0 ? bytes / raw : 0;
-  return { bytes: bytes * rows, share, bits: RAW_BITS * share, energy };
+  return { bytes: bytes * rows, bits: raw > 0 ? (RAW_BITS * bytes) / raw : 0, energy };
 };
 
 const sumOf = ({ layers }: ClusterFormat): number =>
@@ -63,7 +60,7 @@ const fits = (format: ClusterFormat, tokens: number): boolean =>
 function asRaw(format: ClusterFormat, tokens: number): Retention {
   const whole = ({ raw_bytes: raw }: Part): PartKept => {
     const bytes = (raw * tokens) / Math.max(1, format.tokens);
-    return { bytes, share: 1, bits: RAW_BITS, energy: 1 };
+    return { bytes, bits: RAW_BITS, energy: 1 };
   };
   return {
     ...{ tokens: 0, rawTokens: tokens, isMean: false },

@@ -16,15 +16,15 @@ import type { WorkerRecord } from '@kvcapsule/domain/registry';
 import { Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
 import { Fleet } from '../fleet/fleet.service.js';
 import { Inflight } from '../operations/inflight.service.js';
-import { Receipts } from '../placement/receipts.service.js';
 import { Ports } from '../ports.js';
 import { RequestLog } from './request-log.service.js';
 import { totalsOf, workerStatus } from './worker-status.js';
 
 const POINT_MS = 2_000;
-const CLOCK_STEP_S = 0.001;
 /** Five minutes. */
 const KEPT_POINTS = 150;
+/** Requests of one id that one of them tells of. */
+const MOST_OTHERS = 32;
 
 /** Who looks, and so what is shown. */
 export interface Viewer {
@@ -50,7 +50,6 @@ export class ClusterStatus implements OnApplicationBootstrap, OnApplicationShutd
   constructor(
     private readonly fleet: Fleet,
     private readonly requests: RequestLog,
-    private readonly receipts: Receipts,
     private readonly inflight: Inflight,
     private readonly ports: Ports,
   ) {}
@@ -107,17 +106,28 @@ export class ClusterStatus implements OnApplicationBootstrap, OnApplicationShutd
     return this.requests.newest(isAdmin ? undefined : tenant);
   }
 
-  /** Throws `NOT_FOUND` for a request that is not remembered here, or is another tenant's. */
-  request(id: string, { isAdmin, tenant }: Viewer): ClusterRequestDetail {
-    const request = this.requests.find(id, isAdmin ? undefined : tenant);
-    if (!request)
+  /**
+   * The newest request of that id, or the one of that serial. Throws `NOT_FOUND` for a request that is not remembered
+   * here, or is another tenant's.
+   */
+  request(id: string, serial: number | undefined, { isAdmin, tenant }: Viewer): ClusterRequestDetail {
+    const all = this.requests.find(id, isAdmin ? undefined : tenant);
+    const entry = serial === undefined ? all[0] : all.find((each) => each.serial === serial);
+    if (!entry)
       throw new KvcError(
         'NOT_FOUND',
         'No such request is remembered here; each process of a router knows its own.',
       );
-    // clients choose ids: what came before it under the same one is another request's, maybe another tenant's
-    const placements = this.receipts.find(id).filter(({ at }) => at >= request.started_at - CLOCK_STEP_S);
-    return { object: 'cluster.request', request, placements };
+    const others = all.filter((each) => each !== entry).slice(0, MOST_OTHERS);
+    return {
+      object: 'cluster.request',
+      request: entry.told,
+      placements: [...entry.placements],
+      others: others.map(({ told }) => {
+        const { serial: other, tenant: of, state, started_at } = told;
+        return { serial: other, tenant: of, state, started_at };
+      }),
+    };
   }
 
   /** Rejects with `NOT_FOUND` for an unknown worker, with `WORKER_LOST` for one that cannot be asked. */

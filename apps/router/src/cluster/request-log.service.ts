@@ -1,26 +1,31 @@
-import type { ClusterRequest } from '@kvcapsule/contracts/cluster';
+import type { ClusterRequest, ClusterRequestDetail } from '@kvcapsule/contracts/cluster';
 import { KvcError } from '@kvcapsule/contracts/errors';
 import { type Finished, FinishReason } from '@kvcapsule/contracts/worker';
 import { Injectable } from '@nestjs/common';
 import type { GenerationRequest } from '../generation/generation.js';
 import type { Transcript, TranscriptObserver } from '../generation/transcript.js';
+import { placedOf, type Receipt } from '../placement/receipt.js';
 import { type RecentQuantiles, RecentTimes } from './recent-times.js';
 
-/** Ended requests that are remembered: two numbers and a few short texts each, about 2 MB. */
+/** Ended requests that are remembered: a few numbers and short texts each, about 4 MB. */
 const KEPT_ENDED = 4_096;
 /** What a snapshot tells at most. */
 const MOST_IN_FLIGHT = 200;
 const MOST_ENDED = 100;
+/** Of one request, the newest: one that waits for room meets a worker at each of its turns. */
+const KEPT_PLACEMENTS = 8;
 /** Over so long latencies are told. */
 const WINDOW_MS = 30_000;
+
+type Placed = ClusterRequestDetail['placements'][number];
 
 /** What this router's requests are and were: who asked, where they are, how far; nothing of what they say. */
 @Injectable()
 export class RequestLog {
   readonly #inFlight = new Map<number, RequestEntry>();
   readonly #ended = new Map<number, RequestEntry>();
-  /** The newest request of an id, as long as it is remembered. */
-  readonly #byId = new Map<string, RequestEntry>();
+  /** Clients choose ids, and may choose the same; as long as they are remembered, oldest first. */
+  readonly #byId = new Map<string, Set<RequestEntry>>();
   readonly #firstTokens = new RecentTimes(512);
   readonly #betweenTokens = new RecentTimes(2_048);
   #serials = 0;
@@ -32,7 +37,7 @@ export class RequestLog {
       this.#end(entry);
     });
     this.#inFlight.set(entry.serial, entry);
-    this.#byId.set(request.id, entry);
+    this.#byId.set(request.id, (this.#byId.get(request.id) ?? new Set()).add(entry));
     return entry;
   }
 
@@ -51,10 +56,9 @@ export class RequestLog {
     ].map((entry) => entry.told);
   }
 
-  /** The newest request of that id; undefined where none is remembered, or it is not that tenant's. */
-  find(id: string, tenant: string | undefined): ClusterRequest | undefined {
-    const entry = this.#byId.get(id);
-    return entry && isOf(entry, tenant) ? entry.told : undefined;
+  /** Those of that id that are remembered, newest first; of one tenant where it is named. */
+  find(id: string, tenant: string | undefined): RequestEntry[] {
+    return [...(this.#byId.get(id) ?? [])].filter((entry) => isOf(entry, tenant)).reverse();
   }
 
   /** In seconds, of the last half minute. */
@@ -75,7 +79,9 @@ export class RequestLog {
     if (this.#ended.size <= KEPT_ENDED) return;
     const [[serial, oldest]] = this.#ended as Iterable<[number, RequestEntry]> as [[number, RequestEntry]];
     this.#ended.delete(serial);
-    if (this.#byId.get(oldest.id) === oldest) this.#byId.delete(oldest.id);
+    const alike = this.#byId.get(oldest.id);
+    alike?.delete(oldest);
+    if (alike?.size === 0) this.#byId.delete(oldest.id);
   }
 }
 
@@ -110,6 +116,7 @@ export class RequestEntry implements TranscriptObserver {
   readonly #startedMs = performance.now();
   #firstTokenMs: number | undefined;
   #lastTokenMs = 0;
+  readonly #placements: Placed[] = [];
   #transcript: Transcript | undefined;
   #end: ClusterRequest | undefined;
 
@@ -141,6 +148,16 @@ export class RequestEntry implements TranscriptObserver {
 
   get told(): ClusterRequest {
     return this.#end ?? this.#tell();
+  }
+
+  /** The workers it was given to and why, in their order; the last eight. */
+  get placements(): readonly Placed[] {
+    return this.#placements;
+  }
+
+  placed(receipt: Receipt): void {
+    this.#placements.push(placedOf(receipt, Date.now()));
+    if (this.#placements.length > KEPT_PLACEMENTS) this.#placements.shift();
   }
 
   started(): void {

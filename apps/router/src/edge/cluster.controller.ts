@@ -4,12 +4,13 @@ import type {
   ClusterRequestDetail,
   ClusterSnapshot,
 } from '@kvcapsule/contracts/cluster';
-import { Controller, Get, Param, Req, Res } from '@nestjs/common';
+import { Controller, Get, Param, Query, Req, Res } from '@nestjs/common';
 import {
   ApiBearerAuth,
   ApiDefaultResponse,
   ApiOkResponse,
   ApiOperation,
+  ApiQuery,
   ApiResponse,
   ApiTags,
 } from '@nestjs/swagger';
@@ -76,8 +77,18 @@ export class ClusterController {
   @ApiOperation({
     summary: 'One request by its x-request-id: state, times, KV bytes, and why its workers had it',
   })
+  @ApiQuery({
+    name: 'serial',
+    required: false,
+    schema: { type: 'integer' },
+    description: 'Which of several requests with that id; the newest without it',
+  })
   @ApiOkResponse({ schema: openApi('ClusterRequestDetail') })
-  request(@Param('id') id: string, @Req() request: FastifyRequest): ClusterRequestDetail {
-    return this.status.request(id, viewerOf(request));
+  request(
+    @Param('id') id: string,
+    @Query('serial') serial: string | undefined,
+    @Req() request: FastifyRequest,
+  ): ClusterRequestDetail {
+    return this.status.request(id, serial === undefined ? undefined : Number(serial), viewerOf(request));
   }
 }

@@ -208,6 +208,36 @@ describe('the cluster', () => {
     expect(await get('/v1/cluster/requests/nobody')).toMatchObject({ error: { code: 'not_found' } });
   });
 
+  it('finds each of several requests that have one id, whoever they are of, with its own placements', async () => {
+    const hash = createHash('sha256').update('sk-search').digest();
+    const tenants = [{ ...PLAIN_TERMS, name: 'search', keyHashes: [hash] }];
+    router = await new Harness().start({ apiKeys: ['sk-plain'], adminApiKeys: ['sk-admin'], tenants });
+    for (const [key, prompt] of [
+      ['sk-plain', 'ab'],
+      ['sk-search', 'abcd'],
+      ['sk-search', 'abcdef'],
+    ] as const) {
+      const authorization = `Bearer ${key}`;
+      const headers = { 'content-type': 'application/json', authorization, 'x-request-id': 'same' };
+      await (await router.chat(prompt, {}, { headers })).text();
+    }
+    const look = async (key: string, query = '') =>
+      ClusterRequestDetail.parse(await get(`/v1/cluster/requests/same${query}`, key));
+    const seen = ({ request, placements, others }: ClusterRequestDetail) => [
+      ...[request.tenant, request.prompt_tokens, placements.map((each) => each.prompt_tokens)],
+      others.map(({ serial }) => serial),
+    ];
+    expect(seen(await look('sk-plain'))).toEqual(['default', 2, [2], []]);
+    expect(seen(await look('sk-search'))).toEqual(['search', 6, [6], [2]]);
+    expect(seen(await look('sk-search', '?serial=2'))).toEqual(['search', 4, [4], [3]]);
+    expect(seen(await look('sk-admin'))).toEqual(['search', 6, [6], [2, 1]]);
+    expect(seen(await look('sk-admin', '?serial=1'))).toEqual(['default', 2, [2], [3, 2]]);
+    for (const query of ['?serial=1', '?serial=9', '?serial=x'])
+      expect(await get(`/v1/cluster/requests/same${query}`, 'sk-search')).toMatchObject({
+        error: { code: 'not_found' },
+      });
+  });
+
   it('remembers what an answer took', async () => {
     router = await new Harness().start();
     const headers = { 'content-type': 'application/json', 'x-request-id': 'whole' };

@@ -208,7 +208,7 @@ export class GenerationService implements OnApplicationShutdown {
 
   #notePlacement({ request, demand, transcript }: Job, reservation: Reservation): void {
     const receipt = receiptOf(demand, reservation);
-    transcript.receipt = receipt;
+    transcript.place(receipt);
     this.telemetry.metrics.placements.inc({ reason: receipt.reason });
     this.receipts.note(request.id, receipt);
   }

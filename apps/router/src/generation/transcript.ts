@@ -53,6 +53,8 @@ export interface TranscriptOwner {
 
 /** Sees everything as it is written, however far behind the subscribers are. */
 export interface TranscriptObserver {
+  /** It was given to a worker, the first or another one. */
+  placed?(receipt: Receipt): void;
   started(): void;
   /** One frame brought tokens, at that time of `performance.now()`. */
   appended(nowMs: number): void;
@@ -92,8 +94,7 @@ const LOGPROB_BYTES = 192;
 export class Transcript {
   /** All tokens of the answer so far. */
   readonly tokenIds: number[] = [];
-  /** Who answers, once that is known. */
-  receipt: Receipt | undefined;
+  #receipt: Receipt | undefined;
   #window: TranscriptEntry[] = [];
   #windowBytes = 0;
   /** Sequence of the next entry. */
@@ -134,6 +135,16 @@ export class Transcript {
 
   get end(): TranscriptEnd | undefined {
     return this.#end;
+  }
+
+  /** Who answers, once that is known. */
+  get receipt(): Receipt | undefined {
+    return this.#receipt;
+  }
+
+  place(receipt: Receipt): void {
+    this.#receipt = receipt;
+    this.options.observer.placed?.(receipt);
   }
 
   /** Bytes, as they are counted here, that wait for the slowest subscriber. */

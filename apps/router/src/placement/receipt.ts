@@ -1,3 +1,4 @@
+import type { PlacementReceipt } from '@kvcapsule/contracts/openai';
 import type { BreakerState } from '@kvcapsule/domain/retries';
 import type { Demand } from './demand.js';
 import type { Reservation } from './reservation.js';
@@ -29,6 +30,13 @@ export function receiptOf(
   const heldTokens = held?.prefixTokens ?? 0;
   const place = { workerId, epoch, reason, pages, codec: kvCodec ?? codec, breaker: trial.state };
   return { ...place, promptTokens, heldTokens, cost: total, costs };
+}
+
+/** As operators are told of it. */
+export function placedOf(receipt: Receipt, atMs: number): PlacementReceipt['placements'][number] {
+  const { workerId, promptTokens, heldTokens, ...facts } = receipt;
+  const tokens = { prompt_tokens: promptTokens, held_tokens: heldTokens };
+  return { at: atMs / 1_000, worker: workerId, ...tokens, ...facts };
 }
 
 export const RECEIPT_HEADERS = [

@@ -51,6 +51,15 @@ export const ClusterRequestDetail = z
     request: ClusterRequest,
     /** The workers it was given to and why, in their order; the last eight. */
     placements: z.array(Placed),
+    /** Others of that id that are remembered, newest first, 32 at most; each is had by its serial. */
+    others: z.array(
+      z.strictObject({
+        serial: z.int(),
+        tenant: z.string(),
+        state: z.enum(REQUEST_STATES),
+        started_at: z.number(),
+      }),
+    ),
   })
   .meta({ id: 'ClusterRequestDetail' });
 export type ClusterRequestDetail = z.infer<typeof ClusterRequestDetail>;

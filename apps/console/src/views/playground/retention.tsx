@@ -30,6 +30,7 @@ export function Retention({ worker, codec, rawBytes }: Props) {
   }, [worker]);
   const kept = told && retentionOf(told.formats, codec, rawBytes);
   if (!kept) return null;
+  const measured = kept.layers.some(({ keys, values }) => keys.energy !== null || values.energy !== null);
   const most = Math.max(...kept.layers.flatMap(({ keys, values }) => [keys.bits, values.bits]));
   return (
     <section class="retention" aria-label="Retention by layer">
@@ -66,8 +67,13 @@ export function Retention({ worker, codec, rawBytes }: Props) {
       <details>
         <summary>As a table</summary>
         <div class="table-frame" tabIndex={0} role="region" aria-label="Retention by layer as a table">
-          <Table kept={kept} />
+          <Table kept={kept} measured={measured} />
         </div>
+        {measured && (
+          <p class="hint">
+            Energy: share of the variance that is expected to be kept, by the pictures of the profile’s fit.
+          </p>
+        )}
       </details>
     </section>
   );
@@ -83,8 +89,7 @@ function noteOf({ tokens, rawTokens, isMean }: Kept): string {
   return `${of}${mean}${raw}`;
 }
 
-function Table({ kept }: { readonly kept: Kept }) {
-  const measured = kept.layers.some(({ keys, values }) => keys.energy !== null || values.energy !== null);
+function Table({ kept, measured }: { readonly kept: Kept; readonly measured: boolean }) {
   return (
     <table class="num">
       <thead>
@@ -96,9 +101,6 @@ function Table({ kept }: { readonly kept: Kept }) {
             </th>,
             <th key={`${name} bits`} scope="col">
               bits
-            </th>,
-            <th key={`${name} share`} scope="col">
-              of raw
             </th>,
             measured && (
               <th key={`${name} energy`} scope="col">
@@ -116,18 +118,12 @@ function Table({ kept }: { readonly kept: Kept }) {
           </tr>
         ))}
       </tbody>
-      {measured && (
-        <caption>
-          Energy: share of the variance that is expected to be kept, by the pictures of the profile’s fit
-        </caption>
-      )}
     </table>
   );
 }
 
-const cellsOf = (name: string, { bytes: stored, bits, share, energy }: PartKept, measured: boolean) => [
+const cellsOf = (name: string, { bytes: stored, bits, energy }: PartKept, measured: boolean) => [
   <td key={name}>{bytes(stored)}</td>,
   <td key={`${name} bits`}>{bitsText(bits)}</td>,
-  <td key={`${name} share`}>{percent(share, 1)}</td>,
   measured && <td key={`${name} energy`}>{energy === null ? '–' : percent(energy, 1)}</td>,
 ];

@@ -3,18 +3,23 @@ import { useEffect, useState } from 'preact/hooks';
 import { type ApiError, getJson } from '../../api/client.js';
 import { cluster } from '../../api/cluster-stream.js';
 import { bytes, clock, percent, seconds, times, whole } from '../../format.js';
+import { hrefOf } from '../../route.js';
+import { itemOf, requestOf } from './item.js';
 import { reasonText } from './reasons.js';
 
 type Placed = ClusterRequestDetail['placements'][number];
 
 /** One request: where its time went, what it held, and why its workers had it. */
-export function Inspector({ id }: { readonly id: string }) {
+export function Inspector({ item }: { readonly item: string }) {
+  const { id, serial } = requestOf(item);
   const [detail, setDetail] = useState<ClusterRequestDetail | undefined>(undefined);
   const [fault, setFault] = useState('');
-  const live = cluster.value?.requests.find((each) => each.id === id);
+  const isIt = (each: ClusterRequest) => each.id === id && (serial === undefined || each.serial === serial);
+  const live = cluster.value?.requests.find(isIt);
   useEffect(() => {
     const gone = new AbortController();
-    getJson<ClusterRequestDetail>(`v1/cluster/requests/${encodeURIComponent(id)}`, gone.signal).then(
+    const which = serial === undefined ? '' : `?serial=${serial}`;
+    getJson<ClusterRequestDetail>(`v1/cluster/requests/${encodeURIComponent(id)}${which}`, gone.signal).then(
       (told) => {
         setDetail(told);
         setFault('');
@@ -26,8 +31,9 @@ export function Inspector({ id }: { readonly id: string }) {
     return () => {
       gone.abort();
     };
-  }, [id, live?.state, live?.worker]);
-  const request = live ?? (detail?.request.id === id ? detail.request : undefined);
+  }, [id, serial, live?.state, live?.worker]);
+  const told = detail && isIt(detail.request) ? detail : undefined;
+  const request = live ?? told?.request;
   if (!request) return <p class="panel empty-line">{fault || 'Looking for the request.'}</p>;
   return (
     <section class="panel inspector" aria-labelledby="inspector-title">
@@ -41,19 +47,39 @@ export function Inspector({ id }: { readonly id: string }) {
         {request.model} · tenant {request.tenant} · began {clock(request.started_at)}
         {request.error !== null && ` · ${request.error}`}
       </p>
-      <Timeline request={request} placements={detail?.placements ?? []} />
+      <Timeline request={request} placements={told?.placements ?? []} />
       <Held request={request} />
       <h3>Why this worker</h3>
-      {detail?.placements.length ? (
+      {told?.placements.length ? (
         <ol class="placements">
-          {detail.placements.map((placed) => (
+          {told.placements.map((placed) => (
             <Placement key={placed.at} placed={placed} />
           ))}
         </ol>
       ) : (
         <p class="hint">No worker has been found for it yet.</p>
       )}
+      {told && told.others.length > 0 && <Others id={id} others={told.others} />}
     </section>
+  );
+}
+
+/** Clients choose ids, and may have chosen the same. */
+function Others({ id, others }: { id: string; others: ClusterRequestDetail['others'] }) {
+  return (
+    <>
+      <h3>Others with this id</h3>
+      <ul class="others">
+        {others.map(({ serial, tenant, state, started_at: began }) => (
+          <li key={serial}>
+            <a class="link" href={hrefOf('requests', itemOf({ id, serial }))}>
+              {clock(began)}
+            </a>{' '}
+            {state}, tenant {tenant}
+          </li>
+        ))}
+      </ul>
+    </>
   );
 }
 

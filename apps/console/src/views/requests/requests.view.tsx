@@ -1,10 +1,11 @@
 import type { ClusterRequest } from '@kvcapsule/contracts/cluster';
 import { useSignal } from '@preact/signals';
-import { cluster } from '../../api/cluster-stream.js';
+import { cluster, connection } from '../../api/cluster-stream.js';
 import { clock, plural, seconds, whole } from '../../format.js';
 import { VirtualRows } from '../../parts/virtual-rows.js';
 import { hrefOf, route } from '../../route.js';
 import { Inspector } from './inspector.js';
+import { itemOf } from './item.js';
 
 const HEADS = ['Request', 'State', 'Model', 'Worker', 'Began', 'Prompt', 'Answer', 'TTFT', 'Took'] as const;
 
@@ -15,7 +16,7 @@ export function RequestsView() {
   const requests = (cluster.value?.requests ?? []).filter((each) => textOf(each).includes(wanted));
   const { item } = route.value;
   return (
-    <div class="requests">
+    <div class="requests" data-stale={connection.value !== 'live'}>
       <section class="panel" aria-labelledby="requests-title">
         <div class="map-head">
           <h1 id="requests-title">{plural(requests.length, 'request')}</h1>
@@ -52,7 +53,7 @@ export function RequestsView() {
           <p>Choose a request to see its times, what it held, and why its worker had it.</p>
         </div>
       ) : (
-        <Inspector id={item} />
+        <Inspector item={item} />
       )}
     </div>
   );
@@ -65,8 +66,8 @@ const rowOf = (request: ClusterRequest) => [
   <a
     key="id"
     class="link"
-    href={hrefOf('requests', request.id)}
-    aria-current={request.id === route.value.item ? 'true' : undefined}
+    href={hrefOf('requests', itemOf(request))}
+    aria-current={route.value.item === itemOf(request) ? 'true' : undefined}
   >
     {request.id}
   </a>,
