@@ -10,4 +10,26 @@ if [ -n "${IMAGE_MODEL:-}" ] && [ -z "${KVCAPSULE_MODEL:-}${KVCAPSULE_MODELS:-}$
 fi
 # Node hears a hangup also where nohup has it ignored
 case $(sed -n 's/^SigIgn:.*\(.\)$/\1/p' /proc/self/status) in [13579bdf]) export KVCAPSULE_NOHUP=true ;; esac
-exec "$ROOT/bin/node" "$ROOT/apps/cli/dist/main.js" "$@"
+set -- "$ROOT/bin/node" "$ROOT/apps/cli/dist/main.js" "$@"
+[ $$ = 1 ] || exec "$@"
+
+# The kernel drops a signal to a container's first process that does not listen for it yet, as a part does not while it loads
+# a model: it would be killed after all of its grace. So this shell is first, hands on what asks for an end, and reaps.
+part='' ends=''
+end() {
+  ends=yes
+  [ -z "$part" ] || kill -TERM "$part" 2>/dev/null || :
+}
+trap end TERM INT
+# what a shell runs beside itself has no standard input but by another name
+exec 3<&0
+"$@" <&3 3<&- &
+part=$!
+[ -z "$ends" ] || end
+exec 3<&-
+# a trap ends a wait, too
+while
+  wait "$part" && code=0 || code=$?
+  [ "$code" -gt 128 ] && kill -0 "$part" 2>/dev/null
+do :; done
+exit "$code"
