@@ -24,6 +24,7 @@ import { basename, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { billOfMaterials } from './release/bill-of-materials.mjs';
 import { stage } from './release/contents.mjs';
+import { stageTexts } from './release/licences.mjs';
 
 const root = resolve(import.meta.dirname, '..');
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
@@ -44,6 +45,7 @@ function build() {
   run(process.execPath, ['tools/build-native.mjs'], loud);
   const apps = ['router', 'worker', 'cli'].map((app) => `apps/${app}/tsconfig.lib.json`);
   run(process.execPath, ['node_modules/typescript-7/bin/tsc', '-b', ...apps], loud);
+  run(process.execPath, ['tools/build-console.mjs'], loud);
 }
 
 /** Files and links of a folder, in an order that no locale changes; what the set-up of a checkout takes comes first. */
@@ -90,7 +92,9 @@ function release(out) {
     mkdirSync(folder);
     mkdirSync(out, { recursive: true });
     stage(root, folder);
-    const bill = `${JSON.stringify(billOfMaterials(root, folder, epochS()), null, 1)}\n`;
+    const materials = billOfMaterials(root, folder, epochS());
+    stageTexts(folder, materials);
+    const bill = `${JSON.stringify(materials, null, 1)}\n`;
     writeFileSync(join(folder, BILL), bill);
     writeFileSync(join(out, `${name}.${BILL}`), bill);
     settleModes(folder);
@@ -113,7 +117,6 @@ function copyOf(home) {
 }
 
 function releaseOf(home) {
-  copyOf(home);
   const out = join(home, 'out');
   const env = { ...process.env, SOURCE_DATE_EPOCH: String(epochS()) };
   run(process.execPath, [join(home, 'tools/release.mjs'), '--out', out], {
@@ -127,7 +130,10 @@ function releaseOf(home) {
 function check() {
   const scratch = mkdtempSync(join(tmpdir(), 'kvcapsule-twice-'));
   try {
-    const [first, second] = ['a', 'another/folder'].map((home) => releaseOf(join(scratch, home)));
+    const homes = ['a', 'another/folder'].map((home) => join(scratch, home));
+    // both before either is built: somebody may go on with his work meanwhile
+    for (const home of homes) copyOf(home);
+    const [first, second] = homes.map(releaseOf);
     console.log(first.join('\n'));
     if (first.join() !== second.join()) throw new Error(`the second build differs:\n${second.join('\n')}`);
     console.log('Two builds in two folders are the same bytes.');

@@ -137,6 +137,13 @@ async function checks() {
   return settle(counts, code);
 }
 
+/** Whether a release is the same bytes out of two folders with nothing built before: compiles the engine twice. */
+async function release() {
+  const code = await run(process.execPath, [join(root, 'tools/release.mjs'), '--check']);
+  if (code !== 0) tell('tools/release.mjs --check');
+  return settle({ passed: code === 0 ? 1 : 0, failed: 0 }, code);
+}
+
 /** Whether the unit tests can fail; takes hours. */
 async function mutation() {
   const code = await run(process.execPath, [
@@ -230,6 +237,7 @@ try {
   const checking = runOne(['checks', checks]);
   await Promise.all([fetchAll(), runLane(inProcess)]);
   await Promise.all([checking, ...ofProcesses.map(runOne)]);
+  if (full) await runOne(['release', release]);
   if (full) await runOne(['mutation', mutation]);
 } finally {
   await (await engine)?.stop();

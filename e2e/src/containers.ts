@@ -38,6 +38,16 @@ export async function bareRoot(): Promise<string> {
   return stdout.trim();
 }
 
+/** What a script says in a root of its own where that may be had, else with nothing in the environment. */
+export async function inBareRoot(folder: string, script: string): Promise<string> {
+  const env = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', HOME: '/tmp' };
+  const { stdout } =
+    process.getuid?.() === 0
+      ? await run(process.execPath, [join(ROOT, 'tools/bare-root.mjs'), folder, script])
+      : await run('sh', ['-c', script], { env, cwd: folder });
+  return stdout;
+}
+
 export const BASE = 'kvcapsule-test-base:latest';
 let base: Promise<void> | undefined;
 
@@ -64,7 +74,8 @@ export async function buildImages(archive: string, version: string): Promise<Ima
     );
     return tag;
   };
-  return { router: await build('router'), worker: await build('worker') };
+  const [router, worker] = await Promise.all([build('router'), build('worker')]);
+  return { router, worker };
 }
 
 /** A router or worker in a container. */
@@ -76,6 +87,29 @@ export interface Contained {
 
 /** By which `tools/container-engine.mjs` finds what a test has left. */
 export const LABEL = 'org.kvcapsule.test=part';
+const ALONE = ['--network', 'none', '--label', LABEL];
+
+/** The id of a container that runs on; whoever starts it removes it. */
+export async function detached(image: string, options: readonly string[]): Promise<string> {
+  return await docker('run', '--detach', ...ALONE, ...options, image);
+}
+
+/** Runs a container to its end. */
+export async function outcomeOf(
+  image: string,
+  options: readonly string[],
+  args: readonly string[],
+): Promise<{ code: number; said: string }> {
+  const all = ['run', '--rm', ...ALONE, ...options, image, ...args];
+  return await run(DOCKER ?? '', all).then(
+    ({ stdout, stderr }) => ({ code: 0, said: stdout + stderr }),
+    ({ code, stdout, stderr }: { code: number; stdout: string; stderr: string }) => ({
+      code,
+      said: stdout + stderr,
+    }),
+  );
+}
+
 /** As compose runs them. */
 const HARDENED = [
   ...['--read-only', '--tmpfs', '/tmp:rw,noexec,nosuid,size=64m'],
@@ -89,8 +123,14 @@ const STOP_LIMIT_S = 120;
 export class ContainedParts {
   readonly #containers: string[] = [];
 
-  /** @param redis the URL of the store */
-  constructor(private readonly redis: string) {}
+  /**
+   * @param redis the URL of the store
+   * @param surroundings options of Docker beside the network
+   */
+  constructor(
+    private readonly redis: string,
+    private readonly surroundings: readonly string[] = HARDENED,
+  ) {}
 
   /** Resolves when it takes requests. */
   async router(image: string): Promise<Contained> {
@@ -141,7 +181,7 @@ export class ContainedParts {
       `KVCAPSULE_${name}=${value}`,
     ]);
     const network = ['--network', 'host', '--label', LABEL];
-    const container = await docker('run', '--detach', ...network, ...HARDENED, ...variables, image);
+    const container = await docker('run', '--detach', ...network, ...this.surroundings, ...variables, image);
     this.#containers.push(container);
     const isReady = async (): Promise<boolean> => {
       if ((await fetch(`${url}${health}`).catch(() => undefined))?.status === 200) return true;

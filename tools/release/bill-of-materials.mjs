@@ -1,11 +1,9 @@
 // What a release is made of, as CycloneDX 1.5: npm's list of packages, and what npm knows nothing of.
-import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { DEBIAN_PARTS, npm } from './contents.mjs';
-
-const LIBVIPS = '@img/sharp-libvips-linux-x64';
+import { bundledPackages, npm } from './contents.mjs';
+import { DEBIAN_PARTS, debianPart, ggml, LIBVIPS, libvipsParts, node } from './parts.mjs';
 
 /**
  * @param root the checkout
@@ -15,9 +13,10 @@ const LIBVIPS = '@img/sharp-libvips-linux-x64';
 export function billOfMaterials(root, folder, epochS) {
   // of all workspaces: npm leaves out packages that another of them has as a development dependency
   const bill = JSON.parse(npm(root, 'sbom', '--sbom-format', 'cyclonedx'));
-  const shipped = packagesIn(folder);
-  const packages = bill.components.filter(({ purl }) => shipped.has(purl)).map(withParts(folder));
-  const components = sortedBy('bom-ref', [...packages, node(), ggml(root), ...DEBIAN_PARTS.map(debianPart)]);
+  const shipped = packagesIn(root, folder);
+  const packages = bill.components.filter(({ purl }) => shipped.has(purl)).map(packageOf(folder));
+  const others = [node(folder), ggml(root), ...DEBIAN_PARTS.map((name) => debianPart(folder, name))];
+  const components = sortedBy('bom-ref', [...packages, ...others]);
   const subject = subjectOf(folder);
   const refs = new Set(components.map((component) => component['bom-ref']));
   const links = bill.dependencies
@@ -38,14 +37,18 @@ export function billOfMaterials(root, folder, epochS) {
   return { $schema, bomFormat, specVersion, serialNumber, version, ...made };
 }
 
-/** Package URLs of all npm packages in a folder, workspaces included. */
-function packagesIn(folder) {
+/** Package URLs of all npm packages in a folder, workspaces included, and of those that the console's pages hold. */
+function packagesIn(root, folder) {
   const names = globSync('{apps,libs}/*/package.json', { cwd: folder }).concat(
     globSync('**/node_modules/{*,@*/*}/package.json', { cwd: folder }),
   );
+  const files = [
+    ...names.map((name) => join(folder, name)),
+    ...['apps/console', ...bundledPackages(root, folder)].map((path) => join(root, path, 'package.json')),
+  ];
   return new Set(
-    names.map((name) => {
-      const manifest = JSON.parse(readFileSync(join(folder, name), 'utf8'));
+    files.map((file) => {
+      const manifest = JSON.parse(readFileSync(file, 'utf8'));
       return `pkg:npm/${manifest.name?.replace('@', '%40')}@${manifest.version}`;
     }),
   );
@@ -63,56 +66,13 @@ function subjectOf(folder) {
   };
 }
 
-/** Of one package, what it has linked statically: it says so in a file of its own. */
-function withParts(folder) {
+/** A package by its whole name, where npm says a workspace's folder, and of one what it has linked statically. */
+function packageOf(folder) {
   return (component) => {
-    const required = { ...component, scope: 'required' };
-    if (component.name !== LIBVIPS) return required;
-    const versions = JSON.parse(readFileSync(join(folder, 'node_modules', LIBVIPS, 'versions.json'), 'utf8'));
-    return { ...required, components: partsOf(LIBVIPS, versions) };
+    const name = decodeURIComponent(/^pkg:npm\/(.+)@/.exec(component.purl)[1]);
+    const required = { ...component, name, scope: 'required' };
+    return name === LIBVIPS ? { ...required, components: libvipsParts(folder) } : required;
   };
-}
-
-function partsOf(owner, versions) {
-  return Object.entries(versions)
-    .filter(([, version]) => version !== '')
-    .map(([name, version]) => ({ 'bom-ref': `${owner}/${name}@${version}`, type: 'library', name, version }));
-}
-
-function node() {
-  const { node: version, ...parts } = process.versions;
-  return {
-    'bom-ref': `node@${version}`,
-    type: 'platform',
-    name: 'node',
-    version,
-    purl: `pkg:generic/node@${version}`,
-    licenses: [{ license: { id: 'MIT' } }],
-    components: partsOf('node', parts),
-  };
-}
-
-function ggml(root) {
-  const [file] = globSync(join(root, '.cache/ggml-*/CMakeLists.txt'));
-  const text = readFileSync(file, 'utf8');
-  const version = ['MAJOR', 'MINOR', 'PATCH']
-    .map((part) => new RegExp(`GGML_VERSION_${part} (\\d+)`).exec(text)[1])
-    .join('.');
-  return {
-    'bom-ref': `ggml@${version}`,
-    type: 'library',
-    name: 'ggml',
-    version,
-    purl: `pkg:github/ggml-org/ggml@${version}`,
-    licenses: [{ license: { id: 'MIT' } }],
-  };
-}
-
-function debianPart(name) {
-  const format = ['-W', '-f', '${Version} ${Architecture}', name];
-  const [version, architecture] = execFileSync('dpkg-query', format, { encoding: 'utf8' }).split(' ');
-  const purl = `pkg:deb/debian/${encodeURIComponent(name)}@${encodeURIComponent(version)}?arch=${architecture}`;
-  return { 'bom-ref': purl, type: 'library', name, version, purl };
 }
 
 /** The same for the same content: random ones would make every build another. */

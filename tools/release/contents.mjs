@@ -1,8 +1,6 @@
 // What a release holds, copied from a built checkout into a folder: `stage`.
 import { execFileSync } from 'node:child_process';
 import {
-  chmodSync,
-  copyFileSync,
   cpSync,
   existsSync,
   globSync,
@@ -13,21 +11,22 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
+import { copy } from './files.mjs';
+import { LICENCE, licencesIn, stageLicences } from './licences.mjs';
 
 /** What runs: everything else of the checkout that a release holds is what these need. */
 const APPS = ['@kvcapsule/router', '@kvcapsule/worker', '@kvcapsule/cli'];
 const SCOPE = ['--omit', 'dev', ...APPS.flatMap((app) => ['--workspace', app])];
 /** Of types, which nothing reads at run time; packages name them as if they did. */
 const UNUSED = /^(typescript|@types\/.*)$/;
-/** Of a package, what neither runs nor licenses it. */
+/** Of a package, what neither runs nor licenses it; where no file says the licence, a README may. */
 const USELESS = /\.(d\.[cm]?ts|[cm]?ts|map|flow|md|markdown|tsbuildinfo)$/i;
-const LICENCE = /^(licen[cs]e|notice|copying)/i;
+const README = /^readme\.md$/i;
 /** Folders of a workspace that its code reads; sources and tests stay behind. */
 const WORKSPACE_PARTS = ['package.json', 'dist', 'lua', 'engines'];
 /** Pages that the router serves. */
 const CONSOLE = 'apps/console/dist';
-/** Of the system, what the addon holds or is linked to. */
-export const DEBIAN_PARTS = ['libhwy1', 'libeigen3-dev', 'nlohmann-json3-dev', 'libstdc++6', 'libgcc-s1'];
+const CONSOLE_SCOPE = ['--omit', 'dev', '--workspace', '@kvcapsule/console'];
 
 /** A program of npm's, without its complaints about variables that the project's own Node sets. */
 export function npm(root, ...args) {
@@ -39,7 +38,7 @@ export function npm(root, ...args) {
 export function stage(root, folder) {
   stageEntry(root, folder);
   stageNative(root, folder);
-  for (const path of packagesOf(root)) {
+  for (const path of packagesOf(root, SCOPE)) {
     if (path.startsWith('node_modules/')) stagePackage(root, folder, path);
     else stageWorkspace(root, folder, path);
   }
@@ -52,10 +51,9 @@ export function stage(root, folder) {
     'README.md',
   ])
     cpSync(join(root, name), join(folder, name), { recursive: true });
-  if (existsSync(join(root, CONSOLE)))
-    cpSync(join(root, CONSOLE), join(folder, CONSOLE), { recursive: true });
+  cpSync(join(root, CONSOLE), join(folder, CONSOLE), { recursive: true });
   trimArtwork(folder);
-  stageLicences(root, folder);
+  stageLicences(root, folder, bundledPackages(root, folder));
 }
 
 function stageEntry(root, folder) {
@@ -80,9 +78,15 @@ function stageNative(root, folder) {
   writeFileSync(join(native, 'key'), execFileSync('sh', [join(root, 'tools/native-key.sh')]));
 }
 
-/** Folders of workspaces and packages that the apps need, relative to the root. */
-function packagesOf(root) {
-  const listed = npm(root, 'ls', '--all', '--parseable', ...SCOPE)
+/** Of the packages that the console's pages are made of, those that are staged by no other way: folders of the root. */
+export function bundledPackages(root, folder) {
+  const bundled = packagesOf(root, CONSOLE_SCOPE).filter((path) => path.startsWith('node_modules/'));
+  return bundled.filter((path) => !existsSync(join(folder, path)));
+}
+
+/** Folders of workspaces and packages that those of the scope need, relative to the root. */
+function packagesOf(root, scope) {
+  const listed = npm(root, 'ls', '--all', '--parseable', ...scope)
     .split('\n')
     .filter(Boolean)
     .map((path) => relative(root, realpathSync(path)))
@@ -111,10 +115,11 @@ function stageWorkspace(root, folder, path) {
 /** Without packages inside it: those that are needed are in the list themselves. */
 function stagePackage(root, folder, path) {
   const from = join(root, path);
+  const hasLicence = licencesIn(from).length > 0;
   const keeps = (file) => {
     const name = basename(file);
     if (name === 'node_modules' || name === '.bin') return false;
-    return LICENCE.test(name) || !USELESS.test(name);
+    return LICENCE.test(name) || !USELESS.test(name) || (!hasLicence && README.test(name));
   };
   cpSync(from, join(folder, path), { recursive: true, filter: (file) => file === from || keeps(file) });
 }
@@ -132,20 +137,4 @@ function trimArtwork(folder) {
 
 function pick(entries, names) {
   return Object.fromEntries(Object.entries(entries).filter(([name]) => names.has(name)));
-}
-
-/** Of what is no npm package; these carry theirs along. */
-function stageLicences(root, folder) {
-  const licences = join(folder, 'licenses');
-  for (const name of DEBIAN_PARTS) copy(`/usr/share/doc/${name}/copyright`, join(licences, name), 0o644);
-  const [ggml] = globSync(join(root, '.cache/ggml-*/LICENSE'));
-  copy(ggml, join(licences, 'ggml'), 0o644);
-  // the wheel that the toolchain takes Node from has none of it
-  copy(join(root, 'tools/release/licences/node.txt'), join(licences, 'node'), 0o644);
-}
-
-function copy(from, to, mode) {
-  mkdirSync(dirname(to), { recursive: true });
-  copyFileSync(from, to);
-  chmodSync(to, mode);
 }
