@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { hostname } from 'node:os';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { expositionFaults } from './exposition.js';
 import { Cluster, picture, until } from './harness.js';
 
 interface TargetGroup {
@@ -135,3 +136,9 @@ describe('a trace', () => {
     expect(received.length).toBe(before);
   }, 180_000);
 });
+
+it('tells metrics that promtool finds nothing wrong with, vLLM’s among them', async () => {
+  expect((await chat({ traceparent: `00-${TRACE}-${CLIENT}-01` })).status).toBe(200);
+  for (const url of [`${cluster.url}/metrics`, String(cluster.workers[0]?.ready['metrics'])])
+    expect([url, await expositionFaults(url)]).toEqual([url, []]);
+}, 180_000);

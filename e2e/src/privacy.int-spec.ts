@@ -113,7 +113,7 @@ const named = (id: string, init: RequestInit = {}) => ({
   ...init,
 });
 
-describe('lines of the log', { timeout: 90_000 }, () => {
+describe('lines of the log', { timeout: 180_000 }, () => {
   it('of a request that is answered are one of the router and one of the worker, for nobody', async () => {
     await (await cluster.chat(chat([ask('hi')]), named('well'))).text();
     await until(() => about('well').worker.length > 0 && about('well').router.length > 0, 30_000);
@@ -157,7 +157,7 @@ describe('lines of the log', { timeout: 90_000 }, () => {
     const answer = await cluster.chat(body, named('lost'));
     await answer.body?.getReader().read();
     if (cluster.workers[0]) await killPart(cluster.workers[0]);
-    await until(() => about('lost').router.some(({ msg }) => msg.startsWith('request ')), 60_000);
+    await until(() => about('lost').router.some(({ msg }) => msg.startsWith('request ')), 120_000);
     const [fault, last] = about('lost').router.toSorted((one, other) => other.level - one.level);
     expect(fault).toMatchObject({ level: WARN, workerRequestId: expect.any(String) as string });
     expect(fault).toMatchObject({ workerId: 'worker-0' });

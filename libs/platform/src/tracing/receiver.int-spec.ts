@@ -61,14 +61,15 @@ function record(of: Tracing, spans: number): void {
 
 describe('a receiver of spans that hangs', () => {
   it('holds nobody up: what comes on top of the queue is lost, and the end waits for two seconds at most', async () => {
-    const of = await start(await portOf(hanging()));
+    const patient = { OTEL_EXPORTER_OTLP_TIMEOUT: '300000', OTEL_BSP_EXPORT_TIMEOUT: '300000' };
+    const of = await start(await portOf(hanging()), patient);
     record(of, SPANS);
     await expect.poll(() => sockets.length).toBeGreaterThan(0);
     record(of, SPANS);
     const beganMs = performance.now();
     await of.close();
-    // the exporter by itself would wait for ten
-    expect(performance.now() - beganMs).toBeLessThan(6_000);
+    // the exporter by itself would wait for minutes
+    expect(performance.now() - beganMs).toBeLessThan(30_000);
   });
 
   it('gets what the queue held once it answers again, and no more', async () => {
