@@ -11,6 +11,7 @@ import http from 'node:http';
 import { cpus, loadavg, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { arrivalTimes } from '@kvcapsule/load/arrivals';
 import { parseOptions } from './options.mjs';
 import { chat, line, post } from './router/load.mjs';
 import { startOurs } from './router/sides.mjs';
@@ -58,10 +59,10 @@ async function drive(url, perSecond, key) {
     }
   };
   const asked = [];
-  const endMs = performance.now() + SECONDS * 1_000;
-  for (let atMs = performance.now(); atMs < endMs;) {
-    atMs -= (Math.log(1 - Math.random()) / perSecond) * 1_000;
-    await sleep(Math.max(0, atMs - performance.now()));
+  const beganMs = performance.now();
+  for (const atMs of arrivalTimes({ kind: 'constant', perSecond }, 'poisson', Math.random)) {
+    if (atMs >= SECONDS * 1_000) break;
+    await sleep(Math.max(0, beganMs + atMs - performance.now()));
     asked.push(ask());
   }
   await Promise.all(asked);

@@ -5,12 +5,11 @@
 //   one: a picture of 1,040 visual tokens (a copy of the demo model that cuts pictures into 8 x 8 tiles); its span
 //   has no profile and stays raw. four: four pictures of 272 tokens in one request, kept as capsules.
 import { execFileSync } from 'node:child_process';
-import { once } from 'node:events';
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { Agent, request } from 'node:http';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { ChatClient } from '@kvcapsule/load/client';
 import { ask, Cluster, MODEL_DIR, pngUri, ROOT } from '../e2e/dist/harness.js';
 import { parseOptions } from './options.mjs';
 import { countedQuartiles, median, quantile } from './statistics.mjs';
@@ -41,34 +40,23 @@ const cluster = await Cluster.start({
   routerArgs: ['--model', model],
 });
 
-const agent = new Agent({ keepAlive: true, noDelay: true });
+/** On two busy cores a big picture takes a while before its first token. */
+const SILENCE_MS = 300_000;
+const client = new ChatClient({ baseUrl: `${cluster.url}/v1`, headers: {}, silenceMs: SILENCE_MS });
 
 /** Streams one request; calls `onToken` with the time of each token. Resolves to the usage. */
-async function stream(body, onToken, signal) {
-  const text = JSON.stringify({
-    model: 'emoji-vlm',
-    stream: true,
-    stream_options: { include_usage: true },
-    ...body,
+function stream(body, onToken, signal) {
+  const fields = { model: 'emoji-vlm', stream: true, stream_options: { include_usage: true } };
+  return new Promise((ok, fail) => {
+    let counted;
+    const listener = {
+      part: () => onToken(performance.now()),
+      usage: (usage) => (counted = usage),
+      end: (outcome) => (outcome === 'ok' ? ok(counted) : fail(new Error(outcome))),
+    };
+    const cancel = client.send(JSON.stringify({ ...fields, ...body }), listener, false);
+    signal?.addEventListener('abort', cancel, { once: true });
   });
-  const call = request(`${cluster.url}/v1/chat/completions`, {
-    method: 'POST',
-    agent,
-    signal,
-    headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) },
-  });
-  call.end(text);
-  const [response] = await once(call, 'response');
-  if (response.statusCode !== 200) throw new Error(`status ${response.statusCode}`);
-  let usage;
-  for await (const chunk of response) {
-    const now = performance.now();
-    for (const line of String(chunk).split('\n')) {
-      if (line.includes('"content":"') && !line.includes('"content":""')) onToken(now);
-      if (line.includes('"prompt_tokens"')) usage = JSON.parse(line.slice(6)).usage;
-    }
-  }
-  return usage;
 }
 
 /** Gaps between the tokens of the streams: `[begin, end]` in ms. */
@@ -128,7 +116,7 @@ for (let round = -2; round < rounds; round += 1) {
     { max_tokens: 1, messages: [ask('What is at A1?', ...pictures)] },
     (now) => (first ??= now),
   );
-  promptTokens = usage.prompt_tokens;
+  promptTokens = usage.promptTokens;
   if (round >= 0) loaded.push({ quietFrom, from, to: first ?? performance.now() });
 }
 stop.abort();
@@ -177,6 +165,6 @@ const result = {
 console.log(JSON.stringify(result, undefined, 2));
 const name = `inter-token-${values.pictures}-${values.chunk}.json`;
 writeFileSync(join(ROOT, 'bench/results', name), `${JSON.stringify(result, undefined, 2)}\n`);
-agent.destroy();
+await client.close();
 await cluster.stop();
 rmSync(folder, { recursive: true });

@@ -41,6 +41,7 @@ const { values } = parseOptions({
   },
 });
 const GENERATORS = generatorsOf(values);
+const OTHERS = Object.keys(GENERATORS).filter((name) => name !== 'ours');
 const OUTPUT_TOKENS = Number(values['output-tokens']);
 
 /** Ends a process that was started here, once. */
@@ -144,9 +145,23 @@ const versionOf = (name) =>
     .toString()
     .trim();
 
+const resultText = (results, loadAtBegin) =>
+  JSON.stringify(
+    {
+      command: commandLine(),
+      commit: execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: ROOT }).toString().trim(),
+      versions: Object.fromEntries(OTHERS.map((name) => [name, versionOf(name)])),
+      machine: `${cpus()[0].model}, ${cpus().length} cores`,
+      load: [loadAtBegin, loadavg()[0]],
+      server: values.server === 'simulated' ? `simulated, speedup ${values.speedup}` : 'demo model',
+      results,
+    },
+    undefined,
+    2,
+  );
+
 async function main() {
-  const names = Object.keys(GENERATORS).filter((name) => name !== 'ours');
-  if (names.length === 0) throw new Error('--vllm VENV or --guidellm VENV is needed');
+  if (OTHERS.length === 0) throw new Error('--vllm VENV or --guidellm VENV is needed');
   const begin = loadavg()[0];
   const folder = mkdtempSync(join(tmpdir(), 'kvc-witness-'));
   const server = await startServer();
@@ -162,21 +177,7 @@ async function main() {
         outputTokens: OUTPUT_TOKENS,
       });
     }
-    const text = JSON.stringify(
-      {
-        command: commandLine(),
-        commit: execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: ROOT }).toString().trim(),
-        versions: Object.fromEntries(names.map((name) => [name, versionOf(name)])),
-        machine: `${cpus()[0].model}, ${cpus().length} cores`,
-        load: [begin, loadavg()[0]],
-        server: values.server === 'simulated' ? `simulated, speedup ${values.speedup}` : 'demo model',
-        results,
-      },
-      undefined,
-      2,
-    );
-    if (values.out) writeFileSync(values.out, `${text}\n`);
-    console.log(text);
+    console.log(resultText(results, begin));
   } finally {
     await server.stop();
     rmSync(folder, { recursive: true });

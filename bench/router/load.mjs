@@ -1,7 +1,8 @@
 // What is asked of routers, and by whom: bodies that nobody has seen before, a closed loop of clients, and an open one.
 import { randomBytes } from 'node:crypto';
 import http from 'node:http';
-import { crc32, deflateSync } from 'node:zlib';
+import { deflateSync } from 'node:zlib';
+import { pngChunk } from '@kvcapsule/testing/pictures';
 
 /** The demo model's folder and name. */
 export const MODEL = 'emoji-vlm';
@@ -25,15 +26,6 @@ export const chat = (content, maxTokens, model = MODEL) =>
     }),
   );
 
-function chunk(type, data) {
-  const body = Buffer.concat([Buffer.from(type), data]);
-  const length = Buffer.alloc(4);
-  length.writeUInt32BE(data.length);
-  const sum = Buffer.alloc(4);
-  sum.writeUInt32BE(crc32(body));
-  return Buffer.concat([length, body, sum]);
-}
-
 /** A PNG of about so many bytes that nobody has seen: noise, which does not shrink. */
 function noisePng(bytes) {
   const side = Math.max(8, Math.round(Math.sqrt(bytes / 3)));
@@ -45,12 +37,8 @@ function noisePng(bytes) {
   for (let row = 0; row < side; row += 1) rows[row * (side * 3 + 1)] = 0;
   const signature = Buffer.from([137, 80, 78, 71, 13, 10, 26, 10]);
   const data = deflateSync(rows, { level: 0 });
-  return Buffer.concat([
-    signature,
-    chunk('IHDR', header),
-    chunk('IDAT', data),
-    chunk('IEND', Buffer.alloc(0)),
-  ]);
+  const chunks = [pngChunk('IHDR', header), pngChunk('IDAT', data), pngChunk('IEND', Buffer.alloc(0))];
+  return Buffer.concat([signature, ...chunks]);
 }
 
 export const pictureBody = (bytes) =>

@@ -1,4 +1,4 @@
-import { deflateSync } from 'node:zlib';
+import { constants, deflateSync } from 'node:zlib';
 import { pngChunk } from '@kvcapsule/testing/pictures';
 import { mixSeed, SeededRandom } from '@kvcapsule/testing/scenes';
 
@@ -43,8 +43,8 @@ export class Zipf {
 /** Side of a square of one colour: a picture costs a server what its size says and few bytes to send. */
 const TILE = 8;
 const RGB = 2;
-/** The least that deflates: making pictures takes time from a load process. */
-const DEFLATE_LEVEL = 1;
+/** Making pictures takes time from a load process; there is nothing to find but runs of noughts. */
+const DEFLATE = { level: 1, memLevel: 9, strategy: constants.Z_RLE };
 const SIGNATURE = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
 
 /** PNG's filters: a line as what each pixel differs by from that to its left, and from that above. */
@@ -53,7 +53,7 @@ const FILTERS = { sub: 1, up: 2 };
 /**
  * PNG's lines of such a picture. A line of one row of squares differs from pixel to pixel only where a square begins, and
  * not at all from the line above, so all else are noughts: nothing is to be written, and they deflate many times as fast
- * as the colours would (a picture of 512 x 512 takes 1 ms in place of 8).
+ * as the colours would (a picture of 512 x 512 takes 1.4 ms in place of 5).
  */
 function scanLines(random: SeededRandom, { width, height }: PictureSize): Buffer {
   const lineBytes = 1 + 3 * width;
@@ -79,9 +79,7 @@ export function pictureUri(seed: number, number: number, size: PictureSize): str
   header.writeUInt32BE(size.width, 0);
   header.writeUInt32BE(size.height, 4);
   header.set([8, RGB], 8);
-  const data = deflateSync(scanLines(new SeededRandom(mixSeed(seed, number)), size), {
-    level: DEFLATE_LEVEL,
-  });
+  const data = deflateSync(scanLines(new SeededRandom(mixSeed(seed, number)), size), DEFLATE);
   const chunks = [pngChunk('IHDR', header), pngChunk('IDAT', data), pngChunk('IEND', Buffer.alloc(0))];
   return `data:image/png;base64,${Buffer.concat([SIGNATURE, ...chunks]).toString('base64')}`;
 }
