@@ -5,7 +5,7 @@
 // folder that is given. Needs apt-get and dpkg.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, rmdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmdirSync, writeFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 
 const PACKAGES = [
@@ -56,7 +56,6 @@ writeFileSync(
   join(root, 'etc/passwd'),
   'root:x:0:0::/:/bin/sh\nkvcapsule:x:10001:10001::/nonexistent:/bin/sh\n',
 );
-if (!existsSync(join(root, 'usr/bin/sh'))) symlinkSync('dash', join(root, 'usr/bin/sh'));
 
 /** With the folder mounted, not copied, and all processes of the script gone at its end. */
 function runIn(folder, script) {

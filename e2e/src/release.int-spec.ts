@@ -195,7 +195,7 @@ it('holds no Python', async () => {
   expect(stdout).toBe('');
 });
 
-/** Far above what it takes, which docs/guides/release.md says: of a machine that does much else. */
+/** Far above what it takes, which bench/results/release-start.json has: of a machine that does much else. */
 const FIRST_ANSWER_LIMIT_MS = 120_000;
 
 it('serves the demo where nothing is installed but Redis', async () => {
