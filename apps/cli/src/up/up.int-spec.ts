@@ -229,6 +229,10 @@ describe('up', () => {
     up.process.kill('SIGHUP');
     expect(await up.ends()).toBe(0);
     expect(up.output).toMatch(/stopping .*\n.* stopped\n$/);
+    const all = join(ROOT, '.kvcapsule/log');
+    const own = readdirSync(all).find((name) => name.endsWith(`-${String(up?.pid)}`));
+    // a part that is started writes its log there
+    expect(readdirSync(join(all, String(own)))).toEqual([]);
     rmSync(slow, { recursive: true });
   }, 180_000);
 
