@@ -36,8 +36,8 @@ if (big) {
   writeFileSync(file, JSON.stringify({ ...settings, size: { longest_edge: edge } }));
 }
 const cluster = await Cluster.start({
-  workerArgs: ['--pool-mib', '64', '--model', model, '--max-prefill-chunk', values.chunk],
-  routerArgs: ['--model', model],
+  model,
+  workerArgs: ['--pool-mib', '64', '--max-prefill-chunk', values.chunk],
 });
 
 /** On two busy cores a big picture takes a while before its first token. */
