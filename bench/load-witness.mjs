@@ -176,6 +176,7 @@ async function main() {
         ...load,
         outputTokens: OUTPUT_TOKENS,
       });
+      if (values.out) writeFileSync(values.out, `${resultText(results, begin)}\n`);
     }
     console.log(resultText(results, begin));
   } finally {
