@@ -1,4 +1,5 @@
-// Notes what vLLM tells at /metrics (names, types, labels, bounds of buckets), which tests compare ours with:
+// Notes what vLLM tells at /metrics (names, types, labels and the values of its own ones, bounds of buckets), which tests
+// compare ours with; first give it requests of every kind, since what never was has no labels:
 // node tools/vllm-metrics.mjs URL VERSION.
 import { writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
@@ -16,6 +17,11 @@ for (const [, sample, body] of text.matchAll(/^(vllm:[^{\s]+)\{([^}]*)\} /gm)) {
   if (!metric) continue;
   const labels = [...body.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)].map(([, name, value]) => [name, value]);
   metric.labels = labels.map(([name]) => name).filter((name) => name !== 'le');
+  for (const [label, value] of labels) {
+    if (['model_name', 'engine', 'le'].includes(label)) continue;
+    metric.values ??= {};
+    metric.values[label] = [...new Set([...(metric.values[label] ?? []), value])].sort();
+  }
   const bound = sample.endsWith('_bucket') ? labels.find(([name]) => name === 'le')?.[1] : undefined;
   if (bound === undefined || bound === '+Inf') continue;
   metric.buckets ??= [];

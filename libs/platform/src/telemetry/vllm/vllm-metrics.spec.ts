@@ -11,10 +11,15 @@ interface Told {
   readonly buckets?: readonly number[];
 }
 
+/** Of labels but the model's and the engine's. */
+interface OfVllm extends Told {
+  readonly values?: Readonly<Record<string, readonly string[]>>;
+}
+
 /** What vLLM tells, written by `tools/vllm-metrics.mjs`. */
 const { metrics: THEIRS } = JSON.parse(
   readFileSync(new URL('vllm-metrics.json', import.meta.url), 'utf8'),
-) as { readonly metrics: Readonly<Record<string, Told>> };
+) as { readonly metrics: Readonly<Record<string, OfVllm>> };
 
 interface Value {
   readonly metricName?: string;
@@ -91,6 +96,13 @@ describe('metrics under vLLM’s names', () => {
       const theirs = { type, labels: labels.toSorted(), ...(buckets && { buckets }) };
       expect([metric.name, told(metric)]).toEqual([metric.name, theirs]);
     }
+  });
+
+  it('have values in its labels that it has, too', async () => {
+    for (const { name, values } of [...(await vllmOf(worker())), ...(await vllmOf(router()))])
+      for (const [label, known] of Object.entries(THEIRS[name]?.values ?? {}))
+        for (const value of values)
+          expect([name, known]).toEqual([name, expect.arrayContaining([value.labels[label]])]);
   });
 
   it('stand with one kind of process alone, so that sums over a cluster count nothing twice', async () => {
