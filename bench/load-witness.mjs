@@ -8,8 +8,8 @@
 //            engine     a worker that computes, with the demo model
 //   --requests-each     requests of each caller
 // Prompts are the same texts for all; answers are as long as asked for. A first run warms the server up and counts for
-// nothing. Times are from the true send. `itl` is the mean time between two pieces of text (guidellm tells that of each
-// answer alone: its median), `itlOfAllChunks` counts the chunks of the role and of the end as pieces, as vLLM does.
+// nothing. Times are from the true send. `itl` is the mean time between two pieces of text (guidellm tells none;
+// what it calls ITL is the time a token), `itlOfAllChunks` counts the chunks of the role and of the end as pieces, as vLLM does.
 import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, tmpdir } from 'node:os';

@@ -6,7 +6,6 @@ import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { parseLoadResult, measuredOf } from '@kvcapsule/load/results';
 import { textOf } from '@kvcapsule/load/workload';
-import { median } from '../statistics.mjs';
 
 const CLI = resolve(import.meta.dirname, '../../apps/cli/dist/main.js');
 const PROMPT_WORDS = 40;
@@ -113,11 +112,9 @@ async function byGuidellm(venv, load) {
   await run(join(venv, 'bin/guidellm'), args, { env: OFFLINE, maxBuffer: OUTPUT_BYTES });
   const [{ metrics, requests: asked }] = JSON.parse(readFileSync(out, 'utf8')).benchmarks;
   checkCount('guidellm', asked.successful.length, load);
-  const tpot = metrics.inter_token_latency_ms.successful.median;
   return {
     ttft: metrics.time_to_first_token_ms.successful.median,
-    tpot,
-    itl: median(asked.successful.map((one) => one.inter_token_latency_ms)),
+    tpot: metrics.inter_token_latency_ms.successful.median,
     e2e: 1_000 * metrics.request_latency.successful.median,
     tokensPerSecond: metrics.output_tokens_per_second.successful.mean,
   };
