@@ -8,6 +8,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { Cluster, ROOT } from './harness.js';
 
 const KEY = 'key-of-the-console';
+const ADMIN_KEY = 'key-of-its-operator';
 const SAMPLE = join(ROOT, 'samples/bird-microscope.png');
 const VIEWS = ['cluster', 'playground', 'requests'] as const;
 
@@ -19,7 +20,11 @@ const pages: Page[] = [];
 
 beforeAll(async () => {
   [cluster, browser] = await Promise.all([
-    Cluster.start({ workers: 2, routerArgs: ['--api-key', KEY], workerArgs: ['--pool-mib', '8'] }),
+    Cluster.start({
+      workers: 2,
+      routerArgs: ['--api-key', KEY, '--admin-api-key', ADMIN_KEY],
+      workerArgs: ['--pool-mib', '8'],
+    }),
     chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu'] }),
   ]);
 }, 120_000);
@@ -229,6 +234,71 @@ describe('the console', () => {
     await live(first);
   }, 120_000);
 
+  it('shares one stream between windows: eight in sight are live, also once the first is closed', async () => {
+    const first = await open('cluster');
+    await live(first);
+    const others: Page[] = [];
+    for (let windows = 1; windows < 8; windows += 1) {
+      const page = await first.context().newPage();
+      await page.addInitScript((given) => sessionStorage.setItem('kvcapsule.key', given), KEY);
+      await page.goto(`${cluster.url}/#/cluster`, { timeout: 20_000 });
+      await live(page);
+      others.push(page);
+    }
+    await first.close();
+    const admit = (verb: string) =>
+      fetch(`${cluster.url}/v1/cluster/workers/worker-1/${verb}`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${ADMIN_KEY}` },
+      });
+    const states = others.map((page) => page.locator(".worker .state[data-state='draining']"));
+    expect((await admit('drain')).status).toBe(200);
+    try {
+      await Promise.all(states.map((state) => state.waitFor()));
+    } finally {
+      await admit('resume');
+    }
+    await Promise.all(states.map((state) => state.waitFor({ state: 'detached' })));
+    await others[0]?.context().close();
+  }, 120_000);
+
+  it('has a stream of its own where windows may not share one', async () => {
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    pages.push(page);
+    await page.addInitScript((given) => {
+      sessionStorage.setItem('kvcapsule.key', given);
+      Reflect.deleteProperty(globalThis, 'SharedWorker');
+    }, KEY);
+    await page.goto(`${cluster.url}/#/cluster`);
+    await live(page);
+    await page.getByRole('heading', { name: 'worker-1' }).waitFor();
+  }, 60_000);
+
+  it('says so while the network is away, shows nothing as live, and is back by itself', async () => {
+    const page = await open('cluster');
+    await live(page);
+    await page.context().setOffline(true);
+    await page.getByText('Reconnecting', { exact: true }).waitFor();
+    expect(await page.locator('.cluster').getAttribute('data-stale')).toBe('true');
+    await page.context().setOffline(false);
+    await live(page);
+    expect(await page.locator('.cluster').getAttribute('data-stale')).toBe('false');
+    complaints.length = 0;
+  }, 60_000);
+
+  it('says so when its router is killed, and shows the one that takes its place', async () => {
+    const page = await open('cluster');
+    await live(page);
+    const restarted = cluster.restartRouter();
+    await page.getByText('Reconnecting', { exact: true }).waitFor();
+    expect(await page.locator('.cluster').getAttribute('data-stale')).toBe('true');
+    await restarted;
+    await live(page);
+    await page.getByRole('heading', { name: 'worker-1' }).waitFor();
+    complaints.length = 0;
+  }, 120_000);
+
   it('takes a damaged address as it is', async () => {
     const page = await open('playground/%E0%A4%A');
     await page.getByRole('heading', { name: 'Playground' }).waitFor();
@@ -305,6 +375,8 @@ describe('the console', () => {
     const page = await open('cluster', { key: KEY });
     await live(page);
     const snapshot = await fleetOf(1_000);
+    // what a worker of the browser asks for is not to be had here
+    await page.addInitScript(() => Reflect.deleteProperty(globalThis, 'SharedWorker'));
     await page.route('**/v1/cluster/events', (route) =>
       route.fulfill({ contentType: 'text/event-stream', body: `event: snapshot\ndata: ${snapshot}\n\n` }),
     );

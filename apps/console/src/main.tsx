@@ -5,4 +5,4 @@ import { App } from './app.js';
 
 const root = document.getElementById('app');
 if (root) render(<App />, root);
-void follow();
+follow();

@@ -1,108 +1,126 @@
-import type { ClusterDelta, ClusterSnapshot } from '@kvcapsule/contracts/cluster';
+import type { ClusterSnapshot } from '@kvcapsule/contracts/cluster';
 import { batch, signal } from '@preact/signals';
-import { backoffMs } from '../state/backoff.js';
-import { merge, ordered } from '../state/merge.js';
-import { ApiError, keyWanted, request } from './client.js';
-import { readEvents } from './events.js';
-
-export type Connection = 'connecting' | 'live' | 'lost' | 'locked';
+import { after } from '../state/merge.js';
+import { apiKey, keyWanted } from './client.js';
+import { type Connection, Feed, type FeedListener } from './feed.js';
+import { type News, type Wish, WISH_INTERVAL_MS } from './shared-messages.js';
 
 /** Everything that is known of the cluster; undefined before the first snapshot. */
 export const cluster = signal<ClusterSnapshot | undefined>(undefined);
 export const connection = signal<Connection>('connecting');
 
-/** A stream tells something every ten seconds; one that is silent for longer is made anew. */
-const SILENCE_MS = 25_000;
+/** Where events come from: with `undefined` for a key, none are wanted. */
+type Source = (key: string | undefined) => void;
 
-let attempt = new AbortController();
+/** The worker answers a wish at once, and passes on a word of the router every ten seconds. */
+const FIRST_WORD_MS = 5_000;
+const NEXT_WORD_MS = 30_000;
+const LOOK_MS = 1_000;
+/** Looks are this late where the machine has slept. */
+const NAP_MS = 6_000;
+
+const listener: FeedListener = {
+  state: (state) => {
+    connection.value = state;
+    if (state === 'locked') keyWanted.value = true;
+  },
+  event: (name, data) => {
+    batch(() => {
+      cluster.value = after(cluster.value, name, data);
+      connection.value = 'live';
+    });
+  },
+};
 
 /**
- * Follows the cluster for as long as the page lives, over one stream at a time. A tab that nobody sees has none:
- * browsers open six connections to a server, for all tabs together.
+ * Follows the cluster for as long as the page lives. Browsers open six connections to a server for all windows
+ * together, so that those of one browser share a stream where it lets them, and a window that nobody sees has none.
  */
-export async function follow(): Promise<never> {
-  document.addEventListener('visibilitychange', () => {
-    if (document.hidden) attempt.abort();
-  });
-  let failures = 0;
-  for (;;) {
-    await shown();
-    attempt = new AbortController();
-    const isLocked = await listen(attempt.signal, () => (failures = 0)).catch(lostAs);
-    if (document.hidden) {
-      connection.value = 'connecting';
-      continue;
-    }
-    connection.value = isLocked === true ? 'locked' : 'lost';
-    failures += 1;
-    if (isLocked === true) await keyChange();
-    else await pause(backoffMs(failures, Math.random()));
-  }
-}
-
-const lostAs = (error: unknown): boolean => error instanceof ApiError && error.status === 401;
-
-async function listen(signal: AbortSignal, onEvent: () => void): Promise<boolean> {
-  // from the request on: a proxy may take it and say nothing
-  let silence = watch();
-  const heard = () => {
-    clearTimeout(silence);
-    silence = watch();
+export function follow(): void {
+  const url = new URL('v1/cluster/events', document.baseURI).href;
+  let source: Source = ownStream(url);
+  const wish = () => {
+    source(document.hidden || keyWanted.value ? undefined : apiKey.value);
   };
+  source = sharedStream(url, () => {
+    source = ownStream(url);
+    wish();
+  });
+  document.addEventListener('visibilitychange', () => {
+    if (document.hidden) connection.value = 'connecting';
+    wish();
+  });
+  addEventListener('pagehide', () => {
+    source(undefined);
+  });
+  addEventListener('pageshow', wish);
+  addEventListener('offline', () => {
+    connection.value = 'lost';
+  });
+  setInterval(wish, WISH_INTERVAL_MS);
+  apiKey.subscribe(wish);
+  keyWanted.subscribe(wish);
+  watchNaps();
+}
+
+/** What was shown before the machine slept is not what is: it counts again once somebody says so. */
+function watchNaps(): void {
+  let lookedAt = Date.now();
+  setInterval(() => {
+    const now = Date.now();
+    if (now - lookedAt > NAP_MS && connection.value === 'live') connection.value = 'lost';
+    lookedAt = now;
+  }, LOOK_MS);
+}
+
+function ownStream(url: string): Source {
+  let feed: Feed | undefined;
+  let known: string | undefined;
+  return (key) => {
+    if (key === known) return;
+    known = key;
+    feed?.stop();
+    feed = key === undefined ? undefined : new Feed(url, key, listener);
+  };
+}
+
+/** @param onFailure no such worker is to be had, or it has stopped */
+function sharedStream(url: string, onFailure: () => void): Source {
+  const worker = open();
+  if (!worker) return ownStream(url);
+  let isWanted = false;
+  let patience: ReturnType<typeof setTimeout> | undefined;
+  const fail = () => {
+    clearTimeout(patience);
+    worker.port.close();
+    onFailure();
+  };
+  const awaitWord = (ms: number) => {
+    clearTimeout(patience);
+    patience = isWanted ? setTimeout(fail, ms) : undefined;
+  };
+  worker.onerror = fail;
+  worker.port.onmessage = ({ data: news }: MessageEvent<News>) => {
+    if (!isWanted) return;
+    awaitWord(NEXT_WORD_MS);
+    if (news.kind === 'state') listener.state(news.state);
+    else if (news.kind === 'event') listener.event(news.name, news.data);
+    else cluster.value = news.known;
+  };
+  return (key) => {
+    const wish: Wish = { url, key };
+    const wasWanted = isWanted;
+    isWanted = key !== undefined;
+    worker.port.postMessage(wish);
+    if (isWanted !== wasWanted) awaitWord(FIRST_WORD_MS);
+  };
+}
+
+/** Some browsers have none, some settings forbid it. */
+function open(): SharedWorker | undefined {
   try {
-    const { body } = await request('v1/cluster/events', { signal });
-    if (body)
-      await readEvents(
-        body,
-        ({ event, data }) => {
-          heard();
-          onEvent();
-          take(event, data);
-        },
-        heard,
-      );
-    return false;
-  } finally {
-    clearTimeout(silence);
+    return new SharedWorker(new URL('./shared-stream.worker.ts', import.meta.url), { type: 'module' });
+  } catch {
+    return undefined;
   }
-}
-
-function take(event: string | undefined, data: string): void {
-  batch(() => {
-    connection.value = 'live';
-    if (event === 'snapshot') cluster.value = ordered(JSON.parse(data) as ClusterSnapshot);
-    else if (event === 'delta' && cluster.value)
-      cluster.value = merge(cluster.value, JSON.parse(data) as ClusterDelta);
-  });
-}
-
-const watch = () => setTimeout(() => attempt.abort(), SILENCE_MS);
-const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
-
-function shown(): Promise<void> {
-  return new Promise((resolve) => {
-    if (!document.hidden) resolve();
-    else
-      document.addEventListener(
-        'visibilitychange',
-        () => {
-          resolve(shown());
-        },
-        { once: true },
-      );
-  });
-}
-
-/** Somebody has entered a key, be it the same one. */
-function keyChange(): Promise<void> {
-  return new Promise((resolve) => {
-    const stop = keyWanted.subscribe((isWanted) => {
-      if (isWanted) return;
-      // not from within the subscription that it ends
-      queueMicrotask(() => {
-        stop();
-      });
-      resolve();
-    });
-  });
 }

@@ -14,6 +14,16 @@ export function ordered(snapshot: ClusterSnapshot): ClusterSnapshot {
   return { ...snapshot, workers: byName(snapshot.workers) };
 }
 
+/** What is known of the cluster after an event; a delta of nothing known tells nothing. */
+export function after(
+  known: ClusterSnapshot | undefined,
+  name: string | undefined,
+  data: string,
+): ClusterSnapshot | undefined {
+  if (name === 'snapshot') return ordered(JSON.parse(data) as ClusterSnapshot);
+  return name === 'delta' && known ? merge(known, JSON.parse(data) as ClusterDelta) : known;
+}
+
 /** What is known of the cluster after a delta. What has not changed keeps its identity, so that it is not drawn again. */
 export function merge(known: ClusterSnapshot, delta: ClusterDelta): ClusterSnapshot {
   return {

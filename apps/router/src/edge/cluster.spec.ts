@@ -181,18 +181,18 @@ describe('the cluster', () => {
       .chat('hello', { stream: true }, { headers, signal: gone.signal })
       .catch(() => undefined);
     const stateOf = async (id: string) => (await snapshot()).requests.find((each) => each.id === id)?.state;
-    await expect.poll(() => stateOf('first')).toBe('prefill');
+    await expect.poll(() => stateOf('first'), { timeout: 10_000 }).toBe('prefill');
     router.worker.script = endless;
     const streamed = await router.chat(
       'ab',
       { stream: true },
       { headers: { ...headers, 'x-request-id': 'second' }, signal: gone.signal },
     );
-    await expect.poll(() => stateOf('second')).toBe('decoding');
+    await expect.poll(() => stateOf('second'), { timeout: 10_000 }).toBe('decoding');
     gone.abort();
     await asked;
     await streamed.text().catch(() => undefined);
-    await expect.poll(() => stateOf('first')).toBe('aborted');
+    await expect.poll(() => stateOf('first'), { timeout: 10_000 }).toBe('aborted');
     router.worker.script = (request, say) => {
       say({ $case: 'failed', value: { code: 'KV_CAPACITY_EXCEEDED', message: 'no room', param: undefined } });
     };

@@ -1,4 +1,5 @@
 import { afterEach, expect, it, vi } from 'vitest';
+import { Feed } from './feed.js';
 
 afterEach(() => {
   vi.useRealTimers();
@@ -7,8 +8,8 @@ afterEach(() => {
 
 it('asks again where nothing answers, not even the head of an answer', async () => {
   vi.useFakeTimers();
-  vi.stubGlobal('sessionStorage', { getItem: () => null });
-  vi.stubGlobal('document', { hidden: false, addEventListener: () => undefined });
+  vi.stubGlobal('addEventListener', () => undefined);
+  vi.stubGlobal('removeEventListener', () => undefined);
   const ask = vi.fn(
     (_path: string, { signal }: { signal: AbortSignal }) =>
       new Promise((_resolve, reject) => {
@@ -16,11 +17,12 @@ it('asks again where nothing answers, not even the head of an answer', async () 
       }),
   );
   vi.stubGlobal('fetch', ask);
-  const { connection, follow } = await import('./cluster-stream.js');
-  void follow();
-  await vi.advanceTimersByTimeAsync(20_000);
-  expect([ask.mock.calls.length, connection.value]).toEqual([1, 'connecting']);
+  const states: string[] = [];
+  const feed = new Feed('x', '', { state: (state) => states.push(state), event: () => undefined });
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect([ask.mock.calls.length, states]).toEqual([1, ['connecting']]);
   await vi.advanceTimersByTimeAsync(60_000);
   expect(ask.mock.calls.length).toBeGreaterThan(1);
-  expect(connection.value).toBe('lost');
+  expect(states.at(-1)).toBe('lost');
+  feed.stop();
 });
