@@ -151,8 +151,9 @@ export class Ground {
       urlOf(store),
       '--model',
       MODEL_DIR,
+      // longer than any stream takes beside much else: what is asked to end loses none
       '--drain-ms',
-      '5000',
+      '60000',
     ];
     const start = () => this.#startPart('router', args, clock);
     return nodeOf({ name, store, clock }, start);

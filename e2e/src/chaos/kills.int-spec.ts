@@ -93,7 +93,7 @@ describe('streams', () => {
       const random = new SeededRandom(SEED);
       for (let time = 0; time < 4; time += 1) {
         // on a busy machine, too, streams get on in between: a few losses in a row without a token end one
-        await sleep(4_000);
+        await sleep(8_000);
         for (const { inbound } of ground.workers) inbound?.set('refusing');
         await sleep(random.integer(100, 400));
         for (const { inbound } of ground.workers) inbound?.set('passing');
