@@ -169,9 +169,8 @@ const underFaults = () =>
 const endToEnd = () =>
   processes('e2e', [...END_TO_END, ...UNDER_FAULTS.flatMap((name) => ['--exclude', name])]);
 const integration = () =>
-  apart('int', (stdio) =>
-    processes('int', ['--project', 'int:libs/*', '--project', 'int:apps/*', '--project', 'int:helm'], stdio),
-  );
+  apart('int', (stdio) => processes('int', ['--project', 'int:libs/*', '--project', 'int:apps/*'], stdio));
+const chart = () => apart('chart', (stdio) => processes('chart', ['--project', 'int:helm'], stdio));
 
 /**
  * Many unit tests wait for timers of theirs more than they compute, and vitest takes one file at a time where there
@@ -228,15 +227,19 @@ const inProcess = [
   ...(full ? [['sanitizers', sanitizers]] : []),
   ['unit', unit],
 ];
-const ofProcesses = [
-  ['under faults', underFaults],
-  ['integration', integration],
-  ['end to end', endToEnd],
+/** Beside each other; what is in a lane comes one after the other, so that all lanes end at about one time. */
+const lanes = [
+  [
+    ['under faults', underFaults],
+    ['chart', chart],
+  ],
+  [['integration', integration]],
+  [['end to end', endToEnd]],
 ];
 try {
   const checking = runOne(['checks', checks]);
   await Promise.all([fetchAll(), runLane(inProcess)]);
-  await Promise.all([checking, ...ofProcesses.map(runOne)]);
+  await Promise.all([checking, ...lanes.map(runLane)]);
   if (full) await runOne(['release', release]);
   if (full) await runOne(['mutation', mutation]);
 } finally {
