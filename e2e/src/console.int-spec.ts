@@ -280,10 +280,10 @@ describe('the console', () => {
     await live(page);
     await page.context().setOffline(true);
     await page.getByText('Reconnecting', { exact: true }).waitFor();
-    expect(await page.locator('.cluster').getAttribute('data-stale')).toBe('true');
+    await page.locator('.cluster[data-stale="true"]').waitFor();
     await page.context().setOffline(false);
     await live(page);
-    expect(await page.locator('.cluster').getAttribute('data-stale')).toBe('false');
+    await page.locator('.cluster[data-stale="false"]').waitFor();
     complaints.length = 0;
   }, 60_000);
 
@@ -292,7 +292,7 @@ describe('the console', () => {
     await live(page);
     const restarted = cluster.restartRouter();
     await page.getByText('Reconnecting', { exact: true }).waitFor();
-    expect(await page.locator('.cluster').getAttribute('data-stale')).toBe('true');
+    await page.locator('.cluster[data-stale="true"]').waitFor();
     await restarted;
     await live(page);
     await page.getByRole('heading', { name: 'worker-1' }).waitFor();

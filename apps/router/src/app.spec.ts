@@ -19,7 +19,7 @@ describe('keys', () => {
     expect(await statuses({})).toEqual([401, 401, 401]);
     expect(await statuses({ authorization: `Bearer ${key}x` })).toEqual([401, 401, 401]);
     expect(await statuses({ authorization: `Bearer ${key}` })).toEqual([200, 200, 200]);
-    for (const path of ['/', '/health/live', '/health/ready', '/metrics', '/docs']) {
+    for (const path of ['/', '/health', '/health/live', '/health/ready', '/metrics', '/docs']) {
       expect((await get(path)).status).toBe(200);
     }
   });
@@ -189,6 +189,7 @@ it('is degraded, and says why, while its store should not be used as it is', asy
   expect(await ready()).toEqual({ status: 'ready', reasons: [] });
   router.ports.storeFault = 'Redis removes keys';
   expect(await ready()).toEqual({ status: 'degraded', reasons: ['Redis removes keys'] });
+  expect(await (await get('/health')).json()).toEqual(await ready());
   router.ports.storeFault = undefined;
   expect(await ready()).toMatchObject({ status: 'ready' });
 });

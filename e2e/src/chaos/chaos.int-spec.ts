@@ -60,7 +60,7 @@ it(
     const broken = await strikeUntil(ground, new SeededRandom(SEED), say, empties, untilMs);
     await Promise.all(clients);
     await until(() => ground.isReady(), 60_000);
-    await until(() => ground.isQuiet(), 60_000);
+    await ground.untilQuiet();
     await watching;
     const summary = summaryOf(history);
     process.stdout.write(`${JSON.stringify(summary)}\n`);

@@ -33,6 +33,9 @@ export interface Node {
   start(): Promise<void>;
 }
 
+/** A leak stays; a lease whose reservation was never acknowledged runs out, on a slow machine late. */
+const QUIET_LIMIT_MS = 180_000;
+
 /** Processes of a cluster with a breakable way between any two of them. */
 export class Ground {
   readonly routers: Node[] = [];
@@ -92,9 +95,16 @@ export class Ground {
   }
 
   /** Whether no worker holds a page or a request, and the store no lease. */
-  async isQuiet(): Promise<boolean> {
-    const all = await Promise.all(this.workers.map((worker) => this.#isQuiet(worker)));
-    return all.every(Boolean);
+  /** Waits until no worker holds anything, nor the ledger for it; rejects with what is held. */
+  async untilQuiet(): Promise<void> {
+    let held: string[] = [];
+    const isQuiet = async () => {
+      held = (await Promise.all(this.workers.map((worker) => this.#heldBy(worker)))).flat();
+      return held.length === 0;
+    };
+    await until(isQuiet, QUIET_LIMIT_MS).catch((error: unknown) => {
+      throw new Error(`still held: ${held.join(', ')}`, { cause: error });
+    });
   }
 
   async stop(): Promise<void> {
@@ -123,16 +133,19 @@ export class Ground {
     return left;
   }
 
-  async #isQuiet({ name, part }: Node): Promise<boolean> {
+  async #heldBy({ name, part }: Node): Promise<string[]> {
     const text = await fetch(part.ready['metrics'] ?? '')
       .then((response) => response.text())
       .catch(() => '');
-    const held = ['raw', 'rows', 'capsule'].map((state) => `pages\\{state="${state}"\\}`);
-    const zero = ['requests_waiting', 'requests_running', ...held].every((gauge) =>
-      new RegExp(`^kvcapsule_worker_${gauge} 0$`, 'm').test(text),
-    );
+    const pages = ['raw', 'rows', 'capsule'].map((state) => `pages{state="${state}"}`);
+    const held = ['requests_waiting', 'requests_running', ...pages].flatMap((gauge) => {
+      const sample = `kvcapsule_worker_${gauge} `;
+      const line = text.split('\n').find((each) => each.startsWith(sample));
+      return line === `${sample}0` ? [] : [`${name}: ${line ?? `no ${gauge}`}`];
+    });
     const record = await this.read(name);
-    return zero && record?.length === 3 && record[1] !== '';
+    const hasNoLease = record?.length === 3 && record[1] !== '';
+    return hasNoLease ? held : [...held, `${name}: ledger ${JSON.stringify(record)}`];
   }
 
   async #startWorker(name: string): Promise<Node> {

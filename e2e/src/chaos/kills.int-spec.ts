@@ -68,7 +68,7 @@ describe('streams', () => {
     await killing;
     process.stdout.write(`${outcomes.length} streams, ${kills} kills\n`);
     expect(spoilt(outcomes)).toEqual([]);
-    await until(() => ground.isQuiet(), 60_000);
+    await ground.untilQuiet();
   }, 600_000);
 
   it('are not lost when every process is restarted in turn', async () => {
@@ -84,7 +84,7 @@ describe('streams', () => {
     await rolling;
     process.stdout.write(`${outcomes.length} streams\n`);
     expect(spoilt(outcomes)).toEqual([]);
-    await until(() => ground.isQuiet(), 60_000);
+    await ground.untilQuiet();
   }, 1_800_000);
 
   it('go on when every connection to a worker breaks, while all processes live', async () => {
@@ -103,7 +103,7 @@ describe('streams', () => {
     const outcomes = await streams(16, 16, () => isOver);
     await breaking;
     expect(spoilt(outcomes)).toEqual([]);
-    await until(() => ground.isQuiet(), 60_000);
+    await ground.untilQuiet();
   }, 300_000);
 
   it('go on after routers have stood still for longer than workers may be silent', async () => {
@@ -120,6 +120,6 @@ describe('streams', () => {
     const outcomes = await streams(16, 16, () => isOver);
     await stopping;
     expect(spoilt(outcomes)).toEqual([]);
-    await until(() => ground.isQuiet(), 60_000);
+    await ground.untilQuiet();
   }, 300_000);
 });

@@ -31,7 +31,8 @@ export class HealthController {
     return { status: 'live' };
   }
 
-  @Get('ready')
+  // vLLM calls it /health
+  @Get(['ready', ''])
   @ApiOperation({
     summary: 'Requests can be answered, of some model at least; 503 with the reasons when not',
   })

@@ -17,7 +17,7 @@ export function noteTrace(reply: FastifyReply, traceId: string): void {
   traces.set(reply.request.raw, traceId);
 }
 
-const isQuiet = (route: string | undefined) => route === '/metrics' || route?.startsWith('/health/') === true;
+const isQuiet = (route: string | undefined) => route === '/metrics' || route?.startsWith('/health') === true;
 
 /** What was answered; of a request whose client went before that, what its metrics count. */
 function statusOf({ raw }: FastifyReply): number {
