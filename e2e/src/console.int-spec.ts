@@ -299,6 +299,28 @@ describe('the console', () => {
     complaints.length = 0;
   }, 120_000);
 
+  it('asks once for a double click, a key that is held down and one that ends the word of an input method', async () => {
+    const page = await open('playground');
+    const sent: string[] = [];
+    page.on('request', (request) => {
+      if (request.method() === 'POST') sent.push(request.url());
+    });
+    const question = page.getByLabel('Question');
+    await page.getByLabel('Most tokens').fill('64');
+    await question.fill('What is at A1?');
+    await page.getByRole('button', { name: 'Ask', exact: true }).dblclick();
+    await ended(page);
+    expect([sent.length, await page.getByText('Stopped.').count()]).toEqual([1, 0]);
+    await question.focus();
+    await page.keyboard.down('Enter');
+    for (let at = 0; at < 5; at++) await page.keyboard.down('Enter');
+    await page.keyboard.up('Enter');
+    await ended(page);
+    expect([sent.length, await page.getByText('Stopped.').count()]).toEqual([2, 0]);
+    await question.dispatchEvent('keydown', { key: 'Enter', isComposing: true, bubbles: true });
+    expect([sent.length, await question.inputValue()]).toEqual([2, 'What is at A1?']);
+  }, 60_000);
+
   it('takes a damaged address as it is', async () => {
     const page = await open('playground/%E0%A4%A');
     await page.getByRole('heading', { name: 'Playground' }).waitFor();

@@ -1,5 +1,6 @@
 import type { ModelList } from '@kvcapsule/contracts/openai';
 import { signal } from '@preact/signals';
+import type { TargetedKeyboardEvent } from 'preact';
 import { useEffect } from 'preact/hooks';
 import { apiKey, getJson } from '../../api/client.js';
 import { wordDiff } from '../../state/word-diff.js';
@@ -48,6 +49,18 @@ async function run(): Promise<void> {
   running.value = undefined;
 }
 
+/** Enter asks. It ends a word of an input method, too, and comes again and again while it is held. */
+function onKeyDown(event: TargetedKeyboardEvent<HTMLTextAreaElement>): void {
+  if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  if (!event.repeat && !running.value) event.currentTarget.form?.requestSubmit();
+}
+
+/** The second click of a double one finds the button as *Stop*. */
+function onClick(event: MouseEvent): void {
+  if (event.detail > 1 && running.value) event.preventDefault();
+}
+
 export function PlaygroundView() {
   const key = apiKey.value;
   useEffect(() => {
@@ -76,15 +89,11 @@ export function PlaygroundView() {
             onInput={({ currentTarget }) => {
               text.value = currentTarget.value;
             }}
-            onKeyDown={(event) => {
-              if (event.key !== 'Enter' || event.shiftKey) return;
-              event.preventDefault();
-              event.currentTarget.form?.requestSubmit();
-            }}
+            onKeyDown={onKeyDown}
           />
         </label>
         <Choices />
-        <button class="primary" type="submit" disabled={model.value === ''}>
+        <button class="primary" type="submit" disabled={model.value === ''} onClick={onClick}>
           {running.value ? 'Stop' : compares.value ? 'Ask both' : 'Ask'}
         </button>
       </form>
