@@ -17,7 +17,6 @@ const PACKAGES = [
   ...['docker.io', 'containerd', 'runc', 'iptables', 'libip4tc2', 'libip6tc2', 'libxtables12'],
   ...['libnetfilter-conntrack3', 'libnfnetlink0', 'libnftnl11'],
 ];
-const CONTENT = [...PACKAGES, 'iptables->iptables-nft'].join(' ');
 /** Nothing is pulled, so no helper removes what is left (`end` does), and containers share the host's network. */
 const TESTCONTAINERS = { TESTCONTAINERS_RYUK_DISABLED: 'true', TESTCONTAINERS_HOST_OVERRIDE: 'localhost' };
 const FOLDER = 'kvcapsule-docker-';
@@ -149,6 +148,8 @@ async function unpack() {
   const name = createHash('sha256').update(PACKAGES.join(' ')).digest('hex').slice(0, 12);
   const root = join(CACHE, name);
   await exec(join(import.meta.dirname, 'unpack-packages.sh'), [root, ...PACKAGES], { timeout: 600_000 });
+  // Debian links it where it is installed; the names of compose's services are answered by rules inside containers
+  await exec('ln', ['-sf', 'iptables-nft', join(root, 'usr/sbin/iptables')]);
   return root;
 }
 

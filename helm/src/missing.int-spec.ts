@@ -133,8 +133,8 @@ const FAULTS: [string, ChartValues, RegExp][] = [
   ],
   [
     'a comma in an entry',
-    { ...MINIMAL, router: { config: { allowImageHosts: ['a,b'] } } },
-    /router: an entry of config\.allowImageHosts has a comma/,
+    { ...MINIMAL, worker: { config: { profile: ['a,b'] } } },
+    /worker, .*: an entry of config\.profile has a comma/,
   ],
   [
     'a route without a Gateway',

@@ -83,6 +83,8 @@ function environment(
   for (const variable of container.env ?? []) {
     const value = valueOf(variable, container, objects, secrets);
     env[variable.name] = value
+      // brackets are for pods of IPv6
+      .replaceAll('[$(POD_IP)]', '[fd00::1:3]')
       .replaceAll(/\$\(([^)]+)\)/g, (all, name: string) => env[name] ?? all)
       .replace(/^\/etc\/kvcapsule\//, `${root}/etc/kvcapsule/`);
   }

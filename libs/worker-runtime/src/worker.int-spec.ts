@@ -213,8 +213,9 @@ describe('golden answers through the service', () => {
         const means = told.map(
           (_, part) => capsules.reduce((sum, parts) => sum + (parts[part] ?? 0), 0) / capsules.length,
         );
-        // scale levels, some per cent, are told of, and are not in what lies between two units' rows
-        for (const [part, mean] of means.entries()) {
+        // scale levels, some per cent, are told of, and are not in what lies between two units' rows; where the last
+        // unit's end is nobody writes down
+        for (const [part, mean] of means.slice(0, -1).entries()) {
           expect(mean).toBeGreaterThan(0.85 * (told[part] ?? 0));
           expect(mean).toBeLessThan(1.15 * (told[part] ?? 0));
         }
