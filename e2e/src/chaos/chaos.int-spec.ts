@@ -23,6 +23,7 @@ async function watchLedger(
 ): Promise<void> {
   while (performance.now() < untilMs) {
     for (const { name: workerId } of ground.workers) {
+      const atMs = performance.now();
       const [held = '', epoch = '', capacity = '', ...fields] = (await ground.read(workerId)) ?? [];
       if (epoch === '') continue;
       const leases = fields.flatMap((id, i) =>
@@ -30,7 +31,7 @@ async function watchLedger(
       );
       const [, holder = ''] = held.split(' ');
       const account = { epoch: Number(epoch), holder, capacityPages: Number(capacity), leases };
-      tell({ kind: 'ledger', atMs: performance.now(), workerId, ...account });
+      tell({ kind: 'ledger', atMs, workerId, ...account });
     }
     await sleep(SAMPLE_MS);
   }

@@ -53,6 +53,9 @@ describe('the checker finds nothing in a history', () => {
       sample(1, 'q', { z: 10 }),
       { kind: 'emptied', atMs: 0 } as const,
       sample(1, 'q', { z: 10 }),
+      // asked for before the store was empty
+      { ...sample(9, 'q', { z: 10 }), atMs: -1 },
+      sample(1, 'q', { z: 10 }),
     ];
     expect(found(history)).toEqual([]);
   });

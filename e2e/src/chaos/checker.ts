@@ -76,22 +76,25 @@ function ledgerViolations(history: readonly Happening[]): Violation[] {
   const tenures = new Map<string, Tenure>();
   const found: Violation[] = [];
   let isEmptying = false;
+  let emptiedAtMs = -Infinity;
   for (const happening of history) {
     if (happening.kind === 'emptying') isEmptying = true;
     if (happening.kind === 'emptied') {
       isEmptying = false;
+      emptiedAtMs = happening.atMs;
       for (const tenure of tenures.values()) tenure.epoch = 0;
     }
     if (happening.kind !== 'ledger') continue;
     const { workerId, epoch, holder, capacityPages, leases } = happening;
-    const tenure = tenures.get(workerId) ?? { epoch, holders: new Map<string, string>() };
+    const tenure = tenures.get(workerId) ?? { epoch: 0, holders: new Map<string, string>() };
     tenures.set(workerId, tenure);
     const pages = leases.reduce((sum, lease) => sum + lease.pages, 0);
     if (pages > capacityPages)
       found.push(`${workerId}: ${pages} pages are promised of ${capacityPages} (epoch ${epoch})`);
     if (epoch < tenure.epoch && !isEmptying)
       found.push(`${workerId}: epoch ${epoch} follows ${tenure.epoch}`);
-    tenure.epoch = epoch;
+    // what was asked for before the store was empty may be told of after
+    if (happening.atMs >= emptiedAtMs) tenure.epoch = epoch;
     for (const { id } of leases) {
       const first = tenure.holders.get(id);
       if (first === undefined) tenure.holders.set(id, holder);

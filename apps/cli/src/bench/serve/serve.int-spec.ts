@@ -155,7 +155,8 @@ describe('kvcapsule bench serve', () => {
         '--picture-size',
         '16x16',
       );
-      return seen.map(({ body }) => body).sort();
+      // one that meets a connection which is being closed comes a second time
+      return [...new Set(seen.map(({ body }) => body))].sort();
     };
     const first = await bodies('7');
     expect(await bodies('7')).toEqual(first);
