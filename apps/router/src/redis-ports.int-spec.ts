@@ -58,9 +58,15 @@ describe('over Redis', () => {
         Number(new RegExp(`^kvcapsule_router_store_memory_${name} (\\d+)$`, 'm').exec(text)?.[1]);
       return { used: of('bytes'), limit: of('limit_bytes') };
     };
-    const before = await memory();
+    // read first while the router starts, which does not wait for it
+    const before = await vi.waitUntil(
+      async () => {
+        const now = await memory();
+        return now.used > 0 && now;
+      },
+      { timeout: 120_000, interval: 200 },
+    );
     expect(before).toMatchObject({ limit: 0 });
-    expect(before.used).toBeGreaterThan(0);
     await client.config('SET', 'maxmemory', '512mb');
     await client.set('ballast', Buffer.alloc(8_000_000));
     // read every ten seconds

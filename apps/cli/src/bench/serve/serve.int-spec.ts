@@ -155,12 +155,16 @@ describe('kvcapsule bench serve', () => {
         '--picture-size',
         '16x16',
       );
-      // one that meets a connection which is being closed comes a second time
-      return [...new Set(seen.map(({ body }) => body))].sort();
+      return new Set(seen.map(({ body }) => body));
     };
     const first = await bodies('7');
-    expect(await bodies('7')).toEqual(first);
-    expect(await bodies('8')).not.toEqual(first);
+    const again = await bodies('7');
+    // how many a caller has begun when the last one is counted hangs on time
+    const [fewer, more] = first.size < again.size ? [first, again] : [again, first];
+    expect(fewer.size).toBeGreaterThanOrEqual(6);
+    expect([...fewer].filter((body) => !more.has(body))).toEqual([]);
+    const other = await bodies('8');
+    expect([...other].filter((body) => !more.has(body)).length).toBeGreaterThanOrEqual(5);
   });
 
   it('ends on Ctrl-C with what it has, and says so', async () => {
