@@ -8,6 +8,7 @@ import { Prometheus, rulesAtOnce, withoutWaits } from '@kvcapsule/testing/promet
 import { freePort, startServer, type Store } from '@kvcapsule/testing/redis';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { parse } from 'yaml';
+import { composeProgram } from './containers.js';
 import { Children, MODEL_DIR, ROOT, startPart, until } from './harness.js';
 
 const run = promisify(execFile);
@@ -31,10 +32,10 @@ function imageEnv(target: string): Variables {
 
 /** What compose gives each service, as docker-compose understands the file. */
 async function composeEnv(): Promise<Record<string, { environment?: Variables }>> {
-  const { stdout: program } = await run('sh', [join(ROOT, 'tools/fetch-compose.sh')]);
+  const program = await composeProgram();
   const args = ['-f', join(FOLDER, 'compose.yaml'), 'config'];
   const env = { PATH: process.env['PATH'] ?? '', ...SECRETS };
-  const { stdout } = await run(program.trim(), args, { env, cwd: FOLDER });
+  const { stdout } = await run(program, args, { env, cwd: FOLDER });
   return (parse(stdout) as { services: Record<string, { environment?: Variables }> }).services;
 }
 

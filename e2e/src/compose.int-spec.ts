@@ -15,6 +15,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { freePort } from '@kvcapsule/testing/redis';
+import { composeProgram } from './containers.js';
 import { ROOT, until } from './harness.js';
 
 const run = promisify(execFile);
@@ -47,11 +48,11 @@ interface Composed {
 
 /** The file as docker-compose understands it. */
 async function composed(env: Record<string, string>, ...options: string[]): Promise<string> {
-  const { stdout: program } = await run('sh', [join(ROOT, 'tools/fetch-compose.sh')]);
+  const program = await composeProgram();
   const args = ['-f', FILE, ...options, 'config'];
   const path = process.env['PATH'] ?? '';
   // from another folder: what the file names lies beside it
-  const { stdout } = await run(program.trim(), args, { env: { PATH: path, ...env }, cwd: tmpdir() });
+  const { stdout } = await run(program, args, { env: { PATH: path, ...env }, cwd: tmpdir() });
   return stdout;
 }
 

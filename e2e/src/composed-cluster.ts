@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { stringify } from 'yaml';
 import { freePort } from '@kvcapsule/testing/redis';
-import { BASE, docker, LABEL } from './containers.js';
+import { BASE, composeProgram, docker, LABEL } from './containers.js';
 import { ROOT, until } from './harness.js';
 
 const run = promisify(execFile);
@@ -32,13 +32,13 @@ export class ComposedCluster {
     await buildPrometheus();
     const folder = mkdtempSync(join(tmpdir(), 'kvc-compose-'));
     writeFileSync(join(folder, 'images.yaml'), stringify({ services: overrides() }));
-    const { stdout: program } = await run('sh', [join(ROOT, 'tools/fetch-compose.sh')]);
+    const program = await composeProgram();
     const listen = `127.0.0.1:${String(await freePort())}`;
     const env = {
       ...{ KVCAPSULE_VERSION: version, KVCAPSULE_API_KEYS: KEY, REDIS_PASSWORD: 'of the "tests" $1\\' },
       ...{ ROUTER_LISTEN: listen, WORKER_CPUS: '1', WORKER_POOL_MIB: '64' },
     };
-    const cluster = new ComposedCluster(`http://${listen}`, program.trim(), folder, env);
+    const cluster = new ComposedCluster(`http://${listen}`, program, folder, env);
     try {
       await cluster.compose('up', '--detach', ...SERVICES);
       await until(() => cluster.#isReady(), START_LIMIT_MS);

@@ -19,6 +19,12 @@ export async function docker(...args: readonly string[]): Promise<string> {
   return stdout.trim();
 }
 
+/** Debian's docker-compose: the path of a program that takes its arguments. */
+export async function composeProgram(): Promise<string> {
+  const { stdout } = await run('sh', [join(ROOT, 'tools/fetch-compose.sh')]);
+  return stdout.trim();
+}
+
 export interface Images {
   readonly router: string;
   readonly worker: string;

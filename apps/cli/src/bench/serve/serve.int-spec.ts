@@ -119,6 +119,12 @@ const childrenOf = async (pid: number): Promise<number[]> =>
   (await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')).split(' ').filter(Boolean).map(Number);
 const serve = (...args: string[]) => cli('bench', 'serve', '--url', url, ...COMMON, ...args);
 
+/** A peer that is a script of the folder. */
+const peerOf = (script: string, port: number) => [
+  ...['--peer', `${process.execPath} ${file(script)}`],
+  ...['--peer-url', `http://127.0.0.1:${port}`],
+];
+
 describe('kvcapsule bench serve', () => {
   it('writes results and pages that can be made again, without the key', async () => {
     vi.stubEnv('KVCAPSULE_API_KEY', 'secret');
@@ -350,12 +356,7 @@ describe('kvcapsule bench serve', () => {
     const script = `require('node:http').createServer((request, response) => response.end(request.url === '/v1/models'
       ? '{"data":[{"id":"peer"}]}' : ${JSON.stringify(ANSWER)})).listen(${port}, '127.0.0.1')`;
     await writeFile(file('peer.cjs'), script);
-    const peer = [
-      '--peer',
-      `${process.execPath} ${file('peer.cjs')}`,
-      '--peer-url',
-      `http://127.0.0.1:${port}`,
-    ];
+    const peer = peerOf('peer.cjs', port);
     const { stdout } = await serve(
       '--concurrency',
       '2',
@@ -381,12 +382,7 @@ describe('kvcapsule bench serve', () => {
     const script = `process.on('SIGTERM', () => undefined);
       require('node:net').createServer().listen(${port}, '127.0.0.1')`;
     await writeFile(file('still.cjs'), script);
-    const peer = [
-      '--peer',
-      `${process.execPath} ${file('still.cjs')}`,
-      '--peer-url',
-      `http://127.0.0.1:${port}`,
-    ];
+    const peer = peerOf('still.cjs', port);
     const args = [join(DIST, 'main.js'), ...['bench', 'serve', '--url', url, '--requests', '5'], ...peer];
     const isListening = () =>
       fetch(`http://127.0.0.1:${port}`, { signal: AbortSignal.timeout(200) }).then(
